@@ -1,0 +1,3 @@
+.PHONY: help demo test lint bench soak
+help demo test lint bench soak:
+	@./dev $@

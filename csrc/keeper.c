@@ -1,0 +1,394 @@
+/* The keeper: prepares a template of a jail once, then starts runs from it, one at a time.
+ *
+ * Static, freestanding, exec'd from a sealed memfd with nothing but these fds. One translation unit
+ * (it includes check.c and init.c), so that no symbol can come from elsewhere. */
+#define PYJAIL_FREESTANDING
+#include "plan.h"
+#include "sys.h"
+/* */
+#include "check.c"
+
+enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
+#define MAX_CGROUP_ROWS 64
+#define LIMITS_MAX 65536
+#define NS_PER_MS 1000000ull
+#define WATCH_NS (50 * NS_PER_MS)      /* how often a CGROUP_WATCH row is looked at */
+#define KILL_GRACE_NS (2000 * NS_PER_MS) /* after this a killed leaf's init is killed, too */
+
+/* Shared with init and the program's process until execve replaces its memory. */
+struct page {
+  struct pj_facts facts;
+  char text[PJ_TEXT_SIZE];
+};
+
+struct run { /* one jail: armed, running, or held for its files */
+  int init, pidfd;
+  int go, peer;   /* socketpair: ours, and the one of init and the program */
+  int pipe[2][2]; /* [stream][read, write] */
+  int leaf[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS];
+  int row[MAX_CGROUP_ROWS];
+  int clock, kill, watch;
+  int listener; /* seccomp notifications */
+  int tmpfs[PJ_MAX_TMPFS];
+  int box;
+  char name[24];
+};
+
+static struct {
+  const struct pj_plan *plan;
+  struct page *page;
+  char *request; /* PJ_MAX_BLOB bytes, shared with init */
+  int newroot, box;
+  uint64_t sequence;
+  struct run run;
+  _Alignas(8) char limits[LIMITS_MAX]; /* what the armed init was made for */
+  int fds[4];                          /* received with the last message */
+  uint32_t nfds;
+} K;
+
+static char scratch[65536];
+
+static const char *plan_str(uint32_t ref) { return (const char *)K.plan + ref; }
+static const struct pj_limits *limits(void) { return (const struct pj_limits *)(const void *)K.limits; }
+static const char *limits_str(uint32_t ref) { return K.limits + ref; }
+static const struct pj_request *request(void) {
+  return (const struct pj_request *)(const void *)(K.request + ((limits()->size + 7) & ~7u));
+}
+static const char *request_str(uint32_t ref) { return (const char *)request() + ref; }
+
+/* The one way to note a failure: first one wins, and it is what Python reads. */
+static long fail(enum pj_step step, uint32_t index, long rc) {
+  struct pj_error *e = &K.page->facts.reply.error;
+  if (!e->step) *e = (struct pj_error){step, index, (int32_t)-rc};
+  return -1;
+}
+#define TRY(step, index, call)                        \
+  do {                                                \
+    long rc_ = (call);                                \
+    if (rc_ < 0) return fail((step), (index), rc_);   \
+  } while (0)
+
+/* Append a record of raw kernel text to the report: from fd, or from `data` when fd < 0. */
+static void text_add(enum pj_text_kind kind, uint32_t index, int fd, const void *data, uint32_t len) {
+  struct pj_facts *f = &K.page->facts;
+  if (f->text_len + sizeof(struct pj_text) + 8 > PJ_TEXT_SIZE) return;
+  struct pj_text *t = (struct pj_text *)(void *)(K.page->text + f->text_len);
+  uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
+  *t = (struct pj_text){kind, index, 0, 0};
+  if (fd >= 0) {
+    long n = SYS(__NR_pread64, fd, t + 1, room < 4096 ? room : 4096, 0);
+    if (n < 0) t->err = (int32_t)-n;
+    t->len = n < 0 ? 0 : (uint32_t)n;
+  } else {
+    t->len = len < room ? len : room;
+    memcpy(t + 1, data, t->len);
+  }
+  f->text_len += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
+}
+
+/* ---- messages ---- */
+
+static void keeper_exit(void) __attribute__((noreturn));
+
+/* Send one message of up to two parts, with up to four fds. */
+static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
+  struct k_cmsg c = {.len = 16 + 4 * nfds, .level = K_SOL_SOCKET, .type = K_SCM_RIGHTS};
+  struct k_msghdr m = {.iov = iov, .iovlen = parts};
+  if (nfds) {
+    memcpy(c.fd, fds, 4 * nfds);
+    m.control = &c;
+    m.controllen = 16 + ((4 * nfds + 7) & ~7u);
+  }
+  return SYS(__NR_sendmsg, sock, &m, K_MSG_NOSIGNAL);
+}
+static long message_send(int sock, const void *data, size_t len, const int *fds, uint32_t nfds) {
+  struct k_iovec iov = {(void *)(uintptr_t)data, len};
+  return message_send2(sock, &iov, 1, fds, nfds);
+}
+static void reply(enum pj_reply_kind kind, int fd) {
+  struct pj_reply r = {kind, K.page->facts.reply.error};
+  if (message_send(FD_CONTROL, &r, sizeof r, &fd, fd >= 0) < 0) keeper_exit();
+}
+
+/* Receive one message from `sock`, its fds into K.fds. 0 = the peer is gone. */
+static long message_receive(int sock, void *buf, size_t len) {
+  struct k_iovec iov = {buf, len};
+  struct k_cmsg c = {0};
+  struct k_msghdr m = {.iov = &iov, .iovlen = 1, .control = &c, .controllen = sizeof c};
+  long n;
+  do n = SYS(__NR_recvmsg, sock, &m, K_MSG_CMSG_CLOEXEC);
+  while (n == -EINTR);
+  K.nfds = 0;
+  if (n > 0 && m.controllen >= 20 && c.level == K_SOL_SOCKET && c.type == K_SCM_RIGHTS)
+    for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) K.fds[K.nfds++] = c.fd[i];
+  return n < 0 ? 0 : n;
+}
+static void fds_close(void) {
+  for (uint32_t i = 0; i < K.nfds; i++) sys_close(K.fds[i]);
+  K.nfds = 0;
+}
+
+/* ---- filesystems ---- */
+
+/* A new detached filesystem of this type; options are key NUL value NUL pairs, an empty value = a flag. */
+static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t attr) {
+  long ctx = SYS(__NR_fsopen, type, 1 /* FSOPEN_CLOEXEC */);
+  if (ctx < 0) return ctx;
+  long rc = 0;
+  for (const char *key = opts, *end = opts + len; rc >= 0 && key < end;) {
+    const char *value = key + str_len(key) + 1;
+    if (value >= end) break;
+    rc = SYS(__NR_fsconfig, ctx, *value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, *value ? value : NULL, 0);
+    key = value + str_len(value) + 1;
+  }
+  if (rc >= 0) rc = SYS(__NR_fsconfig, ctx, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+  if (rc >= 0) rc = SYS(__NR_fsmount, ctx, 1 /* FSMOUNT_CLOEXEC */, attr);
+  sys_close((int)ctx);
+  return rc;
+}
+
+/* Put the detached mount `fd` on `path` below `root`, which no symlink on the way may redirect. */
+static long mount_attach(int fd, int root, const char *path) {
+  const uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, resolve);
+  if (at < 0) return at;
+  long rc = SYS(__NR_move_mount, fd, "", at, "", 4 | 0x40 /* MOVE_MOUNT_{F,T}_EMPTY_PATH */);
+  sys_close((int)at);
+  return rc;
+}
+
+/* Split path into an fd of its parent and *name. The parent must be there, free of symlinks. */
+static long parent_open(int root, const char *path, const char **name) {
+  char dir[PJ_PATH_MAX];
+  size_t slash = 0, n = str_len(path);
+  if (n >= sizeof dir) return -ENAMETOOLONG;
+  for (size_t i = 0; i < n; i++)
+    if (path[i] == '/') slash = i + 1;
+  memcpy(dir, path, slash);
+  dir[slash] = 0;
+  *name = path + slash;
+  return sys_open_beneath(root, slash ? dir : ".", O_PATH | O_DIRECTORY, 0,
+                          RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
+/* MOUNT_DIR, MOUNT_FILE, MOUNT_LINK: something that we make in a tmpfs of ours. */
+static long entry_make(int root, const struct pj_mount *m) {
+  const char *name;
+  long dir = parent_open(root, plan_str(m->target), &name), rc;
+  if (dir < 0) return dir;
+  if (m->kind == MOUNT_DIR) {
+    rc = SYS(__NR_mkdirat, dir, name, m->attr);
+    if (rc == -EEXIST) rc = 0;
+  } else if (m->kind == MOUNT_LINK) {
+    rc = SYS(__NR_symlinkat, plan_str(m->data), dir, name);
+  } else {
+    long fd = SYS(__NR_openat, dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, m->attr);
+    rc = fd;
+    if (fd >= 0 && m->data_len) rc = SYS(__NR_write, fd, plan_str(m->data), m->data_len);
+    if (rc >= 0 && fd >= 0) rc = m->data_len && rc != (long)m->data_len ? -ENOSPC : 0;
+    sys_close((int)fd);
+  }
+  sys_close((int)dir);
+  return rc;
+}
+
+/* ---- the template ---- */
+
+/* Open a bind source once: what is mounted later is this very inode, whatever its path becomes. */
+static long source_open(const struct pj_mount *m) {
+  struct {
+    uint32_t mask, blksize;
+    uint64_t attributes;
+    uint32_t nlink, uid, gid;
+    uint16_t mode, pad;
+    uint64_t rest[28];
+  } st = {0};
+  long fd = sys_open_beneath(AT_FDCWD_, plan_str(m->source), O_PATH | O_NOFOLLOW, 0,
+                             RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  if (fd < 0) return fd;
+  long rc = SYS(__NR_statx, fd, "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &st);
+  int is_dir = (st.mode & 0170000) == 0040000;
+  if (rc == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) rc = is_dir ? -EISDIR : -ENOTDIR;
+  if (rc == 0 && (st.mode & 0170000) == 0120000) rc = -ELOOP;
+  long tree = rc;
+  if (rc == 0)
+    tree = SYS(__NR_open_tree, fd, "",
+               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_ | (is_dir ? AT_RECURSIVE_ : 0));
+  sys_close((int)fd);
+  if (tree < 0) return tree;
+  struct mount_attr attr = {.attr_set = m->attr};
+  rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH_ | AT_RECURSIVE_, &attr, sizeof attr);
+  if (rc < 0) {
+    sys_close((int)tree);
+    return rc;
+  }
+  return tree;
+}
+
+static long net_lo_up(void) {
+  struct {
+    char name[16];
+    short flags;
+    char pad[22];
+  } ifr = {.name = "lo", .flags = 1 /* IFF_UP */};
+  long s = SYS(__NR_socket, 2 /* AF_INET */, 2 | O_CLOEXEC /* SOCK_DGRAM */, 0);
+  if (s < 0) return s;
+  long rc = SYS(__NR_ioctl, s, 0x8914 /* SIOCSIFFLAGS */, &ifr);
+  sys_close((int)s);
+  return rc;
+}
+
+/* The keeper never execs again, so what execve could give is thrown away once, here, for every run. */
+static long exec_rights_drop(void) {
+  long rc;
+  for (long cap = 0; cap < 64; cap++) {
+    rc = SYS(__NR_prctl, 24 /* PR_CAPBSET_DROP */, cap, 0, 0, 0);
+    if (rc == -EINVAL) break; /* past the kernel's last capability */
+    if (rc < 0) return rc;
+  }
+  rc = SYS(__NR_prctl, 47 /* PR_CAP_AMBIENT */, 4 /* CLEAR_ALL */, 0, 0, 0);
+  if (rc < 0 && rc != -EINVAL) return rc;
+  /* NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE; all locked */
+  return SYS(__NR_prctl, 28 /* PR_SET_SECUREBITS */, 0xef, 0, 0, 0);
+}
+
+static long template_make(void) {
+  const struct pj_plan *p = K.plan;
+  static int source[PJ_MAX_ROWS];
+  struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */}, read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+  struct pj_message go;
+
+  TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
+  TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD_, "/", AT_RECURSIVE_, &private, sizeof private));
+  /* With the caller's own rights: what it cannot open, its jails cannot see. */
+  for (uint32_t i = 0; i < p->mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
+    if (m->kind != MOUNT_BIND) continue;
+    TRY(STEP_SOURCE, i, source[i] = (int)source_open(m));
+  }
+  if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
+  if (p->unshare_second) TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second));
+  reply(REPLY_MAPS, -1);
+  if (message_receive(FD_CONTROL, &go, sizeof go) != (long)sizeof go || go.op != OP_GO)
+    return fail(STEP_WAIT_GO, 0, -EPROTO);
+  fds_close();
+  if (p->flags & PLAN_SET_IDS) {
+    TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
+    TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));
+  }
+  TRY(STEP_NODUMP, 0, SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0));
+
+  for (uint32_t i = 0; i < p->mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
+    const char *target = plan_str(m->target);
+    long fd = m->kind == MOUNT_BIND ? source[i] : -1;
+    if (m->kind == MOUNT_FS)
+      TRY(STEP_MOUNT, i, fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr));
+    if (i == 0) { /* the new root: first row, on top of "/" until pivot_root */
+      K.newroot = (int)fd;
+      TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+    } else if (fd >= 0) {
+      TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, target));
+      if (m->flags & MOUNT_IS_BOX) K.box = (int)fd;
+      else sys_close((int)fd);
+    } else {
+      TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
+    }
+  }
+  TRY(STEP_PIVOT, 0, SYS(__NR_fchdir, K.newroot));
+  TRY(STEP_PIVOT, 1, SYS(__NR_pivot_root, ".", "."));
+  TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
+  TRY(STEP_PIVOT, 3, SYS(__NR_chdir, "/"));
+  TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH_, &read_only, sizeof read_only));
+  if (p->hostname != PJ_NONE)
+    TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
+  TRY(STEP_CAPS, 0, exec_rights_drop());
+  return 0;
+}
+
+/* ---- one run's cgroup leaf ---- */
+
+static long leaf_make(void) {
+  struct run *r = &K.run;
+  const struct pj_limits *l = limits();
+  char *n = r->name; /* "r" and the number of the run, unique below this keeper's directory */
+  char digits[20];
+  int d = 0;
+  for (uint64_t v = ++K.sequence; v || !d; v /= 10) digits[d++] = (char)('0' + v % 10);
+  *n++ = 'r';
+  while (d) *n++ = digits[--d];
+  *n = 0;
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
+    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, r->name, 0755));
+    TRY(STEP_CGROUP, PJ_NONE, r->leaf[h] = (int)SYS(__NR_openat, FD_CGROUP + h, r->name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (h != K.plan->into)
+      TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->leaf[h], "tasks", O_WRONLY | O_CLOEXEC));
+  }
+  for (uint32_t i = 0; i < l->cgroup.count; i++) {
+    const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
+    int mode = c->when == CGROUP_SET ? O_RDWR : c->when == CGROUP_KILL ? O_WRONLY : O_RDONLY;
+    long fd = SYS(__NR_openat, r->leaf[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
+    if (c->when == CGROUP_READ || c->when == CGROUP_KILL) { /* a file this kernel lacks: the report says so */
+      r->row[i] = (int)fd;
+      if (c->when == CGROUP_KILL && fd >= 0) r->kill = (int)fd;
+      continue;
+    }
+    TRY(STEP_CGROUP, i, fd);
+    r->row[i] = (int)fd;
+    if (c->when == CGROUP_CLOCK) r->clock = (int)fd;
+    if (c->when == CGROUP_WATCH) {
+      r->watch = (int)fd;
+      text_add(TEXT_SET, i, (int)fd, NULL, 0);
+    }
+    if (c->when == CGROUP_SET) {
+      const char *value = limits_str(c->value);
+      TRY(STEP_CGROUP, i, SYS(__NR_write, fd, value, str_len(value)));
+      text_add(TEXT_SET, i, (int)fd, NULL, 0);
+    }
+  }
+  return 0;
+}
+
+static void leaf_remove(void) {
+  struct run *r = &K.run;
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
+    sys_close(r->tasks[h]);
+    sys_close(r->leaf[h]);
+    if (!r->name[0]) continue;
+    /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
+    for (int tries = 0; tries < 200; tries++) {
+      struct k_timespec ms = {0, 1000000};
+      if (SYS(__NR_unlinkat, FD_CGROUP + h, r->name, AT_REMOVEDIR_) != -EBUSY) break;
+      SYS(__NR_nanosleep, &ms, NULL);
+    }
+  }
+  for (uint32_t i = 0; i < MAX_CGROUP_ROWS; i++) sys_close(r->row[i]);
+}
+
+/* CPU time of the leaf, ns: cpuacct.usage is a number of ns, cpu.stat starts with "usage_usec N". */
+static uint64_t clock_read(void) {
+  char buf[256];
+  long n = SYS(__NR_pread64, K.run.clock, buf, sizeof buf, 0);
+  if (n <= 0) return 0;
+  if (buf[0] != 'u') return parse_u64(buf, (size_t)n);
+  return n > 11 ? parse_u64(buf + 11, (size_t)n - 11) * 1000 : 0;
+}
+
+/* Did the watched text change since the start? */
+static int watch_changed(void) {
+  char buf[512];
+  const struct pj_limits *l = limits();
+  if (K.run.watch < 0) return 0;
+  long n = SYS(__NR_pread64, K.run.watch, buf, sizeof buf, 0);
+  const struct pj_facts *f = &K.page->facts;
+  for (uint32_t at = 0; n > 0 && at < f->text_len;) {
+    const struct pj_text *t = (const struct pj_text *)(const void *)(K.page->text + at);
+    if (t->kind == TEXT_SET && ROW(l, l->cgroup, struct pj_cgroup_row, t->index)->when == CGROUP_WATCH)
+      return t->len != (uint32_t)n || !mem_equal(t + 1, buf, t->len);
+    at += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
+  }
+  return 0;
+}
+
+#include "init.c"
+#include "loop.c"

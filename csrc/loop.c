@@ -1,0 +1,379 @@
+/* The request loop: arm an init, start it, enforce time, pump output, report. Included by keeper.c. */
+
+/* ---- arming ---- */
+
+static void run_clear(void) {
+  struct run *r = &K.run;
+  memset(r, 0xff, sizeof *r); /* every fd -1 */
+  r->init = 0;
+  r->name[0] = 0;
+}
+
+static void __attribute__((noreturn)) keeper_exit(void) {
+  if (K.run.init > 0) {
+    SYS(__NR_kill, K.run.init, K_SIGKILL);
+    SYS(__NR_wait4, K.run.init, NULL, 0x40000000 /* __WALL */, NULL);
+    leaf_remove();
+  }
+  sys_exit(0);
+}
+
+/* Take one run apart. Its init is dead or dying; its workspace goes with the last fd. */
+static void run_end(void) {
+  struct run *r = &K.run;
+  if (r->init > 0) SYS(__NR_wait4, r->init, NULL, 0x40000000, NULL);
+  sys_close(r->pidfd);
+  sys_close(r->listener);
+  sys_close(r->go);
+  sys_close(r->peer);
+  for (int i = 0; i < 4; i++) sys_close(r->pipe[i / 2][i % 2]);
+  for (int i = 0; i < PJ_MAX_TMPFS; i++) sys_close(r->tmpfs[i]);
+  leaf_remove();
+  run_clear();
+}
+static void run_kill(void) {
+  if (K.run.init > 0) SYS(__NR_kill, K.run.init, K_SIGKILL);
+}
+
+static long arm(void) {
+  struct run *r = &K.run;
+  const struct pj_limits *l = limits();
+  memset(&K.page->facts, 0, sizeof K.page->facts);
+  K.page->facts.init_lost = 1; /* until init says otherwise */
+  for (int i = 0; i < 2; i++) {
+    TRY(STEP_INIT, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
+    TRY(STEP_INIT, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
+  }
+  int pair[2];
+  TRY(STEP_INIT, 2, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
+  r->go = pair[0];
+  r->peer = pair[1];
+  if (leaf_make() < 0) return -1;
+  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
+    const struct pj_tmpfs *t = ROW(l, l->tmpfs, struct pj_tmpfs, i);
+    TRY(STEP_TMPFS, i, r->tmpfs[i] = (int)fs_make("tmpfs", limits_str(t->data), t->data_len, t->attr));
+    if (t->flags & MOUNT_IS_BOX) r->box = r->tmpfs[i];
+  }
+  struct clone_args args = {
+      .flags = K.plan->run_clone | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&r->pidfd, .exit_signal = K_SIGCHLD};
+  long pid = SYS(__NR_clone3, &args, sizeof args);
+  if (pid == 0) init_main();
+  TRY(STEP_INIT, 3, pid);
+  r->init = (int)pid;
+  sys_close(r->peer); /* so that each side sees the other's end */
+  r->peer = -1;
+  for (int i = 0; i < 2; i++) {
+    sys_close(r->pipe[i][1]);
+    r->pipe[i][1] = -1;
+  }
+  return 0;
+}
+
+/* ---- a run ---- */
+
+/* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. */
+static void pump(int stream) {
+  struct pj_facts *f = &K.page->facts;
+  const uint64_t cap = request()->output;
+  int fd = K.run.pipe[stream][0];
+  for (int rounds = 0; fd >= 0 && rounds < 64; rounds++) { /* then let the clock be looked at */
+    uint64_t room = cap - f->out_kept[stream];
+    long n;
+    if (room) {
+      int64_t at = (int64_t)f->out_kept[stream];
+      n = SYS(__NR_splice, fd, NULL, FD_OUT + stream, &at, room < 1048576 ? room : 1048576, 2 /* SPLICE_F_NONBLOCK */);
+      if (n < 0 && n != -EAGAIN && n != -EINTR) n = SYS(__NR_read, fd, scratch, sizeof scratch); /* no room left for us */
+      else if (n > 0) f->out_kept[stream] += (uint64_t)n;
+    } else {
+      n = SYS(__NR_read, fd, scratch, sizeof scratch);
+    }
+    if (n == 0) { /* end of file: all writers are gone */
+      sys_close(fd);
+      K.run.pipe[stream][0] = fd = -1;
+    }
+    if (n <= 0) return;
+    f->out_total[stream] += (uint64_t)n;
+  }
+}
+
+static void trip(enum pj_trip why) {
+  struct pj_facts *f = &K.page->facts;
+  if (f->trip == TRIP_NONE) f->trip = why;
+  if (K.run.kill >= 0) SYS(__NR_write, K.run.kill, "1", 1);
+  else run_kill();
+}
+
+/* The filter refused a syscall for good: note which, then nothing of the run goes on. */
+static void refused(void) {
+  struct {
+    uint64_t id;
+    uint32_t pid, flags;
+    int32_t nr;
+    uint32_t arch;
+    uint64_t ip, args[6];
+  } n = {0};
+  struct pj_facts *f = &K.page->facts;
+  if (SYS(__NR_ioctl, K.run.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n) < 0) return; /* died meanwhile */
+  if (f->trip == TRIP_NONE) {
+    f->syscall = n.nr;
+    f->arch = n.arch;
+  }
+  trip(TRIP_SECURITY);
+}
+
+/* Until init has reported. Limits are looked at when they could first be passed. */
+static void run_watch(void) {
+  struct run *r = &K.run;
+  struct pj_facts *f = &K.page->facts;
+  const struct pj_request *q = request();
+  uint64_t tripped = 0, cpu_at = 0, watch_at = 0, go_at = clock_ns(K_CLOCK_MONOTONIC);
+  for (;;) {
+    uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
+    if (!tripped) {
+      uint64_t since = f->state == STATE_EXEC && f->started ? f->started : go_at;
+      if (q->wall_ns && now >= since + q->wall_ns) trip(TRIP_WALL);
+      else if (q->wall_ns && since + q->wall_ns < next) next = since + q->wall_ns;
+      if (q->cpu_ns && r->clock >= 0 && now >= cpu_at) {
+        uint64_t used = clock_read();
+        used = used > f->exec_cpu ? used - f->exec_cpu : 0;
+        uint64_t left = used < q->cpu_ns ? (q->cpu_ns - used) / q->cpus : 0;
+        if (!left) trip(TRIP_CPU);
+        cpu_at = now + (left > NS_PER_MS / 2 ? left : NS_PER_MS / 2);
+      }
+      if (r->watch >= 0 && now >= watch_at) {
+        if (watch_changed()) trip(TRIP_MEMORY);
+        watch_at = now + WATCH_NS;
+      }
+      if (f->out_total[0] > q->output || f->out_total[1] > q->output) trip(TRIP_OUTPUT);
+      if (q->cpu_ns && r->clock >= 0 && cpu_at < next) next = cpu_at;
+      if (r->watch >= 0 && watch_at < next) next = watch_at;
+      if (f->trip) tripped = now;
+    } else if (now > tripped + KILL_GRACE_NS) {
+      run_kill();
+    }
+    struct k_pollfd p[5] = {{r->go, K_POLLIN, 0}, {FD_CONTROL, K_POLLIN, 0}, {r->pipe[0][0], K_POLLIN, 0},
+                            {r->pipe[1][0], K_POLLIN, 0}, {tripped ? -1 : r->listener, K_POLLIN, 0}};
+    uint64_t wait = next > now ? next - now : 0;
+    struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
+    SYS(__NR_ppoll, p, 5, &t, NULL, 8);
+    for (int i = 0; i < 2; i++)
+      if (p[2 + i].revents) pump(i);
+    if (p[1].revents) {
+      struct pj_message m;
+      if (message_receive(FD_CONTROL, &m, sizeof m) == 0) keeper_exit();
+      fds_close();
+      if (m.op == OP_KILL) {
+        trip(TRIP_CALLER);
+        tripped = now;
+      }
+    }
+    if (p[4].revents) refused();
+    if (p[0].revents) {
+      char what = 0;
+      if (message_receive(r->go, &what, 1) != 1 || what != 'l' || !K.nfds) return; /* done, or init was lost */
+      r->listener = K.fds[0];
+      K.nfds = 0;
+    }
+  }
+}
+
+static void report(void) {
+  struct run *r = &K.run;
+  struct pj_facts *f = &K.page->facts;
+  const struct pj_limits *l = limits();
+  for (uint32_t i = 0; i < l->cgroup.count; i++) {
+    const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
+    if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
+    if (r->row[i] >= 0) text_add(TEXT_READ, i, r->row[i], NULL, 0);
+  }
+  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
+    struct {
+      int64_t type, bsize;
+      uint64_t blocks, bfree, bavail, files, ffree;
+      int64_t rest[8];
+    } s = {0};
+    if (SYS(__NR_fstatfs, r->tmpfs[i], &s) < 0) continue;
+    f->tmpfs_free[i] = s.bavail * (uint64_t)s.bsize;
+    f->tmpfs_size[i] = s.blocks * (uint64_t)s.bsize;
+    f->tmpfs_inodes_free[i] = s.ffree;
+    f->tmpfs_inodes[i] = s.files;
+  }
+  f->tmpfs_count = l->tmpfs.count;
+  for (int i = 0; i < 2; i++) pump(i); /* what was written last; nobody is left to write more */
+  f->reply.kind = REPLY_REPORT;
+  f->reported = clock_ns(K_CLOCK_MONOTONIC);
+  struct k_iovec iov[2] = {{f, sizeof *f}, {K.page->text, f->text_len}};
+  if (message_send2(FD_CONTROL, iov, 2, NULL, 0) < 0) keeper_exit();
+}
+
+/* ---- requests ---- */
+
+/* Read a request from its memfd, check it, have an init that fits it. */
+static long request_prepare(uint32_t len) {
+  uint32_t row, size;
+  struct pj_error *e = &K.page->facts.reply.error;
+  *e = (struct pj_error){0};
+  int was_armed = K.run.init > 0;
+  if (len > PJ_MAX_BLOB) return fail(STEP_REQUEST, 0, -EMSGSIZE);
+  if (SYS(__NR_pread64, FD_REQUEST, K.request, len, 0) != (long)len) return fail(STEP_REQUEST, 1, -EIO);
+  long rc = pj_check_limits(K.request, len, K.plan->cgroups, &row);
+  size = rc ? 0 : ((const struct pj_limits *)(const void *)K.request)->size;
+  if (!rc && (size > LIMITS_MAX || ((size + 7) & ~7u) > len)) rc = -EINVAL;
+  if (rc) return fail(STEP_REQUEST, row, rc);
+  if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size))) {
+    run_kill();
+    run_end();
+    was_armed = 0;
+  }
+  if (!was_armed) memcpy(K.limits, K.request, size);
+  rc = pj_check_request(request(), len - ((size + 7) & ~7u), &row);
+  if (rc) return fail(STEP_REQUEST, row, rc);
+  if (was_armed) { /* idle for long, it may have been killed from outside */
+    struct k_pollfd p = {K.run.pidfd, K_POLLIN, 0};
+    struct k_timespec none = {0, 0};
+    if (SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0) {
+      run_end();
+      was_armed = 0;
+    }
+  }
+  if (!was_armed && arm() < 0) {
+    struct pj_error why = *e;
+    run_kill();
+    run_end();
+    *e = why;
+    return -1;
+  }
+  K.page->facts.was_armed = (uint32_t)was_armed;
+  return 0;
+}
+
+static void run_start(uint64_t requested) {
+  K.page->facts.requested = requested;
+  message_send(K.run.go, "g", 1, K.fds, K.nfds); /* fails when the program died while it was armed: init reports */
+  fds_close();
+  run_watch();
+  report();
+}
+
+/* OP_OPEN, OP_MKDIR: in the workspace, or below the directory that came with the message. */
+static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
+  const uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  const uint32_t allowed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_APPEND;
+  int base = K.nfds ? K.fds[0] : K.run.box >= 0 ? K.run.box : K.box;
+  long rc;
+  K.page->facts.reply.error = (struct pj_error){0};
+  if (m->len == 0 || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len || m->flags & ~allowed || base < 0)
+    rc = -EINVAL;
+  else {
+    SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
+    SYS(__NR_setfsuid, K.plan->uid);
+    if (m->op == OP_OPEN)
+      rc = sys_open_beneath(base, path, m->flags, m->flags & O_CREAT ? m->mode & 07777 : 0, resolve);
+    else {
+      const char *name;
+      char dir[PJ_PATH_MAX];
+      size_t n = 0;
+      for (size_t i = 0; path[i] && i < sizeof dir; i++)
+        if (path[i] == '/') n = i;
+      memcpy(dir, path, n);
+      dir[n] = 0;
+      name = n ? path + n + 1 : path;
+      rc = m->len > sizeof dir ? -ENAMETOOLONG : sys_open_beneath(base, n ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
+      if (rc >= 0) {
+        int parent = (int)rc;
+        rc = SYS(__NR_mkdirat, parent, name, m->mode & 07777);
+        sys_close(parent);
+      }
+    }
+    SYS(__NR_setfsuid, K.plan->keeper_uid);
+    SYS(__NR_setfsgid, K.plan->keeper_gid);
+  }
+  if (rc < 0) fail(STEP_OPEN, 0, rc);
+  reply(REPLY_OK, rc >= 0 && m->op == OP_OPEN ? (int)rc : -1);
+  if (rc >= 0 && m->op == OP_OPEN) sys_close((int)rc);
+}
+
+static void __attribute__((noreturn)) serve(void) {
+  static struct {
+    struct pj_message m;
+    char path[PJ_PATH_MAX];
+  } in;
+  int held = 0;
+  for (;;) {
+    long n = message_receive(FD_CONTROL, &in, sizeof in);
+    uint64_t now = clock_ns(K_CLOCK_MONOTONIC);
+    if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
+    uint32_t op = in.m.op;
+    if ((op == OP_RUN || op == OP_ARM) && !held) {
+      if (request_prepare(in.m.len) < 0) {
+        K.page->facts.reply.kind = REPLY_OK;
+        reply(REPLY_OK, -1);
+      } else if (op == OP_ARM) {
+        K.page->facts.reply.error = (struct pj_error){0};
+        reply(REPLY_OK, -1);
+      } else {
+        run_start(now);
+        held = request()->flags & REQUEST_HOLD;
+        if (!held) op = OP_RELEASE;
+      }
+    } else if (op == OP_OPEN || op == OP_MKDIR) {
+      file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
+    } else if (op != OP_KILL && op != OP_RELEASE) { /* OP_KILL may come just after the end */
+      K.page->facts.reply.error = (struct pj_error){0};
+      fail(STEP_REQUEST, op, -EPROTO);
+      reply(REPLY_OK, -1);
+    }
+    fds_close();
+    if (op == OP_RELEASE && K.run.init > 0) { /* off the caller's path: it has its report */
+      uint32_t again = request()->flags & REQUEST_REARM;
+      held = 0;
+      run_kill();
+      run_end();
+      if (again && arm() < 0) {
+        run_kill();
+        run_end();
+      }
+    }
+  }
+}
+
+/* ---- start ---- */
+
+static void __attribute__((noreturn, used)) keeper_main(void) {
+  static _Alignas(16) struct page early; /* until there is one to share */
+  static struct k_sigaction by_default;
+  uint64_t none = 0, fsize[2];
+  uint32_t row = 0;
+  long rc;
+  K.page = &early;
+  K.box = K.newroot = -1;
+  run_clear();
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, NULL, 8);
+  for (int sig = 1; sig <= 64; sig++) SYS(__NR_rt_sigaction, sig, &by_default, NULL, 8); /* SIG_IGN survives execve */
+  if (SYS(__NR_prlimit64, 0, 1 /* RLIMIT_FSIZE */, NULL, fsize) == 0) {
+    fsize[0] = fsize[1]; /* captured output must not end in a SIGXFSZ of ours */
+    SYS(__NR_prlimit64, 0, 1, fsize, NULL);
+  }
+  long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
+  long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
+  long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
+  rc = shared < 0 && shared > -4096 ? shared : plan < 0 && plan > -4096 ? plan : 0;
+  if (rc == 0) {
+    K.request = (char *)shared;
+    K.page = (struct page *)(shared + PJ_MAX_BLOB);
+    rc = SYS(__NR_pread64, FD_PLAN, plan, size, 0);
+    if (rc >= 0) rc = rc == size ? pj_check_plan((const void *)plan, (uint32_t)size, &row) : -EIO;
+  }
+  K.plan = (const struct pj_plan *)plan;
+  if (rc < 0) fail(STEP_PLAN, row, rc);
+  else template_make();
+  reply(REPLY_READY, -1);
+  if (K.page->facts.reply.error.step) sys_exit(1);
+  serve();
+}
+
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tand $-16, %rsp\n\tcall keeper_main\n\tud2\n");
+#else
+__asm__(".globl _start\n_start:\n\tmov x29, xzr\n\tmov x30, xzr\n\tbl keeper_main\n\tbrk #1\n");
+#endif

@@ -1,0 +1,240 @@
+/* The wire format between Python and the keeper, and the one list of step names.
+ *
+ * This file is read twice: by the C compiler and, with its include guard stripped,
+ * by cffi as a cdef. Plain declarations only. All blobs are flat and pointer-free:
+ * a "ref" is a u32 offset into its own blob, and the last byte of every blob is NUL,
+ * so any ref below the blob's size names a terminated string (check.c asserts both).
+ */
+#ifndef PYJAIL_PLAN_H
+#define PYJAIL_PLAN_H
+#include <stdint.h>
+
+#define PJ_VERSION 1
+#define PJ_PLAN_MAGIC 0x4e4c504a
+#define PJ_LIMITS_MAGIC 0x4d494c4a
+#define PJ_REQUEST_MAGIC 0x5145524a
+#define PJ_NONE 0xffffffff
+
+#define PJ_MAX_BLOB 16777216 /* a request of this many bytes or fewer */
+#define PJ_MAX_ROWS 4096     /* rows of one table, argv and env apart */
+#define PJ_MAX_CGROUPS 8
+#define PJ_MAX_TMPFS 8
+#define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
+#define PJ_PATH_MAX 4096
+
+/* Every step that can fail. An error is {step, index of the row, errno}. */
+enum pj_step {
+  STEP_NONE,
+  /* host */ STEP_CLONE, STEP_KEEPER_EXEC,
+  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_NAMESPACES, STEP_WAIT_GO, STEP_KEEPER_IDS,
+  STEP_NODUMP, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_NET_LO,
+  /* run, in keeper and init */ STEP_REQUEST, STEP_TMPFS, STEP_CGROUP, STEP_INIT, STEP_PDEATHSIG,
+  STEP_RUN_MOUNT, STEP_PROC, STEP_FORK,
+  /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_GROUPS, STEP_GID,
+  STEP_UID, STEP_STDIO, STEP_CLOSE_REST, STEP_RLIMIT, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK,
+  STEP_STATUS, STEP_SECCOMP,
+  /* program, after the go */ STEP_GO, STEP_FD, STEP_CWD, STEP_EXEC,
+  /* file requests */ STEP_OPEN,
+  STEP_COUNT
+};
+
+/* How far the program got; written by it before each phase. */
+enum pj_state { STATE_NONE, STATE_ARMING, STATE_ARMED, STATE_EXEC };
+
+/* Which limit the keeper itself enforced first. */
+enum pj_trip { TRIP_NONE, TRIP_CPU, TRIP_WALL, TRIP_OUTPUT, TRIP_MEMORY, TRIP_SECURITY, TRIP_CALLER };
+
+struct pj_error {
+  uint32_t step;
+  uint32_t index;
+  int32_t err;
+};
+
+struct pj_table {
+  uint32_t off;
+  uint32_t count;
+};
+
+/* ---- the plan: one per keeper ---- */
+
+enum pj_mount_kind {
+  MOUNT_BIND,   /* clone the mount at source (opened once, by path, without symlinks), put it on target */
+  MOUNT_FS,     /* a new filesystem: source = type, data = options */
+  MOUNT_DIR,    /* make a directory, mode = attr */
+  MOUNT_FILE,   /* make a file with data as content, mode = attr */
+  MOUNT_LINK,   /* make a symlink to data */
+  MOUNT_REBIND, /* run part: put the template's mount at source over a new tmpfs again */
+  MOUNT_KINDS
+};
+
+enum pj_mount_flag {
+  MOUNT_IS_DIR = 1, /* BIND: the source must be a directory; without: must not be */
+  MOUNT_IS_BOX = 2  /* FS: this is the workspace; file requests go there */
+};
+
+struct pj_mount {
+  uint32_t kind;
+  uint32_t flags;
+  uint64_t attr;   /* MOUNT_ATTR_* to set, or a mode */
+  uint32_t source; /* ref */
+  uint32_t target; /* ref; relative to the new root, no leading slash */
+  uint32_t data;   /* ref; options are key=value strings, each NUL-terminated */
+  uint32_t data_len;
+};
+
+struct pj_landlock_rule {
+  uint32_t path; /* ref, inside the jail */
+  uint32_t pad;
+  uint64_t access;
+};
+
+enum pj_plan_flag {
+  PLAN_DROP_GROUPS = 1,   /* root: supplementary groups go before the user namespace is made */
+  PLAN_SET_IDS = 2,       /* the keeper has an id of its own (not with a single mapping) */
+  PLAN_NET_LO = 4,        /* bring lo up in the fresh network namespace of every run */
+  PLAN_PROC = 8,          /* mount a procfs of the run's pid namespace; options in proc_options */
+  PLAN_NOTIFY = 16        /* the filter has notify actions: a refused syscall is reported, then everything is killed */
+};
+
+struct pj_plan {
+  uint32_t magic, version, size, flags;
+  uint64_t unshare_first;  /* before sources are opened */
+  uint64_t unshare_second; /* after */
+  uint64_t run_clone;      /* CLONE_NEW* of every run's init */
+  uint32_t uid, gid;       /* the program's, inside */
+  uint32_t keeper_uid, keeper_gid;
+  uint32_t hostname; /* ref or PJ_NONE */
+  uint32_t cgroups;  /* hierarchies; their directory fds start at FD_CGROUP */
+  uint32_t into;     /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
+  uint32_t proc_options;
+  uint32_t proc_options_len;
+  uint32_t pad;
+  uint64_t landlock_fs, landlock_net, landlock_scoped; /* all 0: no Landlock here */
+  struct pj_table mounts;     /* struct pj_mount: the template's root */
+  struct pj_table run_mounts; /* struct pj_mount: DIR, FILE and REBIND rows below the run's tmpfs */
+  struct pj_table landlock;   /* struct pj_landlock_rule */
+  struct pj_table seccomp;    /* struct sock_filter, 8 bytes each */
+};
+
+/* ---- the limits blob: first part of a request; the same bytes = the armed init fits ---- */
+
+struct pj_cgroup_row {
+  uint32_t hierarchy;
+  uint32_t file;     /* ref */
+  uint32_t value;    /* ref; PJ_NONE = only read */
+  uint32_t when;     /* enum pj_cgroup_when */
+};
+
+enum pj_cgroup_when {
+  CGROUP_SET,   /* write before the start, read back at once */
+  CGROUP_READ,  /* read when all processes are dead */
+  CGROUP_WATCH, /* poll during the run; a changed text = TRIP_MEMORY (v1 has no memory.oom.group) */
+  CGROUP_CLOCK, /* cpu.stat's usage_usec or cpuacct.usage: the CPU clock */
+  CGROUP_KILL,  /* the file whose "1" kills the leaf */
+  CGROUP_WHENS
+};
+
+struct pj_tmpfs {
+  uint32_t target; /* ref; absolute */
+  uint32_t flags;  /* MOUNT_IS_BOX */
+  uint64_t attr;
+  uint32_t data; /* ref; options */
+  uint32_t data_len;
+};
+
+struct pj_rlimit {
+  uint32_t resource;
+  uint32_t pad;
+  uint64_t soft, hard;
+};
+
+struct pj_limits {
+  uint32_t magic, version, size, affinity_len;
+  uint32_t affinity; /* ref to a CPU mask of affinity_len bytes; 0 bytes = untouched */
+  uint32_t pad;
+  struct pj_table cgroup;  /* struct pj_cgroup_row */
+  struct pj_table tmpfs;   /* struct pj_tmpfs */
+  struct pj_table rlimits; /* struct pj_rlimit */
+};
+
+/* ---- the request blob: second part ---- */
+
+enum pj_stdio { STDIO_NULL, STDIO_PIPE, STDIO_FD, STDIO_STDOUT };
+
+enum pj_request_flag {
+  REQUEST_REARM = 1, /* make the next init when this one is gone */
+  REQUEST_HOLD = 2   /* keep the workspace for file requests until OP_RELEASE */
+};
+
+struct pj_request {
+  uint32_t magic, version, size, flags;
+  uint64_t cpu_ns;  /* 0 = no limit */
+  uint64_t wall_ns; /* 0 = no limit */
+  uint64_t output;  /* bytes kept of each captured stream; UINT64_MAX = all */
+  uint32_t cpus;    /* CPUs that can be busy at once: the earliest instant the CPU limit can pass */
+  uint32_t cwd;     /* ref */
+  uint32_t stdio[3];
+  uint32_t pad;
+  struct pj_table argv; /* u32 refs */
+  struct pj_table env;  /* u32 refs */
+  struct pj_table path; /* u32 refs: what execve is tried with, in order */
+};
+
+/* ---- messages: one seqpacket each ---- */
+
+enum pj_op {
+  OP_GO,      /* id maps are written, go on with the template */
+  OP_ARM,     /* a request of `len` bytes is in the request memfd: prepare its jail, start nothing */
+  OP_RUN,     /* the same, and start; up to three fds attached */
+  OP_KILL,    /* end the run now */
+  OP_OPEN,    /* open `path` in the workspace as the jail's user; fd comes back */
+  OP_MKDIR,
+  OP_RELEASE, /* done with the workspace of a held run */
+  OP_COUNT
+};
+
+struct pj_message {
+  uint32_t op;
+  uint32_t flags; /* OP_OPEN: open(2) flags */
+  uint32_t mode;  /* OP_OPEN, OP_MKDIR */
+  uint32_t len;   /* OP_ARM, OP_RUN: bytes in the request memfd; OP_OPEN, OP_MKDIR: bytes of path, NUL included */
+};
+
+enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_REPORT };
+
+struct pj_reply {
+  uint32_t kind;
+  struct pj_error error;
+};
+
+/* What keeper and init know of a finished run. Times: CLOCK_MONOTONIC ns. */
+struct pj_facts {
+  struct pj_reply reply;
+  int32_t status;     /* wait status of the program */
+  uint32_t state;     /* enum pj_state */
+  uint32_t trip;      /* enum pj_trip */
+  uint32_t init_lost; /* init did not live to report: status is unknown */
+  uint32_t was_armed;
+  uint32_t exec_tried; /* index of the last path row tried */
+  uint32_t text_len;
+  uint32_t tmpfs_count;
+  int32_t syscall; /* with TRIP_SECURITY: its number, */
+  uint32_t arch;   /* and AUDIT_ARCH_* */
+  uint64_t requested, started, ended, reported;
+  uint64_t exec_cpu; /* ns the program's process had used when it called execve */
+  uint64_t out_total[2], out_kept[2];
+  uint64_t user_us, system_us, page_faults, major_faults, voluntary, involuntary; /* rusage, reaped children of init */
+  uint64_t image; /* bytes of the program's PT_LOAD segments, when it died while execve ran */
+  uint64_t tmpfs_free[8], tmpfs_inodes_free[8], tmpfs_size[8], tmpfs_inodes[8];
+};
+
+/* The text area is a row of records: this header, then `len` bytes. */
+enum pj_text_kind { TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS };
+
+struct pj_text {
+  uint32_t kind;
+  uint32_t index;
+  int32_t err; /* 0, or why it could not be read */
+  uint32_t len;
+};
+#endif

@@ -1,0 +1,132 @@
+/* The only native code that runs inside the embedder's process: start the keeper.
+ *
+ * clone3(CLONE_VM | CLONE_VFORK) on a stack of its own costs the same whatever the embedder's size
+ * (fork would copy its page tables: 36 ms per GiB). The child shares our memory until it has exec'd,
+ * so it makes raw system calls only, with all signals blocked, and reports through *error. */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "plan.h"
+#include "sys.h"
+
+#define STACK_SIZE 65536
+
+struct child {
+  const int *fds;
+  uint32_t nfds;
+  int exe;
+  struct pj_error *error;
+};
+
+static void __attribute__((noreturn)) child_fail(struct child *c, int step, uint32_t index, long rc) {
+  c->error->step = (uint32_t)step;
+  c->error->index = index;
+  c->error->err = (int32_t)-rc;
+  sys_exit(127);
+}
+
+static void __attribute__((noreturn)) child_main(void *arg) {
+  struct child *c = arg;
+  int high[8 + PJ_MAX_CGROUPS];
+  static const char *const argv[] = {"pyjail-keeper", NULL};
+  static const char *const envp[] = {NULL};
+  /* First out of the way of the low numbers, then down: the caller's fds may be any, 0-2 included. */
+  for (uint32_t i = 0; i < c->nfds; i++) {
+    long fd = SYS(__NR_fcntl, c->fds[i], F_DUPFD, c->nfds);
+    if (fd < 0) child_fail(c, STEP_KEEPER_EXEC, i, fd);
+    high[i] = (int)fd;
+  }
+  long exe = SYS(__NR_fcntl, c->exe, F_DUPFD, c->nfds);
+  if (exe < 0) child_fail(c, STEP_KEEPER_EXEC, c->nfds, exe);
+  for (uint32_t i = 0; i < c->nfds; i++) {
+    long rc = SYS(__NR_dup3, high[i], i, 0);
+    if (rc < 0) child_fail(c, STEP_KEEPER_EXEC, i, rc);
+  }
+  long rc = SYS(__NR_close_range, c->nfds, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+  if (rc < 0) child_fail(c, STEP_KEEPER_EXEC, c->nfds, rc);
+  rc = SYS(__NR_execveat, exe, "", argv, envp, AT_EMPTY_PATH_);
+  child_fail(c, STEP_KEEPER_EXEC, c->nfds, rc);
+}
+
+/* clone3 whose child starts in child_main(arg) on the stack in args: it must never return here. */
+static long clone_child(struct clone_args *args, void *arg) {
+#if defined(__x86_64__)
+  long ret;
+  register void *rarg __asm__("r12") = arg;
+  __asm__ volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xor %%ebp, %%ebp\n\t"
+      "mov %%r12, %%rdi\n\t"
+      "call *%[fn]\n\t"
+      "ud2\n"
+      "1:"
+      : "=a"(ret)
+      : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(rarg), [fn] "r"(child_main)
+      : "rcx", "r11", "memory");
+  return ret;
+#else
+  register long x8 __asm__("x8") = __NR_clone3;
+  register long x0 __asm__("x0") = (long)args;
+  register long x1 __asm__("x1") = (long)sizeof *args;
+  register void *x20 __asm__("x20") = arg;
+  register void (*x21)(void *) __asm__("x21") = child_main;
+  __asm__ volatile(
+      "svc 0\n\t"
+      "cbnz x0, 1f\n\t"
+      "mov x29, xzr\n\t"
+      "mov x0, x20\n\t"
+      "blr x21\n\t"
+      "brk #1\n"
+      "1:"
+      : "+r"(x0)
+      : "r"(x8), "r"(x1), "r"(x20), "r"(x21)
+      : "memory", "x30");
+  return x0;
+#endif
+}
+
+/* Start the keeper `exe` with fds[i] as its fd i, in the cgroup directory `cgroup` unless that is < 0.
+ * Returns its pid, or -1 with *error set. *pidfd is the caller's. */
+int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, struct pj_error *error) {
+  struct child c = {.fds = fds, .nfds = nfds, .exe = exe, .error = error};
+  memset(error, 0, sizeof *error);
+  *pidfd = -1;
+  if (nfds > 8 + PJ_MAX_CGROUPS) {
+    *error = (struct pj_error){STEP_CLONE, nfds, EINVAL};
+    return -1;
+  }
+  void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stack == MAP_FAILED) {
+    *error = (struct pj_error){STEP_CLONE, 0, ENOMEM};
+    return -1;
+  }
+  struct clone_args args = {
+      .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+      .pidfd = (uint64_t)(uintptr_t)pidfd,
+      .exit_signal = K_SIGCHLD,
+      .stack = (uint64_t)(uintptr_t)stack,
+      .stack_size = STACK_SIZE,
+      .cgroup = (uint64_t)(cgroup >= 0 ? cgroup : 0),
+  };
+  uint64_t all = ~0ull, old = 0; /* a handler must not run in the child on our memory */
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &old, 8);
+  long pid = clone_child(&args, &c);
+  SYS(__NR_rt_sigprocmask, 2, &old, NULL, 8);
+  munmap(stack, STACK_SIZE);
+  if (pid < 0) {
+    *error = (struct pj_error){STEP_CLONE, 0, (int32_t)-pid};
+    return -1;
+  }
+  if (error->step) { /* it never became the keeper: ours to reap */
+    SYS(__NR_wait4, pid, NULL, 0, NULL);
+    sys_close(*pidfd);
+    *pidfd = -1;
+    return -1;
+  }
+  return (int)pid;
+}
+
+/* The Landlock ABI of this kernel, or -errno (ENOSYS: not built in, EOPNOTSUPP: not enabled at boot). */
+int pj_landlock_abi(void) { return (int)SYS(444 /* landlock_create_ruleset */, NULL, 0, 1); }

@@ -1,0 +1,143 @@
+/* Raw system calls returning -errno, for x86_64 and aarch64. No libc, no errno, no TLS:
+ * glibc's wrappers write errno into the parent thread's TLS under CLONE_VM, and the keeper has none. */
+#ifndef PYJAIL_SYS_H
+#define PYJAIL_SYS_H
+#include <asm/fcntl.h>
+#include <asm/unistd.h>
+#include <linux/errno.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AT_FDCWD_ (-100)
+#define AT_EMPTY_PATH_ 0x1000
+#define AT_REMOVEDIR_ 0x200
+#define AT_RECURSIVE_ 0x8000
+#ifndef OPEN_TREE_CLOEXEC
+#define OPEN_TREE_CLOEXEC O_CLOEXEC
+#endif
+
+static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
+#if defined(__x86_64__)
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  long ret;
+  __asm__ volatile("syscall"
+                   : "=a"(ret)
+                   : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return ret;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = n;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory");
+  return x0;
+#else
+#error "pyjail knows x86_64 and aarch64"
+#endif
+}
+#define SYS_PICK(_1, _2, _3, _4, _5, _6, _7, N, ...) N
+#define SYS(...) SYS_PICK(__VA_ARGS__, SYS7, SYS6, SYS5, SYS4, SYS3, SYS2, SYS1, )(__VA_ARGS__)
+#define L(x) ((long)(x))
+#define SYS1(n) sys6(n, 0, 0, 0, 0, 0, 0)
+#define SYS2(n, a) sys6(n, L(a), 0, 0, 0, 0, 0)
+#define SYS3(n, a, b) sys6(n, L(a), L(b), 0, 0, 0, 0)
+#define SYS4(n, a, b, c) sys6(n, L(a), L(b), L(c), 0, 0, 0)
+#define SYS5(n, a, b, c, d) sys6(n, L(a), L(b), L(c), L(d), 0, 0)
+#define SYS6(n, a, b, c, d, e) sys6(n, L(a), L(b), L(c), L(d), L(e), 0)
+#define SYS7(n, a, b, c, d, e, f) sys6(n, L(a), L(b), L(c), L(d), L(e), L(f))
+
+struct k_timespec {
+  int64_t sec, nsec;
+};
+struct k_iovec {
+  void *base;
+  size_t len;
+};
+struct k_msghdr {
+  void *name;
+  int namelen;
+  struct k_iovec *iov;
+  size_t iovlen;
+  void *control;
+  size_t controllen;
+  unsigned flags;
+};
+struct k_cmsg { /* one SCM_RIGHTS record of up to four fds */
+  size_t len;
+  int level, type;
+  int fd[4];
+};
+struct k_pollfd {
+  int fd;
+  short events, revents;
+};
+struct k_sigaction { /* the kernel's own layout; larger than either architecture's */
+  void *handler;
+  unsigned long flags;
+  void *restorer;
+  uint64_t mask;
+};
+enum { K_SOL_SOCKET = 1, K_SCM_RIGHTS = 1, K_MSG_NOSIGNAL = 0x4000, K_MSG_CMSG_CLOEXEC = 0x40000000 };
+enum { K_SIGKILL = 9, K_SIGCHLD = 17, K_SIGSEGV = 11, K_POLLIN = 1, K_POLLERR = 8, K_POLLHUP = 16 };
+enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2 };
+
+static inline uint64_t clock_ns(int clock) {
+  struct k_timespec t = {0, 0};
+  SYS(__NR_clock_gettime, clock, &t);
+  return (uint64_t)t.sec * 1000000000u + (uint64_t)t.nsec;
+}
+static inline long sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+  struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+  return SYS(__NR_openat2, dir, path, &how, sizeof how);
+}
+static inline void sys_close(int fd) {
+  if (fd >= 0) SYS(__NR_close, fd);
+}
+static inline void __attribute__((noreturn)) sys_exit(int code) {
+  for (;;) SYS(__NR_exit_group, code);
+}
+
+static inline size_t str_len(const char *s) {
+  size_t n = 0;
+  while (s[n]) n++;
+  return n;
+}
+static inline int mem_equal(const void *a, const void *b, size_t n) {
+  const unsigned char *x = a, *y = b;
+  while (n--)
+    if (*x++ != *y++) return 0;
+  return 1;
+}
+static inline uint64_t parse_u64(const char *s, size_t n) {
+  uint64_t v = 0;
+  for (size_t i = 0; i < n && s[i] >= '0' && s[i] <= '9'; i++) v = v * 10 + (uint64_t)(s[i] - '0');
+  return v;
+}
+
+/* The compiler may call these even in freestanding code; local, so `nm -u` stays empty. */
+#ifdef PYJAIL_FREESTANDING
+static __attribute__((used)) void *memcpy(void *d, const void *s, size_t n) {
+  unsigned char *x = d;
+  const unsigned char *y = s;
+  while (n--) *x++ = *y++;
+  return d;
+}
+static __attribute__((used)) void *memset(void *d, int c, size_t n) {
+  unsigned char *x = d;
+  while (n--) *x++ = (unsigned char)c;
+  return d;
+}
+#endif
+#endif

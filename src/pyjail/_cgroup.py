@@ -1,0 +1,220 @@
+"""Our own cgroup subtree: one directory per embedder, below it one per keeper, given to that keeper's id.
+
+The names carry pid, start time, pid namespace and boot id of the owner, so that the next start can remove what a
+killed one left behind, and only that. Nothing here runs per run: leaves are the keeper's (csrc/keeper.c).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pyjail._errors import HostError
+from pyjail._host import Hierarchy
+from pyjail.policy.cgroup import Cgroups
+
+_NAME = re.compile(r"pyjail-([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})\Z")
+
+
+@functools.cache
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as f:
+        return f.read().replace("-", "")[:8]
+
+
+def _start_time(pid: int) -> str | None:
+    """Field 22 of /proc/PID/stat: ticks since boot; with the pid it names a process for good."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def _pid_namespace() -> str:
+    return re.sub(r"[^0-9]", "", os.readlink("/proc/self/ns/pid"))
+
+
+def owner_name(pid: int) -> str:
+    """The name of this process's directory in every hierarchy."""
+    return f"pyjail-{pid}-{_start_time(pid)}-{_pid_namespace()}-{_boot_id()}"
+
+
+def _dead(name: str) -> bool:
+    match = _NAME.match(name)
+    if match is None or match[3] != _pid_namespace():
+        return False  # a pid of another pid namespace says nothing here
+    return match[4] != _boot_id() or _start_time(int(match[1])) != match[2]
+
+
+def remove_tree(path: str, patience: float = 0.0) -> bool:
+    """rmdir a cgroup directory and what is below. True when it is gone. EBUSY is retried for ``patience`` s."""
+    try:
+        with os.scandir(path) as found:
+            below = [e.path for e in found if e.is_dir(follow_symlinks=False)]
+    except OSError:
+        return not os.path.exists(path)
+    for child in below:
+        remove_tree(child, patience)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            os.rmdir(path)
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.002)
+
+
+def clean_stale(directory: str) -> list[str]:
+    """Remove what dead owners left in ``directory``; the names removed."""
+    gone = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            if not _dead(name):
+                continue
+            path = f"{directory}/{name}"
+            with contextlib.suppress(OSError), open(f"{path}/cgroup.kill", "w") as f:
+                f.write("1")
+            if remove_tree(path, 0.2):
+                gone.append(name)
+    return gone
+
+
+@dataclass
+class KeeperCgroup:
+    """One keeper's directories: ``fds`` in the order of the plan's hierarchies, ``home`` where it lives (v2)."""
+
+    paths: tuple[str, ...]
+    fds: list[int]
+    home: int
+
+    def give(self, uid: int, gid: int) -> None:
+        """Hand the directories to the keeper's outside id, so that it can make leaves."""
+        for path in self.paths:
+            os.chown(path, uid, gid)
+            for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(f"{path}/{name}", uid, gid)
+
+    def close_fds(self) -> None:
+        for fd in [*self.fds, self.home]:
+            if fd >= 0:
+                os.close(fd)
+        self.fds, self.home = [], -1
+
+    def remove(self) -> None:
+        """When the keeper is gone."""
+        self.close_fds()
+        for path in self.paths:
+            remove_tree(path, 1.0)
+
+
+class Subtree:
+    """This process's directories in the hierarchies that a plan uses."""
+
+    def __init__(self, cgroups: Cgroups) -> None:
+        self.cgroups = cgroups
+        self.count = 0
+        self.lock = threading.Lock()
+        self.paths = tuple(f"{h.own}/{owner_name(os.getpid())}" for h in cgroups.used)
+        for h, path in zip(cgroups.used, self.paths, strict=True):
+            clean_stale(h.own)
+            self._make(h, path, top=True)
+        self.files = self._list_files()
+
+    def _make(self, h: Hierarchy, path: str, top: bool = False) -> None:
+        wanted = frozenset(n for n, i in self.cgroups.where.items() if self.cgroups.used[i] is h and n != "v2")
+        parent = os.path.dirname(path)
+        try:
+            if h.version == 2 and wanted:
+                _files().directory(parent).enable(wanted)
+            os.makedirs(path, mode=0o755, exist_ok=True)
+            if "cpuset" in wanted and h.version == 1:
+                _files().fill_cpuset(parent, path)
+        except OSError as e:
+            raise _refused(h, parent, e) from e
+
+    def _list_files(self) -> tuple[frozenset[str], ...]:
+        """The interface files of a leaf, by making one: what this kernel has, not what its version promises."""
+        found = []
+        for h, path in zip(self.cgroups.used, self.paths, strict=True):
+            probe = f"{path}/probe{threading.get_native_id()}"
+            self._make(h, probe)
+            found.append(frozenset(os.listdir(probe)))
+            remove_tree(probe, 1.0)
+        return tuple(found)
+
+    def keeper(self) -> KeeperCgroup:
+        """New directories for one keeper."""
+        with self.lock:
+            self.count += 1
+            name = f"k{self.count}"
+        paths = tuple(f"{path}/{name}" for path in self.paths)
+        made = KeeperCgroup(paths, [], -1)
+        try:
+            for i, (h, path) in enumerate(zip(self.cgroups.used, paths, strict=True)):
+                self._make(h, path)
+                made.fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                if i == self.cgroups.into:
+                    os.mkdir(f"{path}/keeper")
+                    wanted = frozenset(n for n, j in self.cgroups.where.items() if j == i and n != "v2")
+                    if wanted:
+                        _files().directory(path).enable(wanted)
+                    made.home = os.open(f"{path}/keeper", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except BaseException:
+            made.remove()
+            raise
+        return made
+
+    def remove(self) -> None:
+        for path in self.paths:
+            remove_tree(path, 0.5)
+
+
+def _files() -> Any:
+    """The typed interface files, loaded when a subtree is made: cgroupspy is not on the path of a run."""
+    from pyjail import _cgroup_files
+
+    return _cgroup_files
+
+
+def _refused(h: Hierarchy, path: str, e: OSError) -> HostError:
+    names = ",".join(sorted(h.controllers)) or "unified"
+    hint = "run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes PROGRAM"
+    if h.version == 2 and e.errno == 16:
+        hint = "the cgroup has processes of its own, so it cannot have children with controllers: " + hint
+    return HostError("cgroup", f"{path} ({names}): {e.strerror}", hint)
+
+
+_subtrees: dict[tuple[int, Cgroups], Subtree] = {}
+_lock = threading.Lock()
+
+
+def subtree(cgroups: Cgroups) -> Subtree:
+    """This process's `Subtree` for these hierarchies; made once, made anew after a fork."""
+    key = (os.getpid(), cgroups)
+    found = _subtrees.get(key)
+    if found is None:
+        with _lock:
+            found = _subtrees.get(key)
+            if found is None:
+                found = _subtrees[key] = Subtree(cgroups)
+    return found
+
+
+def remove_all() -> None:
+    """At exit, when all keepers are gone."""
+    for (pid, _), tree in list(_subtrees.items()):
+        if pid == os.getpid():
+            tree.remove()
+    _subtrees.clear()

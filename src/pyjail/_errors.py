@@ -1,0 +1,144 @@
+"""The exceptions of pyjail, drawn as a tree.
+
+    JailError
+      SpecError(ValueError)            a request that makes no sense: which field, why
+      HostError(RuntimeError)          this machine cannot enforce a control here
+      SetupError(OSError)              a step of building the jail failed
+        ExecError                      the program could not be executed
+          ProgramNotFoundError(FileNotFoundError)
+          ProgramPermissionError(PermissionError)
+        CwdNotFoundError(FileNotFoundError)
+      KeeperError                      our own helper died before the program started
+      TimeoutExpired(subprocess.TimeoutExpired)
+      JailedProcessError(subprocess.CalledProcessError)
+
+Every one of them can be pickled, and everything in its text is also an attribute.
+A limit that is exceeded is a result, never an exception (unless ``check=True``).
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyjail._result import Result
+
+
+class JailError(Exception):
+    """Base of everything that pyjail raises by itself."""
+
+
+class SpecError(JailError, ValueError):
+    """A request that makes no sense; nothing was started.
+
+    Attributes: ``field`` (str) names the field at fault, ``value`` what was given, ``reason`` what is allowed.
+
+    >>> import pyjail
+    >>> try:
+    ...     pyjail.Limits(memory=0)
+    ... except pyjail.SpecError as e:
+    ...     print(e.field)
+    memory
+    """
+
+    def __init__(self, field: str, value: object, reason: str) -> None:
+        self.field = field
+        self.value = value
+        self.reason = reason
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = shown[:117] + "..."
+        super().__init__(f"{field}={shown}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.reason)
+
+
+class HostError(JailError, RuntimeError):
+    """This machine cannot enforce a control that was asked for; the program was not started.
+
+    Attributes: ``control`` (str), ``cause`` (str), ``hint`` (str, the exact fix).
+    """
+
+    def __init__(self, control: str, cause: str, hint: str) -> None:
+        self.control = control
+        self.cause = cause
+        self.hint = hint
+        super().__init__(f"{control} cannot be enforced here: {cause}. Fix: {hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.control, self.cause, self.hint)
+
+
+class SetupError(JailError, OSError):
+    """A step of building the jail failed; the program was not started.
+
+    Attributes: ``step`` (str, one of the step names in docs/steps.md), ``index`` (int or None, the row of that
+    step), ``detail`` (str, what the row was), ``errno`` (int), ``hint`` (str, may be empty).
+    """
+
+    def __init__(self, step: str, index: int | None, detail: str, errno: int, hint: str = "") -> None:
+        self.step = step
+        self.index = index
+        self.detail = detail
+        self.hint = hint
+        super().__init__(errno, os.strerror(errno))
+        self.errno = errno
+
+    def __str__(self) -> str:
+        where = self.step if self.index is None else f"{self.step}[{self.index}]"
+        name = _errno.errorcode.get(self.errno or 0, str(self.errno))
+        text = f"{where}: {self.detail}: {name} ({os.strerror(self.errno or 0)})"
+        return f"{text}. {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, self.index, self.detail, self.errno, self.hint)
+
+
+class CwdNotFoundError(SetupError, FileNotFoundError):
+    """The working directory asked for does not exist inside the jail."""
+
+
+class ExecError(SetupError):
+    """execve(2) failed: the program could not be started. ``errno`` says why (ENOEXEC, E2BIG, ELOOP, ...)."""
+
+
+class ProgramNotFoundError(ExecError, FileNotFoundError):
+    """The program, or the interpreter that its ``#!`` line or ELF header names, is not in the jail (ENOENT)."""
+
+
+class ProgramPermissionError(ExecError, PermissionError):
+    """The program is a directory or not executable for the jail's user (EACCES)."""
+
+
+class KeeperError(JailError):
+    """Our own helper died or spoke nonsense before the program started."""
+
+
+class TimeoutExpired(JailError, subprocess.TimeoutExpired):
+    """The caller's own ``timeout`` passed; the jail is gone. ``output`` and ``stderr`` hold what came until then."""
+
+    def __init__(self, cmd: Any, timeout: float, output: Any = None, stderr: Any = None) -> None:
+        subprocess.TimeoutExpired.__init__(self, cmd, timeout, output=output, stderr=stderr)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.cmd, self.timeout, self.output, self.stderr)
+
+
+class JailedProcessError(JailError, subprocess.CalledProcessError):
+    """Raised with ``check=True`` for any verdict but OK; ``result`` is the whole `Result`."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        subprocess.CalledProcessError.__init__(
+            self, result.returncode, result.args, output=result.stdout, stderr=result.stderr
+        )
+
+    def __str__(self) -> str:
+        return f"{self.result.args!r}: {self.result.verdict.value} (returncode {self.result.returncode})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result,)

@@ -1,0 +1,82 @@
+"""{step, index, errno} -> an exception that says what the row was and what to do. Only Python knows what row 3 was."""
+
+from __future__ import annotations
+
+import errno
+
+from pyjail import _errors
+from pyjail._plan import RunLimits, Template
+from pyjail._wire import Failure
+
+_HINTS = {
+    ("private", errno.EPERM): "user namespaces are refused here: as root run "
+    "`sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1`; on Ubuntu 24.04 also "
+    "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile with `userns,` for this Python",
+    ("private", errno.ENOSPC): "sysctl -w user.max_user_namespaces=15000",
+    ("namespaces", errno.ENOSPC): "sysctl -w user.max_user_namespaces=15000 user.max_net_namespaces=15000",
+    ("proc", errno.EPERM): "the /proc here is masked (a container?), so the kernel refuses a fresh one: "
+    "use Jail(proc=False), or unmask it (docker: --security-opt systempaths=unconfined)",
+    ("mount", errno.EPERM): "a security module forbids mounts in user namespaces: allow `mount,` for this Python",
+    ("cgroup", errno.ENOSPC): "cgroup.max.descendants or cgroup.max.depth of a parent is used up: raise it",
+    ("cgroup", errno.EACCES): "the keeper may not write there: the cgroup subtree must be ours alone",
+    ("init", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
+    ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
+    ("keeper_exec", errno.EACCES): "a memfd cannot be executed here (sysctl vm.memfd_noexec): set it to 0 or 1",
+    ("keyring", errno.EDQUOT): "raise /proc/sys/kernel/keys/maxkeys",
+}
+
+
+def detail(failure: Failure, template: Template, run: RunLimits | None) -> str:
+    """What the failed row was."""
+    step, i = failure.step, failure.index
+
+    def row(rows: tuple[object, ...]) -> str:
+        return repr(rows[i]) if i is not None and i < len(rows) else "setting up"
+
+    if step in ("source", "mount", "newroot") and i is not None and i < len(template.mounts):
+        m = template.mounts[i]
+        return f"{m.kind} {m.source or m.data[:40]!r} on /{m.target} ({m.why})"
+    if step == "run_mount":
+        return row(template.run_mounts)
+    if step == "landlock":
+        return row(template.landlock.rules)
+    if run is not None:
+        if step == "tmpfs":
+            return row(run.tmpfs)
+        if step == "rlimit":
+            return row(run.rlimits)
+        if step == "cgroup" and i is not None and i < len(run.cgroup):
+            c = run.cgroup[i]
+            return f"{c.file} = {c.value} ({c.why})"
+        if step in ("cgroup", "cgroup_enter"):
+            return "making or entering the run's leaf"
+    return step.replace("_", " ")
+
+
+def error(
+    failure: Failure, template: Template, run: RunLimits | None = None, *, args: object = None, cwd: str = ""
+) -> _errors.SetupError:
+    """The exception for a failed step."""
+    step, i, number = failure.step, failure.index, failure.errno
+    hint = _HINTS.get((step, number), "")
+    if step == "exec":
+        text = f"cannot execute {args!r} in the jail"
+        if number == errno.ENOENT:
+            hint = "its interpreter or dynamic loader must be in the jail, too" if hint == "" else hint
+            return _errors.ProgramNotFoundError(step, i, text, number, hint)
+        if number in (errno.EACCES, errno.EPERM):
+            return _errors.ProgramPermissionError(
+                step, i, text, number, "it must be an executable file for the jail's user"
+            )
+        return _errors.ExecError(step, i, text, number, _EXEC_HINTS.get(number, ""))
+    if step == "cwd":
+        kind = _errors.CwdNotFoundError if number == errno.ENOENT else _errors.SetupError
+        return kind(step, i, f"cwd={cwd!r} inside the jail", number, hint)
+    return _errors.SetupError(step, i, detail(failure, template, run), number, hint)
+
+
+_EXEC_HINTS = {
+    errno.ENOEXEC: "neither an ELF program of this machine nor a script with a #! line",
+    errno.E2BIG: "arguments and environment are larger than a quarter of the stack limit, or one is over 128 KiB",
+    errno.ETXTBSY: "the file is still open for writing",
+}

@@ -1,0 +1,268 @@
+"""Files into and out of a workspace, through fds that the keeper opens inside it: never by a path of the host.
+
+Whatever a program leaves there (symlinks, FIFOs, sockets, deep trees, a million names, sparse terabytes) costs at
+most what the caps below say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyjail._errors import SetupError, SpecError
+from pyjail._keeper import Keeper
+from pyjail._native import lib
+from pyjail._spec import File, text
+
+MOST_FILES = 1000  # collected by one run
+MOST_ENTRIES = 100_000  # looked at
+MOST_DEPTH = 64  # directories open at once
+MOST_SECONDS = 10.0
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to write: bytes, or a host file that is open already."""
+
+    path: str
+    mode: int
+    data: bytes | None
+    source: str | None
+
+
+def check_inputs(files: object) -> tuple[Input, ...]:
+    """Validate ``files=``; SpecError names the path at fault. Nothing is opened yet."""
+    if files is None:
+        return ()
+    if not isinstance(files, Mapping):
+        raise SpecError("files", files, "a mapping of relative paths to contents is needed")
+    found: dict[str, Input] = {}
+    for name, value in files.items():
+        path = relative("files", name)
+        if path in found:
+            raise SpecError("files", name, "names the same file as another entry")
+        if isinstance(value, File):
+            data = value.data
+            found[path] = Input(path, value.mode, data.encode() if isinstance(data, str) else data, None)
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            found[path] = Input(path, 0o644, bytes(value), None)
+        elif isinstance(value, str):
+            found[path] = Input(path, 0o644, value.encode("utf-8", "surrogateescape"), None)
+        elif isinstance(value, os.PathLike):
+            source = text("files", value)
+            try:
+                st = os.stat(source)
+            except OSError as e:
+                raise SpecError("files", value, f"cannot be read: {e.strerror}") from None
+            if not stat.S_ISREG(st.st_mode):
+                raise SpecError("files", value, "is not a regular file")
+            found[path] = Input(path, stat.S_IMODE(st.st_mode) & 0o777, None, source)
+        else:
+            raise SpecError("files", value, f"{path!r} must be bytes, str, PathLike or File")
+    for path in found:
+        parent = os.path.dirname(path)
+        while parent:
+            if parent in found:
+                raise SpecError("files", path, f"{parent!r} cannot be a file and a directory")
+            parent = os.path.dirname(parent)
+    return tuple(found.values())
+
+
+def relative(field: str, name: object) -> str:
+    """A relative path below /box: no "..", not absolute, not empty."""
+    path = text(field, name)
+    parts = [p for p in path.split("/") if p not in ("", ".")]
+    if path.startswith("/") or ".." in parts or not parts:
+        raise SpecError(field, name, 'a relative path below /box without ".." is needed')
+    if any(len(os.fsencode(p)) > 255 for p in parts) or len(os.fsencode(path)) > 4000:
+        raise SpecError(field, name, "longer than a path can be")
+    return "/".join(parts)
+
+
+def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
+    """Write all of ``files=`` into the armed workspace, as the jail's user."""
+    made: set[str] = set()
+    for item in inputs:
+        parts = item.path.split("/")
+        try:
+            for depth in range(1, len(parts)):
+                directory = "/".join(parts[:depth])
+                if directory not in made:
+                    made.add(directory)
+                    keeper.file(lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
+            fd = keeper.file(lib.OP_OPEN, os.fsencode(item.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                _fill(fd, item)
+                os.fchmod(fd, item.mode)
+            finally:
+                os.close(fd)
+        except OSError as e:
+            hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
+            raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
+
+
+def _fill(fd: int, item: Input) -> None:
+    if item.source is None:
+        view = memoryview(item.data or b"")
+        while view:
+            view = view[os.write(fd, view) :]
+        return
+    source = os.open(item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        while chunk := os.read(source, CHUNK):
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(fd, view) :]
+    finally:
+        os.close(source)
+
+
+# ---- collecting ----
+
+
+def check_patterns(patterns: object) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Compile ``collect=``: pathlib-style globs, ``**`` recurses."""
+    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, (Sequence, set, frozenset)):
+        raise SpecError("collect", patterns, "a sequence of patterns is needed")
+    return tuple((p, _glob(p)) for p in (relative("collect", p) for p in patterns))
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    out = []
+    parts = pattern.split("/")
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if part == "**":
+            out.append(".*" if last else "(?:[^/]+/)*")
+            continue
+        j = 0
+        while j < len(part):
+            c = part[j]
+            j += 1
+            end = part.find("]", j + 1)
+            if c == "*":
+                out.append("[^/]*")
+            elif c == "?":
+                out.append("[^/]")
+            elif c == "[" and end > 0:
+                body = part[j:end].replace("\\", "\\\\")
+                out.append("[" + ("^/" + body[1:] if body.startswith("!") else body) + "]")
+                j = end + 1
+            else:
+                out.append(re.escape(c))
+        if not last:
+            out.append("/")
+    try:
+        return re.compile("".join(out) + r"\Z", re.S)
+    except re.error:
+        raise SpecError("collect", pattern, "is not a pattern") from None
+
+
+class Collector:
+    """One walk through the workspace of a finished run."""
+
+    def __init__(self, keeper: Keeper, patterns: Sequence[tuple[str, re.Pattern[str]]], limit: int | None) -> None:
+        self.keeper = keeper
+        self.patterns = patterns
+        self.left = limit
+        self.entries = 0
+        self.end = time.monotonic() + MOST_SECONDS
+        self.files: dict[str, bytes] = {}
+        self.uncollected: dict[str, str] = {}
+        self.matched: set[str] = set()
+
+    def run(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """({path: content}, {path or pattern: why not})."""
+        if self.patterns:
+            try:
+                root = self.keeper.file(lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY)
+                self._walk(root, "", 0)
+            except _EnoughError as e:
+                for pattern, _ in self.patterns:
+                    self.uncollected.setdefault(pattern, str(e))
+            except OSError as e:
+                for pattern, _ in self.patterns:
+                    self.uncollected.setdefault(pattern, f"/box cannot be read: {e.strerror}")
+        for pattern, _ in self.patterns:
+            if pattern not in self.matched:
+                self.uncollected.setdefault(pattern, "not found")
+        return self.files, self.uncollected
+
+    def _names(self, fd: int) -> Iterator[os.DirEntry[str]]:
+        with os.scandir(fd) as found:
+            for entry in found:
+                self.entries += 1
+                if self.entries > MOST_ENTRIES:
+                    raise _EnoughError(f"stopped: more than {MOST_ENTRIES} entries")
+                if time.monotonic() > self.end:
+                    raise _EnoughError(f"stopped after {MOST_SECONDS:g} s")
+                yield entry
+
+    def _walk(self, fd: int, prefix: str, depth: int) -> None:
+        below = []
+        try:
+            for entry in self._names(fd):
+                path = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.name)
+                hits = [pattern for pattern, match in self.patterns if match.match(path)]
+                if hits and not (entry.is_dir(follow_symlinks=False) and any("**" in h for h in hits)):
+                    self.matched.update(hits)
+                    self._take(fd, entry, path)
+            for name in sorted(below):
+                self._descend(fd, name, prefix + name, depth)
+        finally:
+            os.close(fd)
+
+    def _descend(self, fd: int, name: str, path: str, depth: int) -> None:
+        deeper = [p for p, _ in self.patterns if "**" in p or p.count("/") > depth]
+        if not deeper:
+            return
+        if depth >= MOST_DEPTH:
+            self.uncollected[path if len(path) < 512 else path[:512] + "..."] = f"deeper than {MOST_DEPTH} directories"
+            return
+        try:
+            child = self.keeper.file(
+                lib.OP_OPEN, os.fsencode(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, base=fd
+            )
+        except OSError as e:
+            self.uncollected[path] = f"cannot be opened: {e.strerror}"
+            return
+        self._walk(child, path + "/", depth + 1)
+
+    def _take(self, fd: int, entry: os.DirEntry[str], path: str) -> None:
+        if len(self.files) >= MOST_FILES:
+            raise _EnoughError(f"stopped: more than {MOST_FILES} files")
+        if not entry.is_file(follow_symlinks=False):
+            self.uncollected[path] = "not a regular file"
+            return
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            file = self.keeper.file(lib.OP_OPEN, os.fsencode(entry.name), flags, base=fd)
+        except OSError as e:
+            self.uncollected[path] = f"cannot be opened: {e.strerror}"
+            return
+        try:
+            st = os.fstat(file)
+            if not stat.S_ISREG(st.st_mode):
+                self.uncollected[path] = "not a regular file"
+            elif self.left is not None and st.st_size > self.left:
+                self.uncollected[path] = f"too big: {st.st_size} bytes, {self.left} left of Limits.collect"
+            else:
+                parts = []
+                while chunk := os.read(file, CHUNK):
+                    parts.append(chunk)
+                self.files[path] = b"".join(parts)
+                if self.left is not None:
+                    self.left -= st.st_size
+        finally:
+            os.close(file)
+
+
+class _EnoughError(Exception):
+    """A cap of the walk was reached."""

@@ -1,0 +1,233 @@
+"""The only prober of the machine: reads /proc, /sys and the directories that jails are made of into a `Host`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import resource
+import stat
+import sys
+from dataclasses import dataclass
+
+from pyjail._errors import SpecError
+from pyjail._native import lib
+
+# What a host view shows of the root directory, when it is there.
+SYSTEM_DIRS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# What programs need of /etc. Everything else of it stays outside: no shadow, no keys, no host configuration.
+ETC = (
+    "alternatives", "ld.so.cache", "localtime", "os-release", "protocols", "services", "ssl/certs", "ssl/openssl.cnf",
+    "pki/tls/certs", "perl", "php",
+)  # fmt: skip
+ETC_PREFIXES = ("java-", "python3.", "jvm-")  # a JVM's lib/security and conf are symlinks into /etc/java-N-openjdk
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """One cgroup tree and our own directory in it. ``own`` is where this process is; leaves are made below."""
+
+    version: int
+    controllers: frozenset[str]
+    own: str
+    writable: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name of a root directory: "dir" or "file" to bind, or a symlink to make again."""
+
+    name: str
+    kind: str  # "dir" | "file" | "link"
+    source: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this machine can do, as far as reading tells; what only trying tells, the keeper reports."""
+
+    arch: str
+    kernel: str
+    euid: int
+    egid: int
+    capabilities: int
+    uid_ranges: tuple[tuple[int, int], ...]  # (first, count) of ids that exist in our user namespace
+    id_range: tuple[int, int] | None  # PYJAIL_ID_RANGE=FIRST:COUNT, the outside ids that keepers may take
+    cpus: frozenset[int]
+    hierarchies: tuple[Hierarchy, ...]
+    landlock_abi: int
+    psi: bool
+    user_namespaces: int
+    system: tuple[Entry, ...]
+    etc: tuple[Entry, ...]
+    prefixes: tuple[str, ...]
+
+    @property
+    def privileged(self) -> bool:
+        """CAP_SYS_ADMIN (21), SETUID (7), SETGID (6): mounts and id ranges need no user namespace first."""
+        need = 1 << 21 | 1 << 7 | 1 << 6
+        return self.capabilities & need == need
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def _octal(path: str) -> str:
+    """Undo mountinfo's escapes: space, tab, newline and backslash are written as \\ooo."""
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path)
+
+
+def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
+    """Our own directory in each mounted cgroup hierarchy, from /proc/self/cgroup and /proc/self/mountinfo."""
+    own: dict[str, str] = {}
+    for line in cgroup.splitlines():
+        _, controllers_of, path = line.split(":", 2)
+        for name in controllers_of.split(","):  # v2's line has none: the name ""
+            own[name] = path
+    found: dict[str, Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fstype, _, options = right.split(" ", 2)
+        if fstype not in ("cgroup", "cgroup2"):
+            continue
+        fields = left.split(" ")
+        root, point = _octal(fields[3]), _octal(fields[4])
+        names = [""] if fstype == "cgroup2" else [o for o in options.split(",") if o in own]
+        if not names or names[0] not in own:
+            continue
+        path = own[names[0]]
+        if root != "/":
+            if path != root and not path.startswith(root + "/"):
+                continue  # our cgroup is not below this mount: nothing to be had from it
+            path = path[len(root) :]
+        where = point.rstrip("/") + ("" if path == "/" else path)
+        controllers = (
+            frozenset(_read(where + "/cgroup.controllers").split()) if fstype == "cgroup2" else frozenset(names)
+        )
+        found.setdefault(
+            fstype + names[0], Hierarchy(2 if fstype == "cgroup2" else 1, controllers, where, os.access(where, os.W_OK))
+        )
+    return tuple(sorted(found.values(), key=lambda h: (-h.version, sorted(h.controllers))))
+
+
+def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
+    """What to bind and what to link of a directory; a symlink is made again, never followed."""
+    found = []
+    for name in names:
+        path = f"{directory.rstrip('/')}/{name}"
+        try:
+            st = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISLNK(st.st_mode):
+            found.append(Entry(name, "link", path, os.readlink(path)))
+        elif stat.S_ISDIR(st.st_mode):
+            found.append(Entry(name, "dir", path))
+        elif stat.S_ISREG(st.st_mode):
+            found.append(Entry(name, "file", path))
+    return tuple(found)
+
+
+def _etc() -> tuple[Entry, ...]:
+    try:
+        extra = sorted(n for n in os.listdir("/etc") if n.startswith(ETC_PREFIXES))
+    except OSError:
+        extra = []
+    found = []
+    for entry in entries("/etc", [*ETC, *extra]):
+        if entry.kind == "link":  # /etc/localtime -> /usr/share/zoneinfo/...: fine; into what we do not show: bind it
+            real = os.path.realpath(entry.source)
+            if not real.startswith("/usr/") and os.path.isfile(real):
+                entry = Entry(entry.name, "file", real)
+        found.append(entry)
+    return tuple(found)
+
+
+def interpreter_prefixes() -> tuple[str, ...]:
+    """Directories that the running Python needs and the system directories do not hold, outermost first."""
+    wanted = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
+    executable = os.path.realpath(sys.executable) if sys.executable else ""
+    if executable and not any(executable.startswith(p + "/") for p in wanted):
+        wanted.add(executable)
+    kept: list[str] = []
+    for path in sorted(wanted):
+        if path == "/" or path.startswith(tuple(f"/{d}/" for d in SYSTEM_DIRS)) or path in ("/usr",):
+            continue
+        if not any(path.startswith(k + "/") for k in kept) and os.path.exists(path):
+            kept.append(path)
+    return tuple(kept)
+
+
+def _ranges(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((int(f[0]), int(f[2])) for f in (line.split() for line in text.splitlines()) if len(f) == 3)
+
+
+def _id_range(text: str | None) -> tuple[int, int] | None:
+    if not text:
+        return None
+    first, _, count = text.partition(":")
+    if not (first.isdigit() and count.isdigit() and int(count) >= 2 and int(first) >= 1):
+        raise SpecError("PYJAIL_ID_RANGE", text, "FIRST:COUNT is needed, two ids or more, such as 1879048192:8388608")
+    return int(first), int(count)
+
+
+def _capabilities() -> int:
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+@functools.cache
+def probe(pid: int) -> Host:
+    """This machine, read once per process (``pid`` is the cache's key, so a fork reads again)."""
+    try:
+        with open("/proc/pressure/cpu", "rb") as f:
+            psi = bool(f.read(1))
+    except OSError:
+        psi = False
+    names = _read("/proc/sys/user/max_user_namespaces").strip()
+    return Host(
+        arch=os.uname().machine,
+        kernel=os.uname().release,
+        euid=os.geteuid(),
+        egid=os.getegid(),
+        capabilities=_capabilities(),
+        uid_ranges=_ranges(_read("/proc/self/uid_map")),
+        id_range=_id_range(os.environ.get("PYJAIL_ID_RANGE")),
+        cpus=frozenset(os.sched_getaffinity(0)),
+        hierarchies=hierarchies(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo")),
+        landlock_abi=lib.pj_landlock_abi(),
+        psi=psi,
+        user_namespaces=int(names) if names.isdigit() else -1,
+        system=entries("/", list(SYSTEM_DIRS)),
+        etc=_etc(),
+        prefixes=interpreter_prefixes(),
+    )
+
+
+def host() -> Host:
+    """The `Host` of this process."""
+    return probe(os.getpid())
+
+
+def hard_limits() -> dict[int, int]:
+    """The caller's own hard rlimits now: nothing inside can be raised above them."""
+    return {r: resource.getrlimit(r)[1] for r in range(16)}
+
+
+def tree(directory: str) -> tuple[Entry, ...]:
+    """The top level of a rootfs directory. Raises OSError as os.listdir does."""
+    return entries(directory, sorted(os.listdir(directory)))
+
+
+def kind_of(path: str) -> tuple[str, str]:
+    """("dir" | "file", real path) of a bind source; "file" for anything that is no directory. Raises OSError."""
+    real = os.path.realpath(path, strict=True)
+    return ("dir" if os.path.isdir(real) else "file"), real

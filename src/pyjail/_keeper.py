@@ -1,0 +1,319 @@
+"""One keeper process and the talk with it. See csrc/README.md for its side of the contract."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import functools
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+from pyjail import _explain
+from pyjail._cgroup import KeeperCgroup, subtree
+from pyjail._errors import JailError, KeeperError, SetupError
+from pyjail._host import Host
+from pyjail._native import ffi, lib
+from pyjail._plan import RunLimits, Template
+from pyjail._wire import STEPS, Failure, pack_message, pack_template, parse_reply
+from pyjail.policy import ids
+
+HANDSHAKE_S = 30.0
+REPORT_SIZE = 1 << 17
+KEPT_OUTPUT = 1 << 18
+MFD_EXEC = 0x10  # Linux 6.3; older kernels refuse the flag and need none
+SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = False) -> int:
+    """A memfd with ``data``, close-on-exec; sealed against any change when asked."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        fd = os.memfd_create(name, flags | (MFD_EXEC if execute else 0x8))  # MFD_NOEXEC_SEAL
+    except OSError:
+        fd = os.memfd_create(name, flags)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if seal:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+            os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+@functools.cache
+def _program(pid: int) -> int:
+    """The keeper's ELF in a sealed memfd: nothing on disk to replace, nothing of ours to write (CVE-2019-5736)."""
+    del pid
+    with open(os.path.join(os.path.dirname(__file__), "keeper"), "rb") as f:
+        return memfd("pyjail-keeper", f.read(), seal=True, execute=True)
+
+
+def _ended(pidfd: int, milliseconds: int) -> bool:
+    """Whether the process ends within that time. (poll, not select: fds may be above 1023.)"""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(milliseconds))
+
+
+class Gone(Exception):
+    """The keeper hung up: it is dead."""
+
+
+class Keeper:
+    """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone."""
+
+    def __init__(self, template: Template, host: Host) -> None:
+        self.template = template
+        self.owner = os.getpid()
+        self.armed: RunLimits | None = None
+        self.sock: socket.socket
+        self.pid = self.pidfd = self.request_fd = -1
+        self.out_fds = (-1, -1)
+        self.cgroup: KeeperCgroup | None = None
+        try:
+            self._start(host)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, host: Host) -> None:
+        template = self.template
+        used = template.cgroups.used
+        self.cgroup = subtree(template.cgroups).keeper() if used else None
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        with theirs:
+            self.out_fds = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
+            self.request_fd = memfd("pyjail-request")
+            plan = memfd("pyjail-plan", pack_template(template, template.privileged), seal=True)
+            try:
+                fds = [theirs.fileno(), plan, *self.out_fds, self.request_fd, *(self.cgroup.fds if self.cgroup else ())]
+                self._spawn(fds)
+            finally:
+                os.close(plan)
+        self.sock.settimeout(HANDSHAKE_S)
+        self._expect(lib.REPLY_MAPS)
+        self._write_maps(host)
+        self.sock.sendall(pack_message(lib.OP_GO))
+        self._expect(lib.REPLY_READY)
+        self.sock.settimeout(None)
+        if self.cgroup is not None:
+            self.cgroup.close_fds()
+
+    def _spawn(self, fds: list[int]) -> None:
+        failure = ffi.new("struct pj_error *")
+        pidfd = ffi.new("int *")
+        home = self.cgroup.home if self.cgroup is not None else -1
+        pid = lib.pj_spawn(_program(self.owner), fds, len(fds), home, pidfd, failure)
+        if pid < 0:
+            raise _explain.error(Failure(STEPS[failure.step], failure.index, failure.err), self.template)
+        self.pid, self.pidfd = pid, pidfd[0]
+
+    def _expect(self, kind: int) -> None:
+        try:
+            raw = self.sock.recv(REPORT_SIZE)
+        except TimeoutError:
+            raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start") from None
+        if not raw:
+            raise KeeperError(f"the keeper died while it prepared the jail: {self._how_it_died()}")
+        got, failure = parse_reply(raw)
+        if failure is not None:
+            raise _explain.error(failure, self.template)
+        if got != kind:
+            raise KeeperError(f"the keeper answered {got} where {kind} was due")
+
+    def _write_maps(self, host: Host) -> None:
+        """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
+        m = ids.maps(self.template.jail, host, self.pid)
+        for name, text in (("setgroups", "deny"), ("uid_map", m.uid_map), ("gid_map", m.gid_map)):
+            try:
+                with open(f"/proc/{self.pid}/{name}", "w") as f:
+                    f.write(text)
+            except OSError as e:
+                hint = "ids outside of what this user namespace has? set PYJAIL_ID_RANGE=FIRST:COUNT"
+                raise SetupError("wait_go", None, f"{name}: {text!r}", e.errno or 0, hint) from e
+        if self.cgroup is not None and m.own:
+            self.cgroup.give(m.outside_uid + 1, m.outside_gid + 1)
+        self.ids = m
+
+    def _how_it_died(self) -> str:
+        with contextlib.suppress(ChildProcessError):
+            _, status = os.waitpid(self.pid, 0)
+            self.pid = -1
+            code = os.waitstatus_to_exitcode(status)
+            return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return "its exit status went to somebody else's wait()"
+
+    # ---- requests ----
+
+    def send(
+        self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
+    ) -> None:
+        """Send one message; `Gone` when the keeper is."""
+        message = pack_message(op, flags, mode, length) + data
+        try:
+            if fds:
+                socket.send_fds(self.sock, [message], fds)
+            else:
+                self.sock.send(message)
+        except OSError as e:
+            raise Gone from e
+
+    def receive(self, timeout: float | None = None) -> bytes:
+        """One message. `Gone` at hang-up, TimeoutError after ``timeout`` s."""
+        self.sock.settimeout(timeout)
+        try:
+            raw = self.sock.recv(REPORT_SIZE)
+        except TimeoutError:
+            raise
+        except OSError as e:
+            raise Gone from e
+        if not raw:
+            raise Gone
+        return raw
+
+    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, base: int = -1) -> int:
+        """OP_OPEN or OP_MKDIR in the workspace: the fd, or -1. Raises OSError as open(2) would, Gone."""
+        data = path + b"\0"
+        self.send(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if base < 0 else (base,))
+        buf = array.array("i")
+        self.sock.settimeout(HANDSHAKE_S)
+        try:
+            raw, ancillary, _, _ = self.sock.recvmsg(64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except OSError as e:
+            raise Gone from e
+        for _, _, part in ancillary:
+            buf.frombytes(part[:4])
+        if not raw:
+            raise Gone
+        _, failure = parse_reply(raw)
+        if failure is not None:
+            raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
+        return buf[0] if buf else -1
+
+    def output(self, stream: int, length: int) -> bytes:
+        """The captured bytes of the last run."""
+        if not length:
+            return b""
+        data = os.pread(self.out_fds[stream], length, 0)
+        while len(data) < length:
+            more = os.pread(self.out_fds[stream], length - len(data), len(data))
+            if not more:
+                break
+            data += more
+        if length > KEPT_OUTPUT:
+            os.ftruncate(self.out_fds[stream], 0)  # the next run starts at 0 anyway; do not sit on the memory
+        return data
+
+    @property
+    def alive(self) -> bool:
+        """False once the process is gone."""
+        return self.pidfd >= 0 and self.owner == os.getpid() and not _ended(self.pidfd, 0)
+
+    def forget(self) -> None:
+        """In a forked child: drop our copies of the parent's fds, touch nothing else."""
+        with contextlib.suppress(AttributeError):
+            self.sock.close()
+        self._close_fds()
+
+    def _close_fds(self) -> None:
+        for fd in (*self.out_fds, self.request_fd, self.pidfd):
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        self.out_fds, self.request_fd, self.pidfd = (-1, -1), -1, -1
+
+    def close(self) -> None:
+        """End the keeper and what runs in it; wait until both are gone; remove its cgroups. Never raises JailError."""
+        with contextlib.suppress(AttributeError):
+            self.sock.close()  # the hang-up is its order to kill and leave
+        if self.pid > 0:
+            if not _ended(self.pidfd, 5000):
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.pid = -1
+        self._close_fds()
+        if self.cgroup is not None:
+            self.cgroup.remove()
+            self.cgroup = None
+
+
+# ---- keepers without work, by template ----
+
+MOST_IDLE = 64
+
+
+class Idle:
+    """Warm keepers that nobody uses now. Thread-safe; the last one given is the first one taken."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.keepers: list[Keeper] = []
+        self.leased: set[Keeper] = set()
+
+    def take(self, template: Template, run: RunLimits, host: Host) -> Keeper:
+        """A keeper of this template, one that is armed for these limits by preference; a new one if need be."""
+        with self.lock:
+            found = None
+            for keeper in reversed(self.keepers):
+                if keeper.template is template or keeper.template == template:
+                    if keeper.armed is run or keeper.armed == run:
+                        found = keeper
+                        break
+                    found = found or keeper
+            if found is not None:
+                self.keepers.remove(found)
+                self.leased.add(found)
+                return found
+        keeper = Keeper(template, host)
+        with self.lock:
+            self.leased.add(keeper)
+        return keeper
+
+    def give(self, keeper: Keeper) -> None:
+        """Back, for the next run."""
+        surplus = None
+        with self.lock:
+            self.leased.discard(keeper)
+            if keeper.owner == os.getpid() and not sys.is_finalizing():
+                self.keepers.append(keeper)
+                if len(self.keepers) > MOST_IDLE:
+                    surplus = self.keepers.pop(0)
+            else:
+                surplus = keeper
+        if surplus is not None:
+            surplus.close()
+
+    def drop(self, keeper: Keeper) -> None:
+        """Not to be used again."""
+        with self.lock:
+            self.leased.discard(keeper)
+        keeper.close()
+
+    def close(self) -> None:
+        """End all keepers of this process; those in a run, too."""
+        with self.lock:
+            gone, self.keepers, self.leased = [*self.keepers, *self.leased], [], set()
+        for keeper in gone:
+            with contextlib.suppress(OSError, JailError):
+                keeper.sock.close()  # all at once first: each takes a moment to take its jail down
+        for keeper in gone:
+            with contextlib.suppress(OSError, JailError):
+                keeper.close()
+
+    def forget(self) -> None:
+        """After os.fork, in the child: the keepers are the parent's."""
+        self.lock = threading.Lock()
+        for keeper in [*self.keepers, *self.leased]:
+            keeper.forget()
+        self.keepers, self.leased = [], set()

@@ -1,0 +1,168 @@
+"""The arguments of `run`, validated before anything is started."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyjail import _files, _units
+from pyjail._errors import SpecError
+from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text
+from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
+
+MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
+
+
+@dataclass(frozen=True)
+class Request:
+    """One validated call of `run`."""
+
+    args: Any  # as given, for the result
+    argv: tuple[bytes, ...]
+    limits: Limits
+    jail: Jail
+    env: Mapping[str, str]
+    cwd: str
+    input: bytes | None
+    stdio: tuple[int, int, int]
+    fds: tuple[int, ...]
+    files: tuple[_files.Input, ...]
+    collect: tuple[Any, ...]
+    decode: tuple[str, str] | None
+    timeout: float | None
+
+
+def make(
+    args: Any, limits: Any, jail: Any, input: Any, stdin: Any, stdout: Any, stderr: Any, env: Any, cwd: Any,
+    files: Any, collect: Any, text_mode: Any, encoding: Any, errors: Any, timeout: Any,
+) -> Request:  # fmt: skip
+    """Validate everything; SpecError names the argument at fault."""
+    if limits is None:
+        limits = _DEFAULT_LIMITS
+    elif not isinstance(limits, Limits):
+        raise SpecError("limits", limits, "a pyjail.Limits is needed")
+    if jail is None:
+        jail = _DEFAULT_JAIL
+    elif not isinstance(jail, Jail):
+        raise SpecError("jail", jail, "a pyjail.Jail is needed")
+    decode = (encoding or "utf-8", errors or "strict") if text_mode or encoding or errors else None
+    if decode is not None:
+        _check_codec(*decode)
+    argv = _argv(args)
+    environment = jail.env if env is None else env if isinstance(env, Env) else Env(env)
+    if sum(map(len, argv)) + sum(len(k) + len(v) for k, v in environment.items()) > MOST_BYTES:
+        raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
+    modes, fds = _stdio(input, stdin, stdout, stderr)
+    inputs = _files.check_inputs(files) if files else ()
+    patterns = _files.check_patterns(collect) if collect else ()
+    if (inputs or patterns) and any(m.dst == "/box" and m.kind == "bind" for m in jail.mounts):
+        raise SpecError("files" if inputs else "collect", "...", "/box is a bind of yours: use that directory itself")
+    return Request(
+        args=args,
+        argv=argv,
+        limits=limits,
+        jail=jail,
+        env=environment,
+        cwd="/box" if cwd is None else inside("cwd", cwd),
+        input=_input(input, decode),
+        stdio=modes,
+        fds=fds,
+        files=inputs,
+        collect=patterns,
+        decode=decode,
+        timeout=_units.seconds("timeout", timeout),
+    )
+
+
+_DEFAULT_LIMITS = Limits()
+_DEFAULT_JAIL = Jail()
+
+
+def _check_codec(encoding: Any, errors: Any) -> None:
+    for field, value in (("encoding", encoding), ("errors", errors)):
+        if not isinstance(value, str):
+            raise SpecError(field, value, "a codec's name is needed")
+    try:
+        b"".decode(encoding, errors)
+        "".encode(encoding)
+    except (LookupError, ValueError) as e:
+        raise SpecError("encoding", encoding, str(e)) from None
+
+
+def _argv(args: Any) -> tuple[bytes, ...]:
+    if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
+        raise SpecError("args", args, "a sequence of arguments is needed, never a shell string")
+    if not args:
+        raise SpecError("args", args, "an empty sequence names no program")
+    argv = tuple(
+        [a.encode() if type(a) is str and a.isascii() and "\0" not in a else os.fsencode(text("args", a)) for a in args]
+    )
+    if not argv[0]:
+        raise SpecError("args", args, "the program's name is empty")
+    return argv
+
+
+def _input(value: Any, decode: tuple[str, str] | None) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if decode is None:
+            raise SpecError("input", value, "bytes are needed unless text=True or encoding= is given")
+        try:
+            return value.encode(*decode)
+        except UnicodeEncodeError as e:
+            raise SpecError("input", value, str(e)) from None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        if decode is not None:
+            raise SpecError("input", value, "str is needed with text=True or encoding=")
+        return bytes(value)
+    raise SpecError("input", value, "bytes are needed (str with text=True)")
+
+
+def _stdio(input: Any, stdin: Any, stdout: Any, stderr: Any) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """(enum pj_stdio of each stream, the caller's fds in order)."""
+    if input is None and stdin is None and stdout is None and stderr is None:
+        return _CAPTURE, ()
+    if input is not None and stdin is not None:
+        raise SpecError("stdin", stdin, "cannot be given together with input")
+    modes, fds = [], []
+    for name, value, default in (
+        ("stdin", stdin, STDIO_NULL),
+        ("stdout", stdout, STDIO_PIPE),
+        ("stderr", stderr, STDIO_PIPE),
+    ):
+        if value is None or (value == PIPE and isinstance(value, int) and name != "stdin"):
+            modes.append(default)
+        elif isinstance(value, int) and value == DEVNULL:
+            modes.append(STDIO_NULL)
+        elif isinstance(value, int) and value == STDOUT and name == "stderr":
+            modes.append(STDIO_STDOUT)
+        else:
+            modes.append(STDIO_FD)
+            fds.append(_fd(name, value))
+    return (modes[0], modes[1], modes[2]), tuple(fds)
+
+
+_CAPTURE = (STDIO_NULL, STDIO_PIPE, STDIO_PIPE)
+
+
+def _fd(name: str, value: Any) -> int:
+    """The caller's fd. A directory, or an O_PATH fd, would be a door out of the jail."""
+    try:
+        fd = value if isinstance(value, int) and not isinstance(value, bool) else value.fileno()
+    except (AttributeError, OSError, ValueError):
+        raise SpecError(name, value, "a file or an open fd is needed") from None
+    if not isinstance(fd, int) or fd < 0:
+        raise SpecError(name, value, "a file or an open fd is needed")
+    try:
+        mode = os.fstat(fd).st_mode
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
+        raise SpecError(name, value, "this fd is not open") from None
+    if stat.S_ISDIR(mode) or stat.S_ISLNK(mode) or flags & os.O_PATH:
+        raise SpecError(name, value, "a directory's fd would let the program out of its root")
+    return fd

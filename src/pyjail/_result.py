@@ -1,0 +1,239 @@
+"""What happened, as frozen, picklable, JSON-able data: `Result`, `Usage`, `Receipt`, `Verdict`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, overload
+
+from pyjail._errors import JailedProcessError
+from pyjail._spec import Limits
+
+
+class Verdict(StrEnum):
+    """What the facts of a run mean. The precedence is the table in ``pyjail/_verdict.py``."""
+
+    OK = "ok"
+    RUNTIME_ERROR = "runtime_error"
+    SIGNALED = "signaled"
+    CPU_TIME = "cpu_time"
+    WALL_TIME = "wall_time"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    SECURITY = "security"
+    JAIL_ERROR = "jail_error"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the run used. A field that this kernel cannot give is None, never a made-up number.
+
+    Attributes:
+        wall_time: s, CLOCK_MONOTONIC, from just before execve to the end of the program's main process.
+        cpu_time: s of the whole tree, from the cgroup's CPU clock, set-up before execve not counted.
+        user_time, system_time: s; how the kernel divides ``cpu_time``.
+        setup_time: s from the request reaching the keeper to execve. teardown_time: s from the program's end to
+            the report.
+        memory_peak: bytes, the cgroup's own watermark.
+        processes_peak: most processes and threads alive at once.
+        io_read, io_written: bytes of block I/O.
+        context_switches: (voluntary, involuntary). page_faults: minor and major.
+        instructions: retired, where perf counters are there. throttled_time: s spent waiting for CPU quota.
+        pressure: PSI totals of the run's cgroup in µs, as {"cpu": ..., "memory": ..., "io": ...}.
+        idle: the wall limit passed while less than a tenth of the time was CPU.
+    """
+
+    wall_time: float | None = None
+    cpu_time: float | None = None
+    user_time: float | None = None
+    system_time: float | None = None
+    setup_time: float | None = None
+    teardown_time: float | None = None
+    memory_peak: int | None = None
+    processes_peak: int | None = None
+    io_read: int | None = None
+    io_written: int | None = None
+    context_switches: tuple[int, int] | None = None
+    page_faults: int | None = None
+    instructions: int | None = None
+    throttled_time: float | None = None
+    pressure: dict[str, int] | None = None
+    idle: bool = False
+
+
+@dataclass(frozen=True)
+class Control:
+    """One row of a `Receipt`: what was asked, what enforces it, and what the kernel said when read back."""
+
+    name: str
+    asked: str
+    enforced_by: str
+    value: str
+    status: str  # "enforced" | "not_asked" | "not_enforced"
+
+
+class Receipt(Sequence[Control]):
+    """For every control of this run, one `Control`, in a fixed order. ``receipt["memory"]`` finds a row by name.
+
+    >>> r = Receipt([Control("memory", "64M", "memory.max", "67108864", "enforced")])
+    >>> r["memory"].status
+    'enforced'
+    """
+
+    __slots__ = ("_make", "_rows")
+
+    def __init__(self, rows: Iterable[Control] = (), *, later: Callable[[], Iterable[Control]] | None = None) -> None:
+        # ``later`` puts off decoding the kernel's texts until someone looks: not on the path of a run.
+        self._rows: tuple[Control, ...] | None = None if later else tuple(rows)
+        self._make = later
+
+    def _get(self) -> tuple[Control, ...]:
+        if self._rows is None:
+            assert self._make is not None
+            self._rows, self._make = tuple(self._make()), None
+        return self._rows
+
+    @overload
+    def __getitem__(self, key: int | str) -> Control: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Control, ...]: ...
+    def __getitem__(self, key: int | str | slice) -> Control | tuple[Control, ...]:
+        if not isinstance(key, str):
+            return self._get()[key]
+        for row in self._get():
+            if row.name == key:
+                return row
+        raise KeyError(key)
+
+    def __len__(self) -> int:
+        return len(self._get())
+
+    def __eq__(self, other: object) -> bool:
+        return self._get() == other._get() if isinstance(other, Receipt) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._get())
+
+    def __repr__(self) -> str:
+        return f"Receipt({list(self._get())!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Receipt, (self._get(),)
+
+    @property
+    def not_enforced(self) -> tuple[Control, ...]:
+        """The rows that were asked for and could not be enforced here."""
+        return tuple(row for row in self._get() if row.status == "not_enforced")
+
+
+def _empty() -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished run. Frozen, picklable, comparable; `to_dict` and `from_dict` are inverse and JSON-able.
+
+    ``args``, ``returncode``, ``stdout`` and ``stderr`` are as in `subprocess.CompletedProcess`; a negative
+    returncode is the signal that ended the program.
+
+    Attributes:
+        verdict: `Verdict`. exit_code: 0-255, or None when a signal ended it. signal: its number, or None.
+        usage: `Usage`. limits: the `Limits` it ran under. receipt: `Receipt`.
+        files: what ``collect=`` found, {path: bytes}. uncollected: {path or pattern: why not}.
+        stdout_bytes, stderr_bytes: all that was written, also past the cap; None for a stream not captured.
+        oom_kills: processes that the kernel killed for memory. limits_hit: names of limits that it refused at.
+        syscall: what the filter killed for. error: what went wrong, with JAIL_ERROR.
+    """
+
+    args: Any
+    returncode: int
+    verdict: Verdict
+    stdout: Any = None
+    stderr: Any = None
+    exit_code: int | None = None
+    signal: int | None = None
+    usage: Usage = field(default_factory=Usage)
+    limits: Limits = field(default_factory=Limits)
+    receipt: Receipt = field(default_factory=Receipt)
+    files: Mapping[str, bytes] = field(default_factory=_empty)
+    uncollected: Mapping[str, str] = field(default_factory=_empty)
+    stdout_bytes: int | None = None
+    stderr_bytes: int | None = None
+    oom_kills: int = 0
+    limits_hit: frozenset[str] = frozenset()
+    syscall: str | None = None
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True when the verdict is OK."""
+        return self.verdict is Verdict.OK
+
+    def check_returncode(self) -> None:
+        """Raise `JailedProcessError` unless the verdict is OK."""
+        if not self.ok:
+            raise JailedProcessError(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes; bytes that are not UTF-8 become {"base64": ...}."""
+        return {
+            "args": [_pack(a) for a in self.args] if isinstance(self.args, (list, tuple)) else _pack(self.args),
+            "returncode": self.returncode,
+            "verdict": self.verdict.value,
+            "stdout": _pack(self.stdout),
+            "stderr": _pack(self.stderr),
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "usage": asdict(self.usage),
+            "limits": self.limits.to_dict(),
+            "receipt": [asdict(row) for row in self.receipt],
+            "files": {name: _pack(data) for name, data in self.files.items()},
+            "uncollected": dict(self.uncollected),
+            "stdout_bytes": self.stdout_bytes,
+            "stderr_bytes": self.stderr_bytes,
+            "oom_kills": self.oom_kills,
+            "limits_hit": sorted(self.limits_hit),
+            "syscall": self.syscall,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Result:
+        """The inverse of `to_dict`."""
+        usage = dict(d["usage"])
+        if usage.get("context_switches") is not None:
+            usage["context_switches"] = tuple(usage["context_switches"])
+        args = d["args"]
+        return cls(
+            **{
+                **d,
+                "args": [_unpack(a) for a in args] if isinstance(args, list) else _unpack(args),
+                "verdict": Verdict(d["verdict"]),
+                "stdout": _unpack(d["stdout"]),
+                "stderr": _unpack(d["stderr"]),
+                "usage": Usage(**usage),
+                "limits": Limits(**d["limits"]),
+                "receipt": Receipt(Control(**row) for row in d["receipt"]),
+                "files": {name: _unpack(data) for name, data in d["files"].items()},
+                "limits_hit": frozenset(d["limits_hit"]),
+            }
+        )
+
+
+def _pack(value: Any) -> Any:
+    """bytes -> {"bytes": text} when they are UTF-8, else {"base64": ...}; str and None as they are."""
+    if not isinstance(value, (bytes, bytearray)):
+        return value
+    try:
+        return {"bytes": bytes(value).decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode("ascii")}
+
+
+def _unpack(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return value["bytes"].encode("utf-8") if "bytes" in value else base64.b64decode(value["base64"])

@@ -1,0 +1,350 @@
+"""`run`: one request through plan, keeper, facts and verdict to a `Result`."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyjail import _cgroup, _errors, _explain, _files, _host, _request, _verdict
+from pyjail._errors import JailedProcessError, JailError, KeeperError, TimeoutExpired
+from pyjail._keeper import Gone, Idle, Keeper, memfd
+from pyjail._native import lib
+from pyjail._plan import Command, RunLimits, Template, run_limits, template
+from pyjail._request import Request
+from pyjail._result import Receipt, Result, Usage, Verdict
+from pyjail._spec import Jail, Limits
+from pyjail._wire import STDIO_FD, STDIO_PIPE, Facts, pack_limits, pack_request, parse_reply, parse_report
+
+KILL_PATIENCE_S = 10.0
+idle = Idle()
+
+
+def run(
+    args: Sequence[str | bytes | os.PathLike[str]],
+    limits: Limits | None = None,
+    *,
+    jail: Jail | None = None,
+    input: bytes | str | None = None,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    files: Mapping[str, Any] | None = None,
+    collect: Sequence[str] = (),
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+    check: bool = False,
+    timeout: float | None = None,
+) -> Result:
+    """Run an untrusted program in a jail and tell exactly what happened.
+
+    Args:
+        args: the program and its arguments; never a shell string. A name without a slash is looked up in the
+            jail's own PATH.
+        limits: what it may use; default `Limits()`.
+        jail: what is around it; default `Jail()`.
+        input: bytes (str with ``text=True``) for its stdin. Default: empty, never the caller's terminal.
+        stdin, stdout, stderr: a file, an fd, or `DEVNULL`; stdout and stderr are captured by default;
+            ``stderr=STDOUT`` merges in order.
+        env: the whole environment, instead of ``jail.env``; nothing is inherited.
+        cwd: inside the jail; default /box.
+        files: {relative path: bytes | str | PathLike | File} written into /box first.
+        collect: patterns (``**`` recurses) of regular files to read back from /box.
+        text, encoding, errors: decode stdout and stderr as `subprocess` does.
+        check: raise `JailedProcessError` unless the verdict is OK.
+        timeout: the caller's own patience in seconds; then `TimeoutExpired`. (``limits.wall_time`` gives a verdict.)
+
+    Returns:
+        A `Result`. A limit that was exceeded is a verdict, never an exception.
+
+    Raises:
+        SpecError: an argument makes no sense. HostError: a control cannot be enforced here (``jail.strict``).
+        ExecError (also FileNotFoundError, PermissionError by errno): the program could not be executed.
+        SetupError, KeeperError: the jail could not be built.
+
+    >>> import pyjail
+    >>> pyjail.run(["echo", "hello"]).stdout
+    b'hello\\n'
+    """
+    request = _request.make(
+        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
+    )
+    result = execute(request)
+    if check and result.verdict is not Verdict.OK:
+        raise JailedProcessError(result)
+    return result
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(jail: Jail, limits: Limits, pid: int) -> tuple[Template, RunLimits, bytes]:
+    del pid  # a forked child has a subtree of its own
+    host = _host.host()
+    t = template(jail, host, isinstance(limits.cpus, frozenset))
+    files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
+    r = run_limits(jail, limits, host, t.cgroups, files)
+    return t, r, pack_limits(r)
+
+
+def execute(request: Request) -> Result:
+    """The whole way of one validated request."""
+    compiled, run_part, limits_blob = _compiled(request.jail, request.limits, os.getpid())
+    if compiled.missing and request.jail.strict and any(name != "landlock" for name, _ in compiled.missing):
+        control, cause = compiled.missing[0]
+        raise _errors.HostError(control, cause, "Jail(strict=False)")
+    hold = bool(request.collect)
+    command = Command(
+        request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
+        rearm=not request.jail.fresh, hold=hold,
+    )  # fmt: skip
+    blob = limits_blob + pack_request(run_part, command)
+    deadline = None if request.timeout is None else time.monotonic() + request.timeout
+    for attempt in (0, 1):
+        keeper = _lease(compiled, run_part, request.jail)
+        try:
+            result, reusable = _converse(keeper, request, run_part, blob, deadline)
+        except _IdleDeath:
+            idle.drop(keeper)  # it died while it had no work: nothing was started, so start over once
+            if attempt:
+                raise KeeperError("two keepers in a row died before the program started") from None
+            continue
+        except BaseException:
+            idle.drop(keeper)
+            raise
+        if reusable and not request.jail.fresh:
+            idle.give(keeper)
+        else:
+            idle.drop(keeper)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+    raise AssertionError("unreachable")
+
+
+def _lease(compiled: Template, run_part: RunLimits, jail: Jail) -> Keeper:
+    if not jail.fresh:
+        return idle.take(compiled, run_part, _host.host())
+    keeper = Keeper(compiled, _host.host())
+    with idle.lock:
+        idle.leased.add(keeper)
+    return keeper
+
+
+class _IdleDeath(Exception):
+    """The keeper was dead before it could start anything."""
+
+
+def _modes(request: Request) -> tuple[int, int, int]:
+    return (STDIO_FD, *request.stdio[1:]) if request.input is not None else request.stdio
+
+
+def _converse(
+    keeper: Keeper, request: Request, run_part: RunLimits, blob: bytes, deadline: float | None
+) -> tuple[Result | BaseException, bool]:
+    """(the result or what to raise, whether the keeper can serve again)."""
+    stdin = -1
+    try:
+        fds = request.fds
+        if request.input is not None:
+            stdin = memfd("pyjail-stdin", request.input, seal=True)
+            fds = (stdin, *fds)
+        os.pwrite(keeper.request_fd, blob, 0)
+        try:
+            if request.files:
+                keeper.send(lib.OP_ARM, length=len(blob))
+                keeper.armed = None
+                _, failure = parse_reply(keeper.receive())
+                if failure is not None:
+                    return _not_started(keeper, request, run_part, failure), True
+                try:
+                    _files.write_inputs(keeper, request.files)
+                except (JailError, OSError) as e:
+                    keeper.send(lib.OP_RELEASE)
+                    return e, True
+            keeper.send(lib.OP_RUN, length=len(blob), fds=fds)
+        except Gone:
+            raise _IdleDeath from None
+        return _await_report(keeper, request, run_part, deadline)
+    finally:
+        if stdin >= 0:
+            os.close(stdin)
+
+
+def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
+    """A failure before there was a program: MEMORY when memory was the reason, else an exception."""
+    facts = Facts(
+        failure, None, False, "none", False, 0, 0, 0, 0, 0, 0, 0, (0, 0), (0, 0), (0,) * 6, 0, (), {}, {}, "", {}, ()
+    )
+    if _verdict.starved(facts, run_part, _memory_total()):
+        return _result(keeper, request, run_part, facts, b"", b"", None)
+    return _explain.error(failure, keeper.template, run_part, args=request.args[0], cwd=request.cwd)
+
+
+def _await_report(
+    keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None
+) -> tuple[Result | BaseException, bool]:
+    try:
+        raw = keeper.receive(None if deadline is None else max(0.001, deadline - time.monotonic()))
+    except TimeoutError:
+        return _timed_out(keeper, request, run_part)
+    except Gone:
+        return _lost(keeper, request), False
+    except BaseException:  # KeyboardInterrupt and its like: the jail goes first
+        _stop(keeper)
+        raise
+    return _conclude(keeper, request, run_part, raw)
+
+
+def _conclude(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> tuple[Result | BaseException, bool]:
+    kind, failure = parse_reply(raw)
+    if kind != lib.REPLY_REPORT:
+        if failure is None:
+            return KeeperError(f"the keeper answered {kind} where a report was due"), False
+        return _not_started(keeper, request, run_part, failure), True
+    facts = parse_report(raw)
+    out = keeper.output(0, facts.out_kept[0])
+    err = keeper.output(1, facts.out_kept[1])
+    collected = None
+    if request.collect:
+        try:
+            collected = _files.Collector(keeper, request.collect, request.limits.collect).run()  # type: ignore[arg-type]
+            keeper.send(lib.OP_RELEASE)
+        except Gone:
+            return _lost(keeper, request), False
+    keeper.armed = run_part
+    if facts.failure is not None and not _verdict.starved(facts, run_part, _memory_total()):
+        return _explain.error(facts.failure, keeper.template, run_part, args=request.args[0], cwd=request.cwd), True
+    return _result(keeper, request, run_part, facts, out, err, collected), True
+
+
+def _stop(keeper: Keeper) -> bytes | None:
+    """End the run in progress and wait for it: its last report, or None when the keeper went with it."""
+    try:
+        keeper.send(lib.OP_KILL)
+        return keeper.receive(KILL_PATIENCE_S)
+    except (Gone, TimeoutError):
+        return None
+
+
+def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[Result | BaseException, bool]:
+    assert request.timeout is not None
+    raw = _stop(keeper)
+    out = err = b""
+    if raw is not None and parse_reply(raw)[0] == lib.REPLY_REPORT:
+        facts = parse_report(raw)
+        out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
+        if request.collect:
+            with contextlib.suppress(Gone):
+                keeper.send(lib.OP_RELEASE)
+    captured = [
+        _decode(o, request) if m == STDIO_PIPE else None for o, m in zip((out, err), request.stdio[1:], strict=True)
+    ]
+    return TimeoutExpired(request.args, request.timeout, *captured), raw is not None
+
+
+def _lost(keeper: Keeper, request: Request) -> Result:
+    """The keeper died while the program ran: everything in the jail died with it."""
+    how = keeper._how_it_died() if keeper.pid > 0 else "unknown"
+    return Result(
+        args=request.args,
+        returncode=-9,
+        verdict=Verdict.JAIL_ERROR,
+        signal=9,
+        limits=request.limits,
+        error=f"the keeper died during the run ({how}); the jail died with it",
+    )
+
+
+def _decode(data: bytes, request: Request) -> Any:
+    if request.decode is None:
+        return data
+    text = data.decode(*request.decode)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@functools.cache
+def _memory_total() -> int:
+    """RAM and swap: what an executable's segments are refused for when they are more (vm.overcommit_memory=0)."""
+    total = 0
+    with open("/proc/meminfo") as f:
+        for line in f:
+            if line.startswith(("MemTotal:", "SwapTotal:")):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def _result(
+    keeper: Keeper,
+    request: Request,
+    run_part: RunLimits,
+    facts: Facts,
+    out: bytes,
+    err: bytes,
+    collected: tuple[dict[str, bytes], dict[str, str]] | None,
+) -> Result:
+    reading = _verdict.Reading(facts, run_part)
+    code, sig = _verdict.exit_of(facts.status)
+    used = _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
+    kills = _verdict.oom_kills(reading)
+    limits = request.limits
+    verdict = _verdict.decide(
+        _verdict.Evidence(
+            trip=facts.trip,
+            oom_kills=kills,
+            starved=_verdict.starved(facts, run_part, _memory_total()),
+            cpu_time=used.cpu_time,
+            cpu_limit=limits.cpu_time,
+            wall_time=used.wall_time,
+            wall_limit=limits.wall_time,
+            written=max(facts.out_total),
+            output_limit=limits.output,  # type: ignore[arg-type]
+            exit_code=code,
+            signal=sig,
+        )
+    )
+    template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
+    captured = [m == STDIO_PIPE for m in request.stdio[1:]]
+    return Result(
+        args=request.args,
+        returncode=code if code is not None else -(sig or 0),
+        verdict=verdict,
+        stdout=_decode(out, request) if captured[0] else None,
+        stderr=_decode(err, request) if captured[1] else None,
+        exit_code=code,
+        signal=sig,
+        usage=used,
+        limits=limits,
+        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids)),
+        files=collected[0] if collected else {},
+        uncollected=collected[1] if collected else {},
+        stdout_bytes=facts.out_total[0] if captured[0] else None,
+        stderr_bytes=facts.out_total[1] if captured[1] else None,
+        oom_kills=kills,
+        limits_hit=_verdict.limits_hit(facts, run_part, reading, kills, sig),
+        syscall=_verdict.syscall_name(facts),
+    )
+
+
+def close() -> None:
+    """End all warm keepers of this process and remove their cgroups. The next `run` starts new ones.
+
+    Called at interpreter exit by itself; call it before dropping privileges or moving to another cgroup.
+    """
+    idle.close()
+    _cgroup.remove_all()
+
+
+def _after_fork() -> None:
+    idle.forget()
+    _cgroup._subtrees.clear()
+    _compiled.cache_clear()
+
+
+atexit.register(close)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,90 @@
+"""``pyjail plan``: a compiled plan as text or JSON, the filter decoded. Changes nothing on the machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pyjail import _host
+from pyjail._plan import Template, search, template
+from pyjail._spec import Jail, Limits
+from pyjail.policy import cgroup, mounts, rlimits, seccomp
+
+_FLAGS = {1: "ro", 2: "nosuid", 4: "nodev", 8: "noexec"}
+_NAMESPACES = {
+    0x20000: "mnt", 0x2000000: "cgroup", 0x4000000: "uts", 0x8000000: "ipc", 0x10000000: "user", 0x20000000: "pid",
+    0x40000000: "net",
+}  # fmt: skip
+
+
+def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]:
+    """Every row in the order in which it would be carried out: {step, what, why}."""
+    host = _host.host()
+    t = template(jail, host, isinstance(limits.cpus, frozenset))
+    steps: list[dict[str, Any]] = []
+
+    def add(step: str, what: str, why: str = "") -> None:
+        steps.append({"step": step, "what": what, "why": why})
+
+    add("namespaces", ", ".join(_names(t.unshare_first | t.unshare_second)), "of the template")
+    for row in t.mounts:
+        add("mount", _mount(row), row.why)
+    add("pivot", "pivot_root, detach the old root, root read-only")
+    add("namespaces", ", ".join(_names(t.run_clone)) + ", cgroup", "of every run")
+    for c in cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback"):
+        where = t.cgroups.used[c.hierarchy].own
+        add(f"cgroup {c.when}", f"{where}/.../{c.file}" + (f" = {c.value}" if c.value else ""), c.why)
+    for tmpfs in mounts.tmpfs(jail, limits):
+        add("tmpfs", f"{tmpfs.target} " + ",".join(f"{k}={v}" for k, v in tmpfs.options), tmpfs.why)
+    for row in t.run_mounts:
+        add("mount", _mount(row), row.why)
+    add("session", "setsid, an empty session keyring")
+    add("ids", f"uid {jail.uid}, gid {jail.gid}")
+    for r in rlimits.rows(limits):
+        add("rlimit", f"{r.name} = {r.soft}/{r.hard}", r.why)
+    add("caps", "none: effective, permitted, inheritable, bounding, ambient")
+    add("no_new_privs", "1")
+    for rule in t.landlock.rules:
+        add("landlock", f"{rule.path}: {rule.access:#x}", rule.why)
+    steps += _filter(t, jail)
+    add("close_rest", "every fd but 0-2")
+    names = [
+        p.decode("utf-8", "surrogateescape") for p in search(program[0].encode("utf-8", "surrogateescape"), jail.env)
+    ]
+    add("exec", " ".join(program), "tried: " + ", ".join(names))
+    return steps
+
+
+def _names(flags: int) -> list[str]:
+    return [name for bit, name in _NAMESPACES.items() if flags & bit]
+
+
+def _mount(row: mounts.MountRow) -> str:
+    flags = ",".join(name for bit, name in _FLAGS.items() if row.attr & bit) if row.kind in ("bind", "fs") else ""
+    source = {"bind": row.source, "fs": row.source, "link": row.data.decode("utf-8", "replace")}.get(row.kind, "")
+    return " ".join(part for part in (row.kind, f"/{row.target}", f"<- {source}" if source else "", flags) if part)
+
+
+def _filter(t: Template, jail: Jail) -> list[dict[str, Any]]:
+    if jail.seccomp == "none":
+        return [{"step": "seccomp", "what": "none", "why": "asked for"}]
+    rules, default = seccomp.rules(jail.seccomp)
+    size, digest = len(t.filter.program) // 8, t.filter.digest
+    out = [{"step": "seccomp", "what": f"{size} instructions, sha256 {digest}", "why": f"all other calls: {default}"}]
+    groups: dict[tuple[str, str], list[str]] = {}
+    for r in rules:
+        tests = " if " + ", ".join(f"arg{a} & {m:#x} == {v:#x}" for a, v, m in r.tests) if r.tests else ""
+        groups.setdefault((r.action, r.why), []).append(r.name + tests)
+    out += [{"step": f"seccomp {a}", "what": ", ".join(names), "why": why} for (a, why), names in groups.items()]
+    return out
+
+
+def main(jail: Jail, limits: Limits, program: list[str], as_json: bool) -> int:
+    """Print it."""
+    steps = plan(jail, limits, program)
+    if as_json:
+        print(json.dumps(steps, indent=1))
+    else:
+        for s in steps:
+            print(f"{s['step']:16} {s['what']}" + (f"   # {s['why']}" if s["why"] else ""))
+    return 0

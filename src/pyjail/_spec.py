@@ -1,0 +1,338 @@
+"""What the user wants, as frozen, validated data: `Limits`, `Mount`, `File`, `Jail`. No I/O here."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pyjail import _units
+from pyjail._errors import SpecError
+
+DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
+MIB = 1 << 20
+PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
+
+
+def _set(obj: object, name: str, value: object) -> None:
+    object.__setattr__(obj, name, value)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use; each limit covers the whole process tree. ``None`` means no such limit.
+
+    Sizes take bytes or text in powers of 1024 ("64K", "256M", "1G"). Zero, negative, NaN, infinite, boolean or
+    2^63 and above is a `SpecError`.
+
+    Attributes:
+        cpu_time: seconds of CPU, summed over all processes, unreaped and orphaned ones too. Enforced by the
+            cgroup's CPU clock. Default 10.
+        wall_time: seconds of CLOCK_MONOTONIC from execve to the end. Default 30.
+        memory: bytes of RAM as the kernel's memory controller charges them: heap, page cache, tmpfs, shm, memfd,
+            page tables, pipes; swap is denied. Default 256 MiB.
+        processes: processes and threads alive at once, the program included. Default 64.
+        output: bytes kept of each captured stream; one byte more ends the run. Default 10 MiB.
+        disk: bytes of /box and of /tmp, each. Default 64 MiB.
+        inodes: files and directories in /box and in /tmp, each. Default 4096.
+        file_size: bytes of one file (RLIMIT_FSIZE). Default 64 MiB.
+        open_files: file descriptors per process (RLIMIT_NOFILE). Default 256.
+        stack: bytes of the main thread's stack (RLIMIT_STACK). Default 8 MiB.
+        core: bytes of a core file (RLIMIT_CORE); 0, the default, means none.
+        collect: bytes read back by ``collect=``, in all. Default 64 MiB.
+        cpus: cores as a float (a share of CPU time) or a set of CPU numbers to run on. Default 1.0.
+        address_space: bytes of virtual memory per process (RLIMIT_AS). Off by default: it breaks runtimes that
+            reserve address space (JVM, Node, Go, .NET).
+
+    >>> Limits(memory="256M").memory
+    268435456
+    """
+
+    cpu_time: float | None = 10.0
+    wall_time: float | None = 30.0
+    memory: int | str | None = 256 * MIB
+    processes: int | None = 64
+    output: int | str | None = 10 * MIB
+    disk: int | str | None = 64 * MIB
+    inodes: int | None = 4096
+    file_size: int | str | None = 64 * MIB
+    open_files: int | None = 256
+    stack: int | str | None = 8 * MIB
+    core: int | str | None = 0
+    collect: int | str | None = 64 * MIB
+    cpus: float | frozenset[int] | set[int] | None = 1.0
+    address_space: int | str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("cpu_time", "wall_time"):
+            _set(self, name, _units.seconds(name, getattr(self, name)))
+        for name in ("memory", "output", "disk", "file_size", "stack", "collect", "address_space"):
+            _set(self, name, _units.size(name, getattr(self, name)))
+        _set(self, "core", _units.size("core", self.core, least=0))
+        _set(self, "processes", _units.count("processes", self.processes, most=4194304))
+        _set(self, "inodes", _units.count("inodes", self.inodes))
+        _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
+        _set(self, "cpus", _cpus(self.cpus))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
+        out = {f.name: getattr(self, f.name) for f in fields(self)}
+        if isinstance(out["cpus"], frozenset):
+            out["cpus"] = sorted(out["cpus"])
+        return out
+
+
+def _cpus(value: object) -> float | frozenset[int] | None:
+    if value is None:
+        return None
+    if isinstance(value, (set, frozenset, list, tuple)):
+        if not value:
+            raise SpecError("cpus", value, "an empty set of CPUs cannot run anything")
+        for cpu in value:
+            if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < 8192:
+                raise SpecError("cpus", value, "a set of CPU numbers holds ints from 0 to 8191")
+        return frozenset(value)
+    number = _units.seconds("cpus", value)
+    if number is None or not 0.01 <= number <= 8192:
+        raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
+    return number
+
+
+def inside(field: str, value: object) -> str:
+    """An absolute path inside the jail, normalised; no "..", no NUL, not longer than PATH_MAX."""
+    path = text(field, value)
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise SpecError(field, value, 'an absolute path without ".." is needed')
+    if len(os.fsencode(path)) >= 4096:
+        raise SpecError(field, value, "longer than a path can be (4095 bytes)")
+    norm = posixpath.normpath(path)
+    return "/" + norm.lstrip("/")
+
+
+def text(field: str, value: object) -> str:
+    """A path or argument as str (surrogateescape for bytes); no NUL."""
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise SpecError(field, value, "str, bytes or PathLike is needed")
+    result = os.fsdecode(value)
+    if "\0" in result:
+        raise SpecError(field, value, "a NUL byte cannot be passed to a program")
+    try:
+        os.fsencode(result)
+    except UnicodeEncodeError:
+        raise SpecError(field, value, "holds a lone surrogate that is no byte in disguise") from None
+    return result
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One more thing that a jail sees. Use `Mount.bind` or `Mount.tmpfs`."""
+
+    kind: str
+    dst: str
+    src: str | None = None
+    ro: bool = True
+    size: int | None = None
+
+    @staticmethod
+    def bind(src: str | os.PathLike[str], dst: str | None = None, ro: bool = True) -> Mount:
+        """The host's file or directory ``src`` at ``dst`` inside (default: the same path), read-only by default.
+
+        ``src`` is resolved once, when a keeper is started; its mount point is made in the jail, not on the host.
+
+        >>> Mount.bind("/usr/share/dict", "/words")
+        Mount(kind='bind', dst='/words', src='/usr/share/dict', ro=True, size=None)
+        """
+        source = text("src", src)
+        if not source.startswith("/"):
+            raise SpecError("src", src, "an absolute path of the host is needed")
+        if not isinstance(ro, bool):
+            raise SpecError("ro", ro, "True or False is needed")
+        return Mount("bind", inside("dst", source if dst is None else dst), os.path.normpath(source), ro)
+
+    @staticmethod
+    def tmpfs(dst: str, size: int | str) -> Mount:
+        """An empty writable directory of at most ``size`` bytes, fresh for every run."""
+        return Mount("tmpfs", inside("dst", dst), None, False, _units.size("size", size))
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("bind", "tmpfs"):
+            raise SpecError("kind", self.kind, '"bind" or "tmpfs" is needed')
+        inside("dst", self.dst)
+        if (self.kind == "bind") != (self.src is not None):
+            raise SpecError("src", self.src, "a bind needs a source, a tmpfs has none")
+        if self.kind == "tmpfs" and not isinstance(self.size, int):
+            raise SpecError("size", self.size, "a tmpfs needs a size")
+
+
+@dataclass(frozen=True)
+class File:
+    """Content and mode of one file of ``files=``: ``File(b"#!/bin/sh\\n", 0o755)``."""
+
+    data: bytes | str
+    mode: int = 0o644
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, (bytes, str)):
+            raise SpecError("data", self.data, "bytes or str is needed")
+        if isinstance(self.mode, bool) or not isinstance(self.mode, int) or not 0 <= self.mode <= 0o777:
+            raise SpecError("mode", self.mode, "permission bits from 0 to 0o777 are needed")
+
+
+class Env(Mapping[str, str]):
+    """An environment that does not change: hashable, picklable, in the order given."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[Any, Any], field: str = "env") -> None:
+        if not isinstance(items, Mapping):
+            raise SpecError(field, items, "a mapping of names to values is needed")
+        pairs = []
+        for name, value in items.items():
+            key = text(field, name)
+            if not key or "=" in key:
+                raise SpecError(field, name, 'a variable\'s name is not empty and has no "="')
+            pairs.append((key, text(field, value)))
+        self._items = tuple(pairs)
+
+    def __getitem__(self, name: str) -> str:
+        for key, value in self._items:
+            if key == name:
+                return value
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items))  # as __eq__, blind to order
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == other if isinstance(other, Mapping) else NotImplemented
+
+    def __repr__(self) -> str:
+        return repr(dict(self._items))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self._items),)
+
+
+@dataclass(frozen=True)
+class Jail:
+    """Everything around one program, except its limits. Hashable and picklable; equal jails share keepers.
+
+    Attributes:
+        rootfs: None = this host's system directories, read-only; or a directory to be the root.
+        mounts: tuple of `Mount`.
+        hostname: what uname(2) says inside. Default "pyjail".
+        uid, gid: of the program, inside. Default 1000. Outside it is an unprivileged id of the keeper's own.
+        network: "none" (default) = a network namespace with nothing in it; "loopback" = with lo up, fresh for
+            every run.
+        seccomp: "default", "strict" (compute-only; a refusal ends the run with verdict SECURITY), "none", or a
+            `SeccompPolicy`.
+        landlock: a second fence around files where the kernel has Landlock. Default True.
+        proc: mount a /proc of the run's own pid namespace. Default True.
+        env: the environment of programs that are not given one by ``run(env=)``.
+        fresh: a new keeper, so new user, network and uts namespaces too, for every run. Default False.
+        strict: refuse to start (`HostError`) when a control cannot be enforced here. Default True; with False
+            the receipt says what is missing.
+
+    >>> Jail(hostname="judge").network
+    'none'
+    """
+
+    rootfs: str | os.PathLike[str] | None = None
+    mounts: tuple[Mount, ...] = ()
+    hostname: str = "pyjail"
+    uid: int = 1000
+    gid: int = 1000
+    network: str = "none"
+    seccomp: Any = "default"
+    landlock: bool = True
+    proc: bool = True
+    env: Mapping[str, str] = Env(DEFAULT_ENV)
+    fresh: bool = False
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rootfs is not None:
+            path = text("rootfs", self.rootfs)
+            if not path.startswith("/"):
+                raise SpecError("rootfs", self.rootfs, "an absolute path of the host is needed")
+            _set(self, "rootfs", os.path.normpath(path))
+        mounts = self.mounts
+        if not isinstance(mounts, (tuple, list)) or not all(isinstance(m, Mount) for m in mounts):
+            raise SpecError("mounts", mounts, "a tuple of Mount.bind(...) and Mount.tmpfs(...) is needed")
+        seen: set[str] = set()
+        for mount in mounts:
+            if mount.dst in seen:
+                raise SpecError("mounts", mount.dst, "two mounts cannot have the same destination")
+            if mount.dst == "/" or mount.dst == "/proc" or mount.dst.startswith("/proc/"):
+                raise SpecError("mounts", mount.dst, "the root and /proc are the jail's own; use rootfs= or proc=")
+            seen.add(mount.dst)
+        _set(self, "mounts", tuple(mounts))
+        name = text("hostname", self.hostname)
+        if not 1 <= len(name.encode("utf-8", "surrogateescape")) <= 64:
+            raise SpecError("hostname", name, "1 to 64 bytes are needed (uname(2))")
+        for field in ("uid", "gid"):
+            value = _units.count(field, getattr(self, field), least=0, most=65532)
+            if value is None:
+                raise SpecError(field, None, "a number from 0 to 65532 is needed")
+        if self.network not in ("none", "loopback"):
+            raise SpecError("network", self.network, 'must be "none" or "loopback"')
+        if isinstance(self.seccomp, str):
+            if self.seccomp not in ("default", "strict", "none"):
+                raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
+        elif not isinstance(self.seccomp, SeccompPolicy):
+            raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
+        for field in ("landlock", "proc", "fresh", "strict"):
+            if not isinstance(getattr(self, field), bool):
+                raise SpecError(field, getattr(self, field), "True or False is needed")
+        if not isinstance(self.env, Env):
+            _set(self, "env", Env(self.env))
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Jail:
+        """The ``[jail]`` table of a TOML file; unknown keys are a `SpecError` that names the nearest right one."""
+        from pyjail._toml import load
+
+        return load(path).jail
+
+
+@dataclass(frozen=True)
+class SeccompPolicy:
+    """A profile of your own: a base, and changes to it by syscall name.
+
+    Attributes:
+        base: "default" or "strict".
+        allow: names that are let through whatever their arguments are.
+        refuse: names that return EPERM.
+        kill: names that end the run with verdict SECURITY.
+
+    >>> SeccompPolicy(refuse=("socket",)).base
+    'default'
+    """
+
+    base: str = "default"
+    allow: tuple[str, ...] = ()
+    refuse: tuple[str, ...] = ()
+    kill: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.base not in ("default", "strict"):
+            raise SpecError("base", self.base, 'must be "default" or "strict"')
+        seen: set[str] = set()
+        for field in ("allow", "refuse", "kill"):
+            names = getattr(self, field)
+            if isinstance(names, str) or not all(isinstance(n, str) and n.isidentifier() for n in names):
+                raise SpecError(field, names, "a tuple of syscall names is needed")
+            for name in names:
+                if name in seen:
+                    raise SpecError(field, name, "named twice in this policy")
+                seen.add(name)
+            _set(self, field, tuple(names))

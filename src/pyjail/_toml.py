@@ -1,0 +1,67 @@
+"""A `Jail` and `Limits` from a TOML file. Unknown keys are refused with the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pyjail._errors import SpecError
+from pyjail._spec import Jail, Limits, Mount, SeccompPolicy
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one file says: its ``[jail]`` and ``[limits]`` tables, defaults where they are missing."""
+
+    jail: Jail
+    limits: Limits
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read and validate ``path``. SpecError for what is wrong in it, OSError when it cannot be read."""
+    with open(path, "rb") as f:
+        try:
+            data = tomllib.load(f)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise SpecError("config", os.fspath(path), f"is not TOML: {e}") from None
+    _known("config", data, ("jail", "limits"))
+    jail, limits = _table(data, "jail"), _table(data, "limits")
+    _known("jail", jail, [f.name for f in fields(Jail)])
+    _known("limits", limits, [f.name for f in fields(Limits)])
+    if "mounts" in jail:
+        if not isinstance(jail["mounts"], list):
+            raise SpecError("jail.mounts", jail["mounts"], "[[jail.mounts]] tables are needed")
+        jail["mounts"] = tuple(_mount(m) for m in jail["mounts"])
+    if isinstance(jail.get("seccomp"), dict):
+        policy = jail["seccomp"]
+        _known("jail.seccomp", policy, [f.name for f in fields(SeccompPolicy)])
+        jail["seccomp"] = SeccompPolicy(**policy)
+    return Config(Jail(**jail), Limits(**{k: None if v == "none" else v for k, v in limits.items()}))
+
+
+def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
+    found = data.get(name, {})
+    if not isinstance(found, dict):
+        raise SpecError(name, found, f"a [{name}] table is needed")
+    return dict(found)
+
+
+def _mount(table: Any) -> Mount:
+    if not isinstance(table, dict):
+        raise SpecError("jail.mounts", table, "[[jail.mounts]] tables are needed")
+    if "size" in table:
+        _known("jail.mounts", table, ("dst", "size"))
+        return Mount.tmpfs(table.get("dst", ""), table["size"])
+    _known("jail.mounts", table, ("src", "dst", "ro"))
+    return Mount.bind(table.get("src", ""), table.get("dst"), table.get("ro", True))
+
+
+def _known(where: str, table: dict[str, Any], names: Any) -> None:
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, list(names), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
+            raise SpecError(f"{where}.{key}", table[key], f"there is no such key; {hint}")

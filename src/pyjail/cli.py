@@ -1,0 +1,231 @@
+"""The command line: ``pyjail run`` and ``pyjail plan``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import pyjail
+from pyjail import _units
+from pyjail._errors import SpecError
+from pyjail._result import Result, Verdict
+from pyjail._spec import Jail, Limits, Mount
+
+EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 124, 125, 126, 127
+ENDED_BY_LIMIT = (Verdict.CPU_TIME, Verdict.WALL_TIME, Verdict.MEMORY, Verdict.OUTPUT)
+_SECONDS, _SIZES, _COUNTS = (
+    ("cpu_time", "wall_time"),
+    ("memory", "output", "disk", "file_size", "stack", "core", "collect", "address_space"),
+    ("processes", "inodes", "open_files"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage ends with 125, as everything that is pyjail's own failure and not the program's."""
+
+    def error(self, message: str) -> Any:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_FAILED, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pyjail", description="Run untrusted programs in a jail, and know exactly what happened.")
+    parser.add_argument("--version", action="version", version=f"pyjail {pyjail.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="run a program in a jail", epilog=_EXIT_CODES)
+    plan = commands.add_parser("plan", help="show what would be done, step by step; changes nothing")
+    for sub in (run, plan):
+        _add_options(sub)
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+        sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
+    run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
+    return parser
+
+
+_EXIT_CODES = (
+    "Exit code: the program's own, 128+N when signal N ended it, 124 when a limit did, 125 when pyjail failed, "
+    "126/127 when the program could not be executed / found."
+)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits", 'sizes like 64K 256M 1G, times like 500ms 2s 1m, "none" for no limit')
+    for name in (f.name for f in fields(Limits)):
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=_METAVAR.get(name, "N"))
+    group = parser.add_argument_group("jail")
+    group.add_argument("--file", action="append", default=[], metavar="SRC[:DST]", help="copy a file into /box")
+    group.add_argument(
+        "--bind", action="append", default=[], metavar="SRC[:DST][:rw]", help="show it inside, read-only"
+    )
+    group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable")
+    group.add_argument("--cwd", metavar="DIR", help="working directory inside (default /box)")
+    group.add_argument("--rootfs", metavar="DIR", help="a directory to be the root, instead of this system's own")
+    group.add_argument("--network", choices=("none", "loopback"))
+    group.add_argument("--seccomp", choices=("default", "strict", "none"))
+    group.add_argument("--hostname")
+    group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
+    group.add_argument("--fresh", action="store_true", help="new namespaces of every kind for this run")
+    group.add_argument("--config", metavar="FILE.toml", help="[jail] and [limits] tables; options here win over it")
+
+
+_METAVAR = {**dict.fromkeys(_SECONDS, "TIME"), **dict.fromkeys(_SIZES, "SIZE"), "cpus": "N|I,J"}
+
+
+def _limits(options: argparse.Namespace, base: Limits) -> Limits:
+    given: dict[str, Any] = {}
+    for name in (f.name for f in fields(Limits)):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if value == "none":
+            given[name] = None
+        elif name in _SECONDS:
+            given[name] = _units.duration(name, value)
+        elif name in _COUNTS:
+            given[name] = _int(name, value)
+        elif name == "cpus":
+            is_set = "," in value or value.startswith("#")
+            given[name] = {_int(name, v) for v in value.lstrip("#").split(",")} if is_set else _float(name, value)
+        else:
+            given[name] = value
+    return replace(base, **given)
+
+
+def _int(name: str, value: str) -> int:
+    if not value.isdigit():
+        raise SpecError(name, value, "a whole number is needed")
+    return int(value)
+
+
+def _float(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise SpecError(name, value, "a number of cores like 1.5, or CPU numbers like 0,1 (#0 for one)") from None
+
+
+def _jail(options: argparse.Namespace, base: Jail) -> Jail:
+    given: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("network", "seccomp", "hostname")
+        if getattr(options, name) is not None
+    }
+    if options.rootfs is not None:
+        given["rootfs"] = os.path.abspath(options.rootfs)
+    if options.no_strict:
+        given["strict"] = False
+    if options.fresh:
+        given["fresh"] = True
+    if options.bind:
+        given["mounts"] = (*base.mounts, *(_bind(text) for text in options.bind))
+    if options.env:
+        env = dict(base.env)
+        for item in options.env:
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise SpecError("env", item, "NAME=VALUE is needed")
+            env[key] = value
+        given["env"] = env
+    return replace(base, **given)
+
+
+def _bind(text: str) -> Mount:
+    parts = text.split(":")
+    writable = len(parts) > 1 and parts[-1] in ("rw", "ro")
+    ro = not (writable and parts.pop() == "rw")
+    if not 1 <= len(parts) <= 2 or not all(parts):
+        raise SpecError("bind", text, "SRC[:DST][:rw] is needed")
+    return Mount.bind(os.path.abspath(parts[0]), parts[1] if len(parts) == 2 else None, ro)
+
+
+def _files(options: argparse.Namespace) -> dict[str, Any]:
+    from pathlib import Path
+
+    found = {}
+    for text in options.file:
+        src, _, dst = text.partition(":")
+        found[dst or os.path.basename(src)] = Path(src)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``pyjail``; the exit code."""
+    options = _parser().parse_args(argv)
+    program = options.program[1:] if options.program[:1] == ["--"] else options.program
+    try:
+        if not program:
+            raise SpecError("program", "", "name the program after --")
+        jail, limits = Jail(), Limits()
+        if options.config:
+            from pyjail._toml import load
+
+            config = load(options.config)
+            jail, limits = config.jail, config.limits
+        jail, limits = _jail(options, jail), _limits(options, limits)
+        if options.command == "plan":
+            from pyjail import _show
+
+            return _show.main(jail, limits, program, options.json)
+        return _run(options, program, jail, limits)
+    except pyjail.ProgramNotFoundError as e:
+        return _failed(e, EXIT_NOT_FOUND)
+    except pyjail.ExecError as e:
+        return _failed(e, EXIT_CANNOT_EXECUTE)
+    except (pyjail.JailError, OSError) as e:
+        return _failed(e, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _failed(error: Exception, code: int) -> int:
+    print(f"pyjail: {error}", file=sys.stderr)
+    return code
+
+
+def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
+    streams: dict[str, Any] = {}
+    if not options.json:  # the program talks to whoever called us, through its own fds
+        streams = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
+        sys.stdout.flush()
+    stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+    result = pyjail.run(
+        program, limits, jail=jail, stdin=stdin, files=_files(options) or None, cwd=options.cwd, **streams
+    )
+    if options.json:
+        print(json.dumps(result.to_dict()))
+    elif result.verdict in (*ENDED_BY_LIMIT, Verdict.SECURITY, Verdict.JAIL_ERROR):
+        print(f"pyjail: {explain(result)}", file=sys.stderr)
+    if options.timings:
+        _timings(result)
+    return exit_code(result)
+
+
+def explain(result: Result) -> str:
+    """One line about a run that did not end by itself."""
+    more = {Verdict.SECURITY: f" ({result.syscall})", Verdict.JAIL_ERROR: f" ({result.error})"}.get(result.verdict, "")
+    usage = result.usage
+    return (
+        f"{result.verdict.value}{more}: cpu {usage.cpu_time or 0:.3f} s, wall {usage.wall_time or 0:.3f} s, "
+        f"memory peak {(usage.memory_peak or 0) / 1048576:.1f} MiB"
+    )
+
+
+def _timings(result: Result) -> None:
+    usage = result.usage
+    for name in ("setup_time", "wall_time", "cpu_time", "teardown_time"):
+        value = getattr(usage, name)
+        print(f"pyjail: {name:14} {'?' if value is None else f'{value * 1e3:9.3f} ms'}", file=sys.stderr)
+
+
+def exit_code(result: Result) -> int:
+    """What the shell sees of a result."""
+    if result.verdict is Verdict.JAIL_ERROR:
+        return EXIT_FAILED
+    if result.verdict in ENDED_BY_LIMIT:
+        return EXIT_LIMIT
+    return 128 + result.signal if result.signal is not None else result.returncode

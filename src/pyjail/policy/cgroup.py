@@ -1,0 +1,146 @@
+"""Which cgroup files are written, read and watched for a run: the only place that knows v1 from v2.
+
+Every run has a fresh leaf in each hierarchy used. On v2 the program's process is born in it
+(CLONE_INTO_CGROUP); into a v1 leaf it moves itself by writing "0" to ``tasks`` (docs/adr/0001).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyjail._host import Hierarchy, Host
+from pyjail._spec import Limits
+
+PERIOD_US = 100000
+
+
+class CgroupRow(NamedTuple):
+    """One file of a leaf. ``when``: set, read, watch, clock, kill. ``limit``: the field of `Limits` behind it."""
+
+    hierarchy: int
+    file: str
+    when: str
+    why: str
+    value: str | None = None
+    limit: str = ""
+
+
+class Cgroups(NamedTuple):
+    """The hierarchies that a plan uses, in the order of their fds; ``into`` is the index of the v2 one or None."""
+
+    used: tuple[Hierarchy, ...]
+    into: int | None
+    pairs: tuple[tuple[str, int], ...]  # (controller, or "v2" for what needs none; index into used)
+
+    @property
+    def where(self) -> dict[str, int]:
+        """Controller -> index into ``used``."""
+        return dict(self.pairs)
+
+
+def choose(host: Host, cpuset: bool) -> Cgroups:
+    """The trees that enforce something for us here: v2 for what it has, v1 for the rest."""
+    used: list[Hierarchy] = []
+    index: dict[str, int] = {}
+    into = None
+    for h in host.hierarchies:
+        if h.version == 2 and h.writable:
+            into = len(used)
+            index["v2"] = into
+            for name in h.controllers & {"memory", "pids", "cpu", "cpuset", "io"}:
+                index[name] = into
+            used.append(h)
+    for name in ("memory", "pids", "cpu", "cpuset", *(() if into is not None else ("cpuacct",))):
+        if name in index or (name == "cpuset" and not cpuset):
+            continue
+        for h in host.hierarchies:
+            if h.version == 1 and h.writable and name in h.controllers:
+                if h in used:
+                    index[name] = used.index(h)
+                else:
+                    index[name] = len(used)
+                    used.append(h)
+    return Cgroups(tuple(used), into, tuple(index.items()))
+
+
+def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool) -> list[CgroupRow]:
+    """The files of one run's leaf, in the order in which they are touched."""
+    found: list[CgroupRow] = []
+    index = cgroups.where
+    for name, part in (("memory", _memory), ("pids", _pids), ("cpu", _cpu), ("cpuset", _cpuset)):
+        if name in index:
+            h = index[name]
+            found += part(h, cgroups.used[h].version == 2, limits)
+            if name == "memory" and loopback and cgroups.used[h].version == 1 and limits.memory is not None:
+                file = "memory.kmem.tcp.limit_in_bytes"  # v1 counts TCP buffers apart
+                found.append(CgroupRow(h, file, "set", "TCP buffers", str(limits.memory)))
+    if "v2" in index:
+        h = index["v2"]
+        found.append(CgroupRow(h, "cgroup.max.descendants", "set", "no cgroups below ours", "0"))
+        found.append(CgroupRow(h, "cpu.stat", "clock", "CPU time of the whole tree, needs no controller"))
+        found.append(CgroupRow(h, "cgroup.kill", "kill", "ends every process at once; since Linux 5.14"))
+        if psi:
+            found += [CgroupRow(h, f"{r}.pressure", "read", "PSI") for r in ("cpu", "memory", "io")]
+        if "io" in index:
+            found.append(CgroupRow(h, "io.stat", "read", "block I/O"))
+    elif "cpuacct" in index:
+        found.append(CgroupRow(index["cpuacct"], "cpuacct.usage", "clock", "CPU time of the whole tree"))
+    return found
+
+
+def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
+    limit = None if limits.memory is None else str(limits.memory)
+    if v2:
+        found = [CgroupRow(h, "memory.oom.group", "set", "one out-of-memory kill ends the whole tree", "1")]
+        if limit:
+            found.append(CgroupRow(h, "memory.max", "set", "the limit", limit, "memory"))
+            found.append(CgroupRow(h, "memory.swap.max", "set", "swap is not more memory", "0", "memory"))
+        return [
+            *found,
+            CgroupRow(h, "memory.peak", "read", "the watermark; since Linux 5.19"),
+            CgroupRow(h, "memory.events", "read", "oom_kill, max"),
+        ]
+    found = []
+    if limit:
+        # First the plain limit, then memory+swap, which must not be below it.
+        found.append(CgroupRow(h, "memory.limit_in_bytes", "set", "the limit", limit, "memory"))
+        found.append(CgroupRow(h, "memory.memsw.limit_in_bytes", "set", "swap is not more memory", limit, "memory"))
+    return [
+        *found,
+        CgroupRow(h, "memory.oom_control", "watch", "v1 kills one process only: a count above 0 ends the tree"),
+        CgroupRow(h, "memory.max_usage_in_bytes", "read", "the watermark"),
+        CgroupRow(h, "memory.failcnt", "read", "how often the limit was hit"),
+    ]
+
+
+def _pids(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
+    del v2  # the same files
+    found = []
+    if limits.processes is not None:
+        found.append(CgroupRow(h, "pids.max", "set", "processes and threads", str(limits.processes), "processes"))
+    return [
+        *found,
+        CgroupRow(h, "pids.peak", "read", "the watermark; since Linux 6.1 (v1: 6.13)"),
+        CgroupRow(h, "pids.events", "read", "how often a fork was refused"),
+    ]
+
+
+def _cpu(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
+    found = []
+    if isinstance(limits.cpus, float):
+        quota = str(round(limits.cpus * PERIOD_US))
+        if v2:
+            found.append(CgroupRow(h, "cpu.max", "set", "share of cores", f"{quota} {PERIOD_US}", "cpus"))
+        else:
+            found.append(CgroupRow(h, "cpu.cfs_quota_us", "set", "share of cores", quota, "cpus"))
+    if not v2:  # on v2 the clock's cpu.stat says it
+        found.append(CgroupRow(h, "cpu.stat", "read", "throttled time"))
+    return found
+
+
+def _cpuset(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
+    if not isinstance(limits.cpus, frozenset):
+        return []
+    ids = ",".join(str(c) for c in sorted(limits.cpus))
+    del v2  # the same file; memory nodes come from the parent (v2), or by its cgroup.clone_children (v1)
+    return [CgroupRow(h, "cpuset.cpus", "set", "the CPUs to run on", ids, "cpus")]

@@ -1,0 +1,261 @@
+"""What a jail's files look like: a tree of directories, binds and generated files, flattened into rows.
+
+The root is a small tmpfs of our own. Everything from outside is bound onto mount points that we made ourselves,
+so nothing is ever created in a tree that belongs to someone else, and a hostile rootfs's own /proc, /dev, /tmp
+or /box (symlinks, files, FIFOs) is never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pyjail._errors import SpecError
+from pyjail._host import Entry, Host
+from pyjail._spec import Jail, Limits, Mount
+
+# mount_setattr(2)
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
+SHOWN = RDONLY | NOSUID | NODEV  # of everything that comes from the host
+DEVICES = ("null", "zero", "full", "random", "urandom")
+OWN = ("proc", "dev", "tmp", "box")  # never taken from a rootfs
+MOST_ENTRIES = 4096  # of a directory that is rebuilt to hold a mount point
+
+Listing = Callable[[str], tuple[Entry, ...]]
+Kind = Callable[[str], tuple[str, str]]
+
+
+class MountRow(NamedTuple):
+    """One mount or entry. ``kind``: bind, fs, dir, file, link, rebind; ``target`` relative to the new root."""
+
+    kind: str
+    target: str
+    why: str
+    source: str = ""
+    attr: int = 0
+    data: bytes = b""
+    is_dir: bool = False
+    is_box: bool = False
+
+
+class TmpfsRow(NamedTuple):
+    """A tmpfs that is new for every run."""
+
+    target: str
+    why: str
+    options: tuple[tuple[str, str], ...]
+    is_box: bool = False
+
+
+@dataclass
+class Node:
+    """A place in the jail's tree: a directory of ours, or one thing."""
+
+    kind: str = "dir"  # dir | bind | file | link
+    why: str = ""
+    source: str = ""
+    attr: int = 0
+    data: bytes = b""
+    is_dir: bool = True
+    children: dict[str, Node] = field(default_factory=dict)
+
+
+def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None:
+    """Insert ``node`` at ``path``, making directories on the way and, where a bound directory lacks the mount
+    point, rebuilding that directory in our tmpfs with each of its entries bound."""
+    parts = [p for p in path.split("/") if p]
+    at = root
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if at.kind == "bind":
+            _open_up(at, listing)
+        there = at.children.get(part)
+        if there is not None and there.kind == "link":
+            raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a symlink; name the real path')
+        if last:
+            node.children = {} if there is None or node.kind != "dir" else there.children
+            at.children[part] = node
+        elif there is None:
+            at.children[part] = at = Node(why="a parent of a mount point")
+        elif there.kind == "file" or (there.kind == "bind" and not there.is_dir):
+            raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a file')
+        elif there.kind == "bind" and _holds(there, parts[depth + 1 :], node.is_dir, kind):
+            there.children["/".join(parts[depth + 1 :])] = node  # an existing mount point: mount on top
+            return
+        else:
+            at = there
+
+
+def _holds(bind: Node, rest: list[str], is_dir: bool, kind: Kind) -> bool:
+    """The bound directory has ``rest`` already, without symlinks, of the right type."""
+    path = "/".join([bind.source, *rest])
+    try:
+        found, real = kind(path)
+    except OSError:
+        return False
+    return real == path and (found == "dir") == is_dir
+
+
+def _open_up(node: Node, listing: Listing) -> None:
+    """Turn a bound directory into one of ours that holds the same entries."""
+    found = listing(node.source)
+    if len(found) > MOST_ENTRIES:
+        raise SpecError("mounts", node.source, f"more than {MOST_ENTRIES} entries; choose a destination that exists")
+    kept = node.children
+    node.kind, node.children = "dir", {e.name: _entry(e, node.attr, node.why) for e in found}
+    for path, child in kept.items():
+        top, _, rest = path.partition("/")
+        if rest and top in node.children:
+            node.children[top].children[rest] = child
+        else:
+            node.children[path] = child
+
+
+def _entry(entry: Entry, attr: int, why: str) -> Node:
+    if entry.kind == "link":
+        return Node("link", why, data=entry.link.encode("utf-8", "surrogateescape"), is_dir=False)
+    return Node("bind", why, source=entry.source, attr=attr, is_dir=entry.kind == "dir")
+
+
+def _flatten(node: Node, path: str) -> Iterator[MountRow]:
+    for name, child in sorted(node.children.items()):
+        target = f"{path}/{name}" if path else name
+        on_top = node.kind == "bind"  # the mount point is already there
+        if child.kind == "link":
+            yield MountRow("link", target, child.why, data=child.data)
+        elif child.kind == "file":
+            yield MountRow("file", target, child.why, attr=0o644, data=child.data)
+        elif child.kind == "dir":
+            if not on_top:
+                yield MountRow("dir", target, child.why, attr=0o755)
+        else:
+            if not on_top:
+                point = MountRow("dir", target, "mount point", attr=0o755)
+                yield point if child.is_dir else point._replace(kind="file", attr=0o444)
+            yield MountRow("bind", target, child.why, source=child.source, attr=child.attr, is_dir=child.is_dir)
+        yield from _flatten(child, target)
+
+
+def _passwd(jail: Jail) -> tuple[bytes, bytes]:
+    users = {0: "root", 65534: "nobody", jail.uid: "box" if jail.uid not in (0, 65534) else None}
+    groups = {0: "root", 65534: "nogroup", jail.gid: "box" if jail.gid not in (0, 65534) else None}
+    users[0], groups[0] = "root", "root"
+    users[65534], groups[65534] = "nobody", "nogroup"
+    home = {jail.uid: "/box"}
+    passwd = "".join(
+        f"{name}:x:{uid}:{jail.gid if uid == jail.uid else uid}::{home.get(uid, '/')}:/bin/sh\n"
+        for uid, name in users.items()
+    )
+    return passwd.encode(), "".join(f"{name}:x:{gid}:\n" for gid, name in groups.items()).encode()
+
+
+def run_tmpfs(jail: Jail) -> list[str]:
+    """Where every run gets a tmpfs of its own, unless the jail binds something there."""
+    bound = {m.dst for m in jail.mounts if m.kind == "bind"}
+    return [t for t in ("/box", "/tmp", "/dev/shm") if t not in bound]
+
+
+def template(jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: bool) -> list[MountRow]:
+    """The rows of the read-only root that a keeper prepares once."""
+    root = Node()
+    if jail.rootfs is None:
+        for entry in host.system:
+            root.children[entry.name] = _entry(entry, SHOWN, "a system directory")
+        etc = root.children["etc"] = Node(why="generated: only what programs need")
+        passwd, group = _passwd(jail)
+        for name, data in (
+            ("passwd", passwd),
+            ("group", group),
+            (
+                "hosts",
+                b"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 " + jail.hostname.encode("utf-8", "replace") + b"\n",
+            ),
+            ("nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"),
+        ):
+            etc.children[name] = Node("file", "generated", data=data, is_dir=False)
+        for entry in host.etc:
+            _put(root, "/etc/" + entry.name, _entry(entry, SHOWN, "configuration that runtimes read"), listing, kind)
+    else:
+        for entry in listing(str(jail.rootfs)):
+            if entry.name not in OWN:
+                root.children[entry.name] = _entry(entry, SHOWN, "of the rootfs")
+    dev = root.children["dev"] = Node(why="only harmless devices")
+    for name in DEVICES:
+        dev.children[name] = Node("bind", "harmless", f"/dev/{name}", RDONLY | NOSUID | NOEXEC, is_dir=False)
+    for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        dev.children[name] = Node("link", "as everywhere", data=f"/proc/self/fd{link}".encode(), is_dir=False)
+    dev.children["shm"] = Node(why="mount point of the run's own tmpfs")
+    for name in ("box", "tmp"):
+        root.children[name] = Node(why="mount point of the run's own tmpfs")
+    root.children["proc"] = Node(why="mount point of the run's own procfs")
+    if has_proc:
+        # Never seen by a program: init takes it away after it has made the run's own (see csrc/init.c).
+        root.children["proc"] = Node("bind", "for mount_too_revealing()", "/proc", SHOWN | NOEXEC)
+    if jail.rootfs is None:
+        for prefix in host.prefixes:
+            found, real = kind(prefix)
+            node = Node("bind", "the running interpreter", real, SHOWN, is_dir=found == "dir")
+            _put(root, prefix, node, listing, kind)
+    for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
+        _put(root, mount.dst, _mount_node(mount, kind), listing, kind)
+    options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
+    first = MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)
+    return [first, *_flatten(root, "")]
+
+
+def _mount_node(mount: Mount, kind: Kind) -> Node:
+    if mount.kind == "tmpfs":
+        return Node(why="mount point of a tmpfs that was asked for")
+    assert mount.src is not None
+    try:
+        found, real = kind(mount.src)
+    except OSError as e:
+        raise SpecError("src", mount.src, f"this bind source cannot be used ({e.strerror}): it must exist") from None
+    attr = NOSUID | NODEV | (RDONLY if mount.ro else 0)
+    return Node("bind", "asked for by Mount.bind", real, attr, is_dir=found == "dir")
+
+
+def over_tmpfs(jail: Jail, host: Host, kind: Kind) -> list[MountRow]:
+    """What must be put back when a run's tmpfs hides it: template mounts below /tmp, /box, /dev/shm or a tmpfs."""
+    fresh = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs")]
+    rows: list[MountRow] = []
+    made: set[str] = set()
+    binds = [(m.dst, kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"]
+    if jail.rootfs is None:
+        binds += [(p, kind(p)[0] == "dir") for p in host.prefixes]
+    for dst, is_dir in sorted(binds):
+        base = max((f for f in fresh if dst.startswith(f + "/")), key=len, default=None)
+        if base is None or any(r.kind == "rebind" and dst.startswith("/" + r.target + "/") for r in rows):
+            continue
+        parts = dst[len(base) + 1 :].split("/")
+        for depth in range(1, len(parts) + (1 if is_dir else 0)):
+            target = "/".join([base[1:], *parts[:depth]])
+            if target not in made:
+                made.add(target)
+                rows.append(MountRow("dir", target, "mount point in a fresh tmpfs", attr=0o755))
+        if not is_dir:
+            rows.append(MountRow("file", dst[1:], "mount point in a fresh tmpfs", attr=0o444))
+        rows.append(MountRow("rebind", dst[1:], "it lies below a fresh tmpfs", source=dst[1:], is_dir=is_dir))
+    return rows
+
+
+def tmpfs(jail: Jail, limits: Limits) -> list[TmpfsRow]:
+    """The tmpfs of one run, sized by its limits."""
+    owner = (("uid", str(jail.uid)), ("gid", str(jail.gid)))
+
+    def row(target: str, mode: str, size: int | str | None, is_box: bool = False) -> TmpfsRow:
+        options = [("mode", mode), *owner]
+        # 0 means "no limit" to tmpfs, for size as for nr_inodes
+        options += [("size", "0" if size is None else str(size))]
+        options += [("nr_inodes", "0" if limits.inodes is None else str(limits.inodes + 1))]
+        return TmpfsRow(target, "fresh for every run", tuple(options), is_box)
+
+    sizes = {"/box": ("755", limits.disk), "/tmp": ("1777", limits.disk), "/dev/shm": ("1777", limits.memory)}
+    rows = [row(t, *sizes[t], is_box=t == "/box") for t in run_tmpfs(jail) if t not in _tmpfs_at(jail)]
+    rows += [row(m.dst, "755", m.size, is_box=m.dst == "/box") for m in jail.mounts if m.kind == "tmpfs"]
+    return sorted(rows, key=lambda r: (r.target.count("/"), r.target))
+
+
+def _tmpfs_at(jail: Jail) -> set[str]:
+    return {m.dst for m in jail.mounts if m.kind == "tmpfs"}

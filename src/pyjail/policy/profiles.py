@@ -1,0 +1,161 @@
+"""Which system calls a jailed program may make: tables, each line with its reason.
+
+The default profile is an allow-list. What it does not name gets ENOSYS, as from an older kernel, so that libc and
+runtimes fall back; what it names as refused gets EPERM, so that a program sees a policy and not a missing feature.
+Names are resolved for each architecture by libseccomp; a name that an architecture or libseccomp lacks is skipped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# ---- allowed, in groups: reason -> names ----
+
+ALLOWED: dict[str, str] = {
+    "memory": "brk mmap munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
+    "memfd_create membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack cachestat mseal",
+    "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range "
+    "fstat fstatfs fsync fdatasync sync_file_range syncfs ftruncate fallocate fadvise64 flock dup dup2 dup3 "
+    "getdents getdents64 fchmod fchown fgetxattr fsetxattr flistxattr fremovexattr splice tee vmsplice sendfile "
+    "copy_file_range readahead pipe pipe2",
+    "files by path, inside the jail's own root": "open openat openat2 creat access faccessat faccessat2 stat lstat "
+    "newfstatat statx statfs readlink readlinkat truncate mkdir mkdirat rmdir unlink unlinkat rename renameat "
+    "renameat2 link linkat symlink symlinkat chmod fchmodat fchmodat2 chown lchown fchownat utime utimes utimensat "
+    "futimesat mknod mknodat getxattr lgetxattr setxattr lsetxattr listxattr llistxattr removexattr lremovexattr "
+    "chdir fchdir getcwd umask sync",
+    "waiting": "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_wait "
+    "epoll_wait_old epoll_pwait epoll_pwait2 eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime "
+    "timerfd_gettime inotify_init inotify_init1 inotify_add_watch inotify_rm_watch",
+    "processes of its own pid namespace": "fork vfork execve execveat exit exit_group wait4 waitid getpid getppid "
+    "gettid getpgrp getpgid setpgid getsid setsid kill tkill tgkill pidfd_open pidfd_send_signal "
+    "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigpending rt_sigtimedwait rt_sigqueueinfo "
+    "rt_tgsigqueueinfo sigaltstack pause restart_syscall set_tid_address set_robust_list get_robust_list futex "
+    "futex_waitv futex_wake futex_wait futex_requeue rseq arch_prctl prctl",
+    "scheduling within its cgroup": "sched_yield sched_getparam sched_getscheduler sched_get_priority_max "
+    "sched_get_priority_min sched_rr_get_interval sched_getattr sched_getaffinity sched_setaffinity getpriority "
+    "setpriority ioprio_get getcpu sched_setscheduler sched_setparam sched_setattr",
+    "ids: all are the jail's own, capabilities are gone": "getuid geteuid getgid getegid getresuid getresgid getgroups "
+    "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
+    "time": "time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep alarm getitimer setitimer times "
+    "timer_create timer_settime timer_gettime timer_getoverrun timer_delete",
+    "the system, read only": "uname sysinfo getrlimit setrlimit getrusage getrandom",
+    "SysV and POSIX IPC, in an ipc namespace of the run": "shmget shmat shmdt shmctl semget semop semtimedop semctl "
+    "msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
+    "sockets: the network namespace has nothing in it": "socketpair bind connect listen accept accept4 getsockname "
+    "getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown setsockopt getsockopt",
+    "sandboxing itself further": "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+}
+
+# ---- refused with EPERM: name(s) -> reason ----
+
+REFUSED: dict[str, str] = {
+    "unshare setns": "nested namespaces open kernel surface that most local privilege escalations needed",
+    "mount umount2 pivot_root chroot move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick "
+    "mount_setattr statmount listmount": "the mount API, old and new (CVE-2022-0185 was in fsconfig)",
+    "bpf": "CVE-2020-8835, CVE-2021-3490; bpffs is not namespaced",
+    "perf_event_open": "kernel addresses, counters of others",
+    "userfaultfd": "holds kernel threads at a chosen instant: an exploitation aid",
+    "io_uring_setup io_uring_enter io_uring_register": "works around this very filter (CVE-2022-29582, CVE-2023-2598)",
+    "keyctl add_key request_key": "keyrings are not namespaced by pid or ipc (CVE-2016-0728)",
+    "kexec_load kexec_file_load reboot": "the machine's own",
+    "init_module finit_module delete_module create_module query_module get_kernel_syms": "kernel modules",
+    "swapon swapoff quotactl quotactl_fd acct sethostname setdomainname nfsservctl": "the machine's own",
+    "settimeofday adjtimex clock_adjtime clock_settime stime": "the machine's clock",
+    "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_getfd":
+    "reach into other processes",
+    "open_by_handle_at name_to_handle_at": 'the "shocker" escape: files by number, outside every root',
+    "modify_ldt iopl ioperm vm86 vm86old": "x86 relics with a history of exploits",
+    "syslog": "the kernel's log",
+    "lookup_dcookie uselib ustat sysfs _sysctl vhangup": "obsolete",
+    "mbind set_mempolicy set_mempolicy_home_node migrate_pages move_pages": "memory placement on others' nodes",
+    "fanotify_init fanotify_mark": "sees what others do with shared files",
+    "ioprio_set": "I/O priority across processes",
+    "remap_file_pages": "CVE-laden, emulated; nothing uses it",
+    "memfd_secret": "memory that the kernel itself cannot look at",
+    "lsm_set_self_attr lsm_get_self_attr lsm_list_modules": "security modules' state",
+}  # fmt: skip
+
+# ---- ENOSYS on purpose: libc falls back to the older call, whose flags a filter can see ----
+
+MISSING: dict[str, str] = {
+    "clone3": "its flags lie behind a pointer; with ENOSYS glibc and musl use clone",
+}
+
+# ---- what else is knowingly allowed, and why ----
+
+KNOWINGLY = (
+    ("inotify_*", "a program may watch files that others read; leases, fanotify and dnotify are refused"),
+    ("seccomp", "it can only make the filter stricter; a second listener is refused by the kernel (EBUSY)"),
+    ("mknod", "no device can be made without capabilities, and every writable mount is nodev"),
+    ("setrlimit", "limits can only be lowered without CAP_SYS_RESOURCE"),
+    ("sched_setscheduler", "real-time and deadline classes need CAP_SYS_NICE; SCHED_BATCH and SCHED_IDLE do not"),
+)
+
+
+class ArgRule(NamedTuple):
+    """A call whose arguments decide; the first rule of a name that fits wins. ``tests``: (argument, value, mask),
+    fits when the low 32 bits of the argument, masked, equal the value: the kernel reads these arguments as int,
+    so garbage in the high half must not matter."""
+
+    name: str
+    action: str  # "allow" | "kill" | the name of an errno
+    tests: tuple[tuple[int, int, int], ...]
+    why: str
+
+
+NEW_NAMESPACES = 0x7E020080  # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
+LOW32 = 0xFFFFFFFF
+F_NOTIFY, F_SETLEASE = 1026, 1024
+
+ARGUMENTS: tuple[ArgRule, ...] = (
+    ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
+    ArgRule("clone", "EPERM", (), "with any CLONE_NEW* flag"),
+    *(
+        ArgRule("socket", "allow", ((0, family, LOW32),), f"AF_{name}")
+        for family, name in ((1, "UNIX"), (2, "INET"), (10, "INET6"))
+    ),
+    ArgRule("socket", "EAFNOSUPPORT", (), "netlink, packet, vsock, alg, bluetooth, ...: large, rarely needed surface"),
+    ArgRule("ioctl", "EPERM", ((1, 0x5412, LOW32),), "TIOCSTI types on the caller's terminal (CVE-2017-5226)"),
+    ArgRule("ioctl", "EPERM", ((1, 0x541C, LOW32),), "TIOCLINUX pastes into a console"),
+    ArgRule("ioctl", "EPERM", ((1, 0x5423, LOW32),), "TIOCSETD loads line disciplines"),
+    ArgRule("ioctl", "allow", (), "everything else acts on fds that the jail has"),
+    ArgRule("personality", "allow", ((0, 0xFFFFFFFF, LOW32),), "asking"),
+    ArgRule("personality", "allow", ((0, 0, LOW32),), "PER_LINUX"),
+    ArgRule("personality", "allow", ((0, 0x40000, LOW32),), "ADDR_NO_RANDOMIZE, of the program itself"),
+    ArgRule("personality", "EPERM", (), "READ_IMPLIES_EXEC, MMAP_PAGE_ZERO, ... weaken the program's own defences"),
+    ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
+    ArgRule("prlimit64", "EPERM", (), "of another process: init may have the same uid (single mapping)"),
+    ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
+    ArgRule("fcntl", "EPERM", ((1, F_NOTIFY, LOW32),), "dnotify tells what others do"),
+    ArgRule("fcntl", "allow", (), "everything else acts on fds that the jail has"),
+)
+
+# ---- the strict profile: compute, read stdin, write stdout ----
+
+STRICT: dict[str, str] = {
+    "start and end": "execve exit exit_group arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom "
+    "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack uname restart_syscall",
+    "memory": "brk mmap munmap mprotect mremap madvise",
+    "files, read only by the mounts and Landlock": "read readv pread64 write writev pwrite64 lseek close fstat "
+    "newfstatat stat lstat statx open openat access faccessat faccessat2 readlink readlinkat getcwd dup dup2 fcntl "
+    "ioctl getdents64 poll",
+    "time and itself": "clock_gettime clock_getres gettimeofday time times getrusage clock_nanosleep nanosleep getpid "
+    "gettid getppid getuid geteuid getgid getegid sched_yield sched_getaffinity sysinfo futex tgkill",
+}
+# What libc probes and does without: ENOSYS instead of the end.
+STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
+
+# ---- what the program's process still does between the filter and execve (csrc/init.c, program_start) ----
+
+GLUE: tuple[ArgRule, ...] = (
+    ArgRule("sendmsg", "allow", ((0, 3, LOW32),), "hands its listener to the keeper over FD_GO"),
+    ArgRule("recvmsg", "allow", ((0, 3, LOW32),), "waits for the go on FD_GO"),
+    ArgRule("pread64", "allow", (), "reads its own status for the receipt"),
+    ArgRule("close", "allow", (), "closes the listener"),
+    ArgRule("dup3", "allow", (), "puts the caller's fds on 0-2"),
+    ArgRule("chdir", "allow", (), "cwd"),
+    ArgRule("mmap", "allow", (), "argv and env"),
+    ArgRule("clock_gettime", "allow", (), "the start of the run"),
+    ArgRule("execve", "allow", (), "becomes the program"),
+    ArgRule("exit_group", "allow", (), "when that failed"),
+)

@@ -1,0 +1,48 @@
+"""The per-process limits that the kernel keeps by itself."""
+
+from __future__ import annotations
+
+import math
+import resource
+from typing import NamedTuple
+
+from pyjail._spec import Limits
+
+INFINITY = 2**64 - 1
+
+
+class RlimitRow(NamedTuple):
+    """One setrlimit(2) in the program's process. ``limit`` is the field of `Limits` behind it."""
+
+    name: str
+    resource: int
+    soft: int
+    hard: int
+    limit: str
+    why: str
+
+
+def rows(limits: Limits) -> list[RlimitRow]:
+    """In the order in which they are set."""
+    found = [
+        RlimitRow("RLIMIT_CORE", resource.RLIMIT_CORE, *_both(limits.core), "core", "no core files of hostile memory"),
+        # An unlimited file is limited by its tmpfs; RLIM_INFINITY may be above the caller's own hard limit.
+        RlimitRow("RLIMIT_FSIZE", resource.RLIMIT_FSIZE, *_both(limits.file_size), "file_size", "SIGXFSZ past it"),
+        RlimitRow("RLIMIT_NOFILE", resource.RLIMIT_NOFILE, *_both(limits.open_files), "open_files", "EMFILE past it"),
+        RlimitRow("RLIMIT_STACK", resource.RLIMIT_STACK, *_both(limits.stack), "stack", "SIGSEGV past it"),
+    ]
+    if limits.address_space is not None:
+        row = RlimitRow("RLIMIT_AS", resource.RLIMIT_AS, *_both(limits.address_space), "address_space", "asked for")
+        found.append(row)
+    if limits.cpu_time is not None:
+        # A net under the cgroup's clock, for hosts without one: per process, whole seconds, never earlier than it.
+        soft = math.ceil(limits.cpu_time) + 1
+        found.append(RlimitRow("RLIMIT_CPU", resource.RLIMIT_CPU, soft, soft + 1, "cpu_time", "a net under the clock"))
+    return [row for row in found if row.soft != INFINITY]
+
+
+def _both(value: int | str | None) -> tuple[int, int]:
+    if value is None:
+        return INFINITY, INFINITY
+    assert isinstance(value, int)
+    return value, value
