@@ -214,8 +214,10 @@ static uint64_t image_bytes(void) {
   const struct pj_request *r = request();
   uint64_t sum = 0;
   const char *path = request_str(*ROW(r, r->path, uint32_t, K.page->facts.exec_tried));
-  if (*path != '/') return 0; /* relative to a directory that is gone by now */
-  long fd = sys_open_beneath(AT_FDCWD_, path, O_RDONLY | O_NONBLOCK, 0, RESOLVE_NO_MAGICLINKS);
+  long cwd = sys_open_beneath(AT_FDCWD_, request_str(r->cwd), O_PATH | O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
+  if (cwd < 0) return 0;
+  long fd = sys_open_beneath((int)cwd, path, O_RDONLY | O_NONBLOCK, 0, RESOLVE_NO_MAGICLINKS);
+  sys_close((int)cwd);
   if (fd < 0) return 0;
   if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.ident, "\177ELF\2", 5))
     for (uint32_t i = 0; i < eh.phnum && i < 64; i++) {

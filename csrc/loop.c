@@ -167,7 +167,11 @@ static void run_watch(void) {
         tripped = now;
       }
     }
-    if (p[4].revents) refused();
+    if (p[4].revents & K_POLLIN) refused();
+    else if (p[4].revents) { /* the last process under the filter is gone */
+      sys_close(r->listener);
+      r->listener = -1;
+    }
     if (p[0].revents) {
       char what = 0;
       if (message_receive(r->go, &what, 1) != 1 || what != 'l' || !K.nfds) return; /* done, or init was lost */

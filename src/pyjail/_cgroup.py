@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import threading
@@ -119,13 +120,14 @@ class KeeperCgroup:
             remove_tree(path, 1.0)
 
 
+_numbers = itertools.count(1)  # of keepers, across subtrees: they share the owner's directory
+
+
 class Subtree:
     """This process's directories in the hierarchies that a plan uses."""
 
     def __init__(self, cgroups: Cgroups) -> None:
         self.cgroups = cgroups
-        self.count = 0
-        self.lock = threading.Lock()
         self.paths = tuple(f"{h.own}/{owner_name(os.getpid())}" for h in cgroups.used)
         for h, path in zip(cgroups.used, self.paths, strict=True):
             clean_stale(h.own)
@@ -156,9 +158,7 @@ class Subtree:
 
     def keeper(self) -> KeeperCgroup:
         """New directories for one keeper."""
-        with self.lock:
-            self.count += 1
-            name = f"k{self.count}"
+        name = f"k{next(_numbers)}"
         paths = tuple(f"{path}/{name}" for path in self.paths)
         made = KeeperCgroup(paths, [], -1)
         try:

@@ -169,7 +169,8 @@ class Keeper:
 
     def receive(self, timeout: float | None = None) -> bytes:
         """One message. `Gone` at hang-up, TimeoutError after ``timeout`` s."""
-        self.sock.settimeout(timeout)
+        if timeout != self.sock.gettimeout():
+            self.sock.settimeout(timeout)
         try:
             raw = self.sock.recv(REPORT_SIZE)
         except TimeoutError:

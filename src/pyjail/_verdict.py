@@ -15,7 +15,7 @@ from pyjail._wire import Facts
 from pyjail.policy.seccomp import name_of
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Evidence:
     """What the facts say, before precedence: each field is one counter or note."""
 
@@ -56,16 +56,6 @@ def decide(evidence: Evidence) -> Verdict:
     return next(verdict for verdict, holds in PRECEDENCE if holds(evidence))
 
 
-def keyed(text: str) -> dict[str, int]:
-    """ "key value" lines as a dict; values that are no numbers are left out."""
-    found = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        if value.strip().lstrip("-").isdigit():
-            found[key] = int(value)
-    return found
-
-
 class Reading:
     """The cgroup texts of one run, by file name."""
 
@@ -84,10 +74,11 @@ class Reading:
         return int(text) if text is not None and text.strip().isdigit() else None
 
     def value(self, name: str, key: str) -> int | None:
+        """The number after ``key`` in a file of "key value" lines."""
         for text in self.texts.get(name, ()):
-            found = keyed(text).get(key)
-            if found is not None:
-                return found
+            for line in text.split("\n"):
+                if line.startswith(key) and line[len(key) : len(key) + 1] == " ":
+                    return int(line[len(key) :])
         return None
 
 

@@ -148,27 +148,66 @@ def pack_limits(r: RunLimits) -> bytes:
     return raw + bytes(-len(raw) % 8)
 
 
+def _layout(kind: str) -> struct.Struct:
+    """The struct module's format of a C struct of u32, i32, u64 and tables: for the path of every run, where cffi's
+    attribute access would be most of the cost. Padding is explicit in plan.h; a test compares the sizes."""
+    codes = {"uint32_t": "I", "int32_t": "i", "uint64_t": "Q", "struct pj_table": "II"}
+
+    def code(ctype: Any) -> str:
+        if ctype.kind == "array":
+            return code(ctype.item) * int(ctype.length)
+        if ctype.kind == "struct" and ctype.cname not in codes:
+            return "".join(code(field.type) for _, field in ctype.fields)
+        return codes[ctype.cname]
+
+    found = struct.Struct("<" + code(ffi.typeof(f"struct {kind}")))
+    assert found.size == ffi.sizeof(f"struct {kind}"), f"struct {kind} has hidden padding"
+    return found
+
+
+_REQUEST = _layout("pj_request")
+_FACTS = _layout("pj_facts")
+
+
 def pack_request(r: RunLimits, c: Command) -> bytes:
-    """The second part of a request: what to run."""
-    blob = Blob("pj_request", lib.PJ_REQUEST_MAGIC)
-    head = blob.head
+    """The second part of a request: what to run. The tables come first, then the strings that they refer to."""
     limits = r.limits
-    head.flags = (lib.REQUEST_REARM if c.rearm else 0) | (lib.REQUEST_HOLD if c.hold else 0)
-    head.cpu_ns = 0 if limits.cpu_time is None else max(1, int(limits.cpu_time * 1e9))
-    head.wall_ns = 0 if limits.wall_time is None else max(1, int(limits.wall_time * 1e9))
-    head.output = U64 if c.output is None else c.output
-    head.cpus = r.busy
-    head.cwd = blob.text(c.cwd)
-    head.stdio = list(c.stdio)
-    data = blob.data
-    lists = (
-        ("argv", [data(a) for a in c.args]),
-        ("env", [blob.text(f"{k}={v}") for k, v in c.env.items()]),
-        ("path", [data(p) for p in search(c.args[0], c.env)]),
+    env = [f"{k}={v}" for k, v in c.env.items()]
+    argv = [*c.args]
+    path = search(c.args[0], c.env)
+    strings = [
+        c.cwd.encode("utf-8", "surrogateescape"),
+        *argv,
+        *[e.encode("utf-8", "surrogateescape") for e in env],
+        *path,
+    ]
+    sizes = [-(-n // 2) * 2 for n in (len(argv), len(env), len(path))]  # tables start at multiples of 8
+    at = _REQUEST.size + 4 * sum(sizes)
+    refs = []
+    for s in strings:
+        refs.append(at)
+        at += len(s) + 1
+    table, tables, packed = _REQUEST.size, [], []
+    first = 1
+    for count, size in zip((len(argv), len(env), len(path)), sizes, strict=True):
+        tables += [table, count]
+        packed += refs[first : first + count] + [0] * (size - count)
+        table, first = table + 4 * size, first + count
+    head = _REQUEST.pack(
+        lib.PJ_REQUEST_MAGIC,
+        lib.PJ_VERSION,
+        at,
+        (lib.REQUEST_REARM if c.rearm else 0) | (lib.REQUEST_HOLD if c.hold else 0),
+        0 if limits.cpu_time is None else max(1, int(limits.cpu_time * 1e9)),
+        0 if limits.wall_time is None else max(1, int(limits.wall_time * 1e9)),
+        U64 if c.output is None else c.output,
+        r.busy,
+        refs[0],
+        *c.stdio,
+        0,
+        *tables,
     )
-    for field, refs in lists:
-        blob.table(field, struct.pack(f"<{len(refs)}I", *refs), len(refs))
-    return blob.pack()
+    return head + struct.pack(f"<{len(packed)}I", *packed) + b"\0".join(strings) + b"\0"
 
 
 def pack_message(op: int, flags: int = 0, mode: int = 0, length: int = 0) -> bytes:
@@ -193,7 +232,7 @@ def parse_reply(raw: bytes) -> tuple[int, Failure | None]:
     return kind, Failure(STEPS.get(step, f"step {step}"), None if index == NONE else index, err)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Facts:
     """Raw kernel numbers of a finished run. Texts are what the kernel's files said, by row."""
 
@@ -226,55 +265,57 @@ _TEXT = struct.Struct("<IIiI")
 
 def parse_report(raw: bytes) -> Facts:
     """A REPLY_REPORT message."""
-    f: Any = ffi.from_buffer("struct pj_facts *", raw)
-    at = ffi.sizeof("struct pj_facts")
-    end = at + f.text_len
+    f = _FACTS.unpack_from(raw)
+    (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch) = f[:14]
+    requested, started, ended, reported, exec_cpu, out0, out1, kept0, kept1, *rest = f[14:]
+    rusage, image, table = tuple(rest[:6]), rest[6], rest[7:]
+    at = _FACTS.size
+    end = at + text_len
     set_values: dict[int, str] = {}
     reads: dict[int, str] = {}
     rlimits: dict[int, tuple[int, int]] = {}
     namespaces: list[str] = []
-    status = ""
+    proc_status = ""
     while at < end:
-        kind, index, err, length = _TEXT.unpack_from(raw, at)
+        kind, row, failed, length = _TEXT.unpack_from(raw, at)
         at += _TEXT.size
         data = raw[at : at + length]
         at += -(-length // 8) * 8
-        if kind == lib.TEXT_READ:
-            if not err:
-                reads[index] = data.decode("ascii", "replace")
-        elif kind == lib.TEXT_SET:
-            set_values[index] = (
-                data.decode("ascii", "replace").strip() if not err else f"unreadable: {os.strerror(err)}"
-            )
-        elif kind == lib.TEXT_STATUS:
-            status = data.decode("ascii", "replace")
-        elif kind == lib.TEXT_RLIMIT:
-            rlimits[index] = struct.unpack("<QQ", data)
-        elif kind == lib.TEXT_NS:
-            namespaces.append(data.decode("ascii", "replace"))
+        if kind == _READ:
+            if not failed:
+                reads[row] = data.decode("latin-1")
+        elif kind == _SET:
+            set_values[row] = f"unreadable: {os.strerror(failed)}" if failed else data.decode("latin-1").strip()
+        elif kind == _RLIMIT:
+            rlimits[row] = struct.unpack("<QQ", data)
+        elif kind == _NS:
+            namespaces.append(data.decode("latin-1"))
+        else:
+            proc_status = data.decode("latin-1")
     return Facts(
-        failure=parse_reply(raw)[1],
-        status=None if f.init_lost else f.status,
-        executed=f.state == lib.STATE_EXEC,
-        trip=TRIPS[f.trip],
-        was_armed=bool(f.was_armed),
-        syscall=f.syscall,
-        arch=f.arch,
-        requested=f.requested,
-        started=f.started,
-        ended=f.ended,
-        reported=f.reported,
-        exec_cpu=f.exec_cpu,
-        out_total=(f.out_total[0], f.out_total[1]),
-        out_kept=(f.out_kept[0], f.out_kept[1]),
-        rusage=(f.user_us, f.system_us, f.page_faults, f.major_faults, f.voluntary, f.involuntary),
-        image=f.image,
-        tmpfs=tuple(
-            (f.tmpfs_size[i], f.tmpfs_free[i], f.tmpfs_inodes[i], f.tmpfs_inodes_free[i]) for i in range(f.tmpfs_count)
-        ),
+        failure=Failure(STEPS[step], None if index == NONE else index, err) if step else None,
+        status=None if lost else status,
+        executed=state == STATE_EXEC,
+        trip=TRIPS[trip],
+        was_armed=bool(armed),
+        syscall=syscall,
+        arch=arch,
+        requested=requested,
+        started=started,
+        ended=ended,
+        reported=reported,
+        exec_cpu=exec_cpu,
+        out_total=(out0, out1),
+        out_kept=(kept0, kept1),
+        rusage=rusage,
+        image=image,
+        tmpfs=tuple((table[16 + i], table[i], table[24 + i], table[8 + i]) for i in range(tmpfs)),
         set_values=set_values,
         reads=reads,
-        proc_status=status,
+        proc_status=proc_status,
         rlimits=rlimits,
         namespaces=tuple(namespaces),
     )
+
+
+_READ, _SET, _RLIMIT, _NS = lib.TEXT_READ, lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS
