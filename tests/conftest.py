@@ -46,7 +46,9 @@ def cc(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def run_c(cc: Callable[..., Path]) -> Callable[..., Result]:
     """Compile C source outside, run it inside."""
 
-    def run(source: str, limits: Limits = QUICK, *, args: tuple[str, ...] = (), flags: tuple[str, ...] = (), **kw: Any) -> Result:
+    def run(
+        source: str, limits: Limits = QUICK, *, args: tuple[str, ...] = (), flags: tuple[str, ...] = (), **kw: Any
+    ) -> Result:
         binary = cc(source, *flags)
         return pyjail.run(["./a", *args], limits, files={"a": binary, **kw.pop("files", {})}, **kw)
 

@@ -65,8 +65,13 @@ class Host:
 
     @property
     def privileged(self) -> bool:
-        """CAP_SYS_ADMIN (21), SETUID (7), SETGID (6): mounts and id ranges need no user namespace first."""
-        need = 1 << 21 | 1 << 7 | 1 << 6
+        """CAP_SYS_ADMIN (21) besides `maps_ids`: sources can be opened before there is a user namespace."""
+        return self.maps_ids and bool(self.capabilities & 1 << 21)
+
+    @property
+    def maps_ids(self) -> bool:
+        """CAP_SETUID (7) and CAP_SETGID (6): keepers get ids of their own."""
+        need = 1 << 7 | 1 << 6
         return self.capabilities & need == need
 
 

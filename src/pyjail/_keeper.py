@@ -93,7 +93,7 @@ class Keeper:
         with theirs:
             self.out_fds = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request_fd = memfd("pyjail-request")
-            plan = memfd("pyjail-plan", pack_template(template, template.privileged), seal=True)
+            plan = memfd("pyjail-plan", pack_template(template), seal=True)
             try:
                 fds = [theirs.fileno(), plan, *self.out_fds, self.request_fd, *(self.cgroup.fds if self.cgroup else ())]
                 self._spawn(fds)

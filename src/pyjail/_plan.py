@@ -35,6 +35,7 @@ class Template:
     unshare_second: int
     run_clone: int
     privileged: bool
+    own_ids: bool
     missing: tuple[tuple[str, str], ...]  # (control, cause) that this host lacks; empty with strict=True
 
 
@@ -68,6 +69,8 @@ def template(jail: Jail, host: Host, cpuset: bool) -> Template:
     rules = landlock.ruleset(jail, host.landlock_abi)
     if jail.landlock and rules.abi < 1:
         missing.append(("landlock", "this kernel has no Landlock (or it is not in the lsm= boot list)"))
+    if host.euid == 0 and not host.maps_ids:
+        missing.append(("ids", "root without CAP_SETUID and CAP_SETGID: the program would be root outside"))
     shared = NEWNET if jail.network == "none" else 0
     namespaces = NEWUTS | shared
     return Template(
@@ -81,6 +84,7 @@ def template(jail: Jail, host: Host, cpuset: bool) -> Template:
         unshare_second=(NEWUSER | NEWNS if host.privileged else 0) | namespaces,
         run_clone=NEWPID | NEWNS | NEWIPC | (NEWNET if jail.network == "loopback" else 0),
         privileged=host.privileged,
+        own_ids=host.maps_ids,
         missing=tuple(missing),
     )
 

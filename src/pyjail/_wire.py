@@ -67,21 +67,22 @@ class Blob:
         return bytes(ffi.buffer(self.head)) + bytes(self.tail)
 
 
-def pack_template(t: Template, own_ids: bool) -> bytes:
+def pack_template(t: Template) -> bytes:
     """The plan of one keeper."""
     blob = Blob("pj_plan", lib.PJ_PLAN_MAGIC)
     head = blob.head
     jail = t.jail
     head.flags = (
-        (lib.PLAN_DROP_GROUPS | lib.PLAN_SET_IDS if own_ids else 0)
+        (lib.PLAN_SET_IDS if t.own_ids else 0)
+        | (lib.PLAN_DROP_GROUPS if t.privileged else 0)
         | (lib.PLAN_NET_LO if jail.network == "loopback" else 0)
         | (lib.PLAN_PROC if jail.proc else 0)
         | (lib.PLAN_NOTIFY if t.filter.notify else 0)
     )
     head.unshare_first, head.unshare_second, head.run_clone = t.unshare_first, t.unshare_second, t.run_clone
     head.uid, head.gid = jail.uid, jail.gid
-    head.keeper_uid = KEEPER if own_ids else jail.uid
-    head.keeper_gid = KEEPER if own_ids else jail.gid
+    head.keeper_uid = KEEPER if t.own_ids else jail.uid
+    head.keeper_gid = KEEPER if t.own_ids else jail.gid
     head.hostname = blob.text(jail.hostname)
     head.cgroups = len(t.cgroups.used)
     head.into = NONE if t.cgroups.into is None else t.cgroups.into

@@ -33,7 +33,10 @@ PRELUDE = r"""
 """
 
 
-@pytest.mark.parametrize(("code", "verdict"), [(0, Verdict.OK), (1, Verdict.RUNTIME_ERROR), (137, Verdict.RUNTIME_ERROR), (255, Verdict.RUNTIME_ERROR)])
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [(0, Verdict.OK), (1, Verdict.RUNTIME_ERROR), (137, Verdict.RUNTIME_ERROR), (255, Verdict.RUNTIME_ERROR)],
+)
 def test_exit_codes(sh, code, verdict):
     r = sh(f"echo out; echo err >&2; exit {code}")
     assert (r.verdict, r.exit_code, r.returncode, r.signal) == (verdict, code, code, None)
@@ -47,7 +50,11 @@ STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 @pytest.mark.parametrize("number", range(1, 32), ids=lambda n: signal.Signals(n).name)
 def test_signals_raised_at_itself(run_c, number):
     limits = NAP if number in STOPPING else QUICK
-    r = run_c(PRELUDE + 'int main(int c, char **v) { write(1, "x", 1); kill(getpid(), atoi(v[1])); return 7; }', limits, args=(str(number),))
+    r = run_c(
+        PRELUDE + 'int main(int c, char **v) { write(1, "x", 1); kill(getpid(), atoi(v[1])); return 7; }',
+        limits,
+        args=(str(number),),
+    )
     if number in HARMLESS:
         assert (r.verdict, r.exit_code) == (Verdict.RUNTIME_ERROR, 7)
     elif number == signal.SIGSTOP:
@@ -61,11 +68,17 @@ def test_signals_raised_at_itself(run_c, number):
 
 CRASHES = {
     "segfault": ("int main() { *(volatile int *)0 = 1; }", signal.SIGSEGV),
-    "stack_overflow": ("int f(volatile char *p) { char b[4096]; b[0] = *p; return f(b) + b[0]; } int main() { char c = 1; return f(&c); }", signal.SIGSEGV),
+    "stack_overflow": (
+        "int f(volatile char *p) { char b[4096]; b[0] = *p; return f(b) + b[0]; } int main() { char c = 1; return f(&c); }",
+        signal.SIGSEGV,
+    ),
     "abort": ("int main() { abort(); }", signal.SIGABRT),
     "division": ("int main() { volatile int z = 0; return 100 / z; }", signal.SIGFPE),
     "illegal": ("int main() { __builtin_trap(); }", signal.SIGILL),
-    "file_size": ('int main() { int f = open("big", O_CREAT | O_WRONLY, 0644); lseek(f, 1 << 30, SEEK_SET); write(f, "x", 1); return 3; }', signal.SIGXFSZ),
+    "file_size": (
+        'int main() { int f = open("big", O_CREAT | O_WRONLY, 0644); lseek(f, 1 << 30, SEEK_SET); write(f, "x", 1); return 3; }',
+        signal.SIGXFSZ,
+    ),
 }
 
 
@@ -96,7 +109,9 @@ def test_cpu_time_of_the_whole_tree(run_c, name):
     assert "cpu_time" in r.limits_hit
 
 
-@pytest.mark.parametrize("source", ["int main() { for (;;) sleep(100); }", "int main() { raise(SIGSTOP); }"], ids=["sleep", "stop"])
+@pytest.mark.parametrize(
+    "source", ["int main() { for (;;) sleep(100); }", "int main() { raise(SIGSTOP); }"], ids=["sleep", "stop"]
+)
 def test_wall_time(run_c, source):
     r = run_c(PRELUDE + source, NAP)
     assert (r.verdict, r.signal, r.usage.idle) == (Verdict.WALL_TIME, signal.SIGKILL, True)
@@ -130,7 +145,9 @@ def test_memory_of_the_whole_tree(run_c, name):
 
 
 def test_bss_too_big_for_exec_is_memory(run_c):
-    r = run_c("char big[1L << 45]; int main() { return big[5]; }", SMALL, flags=("-mcmodel=large", "-fno-pie", "-no-pie"))
+    r = run_c(
+        "char big[1L << 45]; int main() { return big[5]; }", SMALL, flags=("-mcmodel=large", "-fno-pie", "-no-pie")
+    )
     assert (r.verdict, r.signal) == (Verdict.MEMORY, signal.SIGSEGV)
 
 
@@ -148,7 +165,7 @@ def test_fork_bomb_is_held(run_c):
 
 
 def test_thread_bomb_is_held(run_c):
-    source = "void *f(void *p) { pause(); return 0; } int main() { pthread_t t; int n = 0; while (!pthread_create(&t, 0, f, 0)) n++; printf(\"%d\", n); return 0; }"
+    source = 'void *f(void *p) { pause(); return 0; } int main() { pthread_t t; int n = 0; while (!pthread_create(&t, 0, f, 0)) n++; printf("%d", n); return 0; }'
     r = run_c(PRELUDE + source, Limits(processes=20))
     assert (r.verdict, r.stdout, r.usage.processes_peak) == (Verdict.OK, b"19", 20)
     assert r.limits_hit == {"processes"}
@@ -157,7 +174,7 @@ def test_thread_bomb_is_held(run_c):
 @pytest.mark.parametrize("streams", ["1", "2", "12"])
 def test_endless_output(run_c, streams):
     limits = Limits(output=100_000, cpu_time=5 * SLOW)
-    source = 'int main(int c, char **v) { char b[4096]; memset(b, 97, 4096); for (;;) { if (strchr(v[1], 49)) write(1, b, 4096); if (strchr(v[1], 50)) write(2, b, 4096); } }'
+    source = "int main(int c, char **v) { char b[4096]; memset(b, 97, 4096); for (;;) { if (strchr(v[1], 49)) write(1, b, 4096); if (strchr(v[1], 50)) write(2, b, 4096); } }"
     r = run_c(PRELUDE + source, limits, args=(streams,))
     assert r.verdict is Verdict.OUTPUT
     assert r.signal == signal.SIGKILL
@@ -177,7 +194,7 @@ def test_output_around_the_cap(sh, extra):
 
 
 def test_a_daemon_that_holds_stdout_does_not_hold_the_caller(run_c):
-    source = "int main() { if (!fork()) { setsid(); if (!fork()) for (;;) sleep(100); _exit(0); } write(1, \"done\", 4); return 0; }"
+    source = 'int main() { if (!fork()) { setsid(); if (!fork()) for (;;) sleep(100); _exit(0); } write(1, "done", 4); return 0; }'
     r = run_c(PRELUDE + source)
     assert (r.verdict, r.stdout) == (Verdict.OK, b"done")
     assert r.usage.wall_time < 5 * SLOW
@@ -189,12 +206,14 @@ def test_refused_syscall_gets_an_errno(run_c):
 
 
 def test_strict_profile_kills_and_names_the_syscall(run_c):
-    r = run_c(PRELUDE + "int main() { write(1, \"x\", 1); socket(1, 1, 0); return 0; }", jail=pyjail.Jail(seccomp="strict"))
+    r = run_c(
+        PRELUDE + 'int main() { write(1, "x", 1); socket(1, 1, 0); return 0; }', jail=pyjail.Jail(seccomp="strict")
+    )
     assert (r.verdict, r.syscall, r.signal, r.stdout) == (Verdict.SECURITY, "socket", 9, b"x")
 
 
 def test_a_refusal_in_a_child_ends_the_whole_jail(run_c):
-    source = 'int main() { if (!fork()) { syscall(SYS_unshare, 0); _exit(0); } for (;;) sleep(100); }'
+    source = "int main() { if (!fork()) { syscall(SYS_unshare, 0); _exit(0); } for (;;) sleep(100); }"
     r = run_c(PRELUDE + source, jail=pyjail.Jail(seccomp=pyjail.SeccompPolicy(kill=("unshare",))))
     assert (r.verdict, r.syscall) == (Verdict.SECURITY, "unshare")
     assert r.usage.wall_time < 5 * SLOW
@@ -228,18 +247,22 @@ def test_cpus_is_a_share_of_cores(run_c):
 
 
 def test_cpus_as_a_set(run_c):
-    r = run_c(PRELUDE + 'int main() { cpu_set_t s; CPU_ZERO(&s); for (int i = 0; i < 64; i++) CPU_SET(i, &s); sched_setaffinity(0, sizeof s, &s); sched_getaffinity(0, sizeof s, &s); printf("%d %d", CPU_COUNT(&s), CPU_ISSET(1, &s)); return 0; }', Limits(cpus={1}))
+    r = run_c(
+        PRELUDE
+        + 'int main() { cpu_set_t s; CPU_ZERO(&s); for (int i = 0; i < 64; i++) CPU_SET(i, &s); sched_setaffinity(0, sizeof s, &s); sched_getaffinity(0, sizeof s, &s); printf("%d %d", CPU_COUNT(&s), CPU_ISSET(1, &s)); return 0; }',
+        Limits(cpus={1}),
+    )
     assert (r.stdout, r.receipt["cpus"].value) == (b"1 1", "1")
 
 
 def test_address_space_only_when_asked(run_c):
-    source = 'int main() { void *p = mmap(0, 8L << 30, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0); return p == MAP_FAILED; }'
+    source = "int main() { void *p = mmap(0, 8L << 30, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0); return p == MAP_FAILED; }"
     assert run_c(PRELUDE + source).verdict is Verdict.OK
     assert run_c(PRELUDE + source, Limits(address_space="1G")).exit_code == 1
 
 
 @pytest.mark.parametrize("stack", ["8M", "64M"])
 def test_stack_is_what_was_asked(run_c, stack):
-    source = 'int main() { volatile char b[20 << 20]; for (int i = 0; i < (20 << 20); i += 4096) b[i] = 1; return 0; }'
+    source = "int main() { volatile char b[20 << 20]; for (int i = 0; i < (20 << 20); i += 4096) b[i] = 1; return 0; }"
     r = run_c(PRELUDE + source, Limits(stack=stack))
     assert r.verdict is (Verdict.OK if stack == "64M" else Verdict.SIGNALED)

@@ -24,7 +24,7 @@ class Ids(NamedTuple):
 
 def maps(jail: Jail, host: Host, pid: int) -> Ids:
     """The maps of the keeper with this pid: a live pid is unique, so are the ids made from it."""
-    if not host.privileged:
+    if not host.maps_ids:
         return Ids(f"{jail.uid} {host.euid} 1\n", f"{jail.gid} {host.egid} 1\n", host.euid, host.egid, False)
     first, count = host.id_range or _fit(host)
     base = first + 2 * (pid % (count // 2))

@@ -1,0 +1,164 @@
+"""Reading a machine: cgroup hierarchies in every arrangement, and plans for hosts that lack something."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pyjail import HostError, Jail, Limits, SpecError
+from pyjail import _host, _plan
+from pyjail._host import Entry, Hierarchy
+from pyjail.policy import cgroup, ids, landlock, mounts
+
+HOST = _host.host()
+
+
+def test_hybrid_hierarchies():
+    mountinfo = (
+        "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+        "35 31 0:32 / /sys/fs/cgroup/memory rw shared:5 - cgroup cgroup rw,memory\n"
+        "36 31 0:33 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+        "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+    )
+    found = _host.hierarchies("4:memory:/a\n2:cpu,cpuacct:/\n0::/x\n", mountinfo)
+    assert {(h.version, h.own, h.controllers) for h in found} == {
+        (1, "/sys/fs/cgroup/memory/a", frozenset({"memory"})),
+        (1, "/sys/fs/cgroup/cpu,cpuacct", frozenset({"cpu", "cpuacct"})),
+        (2, "/sys/fs/cgroup/unified/x", frozenset()),
+    }
+
+
+def test_a_containers_view_of_its_own_cgroup():
+    mountinfo = "35 31 0:32 /docker/abc /sys/fs/cgroup/mem\\040ory ro - cgroup cgroup rw,memory\n"
+    assert _host.hierarchies("4:memory:/docker/abc/x\n", mountinfo)[0].own == "/sys/fs/cgroup/mem ory/x"
+    assert _host.hierarchies("4:memory:/other\n", mountinfo) == ()
+
+
+V2 = Hierarchy(2, frozenset({"memory", "pids", "cpu", "cpuset", "io"}), "/cg", True)
+
+
+def test_v2_rows():
+    host = replace(HOST, hierarchies=(V2,))
+    chosen = cgroup.choose(host, True)
+    assert chosen.into == 0
+    rows = cgroup.rows(chosen, Limits(cpus=1.5), psi=True, loopback=False)
+    written = {r.file: r.value for r in rows if r.when == "set"}
+    assert written == {
+        "memory.oom.group": "1", "memory.max": str(256 << 20), "memory.swap.max": "0", "pids.max": "64",
+        "cpu.max": "150000 100000", "cgroup.max.descendants": "0",
+    }  # fmt: skip
+    assert {"memory.peak", "memory.events", "pids.peak", "pids.events", "io.stat", "cpu.pressure"} <= {
+        r.file for r in rows if r.when == "read"
+    }
+    assert [r.file for r in rows if r.when == "kill"] == ["cgroup.kill"]
+    assert [r.file for r in rows if r.when == "clock"] == ["cpu.stat"]
+    assert {r.file: r.value for r in cgroup.rows(chosen, Limits(cpus={0, 2}), False, False) if "cpuset" in r.file} == {
+        "cpuset.cpus": "0,2"
+    }
+
+
+def test_v1_rows_on_a_hybrid_host():
+    names = ("memory", "pids", "cpu")
+    host = replace(
+        HOST,
+        hierarchies=(
+            Hierarchy(2, frozenset(), "/u", True),
+            *(Hierarchy(1, frozenset({n}), f"/{n}", True) for n in names),
+        ),
+    )
+    chosen = cgroup.choose(host, False)
+    rows = cgroup.rows(chosen, Limits(), False, loopback=True)
+    written = {r.file: r.value for r in rows if r.when == "set"}
+    limit = str(256 << 20)
+    assert written == {
+        "memory.limit_in_bytes": limit, "memory.memsw.limit_in_bytes": limit, "memory.kmem.tcp.limit_in_bytes": limit,
+        "pids.max": "64", "cpu.cfs_quota_us": "100000", "cgroup.max.descendants": "0",
+    }  # fmt: skip
+    assert list(written).index("memory.limit_in_bytes") < list(written).index("memory.memsw.limit_in_bytes")
+
+
+@pytest.mark.parametrize(
+    ("limits", "control"),
+    [
+        (Limits(), "memory"),
+        (Limits(memory=None), "processes"),
+        (Limits(memory=None, processes=None, cpus=0.5), "cpus"),
+        (Limits(memory=None, processes=None, cpus=None), "cpu_time"),
+    ],
+)
+def test_limits_without_cgroups_are_refused_with_the_fix(limits, control):
+    host = replace(HOST, hierarchies=())
+    with pytest.raises(HostError) as e:
+        _plan.run_limits(Jail(), limits, host, cgroup.choose(host, False), ())
+    assert e.value.control == control
+    assert "systemd-run" in e.value.hint
+    run = _plan.run_limits(Jail(strict=False), limits, host, cgroup.choose(host, False), ())
+    assert control in dict(run.missing)
+
+
+def test_a_kernel_without_a_file_is_refused():
+    host = replace(HOST, hierarchies=(V2,))
+    files = frozenset({"memory.max", "pids.max", "cpu.max", "cpu.stat", "cgroup.kill"})
+    with pytest.raises(HostError, match=r"memory\.swap\.max"):
+        _plan.run_limits(Jail(), Limits(), host, cgroup.choose(host, False), (files,))
+
+
+def test_cpus_that_are_not_ours():
+    with pytest.raises(SpecError) as e:
+        _plan.run_limits(Jail(), Limits(cpus={4000}), HOST, cgroup.choose(HOST, True), ())
+    assert e.value.field == "cpus"
+
+
+@pytest.mark.parametrize("abi", range(8))
+def test_landlock_asks_only_what_the_abi_has(abi):
+    rules = landlock.ruleset(Jail(), abi)
+    assert rules.fs < 1 << (0, 13, 14, 15, 15, 16, 16, 16)[abi]
+    assert (rules.net > 0) == (abi >= 4)
+    assert (rules.scoped > 0) == (abi >= 6)
+    assert all(r.access & ~rules.fs == 0 for r in rules.rules)
+    assert landlock.ruleset(Jail(landlock=False), abi).fs == 0
+
+
+def test_ids_are_the_keepers_own_and_never_root():
+    seen = set()
+    for pid in (1, 2, 4194304, 77):
+        m = ids.maps(Jail(), replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid)
+        assert m.outside_uid != 0
+        seen.add(m.outside_uid)
+    small = replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 65536),), id_range=None)
+    m = ids.maps(Jail(), small, 12345)
+    assert 32768 <= m.outside_uid < 65536
+    own = ids.maps(Jail(), replace(HOST, capabilities=0, euid=1001, egid=1002), 5)
+    assert (own.uid_map, own.gid_map, own.own) == ("1000 1001 1\n", "1000 1002 1\n", False)
+    assert ids.maps(Jail(), replace(small, id_range=(500000, 10)), 3).outside_uid == 500006
+
+
+def test_the_mount_tree_never_creates_in_what_is_not_ours():
+    tree = {"/r": (Entry("a", "dir", "/r/a"), Entry("l", "link", "/r/l", "a")), "/r/a": (Entry("f", "file", "/r/a/f"),)}
+    jail = Jail(rootfs="/r", mounts=(mounts.Mount.bind("/src", "/a/new/deep"),))
+    rows = mounts.template(
+        jail,
+        HOST,
+        tree.__getitem__,
+        lambda p: ("dir", p) if p == "/src" else (_ for _ in ()).throw(FileNotFoundError(2, "x")),
+        True,
+    )
+    by_target = {r.target: r for r in rows if r.kind in ("bind", "dir", "file", "link")}
+    assert by_target["a/new/deep"].source == "/src"
+    assert by_target["a/f"].source == "/r/a/f"
+    assert not [r for r in rows if r.kind == "bind" and r.target == "a"]
+    with pytest.raises(SpecError, match="symlink"):
+        mounts.template(
+            replace(jail, mounts=(mounts.Mount.bind("/src", "/l/x"),)),
+            HOST,
+            tree.__getitem__,
+            lambda p: ("dir", p),
+            True,
+        )
+
+
+def test_prefixes_below_tmp_are_put_back_over_the_runs_tmpfs():
+    host = replace(HOST, prefixes=("/tmp/venv/x",))
+    rows = mounts.over_tmpfs(Jail(), host, lambda p: ("dir", p))
+    assert [(r.kind, r.target) for r in rows] == [("dir", "tmp/venv"), ("dir", "tmp/venv/x"), ("rebind", "tmp/venv/x")]

@@ -1,0 +1,129 @@
+"""The filter, per (architecture, syscall, arguments), without a kernel."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyjail import SeccompPolicy, SpecError
+from pyjail.policy import profiles, seccomp
+
+ARCHES = ("x86_64", "aarch64")
+I386, X32 = 0x40000003, 0x40000000
+
+
+def act(policy, machine, name, *args):
+    f = seccomp.compile_policy(policy, machine)
+    nr = name if isinstance(name, int) else seccomp.number(machine, name)
+    assert nr >= 0, name
+    return seccomp.describe(seccomp.simulate(f.program, seccomp.AUDIT_ARCH[machine], nr, args)[0])
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+def test_default_profile_allows_every_allowed_name(machine):
+    for names in profiles.ALLOWED.values():
+        for name in names.split():
+            if seccomp.number(machine, name) >= 0:
+                assert act("default", machine, name) == "allow", name
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+def test_default_profile_refuses_every_refused_name(machine):
+    for names in profiles.REFUSED:
+        for name in names.split():
+            if seccomp.number(machine, name) >= 0:
+                assert act("default", machine, name) == "EPERM", name
+
+
+def test_no_name_is_in_two_tables():
+    allowed = [n for names in profiles.ALLOWED.values() for n in names.split()]
+    refused = [n for names in profiles.REFUSED for n in names.split()]
+    by_argument = {r.name for r in profiles.ARGUMENTS}
+    everything = [*allowed, *refused, *profiles.MISSING, *by_argument]
+    assert len(everything) == len(set(everything))
+
+
+HIGH = 1 << 40  # garbage above what the kernel reads
+TABLE = [
+    ("clone", (0x3D0F00,), "allow"), ("clone", (0x11,), "allow"), ("clone", (0x10000011,), "EPERM"), ("clone", (0x20000,), "EPERM"),
+    ("clone", (0x80,), "EPERM"), ("clone", (0x02000000 | HIGH,), "EPERM"), ("clone3", (), "ENOSYS"), ("socket", (1,), "allow"),
+    ("socket", (2,), "allow"), ("socket", (10,), "allow"), ("socket", (1 | HIGH,), "allow"), ("socket", (16,), "EAFNOSUPPORT"),
+    ("socket", (17,), "EAFNOSUPPORT"), ("socket", (38,), "EAFNOSUPPORT"), ("socket", (40,), "EAFNOSUPPORT"), ("socket", (0,), "EAFNOSUPPORT"),
+    ("ioctl", (0, 0x5412), "EPERM"), ("ioctl", (0, 0x5412 | HIGH), "EPERM"), ("ioctl", (0, 0x541C | 0xDEAD << 32), "EPERM"),
+    ("ioctl", (0, 0x5401), "allow"), ("personality", (0xFFFFFFFF,), "allow"), ("personality", (0x40000,), "allow"),
+    ("personality", (0x400000,), "EPERM"), ("prlimit64", (0,), "allow"), ("prlimit64", (1,), "EPERM"), ("prlimit64", (HIGH,), "allow"),
+    ("fcntl", (0, 1024), "EPERM"), ("fcntl", (0, 1026), "EPERM"), ("fcntl", (0, 1024 | HIGH), "EPERM"), ("fcntl", (0, 2), "allow"),
+    (600, (), "ENOSYS"), (9999, (), "ENOSYS"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "args", "expected"), TABLE)
+def test_arguments_decide(name, args, expected):
+    for machine in ARCHES:
+        assert act("default", machine, name, *args) == expected
+
+
+def test_foreign_architectures_and_x32_end_the_run():
+    for policy in ("default", "strict"):
+        program = seccomp.compile_policy(policy, "x86_64").program
+        for arch, nr in (
+            (I386, 1),
+            (0xC00000B7, 1),
+            (0, 0),
+            (seccomp.AUDIT_ARCH["x86_64"], X32 | 1),
+            (seccomp.AUDIT_ARCH["x86_64"], 0xFFFFFFFF),
+        ):
+            assert seccomp.describe(seccomp.simulate(program, arch, nr)[0]) == "kill"
+
+
+def test_strict_kills_what_it_does_not_name():
+    for name in ("socket", "fork", "clone", "kill", "unlink", "mkdir", "connect", "ptrace", "unshare"):
+        assert act("strict", "x86_64", name) == "kill"
+    for name in ("read", "write", "openat", "mmap", "exit_group"):
+        assert act("strict", "x86_64", name) == "allow"
+    assert act("strict", "x86_64", "sendmsg", 4) == "kill"
+    assert act("strict", "x86_64", "ioctl", 0, 0x5412) == "EPERM"
+
+
+def test_policies_change_their_base():
+    policy = SeccompPolicy(allow=("ptrace",), refuse=("socket",), kill=("fork",))
+    assert [
+        act(policy, "x86_64", n, *a) for n, a in (("ptrace", ()), ("socket", (1,)), ("fork", ()), ("vfork", ()))
+    ] == ["allow", "EPERM", "kill", "allow"]
+    with pytest.raises(SpecError, match="no_such_call"):
+        seccomp.compile_policy(SeccompPolicy(kill=("no_such_call",)), "x86_64")
+    for name in ("execve", "mmap", "exit_group"):
+        with pytest.raises(SpecError, match=name):
+            seccomp.compile_policy(SeccompPolicy(kill=(name,)), "x86_64")
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+@pytest.mark.parametrize("policy", ["default", "strict"])
+def test_what_the_program_process_does_after_the_filter_is_allowed(policy, machine):
+    for rule in profiles.GLUE:
+        args = [0] * 6
+        for arg, value, _ in rule.tests:
+            args[arg] = value
+        assert act(policy, machine, rule.name, *args) == "allow", rule.name
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6)
+)
+def test_the_filter_always_ends_and_is_short(arch, nr, args):
+    action, cost = seccomp.simulate(seccomp.compile_policy("default", "x86_64").program, arch, nr, tuple(args))
+    assert seccomp.describe(action)
+    assert cost < 40
+
+
+def test_names_of_what_was_refused():
+    arch = seccomp.AUDIT_ARCH["x86_64"]
+    assert seccomp.name_of(arch, 101) == "ptrace"
+    assert seccomp.name_of(I386, 11) == "i386 syscall 11"
+    assert seccomp.name_of(arch, X32 | 5) == "x32 syscall 5"
+    assert seccomp.name_of(arch, 99999) == "syscall 99999"
+
+
+def test_size_stays_small():
+    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 300

@@ -1,0 +1,226 @@
+"""Bad input is refused with the field's name before anything starts."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pyjail
+from pyjail import File, Jail, Limits, Mount, SpecError
+from pyjail._units import show_size, size
+
+SIZES = ("memory", "output", "disk", "file_size", "stack", "collect", "address_space")
+NUMBERS = ("processes", "inodes", "open_files")
+TIMES = ("cpu_time", "wall_time")
+NONSENSE = [
+    0,
+    -1,
+    math.nan,
+    math.inf,
+    -math.inf,
+    True,
+    False,
+    2**63,
+    2**70,
+    1e300,
+    "x",
+    "1X",
+    "-1M",
+    "",
+    b"1",
+    [],
+    {},
+    object(),
+]
+
+
+@pytest.mark.parametrize("field", [*SIZES, *NUMBERS, *TIMES, "cpus"])
+@pytest.mark.parametrize("value", NONSENSE, ids=repr)
+def test_limits_refuse_nonsense(field, value):
+    with pytest.raises(SpecError) as e:
+        Limits(**{field: value})
+    assert e.value.field == field
+    assert isinstance(e.value, ValueError)
+    assert field in str(e.value)
+    assert str(pickle.loads(pickle.dumps(SpecError(field, 0, "why")))) == str(SpecError(field, 0, "why"))
+
+
+def test_every_limit_may_be_none_but_core_may_be_zero():
+    for f in fields(Limits):
+        assert getattr(Limits(**{f.name: None}), f.name) is None
+    assert Limits(core=0).core == 0
+    with pytest.raises(SpecError):
+        Limits(core=-1)
+
+
+def test_floats_are_no_counts_and_strings_no_times():
+    for field in (*NUMBERS, *SIZES):
+        with pytest.raises(SpecError):
+            Limits(**{field: 1.5})
+    for field in TIMES:
+        with pytest.raises(SpecError):
+            Limits(**{field: "2s"})
+
+
+@given(st.integers(1, 2**63 - 1))
+def test_sizes_round_trip(n):
+    assert size("x", n) == n
+    assert size("x", show_size(n)) == n
+
+
+@given(st.integers(1, 2**20), st.sampled_from("KMGT"))
+def test_suffixes_are_powers_of_1024(n, suffix):
+    assert Limits(memory=f"{n}{suffix}").memory == n * 1024 ** ("KMGT".index(suffix) + 1)
+
+
+@given(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(),
+        st.binary(),
+        st.lists(st.integers(), max_size=3),
+    )
+)
+def test_limits_never_raise_anything_but_spec_error(value):
+    for f in fields(Limits):
+        try:
+            limits = Limits(**{f.name: value})
+        except SpecError as e:
+            assert e.field == f.name  # noqa: PT017
+        else:
+            assert hash(limits) == hash(Limits(**{f.name: value}))
+            assert Limits(**limits.to_dict()) == limits
+
+
+@pytest.mark.parametrize("cpus", [set(), {-1}, {True}, {"0"}, {8192}, 0.001, 8193])
+def test_cpus_refused(cpus):
+    with pytest.raises(SpecError):
+        Limits(cpus=cpus)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rootfs", "relative"), ("rootfs", 5), ("rootfs", "/a\0b"), ("mounts", "x"), ("mounts", [1]), ("hostname", ""),
+        ("hostname", "x" * 65), ("hostname", "a\0"), ("uid", -1), ("uid", 65533), ("uid", None), ("uid", True),
+        ("gid", 1 << 40), ("network", "host"), ("network", True), ("seccomp", "off"), ("seccomp", None), ("landlock", 1),
+        ("proc", None), ("fresh", "yes"), ("strict", 0), ("env", ["A=1"]), ("env", {"A=B": "1"}), ("env", {"": "1"}),
+        ("env", {"A": "x\0"}), ("env", {"A": 5}),
+    ],
+)  # fmt: skip
+def test_jail_refuses_nonsense(field, value):
+    with pytest.raises(SpecError) as e:
+        Jail(**{field: value})
+    assert e.value.field == field
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Mount.bind("relative"), lambda: Mount.bind("/a", "b"), lambda: Mount.bind("/a", "/x/../y"),
+        lambda: Mount.bind("/a\0"), lambda: Mount.bind("/a", ro="yes"), lambda: Mount.tmpfs("/t", 0),
+        lambda: Mount.tmpfs("t", 5), lambda: Mount.tmpfs("/t", None), lambda: Mount("other", "/x"),
+        lambda: Jail(mounts=(Mount.bind("/usr", "/a"), Mount.tmpfs("/a", 5))), lambda: Jail(mounts=(Mount.bind("/usr", "/"),)),
+        lambda: Jail(mounts=(Mount.bind("/usr", "/proc/x"),)), lambda: File(5), lambda: File(b"", 0o4755), lambda: File(b"", True),
+        lambda: pyjail.SeccompPolicy(base="none"), lambda: pyjail.SeccompPolicy(allow="open"),
+        lambda: pyjail.SeccompPolicy(allow=("open",), kill=("open",)),
+    ],
+)  # fmt: skip
+def test_mounts_and_files_refuse_nonsense(make):
+    with pytest.raises(SpecError):
+        make()
+
+
+def test_jail_is_hashable_picklable_and_equal_by_value():
+    jail = Jail(mounts=(Mount.bind("/usr", "/u"),), env={"B": "2", "A": "1"})
+    assert pickle.loads(pickle.dumps(jail)) == jail
+    assert hash(Jail(env={"A": "1", "B": "2"})) == hash(Jail(env={"B": "2", "A": "1"}))
+    assert jail.env["A"] == "1"
+    assert Jail() != jail
+    with pytest.raises(AttributeError):
+        jail.uid = 5
+
+
+CALLS = {
+    "args": [[], "ls -l", b"ls", None, 5, [5], ["a\0b"], [""], {"a": 1}, ["\ud800"]],
+    "limits": [{}, 5], "jail": ["x"], "input": ["text", 5], "cwd": ["relative", "/a/../b", "/x\0", 5, "/" + "x" * 5000],
+    "env": [5, {"A": 1}, {"=": "x"}], "timeout": [0, -1, math.nan, "1"], "stdin": [-5, "x", 1.5, 99999],
+    "stdout": [-7, "x"], "files": [5, {"/abs": b""}, {"../x": b""}, {"a/../../x": b""}, {"": b""}, {".": b""}, {"a\0": b""},
+    {"x" * 300: b""}, {"a": 5}, {"a": b"", "a/b": b""}, {"a": b"", "./a": b""}], "collect": ["*", 5, ["/abs"], ["../x"], [""]],
+    "encoding": ["no-such-codec", 5],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in CALLS.items() for v in values], ids=repr)
+def test_run_refuses_nonsense_before_anything_starts(field, value):
+    before = len(os.listdir("/proc/self/fd"))
+    args = value if field == "args" else ["/bin/true"]
+    more = {} if field == "args" else {field: value}
+    with pytest.raises(SpecError) as e:
+        pyjail.run(args, **more)
+    assert e.value.field == field
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_as_stdin_would_be_a_door(tmp_path):
+    for flags in (os.O_RDONLY, os.O_PATH):
+        fd = os.open(tmp_path, flags)
+        try:
+            with pytest.raises(SpecError, match="root"):
+                pyjail.run(["/bin/true"], stdin=fd)
+        finally:
+            os.close(fd)
+
+
+def test_sources_that_are_not_there():
+    with pytest.raises(SpecError) as e:
+        pyjail.run(["/bin/true"], jail=Jail(mounts=(Mount.bind("/no/such/source", "/x"),)))
+    assert e.value.field == "src"
+    with pytest.raises(SpecError) as e:
+        pyjail.run(["/bin/true"], jail=Jail(rootfs="/no/such/dir"))
+    assert e.value.field == "rootfs"
+    with pytest.raises(SpecError) as e:
+        pyjail.run(["/bin/true"], files={"x": __import__("pathlib").Path("/no/such/file")})
+    assert e.value.field == "files"
+
+
+@given(st.text(max_size=30))
+def test_relative_paths_never_leave_the_box(name):
+    from pyjail._files import relative
+
+    try:
+        path = relative("files", name)
+    except SpecError:
+        return
+    assert os.path.normpath("/box/" + path).startswith("/box/")
+    assert "\0" not in path
+
+
+def test_toml(tmp_path):
+    f = tmp_path / "c.toml"
+    f.write_text(
+        '[jail]\nhostname = "h"\n[jail.env]\nA = "1"\n[[jail.mounts]]\nsrc = "/usr"\ndst = "/u"\n[limits]\nmemory = "64M"\ncpus = [0]\noutput = "none"\n'
+    )
+    jail = Jail.from_toml(f)
+    assert (jail.hostname, dict(jail.env), jail.mounts) == ("h", {"A": "1"}, (Mount.bind("/usr", "/u"),))
+    from pyjail._toml import load
+
+    assert load(f).limits == Limits(memory="64M", cpus={0}, output=None)
+    for text, field, near in (
+        ("[jail]\nhostnme='x'", "jail.hostnme", "hostname"),
+        ("[limts]\n", "config.limts", "limits"),
+        ("x", "config", "TOML"),
+    ):
+        f.write_text(text)
+        with pytest.raises(SpecError, match=near) as e:
+            load(f)
+        assert e.value.field == field

@@ -1,0 +1,139 @@
+"""The shape of the house: layers, exports, docstrings, one list of steps in the order in which they happen."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pyjail
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src" / "pyjail"
+LAYERS = (
+    {"_errors", "_units", "_spec", "_result", "_native"},
+    {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
+     "policy.landlock", "policy.cgroup", "_toml"},
+    {"_plan", "_wire"},
+    {"_cgroup_files", "_cgroup", "_explain", "_keeper"},
+    {"_verdict"},
+    {"_files", "_request", "_run"},
+    {"__init__"},
+    {"_show", "cli", "__main__"},
+)  # fmt: skip
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def modules():
+    for path in SRC.rglob("*.py"):
+        name = ".".join(path.relative_to(SRC).with_suffix("").parts)
+        yield ("policy" if name == "policy.__init__" else name), path
+
+
+def imports(path):
+    """Modules of pyjail that this file imports at run time."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pyjail":
+            base = (node.module or "").removeprefix("pyjail").lstrip(".")
+            for alias in node.names:
+                full = f"{base}.{alias.name}".lstrip(".")
+                yield full if full in LEVEL else base or "__init__"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "pyjail":
+                    yield alias.name.removeprefix("pyjail").lstrip(".") or "__init__"
+
+
+def test_every_module_has_a_layer():
+    assert {name for name, _ in modules()} | {"_native"} == set(LEVEL)
+
+
+def test_a_lower_layer_never_imports_a_higher_one():
+    wrong = [
+        (name, other)
+        for name, path in modules()
+        for other in imports(path)
+        if LEVEL[other] > LEVEL[name] and (name, other) not in {("_spec", "_toml")}  # Jail.from_toml, on demand
+    ]
+    assert wrong == []
+
+
+def test_policy_touches_nothing():
+    for name, path in modules():
+        if name.startswith("policy"):
+            calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+            assert not {c for c in calls if c == "open" or c.startswith(("os.", "socket.", "subprocess."))}, name
+
+
+def test_exports_are_sorted_documented_and_public():
+    assert sorted(pyjail.__all__) == sorted(set(pyjail.__all__))
+    for name in pyjail.__all__:
+        value = getattr(pyjail, name)
+        if callable(value):
+            assert value.__doc__, name
+            assert value.__module__ == "pyjail", name
+    assert not [
+        n
+        for n in vars(pyjail)
+        if not n.startswith("_")
+        and n not in pyjail.__all__
+        and n not in ("annotations", "TYPE_CHECKING", "Any", "cli", "policy")
+    ]
+
+
+def test_import_is_light():
+    code = "import sys, pyjail; print([m for m in ('pyseccomp', 'cgroupspy', 'rich', 'pyjail._native', 'asyncio', 'ctypes') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_run_does_not_load_cgroupspy_or_pyseccomp_again():
+    hints = typing.get_type_hints(pyjail.run)
+    assert hints["return"] is pyjail.Result
+
+
+def test_steps_are_listed_in_the_order_in_which_they_happen():
+    """The enum, and the first mention of each step in the straight code of init.c, agree."""
+    enum = re.search(r"enum pj_step \{(.*?)\};", (ROOT / "csrc/plan.h").read_text(), re.S)[1]
+    listed = re.findall(r"STEP_[A-Z_]+", re.sub(r"/\*.*?\*/", "", enum, flags=re.S))
+    code = (ROOT / "csrc/init.c").read_text()
+    for function, first, last in (
+        ("program_arm", "STEP_CGROUP_ENTER", "STEP_CLOSE_REST"),
+        ("program_start", "STEP_FD", "STEP_EXEC"),
+    ):
+        body = code[code.index(f"static long {function}(") :]
+        body = body[: body.index("\n}\n")]
+        seen = list(dict.fromkeys(re.findall(r"STEP_[A-Z_]+", body)))
+        between = [s for s in listed[listed.index(first) : listed.index(last) + 1] if s in seen]
+        assert [s for s in seen if s in between] == between, function
+    body = code[code.index("static long program_arm(") : code.index("static long program_start(")]
+    order = [
+        body.index(text)
+        for text in ("setresuid", "caps_drop()", "NO_NEW_PRIVS", "landlock_apply()", "CLOSE_REST", "seccomp_apply()")
+    ]
+    assert order == sorted(order)
+
+
+def test_every_step_of_the_enum_is_used_or_documented():
+    source = "".join(p.read_text() for p in (ROOT / "csrc").glob("*.c"))
+    enum = re.search(r"enum pj_step \{(.*?)\};", (ROOT / "csrc/plan.h").read_text(), re.S)[1]
+    steps = set(re.findall(r"STEP_[A-Z_]+", enum)) - {"STEP_NONE", "STEP_COUNT"}
+    assert {s for s in steps if s not in source} == set()
+    documented = (ROOT / "docs/steps.md").read_text()
+    assert {s for s in steps if f"`{s.removeprefix('STEP_').lower()}`" not in documented} == set()
+
+
+def test_files_stay_small():
+    long = {name: n for name, path in modules() if (n := len(path.read_text().splitlines())) > 400}
+    assert long == {}

@@ -1,0 +1,76 @@
+"""Precedence, row by row: each verdict wins over all that come after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyjail import Verdict
+from pyjail._verdict import PRECEDENCE, Evidence, decide, exit_of
+
+ROWS = {
+    Verdict.JAIL_ERROR: {"exit_code": None, "signal": None},
+    Verdict.SECURITY: {"trip": "security"},
+    Verdict.MEMORY: {"oom_kills": 1},
+    Verdict.CPU_TIME: {"cpu_time": 2.0, "cpu_limit": 2.0},
+    Verdict.WALL_TIME: {"wall_time": 3.1, "wall_limit": 3.0},
+    Verdict.OUTPUT: {"written": 11, "output_limit": 10},
+    Verdict.SIGNALED: {"signal": 9, "exit_code": None},
+    Verdict.RUNTIME_ERROR: {"exit_code": 1},
+    Verdict.OK: {},
+}
+
+
+def test_the_table_has_every_verdict_in_the_documented_order():
+    assert [v for v, _ in PRECEDENCE] == list(ROWS)
+    assert set(ROWS) == set(Verdict)
+
+
+@pytest.mark.parametrize("verdict", ROWS)
+def test_each_row_alone(verdict):
+    assert decide(Evidence(**{"exit_code": 0, **ROWS[verdict]})) is verdict
+
+
+@pytest.mark.parametrize("verdict", [v for v in ROWS if v not in (Verdict.JAIL_ERROR, Verdict.SIGNALED)])
+def test_each_row_wins_over_all_later_ones(verdict):
+    fields = {"exit_code": 0}
+    for later in reversed(list(ROWS)[list(ROWS).index(verdict) :]):
+        fields |= ROWS[later]
+    if verdict is not Verdict.RUNTIME_ERROR and verdict is not Verdict.OK:
+        fields |= {"signal": 9, "exit_code": None}
+    assert decide(Evidence(**fields)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("trip", "verdict"),
+    [
+        ("cpu", Verdict.CPU_TIME),
+        ("wall", Verdict.WALL_TIME),
+        ("output", Verdict.OUTPUT),
+        ("memory", Verdict.MEMORY),
+        ("security", Verdict.SECURITY),
+        ("caller", Verdict.SIGNALED),
+    ],
+)
+def test_the_keepers_own_note_is_evidence(trip, verdict):
+    assert decide(Evidence(trip=trip, signal=9)) is verdict
+
+
+def test_numbers_at_and_below_a_limit():
+    assert (
+        decide(
+            Evidence(
+                exit_code=0, cpu_time=1.999, cpu_limit=2.0, wall_time=2.9, wall_limit=3.0, written=10, output_limit=10
+            )
+        )
+        is Verdict.OK
+    )
+    assert decide(Evidence(exit_code=0, starved=True)) is Verdict.MEMORY
+    assert decide(Evidence(exit_code=137)) is Verdict.RUNTIME_ERROR
+
+
+def test_wait_statuses():
+    assert exit_of(0) == (0, None)
+    assert exit_of(255 << 8) == (255, None)
+    assert exit_of(9) == (None, 9)
+    assert exit_of(0x8B) == (None, 11)
+    assert exit_of(None) == (None, 9)

@@ -1,0 +1,121 @@
+"""Bytes: what Python packs, check.c accepts; what it does not, is refused and never misread."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyjail import Jail, Limits
+from pyjail import _host, _plan, _wire
+from pyjail._native import ffi, lib
+from pyjail._plan import Command
+
+HOST = _host.host()
+TEMPLATE = _plan.template(Jail(strict=False), HOST, False)
+FILES = tuple(
+    frozenset({"memory.limit_in_bytes", "memory.max", "pids.max", "cpu.stat", "cgroup.kill"})
+    for _ in TEMPLATE.cgroups.used
+)
+RUN = _plan.run_limits(Jail(strict=False), Limits(), HOST, TEMPLATE.cgroups, FILES)
+PLAN = _wire.pack_template(TEMPLATE)
+LIMITS = _wire.pack_limits(RUN)
+
+
+def command(args=(b"/bin/true",), env=None, cwd="/box"):
+    return Command(tuple(args), env or {}, cwd, (0, 1, 1), 1 << 20, True, False)
+
+
+def check(kind, blob):
+    buf = ffi.new("uint64_t[]", len(blob) // 8 + 2)
+    ffi.memmove(buf, blob, len(blob))
+    row = ffi.new("uint32_t *")
+    if kind == "plan":
+        return lib.pj_check_plan(buf, len(blob), row)
+    if kind == "limits":
+        return lib.pj_check_limits(buf, len(blob), len(TEMPLATE.cgroups.used), row)
+    return lib.pj_check_request(buf, len(blob), row)
+
+
+REQUEST = _wire.pack_request(RUN, command())
+GOOD = {"plan": PLAN, "limits": LIMITS, "request": REQUEST}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_what_we_pack_is_accepted(kind):
+    assert check(kind, GOOD[kind]) == 0
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_every_truncation_is_refused(kind):
+    blob = GOOD[kind]
+    for n in [*range(0, min(len(blob), 400)), *range(400, len(blob) - 8, 97)]:
+        assert check(kind, blob[:n]) != 0, n
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_other_versions_and_magics_are_refused(kind):
+    blob = bytearray(GOOD[kind])
+    blob[4] += 1
+    assert check(kind, bytes(blob)) == -71  # EPROTO
+    blob[4] -= 1
+    blob[0] ^= 1
+    assert check(kind, bytes(blob)) == -71
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_random_damage_never_crashes_the_checker(kind):
+    rng = random.Random(1)
+    for _ in range(3000):
+        blob = bytearray(GOOD[kind])
+        for _ in range(rng.randint(1, 6)):
+            blob[rng.randrange(8, len(blob))] = rng.choice((0, 1, 255, rng.randrange(256)))
+        check(kind, bytes(blob))
+
+
+@pytest.mark.parametrize("field", ["argv", "env", "path"])
+def test_tables_that_point_outside_are_refused(field):
+    for off, count in ((0, 1), (len(REQUEST), 1), (len(REQUEST) - 4, 2), (2**32 - 8, 1), (160, 2**32 - 1), (161, 1)):
+        buf = ffi.new("uint64_t[]", len(REQUEST) // 8 + 2)
+        ffi.memmove(buf, REQUEST, len(REQUEST))
+        table = getattr(ffi.cast("struct pj_request *", buf), field)
+        table.off, table.count = off, count
+        assert lib.pj_check_request(buf, len(REQUEST), ffi.new("uint32_t *")) != 0
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.binary(max_size=40).filter(lambda b: b"\0" not in b), min_size=1, max_size=20).filter(lambda a: a[0]),
+    st.dictionaries(
+        st.from_regex(r"[A-Z]{1,8}", fullmatch=True),
+        st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), max_size=20),
+        max_size=8,
+    ),
+)
+def test_arguments_and_environment_survive(args, env):
+    blob = _wire.pack_request(RUN, command(args, env))
+    assert check("request", blob) == 0
+    buf = ffi.new("uint64_t[]", len(blob) // 8 + 2)
+    ffi.memmove(buf, blob, len(blob))
+    head = ffi.cast("struct pj_request *", buf)
+
+    def strings(table):
+        refs = ffi.cast("uint32_t *", ffi.cast("char *", buf) + table.off)
+        return [ffi.string(ffi.cast("char *", buf) + refs[i]) for i in range(table.count)]
+
+    assert strings(head.argv) == args
+    assert strings(head.env) == [f"{k}={v}".encode() for k, v in env.items()]
+    assert ffi.string(ffi.cast("char *", buf) + head.cwd) == b"/box"
+
+
+def test_step_names_are_the_enums():
+    assert _wire.STEPS[lib.STEP_EXEC] == "exec"
+    assert len(_wire.STEPS) == lib.STEP_COUNT - 1
+
+
+def test_plans_are_pure_data():
+    assert hash(TEMPLATE) == hash(_plan.template(Jail(strict=False), HOST, False))
+    assert _wire.pack_template(TEMPLATE) == PLAN
+    assert "MountRow" in repr(TEMPLATE)
