@@ -19,14 +19,18 @@ static long run_mounts(void) {
     const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
     if (m->kind != MOUNT_REBIND) continue;
     TRY(STEP_RUN_MOUNT, i,
-        rebind[i] = (int)SYS(__NR_open_tree, root, plan_str(m->source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE_));
+        rebind[i] =
+            (int)SYS(__NR_open_tree, root, plan_str(m->source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE_));
   }
   for (uint32_t i = 0; i < l->tmpfs.count; i++)
-    TRY(STEP_TMPFS, i, mount_attach(K.run.tmpfs[i], (int)root, limits_str(ROW(l, l->tmpfs, struct pj_tmpfs, i)->target)));
+    TRY(STEP_TMPFS, i,
+        mount_attach(K.run.tmpfs[i], (int)root, limits_str(ROW(l, l->tmpfs, struct pj_tmpfs, i)->target)));
   for (uint32_t i = 0; i < p->run_mounts.count; i++) {
     const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
-    if (m->kind == MOUNT_REBIND) TRY(STEP_RUN_MOUNT, i, mount_attach(rebind[i], (int)root, plan_str(m->target)));
-    else TRY(STEP_RUN_MOUNT, i, entry_make((int)root, m));
+    if (m->kind == MOUNT_REBIND)
+      TRY(STEP_RUN_MOUNT, i, mount_attach(rebind[i], (int)root, plan_str(m->target)));
+    else
+      TRY(STEP_RUN_MOUNT, i, entry_make((int)root, m));
   }
   sys_close((int)root);
   return 0;
@@ -143,9 +147,7 @@ static long program_arm(int proc) {
   TRY(STEP_STDIO, 2, SYS(__NR_dup3, K.run.pipe[1][1], 2, 0));
   TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.run.peer, FD_GO, O_CLOEXEC));
   TRY(STEP_STDIO, 4, SYS(__NR_dup3, null, 0, 0));
-  TRY(STEP_RLIMIT, PJ_NONE, rlimits_set());
-  if (l->affinity_len)
-    TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
+  if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, caps_drop());
   TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0));
   if (landlock_apply() < 0) return -1;
@@ -161,7 +163,7 @@ static long program_arm(int proc) {
 /* What is left when the request is there. Every filter must allow it: policy/seccomp.py's GLUE lists these calls. */
 static long program_start(void) {
   const struct pj_request *r;
-  char go; /* fds for STDIO_FD ride along, in order */
+  char go;                                              /* fds for STDIO_FD ride along, in order */
   if (message_receive(FD_GO, &go, 1) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */
   r = request();
   uint32_t given = 0, from[3];
@@ -181,6 +183,7 @@ static long program_start(void) {
   for (uint32_t i = 0; i < r->argv.count; i++) argv[i] = request_str(*ROW(r, r->argv, uint32_t, i));
   for (uint32_t i = 0; i < r->env.count; i++) env[i] = request_str(*ROW(r, r->env, uint32_t, i));
 
+  if (rlimits_set() < 0) return -1; /* last: few open files or little address space are for the program, not for us */
   struct pj_facts *f = &K.page->facts;
   f->state = STATE_EXEC;
   f->exec_cpu = clock_ns(K_CLOCK_PROCESS_CPU);
@@ -189,8 +192,10 @@ static long program_start(void) {
   for (uint32_t i = 0; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
     f->exec_tried = i;
     rc = SYS(__NR_execve, request_str(*ROW(r, r->path, uint32_t, i)), argv, env);
-    if (rc == -EACCES) seen = rc;
-    else if (rc != -ENOENT && rc != -ENOTDIR) break;
+    if (rc == -EACCES)
+      seen = rc;
+    else if (rc != -ENOENT && rc != -ENOTDIR)
+      break;
   }
   return fail(STEP_EXEC, f->exec_tried, seen && (rc == -ENOENT || rc == -ENOTDIR) ? seen : rc);
 }
@@ -241,8 +246,10 @@ static void ipc_sweep(void) {
     for (long i = 0; i <= top; i++) {
       long id = sem ? SYS(kind[k].nr, i, 0, kind[k].stat_cmd, ds) : SYS(kind[k].nr, i, kind[k].stat_cmd, ds);
       if (id < 0) continue;
-      if (sem) SYS(kind[k].nr, id, 0, 0 /* IPC_RMID */, 0);
-      else SYS(kind[k].nr, id, 0 /* IPC_RMID */, 0);
+      if (sem)
+        SYS(kind[k].nr, id, 0, 0 /* IPC_RMID */, 0);
+      else
+        SYS(kind[k].nr, id, 0 /* IPC_RMID */, 0);
     }
   }
 }
@@ -261,7 +268,8 @@ static void init_report(int program) {
   f->ended = clock_ns(K_CLOCK_MONOTONIC);
   f->status = status;
   SYS(__NR_kill, -1, K_SIGKILL); /* takes the tasklist lock: no fork can slip past it */
-  while (SYS(__NR_wait4, -1, NULL, 0x40000000, NULL) != -ECHILD) {}
+  while (SYS(__NR_wait4, -1, NULL, 0x40000000, NULL) != -ECHILD) {
+  }
   SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &ru);
   f->user_us = (uint64_t)(ru.utime[0] * 1000000 + ru.utime[1]);
   f->system_us = (uint64_t)(ru.stime[0] * 1000000 + ru.stime[1]);
@@ -284,7 +292,8 @@ static void __attribute__((noreturn)) init_main(void) {
   sys_close(r->go);
   for (int i = 0; i < 2; i++) sys_close(r->pipe[i][0]);
   long rc = SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
-  if (rc < 0) fail(STEP_PDEATHSIG, 0, rc);
+  if (rc < 0)
+    fail(STEP_PDEATHSIG, 0, rc);
   else if (run_mounts() == 0 && proc_mount(&proc) == 0 && (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {
     uint32_t into = K.plan->into;
     struct clone_args args = {.exit_signal = K_SIGCHLD,
@@ -298,7 +307,8 @@ static void __attribute__((noreturn)) init_main(void) {
     if (pid < 0) fail(STEP_FORK, 0, pid);
     for (int i = 0; i < 2; i++) sys_close(r->pipe[i][1]); /* end of file is the program's to give */
     if (pid > 0) init_report((int)pid);
-  } else if (rc < 0) fail(STEP_NET_LO, 0, rc);
+  } else if (rc < 0)
+    fail(STEP_NET_LO, 0, rc);
   message_send(r->peer, "d", 1, NULL, 0); /* done: the facts are complete, our own end is off the caller's path */
   sys_exit(0);
 }

@@ -12,7 +12,7 @@ enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
 #define NS_PER_MS 1000000ull
-#define WATCH_NS (50 * NS_PER_MS)      /* how often a CGROUP_WATCH row is looked at */
+#define WATCH_NS (50 * NS_PER_MS)        /* how often a CGROUP_WATCH row is looked at */
 #define KILL_GRACE_NS (2000 * NS_PER_MS) /* after this a killed leaf's init is killed, too */
 
 /* Shared with init and the program's process until execve replaces its memory. */
@@ -62,10 +62,10 @@ static long fail(enum pj_step step, uint32_t index, long rc) {
   if (!e->step) *e = (struct pj_error){step, index, (int32_t)-rc};
   return -1;
 }
-#define TRY(step, index, call)                        \
-  do {                                                \
-    long rc_ = (call);                                \
-    if (rc_ < 0) return fail((step), (index), rc_);   \
+#define TRY(step, index, call)                      \
+  do {                                              \
+    long rc_ = (call);                              \
+    if (rc_ < 0) return fail((step), (index), rc_); \
   } while (0)
 
 /* Append a record of raw kernel text to the report: from fd, or from `data` when fd < 0. */
@@ -289,8 +289,10 @@ static long template_make(void) {
       TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
     } else if (fd >= 0) {
       TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, target));
-      if (m->flags & MOUNT_IS_BOX) K.box = (int)fd;
-      else sys_close((int)fd);
+      if (m->flags & MOUNT_IS_BOX)
+        K.box = (int)fd;
+      else
+        sys_close((int)fd);
     } else {
       TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
     }
@@ -320,7 +322,8 @@ static long leaf_make(void) {
   *n = 0;
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, r->name, 0755));
-    TRY(STEP_CGROUP, PJ_NONE, r->leaf[h] = (int)SYS(__NR_openat, FD_CGROUP + h, r->name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    TRY(STEP_CGROUP, PJ_NONE,
+        r->leaf[h] = (int)SYS(__NR_openat, FD_CGROUP + h, r->name, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (h != K.plan->into)
       TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->leaf[h], "tasks", O_WRONLY | O_CLOEXEC));
   }

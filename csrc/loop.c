@@ -82,8 +82,10 @@ static void pump(int stream) {
     if (room) {
       int64_t at = (int64_t)f->out_kept[stream];
       n = SYS(__NR_splice, fd, NULL, FD_OUT + stream, &at, room < 1048576 ? room : 1048576, 2 /* SPLICE_F_NONBLOCK */);
-      if (n < 0 && n != -EAGAIN && n != -EINTR) n = SYS(__NR_read, fd, scratch, sizeof scratch); /* no room left for us */
-      else if (n > 0) f->out_kept[stream] += (uint64_t)n;
+      if (n < 0 && n != -EAGAIN && n != -EINTR)
+        n = SYS(__NR_read, fd, scratch, sizeof scratch); /* no room left for us */
+      else if (n > 0)
+        f->out_kept[stream] += (uint64_t)n;
     } else {
       n = SYS(__NR_read, fd, scratch, sizeof scratch);
     }
@@ -99,8 +101,10 @@ static void pump(int stream) {
 static void trip(enum pj_trip why) {
   struct pj_facts *f = &K.page->facts;
   if (f->trip == TRIP_NONE) f->trip = why;
-  if (K.run.kill >= 0) SYS(__NR_write, K.run.kill, "1", 1);
-  else run_kill();
+  if (K.run.kill >= 0)
+    SYS(__NR_write, K.run.kill, "1", 1);
+  else
+    run_kill();
 }
 
 /* The filter refused a syscall for good: note which, then nothing of the run goes on. */
@@ -131,8 +135,10 @@ static void run_watch(void) {
     uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
     if (!tripped) {
       uint64_t since = f->state == STATE_EXEC && f->started ? f->started : go_at;
-      if (q->wall_ns && now >= since + q->wall_ns) trip(TRIP_WALL);
-      else if (q->wall_ns && since + q->wall_ns < next) next = since + q->wall_ns;
+      if (q->wall_ns && now >= since + q->wall_ns)
+        trip(TRIP_WALL);
+      else if (q->wall_ns && since + q->wall_ns < next)
+        next = since + q->wall_ns;
       if (q->cpu_ns && r->clock >= 0 && now >= cpu_at) {
         uint64_t used = clock_read();
         used = used > f->exec_cpu ? used - f->exec_cpu : 0;
@@ -151,8 +157,11 @@ static void run_watch(void) {
     } else if (now > tripped + KILL_GRACE_NS) {
       run_kill();
     }
-    struct k_pollfd p[5] = {{r->go, K_POLLIN, 0}, {FD_CONTROL, K_POLLIN, 0}, {r->pipe[0][0], K_POLLIN, 0},
-                            {r->pipe[1][0], K_POLLIN, 0}, {tripped ? -1 : r->listener, K_POLLIN, 0}};
+    struct k_pollfd p[5] = {{r->go, K_POLLIN, 0},
+                            {FD_CONTROL, K_POLLIN, 0},
+                            {r->pipe[0][0], K_POLLIN, 0},
+                            {r->pipe[1][0], K_POLLIN, 0},
+                            {tripped ? -1 : r->listener, K_POLLIN, 0}};
     uint64_t wait = next > now ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     SYS(__NR_ppoll, p, 5, &t, NULL, 8);
@@ -167,7 +176,8 @@ static void run_watch(void) {
         tripped = now;
       }
     }
-    if (p[4].revents & K_POLLIN) refused();
+    if (p[4].revents & K_POLLIN)
+      refused();
     else if (p[4].revents) { /* the last process under the filter is gone */
       sys_close(r->listener);
       r->listener = -1;
@@ -253,6 +263,8 @@ static long request_prepare(uint32_t len) {
 
 static void run_start(uint64_t requested) {
   K.page->facts.requested = requested;
+  /* From here on there may be a program: should we die, this tells the caller not to try again. */
+  SYS(__NR_pwrite64, FD_REQUEST, &(uint32_t){PJ_STARTED_MAGIC}, 4, 0);
   message_send(K.run.go, "g", 1, K.fds, K.nfds); /* fails when the program died while it was armed: init reports */
   fds_close();
   run_watch();
@@ -266,7 +278,8 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
   int base = K.nfds ? K.fds[0] : K.run.box >= 0 ? K.run.box : K.box;
   long rc;
   K.page->facts.reply.error = (struct pj_error){0};
-  if (m->len == 0 || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len || m->flags & ~allowed || base < 0)
+  if (m->len == 0 || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len || m->flags & ~allowed ||
+      base < 0)
     rc = -EINVAL;
   else {
     SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
@@ -282,7 +295,8 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
       memcpy(dir, path, n);
       dir[n] = 0;
       name = n ? path + n + 1 : path;
-      rc = m->len > sizeof dir ? -ENAMETOOLONG : sys_open_beneath(base, n ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
+      rc =
+          m->len > sizeof dir ? -ENAMETOOLONG : sys_open_beneath(base, n ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
       if (rc >= 0) {
         int parent = (int)rc;
         rc = SYS(__NR_mkdirat, parent, name, m->mode & 07777);
@@ -369,8 +383,10 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
     if (rc >= 0) rc = rc == size ? pj_check_plan((const void *)plan, (uint32_t)size, &row) : -EIO;
   }
   K.plan = (const struct pj_plan *)plan;
-  if (rc < 0) fail(STEP_PLAN, row, rc);
-  else template_make();
+  if (rc < 0)
+    fail(STEP_PLAN, row, rc);
+  else
+    template_make();
   reply(REPLY_READY, -1);
   if (K.page->facts.reply.error.step) sys_exit(1);
   serve();

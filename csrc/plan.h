@@ -13,6 +13,7 @@
 #define PJ_PLAN_MAGIC 0x4e4c504a
 #define PJ_LIMITS_MAGIC 0x4d494c4a
 #define PJ_REQUEST_MAGIC 0x5145524a
+#define PJ_STARTED_MAGIC 0x4f474f47 /* the keeper puts it at the start of the request memfd before the go */
 #define PJ_NONE 0xffffffff
 
 #define PJ_MAX_BLOB 16777216 /* a request of this many bytes or fewer */
@@ -22,21 +23,23 @@
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
 
-/* Every step that can fail. An error is {step, index of the row, errno}. */
+/* Every step that can fail, in the order in which they happen. An error is {step, index of the row, errno}. */
+/* clang-format off */
 enum pj_step {
   STEP_NONE,
   /* host */ STEP_CLONE, STEP_KEEPER_EXEC,
-  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_NAMESPACES, STEP_WAIT_GO, STEP_KEEPER_IDS,
-  STEP_NODUMP, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_NET_LO,
-  /* run, in keeper and init */ STEP_REQUEST, STEP_TMPFS, STEP_CGROUP, STEP_INIT, STEP_PDEATHSIG,
-  STEP_RUN_MOUNT, STEP_PROC, STEP_FORK,
+  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_NAMESPACES, STEP_WAIT_GO, STEP_KEEPER_IDS, STEP_NODUMP,
+  STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_NET_LO,
+  /* run, in keeper and init */ STEP_REQUEST, STEP_TMPFS, STEP_CGROUP, STEP_INIT, STEP_PDEATHSIG, STEP_RUN_MOUNT,
+  STEP_PROC, STEP_FORK,
   /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_GROUPS, STEP_GID,
-  STEP_UID, STEP_STDIO, STEP_CLOSE_REST, STEP_RLIMIT, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK,
-  STEP_STATUS, STEP_SECCOMP,
-  /* program, after the go */ STEP_FD, STEP_CWD, STEP_EXEC,
+  STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_STATUS, STEP_CLOSE_REST,
+  STEP_SECCOMP,
+  /* program, after the go */ STEP_FD, STEP_CWD, STEP_RLIMIT, STEP_EXEC,
   /* file requests */ STEP_OPEN,
   STEP_COUNT
 };
+/* clang-format on */
 
 /* How far the program got; written by it before each phase. */
 enum pj_state { STATE_NONE, STATE_ARMING, STATE_ARMED, STATE_EXEC };
@@ -89,11 +92,11 @@ struct pj_landlock_rule {
 };
 
 enum pj_plan_flag {
-  PLAN_DROP_GROUPS = 1,   /* root: supplementary groups go before the user namespace is made */
-  PLAN_SET_IDS = 2,       /* the keeper has an id of its own (not with a single mapping) */
-  PLAN_NET_LO = 4,        /* bring lo up in the fresh network namespace of every run */
-  PLAN_PROC = 8,          /* mount a procfs of the run's pid namespace; options in proc_options */
-  PLAN_NOTIFY = 16        /* the filter has notify actions: a refused syscall is reported, then everything is killed */
+  PLAN_DROP_GROUPS = 1, /* root: supplementary groups go before the user namespace is made */
+  PLAN_SET_IDS = 2,     /* the keeper has an id of its own (not with a single mapping) */
+  PLAN_NET_LO = 4,      /* bring lo up in the fresh network namespace of every run */
+  PLAN_PROC = 8,        /* mount a procfs of the run's pid namespace; options in proc_options */
+  PLAN_NOTIFY = 16      /* the filter has notify actions: a refused syscall is reported, then everything is killed */
 };
 
 struct pj_plan {
@@ -110,7 +113,7 @@ struct pj_plan {
   uint32_t proc_options_len;
   uint32_t pad;
   uint64_t landlock_fs, landlock_net, landlock_scoped; /* all 0: no Landlock here */
-  struct pj_table mounts;     /* struct pj_mount: the template's root */
+  struct pj_table mounts;                              /* struct pj_mount: the template's root */
   struct pj_table run_mounts; /* struct pj_mount: DIR, FILE and REBIND rows below the run's tmpfs */
   struct pj_table landlock;   /* struct pj_landlock_rule */
   struct pj_table seccomp;    /* struct sock_filter, 8 bytes each */
@@ -120,9 +123,9 @@ struct pj_plan {
 
 struct pj_cgroup_row {
   uint32_t hierarchy;
-  uint32_t file;     /* ref */
-  uint32_t value;    /* ref; PJ_NONE = only read */
-  uint32_t when;     /* enum pj_cgroup_when */
+  uint32_t file;  /* ref */
+  uint32_t value; /* ref; PJ_NONE = only read */
+  uint32_t when;  /* enum pj_cgroup_when */
 };
 
 enum pj_cgroup_when {
@@ -183,11 +186,11 @@ struct pj_request {
 /* ---- messages: one seqpacket each ---- */
 
 enum pj_op {
-  OP_GO,      /* id maps are written, go on with the template */
-  OP_ARM,     /* a request of `len` bytes is in the request memfd: prepare its jail, start nothing */
-  OP_RUN,     /* the same, and start; up to three fds attached */
-  OP_KILL,    /* end the run now */
-  OP_OPEN,    /* open `path` in the workspace as the jail's user; fd comes back */
+  OP_GO,   /* id maps are written, go on with the template */
+  OP_ARM,  /* a request of `len` bytes is in the request memfd: prepare its jail, start nothing */
+  OP_RUN,  /* the same, and start; up to three fds attached */
+  OP_KILL, /* end the run now */
+  OP_OPEN, /* open `path` in the workspace as the jail's user; fd comes back */
   OP_MKDIR,
   OP_RELEASE, /* done with the workspace of a held run */
   OP_COUNT

@@ -53,18 +53,17 @@ static long clone_child(struct clone_args *args, void *arg) {
 #if defined(__x86_64__)
   long ret;
   register void *rarg __asm__("r12") = arg;
-  __asm__ volatile(
-      "syscall\n\t"
-      "test %%rax, %%rax\n\t"
-      "jnz 1f\n\t"
-      "xor %%ebp, %%ebp\n\t"
-      "mov %%r12, %%rdi\n\t"
-      "call *%[fn]\n\t"
-      "ud2\n"
-      "1:"
-      : "=a"(ret)
-      : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(rarg), [fn] "r"(child_main)
-      : "rcx", "r11", "memory");
+  __asm__ volatile("syscall\n\t"
+                   "test %%rax, %%rax\n\t"
+                   "jnz 1f\n\t"
+                   "xor %%ebp, %%ebp\n\t"
+                   "mov %%r12, %%rdi\n\t"
+                   "call *%[fn]\n\t"
+                   "ud2\n"
+                   "1:"
+                   : "=a"(ret)
+                   : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(rarg), [fn] "r"(child_main)
+                   : "rcx", "r11", "memory");
   return ret;
 #else
   register long x8 __asm__("x8") = __NR_clone3;
@@ -72,17 +71,16 @@ static long clone_child(struct clone_args *args, void *arg) {
   register long x1 __asm__("x1") = (long)sizeof *args;
   register void *x20 __asm__("x20") = arg;
   register void (*x21)(void *) __asm__("x21") = child_main;
-  __asm__ volatile(
-      "svc 0\n\t"
-      "cbnz x0, 1f\n\t"
-      "mov x29, xzr\n\t"
-      "mov x0, x20\n\t"
-      "blr x21\n\t"
-      "brk #1\n"
-      "1:"
-      : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(x20), "r"(x21)
-      : "memory", "x30");
+  __asm__ volatile("svc 0\n\t"
+                   "cbnz x0, 1f\n\t"
+                   "mov x29, xzr\n\t"
+                   "mov x0, x20\n\t"
+                   "blr x21\n\t"
+                   "brk #1\n"
+                   "1:"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x20), "r"(x21)
+                   : "memory", "x30");
   return x0;
 #endif
 }

@@ -25,6 +25,7 @@ from pyjail.policy import ids
 HANDSHAKE_S = 30.0
 REPORT_SIZE = 1 << 17
 KEPT_OUTPUT = 1 << 18
+_STARTED = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
 MFD_EXEC = 0x10  # Linux 6.3; older kernels refuse the flag and need none
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -75,10 +76,12 @@ class Keeper:
         self.template = template
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
+        self.served = False  # has had a run
         self.sock: socket.socket
         self.pid = self.pidfd = self.request_fd = -1
         self.out_fds = (-1, -1)
         self.cgroup: KeeperCgroup | None = None
+        self.closing = threading.Lock()
         try:
             self._start(host)
         except BaseException:
@@ -123,7 +126,7 @@ class Keeper:
         except TimeoutError:
             raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start") from None
         if not raw:
-            raise KeeperError(f"the keeper died while it prepared the jail: {self._how_it_died()}")
+            raise KeeperError(f"the keeper died while it prepared the jail: {self.how_it_died()}")
         got, failure = parse_reply(raw)
         if failure is not None:
             raise _explain.error(failure, self.template)
@@ -144,8 +147,11 @@ class Keeper:
             self.cgroup.give(m.outside_uid + 1, m.outside_gid + 1)
         self.ids = m
 
-    def _how_it_died(self) -> str:
-        with contextlib.suppress(ChildProcessError):
+    def how_it_died(self) -> str:
+        """After its hang-up: what ended it."""
+        with self.closing, contextlib.suppress(ChildProcessError):
+            if self.pid <= 0:
+                return "it was closed"
             _, status = os.waitpid(self.pid, 0)
             self.pid = -1
             code = os.waitstatus_to_exitcode(status)
@@ -215,6 +221,13 @@ class Keeper:
         return data
 
     @property
+    def started(self) -> bool:
+        """Whether the last request got as far as its go; False means that no program ever ran."""
+        with contextlib.suppress(OSError):
+            return os.pread(self.request_fd, 4, 0) == _STARTED
+        return True  # closed by another thread: it may have
+
+    @property
     def alive(self) -> bool:
         """False once the process is gone."""
         return self.pidfd >= 0 and self.owner == os.getpid() and not _ended(self.pidfd, 0)
@@ -233,9 +246,17 @@ class Keeper:
         self.out_fds, self.request_fd, self.pidfd = (-1, -1), -1, -1
 
     def close(self) -> None:
-        """End the keeper and what runs in it; wait until both are gone; remove its cgroups. Never raises JailError."""
-        with contextlib.suppress(AttributeError):
-            self.sock.close()  # the hang-up is its order to kill and leave
+        """End the keeper and what runs in it; wait until both are gone; remove its cgroups. May be called twice."""
+        with self.closing:
+            self._close()
+
+    def hang_up(self) -> None:
+        """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then."""
+        with contextlib.suppress(AttributeError, OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def _close(self) -> None:
+        self.hang_up()
         if self.pid > 0:
             if not _ended(self.pidfd, 5000):
                 with contextlib.suppress(OSError):
@@ -243,6 +264,8 @@ class Keeper:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
             self.pid = -1
+        with contextlib.suppress(AttributeError):
+            self.sock.close()
         self._close_fds()
         if self.cgroup is not None:
             self.cgroup.remove()
@@ -307,7 +330,7 @@ class Idle:
             gone, self.keepers, self.leased = [*self.keepers, *self.leased], [], set()
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
-                keeper.sock.close()  # all at once first: each takes a moment to take its jail down
+                keeper.hang_up()  # all at once first: each takes a moment to take its jail down
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
                 keeper.close()

@@ -105,18 +105,19 @@ def execute(request: Request) -> Result:
     )  # fmt: skip
     blob = limits_blob + pack_request(run_part, command)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
-    for attempt in (0, 1):
+    while True:
         keeper = _lease(compiled, run_part, request.jail)
         try:
             result, reusable = _converse(keeper, request, run_part, blob, deadline)
         except _IdleDeath:
-            idle.drop(keeper)  # it died while it had no work: nothing was started, so start over once
-            if attempt:
-                raise KeeperError("two keepers in a row died before the program started") from None
+            idle.drop(keeper)  # it died while it had no work: nothing was started, so start over
+            if not keeper.served:
+                raise KeeperError("a new keeper died before the program started: killed from outside?") from None
             continue
         except BaseException:
             idle.drop(keeper)
             raise
+        keeper.served = True
         if reusable and not request.jail.fresh:
             idle.give(keeper)
         else:
@@ -124,7 +125,6 @@ def execute(request: Request) -> Result:
         if isinstance(result, BaseException):
             raise result
         return result
-    raise AssertionError("unreachable")
 
 
 def _lease(compiled: Template, run_part: RunLimits, jail: Jail) -> Keeper:
@@ -194,6 +194,8 @@ def _await_report(
     except TimeoutError:
         return _timed_out(keeper, request, run_part)
     except Gone:
+        if not keeper.started:
+            raise _IdleDeath from None
         return _lost(keeper, request), False
     except BaseException:  # KeyboardInterrupt and its like: the jail goes first
         _stop(keeper)
@@ -250,7 +252,7 @@ def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[R
 
 def _lost(keeper: Keeper, request: Request) -> Result:
     """The keeper died while the program ran: everything in the jail died with it."""
-    how = keeper._how_it_died() if keeper.pid > 0 else "unknown"
+    how = keeper.how_it_died()
     return Result(
         args=request.args,
         returncode=-9,

@@ -155,6 +155,7 @@ GLUE: tuple[ArgRule, ...] = (
     ArgRule("dup3", "allow", (), "puts the caller's fds on 0-2"),
     ArgRule("chdir", "allow", (), "cwd"),
     ArgRule("mmap", "allow", (), "argv and env"),
+    ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
     ArgRule("clock_gettime", "allow", (), "the start of the run"),
     ArgRule("execve", "allow", (), "becomes the program"),
     ArgRule("exit_group", "allow", (), "when that failed"),

@@ -1,0 +1,65 @@
+"""What is left on the host: read from outside the jail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def keepers_of(pid: int) -> list[int]:
+    """Pids of processes below ``pid`` that are ours (keeper, init, programs), by parent links."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    found, todo = [], [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def cgroups_of(pid: int) -> list[str]:
+    """cgroup directories that name ``pid`` as their owner."""
+    out = subprocess.run(["find", "/sys/fs/cgroup", "-type", "d", "-name", f"pyjail-{pid}-*"], capture_output=True, text=True, check=False)
+    return out.stdout.split()
+
+
+def leaves_of(pid: int) -> list[str]:
+    """Leaves of runs and keepers below our directories."""
+    found = []
+    for top in cgroups_of(pid):
+        for root, dirs, _ in os.walk(top):
+            found += [os.path.join(root, d) for d in dirs]
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Running or zombie."""
+    return os.path.exists(f"/proc/{pid}")
+
+
+def shm_segments() -> int:
+    """SysV segments of the host's own ipc namespace."""
+    return len(Path("/proc/sysvipc/shm").read_text().splitlines())
+
+
+def mounts() -> int:
+    """Mounts of our own mount namespace."""
+    return len(Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def fds() -> int:
+    """Our own open fds."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def rss() -> int:
+    """Our own resident bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

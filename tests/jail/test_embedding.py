@@ -1,0 +1,313 @@
+"""Inside somebody else's process: threads, forks, odd fds, odd signals, sudden death."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import pyjail
+from pyjail import Jail, Limits, Verdict
+from tests.conftest import SLOW
+from tests.host_side import alive, cgroups_of, fds, keepers_of, leaves_of, mounts, shm_segments
+
+
+def script(code: str, *, timeout: float = 60, **kw) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout * SLOW, check=False, **kw)
+
+
+def until(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds * SLOW
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return condition()
+
+
+def test_many_threads_never_mix_results():
+    def one(i: int) -> bool:
+        r = pyjail.run(["sh", "-c", f"cat; echo {i}; exit {i % 200}"], input=str(i).encode())
+        return (r.stdout, r.exit_code) == (f"{i}{i}\n".encode(), i % 200)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(one, range(200)))
+
+
+def test_a_run_continues_while_another_thread_holds_the_gil():
+    code = """
+    import pyjail, threading, time, re
+    def hold():
+        # one C call without releasing the GIL
+        re.match(r"(a*)*b", "a" * 27)
+    pyjail.run(["true"])
+    t = threading.Thread(target=hold); t.start()
+    start = time.monotonic()
+    r = pyjail.run(["sleep", "100"], pyjail.Limits(wall_time=0.2))
+    print(r.verdict, r.usage.wall_time < 1)
+    t.join()
+    """
+    out = script(code)
+    assert out.stdout == "wall_time True\n", out.stderr
+
+
+def test_after_fork_parent_and_child_both_run():
+    code = """
+    import os, pyjail
+    pyjail.run(["true"])
+    pid = os.fork()
+    r = pyjail.run(["echo", "x"])
+    assert r.stdout == b"x\\n", r
+    if not pid: os._exit(0 if r.ok else 1)
+    print(os.waitpid(pid, 0)[1], pyjail.run(["echo", "parent"]).stdout)
+    """
+    out = script(code)
+    assert out.stdout == "0 b'parent\\n'\n", out.stderr
+
+
+def _work(i: int) -> bytes:
+    return pyjail.run(["echo", str(i)]).stdout
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_multiprocessing(method):
+    pyjail.run(["true"])
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(_work, range(6)) == [f"{i}\n".encode() for i in range(6)]
+
+
+def test_sigchld_ignored_and_signals_blocked_and_timers():
+    code = """
+    import signal, pyjail
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGTERM, signal.SIGCHLD})
+    r = pyjail.run(["sh", "-c", "sh -c 'exit 3'; echo $?; grep -E 'SigBlk|SigIgn' /proc/self/status"])
+    print(r.stdout.split())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.signal(signal.SIGALRM, lambda *a: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    print(all(pyjail.run(["true"], jail=pyjail.Jail(fresh=i % 5 == 0)).ok for i in range(60)))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    """
+    out = script(code)
+    zero = "b'0000000000000000'"
+    assert out.stdout == f"[b'3', b'SigBlk:', {zero}, b'SigIgn:', {zero}]\nTrue\n", out.stderr
+
+
+def test_stdio_closed():
+    code = """
+    import os, sys
+    keep = os.dup(1)
+    keep = os.dup2(keep, 50)
+    for fd in (0, 1, 2): os.close(fd)
+    import pyjail
+    r = pyjail.run(["sh", "-c", "cat; echo out; echo err >&2; ls /proc/self/fd | wc -l"], input=b"in ")
+    os.write(keep, repr((r.stdout, r.stderr)).encode())
+    """
+    out = script(code)
+    assert out.stdout == repr((b"in out\n4\n", b"err\n")), out.stderr
+
+
+def test_thousands_of_inheritable_fds_stay_outside():
+    code = """
+    import os, pyjail, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for i in range(3000):
+        os.set_inheritable(os.open("/etc/shadow" if os.getuid() == 0 else "/etc/passwd", os.O_RDONLY), True)
+    os.set_inheritable(os.open("/", os.O_RDONLY), True)
+    for fresh in (False, True):
+        print(pyjail.run(["ls", "/proc/self/fd"], jail=pyjail.Jail(fresh=fresh)).stdout)
+    """
+    out = script(code)
+    assert out.stdout == "b'0\\n1\\n2\\n3\\n'\n" * 2, out.stderr  # 3 is ls's own
+
+
+def test_a_large_embedder_starts_keepers_as_a_small_one():
+    code = """
+    import pyjail
+    ballast = bytearray(1 << 30)
+    for i in range(0, len(ballast), 4096): ballast[i] = 1
+    print(pyjail.run(["echo", "x"], jail=pyjail.Jail(fresh=True)).stdout)
+    """
+    assert script(code).stdout == "b'x\\n'\n"
+
+
+def test_exit_in_the_middle_of_runs_leaves_nothing():
+    code = """
+    import os, pyjail, threading, time, sys
+    for i in range(4):
+        threading.Thread(target=pyjail.run, args=(["sleep", "100"],), daemon=True).start()
+    time.sleep(1)
+    print(os.getpid(), flush=True)
+    sys.exit(0)
+    """
+    out = script(code)
+    pid = int(out.stdout)
+    assert out.returncode == 0, out.stderr
+    assert until(lambda: not cgroups_of(pid))
+
+
+BUSY = """
+import os, pyjail, random, sys, threading, time
+def loop(i):
+    r = random.Random(i)
+    while True:
+        pyjail.run(["sh", "-c", "sleep 0.0%d & sleep 0.0%d; head -c 100 /dev/zero > f" % (r.randrange(10), r.randrange(5))],
+                   pyjail.Limits(memory="32M"), files={"a": b"x"} if i % 2 else None, collect=["f"] if i % 2 else (),
+                   jail=pyjail.Jail(fresh=r.random() < 0.2))
+for i in range(3): threading.Thread(target=loop, args=(i,), daemon=True).start()
+print("go", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
+    rng = random.Random(7)
+    before = (mounts(), shm_segments())
+    for _ in range(8):
+        p = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE)
+        assert p.stdout.readline() == b"go\n"
+        time.sleep(0.1 + rng.random() * 0.8)
+        below = keepers_of(p.pid)
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        assert until(lambda below=below: not any(map(alive, below)), 1.0 + SLOW), [b for b in below if alive(b)]
+        left = cgroups_of(p.pid)
+        assert all("/r" not in leaf.rpartition("/k")[2] for leaf in left)
+    assert (mounts(), shm_segments()) == before
+    script("import pyjail; pyjail.run(['true'])")  # the next start removes the empty directories that are left
+    assert cgroups_of(p.pid) == []
+
+
+def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
+    found = []
+
+    def victim():
+        found.append(pyjail.run(["sleep", "100"]))
+
+    pyjail.run(["true"])
+    t = threading.Thread(target=victim)
+    before = set(keepers_of(os.getpid()))
+    t.start()
+    assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
+    from pyjail._run import idle
+
+    keeper = next(iter(idle.leased))
+    below = keepers_of(keeper.pid)
+    os.kill(keeper.pid, signal.SIGKILL)
+    t.join(10)
+    assert found[0].verdict is Verdict.JAIL_ERROR
+    assert "SIGKILL" in found[0].error
+    assert until(lambda: not any(map(alive, below)))
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+    assert before is not None
+
+
+def _cmdline(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read()
+    except OSError:
+        return b""
+
+
+def test_an_idle_keeper_that_was_killed_is_replaced_silently():
+    pyjail.run(["true"])
+    from pyjail._run import idle
+
+    for keeper in idle.keepers:
+        os.kill(keeper.pid, signal.SIGKILL)
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_an_idle_init_that_was_killed_is_replaced_silently():
+    pyjail.run(["true"])
+    time.sleep(0.2)
+    from pyjail._run import idle
+
+    for keeper in idle.keepers:
+        for pid in keepers_of(keeper.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    time.sleep(0.2)
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_close_ends_all_keepers_and_their_cgroups():
+    pyjail.run(["true"])
+    assert keepers_of(os.getpid())
+    pyjail.close()
+    from pyjail._run import idle
+
+    assert idle.keepers == []
+    assert leaves_of(os.getpid()) == []
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_own_fd_limit_used_up_is_a_clean_error():
+    code = """
+    import os, pyjail, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    held = []
+    try:
+        while True: held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError: pass
+    for i in range(3):
+        try: pyjail.run(["true"], pyjail.Limits(open_files=32))
+        except OSError as e: print(e.errno)
+    for fd in held: os.close(fd)
+    print(pyjail.run(["true"], pyjail.Limits(open_files=32)).verdict)
+    """
+    out = script(code)
+    assert out.stdout == "24\n24\n24\nok\n", out.stderr
+
+
+def test_the_callers_hard_limits_are_respected_or_refused():
+    code = """
+    import pyjail, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    try: pyjail.run(["true"])
+    except pyjail.HostError as e: print(e.control)
+    print(pyjail.run(["sh", "-c", "ulimit -n"], pyjail.Limits(open_files=50)).stdout)
+    r = pyjail.run(["sh", "-c", "ulimit -n"], jail=pyjail.Jail(strict=False))
+    print(r.stdout, [c.name for c in r.receipt.not_enforced])
+    """
+    out = script(code)
+    assert out.stdout == "open_files\nb'50\\n'\nb'100\\n' ['RLIMIT_NOFILE']\n", out.stderr
+
+
+def test_a_receipt_names_every_control_and_all_are_enforced():
+    r = pyjail.run(["true"], Limits(cpus=0.5), jail=Jail(network="loopback"))
+    assert r.receipt.not_enforced == ()
+    names = [row.name for row in r.receipt]
+    assert {"cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus", "ids", "capabilities", "no_new_privs", "seccomp", "landlock", "root"} <= set(names)
+    assert len(names) == len(set(names))
+    assert r.receipt["cpus"].value.split()[0] == "50000"
+    assert r.receipt["processes"].value == "64"
+    assert r.receipt["namespace pid"].status == "enforced"
+
+
+def test_fds_of_ours_are_constant_over_runs():
+    pyjail.run(["true"])
+    before = fds()
+    for i in range(20):
+        pyjail.run(["cat"], input=b"x", files={"a": b"b"}, collect=["a"])
+        if i % 5 == 0:
+            with pytest.raises(FileNotFoundError):
+                pyjail.run(["nope"])
+            with pytest.raises(pyjail.TimeoutExpired):
+                pyjail.run(["sleep", "10"], timeout=0.05)
+    assert fds() == before

@@ -1,0 +1,81 @@
+"""Thousands of mixed runs leave nothing: fds, processes, cgroups, mounts, shm, memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import pyjail
+from pyjail import Jail, Limits, Verdict
+from tests.conftest import SLOW
+from tests.host_side import fds, keepers_of, leaves_of, mounts, rss, shm_segments
+
+TINY = Limits(memory="16M", cpu_time=1 * SLOW, wall_time=2 * SLOW, output=10_000)
+KINDS = [
+    (["true"], {}, Verdict.OK),
+    (["false"], {}, Verdict.RUNTIME_ERROR),
+    (["sh", "-c", "kill -9 $$"], {}, Verdict.SIGNALED),
+    (["sh", "-c", "sleep 100 & sleep 100 & exit 0"], {}, Verdict.OK),
+    (["cat"], {"input": b"x" * 5000}, Verdict.OK),
+    (["sh", "-c", "cat a > b"], {"files": {"a": b"1"}, "collect": ["b"]}, Verdict.OK),
+    (["head", "-c", "20000", "/dev/zero"], {}, Verdict.OUTPUT),
+    (["sh", "-c", "head -c 30000000 /dev/zero > /tmp/x"], {}, Verdict.MEMORY),
+    (["sleep", "9"], {"limits": Limits(wall_time=0.01 * SLOW)}, Verdict.WALL_TIME),
+    (["true"], {"jail": Jail(network="loopback")}, Verdict.OK),
+    (["nope"], {}, FileNotFoundError),
+]
+
+
+def one(i: int) -> bool:
+    args, kw, expected = KINDS[i % len(KINDS)]
+    kw = dict(kw)
+    limits = kw.pop("limits", TINY)
+    if i % 97 == 0:
+        kw["jail"] = Jail(fresh=True)
+    try:
+        return pyjail.run(args, limits, **kw).verdict is expected
+    except FileNotFoundError:
+        return expected is FileNotFoundError
+
+
+@pytest.mark.timeout(1200)
+def test_mixed_runs_leave_nothing(request):
+    total = 10_000 if request.config.getoption("--soak") else int(2_000 / SLOW) + 100
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one, range(200)))
+        pyjail.close()
+        before = (fds(), mounts(), shm_segments(), threading.active_count(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid())))
+        memory = rss()
+        results = list(pool.map(one, range(total)))
+    assert [i for i, fine in enumerate(results) if not fine] == []
+    pyjail.close()
+    time.sleep(0.2)
+    after = (fds(), mounts(), shm_segments(), threading.active_count() , len(keepers_of(os.getpid())), len(leaves_of(os.getpid())))
+    assert after[:3] == before[:3]
+    assert after[4:] == before[4:]
+    assert rss() - memory < 24 << 20
+
+
+def test_shared_memory_of_dead_runs_is_freed(run_c):
+    """nsjail#231: SysV segments outlive the pid namespace until somebody removes them."""
+    source = """
+    #include <string.h>
+    #include <sys/ipc.h>
+    #include <sys/shm.h>
+    int main() { char *p = shmat(shmget(IPC_PRIVATE, 48 << 20, 0600 | IPC_CREAT), 0, 0); memset(p, 1, 48 << 20); return 0; }
+    """
+
+    def available() -> int:
+        with open("/proc/meminfo") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("MemAvailable")) * 1024
+
+    run_c(source, Limits(memory="128M"))
+    before = available()
+    for _ in range(40):
+        assert run_c(source, Limits(memory="128M")).ok
+    time.sleep(1)
+    assert before - available() < 400 << 20

@@ -1,0 +1,210 @@
+"""The C core by itself: no undefined symbols, no surprises from analyzers and sanitizers, hostile bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyjail
+from pyjail import Jail, _host, _plan, _wire
+from pyjail._native import lib
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
+KEEPER = ROOT / "src" / "pyjail" / "keeper"
+FLAGS = ["-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes", "-Wvla", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-static", "-nostdlib", "-no-pie"]
+
+
+def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
+    subprocess.run(["gcc", *FLAGS, "-c", "-o", str(tmp_path / "k.o"), str(CSRC / "keeper.c")], check=True)
+    assert subprocess.run(["nm", "-u", str(tmp_path / "k.o")], capture_output=True, text=True, check=True).stdout == ""
+    headers = subprocess.run(["readelf", "-lW", str(KEEPER)], capture_output=True, text=True, check=True).stdout
+    assert "INTERP" not in headers
+    assert re.search(r"GNU_STACK.* RW +0x", headers)
+    assert KEEPER.stat().st_size < 64 << 10
+
+
+def test_gcc_analyzer_has_nothing_to_say(tmp_path):
+    out = subprocess.run(["gcc", *FLAGS, "-fanalyzer", "-O1", "-c", "-o", str(tmp_path / "k.o"), str(CSRC / "keeper.c")], capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stderr) == (0, "")
+
+
+def test_the_folder_is_read_in_one_sitting():
+    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) < 1800
+
+
+def test_c_never_calls_a_privileged_function_with_a_path_below_a_workspace():
+    """Every lookup in a tree that a program could have touched is openat2 below an fd, without symlinks."""
+    code = (CSRC / "loop.c").read_text()
+    body = code[code.index("static void file_request(") : code.index("static void __attribute__((noreturn)) serve")]
+    assert "RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV" in body
+    assert not re.search(r"__NR_(open|openat|chown|chmod|fchmodat|unlink|rename|link)\b", body)
+
+
+FUZZ = r"""
+#include "spawn.c"
+#include "check.c"
+#include <stdlib.h>
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  uint32_t row;
+  if (size > 1 << 16) return 0;
+  uint64_t *copy = malloc(size + 8); /* exact size, so that any overread is seen */
+  uint8_t *end = (uint8_t *)copy + ((size + 7) & ~7ul) - size;
+  (void)end;
+  memcpy(copy, data, size);
+  pj_check_plan(copy, size, &row);
+  pj_check_limits(copy, size, 4, &row);
+  pj_check_request(copy, size, &row);
+  free(copy);
+  return 0;
+}
+#ifdef STANDALONE
+#include <stdio.h>
+int main(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    FILE *f = fopen(argv[i], "rb");
+    static uint8_t buf[1 << 16];
+    size_t n = fread(buf, 1, sizeof buf, f);
+    fclose(f);
+    for (size_t cut = 0; cut <= n && cut < 600; cut++) LLVMFuzzerTestOneInput(buf, cut);
+    srand(i);
+    for (int round = 0; round < 20000; round++) {
+      static uint8_t bad[1 << 16];
+      memcpy(bad, buf, n);
+      for (int k = rand() % 5; k >= 0; k--) bad[8 + rand() % (n - 8)] = rand() % 3 ? rand() : 255;
+      LLVMFuzzerTestOneInput(bad, n);
+    }
+  }
+  return 0;
+}
+#endif
+"""
+
+
+def corpus(where: Path) -> list[str]:
+    host = _host.host()
+    jail = Jail(strict=False)
+    template = _plan.template(jail, host, False)
+    files = tuple(frozenset(["memory.limit_in_bytes", "pids.max", "cpu.stat"]) for _ in template.cgroups.used)
+    run = _plan.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
+    command = _plan.Command((b"/bin/true", b"x"), {"A": "1"}, "/box", (0, 1, 1), 5, True, False)
+    for name, blob in (("plan", _wire.pack_template(template)), ("limits", _wire.pack_limits(run)), ("request", _wire.pack_request(run, command))):
+        (where / name).write_bytes(blob)
+    return [str(where / n) for n in ("plan", "limits", "request")]
+
+
+def test_checker_under_address_and_ub_sanitizer(tmp_path):
+    (tmp_path / "fuzz.c").write_text(FUZZ)
+    subprocess.run(["gcc", "-std=gnu11", "-O1", "-g", "-w", "-DSTANDALONE", "-fsanitize=address,undefined", "-fno-sanitize-recover", f"-I{CSRC}", "-o", str(tmp_path / "fuzz"), str(tmp_path / "fuzz.c")], check=True)
+    out = subprocess.run([str(tmp_path / "fuzz"), *corpus(tmp_path)], capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is missing: apt-get install clang libclang-rt-dev")
+def test_libfuzzer_over_the_checker(tmp_path):
+    (tmp_path / "fuzz.c").write_text(FUZZ)
+    (tmp_path / "corpus").mkdir()
+    corpus(tmp_path / "corpus")
+    subprocess.run(["clang", "-std=gnu11", "-O1", "-g", "-w", "-fsanitize=fuzzer,address,undefined", f"-I{CSRC}", "-o", str(tmp_path / "fuzz"), str(tmp_path / "fuzz.c")], check=True)
+    out = subprocess.run([str(tmp_path / "fuzz"), "-max_total_time=8", "-max_len=8192", str(tmp_path / "corpus")], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr[-2000:]
+
+
+@pytest.fixture
+def keeper():
+    """A live keeper, spoken to directly."""
+    jail = Jail()
+    host = _host.host()
+    from pyjail._keeper import Keeper
+
+    k = Keeper(_plan.template(jail, host, False), host)
+    yield k
+    k.close()
+
+
+def ask(keeper, message: bytes, request: bytes = b""):
+    os.pwrite(keeper.request_fd, request or b"\0" * 16, 0)
+    keeper.sock.settimeout(10)
+    keeper.sock.send(message)
+    return _wire.parse_reply(keeper.sock.recv(1 << 17))
+
+
+def test_malformed_requests_are_answered_with_an_error(keeper):
+    bad = [
+        (struct.pack("<4I", op, 0, 0, length), data)
+        for op in (lib.OP_ARM, lib.OP_RUN)
+        for length in (0, 1, 15, 4096, lib.PJ_MAX_BLOB, lib.PJ_MAX_BLOB + 1, 2**32 - 1)
+        for data in (b"", b"\xff" * 64)
+    ]
+    bad += [(struct.pack("<4I", op, 0, 0, 0), b"") for op in (lib.OP_GO, 99, 2**32 - 1)]
+    bad += [(struct.pack("<4I", lib.OP_OPEN, 0, 0, 5) + b"abcd\0", b""), (struct.pack("<4I", lib.OP_OPEN, 0, 0, 99) + b"a\0", b"")]
+    bad += [(struct.pack("<4I", lib.OP_MKDIR, 0, 0, 0), b""), (struct.pack("<4I", lib.OP_OPEN, 0xFFFFFFFF, 0, 2) + b"a\0", b"")]
+    for message, data in bad:
+        _, failure = ask(keeper, message, data)
+        assert failure is not None, message
+        assert failure.step in ("request", "open")
+    assert keeper.alive
+
+
+def test_a_short_message_is_a_hang_up(keeper):
+    keeper.sock.send(b"x")
+    keeper.sock.settimeout(10)
+    assert keeper.sock.recv(100) == b""
+
+
+def test_paths_of_file_requests_stay_in_the_workspace(keeper):
+    host = _host.host()
+    files = tuple(_files_of(keeper))
+    run = _plan.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
+    blob = _wire.pack_limits(run) + _wire.pack_request(run, _plan.Command((b"/bin/true",), {}, "/box", (0, 1, 1), 5, False, False))
+    assert ask(keeper, _wire.pack_message(lib.OP_ARM, length=len(blob)), blob)[1] is None
+    for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):
+        with pytest.raises(OSError) as e:
+            keeper.file(lib.OP_OPEN, path, os.O_RDONLY)
+        assert e.value.errno in (2, 18, 20, 36, 40), path
+        with pytest.raises(OSError):
+            keeper.file(lib.OP_MKDIR, path, mode=0o755)
+    fd = keeper.file(lib.OP_OPEN, b"f", os.O_WRONLY | os.O_CREAT, 0o644)
+    assert os.fstat(fd).st_uid == keeper.ids.outside_uid
+    os.close(fd)
+
+
+def _files_of(keeper):
+    from pyjail._cgroup import subtree
+
+    return subtree(keeper.template.cgroups).files
+
+
+def test_the_keeper_ends_with_its_socket(keeper):
+    pid = keeper.pid
+    keeper.sock.shutdown(socket.SHUT_RDWR)
+    assert os.waitpid(pid, 0)[1] == 0
+    keeper.pid = -1
+
+
+def test_aarch64_cross_compiles(tmp_path):
+    if shutil.which("aarch64-linux-gnu-gcc") is None:
+        pytest.skip("aarch64-linux-gnu-gcc is missing: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
+    subprocess.run(["aarch64-linux-gnu-gcc", *FLAGS, "-o", str(tmp_path / "keeper"), str(CSRC / "keeper.c")], check=True)
+    subprocess.run(["aarch64-linux-gnu-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", str(tmp_path / "s.o"), str(CSRC / "spawn.c")], check=True)
+    assert b"\xb7\x00" in (tmp_path / "keeper").read_bytes()[:20]
+
+
+def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "*.so", "keeper", "*.egg-info", ".*_cache", "__pycache__", ".hypothesis"))
+    out = subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w", str(tmp_path), str(copy)], capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr[-2000:]
+    wheel = next(tmp_path.glob("pyjail_linux-*-cp311-abi3-*.whl"))
+    import zipfile
+
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"pyjail/keeper", "pyjail/_native.abi3.so", "pyjail/py.typed"} <= set(names)
