@@ -18,7 +18,30 @@ import time
 import pyjail
 
 GOAL, FLAT = 2.0, 1.1
-BWRAP = ["bwrap", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--unshare-all", "--die-with-parent", "--new-session"]
+BWRAP = [
+    "bwrap",
+    "--ro-bind",
+    "/usr",
+    "/usr",
+    "--symlink",
+    "usr/bin",
+    "/bin",
+    "--symlink",
+    "usr/lib",
+    "/lib",
+    "--symlink",
+    "usr/lib64",
+    "/lib64",
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+    "--tmpfs",
+    "/tmp",
+    "--unshare-all",
+    "--die-with-parent",
+    "--new-session",
+]
 
 
 def contenders() -> dict[str, object]:
@@ -36,7 +59,7 @@ def contenders() -> dict[str, object]:
 
 def measure(functions: dict[str, object], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for name, f in functions.items():
+    for f in functions.values():
         for _ in range(5):
             f()
     for _ in range(rounds):
@@ -53,7 +76,9 @@ def table(title: str, times: dict[str, list[float]]) -> float:
     print(f"  {'':18} {'median ms':>10} {'p99 ms':>8} {'ratio':>6}")
     for name, values in times.items():
         p99 = sorted(values)[int(len(values) * 0.99)]
-        print(f"  {name:18} {statistics.median(values) * 1e3:10.3f} {p99 * 1e3:8.3f} {statistics.median(values) / base:6.2f}")
+        print(
+            f"  {name:18} {statistics.median(values) * 1e3:10.3f} {p99 * 1e3:8.3f} {statistics.median(values) / base:6.2f}"
+        )
     return statistics.median(times["pyjail.run"]) / base
 
 

@@ -27,7 +27,12 @@ def keepers_of(pid: int) -> list[int]:
 
 def cgroups_of(pid: int) -> list[str]:
     """cgroup directories that name ``pid`` as their owner."""
-    out = subprocess.run(["find", "/sys/fs/cgroup", "-type", "d", "-name", f"pyjail-{pid}-*"], capture_output=True, text=True, check=False)
+    out = subprocess.run(
+        ["find", "/sys/fs/cgroup", "-type", "d", "-name", f"pyjail-{pid}-*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return out.stdout.split()
 
 

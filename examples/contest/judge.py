@@ -1,6 +1,6 @@
 """Judge a small contest with pyjail: compile each submission inside a jail, run it on every test, print one table.
 
-    ./dev demo
+./dev demo
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from problems import Problem, problems
@@ -35,7 +35,7 @@ class Language:
     artefacts: tuple[str, ...]
     run: tuple[str, ...]
     limits: Limits = RUN
-    jail: Jail = Jail()
+    jail: Jail = field(default_factory=Jail)
 
 
 def languages() -> dict[str, Language]:
@@ -53,7 +53,9 @@ def languages() -> dict[str, Language]:
         if out.returncode == 0:
             root = out.stdout.strip()
             jail = Jail(mounts=() if root.startswith("/usr") else (Mount.bind(root),))
-            found[".rs"] = Language("rustc", "a.rs", (f"{root}/bin/rustc", "-O", "-o", "a", "a.rs"), ("a",), ("./a",), jail=jail)
+            found[".rs"] = Language(
+                "rustc", "a.rs", (f"{root}/bin/rustc", "-O", "-o", "a", "a.rs"), ("a",), ("./a",), jail=jail
+            )
     return {ext: lang for ext, lang in found.items() if shutil.which(lang.tool)}
 
 
@@ -73,7 +75,14 @@ def judge(source: Path, language: Language, problem: Problem) -> Outcome:
     """Compile once, run on each test until one fails."""
     files = {language.source: source.read_bytes()}
     if language.compile:
-        made = pyjail.run(language.compile, COMPILE, jail=language.jail, files=files, collect=language.artefacts, env={"PATH": "/usr/bin:/bin", "TMPDIR": "/tmp"})
+        made = pyjail.run(
+            language.compile,
+            COMPILE,
+            jail=language.jail,
+            files=files,
+            collect=language.artefacts,
+            env={"PATH": "/usr/bin:/bin", "TMPDIR": "/tmp"},
+        )
         if not made.ok:
             first = made.stderr.decode("utf-8", "replace").strip().splitlines()[:1] or [made.verdict.value]
             return Outcome("compile_error", first[0][:60], 0, 0, 0, 0)
@@ -128,10 +137,21 @@ def main() -> int:
         fine = o.verdict in expected.split("|")
         right, cpu = right + fine, cpu + o.cpu
         colour = "green" if fine else "bold red"
-        table.add_row(name, f"[{colour}]{o.verdict}[/]", expected, f"{o.passed}/{len(problem.tests)}", f"{o.cpu:.3f}", f"{o.wall:.3f}", f"{o.memory / 1048576:.1f}", o.detail)
+        table.add_row(
+            name,
+            f"[{colour}]{o.verdict}[/]",
+            expected,
+            f"{o.passed}/{len(problem.tests)}",
+            f"{o.cpu:.3f}",
+            f"{o.wall:.3f}",
+            f"{o.memory / 1048576:.1f}",
+            o.detail,
+        )
     console.print(table)
     judged = len(EXPECTED) - len(missing)
-    console.print(f"{int(right)} of {judged} submissions got the verdict they deserve; {cpu:.1f} s of CPU at most per test, summed")
+    console.print(
+        f"{int(right)} of {judged} submissions got the verdict they deserve; {cpu:.1f} s of CPU at most per test, summed"
+    )
     if missing:
         console.print(f"not judged, their tools are not installed: {', '.join(missing)}")
     return 0 if right == judged else 1

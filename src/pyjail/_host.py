@@ -8,6 +8,7 @@ import re
 import resource
 import stat
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pyjail._errors import SpecError
@@ -230,6 +231,21 @@ def hard_limits() -> dict[int, int]:
 def tree(directory: str) -> tuple[Entry, ...]:
     """The top level of a rootfs directory. Raises OSError as os.listdir does."""
     return entries(directory, sorted(os.listdir(directory)))
+
+
+Identity = tuple[str, int, int, int]
+
+
+def identities(binds: Iterable[str], rootfs: str | None) -> tuple[Identity, ...]:
+    """(path, device, inode, and for a rootfs the last change of its top level) of what a jail is made from, now."""
+    found = []
+    for path in binds if rootfs is None else [rootfs, *binds]:
+        try:
+            st = os.stat(path)
+            found.append((path, st.st_dev, st.st_ino, st.st_mtime_ns if path == rootfs else 0))
+        except OSError:
+            found.append((path, 0, 0, 0))  # compiling says what is wrong
+    return tuple(found)
 
 
 def kind_of(path: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from pyjail.policy import ids
 HANDSHAKE_S = 30.0
 REPORT_SIZE = 1 << 17
 KEPT_OUTPUT = 1 << 18
-_STARTED = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
+_STARTED: bytes = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
 MFD_EXEC = 0x10  # Linux 6.3; older kernels refuse the flag and need none
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -224,7 +224,8 @@ class Keeper:
     def started(self) -> bool:
         """Whether the last request got as far as its go; False means that no program ever ran."""
         with contextlib.suppress(OSError):
-            return os.pread(self.request_fd, 4, 0) == _STARTED
+            mark: bytes = os.pread(self.request_fd, 4, 0)
+            return mark == _STARTED
         return True  # closed by another thread: it may have
 
     @property

@@ -36,6 +36,7 @@ class Template:
     run_clone: int
     privileged: bool
     own_ids: bool
+    sources: tuple[_host.Identity, ...]
     missing: tuple[tuple[str, str], ...]  # (control, cause) that this host lacks; empty with strict=True
 
 
@@ -53,12 +54,16 @@ class RunLimits:
 
 
 @functools.lru_cache(maxsize=256)
-def template(jail: Jail, host: Host, cpuset: bool) -> Template:
-    """Compile a jail. Raises SpecError for sources that are not there, HostError for what cannot be enforced."""
+def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity, ...] = ()) -> Template:
+    """Compile a jail. Raises SpecError for sources that are not there, HostError for what cannot be enforced.
+
+    ``sources`` (`_host.identities`) tells a source from another one of the same path: their keepers differ.
+    """
+    kind = functools.cache(_host.kind_of)  # each source is looked at once
     missing: list[tuple[str, str]] = []
     if jail.rootfs is not None:
         try:
-            found, real = _host.kind_of(str(jail.rootfs))
+            found, real = kind(str(jail.rootfs))
         except OSError as e:
             raise SpecError("rootfs", jail.rootfs, f"this directory cannot be used: {e.strerror}") from None
         if found != "dir" or real == "/":
@@ -75,8 +80,8 @@ def template(jail: Jail, host: Host, cpuset: bool) -> Template:
     namespaces = NEWUTS | shared
     return Template(
         jail=jail,
-        mounts=tuple(mounts.template(source, host, _host.tree, _host.kind_of, has_proc=True)),
-        run_mounts=tuple(mounts.over_tmpfs(jail, host, _host.kind_of)),
+        mounts=tuple(mounts.template(source, host, _host.tree, kind, has_proc=True)),
+        run_mounts=tuple(mounts.over_tmpfs(jail, host, kind)),
         landlock=rules,
         filter=seccomp.compile_policy(jail.seccomp, host.arch),
         cgroups=cgroup.choose(host, cpuset),
@@ -85,6 +90,7 @@ def template(jail: Jail, host: Host, cpuset: bool) -> Template:
         run_clone=NEWPID | NEWNS | NEWIPC | (NEWNET if jail.network == "loopback" else 0),
         privileged=host.privileged,
         own_ids=host.maps_ids,
+        sources=sources,
         missing=tuple(missing),
     )
 

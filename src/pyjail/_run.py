@@ -83,10 +83,12 @@ def run(
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(jail: Jail, limits: Limits, pid: int) -> tuple[Template, RunLimits, bytes]:
+def _compiled(
+    jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
+) -> tuple[Template, RunLimits, bytes]:
     del pid  # a forked child has a subtree of its own
     host = _host.host()
-    t = template(jail, host, isinstance(limits.cpus, frozenset))
+    t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
     r = run_limits(jail, limits, host, t.cgroups, files)
     return t, r, pack_limits(r)
@@ -94,19 +96,24 @@ def _compiled(jail: Jail, limits: Limits, pid: int) -> tuple[Template, RunLimits
 
 def execute(request: Request) -> Result:
     """The whole way of one validated request."""
-    compiled, run_part, limits_blob = _compiled(request.jail, request.limits, os.getpid())
-    if compiled.missing and request.jail.strict and any(name != "landlock" for name, _ in compiled.missing):
+    jail = request.jail
+    sources: tuple[_host.Identity, ...] = ()
+    if jail.mounts or jail.rootfs is not None:
+        binds = [m.src for m in jail.mounts if m.src is not None]
+        sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
+    compiled, run_part, limits_blob = _compiled(jail, request.limits, sources, os.getpid())
+    if compiled.missing and jail.strict and any(name != "landlock" for name, _ in compiled.missing):
         control, cause = compiled.missing[0]
         raise _errors.HostError(control, cause, "Jail(strict=False)")
     hold = bool(request.collect)
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
-        rearm=not request.jail.fresh, hold=hold,
+        rearm=not jail.fresh, hold=hold,
     )  # fmt: skip
     blob = limits_blob + pack_request(run_part, command)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     while True:
-        keeper = _lease(compiled, run_part, request.jail)
+        keeper = _lease(compiled, run_part, jail)
         try:
             result, reusable = _converse(keeper, request, run_part, blob, deadline)
         except _IdleDeath:
@@ -118,7 +125,7 @@ def execute(request: Request) -> Result:
             idle.drop(keeper)
             raise
         keeper.served = True
-        if reusable and not request.jail.fresh:
+        if reusable and not jail.fresh:
             idle.give(keeper)
         else:
             idle.drop(keeper)

@@ -23,7 +23,14 @@ from tests.host_side import alive, cgroups_of, fds, keepers_of, leaves_of, mount
 
 def script(code: str, *, timeout: float = 60, **kw) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout * SLOW, check=False, **kw)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=timeout * SLOW,
+        check=False,
+        **kw,
+    )
 
 
 def until(condition, seconds: float = 5.0) -> bool:
@@ -293,7 +300,22 @@ def test_a_receipt_names_every_control_and_all_are_enforced():
     r = pyjail.run(["true"], Limits(cpus=0.5), jail=Jail(network="loopback"))
     assert r.receipt.not_enforced == ()
     names = [row.name for row in r.receipt]
-    assert {"cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus", "ids", "capabilities", "no_new_privs", "seccomp", "landlock", "root"} <= set(names)
+    assert {
+        "cpu_time",
+        "wall_time",
+        "memory",
+        "processes",
+        "output",
+        "disk",
+        "inodes",
+        "cpus",
+        "ids",
+        "capabilities",
+        "no_new_privs",
+        "seccomp",
+        "landlock",
+        "root",
+    } <= set(names)
     assert len(names) == len(set(names))
     assert r.receipt["cpus"].value.split()[0] == "50000"
     assert r.receipt["processes"].value == "64"

@@ -48,13 +48,27 @@ def test_mixed_runs_leave_nothing(request):
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(200)))
         pyjail.close()
-        before = (fds(), mounts(), shm_segments(), threading.active_count(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid())))
+        before = (
+            fds(),
+            mounts(),
+            shm_segments(),
+            threading.active_count(),
+            len(keepers_of(os.getpid())),
+            len(leaves_of(os.getpid())),
+        )
         memory = rss()
         results = list(pool.map(one, range(total)))
     assert [i for i, fine in enumerate(results) if not fine] == []
     pyjail.close()
     time.sleep(0.2)
-    after = (fds(), mounts(), shm_segments(), threading.active_count() , len(keepers_of(os.getpid())), len(leaves_of(os.getpid())))
+    after = (
+        fds(),
+        mounts(),
+        shm_segments(),
+        threading.active_count(),
+        len(keepers_of(os.getpid())),
+        len(leaves_of(os.getpid())),
+    )
     assert after[:3] == before[:3]
     assert after[4:] == before[4:]
     assert rss() - memory < 24 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,6 +243,25 @@ def test_binds(sh, tmp_path):
     assert int(r.stdout.split()[-1]) == len(os.listdir("/usr/share")) + 1
     assert (tmp_path / "w" / "n").read_text() == "new\n"
     assert sorted(os.listdir(tmp_path / "d")) == ["f"]
+
+
+def test_a_source_that_was_replaced_is_the_new_one(sh, tmp_path):
+    source = tmp_path / "s"
+    jail = Jail(mounts=(Mount.bind(source, "/s"),))
+    for content in ("one", "two"):
+        source.mkdir()
+        (source / "f").write_text(content)
+        assert sh("cat /s/f", jail=jail).stdout == content.encode()
+        shutil.rmtree(source)
+    with pytest.raises(pyjail.SpecError):
+        sh("cat /s/f", jail=jail)
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "bin")
+    jail = Jail(rootfs=root)
+    assert pyjail.run(["/bin/busybox", "ls", "/"], jail=jail).stdout == b"bin\nbox\ndev\nproc\ntmp\n"
+    (root / "new").mkdir()
+    assert b"new\n" in pyjail.run(["/bin/busybox", "ls", "/"], jail=jail).stdout
 
 
 def test_host_view_hides_the_host(sh):

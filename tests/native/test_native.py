@@ -12,15 +12,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyjail._native import lib
 
 import pyjail
 from pyjail import Jail, _host, _plan, _wire
-from pyjail._native import lib
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 KEEPER = ROOT / "src" / "pyjail" / "keeper"
-FLAGS = ["-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes", "-Wvla", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-static", "-nostdlib", "-no-pie"]
+FLAGS = [
+    "-std=c11",
+    "-Os",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wshadow",
+    "-Wstrict-prototypes",
+    "-Wvla",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-pie",
+    "-static",
+    "-nostdlib",
+    "-no-pie",
+]
 
 
 def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
@@ -33,7 +48,12 @@ def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
 
 
 def test_gcc_analyzer_has_nothing_to_say(tmp_path):
-    out = subprocess.run(["gcc", *FLAGS, "-fanalyzer", "-O1", "-c", "-o", str(tmp_path / "k.o"), str(CSRC / "keeper.c")], capture_output=True, text=True, check=False)
+    out = subprocess.run(
+        ["gcc", *FLAGS, "-fanalyzer", "-O1", "-c", "-o", str(tmp_path / "k.o"), str(CSRC / "keeper.c")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (out.returncode, out.stderr) == (0, "")
 
 
@@ -96,14 +116,34 @@ def corpus(where: Path) -> list[str]:
     files = tuple(frozenset(["memory.limit_in_bytes", "pids.max", "cpu.stat"]) for _ in template.cgroups.used)
     run = _plan.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
     command = _plan.Command((b"/bin/true", b"x"), {"A": "1"}, "/box", (0, 1, 1), 5, True, False)
-    for name, blob in (("plan", _wire.pack_template(template)), ("limits", _wire.pack_limits(run)), ("request", _wire.pack_request(run, command))):
+    for name, blob in (
+        ("plan", _wire.pack_template(template)),
+        ("limits", _wire.pack_limits(run)),
+        ("request", _wire.pack_request(run, command)),
+    ):
         (where / name).write_bytes(blob)
     return [str(where / n) for n in ("plan", "limits", "request")]
 
 
 def test_checker_under_address_and_ub_sanitizer(tmp_path):
     (tmp_path / "fuzz.c").write_text(FUZZ)
-    subprocess.run(["gcc", "-std=gnu11", "-O1", "-g", "-w", "-DSTANDALONE", "-fsanitize=address,undefined", "-fno-sanitize-recover", f"-I{CSRC}", "-o", str(tmp_path / "fuzz"), str(tmp_path / "fuzz.c")], check=True)
+    subprocess.run(
+        [
+            "gcc",
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-w",
+            "-DSTANDALONE",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover",
+            f"-I{CSRC}",
+            "-o",
+            str(tmp_path / "fuzz"),
+            str(tmp_path / "fuzz.c"),
+        ],
+        check=True,
+    )
     out = subprocess.run([str(tmp_path / "fuzz"), *corpus(tmp_path)], capture_output=True, text=True, check=False)
     assert (out.returncode, out.stderr) == (0, "")
 
@@ -113,8 +153,28 @@ def test_libfuzzer_over_the_checker(tmp_path):
     (tmp_path / "fuzz.c").write_text(FUZZ)
     (tmp_path / "corpus").mkdir()
     corpus(tmp_path / "corpus")
-    subprocess.run(["clang", "-std=gnu11", "-O1", "-g", "-w", "-fsanitize=fuzzer,address,undefined", f"-I{CSRC}", "-o", str(tmp_path / "fuzz"), str(tmp_path / "fuzz.c")], check=True)
-    out = subprocess.run([str(tmp_path / "fuzz"), "-max_total_time=8", "-max_len=8192", str(tmp_path / "corpus")], capture_output=True, text=True, check=False, cwd=tmp_path)
+    subprocess.run(
+        [
+            "clang",
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-w",
+            "-fsanitize=fuzzer,address,undefined",
+            f"-I{CSRC}",
+            "-o",
+            str(tmp_path / "fuzz"),
+            str(tmp_path / "fuzz.c"),
+        ],
+        check=True,
+    )
+    out = subprocess.run(
+        [str(tmp_path / "fuzz"), "-max_total_time=8", "-max_len=8192", str(tmp_path / "corpus")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert out.returncode == 0, out.stderr[-2000:]
 
 
@@ -145,8 +205,14 @@ def test_malformed_requests_are_answered_with_an_error(keeper):
         for data in (b"", b"\xff" * 64)
     ]
     bad += [(struct.pack("<4I", op, 0, 0, 0), b"") for op in (lib.OP_GO, 99, 2**32 - 1)]
-    bad += [(struct.pack("<4I", lib.OP_OPEN, 0, 0, 5) + b"abcd\0", b""), (struct.pack("<4I", lib.OP_OPEN, 0, 0, 99) + b"a\0", b"")]
-    bad += [(struct.pack("<4I", lib.OP_MKDIR, 0, 0, 0), b""), (struct.pack("<4I", lib.OP_OPEN, 0xFFFFFFFF, 0, 2) + b"a\0", b"")]
+    bad += [
+        (struct.pack("<4I", lib.OP_OPEN, 0, 0, 5) + b"abcd\0", b""),
+        (struct.pack("<4I", lib.OP_OPEN, 0, 0, 99) + b"a\0", b""),
+    ]
+    bad += [
+        (struct.pack("<4I", lib.OP_MKDIR, 0, 0, 0), b""),
+        (struct.pack("<4I", lib.OP_OPEN, 0xFFFFFFFF, 0, 2) + b"a\0", b""),
+    ]
     for message, data in bad:
         _, failure = ask(keeper, message, data)
         assert failure is not None, message
@@ -164,7 +230,9 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     host = _host.host()
     files = tuple(_files_of(keeper))
     run = _plan.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
-    blob = _wire.pack_limits(run) + _wire.pack_request(run, _plan.Command((b"/bin/true",), {}, "/box", (0, 1, 1), 5, False, False))
+    blob = _wire.pack_limits(run) + _wire.pack_request(
+        run, _plan.Command((b"/bin/true",), {}, "/box", (0, 1, 1), 5, False, False)
+    )
     assert ask(keeper, _wire.pack_message(lib.OP_ARM, length=len(blob)), blob)[1] is None
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):
         with pytest.raises(OSError) as e:
@@ -193,15 +261,53 @@ def test_the_keeper_ends_with_its_socket(keeper):
 def test_aarch64_cross_compiles(tmp_path):
     if shutil.which("aarch64-linux-gnu-gcc") is None:
         pytest.skip("aarch64-linux-gnu-gcc is missing: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
-    subprocess.run(["aarch64-linux-gnu-gcc", *FLAGS, "-o", str(tmp_path / "keeper"), str(CSRC / "keeper.c")], check=True)
-    subprocess.run(["aarch64-linux-gnu-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", str(tmp_path / "s.o"), str(CSRC / "spawn.c")], check=True)
+    subprocess.run(
+        ["aarch64-linux-gnu-gcc", *FLAGS, "-o", str(tmp_path / "keeper"), str(CSRC / "keeper.c")], check=True
+    )
+    subprocess.run(
+        [
+            "aarch64-linux-gnu-gcc",
+            "-std=gnu11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-c",
+            "-o",
+            str(tmp_path / "s.o"),
+            str(CSRC / "spawn.c"),
+        ],
+        check=True,
+    )
     assert b"\xb7\x00" in (tmp_path / "keeper").read_bytes()[:20]
 
 
 def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "*.so", "keeper", "*.egg-info", ".*_cache", "__pycache__", ".hypothesis"))
-    out = subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w", str(tmp_path), str(copy)], capture_output=True, text=True, check=False)
+    shutil.copytree(
+        ROOT,
+        copy,
+        ignore=shutil.ignore_patterns(
+            ".git", ".venv*", "build", "*.so", "keeper", "*.egg-info", ".*_cache", "__pycache__", ".hypothesis"
+        ),
+    )
+    out = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "-w",
+            str(tmp_path),
+            str(copy),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert out.returncode == 0, out.stderr[-2000:]
     wheel = next(tmp_path.glob("pyjail_linux-*-cp311-abi3-*.whl"))
     import zipfile

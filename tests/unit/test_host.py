@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyjail import HostError, Jail, Limits, SpecError
-from pyjail import _host, _plan
+from pyjail import HostError, Jail, Limits, SpecError, _host, _plan
 from pyjail._host import Entry, Hierarchy
 from pyjail.policy import cgroup, ids, landlock, mounts
 

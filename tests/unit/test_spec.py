@@ -95,7 +95,7 @@ def test_limits_never_raise_anything_but_spec_error(value):
         try:
             limits = Limits(**{f.name: value})
         except SpecError as e:
-            assert e.field == f.name  # noqa: PT017
+            assert e.field == f.name
         else:
             assert hash(limits) == hash(Limits(**{f.name: value}))
             assert Limits(**limits.to_dict()) == limits

@@ -7,10 +7,9 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pyjail import Jail, Limits
-from pyjail import _host, _plan, _wire
 from pyjail._native import ffi, lib
+
+from pyjail import Jail, Limits, _host, _plan, _wire
 from pyjail._plan import Command
 
 HOST = _host.host()
