@@ -141,6 +141,7 @@ class Mount:
         """The host's file or directory ``src`` at ``dst`` inside (default: the same path), read-only by default.
 
         ``src`` is resolved once, when a keeper is started; its mount point is made in the jail, not on the host.
+        The program meets it with its outside ids, which own nothing: what only its owner may read stays unreadable.
 
         >>> Mount.bind("/usr/share/dict", "/words")
         Mount(kind='bind', dst='/words', src='/usr/share/dict', ro=True, size=None)

@@ -132,9 +132,9 @@ def test_fds_closed_flooded_and_duplicated_change_no_verdict(run_c):
 
 
 STATE = {
-    "box": ("echo x > /box/left", "ls -A /box"),
-    "tmp": ("echo x > /tmp/left", "ls -A /tmp"),
-    "shm": ("echo x > /dev/shm/left", "ls -A /dev/shm"),
+    "box": ("echo x > /box/left", "ls /box/left"),
+    "tmp": ("echo x > /tmp/left", "ls /tmp/left"),
+    "shm": ("echo x > /dev/shm/left", "ls /dev/shm/left"),
     "process": ("sleep 100 & echo", "grep -l sleep /proc/[0-9]*/comm"),
 }
 

@@ -1,0 +1,109 @@
+"""The command line: exit codes, --json, plan, configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import pyjail
+
+
+def cli(*args: str, **kw) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pyjail", *args], capture_output=True, text=True, timeout=100, check=False, **kw
+    )
+
+
+EXITS = [
+    (["--", "true"], 0), (["--", "sh", "-c", "exit 7"], 7), (["--", "sh", "-c", "kill -11 $$"], 139),
+    (["--wall-time", "200ms", "--", "sleep", "9"], 124), (["--cpu-time", "0.2s", "--", "sh", "-c", "while :; do :; done"], 124),
+    (["--memory", "16M", "--", "sh", "-c", "head -c 40000000 /dev/zero > /tmp/x"], 124),
+    (["--", "/no/such/program"], 127), (["--", "/usr"], 126), (["--memory", "0", "--", "true"], 125), (["--nonsense"], 125),
+    ([], 125), (["--memory", "12Q", "--", "true"], 125), (["--cpu-time", "2x", "--", "true"], 125), (["--cwd", "/none", "--", "true"], 125),
+    (["--bind", "/no/such", "--", "true"], 125), (["--env", "x", "--", "true"], 125), (["--cpus", "x", "--", "true"], 125),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("args", "code"), EXITS, ids=lambda v: " ".join(v) if isinstance(v, list) else str(v))
+def test_exit_codes(args, code):
+    out = cli("run", *args, stdin=subprocess.DEVNULL)
+    assert out.returncode == code, out.stderr
+    assert "Traceback" not in out.stderr
+    if code >= 124 and code < 128:
+        assert "pyjail" in out.stderr
+
+
+def test_streams_go_through():
+    out = cli("run", "--", "sh", "-c", "cat; echo err >&2", input="in\n")
+    assert (out.stdout, out.stderr) == ("in\n", "err\n")
+
+
+def test_json_is_the_whole_result(tmp_path):
+    (tmp_path / "f").write_text("data")
+    os.chmod(tmp_path, 0o755)
+    out = cli(
+        "run",
+        "--json",
+        "--file",
+        f"{tmp_path}/f:sub/g",
+        "--env",
+        "A=b",
+        "--bind",
+        f"{tmp_path}:/m",
+        "--",
+        "sh",
+        "-c",
+        "cat sub/g /m/f; echo $A",
+        stdin=subprocess.DEVNULL,
+    )
+    result = pyjail.Result.from_dict(json.loads(out.stdout))
+    assert (result.stdout, result.verdict) == (b"datadatab\n", pyjail.Verdict.OK)
+    assert result.receipt["memory"].status == "enforced"
+
+
+def test_config_file(tmp_path):
+    (tmp_path / "c.toml").write_text('[jail]\nhostname = "fromfile"\n[limits]\nprocesses = 3\n')
+    out = cli(
+        "run",
+        "--config",
+        str(tmp_path / "c.toml"),
+        "--json",
+        "--open-files",
+        "50",
+        "--",
+        "uname",
+        "-n",
+        stdin=subprocess.DEVNULL,
+    )
+    result = pyjail.Result.from_dict(json.loads(out.stdout))
+    assert (result.stdout, result.limits.processes, result.limits.open_files) == (b"fromfile\n", 3, 50)
+    (tmp_path / "c.toml").write_text("[limits]\nmemroy = 5\n")
+    out = cli("run", "--config", str(tmp_path / "c.toml"), "--", "true")
+    assert out.returncode == 125
+    assert "memory" in out.stderr
+    assert cli("run", "--config", str(tmp_path / "none"), "--", "true").returncode == 125
+
+
+def test_plan_shows_the_steps_and_changes_nothing():
+    before = os.listdir("/sys/fs/cgroup") if os.path.isdir("/sys/fs/cgroup") else []
+    out = cli("plan", "--seccomp", "strict", "--memory", "64M", "--", "python3", "x.py")
+    assert out.returncode == 0, out.stderr
+    for text in ("mount", "pivot", "landlock", "seccomp allow", "67108864", "/usr/bin/python3", "TIOCSTI"):
+        assert text in out.stdout, text
+    steps = json.loads(cli("plan", "--json", "--", "true").stdout)
+    assert steps[-1]["step"] == "exec"
+    assert (os.listdir("/sys/fs/cgroup") if os.path.isdir("/sys/fs/cgroup") else []) == before
+
+
+def test_version_and_help():
+    assert cli("--version").stdout == f"pyjail {pyjail.__version__}\n"
+    assert "124 when a limit did" in " ".join(cli("run", "--help").stdout.split())
+
+
+def test_timings():
+    out = cli("run", "--timings", "--", "true", stdin=subprocess.DEVNULL)
+    assert "wall_time" in out.stderr

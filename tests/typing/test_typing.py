@@ -1,0 +1,53 @@
+"""What a user's own strict type checker says about the public names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_public_names_under_mypy_strict(tmp_path):
+    pytest.importorskip("mypy", reason="mypy is missing: ./dev lint installs it")
+    user = tmp_path / "user.py"
+    user.write_text(
+        "import pyjail\n"
+        "from pyjail import Jail, Limits, Mount, Verdict\n"
+        "r = pyjail.run(['true'], Limits(memory='64M'), jail=Jail(mounts=(Mount.bind('/usr', '/u'),)))\n"
+        "reveal_type(r.verdict)\n"
+        "reveal_type(r.usage.cpu_time)\n"
+        "reveal_type(r.receipt['memory'].status)\n"
+        "ok: bool = r.ok\n"
+        "pyjail.run('true')  # a shell string\n"
+        "pyjail.run(['true'], timeout='5')\n"
+        "Verdict.NOPE\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(user)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    lines = [line.partition("user.py:")[2] for line in out.stdout.splitlines() if "user.py:" in line]
+    assert any(line.startswith("4: note") and "Verdict" in line for line in lines), out.stdout
+    assert any(line.startswith("5: note") and "float | None" in line for line in lines)
+    assert any(line.startswith("6: note") and "str" in line for line in lines)
+    errors = {line.split(":")[0] for line in lines if "error" in line}
+    assert errors <= {"8", "9", "10"}, lines
+    assert {"9", "10"} <= errors
+
+
+def test_docstrings_run():
+    import doctest
+
+    import pyjail
+    from pyjail import _errors, _result, _run, _spec, _units
+
+    for module in (pyjail, _errors, _result, _run, _spec, _units):
+        result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
+        assert result.failed == 0, module
