@@ -79,7 +79,7 @@ static void text_add(enum pj_text_kind kind, uint32_t index, int fd, const void 
     long n = SYS(__NR_pread64, fd, t + 1, room < 4096 ? room : 4096, 0);
     if (n < 0) t->err = (int32_t)-n;
     t->len = n < 0 ? 0 : (uint32_t)n;
-  } else {
+  } else if (data) {
     t->len = len < room ? len : room;
     memcpy(t + 1, data, t->len);
   }
@@ -105,10 +105,11 @@ static long message_send(int sock, const void *data, size_t len, const int *fds,
   struct k_iovec iov = {(void *)(uintptr_t)data, len};
   return message_send2(sock, &iov, 1, fds, nfds);
 }
-static void reply(enum pj_reply_kind kind, int fd) {
-  struct pj_reply r = {kind, K.page->facts.reply.error};
+static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
+  struct pj_reply r = {kind, error};
   if (message_send(FD_CONTROL, &r, sizeof r, &fd, fd >= 0) < 0) keeper_exit();
 }
+static void reply(enum pj_reply_kind kind) { reply_with(kind, K.page->facts.reply.error, -1); }
 
 /* Receive one message from `sock`, its fds into K.fds. 0 = the peer is gone. */
 static long message_receive(int sock, void *buf, size_t len) {
@@ -268,7 +269,7 @@ static long template_make(void) {
   }
   if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
   if (p->unshare_second) TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second));
-  reply(REPLY_MAPS, -1);
+  reply(REPLY_MAPS);
   if (message_receive(FD_CONTROL, &go, sizeof go) != (long)sizeof go || go.op != OP_GO)
     return fail(STEP_WAIT_GO, 0, -EPROTO);
   fds_close();

@@ -222,40 +222,41 @@ static void report(void) {
 
 /* ---- requests ---- */
 
-/* Read a request from its memfd, check it, have an init that fits it. */
-static long request_prepare(uint32_t len) {
-  uint32_t row, size;
-  struct pj_error *e = &K.page->facts.reply.error;
-  *e = (struct pj_error){0};
+/* Read a request from its memfd, check it, have an init that fits it. What is wrong with the request goes to *e; what
+ * goes wrong while arming is on the page, where an armed program may have noted its own failure already. */
+static long request_prepare(uint32_t len, struct pj_error *e) {
+  uint32_t row = 0, size = 0;
   int was_armed = K.run.init > 0;
-  if (len > PJ_MAX_BLOB) return fail(STEP_REQUEST, 0, -EMSGSIZE);
-  if (SYS(__NR_pread64, FD_REQUEST, K.request, len, 0) != (long)len) return fail(STEP_REQUEST, 1, -EIO);
-  long rc = pj_check_limits(K.request, len, K.plan->cgroups, &row);
-  size = rc ? 0 : ((const struct pj_limits *)(const void *)K.request)->size;
-  if (!rc && (size > LIMITS_MAX || ((size + 7) & ~7u) > len)) rc = -EINVAL;
-  if (rc) return fail(STEP_REQUEST, row, rc);
-  if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size))) {
+  long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : SYS(__NR_pread64, FD_REQUEST, K.request, len, 0);
+  if (rc >= 0) rc = rc == (long)len ? pj_check_limits(K.request, len, K.plan->cgroups, &row) : -EIO;
+  if (rc == 0) {
+    size = ((const struct pj_limits *)(const void *)K.request)->size;
+    if (size > LIMITS_MAX || ((size + 7) & ~7u) > len) rc = -EINVAL;
+  }
+  if (rc == 0) {
+    uint32_t padded = (size + 7) & ~7u;
+    rc = pj_check_request(K.request + padded, len - padded, &row);
+  }
+  if (rc < 0) {
+    *e = (struct pj_error){STEP_REQUEST, row, (int32_t)-rc};
+    return -1;
+  }
+  struct k_pollfd p = {K.run.pidfd, K_POLLIN, 0}; /* idle for long, it may have been killed from outside */
+  struct k_timespec none = {0, 0};
+  if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) ||
+                    SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0)) {
     run_kill();
     run_end();
     was_armed = 0;
   }
-  if (!was_armed) memcpy(K.limits, K.request, size);
-  rc = pj_check_request(request(), len - ((size + 7) & ~7u), &row);
-  if (rc) return fail(STEP_REQUEST, row, rc);
-  if (was_armed) { /* idle for long, it may have been killed from outside */
-    struct k_pollfd p = {K.run.pidfd, K_POLLIN, 0};
-    struct k_timespec none = {0, 0};
-    if (SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0) {
+  if (!was_armed) {
+    memcpy(K.limits, K.request, size);
+    if (arm() < 0) {
+      *e = K.page->facts.reply.error;
+      run_kill();
       run_end();
-      was_armed = 0;
+      return -1;
     }
-  }
-  if (!was_armed && arm() < 0) {
-    struct pj_error why = *e;
-    run_kill();
-    run_end();
-    *e = why;
-    return -1;
   }
   K.page->facts.was_armed = (uint32_t)was_armed;
   return 0;
@@ -277,7 +278,6 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
   const uint32_t allowed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_APPEND;
   int base = K.nfds ? K.fds[0] : K.run.box >= 0 ? K.run.box : K.box;
   long rc;
-  K.page->facts.reply.error = (struct pj_error){0};
   if (m->len == 0 || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len || m->flags & ~allowed ||
       base < 0)
     rc = -EINVAL;
@@ -306,9 +306,11 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
   }
-  if (rc < 0) fail(STEP_OPEN, 0, rc);
-  reply(REPLY_OK, rc >= 0 && m->op == OP_OPEN ? (int)rc : -1);
-  if (rc >= 0 && m->op == OP_OPEN) sys_close((int)rc);
+  struct pj_error e = {0};
+  if (rc < 0) e = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
+  int fd = rc >= 0 && m->op == OP_OPEN ? (int)rc : -1;
+  reply_with(REPLY_OK, e, fd);
+  sys_close(fd);
 }
 
 static void __attribute__((noreturn)) serve(void) {
@@ -322,13 +324,10 @@ static void __attribute__((noreturn)) serve(void) {
     uint64_t now = clock_ns(K_CLOCK_MONOTONIC);
     if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
     uint32_t op = in.m.op;
+    struct pj_error e = {0};
     if ((op == OP_RUN || op == OP_ARM) && !held) {
-      if (request_prepare(in.m.len) < 0) {
-        K.page->facts.reply.kind = REPLY_OK;
-        reply(REPLY_OK, -1);
-      } else if (op == OP_ARM) {
-        K.page->facts.reply.error = (struct pj_error){0};
-        reply(REPLY_OK, -1);
+      if (request_prepare(in.m.len, &e) < 0 || op == OP_ARM) {
+        reply_with(REPLY_OK, e, -1);
       } else {
         run_start(now);
         held = request()->flags & REQUEST_HOLD;
@@ -337,9 +336,7 @@ static void __attribute__((noreturn)) serve(void) {
     } else if (op == OP_OPEN || op == OP_MKDIR) {
       file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
     } else if (op != OP_KILL && op != OP_RELEASE) { /* OP_KILL may come just after the end */
-      K.page->facts.reply.error = (struct pj_error){0};
-      fail(STEP_REQUEST, op, -EPROTO);
-      reply(REPLY_OK, -1);
+      reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, op, EPROTO}, -1);
     }
     fds_close();
     if (op == OP_RELEASE && K.run.init > 0) { /* off the caller's path: it has its report */
@@ -387,7 +384,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
     fail(STEP_PLAN, row, rc);
   else
     template_make();
-  reply(REPLY_READY, -1);
+  reply(REPLY_READY);
   if (K.page->facts.reply.error.step) sys_exit(1);
   serve();
 }

@@ -315,8 +315,10 @@ def _result(
             output_limit=limits.output,  # type: ignore[arg-type]
             exit_code=code,
             signal=sig,
+            executed=facts.executed,
         )
     )
+    lost = verdict is Verdict.JAIL_ERROR
     template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     captured = [m == STDIO_PIPE for m in request.stdio[1:]]
     return Result(
@@ -337,6 +339,7 @@ def _result(
         oom_kills=kills,
         limits_hit=_verdict.limits_hit(facts, run_part, reading, kills, sig),
         syscall=_verdict.syscall_name(facts),
+        error="the program's process was killed before it could execute, by no limit of the run" if lost else None,
     )
 
 

@@ -30,16 +30,21 @@ class Evidence:
     output_limit: int | None = None
     exit_code: int | None = None
     signal: int | None = None
-    parent_oom: bool = False
+    executed: bool = True
 
 
 def _over(value: float | None, limit: float | None) -> bool:
     return value is not None and limit is not None and value >= limit
 
 
-# First row that holds wins. JAIL_ERROR needs no row: without facts of an ended program nothing is judged.
+def _unexplained(e: Evidence) -> bool:
+    """The program's process ended before execve, and no limit did it."""
+    return not e.executed and e.trip == "none" and not e.oom_kills and not e.starved
+
+
+# First row that holds wins.
 PRECEDENCE: tuple[tuple[Verdict, Callable[[Evidence], bool]], ...] = (
-    (Verdict.JAIL_ERROR, lambda e: e.exit_code is None and e.signal is None),
+    (Verdict.JAIL_ERROR, lambda e: (e.exit_code is None and e.signal is None) or _unexplained(e)),
     (Verdict.SECURITY, lambda e: e.trip == "security"),
     (Verdict.MEMORY, lambda e: e.oom_kills > 0 or e.starved or e.trip == "memory"),
     (Verdict.CPU_TIME, lambda e: e.trip == "cpu" or _over(e.cpu_time, e.cpu_limit)),

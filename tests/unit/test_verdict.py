@@ -68,6 +68,13 @@ def test_numbers_at_and_below_a_limit():
     assert decide(Evidence(exit_code=137)) is Verdict.RUNTIME_ERROR
 
 
+def test_a_process_that_died_before_execve_is_explained_or_an_error():
+    assert decide(Evidence(executed=False, signal=9)) is Verdict.JAIL_ERROR
+    assert decide(Evidence(executed=False, signal=9, oom_kills=1)) is Verdict.MEMORY
+    assert decide(Evidence(executed=False, signal=9, trip="wall")) is Verdict.WALL_TIME
+    assert decide(Evidence(executed=False, exit_code=127, starved=True)) is Verdict.MEMORY
+
+
 def test_wait_statuses():
     assert exit_of(0) == (0, None)
     assert exit_of(255 << 8) == (255, None)
