@@ -21,9 +21,11 @@ from __future__ import annotations
 import errno as _errno
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyjail._result import Result
 
 

@@ -314,3 +314,31 @@ def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):
 
     names = zipfile.ZipFile(wheel).namelist()
     assert {"pyjail/keeper", "pyjail/_native.abi3.so", "pyjail/py.typed"} <= set(names)
+
+
+def test_runs_with_a_keeper_built_to_trap_on_undefined_behaviour(tmp_path, monkeypatch):
+    """Freestanding code has no sanitizer runtime: UBSan's checks become traps, so a finding is a dead keeper."""
+    from pyjail import _keeper
+
+    binary = tmp_path / "keeper"
+    flags = ["-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    subprocess.run(["gcc", *FLAGS, *flags, "-o", str(binary), str(CSRC / "keeper.c")], check=True)
+    fd = _keeper.memfd("pyjail-keeper-ubsan", binary.read_bytes(), seal=True, execute=True)
+    monkeypatch.setattr(_keeper, "_program", lambda pid: fd)
+    fresh = Jail(fresh=True, network="loopback", mounts=(pyjail.Mount.bind("/usr/share", "/tmp/deep/er"),))
+    small = pyjail.Limits(memory="16M", output=1000, wall_time=1, cpu_time=1)
+    try:
+        runs = [
+            (["sh", "-c", "cat a; echo b > c"], {"files": {"a": b"x", "d/e": b"y"}, "collect": ["**"]}, "ok"),
+            (["sh", "-c", "head -c 5000 /dev/zero"], {}, "output"),
+            (["sh", "-c", "head -c 50000000 /dev/zero > /tmp/x"], {}, "memory"),
+            (["sh", "-c", "while :; do :; done"], {}, "cpu_time|wall_time"),
+            (["sleep", "9"], {}, "wall_time"),
+            (["sh", "-c", "kill -11 $$"], {}, "signaled"),
+            (["sh", "-c", "sleep 9 & sleep 9 & exit 3"], {}, "runtime_error"),
+        ]
+        for args, kw, expected in runs:
+            r = pyjail.run(args, small, jail=fresh, **kw)
+            assert r.verdict.value in expected.split("|"), (args, r)
+    finally:
+        os.close(fd)
