@@ -160,6 +160,33 @@ static long program_arm(int proc) {
   return 0;
 }
 
+/* Bytes that an ELF program's PT_LOAD segments ask for; 0 when it is none. When they are more than there is, execve
+ * passes its point of no return, cannot map them, and the process dies of SIGSEGV without having run. */
+static uint64_t image_bytes(const char *path) {
+  struct {
+    unsigned char ident[16];
+    uint16_t type, machine;
+    uint32_t version;
+    uint64_t entry, phoff, shoff;
+    uint32_t flags;
+    uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+  } eh;
+  struct {
+    uint32_t type, flags;
+    uint64_t offset, vaddr, paddr, filesz, memsz, align;
+  } ph;
+  uint64_t sum = 0;
+  long fd = SYS(__NR_openat, AT_FDCWD_, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.ident, "\177ELF\2", 5))
+    for (uint32_t i = 0; i < eh.phnum && i < 64; i++) {
+      if (SYS(__NR_pread64, fd, &ph, sizeof ph, eh.phoff + i * sizeof ph) != (long)sizeof ph) break;
+      if (ph.type == 1 /* PT_LOAD */ && sum + ph.memsz >= sum) sum += ph.memsz;
+    }
+  sys_close((int)fd);
+  return sum;
+}
+
 /* What is left when the request is there. Every filter must allow it: policy/seccomp.py's GLUE lists these calls. */
 static long program_start(void) {
   const struct pj_request *r;
@@ -190,8 +217,10 @@ static long program_start(void) {
   f->started = clock_ns(K_CLOCK_MONOTONIC);
   long rc = -ENOENT, seen = 0;
   for (uint32_t i = 0; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
+    const char *path = request_str(*ROW(r, r->path, uint32_t, i));
     f->exec_tried = i;
-    rc = SYS(__NR_execve, request_str(*ROW(r, r->path, uint32_t, i)), argv, env);
+    f->image = image_bytes(path);
+    rc = SYS(__NR_execve, path, argv, env);
     if (rc == -EACCES)
       seen = rc;
     else if (rc != -ENOENT && rc != -ENOTDIR)
@@ -201,37 +230,6 @@ static long program_start(void) {
 }
 
 /* ---- init: after the program ---- */
-
-/* Bytes that the program's PT_LOAD segments ask for: why execve killed it when they are more than there is. */
-static uint64_t image_bytes(void) {
-  struct {
-    unsigned char ident[16];
-    uint16_t type, machine;
-    uint32_t version;
-    uint64_t entry, phoff, shoff;
-    uint32_t flags;
-    uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
-  } eh;
-  struct {
-    uint32_t type, flags;
-    uint64_t offset, vaddr, paddr, filesz, memsz, align;
-  } ph;
-  const struct pj_request *r = request();
-  uint64_t sum = 0;
-  const char *path = request_str(*ROW(r, r->path, uint32_t, K.page->facts.exec_tried));
-  long cwd = sys_open_beneath(AT_FDCWD_, request_str(r->cwd), O_PATH | O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
-  if (cwd < 0) return 0;
-  long fd = sys_open_beneath((int)cwd, path, O_RDONLY | O_NONBLOCK, 0, RESOLVE_NO_MAGICLINKS);
-  sys_close((int)cwd);
-  if (fd < 0) return 0;
-  if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.ident, "\177ELF\2", 5))
-    for (uint32_t i = 0; i < eh.phnum && i < 64; i++) {
-      if (SYS(__NR_pread64, fd, &ph, sizeof ph, eh.phoff + i * sizeof ph) != (long)sizeof ph) break;
-      if (ph.type == 1 /* PT_LOAD */ && sum + ph.memsz >= sum) sum += ph.memsz;
-    }
-  sys_close((int)fd);
-  return sum;
-}
 
 /* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them now. */
 static void ipc_sweep(void) {
@@ -261,9 +259,13 @@ static void init_report(int program) {
         nsignals, nvcsw, nivcsw;
   } ru = {0};
   int status = 0;
-  for (;;) {
-    long pid = SYS(__NR_wait4, -1, &status, 0x40000000 /* __WALL */, NULL);
-    if (pid == program || pid == -ECHILD) break;
+  const uint64_t wanted = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1); /* blocked since init_main */
+  for (long pid = 0; pid != program && pid != -ECHILD;) {
+    do pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL);
+    while (pid > 0 && pid != program);
+    /* SIGTERM is the keeper's order. kill(-1) also reaches processes whose first thread has exited, which
+     * cgroup.kill does not. */
+    if (pid == 0 && SYS(__NR_rt_sigtimedwait, &wanted, NULL, NULL, 8) == K_SIGTERM) SYS(__NR_kill, -1, K_SIGKILL);
   }
   f->ended = clock_ns(K_CLOCK_MONOTONIC);
   f->status = status;
@@ -277,8 +279,6 @@ static void init_report(int program) {
   f->major_faults = (uint64_t)ru.majflt;
   f->voluntary = (uint64_t)ru.nvcsw;
   f->involuntary = (uint64_t)ru.nivcsw;
-  int sig = status & 0x7f;
-  if (f->state == STATE_EXEC && (sig == K_SIGSEGV || sig == K_SIGKILL)) f->image = image_bytes();
   ipc_sweep();
   f->init_lost = 0;
 }
@@ -291,6 +291,8 @@ static void __attribute__((noreturn)) init_main(void) {
   SYS(__NR_dup3, FD_PLAN, FD_CONTROL, O_CLOEXEC);
   sys_close(r->go);
   for (int i = 0; i < 2; i++) sys_close(r->pipe[i][0]);
+  uint64_t all = ~0ull, none = 0;
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, 8);
   long rc = SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
   if (rc < 0)
     fail(STEP_PDEATHSIG, 0, rc);
@@ -301,6 +303,7 @@ static void __attribute__((noreturn)) init_main(void) {
                               .cgroup = into != PJ_NONE ? (uint64_t)r->leaf[into] : 0};
     long pid = SYS(__NR_clone3, &args, sizeof args);
     if (pid == 0) {
+      SYS(__NR_rt_sigprocmask, 2, &none, NULL, 8);
       if (program_arm(proc) == 0) program_start();
       sys_exit(127);
     }

@@ -43,9 +43,10 @@ static long arm(void) {
   for (int i = 0; i < 2; i++) {
     TRY(STEP_INIT, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
     TRY(STEP_INIT, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
+    TRY(STEP_INIT, 2, SYS(__NR_fchown, r->pipe[i][1], K.plan->uid, K.plan->gid)); /* /dev/stdout can be opened */
   }
   int pair[2];
-  TRY(STEP_INIT, 2, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
+  TRY(STEP_INIT, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
   r->go = pair[0];
   r->peer = pair[1];
   if (leaf_make() < 0) return -1;
@@ -58,7 +59,7 @@ static long arm(void) {
       .flags = K.plan->run_clone | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&r->pidfd, .exit_signal = K_SIGCHLD};
   long pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid == 0) init_main();
-  TRY(STEP_INIT, 3, pid);
+  TRY(STEP_INIT, 4, pid);
   r->init = (int)pid;
   sys_close(r->peer); /* so that each side sees the other's end */
   r->peer = -1;
@@ -71,10 +72,11 @@ static long arm(void) {
 
 /* ---- a run ---- */
 
-/* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. */
-static void pump(int stream) {
+/* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. Bytes moved. */
+static uint64_t pump(int stream) {
   struct pj_facts *f = &K.page->facts;
   const uint64_t cap = request()->output;
+  const uint64_t before = f->out_total[stream];
   int fd = K.run.pipe[stream][0];
   for (int rounds = 0; fd >= 0 && rounds < 64; rounds++) { /* then let the clock be looked at */
     uint64_t room = cap - f->out_kept[stream];
@@ -93,18 +95,21 @@ static void pump(int stream) {
       sys_close(fd);
       K.run.pipe[stream][0] = fd = -1;
     }
-    if (n <= 0) return;
+    if (n <= 0) break;
     f->out_total[stream] += (uint64_t)n;
   }
+  return f->out_total[stream] - before;
 }
 
+/* End the run. The leaf's own switch is the quickest; init's kill(-1) misses nothing; init then reports. */
+static void run_stop(void) {
+  if (K.run.kill >= 0) SYS(__NR_write, K.run.kill, "1", 1);
+  SYS(__NR_kill, K.run.init, K_SIGTERM);
+}
 static void trip(enum pj_trip why) {
   struct pj_facts *f = &K.page->facts;
   if (f->trip == TRIP_NONE) f->trip = why;
-  if (K.run.kill >= 0)
-    SYS(__NR_write, K.run.kill, "1", 1);
-  else
-    run_kill();
+  run_stop();
 }
 
 /* The filter refused a syscall for good: note which, then nothing of the run goes on. */
@@ -130,7 +135,7 @@ static void run_watch(void) {
   struct run *r = &K.run;
   struct pj_facts *f = &K.page->facts;
   const struct pj_request *q = request();
-  uint64_t tripped = 0, cpu_at = 0, watch_at = 0, go_at = clock_ns(K_CLOCK_MONOTONIC);
+  uint64_t tripped = 0, quiet[2] = {0, 0}, cpu_at = 0, watch_at = 0, go_at = clock_ns(K_CLOCK_MONOTONIC);
   for (;;) {
     uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
     if (!tripped) {
@@ -154,19 +159,22 @@ static void run_watch(void) {
       if (q->cpu_ns && r->clock >= 0 && cpu_at < next) next = cpu_at;
       if (r->watch >= 0 && watch_at < next) next = watch_at;
       if (f->trip) tripped = now;
-    } else if (now > tripped + KILL_GRACE_NS) {
-      run_kill();
+    } else {
+      now > tripped + KILL_GRACE_NS ? run_kill() : run_stop();
+      next = now + 10 * NS_PER_MS;
     }
+    for (int i = 0; i < 2; i++)
+      if (quiet[i] > now && quiet[i] < next) next = quiet[i];
     struct k_pollfd p[5] = {{r->go, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
-                            {r->pipe[0][0], K_POLLIN, 0},
-                            {r->pipe[1][0], K_POLLIN, 0},
+                            {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
+                            {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
                             {tripped ? -1 : r->listener, K_POLLIN, 0}};
     uint64_t wait = next > now ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     SYS(__NR_ppoll, p, 5, &t, NULL, 8);
     for (int i = 0; i < 2; i++)
-      if (p[2 + i].revents) pump(i);
+      if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) {
       struct pj_message m;
       if (message_receive(FD_CONTROL, &m, sizeof m) == 0) keeper_exit();

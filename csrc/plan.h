@@ -227,7 +227,7 @@ struct pj_facts {
   uint64_t exec_cpu; /* ns the program's process had used when it called execve */
   uint64_t out_total[2], out_kept[2];
   uint64_t user_us, system_us, page_faults, major_faults, voluntary, involuntary; /* rusage, reaped children of init */
-  uint64_t image; /* bytes of the program's PT_LOAD segments, when it died while execve ran */
+  uint64_t image; /* bytes of the program's PT_LOAD segments, read just before execve */
   uint64_t tmpfs_free[8], tmpfs_inodes_free[8], tmpfs_size[8], tmpfs_inodes[8];
 };
 

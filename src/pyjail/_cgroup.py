@@ -212,6 +212,13 @@ def subtree(cgroups: Cgroups) -> Subtree:
     return found
 
 
+def forget() -> None:
+    """After os.fork, in the child: the directories are the parent's, and a lock may have been held by a thread."""
+    global _lock
+    _lock = threading.Lock()
+    _subtrees.clear()
+
+
 def remove_all() -> None:
     """At exit, when all keepers are gone."""
     for (pid, _), tree in list(_subtrees.items()):

@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 
 from pyjail import _explain
@@ -285,6 +284,7 @@ class Idle:
         self.lock = threading.Lock()
         self.keepers: list[Keeper] = []
         self.leased: set[Keeper] = set()
+        self.closed = False
 
     def take(self, template: Template, run: RunLimits, host: Host) -> Keeper:
         """A keeper of this template, one that is armed for these limits by preference; a new one if need be."""
@@ -300,6 +300,12 @@ class Idle:
                 self.keepers.remove(found)
                 self.leased.add(found)
                 return found
+        return self.start(template, host)
+
+    def start(self, template: Template, host: Host) -> Keeper:
+        """A new keeper, leased."""
+        if self.closed:
+            raise KeeperError("the interpreter is shutting down: no new jail is started")
         keeper = Keeper(template, host)
         with self.lock:
             self.leased.add(keeper)
@@ -310,7 +316,7 @@ class Idle:
         surplus = None
         with self.lock:
             self.leased.discard(keeper)
-            if keeper.owner == os.getpid() and not sys.is_finalizing():
+            if keeper.owner == os.getpid() and not self.closed:
                 self.keepers.append(keeper)
                 if len(self.keepers) > MOST_IDLE:
                     surplus = self.keepers.pop(0)

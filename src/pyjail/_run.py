@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import contextlib
 import functools
 import os
@@ -137,10 +138,7 @@ def execute(request: Request) -> Result:
 def _lease(compiled: Template, run_part: RunLimits, jail: Jail) -> Keeper:
     if not jail.fresh:
         return idle.take(compiled, run_part, _host.host())
-    keeper = Keeper(compiled, _host.host())
-    with idle.lock:
-        idle.leased.add(keeper)
-    return keeper
+    return idle.start(compiled, _host.host())
 
 
 class _IdleDeath(Exception):
@@ -252,7 +250,8 @@ def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[R
             with contextlib.suppress(Gone):
                 keeper.send(lib.OP_RELEASE)
     captured = [
-        _decode(o, request) if m == STDIO_PIPE else None for o, m in zip((out, err), request.stdio[1:], strict=True)
+        _decode(o, request, True) if m == STDIO_PIPE else None
+        for o, m in zip((out, err), request.stdio[1:], strict=True)
     ]
     return TimeoutExpired(request.args, request.timeout, *captured), raw is not None
 
@@ -270,10 +269,12 @@ def _lost(keeper: Keeper, request: Request) -> Result:
     )
 
 
-def _decode(data: bytes, request: Request) -> Any:
+def _decode(data: bytes, request: Request, cut: bool) -> Any:
+    """As subprocess does; a character that our own cap cut in two is no error of the program's."""
     if request.decode is None:
         return data
-    text = data.decode(*request.decode)
+    encoding, errors = request.decode
+    text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -318,15 +319,20 @@ def _result(
             executed=facts.executed,
         )
     )
-    lost = verdict is Verdict.JAIL_ERROR
+    error = None
+    if verdict is Verdict.JAIL_ERROR:
+        error = "the program's process was killed before it could execute, by no limit of the run"
+    for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
+        if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
+            verdict, error = Verdict.JAIL_ERROR, "captured output was lost: this machine has no memory left for it"
     template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     captured = [m == STDIO_PIPE for m in request.stdio[1:]]
     return Result(
         args=request.args,
         returncode=code if code is not None else -(sig or 0),
         verdict=verdict,
-        stdout=_decode(out, request) if captured[0] else None,
-        stderr=_decode(err, request) if captured[1] else None,
+        stdout=_decode(out, request, len(out) < facts.out_total[0]) if captured[0] else None,
+        stderr=_decode(err, request, len(err) < facts.out_total[1]) if captured[1] else None,
         exit_code=code,
         signal=sig,
         usage=used,
@@ -339,8 +345,14 @@ def _result(
         oom_kills=kills,
         limits_hit=_verdict.limits_hit(facts, run_part, reading, kills, sig),
         syscall=_verdict.syscall_name(facts),
-        error="the program's process was killed before it could execute, by no limit of the run" if lost else None,
+        error=error,
     )
+
+
+def _exit() -> None:
+    """Interpreter exit: other threads must not start over what is being taken down."""
+    idle.closed = True
+    close()
 
 
 def close() -> None:
@@ -354,9 +366,9 @@ def close() -> None:
 
 def _after_fork() -> None:
     idle.forget()
-    _cgroup._subtrees.clear()
+    _cgroup.forget()
     _compiled.cache_clear()
 
 
-atexit.register(close)
+atexit.register(_exit)
 os.register_at_fork(after_in_child=_after_fork)

@@ -174,7 +174,8 @@ def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
         return False
     # execve past its point of no return has no errno to give: the kernel kills with SIGSEGV. The segments say why.
     bound = min(memory_total, run.limits.address_space or memory_total)
-    return facts.status is not None and facts.status & 0x7F in (9, 11) and facts.image > int(bound)
+    died = facts.trip == "none" and facts.status is not None and facts.status & 0x7F == signal.SIGSEGV
+    return died and facts.image > int(bound)
 
 
 def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int, signal_number: int | None) -> frozenset[str]:
@@ -253,8 +254,8 @@ def _limit_rows(run: RunLimits, facts: Facts, missing: dict[str, str]) -> Iterat
         yield Control(name, shown, by, value, "enforced")
     for i, row in enumerate(run.rlimits):
         soft, hard = facts.rlimits.get(i, (-1, -1))
-        fine = soft == row.soft and row.limit not in missing
-        asked = str(getattr(limits, row.limit))
+        fine = soft == row.soft and (row.limit not in missing or row.limit == "cpu_time")
+        asked = str(getattr(limits, row.limit)) if row.limit else "0"
         yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")
 
 

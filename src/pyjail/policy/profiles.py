@@ -12,8 +12,8 @@ from typing import NamedTuple
 # ---- allowed, in groups: reason -> names ----
 
 ALLOWED: dict[str, str] = {
-    "memory": "brk mmap munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
-    "memfd_create membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack cachestat mseal",
+    "memory": "brk munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
+    "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack cachestat mseal",
     "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range "
     "fstat fstatfs fsync fdatasync sync_file_range syncfs ftruncate fallocate fadvise64 flock dup dup2 dup3 "
     "getdents getdents64 fchmod fchown fgetxattr fsetxattr flistxattr fremovexattr splice tee vmsplice sendfile "
@@ -25,12 +25,12 @@ ALLOWED: dict[str, str] = {
     "chdir fchdir getcwd umask sync",
     "waiting": "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_wait "
     "epoll_wait_old epoll_pwait epoll_pwait2 eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime "
-    "timerfd_gettime inotify_init inotify_init1 inotify_add_watch inotify_rm_watch",
+    "timerfd_gettime",
     "processes of its own pid namespace": "fork vfork execve execveat exit exit_group wait4 waitid getpid getppid "
     "gettid getpgrp getpgid setpgid getsid setsid kill tkill tgkill pidfd_open pidfd_send_signal "
     "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigpending rt_sigtimedwait rt_sigqueueinfo "
     "rt_tgsigqueueinfo sigaltstack pause restart_syscall set_tid_address set_robust_list get_robust_list futex "
-    "futex_waitv futex_wake futex_wait futex_requeue rseq arch_prctl prctl",
+    "futex_waitv futex_wake futex_wait futex_requeue rseq arch_prctl",
     "scheduling within its cgroup": "sched_yield sched_getparam sched_getscheduler sched_get_priority_max "
     "sched_get_priority_min sched_rr_get_interval sched_getattr sched_getaffinity sched_setaffinity getpriority "
     "setpriority ioprio_get getcpu sched_setscheduler sched_setparam sched_setattr",
@@ -39,11 +39,11 @@ ALLOWED: dict[str, str] = {
     "time": "time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep alarm getitimer setitimer times "
     "timer_create timer_settime timer_gettime timer_getoverrun timer_delete",
     "the system, read only": "uname sysinfo getrlimit setrlimit getrusage getrandom",
-    "SysV and POSIX IPC, in an ipc namespace of the run": "shmget shmat shmdt shmctl semget semop semtimedop semctl "
+    "SysV and POSIX IPC, in an ipc namespace of the run": "shmat shmdt shmctl semget semop semtimedop semctl "
     "msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
     "sockets: the network namespace has nothing in it": "socketpair bind connect listen accept accept4 getsockname "
-    "getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown setsockopt getsockopt",
-    "sandboxing itself further": "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+    "getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockopt",
+    "sandboxing itself further": "landlock_create_ruleset landlock_add_rule landlock_restrict_self",
 }
 
 # ---- refused with EPERM: name(s) -> reason ----
@@ -68,7 +68,9 @@ REFUSED: dict[str, str] = {
     "syslog": "the kernel's log",
     "lookup_dcookie uselib ustat sysfs _sysctl vhangup": "obsolete",
     "mbind set_mempolicy set_mempolicy_home_node migrate_pages move_pages": "memory placement on others' nodes",
-    "fanotify_init fanotify_mark": "sees what others do with shared files",
+    "fanotify_init fanotify_mark inotify_init inotify_init1 inotify_add_watch inotify_rm_watch":
+    "tell what the host and other jails do with shared files",
+    "seccomp": "compiled filters are kernel memory that no cgroup is charged for, out of one pool for the machine",
     "ioprio_set": "I/O priority across processes",
     "remap_file_pages": "CVE-laden, emulated; nothing uses it",
     "memfd_secret": "memory that the kernel itself cannot look at",
@@ -84,8 +86,7 @@ MISSING: dict[str, str] = {
 # ---- what else is knowingly allowed, and why ----
 
 KNOWINGLY = (
-    ("inotify_*", "a program may watch files that others read; leases, fanotify and dnotify are refused"),
-    ("seccomp", "it can only make the filter stricter; a second listener is refused by the kernel (EBUSY)"),
+    ("flock, fcntl locks", "programs lock their own files; on shared read-only files locks can signal to another jail"),
     ("mknod", "no device can be made without capabilities, and every writable mount is nodev"),
     ("setrlimit", "limits can only be lowered without CAP_SYS_RESOURCE"),
     ("sched_setscheduler", "real-time and deadline classes need CAP_SYS_NICE; SCHED_BATCH and SCHED_IDLE do not"),
@@ -110,11 +111,34 @@ F_NOTIFY, F_SETLEASE = 1026, 1024
 ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
     ArgRule("clone", "EPERM", (), "with any CLONE_NEW* flag"),
+    ArgRule("socket", "allow", ((0, 1, LOW32),), "AF_UNIX"),
     *(
-        ArgRule("socket", "allow", ((0, family, LOW32),), f"AF_{name}")
-        for family, name in ((1, "UNIX"), (2, "INET"), (10, "INET6"))
+        ArgRule("socket", "allow", ((0, family, LOW32), (1, kind, 0xF), (2, protocol, LOW32)), name)
+        for family, name in ((2, "AF_INET"), (10, "AF_INET6"))
+        for kind, protocols in ((1, (0, 6)), (2, (0, 17)))  # SOCK_STREAM: TCP; SOCK_DGRAM: UDP
+        for protocol in protocols
     ),
-    ArgRule("socket", "EAFNOSUPPORT", (), "netlink, packet, vsock, alg, bluetooth, ...: large, rarely needed surface"),
+    ArgRule("socket", "EAFNOSUPPORT", (), "netlink, packet, vsock, alg, SCTP, MPTCP, raw, ...: rarely needed surface"),
+    *(
+        ArgRule("setsockopt", "EPERM", ((1, level, LOW32), (2, option, LOW32)), why)
+        for level, option, why in (
+            (1, 26, "SO_ATTACH_FILTER: compiled filters are kernel memory that no cgroup is charged for"),
+            (1, 50, "SO_ATTACH_BPF"),
+            (1, 51, "SO_ATTACH_REUSEPORT_CBPF, as SO_ATTACH_FILTER"),
+            (1, 52, "SO_ATTACH_REUSEPORT_EBPF"),
+            (6, 31, "TCP_ULP loads kernel modules"),
+            (41, 32, "IPV6_FLOWLABEL_MGR: labels come from one pool for the machine and outlive the run"),
+        )
+    ),
+    ArgRule("setsockopt", "allow", (), "everything else acts on a socket that the jail has"),
+    ArgRule("prctl", "EPERM", ((0, 22, LOW32),), "PR_SET_SECCOMP, as seccomp"),
+    ArgRule("prctl", "allow", (), "acts on the caller; what needs capabilities finds none"),
+    ArgRule("mmap", "allow", ((3, 0, 0x40000),), "all memory that a cgroup is charged for"),
+    ArgRule("mmap", "ENOMEM", (), "MAP_HUGETLB: reserved huge pages are outside of the memory controller"),
+    ArgRule("memfd_create", "allow", ((1, 0, 4),), "all but"),
+    ArgRule("memfd_create", "ENOMEM", (), "MFD_HUGETLB"),
+    ArgRule("shmget", "allow", ((2, 0, 0o4000),), "all but"),
+    ArgRule("shmget", "ENOMEM", (), "SHM_HUGETLB"),
     ArgRule("ioctl", "EPERM", ((1, 0x5412, LOW32),), "TIOCSTI types on the caller's terminal (CVE-2017-5226)"),
     ArgRule("ioctl", "EPERM", ((1, 0x541C, LOW32),), "TIOCLINUX pastes into a console"),
     ArgRule("ioctl", "EPERM", ((1, 0x5423, LOW32),), "TIOCSETD loads line disciplines"),
@@ -150,11 +174,12 @@ STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset
 GLUE: tuple[ArgRule, ...] = (
     ArgRule("sendmsg", "allow", ((0, 3, LOW32),), "hands its listener to the keeper over FD_GO"),
     ArgRule("recvmsg", "allow", ((0, 3, LOW32),), "waits for the go on FD_GO"),
-    ArgRule("pread64", "allow", (), "reads its own status for the receipt"),
+    ArgRule("openat", "allow", (), "looks at the program's header"),
+    ArgRule("pread64", "allow", (), "and at its own status for the receipt"),
     ArgRule("close", "allow", (), "closes the listener"),
     ArgRule("dup3", "allow", (), "puts the caller's fds on 0-2"),
     ArgRule("chdir", "allow", (), "cwd"),
-    ArgRule("mmap", "allow", (), "argv and env"),
+    ArgRule("mmap", "allow", ((3, 0, 0x40000),), "argv and env"),
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
     ArgRule("clock_gettime", "allow", (), "the start of the run"),
     ArgRule("execve", "allow", (), "becomes the program"),

@@ -25,11 +25,25 @@ class RlimitRow(NamedTuple):
 def rows(limits: Limits) -> list[RlimitRow]:
     """In the order in which they are set."""
     found = [
-        RlimitRow("RLIMIT_CORE", resource.RLIMIT_CORE, *_both(limits.core), "core", "no core files of hostile memory"),
+        # 1, not 0: a piped core_pattern ignores 0 and runs its handler on the host; at exactly 1 the kernel aborts
+        # the dump (core(5)), and a file that small is not written either.
+        RlimitRow(
+            "RLIMIT_CORE",
+            resource.RLIMIT_CORE,
+            *_both(None if limits.core is None else limits.core or 1),
+            "core",
+            "no core files or handlers",
+        ),
         # An unlimited file is limited by its tmpfs; RLIM_INFINITY may be above the caller's own hard limit.
         RlimitRow("RLIMIT_FSIZE", resource.RLIMIT_FSIZE, *_both(limits.file_size), "file_size", "SIGXFSZ past it"),
         RlimitRow("RLIMIT_NOFILE", resource.RLIMIT_NOFILE, *_both(limits.open_files), "open_files", "EMFILE past it"),
         RlimitRow("RLIMIT_STACK", resource.RLIMIT_STACK, *_both(limits.stack), "stack", "SIGSEGV past it"),
+    ]
+    found += [
+        RlimitRow(
+            "RLIMIT_RTPRIO", resource.RLIMIT_RTPRIO, 0, 0, "", "no real-time scheduling, whatever the caller may"
+        ),
+        RlimitRow("RLIMIT_NICE", resource.RLIMIT_NICE, 0, 0, "", "no higher priority either"),
     ]
     if limits.address_space is not None:
         row = RlimitRow("RLIMIT_AS", resource.RLIMIT_AS, *_both(limits.address_space), "address_space", "asked for")

@@ -67,7 +67,9 @@ def rules(policy: str | SeccompPolicy) -> tuple[list[Rule], str]:
     if isinstance(policy, SeccompPolicy):
         for action, names in (("allow", policy.allow), ("EPERM", policy.refuse), ("kill", policy.kill)):
             for name in names:
-                if action != "allow" and any(g.name == name and not g.tests for g in profiles.GLUE):
+                if action != "allow" and any(
+                    g.name == name and g.name not in ("sendmsg", "recvmsg") for g in profiles.GLUE
+                ):
                     raise SpecError("seccomp", name, "the jail itself needs this call until the program runs")
             found = [r for r in found if r.name not in names]
             found = [Rule(n, action, (), "asked for by the policy") for n in names] + found
@@ -141,7 +143,8 @@ def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
         case = _until_certain(case)
         if ranges[-1][1] != case:
             ranges.append((nr, case)) if nr else ranges.__setitem__(0, (0, case))
-    ranges.append((X32_BIT, [((), NOTIFY)]))
+    # x32 numbers; above them are negative ones, which programs use to probe: no such call, as natively
+    ranges += [(X32_BIT, [((), NOTIFY)]), (1 << 31, [((), default)])]
     tree = _tree(ranges)
     head: list[Insn] = [(LD, 0, 0, OFF_ARCH), (JEQ, 1, 0, arch), (RET, 0, 0, NOTIFY), (LD, 0, 0, OFF_NR)]
     program = head + tree

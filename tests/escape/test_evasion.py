@@ -1,0 +1,169 @@
+"""Ways around limits and evidence, each found by attacking and closed since."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import pyjail
+from pyjail import Limits, Verdict
+from tests.conftest import SLOW
+from tests.escape.test_attacks import HEAD
+
+# A process whose first thread has exited is a zombie leader: cgroup.kill signals tasks one by one and misses it.
+LEADERLESS = (
+    HEAD
+    + "void *f(void *x) { BODY } int main() { for (int i = 0; i < 5; i++) if (!fork()) break; pthread_t t; pthread_create(&t, 0, f, 0); syscall(SYS_exit, 0); }"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "limits", "verdict"),
+    [
+        ("for (;;);", Limits(cpu_time=0.3 * SLOW, cpus=None), Verdict.CPU_TIME),
+        ("for (;;) pause();", Limits(wall_time=0.3 * SLOW), Verdict.WALL_TIME),
+        ('for (;;) write(1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 32);', Limits(output=1000), Verdict.OUTPUT),
+    ],
+    ids=["cpu", "wall", "output"],
+)
+def test_a_process_without_its_first_thread_is_killed_at_once(run_c, body, limits, verdict):
+    start = time.monotonic()
+    r = run_c(LEADERLESS.replace("BODY", body), limits)
+    assert r.verdict is verdict
+    assert time.monotonic() - start < 1.9 * SLOW
+    assert r.usage.teardown_time is not None
+    assert (r.stdout_bytes or 0) < 4 << 20
+
+
+@pytest.mark.parametrize(
+    ("end", "verdict"),
+    [
+        ("kill(getpid(), SIGKILL);", Verdict.SIGNALED),
+        ("raise(SIGSEGV);", Verdict.SIGNALED),
+        ("for (;;);", Verdict.CPU_TIME),
+        ("for (;;) pause();", Verdict.WALL_TIME),
+    ],
+    ids=["kill", "segv", "cpu", "wall"],
+)
+def test_a_program_cannot_forge_memory_by_replacing_itself(run_c, end, verdict):
+    source = """
+    #include <elf.h>
+    int main() {
+      Elf64_Ehdr e = {.e_ident = "\\177ELF\\2\\1\\1", .e_phoff = 64, .e_phnum = 1, .e_phentsize = 56};
+      Elf64_Phdr p = {.p_type = 1, .p_memsz = 1L << 50};
+      unlink("./a");
+      int f = open("./a", O_CREAT | O_WRONLY, 0755);
+      write(f, &e, 64); write(f, &p, 56); close(f);
+      END
+    }"""
+    r = run_c(HEAD + source.replace("END", end), Limits(cpu_time=0.2 * SLOW, wall_time=0.5 * SLOW))
+    assert r.verdict is verdict
+
+
+def test_kernel_memory_that_no_cgroup_pays_for_is_refused(run_c):
+    source = """
+    #include <linux/filter.h>
+    #include <netinet/in.h>
+    int main() {
+      struct sock_filter i = {6, 0, 0, 1}; struct sock_fprog p = {1, &i};
+      int s = socket(AF_UNIX, SOCK_DGRAM, 0);
+      got("filter", setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p));
+      got("reuseport", setsockopt(s, SOL_SOCKET, 51, &p, sizeof p));
+      prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+      got("seccomp", syscall(SYS_seccomp, 1, 0, &p)); got("prctl", prctl(PR_SET_SECCOMP, 2, &p));
+      got("hugetlb", (long)mmap(0, 2 << 20, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0));
+      done;
+    }"""
+    assert run_c(HEAD + source).stdout == b""
+
+
+def test_flow_labels_do_not_outlive_a_run(run_c):
+    source = """
+    #include <netinet/in.h>
+    int main() {
+      struct { struct in6_addr d; unsigned label; unsigned char act, share; unsigned short fl, exp, linger; unsigned pad; } f = {.share = 255, .fl = 3, .linger = 100, .exp = 100, .label = 0x345};
+      f.d.s6_addr[0] = 0x20; f.d.s6_addr[15] = 1;
+      got("label", setsockopt(socket(AF_INET6, SOCK_DGRAM, 0), IPPROTO_IPV6, 32, &f, sizeof f));
+      done;
+    }"""
+    assert run_c(HEAD + source).stdout == b""
+
+
+def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):
+    from pyjail._run import idle
+
+    def burnt(pid: int) -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    source = HEAD + 'int main() { for (;;) write(1, "x", 1); }'
+    run_c(source, Limits(cpu_time=0.1 * SLOW, output="1G"))
+    before = {k.pid: burnt(k.pid) for k in idle.keepers}
+    r = run_c(source, Limits(cpu_time=1.0, output="1G"))
+    assert r.verdict is Verdict.CPU_TIME
+    after = sum(burnt(k.pid) - before.get(k.pid, 0) for k in idle.keepers)
+    assert after < 0.5
+
+
+def test_a_character_cut_by_the_cap_is_no_exception(py):
+    r = py(
+        "import sys; sys.stdout.buffer.write('ééé'.encode()); sys.stdout.flush(); sys.stdin.read()",
+        Limits(output=3),
+        text=True,
+    )
+    assert (r.verdict, r.stdout) == (Verdict.OUTPUT, "é")
+
+
+def test_dev_stdout_can_be_opened(sh):
+    r = sh("echo a > /dev/stdout; echo b > /dev/stderr; echo c | tee /dev/stderr >/dev/null; echo d > /proc/self/fd/1")
+    assert (r.stdout, r.stderr) == (b"a\nd\n", b"b\nc\n")
+
+
+def test_a_probe_with_a_negative_number_gets_enosys(run_c):
+    r = run_c(HEAD + 'int main() { long r = syscall(-1), e = errno; printf("%ld %ld", r, e); return 0; }')
+    assert r.stdout == b"-1 38"
+
+
+def test_no_core_handler_of_the_host_runs(run_c):
+    r = run_c(
+        HEAD
+        + 'int main() { struct rlimit r; getrlimit(RLIMIT_CORE, &r); printf("%d %d", (int)r.rlim_cur, (int)r.rlim_max); fflush(stdout); abort(); }'
+    )
+    assert (r.stdout, r.signal) == (b"1 1", signal.SIGABRT)  # at exactly 1 the kernel aborts piped dumps, too: core(5)
+
+
+def test_threads_that_start_runs_at_interpreter_exit_stop_without_noise():
+    code = """
+import pyjail, threading, time, sys
+def loop():
+    while True:
+        try: pyjail.run(["true"])
+        except pyjail.KeeperError: return
+for _ in range(3): threading.Thread(target=loop, daemon=True).start()
+time.sleep(1)
+"""
+    start = time.monotonic()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60 * SLOW, check=False)
+    assert (out.returncode, out.stderr) == (0, "")
+    assert time.monotonic() - start < 10 * SLOW
+
+
+def test_output_is_counted_while_the_pipe_rests():
+    found = []
+
+    def one():
+        found.append(len(pyjail.run(["sh", "-c", "i=0; while [ $i -lt 500 ]; do echo; i=$((i+1)); done"]).stdout))
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert found == [500] * 4
