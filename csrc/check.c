@@ -72,7 +72,7 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
     const struct pj_cgroup_row *r = ROW(blob, l->cgroup, struct pj_cgroup_row, i);
     *row = i;
     if (r->hierarchy >= cgroups || r->file >= l->size || r->when >= CGROUP_WHENS) return -EINVAL;
-    if (r->value != PJ_NONE && r->value >= l->size) return -EINVAL;
+    if (r->value >= l->size && (r->value != PJ_NONE || r->when == CGROUP_SET)) return -EINVAL;
     for (const char *c = (const char *)blob + r->file; *c; c++) /* a file of the leaf itself, nothing else */
       if (*c == '/') return -EINVAL;
   }
@@ -99,7 +99,8 @@ int pj_check_request(const void *blob, uint32_t have, uint32_t *row) {
   *row = 0;
   int rc = head_ok(blob, have, PJ_REQUEST_MAGIC, head);
   if (rc) return rc;
-  if (r->cwd >= r->size || r->argv.count == 0 || r->path.count == 0 || r->path.count > PJ_MAX_ROWS) return -EINVAL;
+  if (r->cpus == 0 || r->cwd >= r->size || r->argv.count == 0 || r->path.count == 0 || r->path.count > PJ_MAX_ROWS)
+    return -EINVAL;
   for (int i = 0; i < 3; i++)
     if (r->stdio[i] > STDIO_STDOUT || (i < 2 && r->stdio[i] == STDIO_STDOUT)) return -EINVAL;
   if (r->stdio[0] == STDIO_PIPE) return -EINVAL;

@@ -43,7 +43,8 @@ static long proc_mount(int *proc) {
   long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len,
                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   *proc = (int)fd;
-  SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
+  long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
+  if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
   if (!(p->flags & PLAN_PROC)) return 0;
   if (fd < 0) return fail(STEP_PROC, 0, fd);
   TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/proc", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
@@ -136,7 +137,7 @@ static long program_arm(int proc) {
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   TRY(STEP_SESSION, 0, SYS(__NR_setsid));
   long rc = SYS(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL, 0, 0, 0);
-  if (rc < 0 && rc != -ENOSYS) return fail(STEP_KEYRING, 0, rc);
+  if (rc < 0 && rc != -ENOSYS && rc != -EPERM) return fail(STEP_KEYRING, 0, rc); /* not there, or not for us at all */
   namespaces_note(proc);
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
@@ -150,8 +151,9 @@ static long program_arm(int proc) {
   if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, caps_drop());
   TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0));
+  /* Opened before the fences, which may refuse it; the text is made when it is read, after them. */
+  long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
   if (landlock_apply() < 0) return -1;
-  long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC); /* after the filter it might be refused */
   if (status >= 0) TRY(STEP_STATUS, 0, SYS(__NR_dup3, status, FD_STATUS, O_CLOEXEC));
   TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, status >= 0 ? FD_STATUS + 1 : FD_STATUS, ~0u, 0));
   if (seccomp_apply() < 0) return -1;
@@ -294,6 +296,10 @@ static void __attribute__((noreturn)) init_main(void) {
   uint64_t all = ~0ull, none = 0;
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, 8);
   long rc = SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
+  /* Had the keeper died before that, nobody would hold the other end any more. */
+  struct k_pollfd keeper = {r->peer, 0, 0};
+  struct k_timespec zero = {0, 0};
+  if (SYS(__NR_ppoll, &keeper, 1, &zero, NULL, 8) != 0) sys_exit(0);
   if (rc < 0)
     fail(STEP_PDEATHSIG, 0, rc);
   else if (run_mounts() == 0 && proc_mount(&proc) == 0 && (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {

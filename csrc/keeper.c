@@ -40,6 +40,7 @@ static struct {
   struct page *page;
   char *request; /* PJ_MAX_BLOB bytes, shared with init */
   int newroot, box;
+  int touched; /* the armed run's workspace is not empty any more */
   uint64_t sequence;
   struct run run;
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed init was made for */
@@ -112,6 +113,11 @@ static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
 }
 static void reply(enum pj_reply_kind kind) { reply_with(kind, K.page->facts.reply.error, -1); }
 
+static void fds_close(void) {
+  for (uint32_t i = 0; i < K.nfds; i++) sys_close(K.fds[i]);
+  K.nfds = 0;
+}
+
 /* Receive one message from `sock`, its fds into K.fds. 0 = the peer is gone. */
 static long message_receive(int sock, void *buf, size_t len) {
   struct k_iovec iov = {buf, len};
@@ -123,11 +129,11 @@ static long message_receive(int sock, void *buf, size_t len) {
   K.nfds = 0;
   if (n > 0 && m.controllen >= 20 && c.level == K_SOL_SOCKET && c.type == K_SCM_RIGHTS)
     for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) K.fds[K.nfds++] = c.fd[i];
+  if (n > 0 && m.flags & 8 /* MSG_CTRUNC */) { /* no room for its fds: without them the message means something else */
+    fds_close();
+    n = 0;
+  }
   return n < 0 ? 0 : n;
-}
-static void fds_close(void) {
-  for (uint32_t i = 0; i < K.nfds; i++) sys_close(K.fds[i]);
-  K.nfds = 0;
 }
 
 /* ---- filesystems ---- */

@@ -40,6 +40,7 @@ static long arm(void) {
   const struct pj_limits *l = limits();
   memset(&K.page->facts, 0, sizeof K.page->facts);
   K.page->facts.init_lost = 1; /* until init says otherwise */
+  K.touched = 0;
   for (int i = 0; i < 2; i++) {
     TRY(STEP_INIT, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
     TRY(STEP_INIT, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
@@ -122,9 +123,10 @@ static void refused(void) {
     uint64_t ip, args[6];
   } n = {0};
   struct pj_facts *f = &K.page->facts;
-  if (SYS(__NR_ioctl, K.run.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n) < 0) return; /* died meanwhile */
-  if (f->trip == TRIP_NONE) {
-    f->syscall = n.nr;
+  long rc = SYS(__NR_ioctl, K.run.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n);
+  if (rc < 0 && rc != -ENOENT) return;
+  if (f->trip == TRIP_NONE) { /* ENOENT: the caller died meanwhile; that it was refused is certain all the same */
+    f->syscall = rc < 0 ? -1 : n.nr;
     f->arch = n.arch;
   }
   trip(TRIP_SECURITY);
@@ -203,6 +205,10 @@ static void report(void) {
   struct run *r = &K.run;
   struct pj_facts *f = &K.page->facts;
   const struct pj_limits *l = limits();
+  if (f->init_lost) { /* its socket hangs up before its pid namespace is empty: wait for that */
+    run_kill();
+    SYS(__NR_waitid, 1 /* P_PID */, r->init, NULL, 4 | 0x01000000 | 0x40000000 /* WEXITED|WNOWAIT|__WALL */, NULL);
+  }
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
     if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
@@ -251,6 +257,12 @@ static long request_prepare(uint32_t len, struct pj_error *e) {
   }
   struct k_pollfd p = {K.run.pidfd, K_POLLIN, 0}; /* idle for long, it may have been killed from outside */
   struct k_timespec none = {0, 0};
+  if (was_armed && K.touched && SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0) { /* with the files that were written */
+    *e = (struct pj_error){STEP_INIT, PJ_NONE, ESRCH};
+    run_kill();
+    run_end();
+    return -1;
+  }
   if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) ||
                     SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0)) {
     run_kill();
@@ -274,7 +286,11 @@ static void run_start(uint64_t requested) {
   K.page->facts.requested = requested;
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   SYS(__NR_pwrite64, FD_REQUEST, &(uint32_t){PJ_STARTED_MAGIC}, 4, 0);
-  message_send(K.run.go, "g", 1, K.fds, K.nfds); /* fails when the program died while it was armed: init reports */
+  long rc = message_send(K.run.go, "g", 1, K.fds, K.nfds);
+  if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) { /* those: the program died while it was armed, init reports */
+    fail(STEP_FD, PJ_NONE, rc);
+    run_kill();
+  }
   fds_close();
   run_watch();
   report();
@@ -286,14 +302,15 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
   const uint32_t allowed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_APPEND;
   int base = K.nfds ? K.fds[0] : K.run.box >= 0 ? K.run.box : K.box;
   long rc;
-  if (m->len == 0 || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len || m->flags & ~allowed ||
-      base < 0)
+  if (m->len == 0 || path[0] == '/' || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len ||
+      m->flags & ~allowed || base < 0)
     rc = -EINVAL;
   else {
     SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
     if (m->op == OP_OPEN)
-      rc = sys_open_beneath(base, path, m->flags, m->flags & O_CREAT ? m->mode & 07777 : 0, resolve);
+      rc = sys_open_beneath(base, path, m->flags | O_NONBLOCK | O_NOFOLLOW, m->flags & O_CREAT ? m->mode & 07777 : 0,
+                            resolve);
     else {
       const char *name;
       char dir[PJ_PATH_MAX];
@@ -314,6 +331,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
   }
+  K.touched |= rc >= 0;
   struct pj_error e = {0};
   if (rc < 0) e = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
   int fd = rc >= 0 && m->op == OP_OPEN ? (int)rc : -1;
@@ -365,18 +383,21 @@ static void __attribute__((noreturn)) serve(void) {
 static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
   static struct k_sigaction by_default;
-  uint64_t none = 0, fsize[2];
+  const uint64_t xfsz = 1ull << 24; /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on */
   uint32_t row = 0;
   long rc;
   K.page = &early;
   K.box = K.newroot = -1;
   run_clear();
-  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, NULL, 8);
+  /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
+   * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
+  SYS(__NR_setsid);
+  SYS(__NR_umask, 022);
+  SYS(__NR_sched_setscheduler, 0, 0 /* SCHED_OTHER */, &(int){0});
+  if (SYS(__NR_getpriority, 0, 0) > 20) SYS(__NR_setpriority, 0, 0, 0); /* the raw result is 20 - nice */
+  SYS(__NR_personality, 0);
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &xfsz, NULL, 8);
   for (int sig = 1; sig <= 64; sig++) SYS(__NR_rt_sigaction, sig, &by_default, NULL, 8); /* SIG_IGN survives execve */
-  if (SYS(__NR_prlimit64, 0, 1 /* RLIMIT_FSIZE */, NULL, fsize) == 0) {
-    fsize[0] = fsize[1]; /* captured output must not end in a SIGXFSZ of ours */
-    SYS(__NR_prlimit64, 0, 1, fsize, NULL);
-  }
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;

@@ -53,16 +53,17 @@ static long clone_child(struct clone_args *args, void *arg) {
 #if defined(__x86_64__)
   long ret;
   register void *rarg __asm__("r12") = arg;
+  register void (*rfn)(void *) __asm__("r13") = child_main;
   __asm__ volatile("syscall\n\t"
                    "test %%rax, %%rax\n\t"
                    "jnz 1f\n\t"
                    "xor %%ebp, %%ebp\n\t"
                    "mov %%r12, %%rdi\n\t"
-                   "call *%[fn]\n\t"
+                   "call *%%r13\n\t"
                    "ud2\n"
                    "1:"
                    : "=a"(ret)
-                   : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(rarg), [fn] "r"(child_main)
+                   : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(rarg), "r"(rfn)
                    : "rcx", "r11", "memory");
   return ret;
 #else

@@ -145,6 +145,9 @@ class Keeper:
         if self.cgroup is not None and m.own:
             self.cgroup.give(m.outside_uid + 1, m.outside_gid + 1)
         self.ids = m
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "r+") as f:
+            if int(f.read()) < 0:  # a protected embedder must not make protected programs
+                f.write("0")
 
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""

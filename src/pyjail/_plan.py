@@ -71,7 +71,9 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     else:
         real = None
     source = jail if real is None else _with_rootfs(jail, real)
-    rules = landlock.ruleset(jail, host.landlock_abi)
+    rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True))
+    bound_files = frozenset("/" + row.target for row in rows if row.kind == "bind" and not row.is_dir)
+    rules = landlock.ruleset(jail, host.landlock_abi, bound_files)
     if jail.landlock and rules.abi < 1:
         missing.append(("landlock", "this kernel has no Landlock (or it is not in the lsm= boot list)"))
     if host.euid == 0 and not host.maps_ids:
@@ -80,7 +82,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     namespaces = NEWUTS | shared
     return Template(
         jail=jail,
-        mounts=tuple(mounts.template(source, host, _host.tree, kind, has_proc=True)),
+        mounts=rows,
         run_mounts=tuple(mounts.over_tmpfs(jail, host, kind)),
         landlock=rules,
         filter=seccomp.compile_policy(jail.seccomp, host.arch),

@@ -324,7 +324,7 @@ def _result(
         error = "the program's process was killed before it could execute, by no limit of the run"
     for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
         if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
-            verdict, error = Verdict.JAIL_ERROR, "captured output was lost: this machine has no memory left for it"
+            verdict, error = Verdict.JAIL_ERROR, "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     captured = [m == STDIO_PIPE for m in request.stdio[1:]]
     return Result(

@@ -210,7 +210,9 @@ def exit_of(status: int | None) -> tuple[int | None, int | None]:
 
 def syscall_name(facts: Facts) -> str | None:
     """What the filter ended the run for."""
-    return name_of(facts.arch, facts.syscall) if facts.trip == "security" else None
+    if facts.trip != "security" or facts.syscall == -1:  # -1: its caller died before the keeper could ask which
+        return None
+    return name_of(facts.arch, facts.syscall)
 
 
 # ---- the receipt ----

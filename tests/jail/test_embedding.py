@@ -333,3 +333,70 @@ def test_fds_of_ours_are_constant_over_runs():
             with pytest.raises(pyjail.TimeoutExpired):
                 pyjail.run(["sleep", "10"], timeout=0.05)
     assert fds() == before
+
+
+def test_nothing_of_the_callers_priorities_mask_or_personality_gets_inside():
+    code = """
+    import ctypes, os, pyjail
+    os.umask(0o077)
+    if os.getuid() == 0: os.nice(-10)
+    with open("/proc/self/oom_score_adj", "w") as f: f.write("500")
+    ctypes.CDLL(None).personality(0x0040000 | 0x0100000)
+    print(pyjail.run(["sh", "-c", "umask; nice; cat /proc/self/personality; stat -c %a /dev/shm /box"]).stdout.split())
+    """
+    out = script(code)
+    assert out.stdout == "[b'0022', b'0', b'00000000', b'1777', b'755']\n", out.stderr
+
+
+def test_keepers_are_in_a_session_of_their_own():
+    pyjail.run(["true"])
+    from pyjail._run import idle
+
+    assert all(os.getsid(k.pid) == k.pid for k in idle.keepers)
+
+
+def test_a_small_hard_file_size_limit_of_the_caller_does_not_lose_output():
+    code = """
+    import pyjail, resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+    r = pyjail.run(["head", "-c", "200000", "/dev/zero"], pyjail.Limits(file_size=4096, output=1 << 20))
+    print(r.verdict, r.error)
+    """
+    out = script(code)
+    assert out.stdout == "jail_error captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller\n", out.stderr
+
+
+def test_a_receipt_without_proc_still_reads_the_kernel():
+    r = pyjail.run(["true"], jail=Jail(proc=False))
+    assert r.receipt.not_enforced == ()
+    assert r.receipt["no_new_privs"].value == "1"
+
+
+def test_a_file_can_be_bound_writable(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    target = tmp_path / "f"
+    target.write_text("old")
+    os.chmod(target, 0o666)
+    jail = Jail(mounts=(pyjail.Mount.bind(target, "/out/f", ro=False),))
+    assert pyjail.run(["sh", "-c", "echo new > /out/f"], jail=jail).ok
+    assert target.read_text() == "new\n"
+
+
+def test_an_init_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
+    from pyjail import _files, _run
+
+    real = _files.write_inputs
+
+    def write_then_lose(keeper, inputs):
+        real(keeper, inputs)
+        for pid in keepers_of(keeper.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.2)
+
+    monkeypatch.setattr(_run._files, "write_inputs", write_then_lose)
+    with pytest.raises(pyjail.SetupError) as e:
+        pyjail.run(["cat", "a"], files={"a": b"x"})
+    assert e.value.step == "init"

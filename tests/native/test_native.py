@@ -237,7 +237,7 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):
         with pytest.raises(OSError) as e:
             keeper.file(lib.OP_OPEN, path, os.O_RDONLY)
-        assert e.value.errno in (2, 18, 20, 36, 40), path
+        assert e.value.errno in (2, 18, 20, 22, 36, 40), path
         with pytest.raises(OSError):
             keeper.file(lib.OP_MKDIR, path, mode=0o755)
     fd = keeper.file(lib.OP_OPEN, b"f", os.O_WRONLY | os.O_CREAT, 0o644)

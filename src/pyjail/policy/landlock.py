@@ -15,6 +15,7 @@ FS_BY_ABI = ((1, (1 << 13) - 1), (2, REFER), (3, TRUNCATE), (5, IOCTL_DEV))
 BIND_TCP, CONNECT_TCP = 1, 2  # ABI 4, kernel 6.7
 ABSTRACT_UNIX_SOCKET, SIGNAL = 1, 2  # ABI 6, kernel 6.12
 MAKE_CHAR, MAKE_BLOCK = 1 << 6, 1 << 11
+OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 
 class Rule(NamedTuple):
@@ -35,8 +36,8 @@ class Ruleset(NamedTuple):
     abi: int
 
 
-def ruleset(jail: Jail, abi: int) -> Ruleset:
-    """The ruleset for this kernel's ABI; ``abi`` < 1 means that it has none."""
+def ruleset(jail: Jail, abi: int, files: frozenset[str] = frozenset()) -> Ruleset:
+    """The ruleset for this kernel's ABI; ``abi`` < 1 means that it has none. ``files``: destinations of bound files."""
     if abi < 1 or not jail.landlock:
         return Ruleset(0, 0, 0, (), 0)
     handled = sum(rights for since, rights in FS_BY_ABI if abi >= since)
@@ -44,8 +45,8 @@ def ruleset(jail: Jail, abi: int) -> Ruleset:
     rules = [Rule("/", LOOK, "what is mounted may be read and run")]
     writable = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs" or not m.ro)]
     for path in dict.fromkeys(writable):
-        binds_a_file = any(m.dst == path and m.kind == "bind" for m in jail.mounts)
-        rules.append(Rule(path, write, "writable by design" if not binds_a_file else "Mount.bind(ro=False)"))
+        rights = write & OF_FILES if path in files else write  # the kernel refuses a directory's rights on a file
+        rules.append(Rule(path, rights, "writable by design"))
     rules.append(Rule("/dev", (READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV) & handled, "only harmless devices"))
     net = BIND_TCP | CONNECT_TCP if abi >= 4 and jail.network == "none" else 0
     scoped = ABSTRACT_UNIX_SOCKET | SIGNAL if abi >= 6 else 0
