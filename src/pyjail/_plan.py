@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pyjail import _host
 from pyjail._errors import HostError, SpecError
 from pyjail._host import Host
-from pyjail._spec import Jail, Limits
+from pyjail._spec import Env, Jail, Limits
 from pyjail.policy import cgroup, landlock, mounts, rlimits, seccomp
 from pyjail.policy.cgroup import CgroupRow
 from pyjail.policy.landlock import Ruleset
@@ -166,7 +166,7 @@ class Command:
     """What to execute, where, with which streams: the part of a run that is neither jail nor limits."""
 
     args: tuple[bytes, ...]
-    env: Mapping[str, str]
+    env: Env
     cwd: str
     stdio: tuple[int, int, int]  # enum pj_stdio
     output: int | None

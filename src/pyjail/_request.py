@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Request:
     argv: tuple[bytes, ...]
     limits: Limits
     jail: Jail
-    env: Mapping[str, str]
+    env: Env
     cwd: str
     input: bytes | None
     stdio: tuple[int, int, int]
@@ -53,8 +53,8 @@ def make(
     if decode is not None:
         _check_codec(*decode)
     argv = _argv(args)
-    environment = jail.env if env is None else env if isinstance(env, Env) else Env(env)
-    if sum(map(len, argv)) + sum(len(k) + len(v) for k, v in environment.items()) > MOST_BYTES:
+    environment: Any = jail.env if env is None else env if isinstance(env, Env) else Env(env)
+    if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:
         raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
     modes, fds = _stdio(input, stdin, stdout, stderr)
     inputs = _files.check_inputs(files) if files else ()

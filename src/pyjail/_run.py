@@ -183,9 +183,7 @@ def _converse(
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
     """A failure before there was a program: MEMORY when memory was the reason, else an exception."""
-    facts = Facts(
-        failure, None, False, "none", False, 0, 0, 0, 0, 0, 0, 0, (0, 0), (0, 0), (0,) * 6, 0, (), {}, {}, "", {}, ()
-    )
+    facts = Facts(failure, None, False, "none", False, 0, 0, 0, 0, 0, 0, 0, (0, 0), (0, 0), (0,) * 6, 0, (), {}, b"")
     if _verdict.starved(facts, run_part, _memory_total()):
         return _result(keeper, request, run_part, facts, b"", b"", None)
     return _explain.error(failure, keeper.template, run_part, args=request.args[0], cwd=request.cwd)
@@ -324,7 +322,8 @@ def _result(
         error = "the program's process was killed before it could execute, by no limit of the run"
     for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
         if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
-            verdict, error = Verdict.JAIL_ERROR, "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
+            verdict = Verdict.JAIL_ERROR
+            error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     captured = [m == STDIO_PIPE for m in request.stdio[1:]]
     return Result(

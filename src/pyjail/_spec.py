@@ -188,7 +188,7 @@ class File:
 class Env(Mapping[str, str]):
     """An environment that does not change: hashable, picklable, in the order given."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "packed")
 
     def __init__(self, items: Mapping[Any, Any], field: str = "env") -> None:
         if not isinstance(items, Mapping):
@@ -200,6 +200,7 @@ class Env(Mapping[str, str]):
                 raise SpecError(field, name, 'a variable\'s name is not empty and has no "="')
             pairs.append((key, text(field, value)))
         self._items = tuple(pairs)
+        self.packed = tuple(f"{k}={v}".encode("utf-8", "surrogateescape") for k, v in pairs)  # as execve takes it
 
     def __getitem__(self, name: str) -> str:
         for key, value in self._items:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pyjail._plan import RunLimits, Template
 from pyjail._result import Control, Usage, Verdict
 from pyjail._units import show_size
-from pyjail._wire import Facts
+from pyjail._wire import Facts, Texts, parse_texts
 from pyjail.policy.seccomp import name_of
 
 
@@ -221,12 +221,13 @@ def syscall_name(facts: Facts) -> str | None:
 def receipt(template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int]) -> Iterator[Control]:
     """One row per control, values as the kernel gave them back for this run."""
     missing = dict((*template.missing, *run.missing))
-    yield from _limit_rows(run, facts, missing)
-    yield from _process_rows(template, facts, ids)
-    yield from _fence_rows(template, facts, missing)
+    texts = parse_texts(facts.texts)
+    yield from _limit_rows(run, facts, texts, missing)
+    yield from _process_rows(template, texts, ids)
+    yield from _fence_rows(template, texts, missing)
 
 
-def _limit_rows(run: RunLimits, facts: Facts, missing: dict[str, str]) -> Iterator[Control]:
+def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
     limits = run.limits
     for name in ("cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus"):
         asked = getattr(limits, name)
@@ -238,7 +239,7 @@ def _limit_rows(run: RunLimits, facts: Facts, missing: dict[str, str]) -> Iterat
             yield Control(name, shown, "", missing[name], "not_enforced")
             continue
         rows = [(i, r) for i, r in enumerate(run.cgroup) if r.limit == name]
-        by, value = ", ".join(r.file for _, r in rows), ", ".join(facts.set_values.get(i, "?") for i, _ in rows)
+        by, value = ", ".join(r.file for _, r in rows), ", ".join(texts.set_values.get(i, "?") for i, _ in rows)
         if name == "cpu_time":
             by = "keeper, by " + next((r.file for r in run.cgroup if r.when == "clock"), "RLIMIT_CPU")
             value = f"{asked:g} s"
@@ -255,14 +256,14 @@ def _limit_rows(run: RunLimits, facts: Facts, missing: dict[str, str]) -> Iterat
             by, value = "all that there are", str(run.busy)
         yield Control(name, shown, by, value, "enforced")
     for i, row in enumerate(run.rlimits):
-        soft, hard = facts.rlimits.get(i, (-1, -1))
+        soft, hard = texts.rlimits.get(i, (-1, -1))
         fine = soft == row.soft and (row.limit not in missing or row.limit == "cpu_time")
         asked = str(getattr(limits, row.limit)) if row.limit else "0"
         yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")
 
 
-def _process_rows(template: Template, facts: Facts, ids: tuple[int, int]) -> Iterator[Control]:
-    status = {k: v.strip() for k, _, v in (line.partition(":") for line in facts.proc_status.splitlines())}
+def _process_rows(template: Template, texts: Texts, ids: tuple[int, int]) -> Iterator[Control]:
+    status = {k: v.strip() for k, _, v in (line.partition(":") for line in texts.proc_status.splitlines())}
     jail = template.jail
     uid, gid = status.get("Uid", "?").split(), status.get("Gid", "?").split()
     right = uid == [str(jail.uid)] * 4 and gid == [str(jail.gid)] * 4
@@ -278,9 +279,9 @@ def _process_rows(template: Template, facts: Facts, ids: tuple[int, int]) -> Ite
     yield Control("no_new_privs", "1", "prctl", nnp, _done(nnp == "1"))
 
 
-def _fence_rows(template: Template, facts: Facts, missing: dict[str, str]) -> Iterator[Control]:
+def _fence_rows(template: Template, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
     jail = template.jail
-    mode = next((line.split()[1] for line in facts.proc_status.splitlines() if line.startswith("Seccomp:")), "?")
+    mode = next((line.split()[1] for line in texts.proc_status.splitlines() if line.startswith("Seccomp:")), "?")
     if jail.seccomp == "none":
         yield Control("seccomp", "none", "", "", "not_asked")
     else:
@@ -299,7 +300,7 @@ def _fence_rows(template: Template, facts: Facts, missing: dict[str, str]) -> It
         )
         yield Control("landlock", "True", "landlock_restrict_self", value, "enforced")
     ours = {os.readlink(f"/proc/self/ns/{n}") for n in ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")}
-    for text in facts.namespaces:
+    for text in texts.namespaces:
         name = text.partition(":")[0]
         yield Control(f"namespace {name}", "own", "clone3/unshare", text, _done(text not in ours))
     mounts = sum(row.kind == "bind" for row in template.mounts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,15 +173,10 @@ _FACTS = _layout("pj_facts")
 def pack_request(r: RunLimits, c: Command) -> bytes:
     """The second part of a request: what to run. The tables come first, then the strings that they refer to."""
     limits = r.limits
-    env = [f"{k}={v}" for k, v in c.env.items()]
-    argv = [*c.args]
-    path = search(c.args[0], c.env)
-    strings = [
-        c.cwd.encode("utf-8", "surrogateescape"),
-        *argv,
-        *[e.encode("utf-8", "surrogateescape") for e in env],
-        *path,
-    ]
+    env = c.env.packed
+    argv = c.args
+    path = search(argv[0], c.env)
+    strings = [c.cwd.encode("utf-8", "surrogateescape"), *argv, *env, *path]
     sizes = [-(-n // 2) * 2 for n in (len(argv), len(env), len(path))]  # tables start at multiples of 8
     at = _REQUEST.size + 4 * sum(sizes)
     refs = []
@@ -254,8 +249,15 @@ class Facts:
     rusage: tuple[int, int, int, int, int, int]  # user µs, system µs, minor, major, voluntary, involuntary
     image: int
     tmpfs: tuple[tuple[int, int, int, int], ...]  # bytes, bytes free, inodes, inodes free
+    reads: dict[int, str]  # CGROUP_READ and clock rows, by index
+    texts: bytes  # all records, for `parse_texts`
+
+
+@dataclass(slots=True)
+class Texts:
+    """What only a receipt needs of a report's records."""
+
     set_values: dict[int, str]
-    reads: dict[int, str]
     proc_status: str
     rlimits: dict[int, tuple[int, int]]
     namespaces: tuple[str, ...]
@@ -270,29 +272,8 @@ def parse_report(raw: bytes) -> Facts:
     (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch) = f[:14]
     requested, started, ended, reported, exec_cpu, out0, out1, kept0, kept1, *rest = f[14:]
     rusage, image, table = tuple(rest[:6]), rest[6], rest[7:]
-    at = _FACTS.size
-    end = at + text_len
-    set_values: dict[int, str] = {}
-    reads: dict[int, str] = {}
-    rlimits: dict[int, tuple[int, int]] = {}
-    namespaces: list[str] = []
-    proc_status = ""
-    while at < end:
-        kind, row, failed, length = _TEXT.unpack_from(raw, at)
-        at += _TEXT.size
-        data = raw[at : at + length]
-        at += -(-length // 8) * 8
-        if kind == _READ:
-            if not failed:
-                reads[row] = data.decode("latin-1")
-        elif kind == _SET:
-            set_values[row] = f"unreadable: {os.strerror(failed)}" if failed else data.decode("latin-1").strip()
-        elif kind == _RLIMIT:
-            rlimits[row] = struct.unpack("<QQ", data)
-        elif kind == _NS:
-            namespaces.append(data.decode("latin-1"))
-        else:
-            proc_status = data.decode("latin-1")
+    texts = raw[_FACTS.size : _FACTS.size + text_len]
+    reads = {row: data.decode("latin-1") for kind, row, failed, data in _records(texts) if kind == _READ and not failed}
     return Facts(
         failure=Failure(STEPS[step], None if index == NONE else index, err) if step else None,
         status=None if lost else status,
@@ -311,12 +292,35 @@ def parse_report(raw: bytes) -> Facts:
         rusage=rusage,
         image=image,
         tmpfs=tuple((table[16 + i], table[i], table[24 + i], table[8 + i]) for i in range(tmpfs)),
-        set_values=set_values,
         reads=reads,
-        proc_status=proc_status,
-        rlimits=rlimits,
-        namespaces=tuple(namespaces),
+        texts=texts,
     )
 
 
-_READ, _SET, _RLIMIT, _NS = lib.TEXT_READ, lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS
+def _records(texts: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """(kind, row, errno, data) of each record."""
+    at, end = 0, len(texts)
+    unpack, head = _TEXT.unpack_from, _TEXT.size
+    while at < end:
+        kind, row, failed, length = unpack(texts, at)
+        at += head
+        yield kind, row, failed, texts[at : at + length]
+        at += -(-length // 8) * 8
+
+
+def parse_texts(texts: bytes) -> Texts:
+    """The records of a report that are not `Facts.reads`."""
+    found = Texts({}, "", {}, ())
+    for kind, row, failed, data in _records(texts):
+        if kind == _SET:
+            found.set_values[row] = f"unreadable: {os.strerror(failed)}" if failed else data.decode("latin-1").strip()
+        elif kind == _RLIMIT:
+            found.rlimits[row] = struct.unpack("<QQ", data)
+        elif kind == _NS:
+            found.namespaces += (data.decode("latin-1"),)
+        elif kind == _STATUS:
+            found.proc_status = data.decode("latin-1")
+    return found
+
+
+_READ, _SET, _RLIMIT, _NS, _STATUS = lib.TEXT_READ, lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS

@@ -363,7 +363,10 @@ def test_a_small_hard_file_size_limit_of_the_caller_does_not_lose_output():
     print(r.verdict, r.error)
     """
     out = script(code)
-    assert out.stdout == "jail_error captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller\n", out.stderr
+    assert (
+        out.stdout
+        == "jail_error captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller\n"
+    ), out.stderr
 
 
 def test_a_receipt_without_proc_still_reads_the_kernel():

@@ -16,6 +16,7 @@ from pyjail._native import lib
 
 import pyjail
 from pyjail import Jail, _host, _plan, _wire
+from pyjail._spec import Env
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
@@ -115,7 +116,7 @@ def corpus(where: Path) -> list[str]:
     template = _plan.template(jail, host, False)
     files = tuple(frozenset(["memory.limit_in_bytes", "pids.max", "cpu.stat"]) for _ in template.cgroups.used)
     run = _plan.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
-    command = _plan.Command((b"/bin/true", b"x"), {"A": "1"}, "/box", (0, 1, 1), 5, True, False)
+    command = _plan.Command((b"/bin/true", b"x"), Env({"A": "1"}), "/box", (0, 1, 1), 5, True, False)
     for name, blob in (
         ("plan", _wire.pack_template(template)),
         ("limits", _wire.pack_limits(run)),
@@ -231,7 +232,7 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     files = tuple(_files_of(keeper))
     run = _plan.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
     blob = _wire.pack_limits(run) + _wire.pack_request(
-        run, _plan.Command((b"/bin/true",), {}, "/box", (0, 1, 1), 5, False, False)
+        run, _plan.Command((b"/bin/true",), Env({}), "/box", (0, 1, 1), 5, False, False)
     )
     assert ask(keeper, _wire.pack_message(lib.OP_ARM, length=len(blob)), blob)[1] is None
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):

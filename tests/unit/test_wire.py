@@ -11,6 +11,7 @@ from pyjail._native import ffi, lib
 
 from pyjail import Jail, Limits, _host, _plan, _wire
 from pyjail._plan import Command
+from pyjail._spec import Env
 
 HOST = _host.host()
 TEMPLATE = _plan.template(Jail(strict=False), HOST, False)
@@ -24,7 +25,7 @@ LIMITS = _wire.pack_limits(RUN)
 
 
 def command(args=(b"/bin/true",), env=None, cwd="/box"):
-    return Command(tuple(args), env or {}, cwd, (0, 1, 1), 1 << 20, True, False)
+    return Command(tuple(args), Env(env or {}), cwd, (0, 1, 1), 1 << 20, True, False)
 
 
 def check(kind, blob):
