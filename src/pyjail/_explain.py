@@ -12,6 +12,9 @@ _HINTS = {
     ("private", errno.EPERM): "user namespaces are refused here: as root run "
     "`sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1`; on Ubuntu 24.04 also "
     "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile with `userns,` for this Python",
+    ("private", errno.EINVAL): "this process is in a chroot, where the kernel refuses user namespaces: "
+    "enter that root by pivot_root(2) instead, as containers do",
+    ("namespaces", errno.EPERM): "user namespaces are refused here, as in a chroot or under a seccomp filter",
     ("private", errno.ENOSPC): "sysctl -w user.max_user_namespaces=15000",
     ("namespaces", errno.ENOSPC): "sysctl -w user.max_user_namespaces=15000 user.max_net_namespaces=15000",
     ("proc", errno.EPERM): "the /proc here is masked (a container?), so the kernel refuses a fresh one: "
