@@ -360,8 +360,7 @@ static long leaf_make(void) {
   return 0;
 }
 
-static void leaf_remove(void) {
-  struct run *r = &K.run;
+static void leaf_remove(const struct run *r) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     sys_close(r->tasks[h]);
     sys_close(r->leaf[h]);

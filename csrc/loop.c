@@ -13,22 +13,24 @@ static void __attribute__((noreturn)) keeper_exit(void) {
   if (K.run.init > 0) {
     SYS(__NR_kill, K.run.init, K_SIGKILL);
     SYS(__NR_wait4, K.run.init, NULL, 0x40000000 /* __WALL */, NULL);
-    leaf_remove();
+    leaf_remove(&K.run);
   }
   sys_exit(0);
 }
 
 /* Take one run apart. Its init is dead or dying; its workspace goes with the last fd. */
-static void run_end(void) {
-  struct run *r = &K.run;
-  if (r->init > 0) SYS(__NR_wait4, r->init, NULL, 0x40000000, NULL);
+static void run_dispose(const struct run *r) {
+  if (r->init > 0) SYS(__NR_wait4, r->init, NULL, 0x40000000 /* __WALL */, NULL);
   sys_close(r->pidfd);
   sys_close(r->listener);
   sys_close(r->go);
   sys_close(r->peer);
   for (int i = 0; i < 4; i++) sys_close(r->pipe[i / 2][i % 2]);
   for (int i = 0; i < PJ_MAX_TMPFS; i++) sys_close(r->tmpfs[i]);
-  leaf_remove();
+  leaf_remove(r);
+}
+static void run_end(void) {
+  run_dispose(&K.run);
   run_clear();
 }
 static void run_kill(void) {
@@ -209,6 +211,7 @@ static void report(void) {
     run_kill();
     SYS(__NR_waitid, 1 /* P_PID */, r->init, NULL, 4 | 0x01000000 | 0x40000000 /* WEXITED|WNOWAIT|__WALL */, NULL);
   }
+  f->reads_at = f->text_len;
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
     if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
@@ -366,14 +369,16 @@ static void __attribute__((noreturn)) serve(void) {
     }
     fds_close();
     if (op == OP_RELEASE && K.run.init > 0) { /* off the caller's path: it has its report */
+      const struct run old = K.run;
       uint32_t again = request()->flags & REQUEST_REARM;
       held = 0;
       run_kill();
-      run_end();
-      if (again && arm() < 0) {
+      run_clear();
+      if (again && arm() < 0) { /* the next one first: it may be asked for at any moment */
         run_kill();
         run_end();
       }
+      run_dispose(&old);
     }
   }
 }

@@ -221,8 +221,10 @@ struct pj_facts {
   uint32_t exec_tried; /* index of the last path row tried */
   uint32_t text_len;
   uint32_t tmpfs_count;
-  int32_t syscall; /* with TRIP_SECURITY: its number, */
-  uint32_t arch;   /* and AUDIT_ARCH_* */
+  int32_t syscall;   /* with TRIP_SECURITY: its number, */
+  uint32_t arch;     /* and AUDIT_ARCH_* */
+  uint32_t reads_at; /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */
+  uint32_t pad;
   uint64_t requested, started, ended, reported;
   uint64_t exec_cpu; /* ns the program's process had used when it called execve */
   uint64_t out_total[2], out_kept[2];

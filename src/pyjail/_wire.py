@@ -269,11 +269,11 @@ _TEXT = struct.Struct("<IIiI")
 def parse_report(raw: bytes) -> Facts:
     """A REPLY_REPORT message."""
     f = _FACTS.unpack_from(raw)
-    (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch) = f[:14]
-    requested, started, ended, reported, exec_cpu, out0, out1, kept0, kept1, *rest = f[14:]
+    (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch, reads_at, _) = f[:16]
+    requested, started, ended, reported, exec_cpu, out0, out1, kept0, kept1, *rest = f[16:]
     rusage, image, table = tuple(rest[:6]), rest[6], rest[7:]
     texts = raw[_FACTS.size : _FACTS.size + text_len]
-    reads = {row: data.decode("latin-1") for kind, row, failed, data in _records(texts) if kind == _READ and not failed}
+    reads = {row: data.decode("latin-1") for _, row, failed, data in _records(texts, reads_at) if not failed}
     return Facts(
         failure=Failure(STEPS[step], None if index == NONE else index, err) if step else None,
         status=None if lost else status,
@@ -297,9 +297,9 @@ def parse_report(raw: bytes) -> Facts:
     )
 
 
-def _records(texts: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(kind, row, errno, data) of each record."""
-    at, end = 0, len(texts)
+def _records(texts: bytes, at: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
+    """(kind, row, errno, data) of each record from offset ``at`` on."""
+    end = len(texts)
     unpack, head = _TEXT.unpack_from, _TEXT.size
     while at < end:
         kind, row, failed, length = unpack(texts, at)
@@ -323,4 +323,4 @@ def parse_texts(texts: bytes) -> Texts:
     return found
 
 
-_READ, _SET, _RLIMIT, _NS, _STATUS = lib.TEXT_READ, lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS
+_SET, _RLIMIT, _NS, _STATUS = lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS
