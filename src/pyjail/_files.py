@@ -48,11 +48,11 @@ def check_inputs(files: object) -> tuple[Input, ...]:
             raise SpecError("files", name, "names the same file as another entry")
         if isinstance(value, File):
             data = value.data
-            found[path] = Input(path, value.mode, data.encode() if isinstance(data, str) else data, None)
+            found[path] = Input(path, value.mode, _encode(path, data) if isinstance(data, str) else data, None)
         elif isinstance(value, (bytes, bytearray, memoryview)):
             found[path] = Input(path, 0o644, bytes(value), None)
         elif isinstance(value, str):
-            found[path] = Input(path, 0o644, value.encode("utf-8", "surrogateescape"), None)
+            found[path] = Input(path, 0o644, _encode(path, value), None)
         elif isinstance(value, os.PathLike):
             source = text("files", value)
             try:
@@ -71,6 +71,13 @@ def check_inputs(files: object) -> tuple[Input, ...]:
                 raise SpecError("files", path, f"{parent!r} cannot be a file and a directory")
             parent = os.path.dirname(parent)
     return tuple(found.values())
+
+
+def _encode(path: str, content: str) -> bytes:
+    try:
+        return content.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as e:
+        raise SpecError("files", path, f"its content cannot be written as UTF-8: {e.reason}") from None
 
 
 def relative(field: str, name: object) -> str:
@@ -103,6 +110,8 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
                 os.close(fd)
         except OSError as e:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
+            if e.errno in (17, 18):
+                hint = "a mount of this jail is there: its files come from its own source"
             raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
 
 

@@ -85,7 +85,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         mounts=rows,
         run_mounts=tuple(mounts.over_tmpfs(jail, host, kind)),
         landlock=rules,
-        filter=seccomp.compile_policy(jail.seccomp, host.arch),
+        filter=seccomp.compile_policy(jail.seccomp, host.arch, jail.network != "none"),
         cgroups=cgroup.choose(host, cpuset),
         unshare_first=NEWNS if host.privileged else NEWUSER | NEWNS,
         unshare_second=(NEWUSER | NEWNS if host.privileged else 0) | namespaces,
@@ -146,7 +146,11 @@ def run_limits(
         limit_rows.append(rlimit)
     if missing and jail.strict:
         control, cause = missing[0]
-        fix = "raise it (ulimit -H, LimitXXX= of the unit), or ask for less" if "hard RLIMIT" in cause else _DELEGATE
+        fix = (
+            "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"
+            if "hard RLIMIT" in cause
+            else _DELEGATE
+        )
         raise HostError(control, cause, fix.format(field=control))
     affinity = limits.cpus if isinstance(limits.cpus, frozenset) else None
     return RunLimits(

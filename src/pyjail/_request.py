@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import stat
@@ -87,10 +88,11 @@ def _check_codec(encoding: Any, errors: Any) -> None:
         if not isinstance(value, str):
             raise SpecError(field, value, "a codec's name is needed")
     try:
+        codecs.lookup_error(errors)
         b"".decode(encoding, errors)
         "".encode(encoding)
     except (LookupError, ValueError) as e:
-        raise SpecError("encoding", encoding, str(e)) from None
+        raise SpecError("encoding", (encoding, errors), str(e)) from None
 
 
 def _argv(args: Any) -> tuple[bytes, ...]:

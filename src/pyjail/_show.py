@@ -68,7 +68,7 @@ def _mount(row: mounts.MountRow) -> str:
 def _filter(t: Template, jail: Jail) -> list[dict[str, Any]]:
     if jail.seccomp == "none":
         return [{"step": "seccomp", "what": "none", "why": "asked for"}]
-    rules, default = seccomp.rules(jail.seccomp)
+    rules, default = seccomp.rules(jail.seccomp, jail.network != "none")
     size, digest = len(t.filter.program) // 8, t.filter.digest
     out = [{"step": "seccomp", "what": f"{size} instructions, sha256 {digest}", "why": f"all other calls: {default}"}]
     groups: dict[tuple[str, str], list[str]] = {}

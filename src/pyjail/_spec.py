@@ -76,7 +76,7 @@ class Limits:
             _set(self, name, _units.size(name, getattr(self, name)))
         _set(self, "core", _units.size("core", self.core, least=0))
         _set(self, "processes", _units.count("processes", self.processes, most=4194304))
-        _set(self, "inodes", _units.count("inodes", self.inodes))
+        _set(self, "inodes", _units.count("inodes", self.inodes, most=1 << 50))
         _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
         _set(self, "cpus", _cpus(self.cpus))
 
@@ -98,8 +98,10 @@ def _cpus(value: object) -> float | frozenset[int] | None:
             if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < 8192:
                 raise SpecError("cpus", value, "a set of CPU numbers holds ints from 0 to 8191")
         return frozenset(value)
-    number = _units.seconds("cpus", value)
-    if number is None or not 0.01 <= number <= 8192:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
+    number = float(value)
+    if not 0.01 <= number <= 8192:
         raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
     return number
 

@@ -21,7 +21,7 @@ def seconds(field: str, value: object) -> float | None:
         raise SpecError(field, value, "a number of seconds above 0 is needed, or None for no limit")
     number = float(value)
     if not math.isfinite(number) or number <= 0 or number * 1e9 >= MAX:
-        raise SpecError(field, value, "seconds must be above 0 and finite; None means no limit")
+        raise SpecError(field, value, "seconds must be above 0 and below 9.2e9 (292 years); None means no limit")
     if number < 1e-9:
         raise SpecError(field, value, "less than a nanosecond cannot be measured")
     return number

@@ -178,7 +178,7 @@ def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
     return died and facts.image > int(bound)
 
 
-def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int, signal_number: int | None) -> frozenset[str]:
+def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> frozenset[str]:
     """Limits that the kernel refused at, by its own counters."""
     hit = set()
     if (reading.value("pids.events", "max") or 0) > 0:
@@ -194,8 +194,6 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int, signa
     trips = {"cpu": "cpu_time", "wall": "wall_time", "output": "output", "memory": "memory"}
     if facts.trip in trips:
         hit.add(trips[facts.trip])
-    if signal_number == signal.SIGXFSZ:
-        hit.add("file_size")
     return frozenset(hit)
 
 
@@ -218,11 +216,18 @@ def syscall_name(facts: Facts) -> str | None:
 # ---- the receipt ----
 
 
-def receipt(template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int]) -> Iterator[Control]:
+def receipt(
+    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], captured: bool = True
+) -> Iterator[Control]:
     """One row per control, values as the kernel gave them back for this run."""
     missing = dict((*template.missing, *run.missing))
     texts = parse_texts(facts.texts)
-    yield from _limit_rows(run, facts, texts, missing)
+    for row in _limit_rows(run, facts, texts, missing):
+        if row.name == "output" and not captured:
+            why = "no stream is captured: what is behind the caller's own fds bounds it"
+            yield Control("output", row.asked, "", why, "not_asked")
+        else:
+            yield row
     yield from _process_rows(template, texts, ids)
     yield from _fence_rows(template, texts, missing)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pyjail._errors import KeeperError
 from pyjail._native import ffi, lib
 from pyjail._plan import Command, RunLimits, Template, search
 from pyjail.policy.ids import KEEPER
@@ -272,7 +273,9 @@ def parse_report(raw: bytes) -> Facts:
     (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch, reads_at, _) = f[:16]
     requested, started, ended, reported, exec_cpu, out0, out1, kept0, kept1, *rest = f[16:]
     rusage, image, table = tuple(rest[:6]), rest[6], rest[7:]
-    texts = raw[_FACTS.size : _FACTS.size + text_len]
+    if len(raw) != _FACTS.size + text_len:
+        raise KeeperError(f"a report of {len(raw)} bytes where {_FACTS.size + text_len} were due: another version?")
+    texts = raw[_FACTS.size :]
     reads = {row: data.decode("latin-1") for _, row, failed, data in _records(texts, reads_at) if not failed}
     return Facts(
         failure=Failure(STEPS[step], None if index == NONE else index, err) if step else None,

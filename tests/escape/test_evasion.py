@@ -167,3 +167,32 @@ def test_output_is_counted_while_the_pipe_rests():
     for t in threads:
         t.join()
     assert found == [500] * 4
+
+
+def test_output_cannot_be_read_back_to_escape_the_count(py):
+    source = """
+    import os
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        for fd in (1, 2):
+            try: os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK); print("opened")
+            except PermissionError: pass
+    """
+    assert py(source).stdout == b""
+
+
+def test_network_counters_do_not_carry_numbers_to_the_next_run(py):
+    source = """
+    import socket
+    try:
+        for _ in range(1234): socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("10.0.0.1", 5))
+    except OSError: pass
+    print(open("/proc/self/net/snmp").read())
+    """
+    first, second = py(source).stdout, py(source).stdout
+    assert first == second
+    assert b"1234" not in second
+
+
+def test_a_receipt_does_not_claim_to_bound_what_is_not_captured():
+    r = pyjail.run(["true"], stdout=pyjail.DEVNULL, stderr=pyjail.DEVNULL)
+    assert r.receipt["output"].status == "not_asked"

@@ -50,8 +50,12 @@ class Rule(NamedTuple):
     why: str
 
 
-def rules(policy: str | SeccompPolicy) -> tuple[list[Rule], str]:
-    """The whole profile as rules in order of precedence, and what happens to calls that none names."""
+def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], str]:
+    """The whole profile as rules in order of precedence, and what happens to calls that none names.
+
+    ``inet``: there is a network to use; without one, sockets but AF_UNIX are refused: they could do nothing but leave
+    counts behind in the network namespace (/proc/self/net/snmp) that the keeper's next run can read.
+    """
     base = policy.base if isinstance(policy, SeccompPolicy) else policy
     if base == "strict":
         found = [Rule(*r) for r in profiles.ARGUMENTS if r.name in ("ioctl", "fcntl", "prlimit64")]
@@ -59,7 +63,7 @@ def rules(policy: str | SeccompPolicy) -> tuple[list[Rule], str]:
         found += [Rule(n, "ENOSYS", (), "probed by libc") for n in profiles.STRICT_MISSING.split()]
         default = "kill"
     else:
-        found = [Rule(*r) for r in profiles.ARGUMENTS]
+        found = [Rule(*r) for r in profiles.ARGUMENTS if inet or not r.why.startswith("AF_INET")]
         found += [Rule(n, "allow", (), why) for why, names in profiles.ALLOWED.items() for n in names.split()]
         found += [Rule(n, "EPERM", (), why) for names, why in profiles.REFUSED.items() for n in names.split()]
         found += [Rule(n, "ENOSYS", (), why) for n, why in profiles.MISSING.items()]
@@ -117,7 +121,7 @@ def _action(action: str) -> int:
 
 
 @functools.cache
-def compile_policy(policy: str | SeccompPolicy, machine: str) -> Filter:
+def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True) -> Filter:
     """BPF for this machine. Foreign architectures and x32 numbers end the run. Cached by policy."""
     if policy == "none":
         return Filter("none", b"", False)
@@ -125,7 +129,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str) -> Filter:
         for name in (*policy.allow, *policy.refuse, *policy.kill):
             if number(machine, name) < 0:
                 raise SpecError("seccomp", name, "libseccomp knows no system call of this name here")
-    found, default = rules(policy)
+    found, default = rules(policy, inet)
     cases: dict[int, list[Case]] = {}
     for rule in found:
         nr = number(machine, rule.name)
