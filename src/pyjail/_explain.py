@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from pyjail import _errors
 from pyjail._plan import RunLimits, Template
@@ -65,7 +66,10 @@ def error(
     if step == "exec":
         text = f"cannot execute {args!r} in the jail"
         if number == errno.ENOENT:
-            hint = "its interpreter or dynamic loader must be in the jail, too" if hint == "" else hint
+            name = args[0] if isinstance(args, (list, tuple)) and args else args
+            hint = "the interpreter of its #! line or its dynamic loader may be what is missing in the jail"
+            if "/" not in os.fsdecode(name):  # type: ignore[arg-type]
+                hint = "it is in no directory of the jail's PATH"
             return _errors.ProgramNotFoundError(step, i, text, number, hint)
         if number in (errno.EACCES, errno.EPERM):
             return _errors.ProgramPermissionError(

@@ -287,9 +287,9 @@ class Jail:
         if not 1 <= len(name.encode("utf-8", "surrogateescape")) <= 64:
             raise SpecError("hostname", name, "1 to 64 bytes are needed (uname(2))")
         for field in ("uid", "gid"):
-            value = _units.count(field, getattr(self, field), least=0, most=65532)
-            if value is None:
-                raise SpecError(field, None, "a number from 0 to 65532 is needed")
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65532:
+                raise SpecError(field, value, "a number from 0 to 65532 is needed")
         if self.network not in ("none", "loopback"):
             raise SpecError("network", self.network, 'must be "none" or "loopback"')
         if isinstance(self.seccomp, str):

@@ -237,6 +237,8 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
     for name in ("cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus"):
         asked = getattr(limits, name)
         shown = show_size(asked) if name in ("memory", "output", "disk") else str(asked)
+        if isinstance(asked, frozenset):
+            shown = ",".join(map(str, sorted(asked)))
         if asked is None:
             yield Control(name, "none", "", "", "not_asked")
             continue
