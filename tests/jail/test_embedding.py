@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -205,7 +206,6 @@ def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
 
     pyjail.run(["true"])
     t = threading.Thread(target=victim)
-    before = set(keepers_of(os.getpid()))
     t.start()
     assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
     from pyjail._run import idle
@@ -218,7 +218,6 @@ def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
     assert "SIGKILL" in found[0].error
     assert until(lambda: not any(map(alive, below)))
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
-    assert before is not None
 
 
 def _cmdline(pid: int) -> bytes:
@@ -403,3 +402,17 @@ def test_an_init_lost_with_the_files_that_were_written_is_an_error_not_an_empty_
     with pytest.raises(pyjail.SetupError) as e:
         pyjail.run(["cat", "a"], files={"a": b"x"})
     assert e.value.step == "init"
+
+
+def test_when_init_is_killed_nothing_of_its_jail_lives_on_after_the_report():
+    found = []
+    t = threading.Thread(target=lambda: found.append(pyjail.run(["sh", "-c", "sleep 100 & sleep 100"])))
+    t.start()
+    assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
+    below = [p for p in keepers_of(os.getpid()) if _cmdline(p).startswith((b"sleep", b"sh"))]
+    parents = {int(Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[1]) for p in below}
+    init = next(p for p in parents if p not in below)
+    os.kill(init, signal.SIGKILL)
+    t.join(20)
+    assert [p for p in below if _cmdline(p)] == []
+    assert found[0].signal == signal.SIGKILL

@@ -119,3 +119,18 @@ def test_plans_are_pure_data():
     assert hash(TEMPLATE) == hash(_plan.template(Jail(strict=False), HOST, False))
     assert _wire.pack_template(TEMPLATE) == PLAN
     assert "MountRow" in repr(TEMPLATE)
+
+
+def test_values_that_would_stop_the_keeper_are_refused():
+    buf = ffi.new("uint64_t[]", len(REQUEST) // 8 + 2)
+    ffi.memmove(buf, REQUEST, len(REQUEST))
+    ffi.cast("struct pj_request *", buf).cpus = 0  # it divides by it
+    assert lib.pj_check_request(buf, len(REQUEST), ffi.new("uint32_t *")) == -22
+    buf = ffi.new("uint64_t[]", len(LIMITS) // 8 + 2)
+    ffi.memmove(buf, LIMITS, len(LIMITS))
+    table = ffi.cast("struct pj_limits *", buf).cgroup
+    rows = ffi.cast("struct pj_cgroup_row *", ffi.cast("char *", buf) + table.off)
+    settings = [i for i in range(table.count) if rows[i].when == lib.CGROUP_SET]
+    if settings:  # a host without cgroups has no such row
+        rows[settings[0]].value = lib.PJ_NONE
+        assert lib.pj_check_limits(buf, len(LIMITS), len(TEMPLATE.cgroups.used), ffi.new("uint32_t *")) == -22
