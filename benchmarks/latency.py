@@ -88,12 +88,19 @@ def main() -> int:
     options = parser.parse_args()
     rounds, ballast_size = (60, 256 << 20) if options.quick else (400, 2 << 30)
     print(f"kernel {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, {rounds} rounds")
-    small = measure(contenders(), rounds)
-    ratio = table("embedder as it is", small)
-    ballast = bytearray(ballast_size)
-    ballast[::4096] = b"x" * len(ballast[::4096])
+    ratio = table("embedder as it is", measure(contenders(), rounds))
+    # Small and large in turns, so that what else the machine does meets both.
     only = {k: v for k, v in contenders().items() if k in ("subprocess.run", "pyjail.run")}
-    large = measure(only, rounds)
+    small: dict[str, list[float]] = {name: [] for name in only}
+    large: dict[str, list[float]] = {name: [] for name in only}
+    for _ in range(5):
+        for found, size in ((small, 0), (large, ballast_size)):
+            ballast = bytearray(size)
+            ballast[::4096] = b"x" * len(ballast[::4096])
+            for name, values in measure(only, rounds // 5).items():
+                found[name] += values
+            del ballast
+    table("embedder as it is, again", small)
     table(f"embedder with {ballast_size >> 20} MiB more", large)
     flat = statistics.median(large["pyjail.run"]) / statistics.median(small["pyjail.run"])
     print(f"\npyjail.run / subprocess.run: {ratio:.2f} (goal <= {GOAL}) {'PASS' if ratio <= GOAL else 'FAIL'}")
