@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -68,3 +70,15 @@ def fds() -> int:
 def rss() -> int:
     """Our own resident bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def left_over() -> tuple[int, ...]:
+    """What must be the same before and after: fds, mounts, SysV segments, processes below us, cgroup leaves of ours."""
+    return fds(), mounts(), shm_segments(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid()))
+
+
+def kill_below(pid: int) -> None:
+    """SIGKILL everything below a process of ours."""
+    for child in keepers_of(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)

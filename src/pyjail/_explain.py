@@ -58,17 +58,16 @@ def detail(failure: Failure, template: Template, run: RunLimits | None) -> str:
 
 
 def error(
-    failure: Failure, template: Template, run: RunLimits | None = None, *, args: object = None, cwd: str = ""
+    failure: Failure, template: Template, run: RunLimits | None = None, *, program: object = "", cwd: str = ""
 ) -> _errors.SetupError:
     """The exception for a failed step."""
     step, i, number = failure.step, failure.index, failure.errno
     hint = _HINTS.get((step, number), "")
     if step == "exec":
-        text = f"cannot execute {args!r} in the jail"
+        text = f"cannot execute {program!r} in the jail"
         if number == errno.ENOENT:
-            name = args[0] if isinstance(args, (list, tuple)) and args else args
             hint = "the interpreter of its #! line or its dynamic loader may be what is missing in the jail"
-            if "/" not in os.fsdecode(name):  # type: ignore[arg-type]
+            if "/" not in os.fsdecode(program):  # type: ignore[arg-type]
                 hint = "it is in no directory of the jail's PATH"
             return _errors.ProgramNotFoundError(step, i, text, number, hint)
         if number in (errno.EACCES, errno.EPERM):

@@ -186,7 +186,7 @@ def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure:
     facts = Facts(failure, None, False, "none", False, 0, 0, 0, 0, 0, 0, 0, (0, 0), (0, 0), (0,) * 6, 0, (), {}, b"")
     if _verdict.starved(facts, run_part, _memory_total()):
         return _result(keeper, request, run_part, facts, b"", b"", None)
-    return _explain.error(failure, keeper.template, run_part, args=request.args[0], cwd=request.cwd)
+    return _explain.error(failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd)
 
 
 def _await_report(
@@ -224,7 +224,7 @@ def _conclude(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes)
             return _lost(keeper, request), False
     keeper.armed = run_part
     if facts.failure is not None and not _verdict.starved(facts, run_part, _memory_total()):
-        return _explain.error(facts.failure, keeper.template, run_part, args=request.args[0], cwd=request.cwd), True
+        return _explain.error(facts.failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd), True
     return _result(keeper, request, run_part, facts, out, err, collected), True
 
 

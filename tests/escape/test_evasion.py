@@ -196,3 +196,17 @@ def test_network_counters_do_not_carry_numbers_to_the_next_run(py):
 def test_a_receipt_does_not_claim_to_bound_what_is_not_captured():
     r = pyjail.run(["true"], stdout=pyjail.DEVNULL, stderr=pyjail.DEVNULL)
     assert r.receipt["output"].status == "not_asked"
+
+
+def test_each_run_has_a_session_and_a_session_keyring_of_its_own(run_c):
+    """Without a filter, too: keys would otherwise pass to the next run, or come from the embedder."""
+    source = """
+    int main() {
+      if (getsid(0) != getpid()) return 2;
+      got("found", syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", "left", 0));
+      if (syscall(SYS_add_key, "user", "left", "x", 1, KEY_SPEC_SESSION_KEYRING) < 0) return 3;
+      done;
+    }"""
+    for _ in range(3):
+        r = run_c(HEAD + source, jail=pyjail.Jail(seccomp="none"))
+        assert (r.exit_code, r.stdout) == (0, b"")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +10,7 @@ import pytest
 import pyjail
 from pyjail import Jail, Limits, Verdict
 from tests.conftest import SLOW
-from tests.host_side import fds, keepers_of, leaves_of, mounts, rss, shm_segments
+from tests.host_side import left_over, rss
 
 TINY = Limits(memory="16M", cpu_time=1 * SLOW, wall_time=2 * SLOW, output=10_000)
 KINDS = [
@@ -48,29 +46,13 @@ def test_mixed_runs_leave_nothing(request):
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(200)))
         pyjail.close()
-        before = (
-            fds(),
-            mounts(),
-            shm_segments(),
-            threading.active_count(),
-            len(keepers_of(os.getpid())),
-            len(leaves_of(os.getpid())),
-        )
+        before = left_over()
         memory = rss()
         results = list(pool.map(one, range(total)))
     assert [i for i, fine in enumerate(results) if not fine] == []
     pyjail.close()
     time.sleep(0.2)
-    after = (
-        fds(),
-        mounts(),
-        shm_segments(),
-        threading.active_count(),
-        len(keepers_of(os.getpid())),
-        len(leaves_of(os.getpid())),
-    )
-    assert after[:3] == before[:3]
-    assert after[4:] == before[4:]
+    assert left_over() == before
     assert rss() - memory < 24 << 20
 
 

@@ -1,0 +1,177 @@
+"""Sudden death of embedder, keeper and init, and the end of our own fds: clear errors, nothing left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import pyjail
+from pyjail import Verdict
+from tests.conftest import SLOW
+from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of, mounts, shm_segments
+from tests.scripts import script, until
+
+
+def test_exit_in_the_middle_of_runs_leaves_nothing():
+    code = """
+    import os, pyjail, threading, time, sys
+    for i in range(4):
+        threading.Thread(target=pyjail.run, args=(["sleep", "100"],), daemon=True).start()
+    time.sleep(1)
+    print(os.getpid(), flush=True)
+    sys.exit(0)
+    """
+    out = script(code)
+    pid = int(out.stdout)
+    assert out.returncode == 0, out.stderr
+    assert until(lambda: not cgroups_of(pid))
+
+
+BUSY = """
+import os, pyjail, random, sys, threading, time
+def loop(i):
+    r = random.Random(i)
+    while True:
+        pyjail.run(["sh", "-c", "sleep 0.0%d & sleep 0.0%d; head -c 100 /dev/zero > f" % (r.randrange(10), r.randrange(5))],
+                   pyjail.Limits(memory="32M"), files={"a": b"x"} if i % 2 else None, collect=["f"] if i % 2 else (),
+                   jail=pyjail.Jail(fresh=r.random() < 0.2))
+for i in range(3): threading.Thread(target=loop, args=(i,), daemon=True).start()
+print("go", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
+    rng = random.Random(7)
+    before = (mounts(), shm_segments())
+    for _ in range(8):
+        p = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE)
+        assert p.stdout.readline() == b"go\n"
+        time.sleep(0.1 + rng.random() * 0.8)
+        below = keepers_of(p.pid)
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        assert until(lambda below=below: not any(map(alive, below)), 1.0 + SLOW), [b for b in below if alive(b)]
+        left = cgroups_of(p.pid)
+        assert all("/r" not in leaf.rpartition("/k")[2] for leaf in left)
+    assert (mounts(), shm_segments()) == before
+    script("import pyjail; pyjail.run(['true'])")  # the next start removes the empty directories that are left
+    assert cgroups_of(p.pid) == []
+
+
+def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
+    found = []
+
+    def victim():
+        found.append(pyjail.run(["sleep", "100"]))
+
+    pyjail.run(["true"])
+    t = threading.Thread(target=victim)
+    t.start()
+    assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
+    from pyjail._run import idle
+
+    keeper = next(iter(idle.leased))
+    below = keepers_of(keeper.pid)
+    os.kill(keeper.pid, signal.SIGKILL)
+    t.join(10)
+    assert found[0].verdict is Verdict.JAIL_ERROR
+    assert "SIGKILL" in found[0].error
+    assert until(lambda: not any(map(alive, below)))
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def _cmdline(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read()
+    except OSError:
+        return b""
+
+
+def test_an_idle_keeper_that_was_killed_is_replaced_silently():
+    pyjail.run(["true"])
+    from pyjail._run import idle
+
+    for keeper in idle.keepers:
+        os.kill(keeper.pid, signal.SIGKILL)
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_an_idle_init_that_was_killed_is_replaced_silently():
+    pyjail.run(["true"])
+    time.sleep(0.2)
+    from pyjail._run import idle
+
+    for keeper in idle.keepers:
+        kill_below(keeper.pid)
+    time.sleep(0.2)
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_close_ends_all_keepers_and_their_cgroups():
+    pyjail.run(["true"])
+    assert keepers_of(os.getpid())
+    pyjail.close()
+    from pyjail._run import idle
+
+    assert idle.keepers == []
+    assert leaves_of(os.getpid()) == []
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_own_fd_limit_used_up_is_a_clean_error():
+    code = """
+    import os, pyjail, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    held = []
+    try:
+        while True: held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError: pass
+    for i in range(3):
+        try: pyjail.run(["true"], pyjail.Limits(open_files=32))
+        except OSError as e: print(e.errno)
+    for fd in held: os.close(fd)
+    print(pyjail.run(["true"], pyjail.Limits(open_files=32)).verdict)
+    """
+    out = script(code)
+    assert out.stdout == "24\n24\n24\nok\n", out.stderr
+
+
+def test_an_init_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
+    from pyjail import _files, _run
+
+    real = _files.write_inputs
+
+    def write_then_lose(keeper, inputs):
+        real(keeper, inputs)
+        kill_below(keeper.pid)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(_run._files, "write_inputs", write_then_lose)
+    with pytest.raises(pyjail.SetupError) as e:
+        pyjail.run(["cat", "a"], files={"a": b"x"})
+    assert e.value.step == "init"
+
+
+def test_when_init_is_killed_nothing_of_its_jail_lives_on_after_the_report():
+    found = []
+    t = threading.Thread(target=lambda: found.append(pyjail.run(["sh", "-c", "sleep 100 & sleep 100"])))
+    t.start()
+    assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
+    below = [p for p in keepers_of(os.getpid()) if _cmdline(p).startswith((b"sleep", b"sh"))]
+    parents = {int(Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[1]) for p in below}
+    init = next(p for p in parents if p not in below)
+    os.kill(init, signal.SIGKILL)
+    t.join(20)
+    assert [p for p in below if _cmdline(p)] == []
+    assert found[0].signal == signal.SIGKILL

@@ -1,0 +1,31 @@
+"""Helpers that run Python code in a process of its own, and wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+
+from tests.conftest import SLOW
+
+
+def script(code: str, *, timeout: float = 60, **kw) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=timeout * SLOW,
+        check=False,
+        **kw,
+    )
+
+
+def until(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds * SLOW
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return condition()
