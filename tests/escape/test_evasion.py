@@ -16,6 +16,7 @@ import pyjail
 from pyjail import Limits, Verdict
 from tests.conftest import SLOW
 from tests.escape.test_attacks import HEAD
+from tests.scripts import script
 
 # A process whose first thread has exited is a zombie leader: cgroup.kill signals tasks one by one and misses it.
 LEADERLESS = (
@@ -198,15 +199,23 @@ def test_a_receipt_does_not_claim_to_bound_what_is_not_captured():
     assert r.receipt["output"].status == "not_asked"
 
 
-def test_each_run_has_a_session_and_a_session_keyring_of_its_own(run_c):
-    """Without a filter, too: keys would otherwise pass to the next run, or come from the embedder."""
+def test_each_run_has_a_session_and_a_session_keyring_of_its_own(cc):
+    """Without a filter, too: the embedder's keys would otherwise be the program's."""
     source = """
     int main() {
       if (getsid(0) != getpid()) return 2;
-      got("found", syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", "left", 0));
-      if (syscall(SYS_add_key, "user", "left", "x", 1, KEY_SPEC_SESSION_KEYRING) < 0) return 3;
+      got("found", syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", "secret", 0));
       done;
     }"""
-    for _ in range(3):
-        r = run_c(HEAD + source, jail=pyjail.Jail(seccomp="none"))
-        assert (r.exit_code, r.stdout) == (0, b"")
+    code = f"""
+import ctypes, os, pathlib, pyjail
+call = ctypes.CDLL(None, use_errno=True).syscall
+add_key, keyctl = (248, 250) if os.uname().machine == "x86_64" else (217, 219)
+assert call(keyctl, 1, None) > 0
+assert call(add_key, b"user", b"secret", b"x", 1, -3) > 0, ctypes.get_errno()
+assert call(keyctl, 10, -3, b"user", b"secret", 0) > 0
+r = pyjail.run(["./a"], files={{"a": pathlib.Path({str(cc(HEAD + source))!r})}}, jail=pyjail.Jail(seccomp="none"))
+print(r.exit_code, r.stdout)
+"""
+    out = script(code)
+    assert out.stdout == "0 b''\n", out.stderr
