@@ -1,41 +1,56 @@
-/* Files in and out: opened inside the workspace, handed over as fds. Included by keeper.c. */
+/* Files in and out: opened inside the workspace. What is read is handed over as an fd; what is written is written
+ * here, because an fd open for writing that a thread of the embedder's forks meanwhile keeps execve at ETXTBSY.
+ * Included by keeper.c. */
 
-/* OP_OPEN, OP_MKDIR: in the workspace, or below the directory that came with the message. */
+/* Mounts in the workspace belong to others. */
+static const uint64_t IN_BOX = BENEATH | RESOLVE_NO_XDEV;
+
+/* OP_OPEN: in the workspace, or below the directory that came with the message. */
+static long file_open(const struct pj_message *m, int box, const char *path) {
+  const uint32_t allowed = O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW;
+  if (m->flags & ~allowed) return -EINVAL;
+  return sys_open_beneath(K.nfds ? K.fds[0] : box, path, m->flags | O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0, IN_BOX);
+}
+
+static long file_mkdir(const struct pj_message *m, int box, const char *path) {
+  const char *name;
+  long parent = parent_open(box, path, &name, IN_BOX);
+  if (parent < 0) return parent;
+  long rc = SYS(__NR_mkdirat, parent, name, m->mode & 07777);
+  sys_close((int)parent);
+  return rc;
+}
+
+/* OP_PUT: a new file with the content of the fd that came with the message. */
+static long file_put(const struct pj_message *m, int box, const char *path) {
+  uint64_t at = 0;
+  long rc = 0, n = 0;
+  if (K.nfds != 1) return -EINVAL;
+  long fd = sys_open_beneath(box, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, IN_BOX);
+  if (fd < 0) return fd;
+  while (rc >= 0 && (n = SYS(__NR_pread64, K.fds[0], scratch, sizeof scratch, at)) > 0) {
+    at += (uint64_t)n;
+    for (long done = 0; rc >= 0 && done < n; done += rc) rc = SYS(__NR_write, fd, scratch + done, n - done);
+  }
+  if (rc >= 0) rc = n;
+  if (rc == 0) rc = SYS(__NR_fchmod, fd, m->mode & 0777);
+  sys_close((int)fd);
+  return rc;
+}
+
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
-  const uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  const uint32_t allowed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_APPEND;
-  int base = K.nfds ? K.fds[0] : K.run.box >= 0 ? K.run.box : K.box;
-  long rc;
-  if (m->len == 0 || path[0] == '/' || m->len != have || path[m->len - 1] || str_len(path) + 1 != m->len ||
-      m->flags & ~allowed || base < 0)
-    rc = -EINVAL;
-  else {
+  int box = K.run.box >= 0 ? K.run.box : K.box;
+  long rc = -EINVAL;
+  if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0) {
     SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
-    if (m->op == OP_OPEN)
-      rc = sys_open_beneath(base, path, m->flags | O_NONBLOCK | O_NOFOLLOW, m->flags & O_CREAT ? m->mode & 07777 : 0,
-                            resolve);
-    else {
-      const char *name;
-      char dir[PJ_PATH_MAX];
-      size_t n = 0;
-      for (size_t i = 0; path[i] && i < sizeof dir; i++)
-        if (path[i] == '/') n = i;
-      memcpy(dir, path, n);
-      dir[n] = 0;
-      name = n ? path + n + 1 : path;
-      rc =
-          m->len > sizeof dir ? -ENAMETOOLONG : sys_open_beneath(base, n ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
-      if (rc >= 0) {
-        int parent = (int)rc;
-        rc = SYS(__NR_mkdirat, parent, name, m->mode & 07777);
-        sys_close(parent);
-      }
-    }
+    rc = m->op == OP_OPEN    ? file_open(m, box, path)
+         : m->op == OP_MKDIR ? file_mkdir(m, box, path)
+                             : file_put(m, box, path);
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
+    K.touched = 1;
   }
-  K.touched |= rc >= 0;
   struct pj_error e = {0};
   if (rc < 0) e = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
   int fd = rc >= 0 && m->op == OP_OPEN ? (int)rc : -1;

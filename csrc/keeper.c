@@ -138,6 +138,9 @@ static long message_receive(int sock, void *buf, size_t len) {
 
 /* ---- filesystems ---- */
 
+/* No path of ours leaves its root or follows a symlink that somebody put there. */
+static const uint64_t BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+
 /* A new detached filesystem of this type; options are key NUL value NUL pairs, an empty value = a flag. */
 static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t attr) {
   long ctx = SYS(__NR_fsopen, type, 1 /* FSOPEN_CLOEXEC */);
@@ -157,16 +160,15 @@ static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t a
 
 /* Put the detached mount `fd` on `path` below `root`, which no symlink on the way may redirect. */
 static long mount_attach(int fd, int root, const char *path) {
-  const uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, resolve);
+  long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, BENEATH);
   if (at < 0) return at;
   long rc = SYS(__NR_move_mount, fd, "", at, "", 4 | 0x40 /* MOVE_MOUNT_{F,T}_EMPTY_PATH */);
   sys_close((int)at);
   return rc;
 }
 
-/* Split path into an fd of its parent and *name. The parent must be there, free of symlinks. */
-static long parent_open(int root, const char *path, const char **name) {
+/* Split path into an fd of its parent, which must be there, and *name. */
+static long parent_open(int root, const char *path, const char **name, uint64_t resolve) {
   char dir[PJ_PATH_MAX];
   size_t slash = 0, n = str_len(path);
   if (n >= sizeof dir) return -ENAMETOOLONG;
@@ -175,14 +177,13 @@ static long parent_open(int root, const char *path, const char **name) {
   memcpy(dir, path, slash);
   dir[slash] = 0;
   *name = path + slash;
-  return sys_open_beneath(root, slash ? dir : ".", O_PATH | O_DIRECTORY, 0,
-                          RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  return sys_open_beneath(root, slash ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
 }
 
 /* MOUNT_DIR, MOUNT_FILE, MOUNT_LINK: something that we make in a tmpfs of ours. */
 static long entry_make(int root, const struct pj_mount *m) {
   const char *name;
-  long dir = parent_open(root, plan_str(m->target), &name), rc;
+  long dir = parent_open(root, plan_str(m->target), &name, BENEATH), rc;
   if (dir < 0) return dir;
   if (m->kind == MOUNT_DIR) {
     rc = SYS(__NR_mkdirat, dir, name, m->attr);

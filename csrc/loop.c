@@ -320,7 +320,7 @@ static void __attribute__((noreturn)) serve(void) {
         held = request()->flags & REQUEST_HOLD;
         if (!held) op = OP_RELEASE;
       }
-    } else if (op == OP_OPEN || op == OP_MKDIR) {
+    } else if (op == OP_OPEN || op == OP_MKDIR || op == OP_PUT) {
       file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
     } else if (op != OP_KILL && op != OP_RELEASE) { /* OP_KILL may come just after the end */
       reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, op, EPROTO}, -1);

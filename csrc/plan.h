@@ -190,8 +190,9 @@ enum pj_op {
   OP_ARM,  /* a request of `len` bytes is in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */
   OP_KILL, /* end the run now */
-  OP_OPEN, /* open `path` in the workspace as the jail's user; fd comes back */
+  OP_OPEN, /* open `path` in the workspace to read, as the jail's user; fd comes back */
   OP_MKDIR,
+  OP_PUT,     /* make the file `path` in the workspace from the fd attached */
   OP_RELEASE, /* done with the workspace of a held run */
   OP_COUNT
 };
@@ -199,8 +200,8 @@ enum pj_op {
 struct pj_message {
   uint32_t op;
   uint32_t flags; /* OP_OPEN: open(2) flags */
-  uint32_t mode;  /* OP_OPEN, OP_MKDIR */
-  uint32_t len;   /* OP_ARM, OP_RUN: bytes in the request memfd; OP_OPEN, OP_MKDIR: bytes of path, NUL included */
+  uint32_t mode;  /* OP_MKDIR, OP_PUT */
+  uint32_t len; /* OP_ARM, OP_RUN: bytes in the request memfd; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 
 enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_REPORT };

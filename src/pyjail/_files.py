@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyjail._errors import SetupError, SpecError
-from pyjail._keeper import Keeper
+from pyjail._keeper import Keeper, memfd
 from pyjail._native import lib
 from pyjail._spec import File, text
 
@@ -102,12 +102,11 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
                 if directory not in made:
                     made.add(directory)
                     keeper.file(lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
-            fd = keeper.file(lib.OP_OPEN, os.fsencode(item.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            source = _source(item)
             try:
-                _fill(fd, item)
-                os.fchmod(fd, item.mode)
+                keeper.file(lib.OP_PUT, os.fsencode(item.path), mode=item.mode, fd=source)
             finally:
-                os.close(fd)
+                os.close(source)
         except OSError as e:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
             if e.errno in (17, 18):
@@ -115,20 +114,11 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
             raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
 
 
-def _fill(fd: int, item: Input) -> None:
+def _source(item: Input) -> int:
+    """An fd with the content; the keeper copies from its start."""
     if item.source is None:
-        view = memoryview(item.data or b"")
-        while view:
-            view = view[os.write(fd, view) :]
-        return
-    source = os.open(item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        while chunk := os.read(source, CHUNK):
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
-    finally:
-        os.close(source)
+        return memfd("pyjail-file", item.data or b"")
+    return os.open(item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 # ---- collecting ----
@@ -237,7 +227,7 @@ class Collector:
             return
         try:
             child = self.keeper.file(
-                lib.OP_OPEN, os.fsencode(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, base=fd
+                lib.OP_OPEN, os.fsencode(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, fd=fd
             )
         except OSError as e:
             self.uncollected[path] = f"cannot be opened: {e.strerror}"
@@ -252,7 +242,7 @@ class Collector:
             return
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            file = self.keeper.file(lib.OP_OPEN, os.fsencode(entry.name), flags, base=fd)
+            file = self.keeper.file(lib.OP_OPEN, os.fsencode(entry.name), flags, fd=fd)
         except OSError as e:
             self.uncollected[path] = f"cannot be opened: {e.strerror}"
             return

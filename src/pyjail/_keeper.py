@@ -189,10 +189,13 @@ class Keeper:
             raise Gone
         return raw
 
-    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, base: int = -1) -> int:
-        """OP_OPEN or OP_MKDIR in the workspace: the fd, or -1. Raises OSError as open(2) would, Gone."""
+    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> int:
+        """OP_OPEN, OP_MKDIR, OP_PUT in the workspace: the fd, or -1. Raises OSError as open(2) would, Gone.
+
+        ``fd``: the directory to start from (OP_OPEN), the content (OP_PUT).
+        """
         data = path + b"\0"
-        self.send(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if base < 0 else (base,))
+        self.send(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
         buf = array.array("i")
         self.sock.settimeout(HANDSHAKE_S)
         try:
