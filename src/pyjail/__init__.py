@@ -27,6 +27,7 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyjail import cgroup
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
 
@@ -57,6 +58,7 @@ __all__ = [
     "TimeoutExpired",
     "Usage",
     "Verdict",
+    "cgroup",
     "close",
     "run",
 ]
@@ -69,10 +71,12 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "cgroup":  # a module of its own: pyjail.cgroup.enter_leaf()
+        return import_module("pyjail.cgroup")
+    if name not in _LATER:
+        raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
     value = getattr(import_module(_LATER[name]), name)
     value.__module__ = "pyjail"
     globals()[name] = value

@@ -11,6 +11,7 @@ import functools
 import itertools
 import os
 import re
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pyjail._errors import HostError
 from pyjail._host import Hierarchy
 from pyjail.policy.cgroup import Cgroups
 
-_NAME = re.compile(r"pyjail-([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})\Z")
+_NAME = re.compile(r"pyjail-(?:leaf-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try)?\Z")
 
 
 @functools.cache
@@ -42,9 +43,9 @@ def _pid_namespace() -> str:
     return re.sub(r"[^0-9]", "", os.readlink("/proc/self/ns/pid"))
 
 
-def owner_name(pid: int) -> str:
+def owner_name(pid: int, kind: str = "") -> str:
     """The name of this process's directory in every hierarchy."""
-    return f"pyjail-{pid}-{_start_time(pid)}-{_pid_namespace()}-{_boot_id()}"
+    return f"pyjail-{kind}{pid}-{_start_time(pid)}-{_pid_namespace()}-{_boot_id()}"
 
 
 def _dead(name: str) -> bool:
@@ -84,11 +85,27 @@ def clean_stale(directory: str) -> list[str]:
             if not _dead(name):
                 continue
             path = f"{directory}/{name}"
-            with contextlib.suppress(OSError), open(f"{path}/cgroup.kill", "w") as f:
-                f.write("1")
+            if "leaf" not in name:  # in an owner's leaf may live children of its own, which are no jail
+                kill_tree(path)
             if remove_tree(path, 0.2):
                 gone.append(name)
     return gone
+
+
+def kill_tree(path: str) -> None:
+    """SIGKILL all processes of a v2 cgroup. cgroup.kill is in Linux 5.14 and later; nothing forks in a frozen one."""
+    with contextlib.suppress(OSError):
+        with open(f"{path}/cgroup.kill", "w") as f:
+            f.write("1")
+        return
+    with contextlib.suppress(OSError):
+        with open(f"{path}/cgroup.freeze", "w") as f:
+            f.write("1")
+        for directory, _, _ in os.walk(path):
+            with open(f"{directory}/cgroup.procs") as f:
+                for pid in f.read().split():
+                    with contextlib.suppress(OSError):
+                        os.kill(int(pid), signal.SIGKILL)
 
 
 @dataclass
@@ -139,10 +156,10 @@ class Subtree:
         parent = os.path.dirname(path)
         try:
             if h.version == 2 and wanted:
-                _files().directory(parent).enable(wanted)
+                files().directory(parent).enable(wanted)
             os.makedirs(path, mode=0o755, exist_ok=True)
             if "cpuset" in wanted and h.version == 1:
-                _files().fill_cpuset(parent, path)
+                files().fill_cpuset(parent, path)
         except OSError as e:
             raise _refused(h, parent, e) from e
 
@@ -152,7 +169,11 @@ class Subtree:
         for h, path in zip(self.cgroups.used, self.paths, strict=True):
             probe = f"{path}/probe{threading.get_native_id()}"
             self._make(h, probe)
-            found.append(frozenset(os.listdir(probe)))
+            names = os.listdir(probe)
+            # Since Linux 6.12 a write to memory.peak resets it: its mode says so.
+            found.append(
+                frozenset(names + [n + " (reset)" for n in names if n == "memory.peak" and _can_write(probe, n)])
+            )
             remove_tree(probe, 1.0)
         return tuple(found)
 
@@ -169,7 +190,7 @@ class Subtree:
                     os.mkdir(f"{path}/keeper")
                     wanted = frozenset(n for n, j in self.cgroups.where.items() if j == i and n != "v2")
                     if wanted:
-                        _files().directory(path).enable(wanted)
+                        files().directory(path).enable(wanted)
                     made.home = os.open(f"{path}/keeper", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except BaseException:
             made.remove()
@@ -181,7 +202,11 @@ class Subtree:
             remove_tree(path, 0.5)
 
 
-def _files() -> Any:
+def _can_write(directory: str, name: str) -> bool:
+    return bool(os.stat(f"{directory}/{name}").st_mode & 0o200)
+
+
+def files() -> Any:
     """The typed interface files, loaded when a subtree is made: cgroupspy is not on the path of a run."""
     from pyjail import _cgroup_files
 
@@ -217,6 +242,12 @@ def forget() -> None:
     global _lock
     _lock = threading.Lock()
     _subtrees.clear()
+
+
+def look_again() -> None:
+    """The next `subtree` is made anew: the directories are made again, their controllers enabled again."""
+    with _lock:
+        _subtrees.clear()
 
 
 def remove_all() -> None:

@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pyjail._errors import SpecError
 from pyjail._native import lib
@@ -24,14 +25,39 @@ ETC = (
 ETC_PREFIXES = ("java-", "python3.", "jvm-")  # a JVM's lib/security and conf are symlinks into /etc/java-N-openjdk
 
 
+LEAF = re.compile(r"/pyjail-leaf-[0-9a-f-]+\Z")  # what `pyjail.cgroup.enter_leaf` moved us into: ours is one above
+
+
 @dataclass(frozen=True)
 class Hierarchy:
-    """One cgroup tree and our own directory in it. ``own`` is where this process is; leaves are made below."""
+    """One cgroup tree and our own directory in it. ``own`` is where this process is; leaves are made below.
+
+    ``controllers``: as read, those it could give; after `_bring_up`, those that it gives. ``root``: nothing is above
+    ``own``, in the kernel's view; ``mount``: where the tree is mounted, the highest directory that we can see.
+    """
 
     version: int
     controllers: frozenset[str]
     own: str
     writable: bool
+    root: bool = False
+    mount: str = ""
+
+
+class Refusal(NamedTuple):
+    """A controller that no cgroup gives us here, why, and what to do. "" is what v2 gives without a controller."""
+
+    controller: str
+    cause: str
+    fix: str
+
+
+class Above(NamedTuple):
+    """A limit of a cgroup above ours, which ours share with everything else in it."""
+
+    controller: str
+    value: int
+    file: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,14 @@ class Host:
     system: tuple[Entry, ...]
     etc: tuple[Entry, ...]
     prefixes: tuple[str, ...]
+    disks: tuple[str, ...] = ()  # MAJOR:MINOR of whole disks
+    swap: bool = True  # some is in use now
+    refused: tuple[Refusal, ...] = ()  # what `_bring_up` could not get
+    above: tuple[Above, ...] = ()
+
+    def refusal(self, controller: str) -> Refusal | None:
+        """Why this controller is missing, when trying has told."""
+        return next((r for r in self.refused if r.controller == controller), None)
 
     @property
     def privileged(self) -> bool:
@@ -76,7 +110,8 @@ class Host:
         return self.capabilities & need == need
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """A file's text, "" when there is none to be had."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as f:
             return f.read()
@@ -112,12 +147,16 @@ def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
             if path != root and not path.startswith(root + "/"):
                 continue  # our cgroup is not below this mount: nothing to be had from it
             path = path[len(root) :]
+        path = LEAF.sub("", path)
         where = point.rstrip("/") + ("" if path == "/" else path)
         controllers = (
-            frozenset(_read(where + "/cgroup.controllers").split()) if fstype == "cgroup2" else frozenset(names)
+            frozenset(read(where + "/cgroup.controllers").split()) if fstype == "cgroup2" else frozenset(names)
         )
+        version = 2 if fstype == "cgroup2" else 1
+        # In a cgroup namespace "/" is somebody's cgroup all the same: only the kernel's own root has no cgroup.type.
+        top = where == point and root == "/" and not (version == 2 and os.path.exists(where + "/cgroup.type"))
         found.setdefault(
-            fstype + names[0], Hierarchy(2 if fstype == "cgroup2" else 1, controllers, where, os.access(where, os.W_OK))
+            fstype + names[0], Hierarchy(version, controllers, where, os.access(where, os.W_OK), top, point)
         )
     return tuple(sorted(found.values(), key=lambda h: (-h.version, sorted(h.controllers))))
 
@@ -183,8 +222,20 @@ def _id_range(text: str | None) -> tuple[int, int] | None:
     return int(first), int(count)
 
 
+def _disks() -> tuple[str, ...]:
+    """Whole disks: io.max takes no partitions, and a loop or memory disk is limited by what is below it."""
+    try:
+        names = sorted(os.listdir("/sys/block"))
+    except OSError:
+        return ()
+    names = [n for n in names if not n.startswith(("loop", "ram", "zram"))]
+    return tuple(
+        read(f"/sys/block/{n}/dev").strip() for n in names if read(f"/sys/block/{n}/size").strip() not in ("", "0")
+    )
+
+
 def _capabilities() -> int:
-    for line in _read("/proc/self/status").splitlines():
+    for line in read("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     return 0
@@ -198,23 +249,25 @@ def probe(pid: int) -> Host:
             psi = bool(f.read(1))
     except OSError:
         psi = False
-    names = _read("/proc/sys/user/max_user_namespaces").strip()
+    names = read("/proc/sys/user/max_user_namespaces").strip()
     return Host(
         arch=os.uname().machine,
         kernel=os.uname().release,
         euid=os.geteuid(),
         egid=os.getegid(),
         capabilities=_capabilities(),
-        uid_ranges=_ranges(_read("/proc/self/uid_map")),
+        uid_ranges=_ranges(read("/proc/self/uid_map")),
         id_range=_id_range(os.environ.get("PYJAIL_ID_RANGE")),
         cpus=frozenset(os.sched_getaffinity(0)),
-        hierarchies=hierarchies(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo")),
+        hierarchies=hierarchies(read("/proc/self/cgroup"), read("/proc/self/mountinfo")),
         landlock_abi=lib.pj_landlock_abi(),
         psi=psi,
         user_namespaces=int(names) if names.isdigit() else -1,
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),
         prefixes=interpreter_prefixes(),
+        disks=_disks(),
+        swap=read("/proc/swaps").count("\n") > 1,
     )
 
 

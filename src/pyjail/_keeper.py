@@ -73,6 +73,7 @@ class Keeper:
 
     def __init__(self, template: Template, host: Host) -> None:
         self.template = template
+        self.above = host.above
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
         self.served = False  # has had a run

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pyjail import _host
 from pyjail._errors import HostError, SpecError
 from pyjail._host import Host
 from pyjail._spec import Env, Jail, Limits
 from pyjail.policy import cgroup, landlock, mounts, rlimits, seccomp
-from pyjail.policy.cgroup import CgroupRow
+from pyjail.policy.cgroup import CgroupRow, Counter
 from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
 from pyjail.policy.rlimits import RlimitRow
@@ -19,6 +20,14 @@ from pyjail.policy.rlimits import RlimitRow
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 PROC_OPTIONS = (("subset", "pid"), ("hidepid", "invisible"))
+
+
+class Missing(NamedTuple):
+    """A control that this host lacks, why, and what to do about it."""
+
+    control: str
+    cause: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Template:
     privileged: bool
     own_ids: bool
     sources: tuple[_host.Identity, ...]
-    missing: tuple[tuple[str, str], ...]  # (control, cause) that this host lacks; empty with strict=True
+    missing: tuple[Missing, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class RunLimits:
     rlimits: tuple[RlimitRow, ...]
     affinity: frozenset[int] | None
     busy: int  # CPUs that can be used at once
-    missing: tuple[tuple[str, str], ...]
+    missing: tuple[Missing, ...]  # empty with strict=True
+    counters: tuple[Counter, ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -60,7 +70,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     ``sources`` (`_host.identities`) tells a source from another one of the same path: their keepers differ.
     """
     kind = functools.cache(_host.kind_of)  # each source is looked at once
-    missing: list[tuple[str, str]] = []
+    missing: list[Missing] = []
     if jail.rootfs is not None:
         try:
             found, real = kind(str(jail.rootfs))
@@ -75,9 +85,10 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     bound_files = frozenset("/" + row.target for row in rows if row.kind == "bind" and not row.is_dir)
     rules = landlock.ruleset(jail, host.landlock_abi, bound_files)
     if jail.landlock and rules.abi < 1:
-        missing.append(("landlock", "this kernel has no Landlock (or it is not in the lsm= boot list)"))
+        missing.append(Missing("landlock", "this kernel has no Landlock (or it is not in the lsm= boot list)"))
     if host.euid == 0 and not host.maps_ids:
-        missing.append(("ids", "root without CAP_SETUID and CAP_SETGID: the program would be root outside"))
+        cause = "root without CAP_SETUID and CAP_SETGID: the program would be root outside"
+        missing.append(Missing("ids", cause, "give this process both (docker: --cap-add SETUID --cap-add SETGID)"))
     shared = NEWNET if jail.network == "none" else 0
     namespaces = NEWUTS | shared
     return Template(
@@ -101,11 +112,45 @@ def _with_rootfs(jail: Jail, real: str) -> Jail:
     return replace(jail, rootfs=real)
 
 
-_NEEDS = {"memory": "memory", "processes": "pids", "cpus": "cpu"}
-_DELEGATE = (
-    "run as root, or inside a delegated cgroup: systemd-run --user --scope -p Delegate=yes PROGRAM; "
-    "or Limits({field}=None); or Jail(strict=False)"
-)
+_NEEDS = {"memory": "memory", "processes": "pids", "cpus": "cpu", "io_rate": "io"}
+_DELEGATE = "run as root, or inside a delegated cgroup: systemd-run --user --scope -p Delegate=yes PROGRAM"
+_ANYWAY = "; or do without: Limits({field}=None), or Jail(strict=False) and look at the receipt"
+
+
+def _lacking(host: Host, field: str, controller: str) -> Missing:
+    """Why this field of `Limits` has nothing to enforce it."""
+    refusal = host.refusal(controller)
+    if refusal is None:
+        return Missing(field, f"no writable cgroup with the {controller} controller here", _DELEGATE)
+    return Missing(field, refusal.cause, refusal.fix)
+
+
+def _unreachable(host: Host, field: str, controller: str, value: int) -> list[Missing]:
+    """A limit above ours that would be met first: then everything there suffers, the caller included."""
+    lowest = min((a for a in host.above if a.controller == controller), key=lambda a: a.value, default=None)
+    if lowest is None or lowest.value >= value:
+        return []
+    cause = f"{lowest.file} is {lowest.value}, below what was asked: the caller's own cgroup would run out first"
+    return [Missing(field, cause, f"ask for less than {lowest.value}, or raise it: echo {2 * value} > {lowest.file}")]
+
+
+def _cgroup_rows(
+    jail: Jail, limits: Limits, host: Host, cgroups: cgroup.Cgroups, files: tuple[frozenset[str], ...]
+) -> tuple[list[CgroupRow], list[Missing]]:
+    """The files of a leaf that this kernel has, and the limits that lack one."""
+    rows: list[CgroupRow] = []
+    missing: list[Missing] = []
+    for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", host.disks):
+        if row.file in files[row.hierarchy]:
+            rows.append(row)
+        elif row.when in ("set", "clock") and row.limit:
+            if row.file in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+                if host.swap:
+                    cause = f"there is swap, and this kernel does not account for it: no {row.file}"
+                    missing.append(Missing(row.limit, cause, "swapoff -a, or boot with swapaccount=1"))
+                continue  # nothing to deny
+            missing.append(Missing(row.limit, f"this kernel's cgroups have no {row.file}", "a newer kernel"))
+    return rows, missing
 
 
 @functools.lru_cache(maxsize=1024)
@@ -113,45 +158,44 @@ def run_limits(
     jail: Jail, limits: Limits, host: Host, cgroups: cgroup.Cgroups, files: tuple[frozenset[str], ...]
 ) -> RunLimits:
     """Compile limits for a template. ``files``: the names in a leaf of each hierarchy."""
-    missing: list[tuple[str, str]] = []
+    missing: list[Missing] = []
     index = cgroups.where
     for field, controller in _NEEDS.items():
         value = getattr(limits, field)
-        if value is None or (field == "cpus" and isinstance(value, frozenset)) or controller in index:
+        if value is None or (field == "cpus" and isinstance(value, frozenset)):
             continue
-        if field == "cpus" and value >= len(host.cpus):
-            continue  # all there are
-        missing.append((field, f"no writable cgroup with the {controller} controller here"))
+        if controller not in index:
+            if field != "cpus" or value < len(host.cpus):  # all there are need no quota
+                missing.append(_lacking(host, field, controller))
+        elif field in ("memory", "processes"):
+            missing += _unreachable(host, field, controller, value)
+    if limits.io_rate is not None and "io" in index and not host.disks:
+        missing.append(Missing("io_rate", "no disk in /sys/block to limit", "none is needed"))
     if limits.cpu_time is not None and not {"v2", "cpuacct"} & set(index):
-        missing.append(("cpu_time", "no writable cgroup that counts CPU time; RLIMIT_CPU covers one process only"))
+        lacking = _lacking(host, "cpu_time", "cpuacct" if host.refusal("cpuacct") else "")
+        missing.append(lacking._replace(cause=lacking.cause + "; RLIMIT_CPU would cover one process only"))
     if isinstance(limits.cpus, frozenset):
         if not limits.cpus <= host.cpus:
             raise SpecError("cpus", sorted(limits.cpus), f"this process may use CPUs {sorted(host.cpus)} only")
         if "cpuset" not in index:
-            missing.append(("cpus", "no writable cgroup with the cpuset controller: affinity alone can be undone"))
-    rows = []
-    for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback"):
-        if row.file in files[row.hierarchy]:
-            rows.append(row)
-        elif row.when in ("set", "clock") and row.limit:
-            missing.append((row.limit, f"this kernel's cgroups have no {row.file}"))
+            lacking = _lacking(host, "cpus", "cpuset")
+            missing.append(lacking._replace(cause=lacking.cause + "; affinity alone can be undone"))
+    rows, without_file = _cgroup_rows(jail, limits, host, cgroups, files)
+    missing += without_file
     hard = _host.hard_limits()
     limit_rows = []
     for rlimit in rlimits.rows(limits):
         most = hard[rlimit.resource]
         if most != -1 and rlimit.hard > most:
             if rlimit.limit != "cpu_time":
-                missing.append((rlimit.limit, f"the caller's own hard {rlimit.name} is {most}, below what was asked"))
+                cause = f"the caller's own hard {rlimit.name} is {most}, below what was asked"
+                fix = "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"
+                missing.append(Missing(rlimit.limit, cause, fix))
             rlimit = rlimit._replace(soft=min(rlimit.soft, most), hard=most)
         limit_rows.append(rlimit)
     if missing and jail.strict:
-        control, cause = missing[0]
-        fix = (
-            "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"
-            if "hard RLIMIT" in cause
-            else _DELEGATE
-        )
-        raise HostError(control, cause, fix.format(field=control))
+        first = missing[0]
+        raise HostError(first.control, first.cause, first.fix + _ANYWAY.format(field=first.control))
     affinity = limits.cpus if isinstance(limits.cpus, frozenset) else None
     return RunLimits(
         limits=limits,
@@ -162,6 +206,7 @@ def run_limits(
         # A quota allows bursts on all CPUs within its period: only the number of CPUs bounds the rate of use.
         busy=len(affinity) if affinity else len(host.cpus),
         missing=tuple(missing),
+        counters=tuple(cgroup.counters(cgroups, files)),
     )
 
 

@@ -42,6 +42,9 @@ class Usage:
         context_switches: (voluntary, involuntary). page_faults: minor and major.
         instructions: retired, where perf counters are there. throttled_time: s spent waiting for CPU quota.
         pressure: PSI totals of the run's cgroup in µs, as {"cpu": ..., "memory": ..., "io": ...}.
+        memory_left: bytes still charged when the program was gone, by kind (memory.stat): "shmem" is files in /box
+            and /tmp and shared memory, "file" page cache, "kernel" the kernel's own; the rest of the peak was the
+            processes'.
         idle: the wall limit passed while less than a tenth of the time was CPU.
     """
 
@@ -60,12 +63,16 @@ class Usage:
     instructions: int | None = None
     throttled_time: float | None = None
     pressure: dict[str, int] | None = None
+    memory_left: dict[str, int] | None = None
     idle: bool = False
 
 
 @dataclass(frozen=True)
 class Control:
-    """One row of a `Receipt`: what was asked, what enforces it, and what the kernel said when read back."""
+    """One row of a `Receipt`: what was asked, what enforces it, and what the kernel said when read back.
+
+    Rows named "counter ..." say where a number of `Usage` comes from: "enforced" where this kernel has it.
+    """
 
     name: str
     asked: str

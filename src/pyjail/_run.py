@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import codecs
 import contextlib
 import functools
 import os
@@ -11,13 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyjail import _cgroup, _errors, _explain, _files, _host, _request, _verdict
-from pyjail._errors import JailedProcessError, JailError, KeeperError, TimeoutExpired
+from pyjail import _bring_up, _cgroup, _errors, _explain, _files, _host, _outcome, _request, _verdict
+from pyjail._errors import JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._keeper import Gone, Idle, Keeper, memfd
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
-from pyjail._result import Receipt, Result, Usage, Verdict
+from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, STDIO_PIPE, Facts, pack_limits, pack_request, parse_reply, parse_report
 
@@ -83,29 +82,57 @@ def run(
     return result
 
 
+@functools.cache
+def _ground(pid: int) -> _host.Host:
+    """This machine, with the cgroups that were found to work; once per process."""
+    del pid
+    return _bring_up.bring_up(_host.host())
+
+
+def look_again() -> None:
+    """What was found out about this machine may be no longer so: the next run looks again."""
+    _host.probe.cache_clear()
+    _ground.cache_clear()
+    _compiled.cache_clear()
+    _cgroup.look_again()
+
+
 @functools.lru_cache(maxsize=1024)
 def _compiled(
     jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
 ) -> tuple[Template, RunLimits, bytes]:
-    del pid  # a forked child has a subtree of its own
-    host = _host.host()
+    host = _ground(pid)  # a forked child has a subtree of its own
     t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
     r = run_limits(jail, limits, host, t.cgroups, files)
     return t, r, pack_limits(r)
 
 
+_CGROUP_STEPS = ("cgroup", "cgroup_enter")
+
+
 def execute(request: Request) -> Result:
     """The whole way of one validated request."""
+    try:
+        return _attempt(request)
+    except SetupError as e:
+        if e.step not in _CGROUP_STEPS:
+            raise
+    # Somebody took a controller or a directory away since we looked; nothing was started. Once more, from the ground.
+    look_again()
+    return _attempt(request)
+
+
+def _attempt(request: Request) -> Result:
     jail = request.jail
     sources: tuple[_host.Identity, ...] = ()
     if jail.mounts or jail.rootfs is not None:
         binds = [m.src for m in jail.mounts if m.src is not None]
         sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
     compiled, run_part, limits_blob = _compiled(jail, request.limits, sources, os.getpid())
-    if compiled.missing and jail.strict and any(name != "landlock" for name, _ in compiled.missing):
-        control, cause = compiled.missing[0]
-        raise _errors.HostError(control, cause, "Jail(strict=False)")
+    for control, cause, fix in compiled.missing if jail.strict else ():
+        if control != "landlock":
+            raise _errors.HostError(control, cause, f"{fix}; or Jail(strict=False)")
     hold = bool(request.collect)
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
@@ -126,6 +153,8 @@ def execute(request: Request) -> Result:
             idle.drop(keeper)
             raise
         keeper.served = True
+        if isinstance(result, SetupError) and result.step in _CGROUP_STEPS:
+            reusable = False
         if reusable and not jail.fresh:
             idle.give(keeper)
         else:
@@ -137,8 +166,8 @@ def execute(request: Request) -> Result:
 
 def _lease(compiled: Template, run_part: RunLimits, jail: Jail) -> Keeper:
     if not jail.fresh:
-        return idle.take(compiled, run_part, _host.host())
-    return idle.start(compiled, _host.host())
+        return idle.take(compiled, run_part, _ground(os.getpid()))
+    return idle.start(compiled, _ground(os.getpid()))
 
 
 class _IdleDeath(Exception):
@@ -184,8 +213,8 @@ def _converse(
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
     """A failure before there was a program: MEMORY when memory was the reason, else an exception."""
     facts = Facts(failure, None, False, "none", False, 0, 0, 0, 0, 0, 0, 0, (0, 0), (0, 0), (0,) * 6, 0, (), {}, b"")
-    if _verdict.starved(facts, run_part, _memory_total()):
-        return _result(keeper, request, run_part, facts, b"", b"", None)
+    if _verdict.starved(facts, run_part, _outcome.memory_total()):
+        return _outcome.result(keeper, request, run_part, facts, b"", b"", None)
     return _explain.error(failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd)
 
 
@@ -199,7 +228,7 @@ def _await_report(
     except Gone:
         if not keeper.started:
             raise _IdleDeath from None
-        return _lost(keeper, request), False
+        return _outcome.lost(keeper, request), False
     except BaseException:  # KeyboardInterrupt and its like: the jail goes first
         _stop(keeper)
         raise
@@ -221,11 +250,11 @@ def _conclude(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes)
             collected = _files.Collector(keeper, request.collect, request.limits.collect).run()  # type: ignore[arg-type]
             keeper.send(lib.OP_RELEASE)
         except Gone:
-            return _lost(keeper, request), False
+            return _outcome.lost(keeper, request), False
     keeper.armed = run_part
-    if facts.failure is not None and not _verdict.starved(facts, run_part, _memory_total()):
+    if facts.failure is not None and not _verdict.starved(facts, run_part, _outcome.memory_total()):
         return _explain.error(facts.failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd), True
-    return _result(keeper, request, run_part, facts, out, err, collected), True
+    return _outcome.result(keeper, request, run_part, facts, out, err, collected), True
 
 
 def _stop(keeper: Keeper) -> bytes | None:
@@ -248,104 +277,10 @@ def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[R
             with contextlib.suppress(Gone):
                 keeper.send(lib.OP_RELEASE)
     captured = [
-        _decode(o, request, True) if m == STDIO_PIPE else None
+        _outcome.decode(o, request, True) if m == STDIO_PIPE else None
         for o, m in zip((out, err), request.stdio[1:], strict=True)
     ]
     return TimeoutExpired(request.args, request.timeout, *captured), raw is not None
-
-
-def _lost(keeper: Keeper, request: Request) -> Result:
-    """The keeper died while the program ran: everything in the jail died with it."""
-    how = keeper.how_it_died()
-    return Result(
-        args=request.args,
-        returncode=-9,
-        verdict=Verdict.JAIL_ERROR,
-        signal=9,
-        limits=request.limits,
-        error=f"the keeper died during the run ({how}); the jail died with it",
-    )
-
-
-def _decode(data: bytes, request: Request, cut: bool) -> Any:
-    """As subprocess does; a character that our own cap cut in two is no error of the program's."""
-    if request.decode is None:
-        return data
-    encoding, errors = request.decode
-    text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-@functools.cache
-def _memory_total() -> int:
-    """RAM and swap: what an executable's segments are refused for when they are more (vm.overcommit_memory=0)."""
-    total = 0
-    with open("/proc/meminfo") as f:
-        for line in f:
-            if line.startswith(("MemTotal:", "SwapTotal:")):
-                total += int(line.split()[1]) * 1024
-    return total
-
-
-def _result(
-    keeper: Keeper,
-    request: Request,
-    run_part: RunLimits,
-    facts: Facts,
-    out: bytes,
-    err: bytes,
-    collected: tuple[dict[str, bytes], dict[str, str]] | None,
-) -> Result:
-    reading = _verdict.Reading(facts, run_part)
-    code, sig = _verdict.exit_of(facts.status)
-    used = _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
-    kills = _verdict.oom_kills(reading)
-    limits = request.limits
-    verdict = _verdict.decide(
-        _verdict.Evidence(
-            trip=facts.trip,
-            oom_kills=kills,
-            starved=_verdict.starved(facts, run_part, _memory_total()),
-            cpu_time=used.cpu_time,
-            cpu_limit=limits.cpu_time,
-            wall_time=used.wall_time,
-            wall_limit=limits.wall_time,
-            written=max(facts.out_total),
-            output_limit=limits.output,  # type: ignore[arg-type]
-            exit_code=code,
-            signal=sig,
-            executed=facts.executed,
-        )
-    )
-    error = None
-    if verdict is Verdict.JAIL_ERROR:
-        error = "the program's process was killed before it could execute, by no limit of the run"
-    for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
-        if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
-            verdict = Verdict.JAIL_ERROR
-            error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
-    template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
-    captured = [m == STDIO_PIPE for m in request.stdio[1:]]
-    return Result(
-        args=request.args,
-        returncode=code if code is not None else -(sig or 0),
-        verdict=verdict,
-        stdout=_decode(out, request, len(out) < facts.out_total[0]) if captured[0] else None,
-        stderr=_decode(err, request, len(err) < facts.out_total[1]) if captured[1] else None,
-        exit_code=code,
-        signal=sig,
-        usage=used,
-        limits=limits,
-        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, any(captured))),
-        files=collected[0] if collected else {},
-        uncollected=collected[1] if collected else {},
-        stdout_bytes=facts.out_total[0] if captured[0] else None,
-        stderr_bytes=facts.out_total[1] if captured[1] else None,
-        oom_kills=kills,
-        limits_hit=_verdict.limits_hit(facts, run_part, reading, kills),
-        syscall=_verdict.syscall_name(facts),
-        error=error,
-    )
 
 
 def _exit() -> None:
@@ -366,7 +301,7 @@ def close() -> None:
 def _after_fork() -> None:
     idle.forget()
     _cgroup.forget()
-    _compiled.cache_clear()
+    look_again()
 
 
 atexit.register(_exit)

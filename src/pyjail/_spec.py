@@ -49,6 +49,7 @@ class Limits:
         cpus: cores as a float (a share of CPU time) or a set of CPU numbers to run on. Default 1.0.
         address_space: bytes of virtual memory per process (RLIMIT_AS). Off by default: it breaks runtimes that
             reserve address space (JVM, Node, Go, .NET).
+        io_rate: bytes per second read from, and as many written to, each disk (io.max, cgroup v2 only). Off by default.
 
     >>> Limits(memory="256M").memory
     268435456
@@ -68,11 +69,12 @@ class Limits:
     collect: int | str | None = 64 * MIB
     cpus: float | frozenset[int] | set[int] | None = 1.0
     address_space: int | str | None = None
+    io_rate: int | str | None = None
 
     def __post_init__(self) -> None:
         for name in ("cpu_time", "wall_time"):
             _set(self, name, _units.seconds(name, getattr(self, name)))
-        for name in ("memory", "output", "disk", "file_size", "stack", "collect", "address_space"):
+        for name in ("memory", "output", "disk", "file_size", "stack", "collect", "address_space", "io_rate"):
             _set(self, name, _units.size(name, getattr(self, name)))
         _set(self, "core", _units.size("core", self.core, least=0))
         _set(self, "processes", _units.count("processes", self.processes, most=4194304))

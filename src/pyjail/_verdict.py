@@ -21,6 +21,8 @@ class Evidence:
 
     trip: str = "none"
     oom_kills: int = 0
+    outside_kills: int = 0  # by the OOM killer, while this run was within its own limit
+    lost: bool = False  # a file that a limit rests on could not be read at the end
     starved: bool = False  # setting up or execve failed for lack of memory
     cpu_time: float | None = None
     cpu_limit: float | None = None
@@ -42,9 +44,14 @@ def _unexplained(e: Evidence) -> bool:
     return not e.executed and e.trip == "none" and not e.oom_kills and not e.starved
 
 
+def _outside(e: Evidence) -> bool:
+    """Something other than this run's own limits decided how it ended: nothing can be said of the program."""
+    return e.outside_kills > 0 or e.lost
+
+
 # First row that holds wins.
 PRECEDENCE: tuple[tuple[Verdict, Callable[[Evidence], bool]], ...] = (
-    (Verdict.JAIL_ERROR, lambda e: (e.exit_code is None and e.signal is None) or _unexplained(e)),
+    (Verdict.JAIL_ERROR, lambda e: (e.exit_code is None and e.signal is None) or _unexplained(e) or _outside(e)),
     (Verdict.SECURITY, lambda e: e.trip == "security"),
     (Verdict.MEMORY, lambda e: e.oom_kills > 0 or e.starved or e.trip == "memory"),
     (Verdict.CPU_TIME, lambda e: e.trip == "cpu" or _over(e.cpu_time, e.cpu_limit)),
@@ -133,6 +140,7 @@ def usage(facts: Facts, reading: Reading) -> Usage:
         if throttled_us is not None
         else None,
         pressure=_pressure(reading),
+        memory_left=_memory_left(reading),
         idle=facts.trip == "wall" and wall is not None and cpu < wall / 10,
     )
 
@@ -149,6 +157,14 @@ def _block_io(reading: Reading) -> tuple[int | None, int | None]:
     return read, written
 
 
+_KINDS = ("anon", "file", "shmem", "kernel", "sock")
+
+
+def _memory_left(reading: Reading) -> dict[str, int] | None:
+    found = {kind: reading.value("memory.stat", kind) for kind in _KINDS}
+    return {k: v for k, v in found.items() if v is not None} or None
+
+
 def _pressure(reading: Reading) -> dict[str, int] | None:
     found = {}
     for resource in ("cpu", "memory", "io"):
@@ -158,9 +174,36 @@ def _pressure(reading: Reading) -> dict[str, int] | None:
     return found or None
 
 
-def oom_kills(reading: Reading) -> int:
-    """Processes of this run that the kernel killed for memory."""
-    return _first(reading.value("memory.events", "oom_kill"), reading.value("memory.oom_control", "oom_kill")) or 0
+NEAR = 1 << 18  # what a charge of several pages may miss the limit by
+
+
+def oom_kills(reading: Reading, limit: int | None) -> tuple[int, int]:
+    """Processes of this run that the kernel killed for memory: (for its own limit, for one above or the machine's).
+
+    memory.events counts in "oom" how often this cgroup's own limit left no way out, in "oom_kill" its processes
+    that died, for whatever limit (cgroup-v2.rst). v1 has no "oom" (and failcnt stays 0 in some kernels): there the
+    watermark says whether the limit was reached.
+    """
+    kills = _first(reading.value("memory.events", "oom_kill"), reading.value("memory.oom_control", "oom_kill")) or 0
+    own = reading.value("memory.events", "oom")
+    if own is None and limit is not None:
+        own = (reading.number("memory.max_usage_in_bytes") or 0) >= limit - NEAR
+    return (kills, 0) if own else (0, kills)
+
+
+_RESTS_ON = {"memory": ("memory.",), "processes": ("pids.",), "cpu_time": ("cpu.stat", "cpuacct.usage")}
+
+
+def lost_files(facts: Facts, run: RunLimits) -> list[str]:
+    """Files under a limit of this run that the leaf had at its start and that could not be read at its end."""
+    if facts.failure is not None:
+        return []
+    asked = tuple(p for name, files in _RESTS_ON.items() if getattr(run.limits, name) is not None for p in files)
+    return [
+        row.file
+        for i, row in enumerate(run.cgroup)
+        if row.when in ("read", "watch", "clock") and row.file.startswith(asked) and i not in facts.reads
+    ]
 
 
 def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
@@ -220,7 +263,7 @@ def receipt(
     template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], captured: bool = True
 ) -> Iterator[Control]:
     """One row per control, values as the kernel gave them back for this run."""
-    missing = dict((*template.missing, *run.missing))
+    missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
     texts = parse_texts(facts.texts)
     for row in _limit_rows(run, facts, texts, missing):
         if row.name == "output" and not captured:
@@ -228,15 +271,16 @@ def receipt(
             yield Control("output", row.asked, "", why, "not_asked")
         else:
             yield row
+    yield from _counter_rows(run, facts)
     yield from _process_rows(template, texts, ids)
     yield from _fence_rows(template, texts, missing)
 
 
 def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
     limits = run.limits
-    for name in ("cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus"):
+    for name in ("cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus", "io_rate"):
         asked = getattr(limits, name)
-        shown = show_size(asked) if name in ("memory", "output", "disk") else str(asked)
+        shown = show_size(asked) if name in ("memory", "output", "disk", "io_rate") else str(asked)
         if isinstance(asked, frozenset):
             shown = ",".join(map(str, sorted(asked)))
         if asked is None:
@@ -267,6 +311,18 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
         fine = soft == row.soft and (row.limit not in missing or row.limit == "cpu_time")
         asked = str(getattr(limits, row.limit)) if row.limit else "0"
         yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")
+
+
+def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
+    reading = Reading(facts, run)
+    for c in run.counters:
+        text = reading.text(c.file) if c.file else None
+        if text is None:
+            yield Control(f"counter {c.usage}", "", c.file, c.note or "could not be read", "not_asked")
+            continue
+        value = " ".join(text.split())
+        value = value if len(value) <= 60 else value[:57] + "..."
+        yield Control(f"counter {c.usage}", "", c.file, f"{value} ({c.note})" if c.note else value, "enforced")
 
 
 def _process_rows(template: Template, texts: Texts, ids: tuple[int, int]) -> Iterator[Control]:

@@ -20,7 +20,7 @@ EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 124, 125, 126, 12
 ENDED_BY_LIMIT = (Verdict.CPU_TIME, Verdict.WALL_TIME, Verdict.MEMORY, Verdict.OUTPUT)
 _SECONDS, _SIZES, _COUNTS = (
     ("cpu_time", "wall_time"),
-    ("memory", "output", "disk", "file_size", "stack", "core", "collect", "address_space"),
+    ("memory", "output", "disk", "file_size", "stack", "core", "collect", "address_space", "io_rate"),
     ("processes", "inodes", "open_files"),
 )
 

@@ -45,7 +45,7 @@ def test_v2_rows():
     written = {r.file: r.value for r in rows if r.when == "set"}
     assert written == {
         "memory.oom.group": "1", "memory.max": str(256 << 20), "memory.swap.max": "0", "pids.max": "64",
-        "cpu.max": "150000 100000", "cgroup.max.descendants": "0",
+        "cpu.max": "150000 100000", "cgroup.max.descendants": "0", "cgroup.max.depth": "0",
     }  # fmt: skip
     assert {"memory.peak", "memory.events", "pids.peak", "pids.events", "io.stat", "cpu.pressure"} <= {
         r.file for r in rows if r.when == "read"
@@ -72,7 +72,7 @@ def test_v1_rows_on_a_hybrid_host():
     limit = str(256 << 20)
     assert written == {
         "memory.limit_in_bytes": limit, "memory.memsw.limit_in_bytes": limit, "memory.kmem.tcp.limit_in_bytes": limit,
-        "pids.max": "64", "cpu.cfs_quota_us": "100000", "cgroup.max.descendants": "0",
+        "pids.max": "64", "cpu.cfs_quota_us": "100000", "cgroup.max.descendants": "0", "cgroup.max.depth": "0",
     }  # fmt: skip
     assert list(written).index("memory.limit_in_bytes") < list(written).index("memory.memsw.limit_in_bytes")
 
@@ -93,11 +93,11 @@ def test_limits_without_cgroups_are_refused_with_the_fix(limits, control):
     assert e.value.control == control
     assert "systemd-run" in e.value.hint
     run = _plan.run_limits(Jail(strict=False), limits, host, cgroup.choose(host, False), ())
-    assert control in dict(run.missing)
+    assert control in {m.control for m in run.missing}
 
 
 def test_a_kernel_without_a_file_is_refused():
-    host = replace(HOST, hierarchies=(V2,))
+    host = replace(HOST, hierarchies=(V2,), swap=True)
     files = frozenset({"memory.max", "pids.max", "cpu.max", "cpu.stat", "cgroup.kill"})
     with pytest.raises(HostError, match=r"memory\.swap\.max"):
         _plan.run_limits(Jail(), Limits(), host, cgroup.choose(host, False), (files,))

@@ -16,11 +16,12 @@ SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_units", "_spec", "_result", "_native"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "_toml"},
+     "policy.landlock", "policy.cgroup", "policy.delegation", "_toml"},
     {"_plan", "_wire"},
-    {"_cgroup_files", "_cgroup", "_explain", "_keeper"},
+    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper"},
     {"_verdict"},
-    {"_files", "_request", "_run"},
+    {"_files", "_request", "_outcome", "_run"},
+    {"cgroup"},
     {"__init__"},
     {"_show", "cli", "__main__"},
 )  # fmt: skip
@@ -89,7 +90,7 @@ def test_exports_are_sorted_documented_and_public():
         for n in vars(pyjail)
         if not n.startswith("_")
         and n not in pyjail.__all__
-        and n not in ("annotations", "TYPE_CHECKING", "Any", "cli", "policy")
+        and n not in ("annotations", "TYPE_CHECKING", "Any", "cgroup", "cli", "policy")
     ]
 
 

@@ -25,6 +25,14 @@ class CgroupRow(NamedTuple):
     limit: str = ""
 
 
+class Counter(NamedTuple):
+    """Where a number of `Usage` comes from on this kernel; ``file`` is "" where it has none."""
+
+    usage: str
+    file: str
+    note: str
+
+
 class Cgroups(NamedTuple):
     """The hierarchies that a plan uses, in the order of their fds; ``into`` is the index of the v2 one or None."""
 
@@ -47,7 +55,7 @@ def choose(host: Host, cpuset: bool) -> Cgroups:
         if h.version == 2 and h.writable:
             into = len(used)
             index["v2"] = into
-            for name in h.controllers & {"memory", "pids", "cpu", "cpuset", "io"}:
+            for name in h.controllers & {"memory", "pids", "cpu", "io", *(("cpuset",) if cpuset else ())}:
                 index[name] = into
             used.append(h)
     for name in ("memory", "pids", "cpu", "cpuset", *(() if into is not None else ("cpuacct",))):
@@ -63,7 +71,7 @@ def choose(host: Host, cpuset: bool) -> Cgroups:
     return Cgroups(tuple(used), into, tuple(index.items()))
 
 
-def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool) -> list[CgroupRow]:
+def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool, disks: tuple[str, ...] = ()) -> list[CgroupRow]:
     """The files of one run's leaf, in the order in which they are touched."""
     found: list[CgroupRow] = []
     index = cgroups.where
@@ -77,12 +85,18 @@ def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool) -> list[Cg
     if "v2" in index:
         h = index["v2"]
         found.append(CgroupRow(h, "cgroup.max.descendants", "set", "no cgroups below ours", "0"))
+        found.append(CgroupRow(h, "cgroup.max.depth", "set", "no cgroups below ours", "0"))
         found.append(CgroupRow(h, "cpu.stat", "clock", "CPU time of the whole tree, needs no controller"))
         found.append(CgroupRow(h, "cgroup.kill", "kill", "ends every process at once; since Linux 5.14"))
         if psi:
             found += [CgroupRow(h, f"{r}.pressure", "read", "PSI") for r in ("cpu", "memory", "io")]
         if "io" in index:
             found.append(CgroupRow(h, "io.stat", "read", "block I/O"))
+            if limits.io_rate is not None:
+                rate = limits.io_rate
+                for disk in disks:
+                    value = f"{disk} rbps={rate} wbps={rate}"
+                    found.append(CgroupRow(h, "io.max", "set", "bytes per second of this disk", value, "io_rate"))
     elif "cpuacct" in index:
         found.append(CgroupRow(index["cpuacct"], "cpuacct.usage", "clock", "CPU time of the whole tree"))
     return found
@@ -98,7 +112,8 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
         return [
             *found,
             CgroupRow(h, "memory.peak", "read", "the watermark; since Linux 5.19"),
-            CgroupRow(h, "memory.events", "read", "oom_kill, max"),
+            CgroupRow(h, "memory.events", "read", "oom: our limit; oom_kill without it: somebody else's"),
+            CgroupRow(h, "memory.stat", "read", "what is charged when all is over: files in tmpfs, page cache, kernel"),
         ]
     found = []
     if limit:
@@ -109,7 +124,6 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
         *found,
         CgroupRow(h, "memory.oom_control", "watch", "v1 kills one process only: a count above 0 ends the tree"),
         CgroupRow(h, "memory.max_usage_in_bytes", "read", "the watermark"),
-        CgroupRow(h, "memory.failcnt", "read", "how often the limit was hit"),
     ]
 
 
@@ -144,3 +158,32 @@ def _cpuset(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
     ids = ",".join(str(c) for c in sorted(limits.cpus))
     del v2  # the same file; memory nodes come from the parent (v2), or by its cgroup.clone_children (v1)
     return [CgroupRow(h, "cpuset.cpus", "set", "the CPUs to run on", ids, "cpus")]
+
+
+# Field of Usage -> the files that may give it, the best first, and since when the kernel has them.
+_COUNTERS = (
+    ("cpu_time", ("cpu.stat", "cpuacct.usage"), ""),
+    ("memory_peak", ("memory.peak", "memory.max_usage_in_bytes"), "memory.peak is in Linux 5.19 and later"),
+    ("oom_kills", ("memory.events", "memory.oom_control"), "needs the memory controller"),
+    ("memory_left", ("memory.stat",), "needs the memory controller of cgroup v2"),
+    ("processes_peak", ("pids.peak",), "pids.peak is in Linux 6.1 and later (cgroup v1: 6.13)"),
+    ("io_read", ("io.stat",), "needs the io controller of cgroup v2"),
+    ("pressure", ("cpu.pressure",), "needs psi=1 on the kernel command line"),
+    ("throttled_time", ("cpu.stat",), "needs the cpu controller"),
+)
+
+
+def counters(cgroups: Cgroups, files: tuple[frozenset[str], ...]) -> list[Counter]:
+    """What this kernel's leaves can tell, by looking into one; a leaf is fresh, so nothing is ever reset."""
+    names = frozenset().union(*files)
+    v2 = frozenset() if cgroups.into is None else files[cgroups.into]
+    found = []
+    for usage, candidates, since in _COUNTERS:
+        file = next((c for c in candidates if c in (v2 if c == "memory.stat" else names)), "")
+        note = since if not file else ""
+        if file == "memory.peak":
+            note = "could be reset" if "memory.peak (reset)" in names else "cannot be reset before Linux 6.12; never is"
+        if usage == "throttled_time" and "cpu" not in cgroups.where:
+            file, note = "", since
+        found.append(Counter(usage, file, note))
+    return found

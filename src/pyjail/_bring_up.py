@@ -1,0 +1,179 @@
+"""What the cgroups give us here, found by doing: a directory is made, each controller is asked for, and what is
+refused is explained. Nothing outside of our own cgroup is touched, and nobody is moved but by `enter_leaf`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import replace
+
+from pyjail import _cgroup, _host
+from pyjail._errors import HostError
+from pyjail._host import Above, Hierarchy, Host, Refusal
+from pyjail.policy import delegation
+from pyjail.policy.delegation import Situation
+
+CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
+V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset")
+
+
+def bring_up(host: Host) -> Host:
+    """``host`` with the hierarchies that work, what each gives, why others do not, and the limits above us."""
+    if os.environ.get("PYJAIL_ENTER_LEAF", "") not in ("", "0") and _alone_in_the_way(host):
+        enter_leaf(host)
+    usable: list[Hierarchy] = []
+    why: dict[str, Refusal] = {}
+    for h in host.hierarchies:  # v2 comes first; what v1 says of a controller that v1 has counts more
+        got, refused = _try_v2(h) if h.version == 2 else _try_v1(h)
+        why |= {r.controller: r for r in refused}
+        if got is not None:
+            usable.append(got)
+    given = {c for h in usable for c in h.controllers}
+    if any(h.version == 2 for h in usable):
+        given.add("")
+    refused = [why.get(c) or delegation.unmounted(c) for c in ("", *CONTROLLERS, "cpuacct") if c not in given]
+    above = [limit for h in usable for limit in _above(h)]
+    return replace(host, hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
+
+
+def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
+    try:
+        owner = os.stat(h.own).st_uid
+    except OSError:
+        owner = 0
+    pids = tuple(int(p) for p in _host.read(h.own + "/cgroup.procs").split()) if step == "enable" else ()
+    others = tuple(p for p in pids if p != os.getpid())
+    root = not os.path.exists(h.mount + "/cgroup.type")
+    systemd = os.path.isdir("/run/systemd/system")
+    return Situation(step, h.own, h.mount, number, others, os.geteuid(), owner, "", root, systemd)
+
+
+def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
+    """The hierarchy with the controllers that it gives to our children; None when not even a directory."""
+    number = _mkdir_fails(h)
+    if number or not os.access(h.own + "/cgroup.procs", os.W_OK):
+        situation = _situation("mkdir" if number else "procs", h, number)
+        return None, [delegation.explain(c, situation) for c in ("", *CONTROLLERS) if c in h.controllers or not c]
+    given, refused = set(), []
+    for name in CONTROLLERS:
+        if name not in h.controllers:
+            situation = _situation("absent", h)._replace(stops_at=_stops_at(h, name))
+            refused.append(delegation.explain(name, situation))
+        elif number := _enable_fails(h.own, name):
+            refused.append(delegation.explain(name, _situation("enable", h, number)))
+        else:
+            given.add(name)
+    return replace(h, controllers=frozenset(given), writable=True), refused
+
+
+def _try_v1(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
+    number = _mkdir_fails(h)
+    if not number:
+        return replace(h, writable=True), []
+    step = "v1" if number in (errno.EACCES, errno.EPERM) else "mkdir"
+    return None, [delegation.explain(c, _situation(step, h, number)) for c in V1 if c in h.controllers]
+
+
+def _mkdir_fails(h: Hierarchy) -> int:
+    """0, or the errno of making a directory there."""
+    path = f"{h.own}/{_cgroup.owner_name(os.getpid())}-try"
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return 0
+    except OSError as e:
+        return e.errno or errno.EIO
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+    return 0
+
+
+def _enable_fails(own: str, name: str) -> int:
+    """0, or the errno of handing this controller to the children of ``own``; it stays enabled."""
+    try:
+        _cgroup.files().directory(own).enable(frozenset({name}))
+    except OSError as e:
+        return e.errno or errno.EIO
+    return 0
+
+
+def _upwards(h: Hierarchy) -> list[str]:
+    """``own`` and the directories above it, up to the mount."""
+    found = [h.own]
+    while found[-1] != h.mount and len(found[-1]) > len(h.mount):
+        found.append(os.path.dirname(found[-1]))
+    return found
+
+
+def _stops_at(h: Hierarchy, controller: str) -> str:
+    for path in _upwards(h)[1:]:
+        if controller in _host.read(path + "/cgroup.controllers").split():
+            return path
+    return ""
+
+
+_ABOVE = {
+    2: (("memory", "memory.max"), ("pids", "pids.max")),
+    1: (("memory", "memory.limit_in_bytes"), ("pids", "pids.max")),
+}
+
+
+def _above(h: Hierarchy) -> list[Above]:
+    """Limits of our own cgroup and of those above that a run could meet before its own."""
+    found = []
+    for path in _upwards(h):
+        for controller, name in _ABOVE[h.version]:
+            text = _host.read(f"{path}/{name}").strip() if controller in h.controllers else ""
+            if text.isdigit() and int(text) < 1 << 62:  # v1's "none" is 2^63 less a page
+                found.append(Above(controller, int(text), f"{path}/{name}"))
+    return found
+
+
+# ---- moving the calling process, when told to ----
+
+
+def _v2(host: Host) -> Hierarchy:
+    for h in host.hierarchies:
+        if h.version == 2:
+            return h
+    r = delegation.unmounted("")
+    raise HostError("cgroup", r.cause, r.fix)
+
+
+def _alone_in_the_way(host: Host) -> bool:
+    """Whether this process sits where it keeps controllers from its cgroup's children."""
+    with contextlib.suppress(HostError):
+        h = _v2(host)
+        return not h.root and bool(h.controllers) and not _in_leaf() and not _mkdir_fails(h)
+    return False
+
+
+def _in_leaf() -> bool:
+    lines = _host.read("/proc/self/cgroup").splitlines()
+    return any(_host.LEAF.search(line) for line in lines if line.startswith("0::"))
+
+
+def enter_leaf(host: Host) -> str:
+    """See `pyjail.cgroup.enter_leaf`."""
+    h = _v2(host)
+    if h.root or _in_leaf():  # the kernel's root may have processes and children
+        return h.own
+    _cgroup.clean_stale(h.own)
+    leaf = f"{h.own}/{_cgroup.owner_name(os.getpid(), 'leaf-')}"
+    try:
+        os.mkdir(leaf)
+    except FileExistsError:
+        pass
+    except OSError as e:
+        r = delegation.explain("", _situation("mkdir", h, e.errno or 0))
+        raise HostError("cgroup", r.cause, r.fix) from e
+    try:
+        with open(leaf + "/cgroup.procs", "w") as f:
+            f.write("0")  # the writing process, all its threads
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.rmdir(leaf)
+        r = delegation.explain("", _situation("procs", h, e.errno or 0))
+        raise HostError("cgroup", r.cause, r.fix) from e
+    return leaf

@@ -1,0 +1,126 @@
+"""Facts of a finished run -> its `Result`."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+from typing import Any
+
+from pyjail import _verdict
+from pyjail._host import Above
+from pyjail._keeper import Keeper
+from pyjail._plan import RunLimits
+from pyjail._request import Request
+from pyjail._result import Receipt, Result, Usage, Verdict
+from pyjail._wire import STDIO_PIPE, Facts
+
+
+def result(
+    keeper: Keeper,
+    request: Request,
+    run_part: RunLimits,
+    facts: Facts,
+    out: bytes,
+    err: bytes,
+    collected: tuple[dict[str, bytes], dict[str, str]] | None,
+) -> Result:
+    """The `Result` of a run that has been reported."""
+    reading = _verdict.Reading(facts, run_part)
+    limits = request.limits
+    code, sig = _verdict.exit_of(facts.status)
+    used = _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
+    kills, outside_kills = _verdict.oom_kills(reading, limits.memory)  # type: ignore[arg-type]
+    lost = _verdict.lost_files(facts, run_part)
+    verdict = _verdict.decide(
+        _verdict.Evidence(
+            trip=facts.trip,
+            oom_kills=kills,
+            outside_kills=outside_kills,
+            lost=bool(lost),
+            starved=_verdict.starved(facts, run_part, memory_total()),
+            cpu_time=used.cpu_time,
+            cpu_limit=limits.cpu_time,
+            wall_time=used.wall_time,
+            wall_limit=limits.wall_time,
+            written=max(facts.out_total),
+            output_limit=limits.output,  # type: ignore[arg-type]
+            exit_code=code,
+            signal=sig,
+            executed=facts.executed,
+        )
+    )
+    error = None
+    if verdict is Verdict.JAIL_ERROR:
+        error = _jail_error(outside_kills, lost, keeper.above)
+    for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
+        if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
+            verdict = Verdict.JAIL_ERROR
+            error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
+    template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
+    captured = [m == STDIO_PIPE for m in request.stdio[1:]]
+    return Result(
+        args=request.args,
+        returncode=code if code is not None else -(sig or 0),
+        verdict=verdict,
+        stdout=decode(out, request, len(out) < facts.out_total[0]) if captured[0] else None,
+        stderr=decode(err, request, len(err) < facts.out_total[1]) if captured[1] else None,
+        exit_code=code,
+        signal=sig,
+        usage=used,
+        limits=limits,
+        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, any(captured))),
+        files=collected[0] if collected else {},
+        uncollected=collected[1] if collected else {},
+        stdout_bytes=facts.out_total[0] if captured[0] else None,
+        stderr_bytes=facts.out_total[1] if captured[1] else None,
+        oom_kills=kills,
+        limits_hit=_verdict.limits_hit(facts, run_part, reading, kills),
+        syscall=_verdict.syscall_name(facts),
+        error=error,
+    )
+
+
+def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, ...]) -> str:
+    if outside_kills:
+        above = [f"{a.file} = {a.value}" for a in limits_above if a.controller == "memory"]
+        where = f"a cgroup above ({', '.join(above)}) or the machine" if above else "the machine or a container"
+        return (
+            f"the kernel's out-of-memory killer took {outside_kills} of its processes while the run was within its own "
+            f"memory limit: {where} has run out of memory"
+        )
+    if lost:
+        return f"{', '.join(lost)} could not be read at the end: a controller was taken away during the run"
+    return "the program's process was killed before it could execute, by no limit of the run"
+
+
+def lost(keeper: Keeper, request: Request) -> Result:
+    """The keeper died while the program ran: everything in the jail died with it."""
+    how = keeper.how_it_died()
+    return Result(
+        args=request.args,
+        returncode=-9,
+        verdict=Verdict.JAIL_ERROR,
+        signal=9,
+        limits=request.limits,
+        error=f"the keeper died during the run ({how}); the jail died with it",
+    )
+
+
+def decode(data: bytes, request: Request, cut: bool) -> Any:
+    """As subprocess does; a character that our own cap cut in two is no error of the program's."""
+    if request.decode is None:
+        return data
+    encoding, errors = request.decode
+    text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@functools.cache
+def memory_total() -> int:
+    """RAM and swap: what an executable's segments are refused for when they are more (vm.overcommit_memory=0)."""
+    total = 0
+    with open("/proc/meminfo") as f:
+        for line in f:
+            if line.startswith(("MemTotal:", "SwapTotal:")):
+                total += int(line.split()[1]) * 1024
+    return total
