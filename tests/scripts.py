@@ -7,13 +7,16 @@ import sys
 import textwrap
 import time
 
+from tests import place
 from tests.conftest import SLOW
+
+PRELUDE = "" if place.CGROUPS else "import tests.place\n"  # as conftest.py does for this process
 
 
 def script(code: str, *, timeout: float = 60, **kw) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=timeout * SLOW,

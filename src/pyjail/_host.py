@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -89,6 +90,8 @@ class Host:
     system: tuple[Entry, ...]
     etc: tuple[Entry, ...]
     prefixes: tuple[str, ...]
+    subuids: tuple[int, int] | None = None  # (first, count) that newuidmap maps for this user; None = single mapping
+    subgids: tuple[int, int] | None = None
     disks: tuple[str, ...] = ()  # MAJOR:MINOR of whole disks
     swap: bool = True  # some is in use now
     refused: tuple[Refusal, ...] = ()  # what `_bring_up` could not get
@@ -104,10 +107,15 @@ class Host:
         return self.maps_ids and bool(self.capabilities & 1 << 21)
 
     @property
+    def single_id(self) -> bool:
+        """Our user namespace has one id, as `unshare --map-root-user` makes it: "root" is the caller."""
+        return sum(count for _, count in self.uid_ranges) == 1
+
+    @property
     def maps_ids(self) -> bool:
-        """CAP_SETUID (7) and CAP_SETGID (6): keepers get ids of their own."""
+        """CAP_SETUID (7) and CAP_SETGID (6), and ids to map: keepers get ids of their own."""
         need = 1 << 7 | 1 << 6
-        return self.capabilities & need == need
+        return self.capabilities & need == need and not self.single_id
 
 
 def read(path: str) -> str:
@@ -222,6 +230,43 @@ def _id_range(text: str | None) -> tuple[int, int] | None:
     return int(first), int(count)
 
 
+def _subordinate() -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """This user's largest ranges in /etc/subuid and /etc/subgid, when newuidmap(1) and newgidmap(1) are installed."""
+    uid = os.geteuid()
+    if uid == 0 or os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0":
+        return None, None
+    found = [read(f"/etc/{name}") for name in ("subuid", "subgid")]
+    if not all(found) or not all(_on_path(name) for name in ("newuidmap", "newgidmap")):
+        return None, None
+    import pwd
+
+    names = {str(uid)}
+    with contextlib.suppress(KeyError):
+        names.add(pwd.getpwuid(uid).pw_name)
+    ranges = []
+    for text in found:
+        rows = [line.split(":") for line in text.splitlines()]
+        mine = [
+            (int(r[1]), int(r[2])) for r in rows if len(r) == 3 and r[0] in names and r[1].isdigit() and r[2].isdigit()
+        ]
+        ranges.append(max(mine, key=lambda r: r[1], default=None))
+    return (ranges[0], ranges[1]) if None not in ranges else (None, None)
+
+
+def _on_path(program: str) -> bool:
+    return any(os.access(f"{d}/{program}", os.X_OK) for d in os.environ.get("PATH", os.defpath).split(":") if d)
+
+
+def open_to_all(path: str) -> bool:
+    """Whether everybody may read it (and pass it, a directory); what is below it is not looked at."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    need = 0o005 if stat.S_ISDIR(mode) else 0o004
+    return mode & need == need
+
+
 def _disks() -> tuple[str, ...]:
     """Whole disks: io.max takes no partitions, and a loop or memory disk is limited by what is below it."""
     try:
@@ -250,6 +295,7 @@ def probe(pid: int) -> Host:
     except OSError:
         psi = False
     names = read("/proc/sys/user/max_user_namespaces").strip()
+    subuids, subgids = _subordinate()
     return Host(
         arch=os.uname().machine,
         kernel=os.uname().release,
@@ -266,6 +312,8 @@ def probe(pid: int) -> Host:
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),
         prefixes=interpreter_prefixes(),
+        subuids=subuids,
+        subgids=subgids,
         disks=_disks(),
         swap=read("/proc/swaps").count("\n") > 1,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -135,20 +136,37 @@ class Keeper:
 
     def _write_maps(self, host: Host) -> None:
         """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
-        m = ids.maps(self.template.jail, host, self.pid)
-        for name, text in (("setgroups", "deny"), ("uid_map", m.uid_map), ("gid_map", m.gid_map)):
-            try:
-                with open(f"/proc/{self.pid}/{name}", "w") as f:
-                    f.write(text)
-            except OSError as e:
-                hint = "ids outside of what this user namespace has? set PYJAIL_ID_RANGE=FIRST:COUNT"
-                raise SetupError("wait_go", None, f"{name}: {text!r}", e.errno or 0, hint) from e
-        if self.cgroup is not None and m.own:
-            self.cgroup.give(m.outside_uid + 1, m.outside_gid + 1)
+        m = ids.maps(self.template.jail, host, self.pid, self.template.subordinate)
+        self._write("setgroups", "deny")
+        for name, helper, rows in (("uid_map", "newuidmap", m.uid_map), ("gid_map", "newgidmap", m.gid_map)):
+            if m.helper:
+                self._help(helper, rows)
+            else:
+                self._write(name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
+        if self.cgroup is not None and m.keeper is not None:
+            self.cgroup.give(*m.keeper)
         self.ids = m
         with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "r+") as f:
             if int(f.read()) < 0:  # a protected embedder must not make protected programs
                 f.write("0")
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            with open(f"/proc/{self.pid}/{name}", "w") as f:
+                f.write(text)
+        except OSError as e:
+            hint = "ids outside of what this user namespace has? set PYJAIL_ID_RANGE=FIRST:COUNT"
+            raise SetupError("wait_go", None, f"{name}: {text!r}", e.errno or 0, hint) from e
+
+    def _help(self, program: str, rows: tuple[tuple[int, int, int], ...]) -> None:
+        """newuidmap(1), newgidmap(1): setuid programs that check /etc/subuid and /etc/subgid."""
+        import subprocess
+
+        command = [program, str(self.pid), *(str(n) for row in rows for n in row)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            hint = "check this user's lines in /etc/subuid and /etc/subgid, or set PYJAIL_SUBORDINATE_IDS=0"
+            raise SetupError("wait_go", None, f"{' '.join(command)}: {done.stderr.strip()}", errno.EPERM, hint)
 
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""

@@ -45,6 +45,7 @@ class Template:
     run_clone: int
     privileged: bool
     own_ids: bool
+    subordinate: bool  # the program runs as one of the caller's subordinate ids
     sources: tuple[_host.Identity, ...]
     missing: tuple[Missing, ...]
 
@@ -86,9 +87,17 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     rules = landlock.ruleset(jail, host.landlock_abi, bound_files)
     if jail.landlock and rules.abi < 1:
         missing.append(Missing("landlock", "this kernel has no Landlock (or it is not in the lsm= boot list)"))
-    if host.euid == 0 and not host.maps_ids:
+    if host.euid == 0 and not host.maps_ids and not host.single_id:
         cause = "root without CAP_SETUID and CAP_SETGID: the program would be root outside"
         missing.append(Missing("ids", cause, "give this process both (docker: --cap-add SETUID --cap-add SETGID)"))
+    # What the caller alone may read or write, only the caller's own id can: subordinate ones are for all other jails.
+    foreign = [m.src for m in jail.mounts if m.src is not None] + list(host.prefixes if real is None else [real])
+    subordinate = (
+        not host.maps_ids
+        and host.subuids is not None
+        and all(m.ro for m in jail.mounts if m.kind == "bind")
+        and all(_host.open_to_all(path) for path in foreign)
+    )
     shared = NEWNET if jail.network == "none" else 0
     namespaces = NEWUTS | shared
     return Template(
@@ -102,7 +111,8 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         unshare_second=(NEWUSER | NEWNS if host.privileged else 0) | namespaces,
         run_clone=NEWPID | NEWNS | NEWIPC | (NEWNET if jail.network == "loopback" else 0),
         privileged=host.privileged,
-        own_ids=host.maps_ids,
+        own_ids=host.maps_ids or subordinate,
+        subordinate=subordinate,
         sources=sources,
         missing=tuple(missing),
     )

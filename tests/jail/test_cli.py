@@ -10,9 +10,12 @@ import sys
 import pytest
 
 import pyjail
+from tests import place
 
 
 def cli(*args: str, **kw) -> subprocess.CompletedProcess[str]:
+    if not place.CGROUPS and args and args[0] == "run":
+        args = ("run", "--no-strict", *args[1:])
     return subprocess.run(
         [sys.executable, "-m", "pyjail", *args], capture_output=True, text=True, timeout=100, check=False, **kw
     )
@@ -21,7 +24,7 @@ def cli(*args: str, **kw) -> subprocess.CompletedProcess[str]:
 EXITS = [
     (["--", "true"], 0), (["--", "sh", "-c", "exit 7"], 7), (["--", "sh", "-c", "kill -11 $$"], 139),
     (["--wall-time", "200ms", "--", "sleep", "9"], 124), (["--cpu-time", "0.2s", "--", "sh", "-c", "while :; do :; done"], 124),
-    (["--memory", "16M", "--", "sh", "-c", "head -c 40000000 /dev/zero > /tmp/x"], 124),
+    pytest.param(["--memory", "16M", "--", "sh", "-c", "head -c 40000000 /dev/zero > /tmp/x"], 124, marks=pytest.mark.needs_cgroups),
     (["--", "/no/such/program"], 127), (["--", "/usr"], 126), (["--memory", "0", "--", "true"], 125), (["--nonsense"], 125),
     ([], 125), (["--memory", "12Q", "--", "true"], 125), (["--cpu-time", "2x", "--", "true"], 125), (["--cwd", "/none", "--", "true"], 125),
     (["--bind", "/no/such", "--", "true"], 125), (["--env", "x", "--", "true"], 125), (["--cpus", "x", "--", "true"], 125),
@@ -62,7 +65,7 @@ def test_json_is_the_whole_result(tmp_path):
     )
     result = pyjail.Result.from_dict(json.loads(out.stdout))
     assert (result.stdout, result.verdict) == (b"datadatab\n", pyjail.Verdict.OK)
-    assert result.receipt["memory"].status == "enforced"
+    assert result.receipt["memory"].status == ("enforced" if place.CGROUPS else "not_enforced")
 
 
 def test_config_file(tmp_path):

@@ -17,7 +17,7 @@ import pyjail
 from pyjail import Verdict
 from tests.conftest import SLOW
 from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of, mounts, shm_segments
-from tests.scripts import script, until
+from tests.scripts import PRELUDE, script, until
 
 
 def test_exit_in_the_middle_of_runs_leaves_nothing():
@@ -53,7 +53,7 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
     rng = random.Random(7)
     before = (mounts(), shm_segments())
     for _ in range(8):
-        p = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE)
+        p = subprocess.Popen([sys.executable, "-c", PRELUDE + BUSY], stdout=subprocess.PIPE)
         assert p.stdout.readline() == b"go\n"
         time.sleep(0.1 + rng.random() * 0.8)
         below = keepers_of(p.pid)

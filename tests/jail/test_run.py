@@ -17,6 +17,7 @@ import pytest
 import pyjail
 from pyjail import File, Jail, Limits, Mount, Verdict
 from tests.conftest import SLOW
+from tests.scripts import PRELUDE
 
 
 def test_input_and_text(sh):
@@ -203,6 +204,7 @@ def test_the_running_interpreter_works_inside():
     assert r.stdout == f"[{sys.version_info[0]}, {sys.version_info[1]}]\n"
 
 
+@pytest.mark.needs_cgroups
 def test_usage_counts_orphans_and_leaves_setup_out(sh):
     r = sh("true")
     u = r.usage
@@ -336,7 +338,7 @@ def test_hostname_ids_proc_and_fresh(sh):
 
 def test_keyboard_interrupt_kills_the_jail(tmp_path):
     code = (
-        "import pyjail, sys, os\nprint('ready', flush=True)\n"
+        PRELUDE + "import pyjail, sys, os\nprint('ready', flush=True)\n"
         "try: pyjail.run(['sleep', '100'])\n"
         "except KeyboardInterrupt: print('interrupted', pyjail.run(['echo', 'again']).stdout, flush=True)\n"
     )

@@ -100,6 +100,7 @@ BUSY = {
 }
 
 
+@pytest.mark.needs_cgroups
 @pytest.mark.parametrize("name", BUSY)
 def test_cpu_time_of_the_whole_tree(run_c, name):
     r = run_c(PRELUDE + BUSY[name], SHORT)
@@ -131,6 +132,7 @@ HUNGRY = {
 }
 
 
+@pytest.mark.needs_cgroups
 @pytest.mark.parametrize("name", HUNGRY)
 def test_memory_of_the_whole_tree(run_c, name):
     r = run_c(PRELUDE + HUNGRY[name], SMALL)
@@ -151,11 +153,13 @@ def test_bss_too_big_for_exec_is_memory(run_c):
     assert (r.verdict, r.signal) == (Verdict.MEMORY, signal.SIGSEGV)
 
 
+@pytest.mark.needs_cgroups
 def test_memory_too_small_to_start_is_memory():
     for size in (4096, 65536):
         assert pyjail.run(["/bin/true"], Limits(memory=size)).verdict is Verdict.MEMORY
 
 
+@pytest.mark.needs_cgroups
 def test_fork_bomb_is_held(run_c):
     limits = Limits(cpu_time=0.5 * SLOW, wall_time=3 * SLOW, processes=20)
     r = run_c(PRELUDE + "int main() { for (;;) fork(); }", limits)
@@ -164,6 +168,7 @@ def test_fork_bomb_is_held(run_c):
     assert "processes" in r.limits_hit
 
 
+@pytest.mark.needs_cgroups
 def test_thread_bomb_is_held(run_c):
     source = 'void *f(void *p) { pause(); return 0; } int main() { pthread_t t; int n = 0; while (!pthread_create(&t, 0, f, 0)) n++; printf("%d", n); return 0; }'
     r = run_c(PRELUDE + source, Limits(processes=20))
@@ -239,6 +244,7 @@ def test_disk_and_inodes_are_capped_and_reported(sh):
     assert "inodes" in r.limits_hit
 
 
+@pytest.mark.needs_cgroups
 def test_cpus_is_a_share_of_cores(run_c):
     r = run_c(PRELUDE + BUSY["four_processes"], Limits(cpu_time=None, wall_time=1.0, cpus=0.5))
     assert r.verdict is Verdict.WALL_TIME
@@ -246,6 +252,7 @@ def test_cpus_is_a_share_of_cores(run_c):
     assert r.usage.throttled_time > 0
 
 
+@pytest.mark.needs_cgroups
 def test_cpus_as_a_set(run_c):
     r = run_c(
         PRELUDE

@@ -122,15 +122,21 @@ def test_landlock_asks_only_what_the_abi_has(abi):
 def test_ids_are_the_keepers_own_and_never_root():
     seen = set()
     for pid in (1, 2, 4194304, 77):
-        m = ids.maps(Jail(), replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid)
+        m = ids.maps(Jail(), replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid, False)
         assert m.outside_uid != 0
         seen.add(m.outside_uid)
     small = replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 65536),), id_range=None)
-    m = ids.maps(Jail(), small, 12345)
+    m = ids.maps(Jail(), small, 12345, False)
     assert 32768 <= m.outside_uid < 65536
-    own = ids.maps(Jail(), replace(HOST, capabilities=0, euid=1001, egid=1002), 5)
-    assert (own.uid_map, own.gid_map, own.own) == ("1000 1001 1\n", "1000 1002 1\n", False)
-    assert ids.maps(Jail(), replace(small, id_range=(500000, 10)), 3).outside_uid == 500006
+    user = replace(HOST, capabilities=0, euid=1001, egid=1002, subuids=(100000, 65536), subgids=(200000, 10))
+    own = ids.maps(Jail(), user, 5, False)
+    assert (own.uid_map, own.gid_map, own.keeper, own.helper) == (((1000, 1001, 1),), ((1000, 1002, 1),), None, False)
+    assert ids.maps(Jail(), replace(small, id_range=(500000, 10)), 3, False).outside_uid == 500006
+    sub = ids.maps(Jail(), user, 65541, True)
+    assert sub.uid_map == ((1000, 100005, 1), (ids.KEEPER, 1001, 1))
+    assert sub.gid_map == ((1000, 200001, 1), (ids.KEEPER, 1002, 1))
+    assert (sub.keeper, sub.helper, sub.outside_uid) == (None, True, 100005)
+    assert replace(small, uid_ranges=((0, 1),)).maps_ids is False  # as unshare --map-root-user makes it
 
 
 def test_the_mount_tree_never_creates_in_what_is_not_ours():

@@ -16,6 +16,7 @@ import lzma
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ KERNEL = "linux-image-6.12-cloud-amd64"
 PACKAGES = ("qemu-system-x86", "busybox-static")
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")  # Debian 12's is written in C, later ones in Rust
 MODULES = ("overlay",)
+PREFIX = "pyjail-guest-"
 DIED = 125
 TIMEOUT = 124
 
@@ -175,6 +177,14 @@ def _command(command: list[str], env: Mapping[str, str]) -> str:
     return f"{exports}cd {shlex.quote(os.getcwd())} || exit 125\nexec {shlex.join(command)}\n"
 
 
+def _remove_dead() -> None:
+    """Directories of runs that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = path.name.removeprefix(PREFIX).partition("-")[0]
+        if not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def run(
     command: list[str], *, env: Mapping[str, str], timeout: float = 600, cpus: int = 2, memory: int = 3072
 ) -> Iterator[bytes]:
@@ -183,11 +193,13 @@ def run(
         raise GuestError("root is needed, to serve this machine's files to the guest")
     install()
     image = kernel()
-    with tempfile.TemporaryDirectory(prefix="pyjail-guest-") as made:
+    _remove_dead()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as made:
         where = Path(made)
         where.chmod(0o755)
         for module in image.glob("*.ko"):
             shutil.copy(module, where)
+        (where / "command").touch(mode=0o600)  # the environment may hold secrets
         (where / "command").write_text(_command(command, env))
         (where / "cwd").write_text(os.getcwd())
         shutil.copy(Path(__file__).with_name("init.sh"), where / "init")
@@ -233,6 +245,7 @@ def main() -> int:
     args = parser.parse_args()
     if not args.command:
         parser.error("a command is needed")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is above is cleaned up
     guest = run(args.command, env=os.environ, timeout=args.timeout, cpus=args.cpus, memory=args.memory)
     while True:
         try:

@@ -160,30 +160,32 @@ def _cpuset(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
     return [CgroupRow(h, "cpuset.cpus", "set", "the CPUs to run on", ids, "cpus")]
 
 
-# Field of Usage -> the files that may give it, the best first, and since when the kernel has them.
+# Field of Usage -> what it needs, the files that may give it, the best first, and since when the kernel has them.
 _COUNTERS = (
-    ("cpu_time", ("cpu.stat", "cpuacct.usage"), ""),
-    ("memory_peak", ("memory.peak", "memory.max_usage_in_bytes"), "memory.peak is in Linux 5.19 and later"),
-    ("oom_kills", ("memory.events", "memory.oom_control"), "needs the memory controller"),
-    ("memory_left", ("memory.stat",), "needs the memory controller of cgroup v2"),
-    ("processes_peak", ("pids.peak",), "pids.peak is in Linux 6.1 and later (cgroup v1: 6.13)"),
-    ("io_read", ("io.stat",), "needs the io controller of cgroup v2"),
-    ("pressure", ("cpu.pressure",), "needs psi=1 on the kernel command line"),
-    ("throttled_time", ("cpu.stat",), "needs the cpu controller"),
+    ("cpu_time", "", ("cpu.stat", "cpuacct.usage"), ""),
+    ("memory_peak", "memory", ("memory.peak", "memory.max_usage_in_bytes"), "memory.peak is in Linux 5.19 and later"),
+    ("oom_kills", "memory", ("memory.events", "memory.oom_control"), ""),
+    ("memory_left", "memory", ("memory.stat",), "read on cgroup v2 only"),
+    ("processes_peak", "pids", ("pids.peak",), "pids.peak is in Linux 6.1 and later (cgroup v1: 6.13)"),
+    ("io_read", "io", ("io.stat",), ""),
+    ("pressure", "", ("cpu.pressure",), "needs cgroup v2 and psi=1 on the kernel command line"),
+    ("throttled_time", "cpu", ("cpu.stat",), ""),
 )
 
 
 def counters(cgroups: Cgroups, files: tuple[frozenset[str], ...]) -> list[Counter]:
     """What this kernel's leaves can tell, by looking into one; a leaf is fresh, so nothing is ever reset."""
-    names = frozenset().union(*files)
-    v2 = frozenset() if cgroups.into is None else files[cgroups.into]
     found = []
-    for usage, candidates, since in _COUNTERS:
-        file = next((c for c in candidates if c in (v2 if c == "memory.stat" else names)), "")
-        note = since if not file else ""
+    for usage, controller, candidates, since in _COUNTERS:
+        if controller and controller not in cgroups.where:
+            found.append(Counter(usage, "", f"no {controller} controller"))
+            continue
+        names = files[cgroups.where[controller]] if controller else frozenset().union(*files)
+        file = next((c for c in candidates if c in names), "")
+        if usage == "memory_left" and "memory.peak" not in names and "memory.events" not in names:
+            file = ""  # v1's memory.stat has other words
+        note = "" if file else since or "no writable cgroup"
         if file == "memory.peak":
             note = "could be reset" if "memory.peak (reset)" in names else "cannot be reset before Linux 6.12; never is"
-        if usage == "throttled_time" and "cpu" not in cgroups.where:
-            file, note = "", since
         found.append(Counter(usage, file, note))
     return found

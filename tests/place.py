@@ -1,0 +1,67 @@
+"""Where the tests run: "hybrid root", "hybrid user", "v2 root" or "v2 user". The same tests everywhere, the same verdicts.
+
+A user of a hybrid machine has no cgroups: there the tests run with ``strict=False``, as such a user would, and those
+of limits that only a cgroup can enforce are skipped by name.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pyjail
+from pyjail import _host
+from pyjail._spec import Jail
+
+EXPECTED = os.environ.get("PYJAIL_TEST_PLACE")  # what the caller says that this is; tests/jail/test_place.py checks it
+WITHOUT_CGROUPS = "this user has no cgroup here (hybrid machine, not root)"
+
+WITHOUT_ROOT = "root is missing: with a single mapping the program has the caller's own id"
+
+
+def is_v2() -> bool:
+    """The memory controller is v2's."""
+    try:
+        with open("/sys/fs/cgroup/cgroup.controllers") as f:
+            return "memory" in f.read().split()
+    except OSError:
+        return False
+
+
+def name() -> str:
+    return f"{'v2' if is_v2() else 'hybrid'} {'root' if os.geteuid() == 0 else 'user'}"
+
+
+def _has_cgroups() -> bool:
+    try:
+        pyjail.run(["true"])
+    except pyjail.HostError as e:
+        if e.control != "memory":
+            raise
+        return False
+    return True
+
+
+CGROUPS = name() != "hybrid user" or _has_cgroups()
+SINGLE_MAPPING = os.geteuid() != 0 and _host.host().subuids is None
+
+
+def adapt() -> None:
+    """Without cgroups, jails are made with strict=False; only a call that says strict=True still means it."""
+    if os.environ.get("PYJAIL_ENTER_LEAF"):  # a delegated cgroup: what tests start is in our leaf, too
+        pyjail.cgroup.enter_leaf()
+    if CGROUPS:
+        return
+    Jail.__init__.__defaults__ = (*Jail.__init__.__defaults__[:-1], False)
+    from pyjail import _request
+
+    _request._DEFAULT_JAIL = Jail()
+
+
+def expects(skip: str) -> bool:
+    """Whether this skip is what the place is about."""
+    return (WITHOUT_CGROUPS in skip and EXPECTED == "hybrid user") or (
+        WITHOUT_ROOT in skip and EXPECTED in ("hybrid user", "v2 user")
+    )
+
+
+adapt()
