@@ -1,3 +1,3 @@
-.PHONY: help demo test lint bench soak
-help demo test lint bench soak:
+.PHONY: help demo test test-vm lint bench soak
+help demo test test-vm lint bench soak:
 	@./dev $@

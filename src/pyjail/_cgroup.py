@@ -26,8 +26,11 @@ _NAME = re.compile(r"pyjail-(?:leaf-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?
 
 @functools.cache
 def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as f:
-        return f.read().replace("-", "")[:8]
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as f:
+            return f.read().replace("-", "")[:8]
+    except OSError:  # a masked /proc
+        return "00000000"
 
 
 def _start_time(pid: int) -> str | None:

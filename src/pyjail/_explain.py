@@ -5,27 +5,19 @@ from __future__ import annotations
 import errno
 import os
 
-from pyjail import _errors
+from pyjail import _errors, _host
 from pyjail._plan import RunLimits, Template
 from pyjail._wire import Failure
+from pyjail.policy import obstacles
 
 _HINTS = {
-    ("private", errno.EPERM): "user namespaces are refused here: as root run "
-    "`sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1`; on Ubuntu 24.04 also "
-    "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile with `userns,` for this Python",
-    ("private", errno.EINVAL): "this process is in a chroot, where the kernel refuses user namespaces: "
-    "enter that root by pivot_root(2) instead, as containers do",
-    ("namespaces", errno.EPERM): "user namespaces are refused here, as in a chroot or under a seccomp filter",
-    ("private", errno.ENOSPC): "sysctl -w user.max_user_namespaces=15000",
-    ("namespaces", errno.ENOSPC): "sysctl -w user.max_user_namespaces=15000 user.max_net_namespaces=15000",
-    ("proc", errno.EPERM): "the /proc here is masked (a container?), so the kernel refuses a fresh one: "
-    "use Jail(proc=False), or unmask it (docker: --security-opt systempaths=unconfined)",
-    ("mount", errno.EPERM): "a security module forbids mounts in user namespaces: allow `mount,` for this Python",
-    ("cgroup", errno.ENOSPC): "cgroup.max.descendants or cgroup.max.depth of a parent is used up: raise it",
+    ("cgroup", errno.EAGAIN): "cgroup.max.descendants or cgroup.max.depth of a parent is used up: "
+    "echo max > .../cgroup.max.descendants",
+    ("cgroup", errno.ENOSPC): "this hierarchy has no room for more cgroups (65535 with the memory controller)",
+    ("cgroup", errno.ENOENT): "somebody took a controller or a directory of ours away",
     ("cgroup", errno.EACCES): "the keeper may not write there: the cgroup subtree must be ours alone",
     ("init", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
     ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
-    ("keeper_exec", errno.EACCES): "a memfd cannot be executed here (sysctl vm.memfd_noexec): set it to 0 or 1",
     ("keyring", errno.EDQUOT): "raise /proc/sys/kernel/keys/maxkeys",
 }
 
@@ -59,9 +51,12 @@ def detail(failure: Failure, template: Template, run: RunLimits | None) -> str:
 
 def error(
     failure: Failure, template: Template, run: RunLimits | None = None, *, program: object = "", cwd: str = ""
-) -> _errors.SetupError:
-    """The exception for a failed step."""
+) -> _errors.SetupError | _errors.HostError:
+    """The exception for a failed step: HostError when this host refuses to every jail what the step does."""
     step, i, number = failure.step, failure.index, failure.errno
+    obstacle = obstacles.find(step, i, number, _host.host())
+    if obstacle is not None:
+        return _errors.HostError(*obstacle)
     hint = _HINTS.get((step, number), "")
     if step == "exec":
         text = f"cannot execute {program!r} in the jail"

@@ -86,10 +86,13 @@ class Host:
     hierarchies: tuple[Hierarchy, ...]
     landlock_abi: int
     psi: bool
-    user_namespaces: int
+    user_namespaces: int  # sysctl user.max_user_namespaces; -1: there is none
     system: tuple[Entry, ...]
     etc: tuple[Entry, ...]
     prefixes: tuple[str, ...]
+    userns_clone: int = -1  # sysctl kernel.unprivileged_userns_clone of Debian's kernels
+    apparmor: bool = False  # it restricts unprivileged user namespaces (Ubuntu 23.10 and later)
+    seccomp: bool = False  # a filter is around us
     subuids: tuple[int, int] | None = None  # (first, count) that newuidmap maps for this user; None = single mapping
     subgids: tuple[int, int] | None = None
     disks: tuple[str, ...] = ()  # MAJOR:MINOR of whole disks
@@ -279,11 +282,13 @@ def _disks() -> tuple[str, ...]:
     )
 
 
-def _capabilities() -> int:
-    for line in read("/proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
+def _status() -> dict[str, str]:
+    return {k: v.strip() for k, _, v in (line.partition(":") for line in read("/proc/self/status").splitlines())}
+
+
+def _sysctl(name: str) -> int:
+    text = read(f"/proc/sys/{name}").strip()
+    return int(text) if text.isdigit() else -1
 
 
 @functools.cache
@@ -294,24 +299,27 @@ def probe(pid: int) -> Host:
             psi = bool(f.read(1))
     except OSError:
         psi = False
-    names = read("/proc/sys/user/max_user_namespaces").strip()
+    status = _status()
     subuids, subgids = _subordinate()
     return Host(
         arch=os.uname().machine,
         kernel=os.uname().release,
         euid=os.geteuid(),
         egid=os.getegid(),
-        capabilities=_capabilities(),
+        capabilities=int(status.get("CapEff", "0"), 16),
         uid_ranges=_ranges(read("/proc/self/uid_map")),
         id_range=_id_range(os.environ.get("PYJAIL_ID_RANGE")),
         cpus=frozenset(os.sched_getaffinity(0)),
         hierarchies=hierarchies(read("/proc/self/cgroup"), read("/proc/self/mountinfo")),
         landlock_abi=lib.pj_landlock_abi(),
         psi=psi,
-        user_namespaces=int(names) if names.isdigit() else -1,
+        user_namespaces=_sysctl("user/max_user_namespaces"),
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),
         prefixes=interpreter_prefixes(),
+        userns_clone=_sysctl("kernel/unprivileged_userns_clone"),
+        apparmor=_sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1,
+        seccomp=status.get("Seccomp", "0") == "2",
         subuids=subuids,
         subgids=subgids,
         disks=_disks(),

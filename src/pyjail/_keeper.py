@@ -35,7 +35,9 @@ def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = F
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         fd = os.memfd_create(name, flags | (MFD_EXEC if execute else 0x8))  # MFD_NOEXEC_SEAL
-    except OSError:
+    except OSError as e:
+        if e.errno != errno.EINVAL:  # what a kernel before 6.3 says
+            raise
         fd = os.memfd_create(name, flags)
     try:
         view = memoryview(data)
@@ -54,8 +56,12 @@ def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = F
 def _program(pid: int) -> int:
     """The keeper's ELF in a sealed memfd: nothing on disk to replace, nothing of ours to write (CVE-2019-5736)."""
     del pid
-    with open(os.path.join(os.path.dirname(__file__), "keeper"), "rb") as f:
-        return memfd("pyjail-keeper", f.read(), seal=True, execute=True)
+    path = os.path.join(os.path.dirname(__file__), "keeper")
+    try:
+        with open(path, "rb") as f:
+            return memfd("pyjail-keeper", f.read(), seal=True, execute=True)
+    except PermissionError:  # vm.memfd_noexec=2: then the file itself, which no program can reach to write
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _ended(pidfd: int, milliseconds: int) -> bool:

@@ -121,7 +121,7 @@ def test_killing_its_own_group_is_signaled(run_c):
 def test_stopping_everything_only_costs_wall_time(run_c):
     r = run_c(
         HEAD + "int main() { if (!fork()) { for (;;) { kill(-1, SIGSTOP); kill(1, SIGSTOP); } } for (;;) pause(); }",
-        Limits(wall_time=0.5 * SLOW, cpu_time=10),
+        Limits(wall_time=0.5 * SLOW, cpu_time=10 * SLOW),
     )
     assert r.verdict is Verdict.WALL_TIME
 
@@ -303,7 +303,7 @@ def test_cpu_time_cannot_be_hidden_in_children_nobody_waits_for(run_c):
 @pytest.mark.needs_cgroups
 def test_a_fork_bomb_that_changes_sessions_is_gone_at_once(run_c):
     source = "int main() { for (;;) { if (!fork()) { setsid(); signal(SIGTERM, SIG_IGN); } } }"
-    r = run_c(HEAD + source, Limits(wall_time=0.7 * SLOW, cpu_time=20, processes=50))
+    r = run_c(HEAD + source, Limits(wall_time=0.7 * SLOW, cpu_time=20 * SLOW, processes=50))
     assert r.verdict is Verdict.WALL_TIME
     assert r.usage.processes_peak <= 50
     assert r.usage.teardown_time < 2 * SLOW
@@ -314,7 +314,7 @@ def test_twenty_bombs_in_parallel(run_c):
     source = "int main() { for (;;) fork(); }"
     run_c(HEAD + "int main() { for (;;) fork(); }", Limits(wall_time=0.1, processes=2))  # compile it once
     found = []
-    limits = Limits(wall_time=1.5 * SLOW, cpu_time=20, processes=10, cpus=0.2)
+    limits = Limits(wall_time=1.5 * SLOW, cpu_time=20 * SLOW, processes=10, cpus=0.2)
     threads = [threading.Thread(target=lambda: found.append(run_c(HEAD + source, limits).verdict)) for _ in range(20)]
     start = time.monotonic()
     for t in threads:

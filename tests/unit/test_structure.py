@@ -16,7 +16,8 @@ SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_units", "_spec", "_result", "_native"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "policy.delegation", "_toml"},
+     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles",
+     "_toml"},
     {"_plan", "_wire"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper"},
     {"_verdict"},

@@ -1,0 +1,110 @@
+"""What on this host keeps a jail from being built: which step fails how, why that is, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from pyjail._host import Host
+
+UNCONFINE = (
+    "allow clone3, unshare, setns, pivot_root and the mount calls in it: docker or podman run --security-opt "
+    "seccomp=unconfined; kubernetes: seccompProfile.type Unconfined; a systemd unit: no SystemCallFilter=, "
+    "no RestrictNamespaces="
+)
+APPARMOR = (
+    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for this interpreter: "
+    "`profile pyjail /path/to/python flags=(unconfined) { userns, }` in /etc/apparmor.d, then apparmor_parser -r it"
+)
+MORE_NAMESPACES = "sysctl -w user.max_user_namespaces=15000 (and the same of max_mnt_, max_pid_, max_net_namespaces)"
+
+
+class Obstacle(NamedTuple):
+    """What cannot be had, why, and the fix."""
+
+    control: str
+    cause: str
+    fix: str
+
+
+def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | None:
+    """The obstacle behind a failed step; None when it is no matter of the host."""
+    refused = number in (errno.EPERM, errno.EACCES)
+    if step in ("clone", "init") and (number == errno.ENOSYS or (refused and host.seccomp)):
+        return _clone3(host)
+    if step in ("private", "namespaces") and index == 0:
+        return _user_namespaces(number, host)
+    if step == "init" and number == errno.ENOSPC:
+        return Obstacle("namespaces", "a namespace limit of this host is used up", MORE_NAMESPACES)
+    if step == "proc" and refused:
+        return Obstacle(
+            "proc",
+            "the /proc here is masked or not there (a container?), so the kernel refuses a fresh one",
+            "Jail(proc=False); or unmask it: docker run --security-opt systempaths=unconfined, podman run "
+            "--security-opt unmask=/proc/*, kubernetes: procMount Unmasked",
+        )
+    if step in ("private", "source", "mount", "newroot", "pivot", "run_mount", "tmpfs") and (
+        refused or number == errno.ENOSYS
+    ):
+        return _mounts(number, host) if step != "source" or number == errno.ENOSYS else None
+    if step == "private" and number == errno.EINVAL:
+        return _chroot()
+    if step == "keeper_exec" and refused:
+        return Obstacle(
+            "keeper",
+            "neither a memfd (sysctl vm.memfd_noexec is 2) nor the installed file may be executed here",
+            "sysctl -w vm.memfd_noexec=1, or install pyjail on a file system that is not mounted noexec",
+        )
+    return None
+
+
+def _clone3(host: Host) -> Obstacle:
+    if host.seccomp:
+        return Obstacle("clone3", "a seccomp filter around this process refuses clone3", UNCONFINE)
+    return Obstacle("clone3", f"Linux {host.kernel} has no clone3 with CLONE_INTO_CGROUP", "Linux 5.14 or newer")
+
+
+def _user_namespaces(number: int, host: Host) -> Obstacle | None:
+    name = "user namespaces"
+    if number == errno.ENOSPC:
+        if host.user_namespaces == 0:
+            return Obstacle(name, "they are switched off: sysctl user.max_user_namespaces is 0", MORE_NAMESPACES)
+        return Obstacle(
+            name, "sysctl user.max_user_namespaces is used up, or they are nested too deeply", MORE_NAMESPACES
+        )
+    if number == errno.ENOSYS and host.seccomp:
+        return Obstacle(name, "a seccomp filter around this process refuses unshare", UNCONFINE)
+    if number not in (errno.EPERM, errno.EACCES):
+        return None
+    if host.userns_clone == 0:
+        return Obstacle(
+            name, "sysctl kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"
+        )
+    if host.seccomp:
+        return Obstacle(name, "a seccomp filter around this process refuses unshare(CLONE_NEWUSER)", UNCONFINE)
+    if host.apparmor:
+        return Obstacle(name, "AppArmor restricts unprivileged user namespaces", APPARMOR)
+    return _chroot()._replace(cause="the kernel refuses them, as it does in a chroot, or a security module does")
+
+
+def _chroot() -> Obstacle:
+    return Obstacle(
+        "user namespaces",
+        "this process is in a chroot, where the kernel refuses them",
+        "enter that root by pivot_root(2) instead, as containers do; or look for a denial in the kernel's log (dmesg)",
+    )
+
+
+def _mounts(number: int, host: Host) -> Obstacle:
+    if number == errno.ENOSYS and not host.seccomp:
+        return Obstacle("mounts", f"Linux {host.kernel} has no mount_setattr", "Linux 5.14 or newer")
+    if host.apparmor:
+        cause = "AppArmor lets the user namespace be made, but no mounts in it"
+        return Obstacle("mounts", cause, APPARMOR)
+    if host.seccomp:
+        return Obstacle("mounts", "a seccomp filter around this process refuses the mount calls", UNCONFINE)
+    return Obstacle(
+        "mounts",
+        "the user namespace could be made, but no mounts in it: a security module or a Landlock sandbox forbids them",
+        "allow `mount` and `userns` for this interpreter (dmesg names the module), or start it outside of the sandbox",
+    )

@@ -1,0 +1,204 @@
+"""Hosts that are in the way: each is handled, or refused with a cause that is right and a fix that helps."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import pyjail
+from pyjail import Jail, Limits, Mount, _host
+from pyjail._cgroup import remove_tree
+from pyjail.policy import obstacles
+from tests import place
+from tests.conftest import QUICK
+from tests.scripts import script
+
+USERNS = ("unshare", "--user", "--map-root-user")
+REPORT = """
+import pyjail
+from pyjail import HostError, Jail, Limits
+def attempt(*a, **kw):
+    try: r = pyjail.run(["sh", "-c", "echo ran"], *a, **kw)
+    except HostError as e: print(e.control, "|", e.cause, "|", e.hint)
+    else: print(r.verdict, r.stdout)
+"""
+
+
+def shell(*commands: str) -> tuple[str, ...]:
+    """Run these, then what follows."""
+    return ("sh", "-c", " && ".join([*commands, 'exec "$@"']), "sh")
+
+
+def tried(code: str = "attempt()", *wrap: str) -> list[str]:
+    out = script(REPORT + textwrap.dedent(code), wrap=wrap)
+    assert out.returncode == 0, out.stderr
+    return out.stdout.splitlines()
+
+
+RAN = "ok b'ran\\n'"
+
+
+@pytest.mark.parametrize("mask", ["mount -t tmpfs none /proc/sys", "mount --bind /dev/null /proc/version"])
+def test_a_masked_proc_is_named_and_can_be_done_without(mask):
+    lines = tried("attempt(); attempt(jail=Jail(proc=False))", *USERNS, "--mount", *shell(mask))
+    assert lines[0].startswith("proc | the /proc here is masked")
+    assert "Jail(proc=False)" in lines[0]
+    assert lines[1] == RAN
+
+
+def test_user_namespaces_switched_off_by_sysctl():
+    lines = tried("attempt()", *USERNS, *shell("echo 0 > /proc/sys/user/max_user_namespaces"))
+    assert lines[0].startswith(
+        "user namespaces | they are switched off: sysctl user.max_user_namespaces is 0 | sysctl -w"
+    )
+
+
+def test_user_namespaces_used_up():
+    lines = tried(
+        "attempt(jail=Jail(strict=False))",
+        *USERNS,
+        *shell("echo 1 > /proc/sys/user/max_user_namespaces"),
+        *("unshare", "--user"),
+    )
+    assert "max_user_namespaces is used up" in lines[0]
+
+
+FILTER = """
+import errno, pyseccomp
+def refuse(number, *names):
+    f = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    for name in names: f.add_rule(pyseccomp.ERRNO(number), name)
+    f.load()
+"""
+
+
+@pytest.mark.parametrize(
+    ("refused", "number", "control"),
+    [
+        ("clone3", "ENOSYS", "clone3"),
+        ("clone3", "EPERM", "clone3"),
+        ("unshare", "EPERM", "user namespaces"),
+        ("mount_setattr", "EPERM", "mounts"),
+        ("fsopen", "EACCES", "mounts"),
+        ("fsopen", "ENOSYS", "mounts"),
+        ("move_mount", "EPERM", "mounts"),
+        ("pivot_root", "EPERM", "mounts"),
+    ],
+)
+def test_a_seccomp_filter_around_us(refused, number, control):
+    lines = tried(FILTER + f"refuse(errno.{number}, '{refused}'); attempt()")
+    assert lines[0].startswith(f"{control} | a seccomp filter around this process refuses")
+    assert "seccomp=unconfined" in lines[0]
+
+
+LANDLOCK = """
+import ctypes, struct
+def landlock():
+    libc = ctypes.CDLL(None, use_errno=True)
+    handled = struct.pack("<Q", 1 << 12)  # MAKE_SYM; any ruleset at all forbids mounts
+    fd = libc.syscall(444, handled, 8, 0)
+    assert fd >= 0 and libc.prctl(38, 1, 0, 0, 0) == 0 and libc.syscall(446, fd, 0) == 0
+"""
+
+
+def test_namespaces_can_be_made_but_no_mounts_in_them():
+    """As AppArmor does it in Ubuntu 24.04; Landlock is the module that can be had anywhere."""
+    lines = tried(LANDLOCK + "landlock(); attempt()")
+    assert lines[0].startswith("mounts | the user namespace could be made, but no mounts in it")
+    host = replace(_host.host(), apparmor=True, seccomp=False)
+    for step, index in (("private", 1), ("mount", 3)):
+        found = obstacles.find(step, index, 13, host)
+        assert found.control == "mounts"
+        assert "apparmor_restrict_unprivileged_userns=0" in found.fix
+    assert "AppArmor" in obstacles.find("private", 0, 1, host).cause
+
+
+@pytest.mark.needs_root
+def test_root_without_sys_admin_as_in_a_default_container():
+    wrap = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    code = """
+    r = pyjail.run(["id", "-u"])
+    print(r.stdout, r.receipt.not_enforced, r.receipt["ids"].value)
+    """
+    line = tried(code, *wrap)[0]
+    assert line.startswith("b'1000\\n' () uid 1000 gid 1000; outside uid 18")
+
+
+def test_nested_in_a_container_with_one_id():
+    wrap = (*USERNS, "--mount", "--pid", "--fork", "--mount-proc", "--ipc", "--uts")
+    assert tried("attempt()", *wrap) == [RAN]
+
+
+@pytest.mark.needs_cgroups
+def test_nested_in_a_jail_of_our_own_the_filter_around_is_named():
+    package = str(Path(pyjail.__file__).parents[1])
+    site = next(p for p in sys.path if p.endswith("site-packages"))
+    code = f"import sys; sys.path[:0] = [{package!r}, {site!r}]\n" + REPORT + "attempt(jail=Jail(strict=False))"
+    mounts = tuple(Mount.bind(p) for p in dict.fromkeys((package, site)))
+    r = pyjail.run([sys.executable, "-c", code], QUICK, jail=Jail(mounts=mounts), text=True)
+    assert r.stdout.startswith("clone3 | a seccomp filter around this process refuses clone3"), r.stderr
+
+
+def test_a_noexec_dev_shm_does_not_matter():
+    assert tried("attempt()", *USERNS, "--mount", *shell("mount -t tmpfs -o noexec none /dev/shm")) == [RAN]
+
+
+@pytest.mark.parametrize("value", [1, 2])
+def test_memfd_noexec(value):
+    if not os.path.exists("/proc/sys/vm/memfd_noexec"):
+        pytest.skip("vm.memfd_noexec is missing: Linux before 6.3")
+    wrap = (*USERNS, "--mount", "--pid", "--fork", "--mount-proc")
+    assert tried("attempt()", *wrap, *shell(f"echo {value} > /proc/sys/vm/memfd_noexec")) == [RAN]
+
+
+def test_no_memfd_and_a_noexec_package():
+    found = obstacles.find("keeper_exec", None, 13, _host.host())
+    assert "vm.memfd_noexec" in found.cause
+
+
+def test_swap_without_accounting_is_refused_and_no_swap_needs_none():
+    from pyjail import HostError, _plan
+    from pyjail._host import Hierarchy
+    from pyjail.policy import cgroup
+
+    v2 = Hierarchy(2, frozenset({"memory", "pids", "cpu"}), "/cg", True)
+    files = (frozenset({"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat", "cgroup.kill"}),)
+    for swap in (True, False):
+        host = replace(_host.host(), hierarchies=(v2,), above=(), swap=swap)
+        chosen = cgroup.choose(host, False)
+        if swap:
+            with pytest.raises(HostError, match="does not account for it") as e:
+                _plan.run_limits(Jail(strict=True), Limits(), host, chosen, files)
+            assert "swapoff" in e.value.hint
+        else:
+            run = _plan.run_limits(Jail(strict=True), Limits(), host, chosen, files)
+            assert "memory.swap.max" not in {row.file for row in run.cgroup}
+
+
+@pytest.mark.skipif(not place.CGROUPS or place.is_v2() or os.geteuid() != 0, reason=place.ELSEWHERE)
+def test_a_v1_limit_above_that_is_smaller_is_refused_and_its_kill_is_no_memory_verdict():
+    own = next(h.own for h in _host.host().hierarchies if h.version == 1 and "memory" in h.controllers)
+    cell = Path(own, f"cell-{os.getpid()}")
+    cell.mkdir()
+    try:
+        (cell / "memory.limit_in_bytes").write_text(str(80 << 20))
+        code = """
+        import sys
+        attempt()
+        r = pyjail.run([sys.executable, "-c", "x = b'x' * 90000000"], jail=Jail(strict=False))
+        print(r.verdict, "|", r.error)
+        r = pyjail.run(["sh", "-c", "head -c 90000000 /dev/zero > /tmp/x"], Limits(memory="24M"))
+        print(r.verdict, r.error)
+        """
+        lines = tried(code, *shell(f"echo 0 > {cell}/tasks"))
+        assert lines[0].startswith(f"memory | {cell}/memory.limit_in_bytes is {80 << 20}, below what was asked")
+        assert lines[1].startswith("jail_error | the kernel's out-of-memory killer took")
+        assert f"{cell}/memory.limit_in_bytes = {80 << 20}" in lines[1]
+        assert lines[2] == "memory None"
+    finally:
+        remove_tree(str(cell), 2)

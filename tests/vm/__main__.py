@@ -1,0 +1,57 @@
+"""``python -m tests.vm``: the jail and escape tests, and those of cgroup v2 itself, in two guests at once: as root, and
+as a user with a delegated cgroup. Prints what each pass printed; fails when one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+SLOWNESS = "8"  # most of a test's time is waiting; qemu without KVM needs 20 times the CPU
+PASSES = {
+    "v2 root": [],
+    "v2 user": [sys.executable, "tests/as_user.py"],
+}
+TIMEOUT = 1500
+
+
+def main(arguments: list[str]) -> int:
+    """Arguments go to pytest; without a path, the whole suite runs."""
+    from tests.vm import guest
+
+    guest.install()  # once, not in both at the same time
+    guest.kernel()
+    paths = [] if any(not a.startswith("-") for a in arguments) else ["tests/vm", "tests/jail", "tests/escape"]
+    codes: dict[str, int] = {}
+    output: dict[str, str] = {}
+
+    def one(place: str, wrap: list[str]) -> None:
+        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=600", *arguments, *paths]
+        out = subprocess.run(
+            [sys.executable, "-m", "tests.vm.guest", f"--timeout={TIMEOUT}", *wrap, *pytest],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "PYJAIL_TEST_SLOWNESS": SLOWNESS, "PYJAIL_TEST_PLACE": place},
+        )
+        codes[place], output[place] = out.returncode, out.stdout
+
+    start = time.monotonic()
+    threads = [threading.Thread(target=one, args=item) for item in PASSES.items()]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for place in PASSES:
+        print(f"==== {place}: Linux with nothing but cgroup v2 ====\n{output[place]}", flush=True)
+    ends = ", ".join(f"{place}: exit {code}" for place, code in codes.items())
+    print(f"test-vm: {ends}; {time.monotonic() - start:.0f} s")
+    return max(codes.values(), key=abs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
