@@ -43,7 +43,11 @@ def _has_cgroups() -> bool:
 
 
 CGROUPS = name() != "hybrid user" or _has_cgroups()
-SINGLE_MAPPING = os.geteuid() != 0 and _host.host().subuids is None
+
+
+def single_mapping() -> bool:
+    """Programs have the caller's own id outside."""
+    return os.geteuid() != 0 and _host.host().subuids is None
 
 
 def adapt() -> None:
@@ -53,9 +57,10 @@ def adapt() -> None:
     if CGROUPS:
         return
     Jail.__init__.__defaults__ = (*Jail.__init__.__defaults__[:-1], False)
-    from pyjail import _request
+    from pyjail import _request, _run
 
     _request._DEFAULT_JAIL = Jail()
+    _run.look_again()  # a script may change what it is before its first run
 
 
 def expects(skip: str) -> bool:

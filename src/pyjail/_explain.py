@@ -54,7 +54,7 @@ def error(
 ) -> _errors.SetupError | _errors.HostError:
     """The exception for a failed step: HostError when this host refuses to every jail what the step does."""
     step, i, number = failure.step, failure.index, failure.errno
-    obstacle = obstacles.find(step, i, number, _host.host())
+    obstacle = obstacles.find(step, i, number, _host.probe.__wrapped__(os.getpid()))  # as it is now
     if obstacle is not None:
         return _errors.HostError(*obstacle)
     hint = _HINTS.get((step, number), "")

@@ -233,11 +233,11 @@ def _id_range(text: str | None) -> tuple[int, int] | None:
     return int(first), int(count)
 
 
-def _subordinate() -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+def _subordinate(status: dict[str, str]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """This user's largest ranges in /etc/subuid and /etc/subgid, when newuidmap(1) and newgidmap(1) are installed."""
     uid = os.geteuid()
-    if uid == 0 or os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0":
-        return None, None
+    if uid == 0 or os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0" or status.get("NoNewPrivs") == "1":
+        return None, None  # with no_new_privs a setuid newuidmap gains nothing
     found = [read(f"/etc/{name}") for name in ("subuid", "subgid")]
     if not all(found) or not all(_on_path(name) for name in ("newuidmap", "newgidmap")):
         return None, None
@@ -300,7 +300,7 @@ def probe(pid: int) -> Host:
     except OSError:
         psi = False
     status = _status()
-    subuids, subgids = _subordinate()
+    subuids, subgids = _subordinate(status)
     return Host(
         arch=os.uname().machine,
         kernel=os.uname().release,

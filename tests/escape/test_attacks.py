@@ -198,7 +198,7 @@ def test_two_jails_at_once_have_different_outside_ids():
         t.start()
     for t in threads:
         t.join()
-    assert len(set(found)) == (1 if place.SINGLE_MAPPING else 4)
+    assert len(set(found)) == (1 if place.single_mapping() else 4)
 
 
 def test_the_host_cannot_be_reached_over_loopback(py):

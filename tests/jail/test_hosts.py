@@ -22,8 +22,8 @@ USERNS = ("unshare", "--user", "--map-root-user")
 REPORT = """
 import pyjail
 from pyjail import HostError, Jail, Limits
-def attempt(*a, **kw):
-    try: r = pyjail.run(["sh", "-c", "echo ran"], *a, **kw)
+def attempt(jail=Jail(strict=False)):
+    try: r = pyjail.run(["sh", "-c", "echo ran"], jail=jail)
     except HostError as e: print(e.control, "|", e.cause, "|", e.hint)
     else: print(r.verdict, r.stdout)
 """
@@ -45,7 +45,7 @@ RAN = "ok b'ran\\n'"
 
 @pytest.mark.parametrize("mask", ["mount -t tmpfs none /proc/sys", "mount --bind /dev/null /proc/version"])
 def test_a_masked_proc_is_named_and_can_be_done_without(mask):
-    lines = tried("attempt(); attempt(jail=Jail(proc=False))", *USERNS, "--mount", *shell(mask))
+    lines = tried("attempt(); attempt(Jail(proc=False, strict=False))", *USERNS, "--mount", *shell(mask))
     assert lines[0].startswith("proc | the /proc here is masked")
     assert "Jail(proc=False)" in lines[0]
     assert lines[1] == RAN
@@ -60,7 +60,7 @@ def test_user_namespaces_switched_off_by_sysctl():
 
 def test_user_namespaces_used_up():
     lines = tried(
-        "attempt(jail=Jail(strict=False))",
+        "attempt()",
         *USERNS,
         *shell("echo 1 > /proc/sys/user/max_user_namespaces"),
         *("unshare", "--user"),
@@ -138,7 +138,7 @@ def test_nested_in_a_container_with_one_id():
 def test_nested_in_a_jail_of_our_own_the_filter_around_is_named():
     package = str(Path(pyjail.__file__).parents[1])
     site = next(p for p in sys.path if p.endswith("site-packages"))
-    code = f"import sys; sys.path[:0] = [{package!r}, {site!r}]\n" + REPORT + "attempt(jail=Jail(strict=False))"
+    code = f"import sys; sys.path[:0] = [{package!r}, {site!r}]\n" + REPORT + "attempt()"
     mounts = tuple(Mount.bind(p) for p in dict.fromkeys((package, site)))
     r = pyjail.run([sys.executable, "-c", code], QUICK, jail=Jail(mounts=mounts), text=True)
     assert r.stdout.startswith("clone3 | a seccomp filter around this process refuses clone3"), r.stderr
@@ -148,6 +148,7 @@ def test_a_noexec_dev_shm_does_not_matter():
     assert tried("attempt()", *USERNS, "--mount", *shell("mount -t tmpfs -o noexec none /dev/shm")) == [RAN]
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize("value", [1, 2])
 def test_memfd_noexec(value):
     if not os.path.exists("/proc/sys/vm/memfd_noexec"):
@@ -189,7 +190,7 @@ def test_a_v1_limit_above_that_is_smaller_is_refused_and_its_kill_is_no_memory_v
         (cell / "memory.limit_in_bytes").write_text(str(80 << 20))
         code = """
         import sys
-        attempt()
+        attempt(Jail(strict=True))
         r = pyjail.run([sys.executable, "-c", "x = b'x' * 90000000"], jail=Jail(strict=False))
         print(r.verdict, "|", r.error)
         r = pyjail.run(["sh", "-c", "head -c 90000000 /dev/zero > /tmp/x"], Limits(memory="24M"))
