@@ -56,11 +56,14 @@ def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
         situation = _situation("mkdir" if number else "procs", h, number)
         return None, [delegation.explain(c, situation) for c in ("", *CONTROLLERS) if c in h.controllers or not c]
     given, refused = set(), []
+    # With processes in it, a cgroup takes +cpu and +pids all the same, but then its children are "domain invalid" and
+    # hold no process (cgroup-v2.rst, Threads): nothing is tried there. Only the kernel's root is free of that rule.
+    occupied = not h.root and bool(_host.read(h.own + "/cgroup.procs").split())
     for name in CONTROLLERS:
         if name not in h.controllers:
             situation = _situation("absent", h)._replace(stops_at=_stops_at(h, name))
             refused.append(delegation.explain(name, situation))
-        elif number := _enable_fails(h.own, name):
+        elif number := errno.EBUSY if occupied else _enable_fails(h.own, name):
             refused.append(delegation.explain(name, _situation("enable", h, number)))
         else:
             given.add(name)
