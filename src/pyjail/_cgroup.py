@@ -17,11 +17,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pyjail._errors import HostError
+from pyjail._errors import HostError, KeeperError
 from pyjail._host import Hierarchy
 from pyjail.policy.cgroup import Cgroups
 
 _NAME = re.compile(r"pyjail-(?:leaf-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try)?\Z")
+
+
+_UNKNOWN_BOOT = "00000000"  # of a masked /proc
 
 
 @functools.cache
@@ -29,15 +32,26 @@ def _boot_id() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id") as f:
             return f.read().replace("-", "")[:8]
-    except OSError:  # a masked /proc
-        return "00000000"
+    except OSError:
+        return _UNKNOWN_BOOT
 
 
-def _start_time(pid: int) -> str | None:
-    """Field 22 of /proc/PID/stat: ticks since boot; with the pid it names a process for good."""
+@functools.cache
+def _clock_offset() -> int:
+    """Ticks by which our time namespace moves the start times that /proc shows (time_namespaces(7))."""
+    try:
+        with open("/proc/self/timens_offsets") as f:
+            seconds = next(int(line.split()[1]) for line in f if line.startswith("boottime"))
+    except (OSError, StopIteration):
+        return 0
+    return seconds * os.sysconf("SC_CLK_TCK")
+
+
+def _start_time(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat: ticks since boot; with the pid it names a process for good. None: not to be seen."""
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return f.read().rpartition(")")[2].split()[19]
+            return int(f.read().rpartition(")")[2].split()[19]) - _clock_offset()
     except OSError:
         return None
 
@@ -48,26 +62,39 @@ def _pid_namespace() -> str:
 
 def owner_name(pid: int, kind: str = "") -> str:
     """The name of this process's directory in every hierarchy."""
-    return f"pyjail-{kind}{pid}-{_start_time(pid)}-{_pid_namespace()}-{_boot_id()}"
+    return f"pyjail-{kind}{pid}-{_start_time(pid) or 0}-{_pid_namespace()}-{_boot_id()}"
 
 
 def _dead(name: str) -> bool:
+    """Whether the owner is gone for certain. A /proc that hides processes or is masked says nothing of that."""
     match = _NAME.match(name)
     if match is None or match[3] != _pid_namespace():
         return False  # a pid of another pid namespace says nothing here
-    return match[4] != _boot_id() or _start_time(int(match[1])) != match[2]
+    if _UNKNOWN_BOOT not in (match[4], _boot_id()) and match[4] != _boot_id():
+        return True
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    now, then = _start_time(int(match[1])), int(match[2])
+    return None not in (now, then or None) and abs(now - then) > 1  # type: ignore[operator]  # a tick is rounding
 
 
 def remove_tree(path: str, patience: float = 0.0) -> bool:
-    """rmdir a cgroup directory and what is below. True when it is gone. EBUSY is retried for ``patience`` s."""
+    """rmdir a cgroup directory and what is below. True when it is gone. EBUSY is retried for ``patience`` s in all."""
+    return _remove_until(path, time.monotonic() + patience)
+
+
+def _remove_until(path: str, end: float) -> bool:
     try:
         with os.scandir(path) as found:
             below = [e.path for e in found if e.is_dir(follow_symlinks=False)]
     except OSError:
         return not os.path.exists(path)
-    for child in below:
-        remove_tree(child, patience)
-    end = time.monotonic() + patience
+    if not all(_remove_until(child, end) for child in below):
+        return False
     while True:
         try:
             os.rmdir(path)
@@ -136,8 +163,9 @@ class KeeperCgroup:
     def remove(self) -> None:
         """When the keeper is gone."""
         self.close_fds()
+        end = time.monotonic() + 1.0
         for path in self.paths:
-            remove_tree(path, 1.0)
+            _remove_until(path, end)
 
 
 _numbers = itertools.count(1)  # of keepers, across subtrees: they share the owner's directory
@@ -201,8 +229,9 @@ class Subtree:
         return made
 
     def remove(self) -> None:
+        end = time.monotonic() + 0.5
         for path in self.paths:
-            remove_tree(path, 0.5)
+            _remove_until(path, end)
 
 
 def _can_write(directory: str, name: str) -> bool:
@@ -226,6 +255,7 @@ def _refused(h: Hierarchy, path: str, e: OSError) -> HostError:
 
 _subtrees: dict[tuple[int, Cgroups], Subtree] = {}
 _lock = threading.Lock()
+_shut = False  # the interpreter exits: what a daemon thread made now would stay
 
 
 def subtree(cgroups: Cgroups) -> Subtree:
@@ -234,6 +264,8 @@ def subtree(cgroups: Cgroups) -> Subtree:
     found = _subtrees.get(key)
     if found is None:
         with _lock:
+            if _shut:
+                raise KeeperError("the interpreter is shutting down: no new jail is started")
             found = _subtrees.get(key)
             if found is None:
                 found = _subtrees[key] = Subtree(cgroups)
@@ -253,9 +285,12 @@ def look_again() -> None:
         _subtrees.clear()
 
 
-def remove_all() -> None:
-    """At exit, when all keepers are gone."""
-    for (pid, _), tree in list(_subtrees.items()):
-        if pid == os.getpid():
-            tree.remove()
-    _subtrees.clear()
+def remove_all(*, for_good: bool = False) -> None:
+    """When all keepers are gone. ``for_good``: at exit, no others are made."""
+    global _shut
+    with _lock:  # one in the making is removed, too
+        _shut = _shut or for_good
+        for (pid, _), tree in list(_subtrees.items()):
+            if pid == os.getpid():
+                tree.remove()
+        _subtrees.clear()

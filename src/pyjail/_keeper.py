@@ -313,6 +313,8 @@ class Idle:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.started = threading.Condition(self.lock)
+        self.starting = 0
         self.keepers: list[Keeper] = []
         self.leased: set[Keeper] = set()
         self.closed = False
@@ -335,11 +337,19 @@ class Idle:
 
     def start(self, template: Template, host: Host) -> Keeper:
         """A new keeper, leased."""
-        if self.closed:
-            raise KeeperError("the interpreter is shutting down: no new jail is started")
-        keeper = Keeper(template, host)
         with self.lock:
-            self.leased.add(keeper)
+            if self.closed:
+                raise KeeperError("the interpreter is shutting down: no new jail is started")
+            self.starting += 1
+        keeper = None
+        try:
+            keeper = Keeper(template, host)
+        finally:
+            with self.lock:
+                self.starting -= 1
+                if keeper is not None:
+                    self.leased.add(keeper)
+                self.started.notify_all()
         return keeper
 
     def give(self, keeper: Keeper) -> None:
@@ -373,9 +383,17 @@ class Idle:
             with contextlib.suppress(OSError, JailError):
                 keeper.close()
 
+    def shut(self) -> None:
+        """At exit: no new keepers, and the end of those that other threads are just starting."""
+        with self.lock:
+            self.closed = True
+            self.started.wait_for(lambda: not self.starting, HANDSHAKE_S)
+        self.close()
+
     def forget(self) -> None:
         """After os.fork, in the child: the keepers are the parent's."""
         self.lock = threading.Lock()
+        self.started, self.starting = threading.Condition(self.lock), 0
         for keeper in [*self.keepers, *self.leased]:
             keeper.forget()
         self.keepers, self.leased = [], set()

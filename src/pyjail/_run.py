@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyjail import _bring_up, _cgroup, _errors, _explain, _files, _host, _outcome, _request, _verdict
-from pyjail._errors import JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
+from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict
+from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._keeper import Gone, Idle, Keeper, memfd
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
@@ -115,8 +115,8 @@ def execute(request: Request) -> Result:
     """The whole way of one validated request."""
     try:
         return _attempt(request)
-    except SetupError as e:
-        if e.step not in _CGROUP_STEPS:
+    except (SetupError, HostError) as e:
+        if (e.step not in _CGROUP_STEPS) if isinstance(e, SetupError) else (e.control != "cgroup"):
             raise
     # Somebody took a controller or a directory away since we looked; nothing was started. Once more, from the ground.
     look_again()
@@ -132,7 +132,7 @@ def _attempt(request: Request) -> Result:
     compiled, run_part, limits_blob = _compiled(jail, request.limits, sources, os.getpid())
     for control, cause, fix in compiled.missing if jail.strict else ():
         if control != "landlock":
-            raise _errors.HostError(control, cause, f"{fix}; or Jail(strict=False)")
+            raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
     hold = bool(request.collect)
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
@@ -285,8 +285,8 @@ def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[R
 
 def _exit() -> None:
     """Interpreter exit: other threads must not start over what is being taken down."""
-    idle.closed = True
-    close()
+    idle.shut()
+    _cgroup.remove_all(for_good=True)
 
 
 def close() -> None:

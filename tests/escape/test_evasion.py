@@ -112,7 +112,7 @@ def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):
     r = run_c(source, Limits(cpu_time=1.0, output="1G"))
     assert r.verdict is Verdict.CPU_TIME
     after = sum(burnt(k.pid) - before.get(k.pid, 0) for k in idle.keepers)
-    assert after < 0.5
+    assert after < 0.75  # of the second that the program had
 
 
 def test_a_character_cut_by_the_cap_is_no_exception(py):

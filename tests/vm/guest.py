@@ -5,7 +5,8 @@ in the current directory with the environment given, and its output and exit sta
 instruction (no KVM needed), so CPU work takes 20 to 40 times as long: give tests PYJAIL_TEST_SLOWNESS.
 
 Debian's own cloud kernel has virtiofs, virtio and the console built in, so it needs neither an initramfs nor a disk.
-It is downloaded once into ~/.cache/pyjail (PYJAIL_VM_KERNEL=DIR with vmlinuz and overlay.ko instead).
+It is downloaded once into ~/.cache/pyjail (PYJAIL_VM_KERNEL=DIR with vmlinuz, overlay.ko, virtio_blk.ko instead).
+There are two empty disks for what only a disk has: an ext4 on /mnt/disk (limits of its rate), and active swap.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from pathlib import Path
 KERNEL = "linux-image-6.12-cloud-amd64"
 PACKAGES = ("qemu-system-x86", "busybox-static")
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")  # Debian 12's is written in C, later ones in Rust
-MODULES = ("overlay",)
+MODULES = ("overlay", "virtio_blk")
+DISKS = {"disk": 128, "swap": 64}  # MiB, sparse
 PREFIX = "pyjail-guest-"
 DIED = 125
 TIMEOUT = 124
@@ -67,7 +69,7 @@ def kernel() -> Path:
         return Path(given)
     cache = Path.home() / ".cache/pyjail"
     found = cache / KERNEL
-    if (found / "vmlinuz").exists():
+    if all((found / name).exists() for name in ("vmlinuz", *(f"{m}.ko" for m in MODULES))):
         return found
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as made:
@@ -75,7 +77,7 @@ def kernel() -> Path:
         depends = subprocess.run(["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=True).stdout
         names = [line.split()[1] for line in depends.splitlines() if "Depends: linux-image-6" in line]
         if not names:
-            raise GuestError(f"no package {KERNEL} here: set PYJAIL_VM_KERNEL to a directory with vmlinuz, overlay.ko")
+            raise GuestError(f"no package {KERNEL} here: set PYJAIL_VM_KERNEL to a directory with vmlinuz and modules")
         _apt("download", names[0], cwd=work)
         subprocess.run(["dpkg", "-x", *map(str, work.glob("*.deb")), str(work / "x")], check=True)
         kept = work / "kept"
@@ -85,6 +87,7 @@ def kernel() -> Path:
             module = next((work / "x").rglob(f"{name}.ko*"))
             data = module.read_bytes()
             (kept / f"{name}.ko").write_bytes(lzma.decompress(data) if module.suffix == ".xz" else data)
+        shutil.rmtree(found, ignore_errors=True)  # one with fewer modules
         with contextlib.suppress(OSError):  # another one was quicker
             kept.rename(found)
     return found
@@ -149,6 +152,19 @@ def _file_server(run: Path, paths: list[str]) -> Iterator[Path]:
         server.wait()
 
 
+def _disks(run: Path) -> list[str]:
+    """Images for the guest, and the arguments that attach them as /dev/vda and so on."""
+    arguments = []
+    for name, size in DISKS.items():
+        image = run / name
+        image.touch()
+        os.truncate(image, size << 20)
+        arguments += ["-drive", f"if=none,id={name},file={image},format=raw,cache=unsafe"]
+        arguments += ["-device", f"virtio-blk-pci,drive={name}"]
+    subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", str(run / "disk")], check=True)
+    return arguments
+
+
 def _qemu(run: Path, socket: Path, image: Path, cpus: int, memory: int) -> list[str]:
     line = [
         "console=ttyS0 quiet loglevel=4 panic=-1 root=rootfs rootfstype=virtiofs ro", f"init={run}/init", f"vmrun={run}",
@@ -164,6 +180,7 @@ def _qemu(run: Path, socket: Path, image: Path, cpus: int, memory: int) -> list[
         "-chardev", f"file,id=output,path={run}/output", "-device", "virtserialport,nr=1,chardev=output",
         "-chardev", f"file,id=status,path={run}/status", "-device", "virtserialport,nr=2,chardev=status",
         "-serial", f"file:{run}/console", "-kernel", str(image / "vmlinuz"), "-append", " ".join(line),
+        *_disks(run),
     ]  # fmt: skip
 
 

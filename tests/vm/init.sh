@@ -38,6 +38,9 @@ $box mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
 for controller in $($box cat /sys/fs/cgroup/cgroup.controllers); do
     echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
 done
+$box mkdir -p /mnt/disk
+$box mount -t ext4 /dev/vda /mnt/disk && $box chmod 1777 /mnt/disk
+$box mkswap /dev/vdb >/dev/null && $box swapon /dev/vdb
 $box ip link set lo up
 $box hostname guest
 tries=0

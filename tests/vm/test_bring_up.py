@@ -88,7 +88,11 @@ def test_enter_leaf_moves_the_caller_alone_and_then_everything_holds():
         assert (unit / "cgroup.procs").read_text() == ""
         leaf = [p.name for p in unit.iterdir() if p.name.startswith("pyjail-")]
         assert all(name.startswith("pyjail-leaf-") for name in leaf)
-        # the next caller in the same unit removes the leaf that a dead one left
+        # the next caller in the same unit removes the leaf that a dead one left (a service manager starts nobody in
+        # a cgroup that hands controllers to children)
+        (unit / "cgroup.subtree_control").write_text(
+            " ".join(f"-{c}" for c in (unit / "cgroup.subtree_control").read_text().split())
+        )
         inside(unit, "pyjail.run(['true'])", enter=True)
         assert not set(leaf) & {p.name for p in unit.iterdir()}
 
@@ -179,7 +183,13 @@ def test_a_container_with_a_cgroup_namespace_of_its_own():
             if not ROOT
             else ("unshare", "--cgroup", "--mount")
         )
-        mount = ("sh", "-c", 'mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup && exec "$@"', "sh")
+        # the kernel refuses a second mount of one file system on the same directory: by way of another one
+        mount = (
+            "sh",
+            "-c",
+            'd=$(mktemp -d) && mount -t cgroup2 cgroup2 "$d" && mount --bind "$d" /sys/fs/cgroup && umount "$d" && exec "$@"',
+            "sh",
+        )
         code = "refused(); print(where()); print(pyjail.cgroup.enter_leaf()[:34]); print(hog().verdict)"
         out = inside(unit, code, wrap=(*wrap, *mount)).splitlines()
     assert "/sys/fs/cgroup/cgroup.subtree_control takes no +memory" in out[0]

@@ -1,0 +1,205 @@
+"""Our cgroups over time: what a dead owner left is removed and nothing else, foreign processes live, memory returns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pyjail
+from pyjail import Limits, Verdict, _cgroup, _run
+from tests.host_side import alive, cgroups_of, keepers_of, leaves_of
+from tests.jail.test_faults import BUSY
+from tests.scripts import PRELUDE, script, until
+
+pytestmark = pytest.mark.needs_cgroups
+
+
+def subtree() -> _cgroup.Subtree:
+    """This process's own directories, made by a run when there were none."""
+    assert pyjail.run(["true"]).ok
+    return next(tree for (pid, _), tree in _cgroup._subtrees.items() if pid == os.getpid())
+
+
+def tops() -> list[Path]:
+    return [Path(p) for p in subtree().paths]
+
+
+def memory_directory() -> Path:
+    tree = subtree()
+    return Path(tree.paths[tree.cgroups.where["memory"]])
+
+
+def sleeper_in(*directories: Path) -> subprocess.Popen[bytes]:
+    """A process of this test's own, moved into cgroups."""
+    enter = "".join(f"echo 0 > {d}/cgroup.procs; " for d in directories)
+    p = subprocess.Popen(["sh", "-c", enter + "exec sleep 1000"])
+    assert until(lambda: Path(f"/proc/{p.pid}/comm").read_text() == "sleep\n")
+    return p
+
+
+def test_after_a_sigkill_of_embedder_and_keepers_together_the_next_start_removes_what_they_left():
+    p = subprocess.Popen([sys.executable, "-c", PRELUDE + BUSY], stdout=subprocess.PIPE)
+    living = subprocess.Popen([sys.executable, "-c", PRELUDE + BUSY], stdout=subprocess.PIPE)
+    try:
+        assert (p.stdout.readline(), living.stdout.readline()) == (b"go\n", b"go\n")
+        assert until(lambda: leaves_of(p.pid) and leaves_of(living.pid))
+        below = keepers_of(p.pid)
+        for pid in (p.pid, *below):  # nobody is left to clean up
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        p.wait()
+        assert until(lambda: not any(map(alive, below)))
+        assert cgroups_of(p.pid)
+        assert script("import pyjail; assert pyjail.run(['true']).ok").returncode == 0
+        assert cgroups_of(p.pid) == []
+        assert cgroups_of(living.pid)  # its owner lives
+        assert living.poll() is None
+    finally:
+        for process in (p, living):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_removed():
+    own = _cgroup.owner_name(os.getpid())
+    pid, start, namespace, boot = own.removeprefix("pyjail-").split("-")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    goes = [
+        f"pyjail-{dead.pid}-{start}-{namespace}-{boot}",  # no such process
+        f"pyjail-{pid}-{int(start) + 2}-{namespace}-{boot}",  # the pid is somebody else's by now
+        f"pyjail-{pid}-{start}-{namespace}-{'0' * 7}1",  # another boot of the machine
+    ]
+    stays = [
+        f"pyjail-{dead.pid}-{start}-{int(namespace) + 1}-{boot}",  # a pid of another pid namespace says nothing
+        "pyjail-of-somebody-else",
+        f"pyjail-{dead.pid}-{start}-{namespace}-{boot}-kept",
+    ]
+    parents = [top.parent for top in tops()]
+    try:
+        for parent in parents:
+            for name in goes + stays:
+                (parent / name).mkdir()
+        assert script("import pyjail; assert pyjail.run(['true']).ok").returncode == 0
+        for parent in parents:
+            assert [name for name in goes + stays if (parent / name).exists()] == stays
+    finally:
+        for parent in parents:
+            for name in goes + stays:
+                if (parent / name).exists():
+                    (parent / name).rmdir()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "mount -t tmpfs none /proc/sys",  # no boot id
+        "mount -t tmpfs none /proc/%d",  # no start time
+    ],
+)
+def test_a_host_that_hides_the_owner_does_not_make_it_a_dead_one(hidden):
+    before = subtree()
+    keepers = [k.pid for k in _run.idle.keepers]
+    mask = hidden.replace("%d", str(os.getpid()))
+    wrap = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mask + ' && exec "$@"', "sh")
+    out = script("import pyjail; pyjail.run(['true'], jail=pyjail.Jail(strict=False, proc=False))", wrap=wrap)
+    assert out.returncode == 0, out.stderr
+    assert all(map(os.path.exists, before.paths))
+    assert all(map(alive, keepers))
+
+
+def test_start_times_are_compared_across_time_namespaces():
+    before = subtree()
+    keepers = [k.pid for k in _run.idle.keepers]
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    wrap = ("unshare", *user, "--time", "--boottime", "86400")
+    out = script(
+        """
+        import os, pyjail
+        pyjail.run(["true"], jail=pyjail.Jail(strict=False))
+        from pyjail import _cgroup
+        print(_cgroup._clock_offset() > 0, _cgroup._dead(_cgroup.owner_name(os.getpid())))
+        """,
+        wrap=wrap,
+    )
+    assert out.stdout == "True False\n", out.stderr
+    assert all(map(os.path.exists, before.paths))
+    assert all(map(alive, keepers))
+
+
+def test_a_foreign_process_in_a_keepers_cgroup_hinders_nobody_and_is_not_killed_on_close():
+    tree = subtree()
+    keeper = next(iter(_run.idle.keepers))
+    where = [Path(p) for p in keeper.cgroup.paths]
+    foreign = [w / "foreign" for w in where]
+    for f in foreign:
+        f.mkdir()
+        for name in ("cpuset.cpus", "cpuset.mems"):  # v1: inherited from the parent only where clone_children says so
+            if (f / name).exists() and "cpuset" in str(f):
+                (f / name).write_text((f.parent / name).read_text())
+    p = sleeper_in(*foreign)
+    try:
+        assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+        pyjail.close()  # rmdir is EBUSY
+        assert p.poll() is None
+        assert all(f.exists() for f in foreign)
+        assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+    finally:
+        p.kill()
+        p.wait()
+    pyjail.close()
+    assert until(lambda: all(_cgroup.remove_tree(path) for path in tree.paths))
+    assert pyjail.run(["true"]).ok
+
+
+def test_directories_that_vanished_between_runs_are_made_again():
+    for limits in (Limits(), Limits(memory="32M")):
+        tree = subtree()
+        assert pyjail.run(["true"], limits).ok
+        for keeper in list(_run.idle.keepers):
+            for pid in [*keepers_of(keeper.pid), keeper.pid]:
+                os.kill(pid, signal.SIGKILL)
+        assert until(lambda tree=tree: all(_cgroup.remove_tree(path) for path in tree.paths))
+        assert not any(map(os.path.exists, tree.paths))
+        assert pyjail.run(["echo", "x"], limits).stdout == b"x\n"
+        assert pyjail.run(["sh", "-c", "head -c 60000000 /dev/zero > /tmp/x"], limits).verdict is (
+            Verdict.MEMORY if limits.memory == 32 << 20 else Verdict.OK
+        )
+
+
+SHM = """
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+int main() { char *p = shmat(shmget(IPC_PRIVATE, 1 << 20, 0600 | IPC_CREAT), 0, 0); memset(p, 1, 1 << 20); return 0; }
+"""
+
+
+def test_500_runs_leave_the_memory_of_the_parent_where_it_was(run_c):
+    """SysV segments are charged to the leaf until their ipc namespace ends (nsjail#231); so would be page cache."""
+    charged = memory_directory() / "memory.current"
+    if not charged.exists():
+        charged = charged.with_name("memory.usage_in_bytes")
+
+    def settled() -> int:
+        """Charges are given back in batches by CPU, and by a worker after a rmdir: the least of a while."""
+        end, least = time.monotonic() + 1, 1 << 62
+        while time.monotonic() < end:
+            least = min(least, int(charged.read_text()))
+            time.sleep(0.05)
+        return least
+
+    for _ in range(30):
+        assert run_c(SHM).ok
+    before = settled()
+    for _ in range(500):
+        assert run_c(SHM).ok
+    assert until(lambda: settled() - before < 4 << 20, 20), (before, settled())
