@@ -43,11 +43,16 @@ static long leaf_make(void) {
   return 0;
 }
 
-static void leaf_remove(const struct run *r) {
+static void leaf_close(const struct run *r) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     sys_close(r->tasks[h]);
     sys_close(r->leaf[h]);
-    if (!r->name[0]) continue;
+  }
+  for (uint32_t i = 0; i < MAX_CGROUP_ROWS; i++) sys_close(r->row[i]);
+}
+
+static void leaf_remove(const struct run *r) {
+  for (uint32_t h = 0; r->name[0] && h < K.plan->cgroups; h++) {
     /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
     for (int tries = 0; tries < 200; tries++) {
       struct k_timespec ms = {0, 1000000};
@@ -55,7 +60,6 @@ static void leaf_remove(const struct run *r) {
       SYS(__NR_nanosleep, &ms, NULL);
     }
   }
-  for (uint32_t i = 0; i < MAX_CGROUP_ROWS; i++) sys_close(r->row[i]);
 }
 
 /* CPU time of the leaf, ns: cpuacct.usage is a number of ns, cpu.stat starts with "usage_usec N". */

@@ -170,8 +170,10 @@ def _qemu(run: Path, socket: Path, image: Path, cpus: int, memory: int) -> list[
         "console=ttyS0 quiet loglevel=4 panic=-1 root=rootfs rootfstype=virtiofs ro", f"init={run}/init", f"vmrun={run}",
         "mitigations=off nokaslr audit=0 lsm=landlock,yama random.trust_cpu=1 8250.nr_uarts=1",
     ]  # fmt: skip
+    # thread=single: with one thread per CPU, qemu executes an instruction that another CPU is just patching (jump
+    # labels, static calls), and the guest's kernel dies of it now and then.
     return [
-        "qemu-system-x86_64", "-M", "q35,memory-backend=memory", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "qemu-system-x86_64", "-M", "q35,memory-backend=memory", "-accel", "tcg,thread=single", "-cpu", "max",
         "-smp", str(cpus), "-m", str(memory),
         "-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
