@@ -289,8 +289,9 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
         if name in missing:
             yield Control(name, shown, "", missing[name], "not_enforced")
             continue
-        rows = [(i, r) for i, r in enumerate(run.cgroup) if r.limit == name]
-        by, value = ", ".join(r.file for _, r in rows), ", ".join(texts.set_values.get(i, "?") for i, _ in rows)
+        # One value per file: io.max has a row per disk, and the last one reads back them all.
+        rows = {r.file: texts.set_values.get(i, "?") for i, r in enumerate(run.cgroup) if r.limit == name}
+        by, value = ", ".join(rows), ", ".join(rows.values())
         if name == "cpu_time":
             by = "keeper, by " + next((r.file for r in run.cgroup if r.when == "clock"), "RLIMIT_CPU")
             value = f"{asked:g} s"
