@@ -77,20 +77,15 @@ def test_an_out_of_memory_kill_from_above_is_never_the_programs_memory_verdict()
     assert second.startswith("jail_error | the kernel's out-of-memory killer took")
 
 
-def take(controller: str, top: Path) -> None:
-    """Take a controller from ``top``'s children, from the bottom up: what holds it below must let go of it first."""
-    for directory, _, _ in os.walk(top, topdown=False):
-        control = Path(directory, "cgroup.subtree_control")
-        if controller in control.read_text().split():
-            control.write_text(f"-{controller}")
-
-
 TAKE = """
+# Take a controller from the children of ``top``, from the bottom up: what holds it below must let go of it first.
+import errno
 def take(controller, top):
     for d, _, _ in os.walk(top, topdown=False):
         try:
             if controller in open(d + "/cgroup.subtree_control").read(): open(d + "/cgroup.subtree_control", "w").write("-" + controller)
-        except FileNotFoundError: pass
+        except OSError as e:  # a leaf that its keeper removes just now
+            if e.errno not in (errno.ENOENT, errno.ENODEV): raise
 """
 
 
