@@ -15,13 +15,15 @@ from pyjail._errors import (
     JailedProcessError,
     JailError,
     KeeperError,
+    PolicyWarning,
     ProgramNotFoundError,
     ProgramPermissionError,
     SetupError,
     SpecError,
     TimeoutExpired,
 )
-from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount, SeccompPolicy
+from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
 
 TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pyjail import cgroup
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
+    from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
 
@@ -48,11 +51,13 @@ __all__ = [
     "KeeperError",
     "Limits",
     "Mount",
+    "PolicyWarning",
     "ProgramNotFoundError",
     "ProgramPermissionError",
     "Receipt",
     "Result",
     "SeccompPolicy",
+    "SeccompRule",
     "SetupError",
     "SpecError",
     "TimeoutExpired",
@@ -60,12 +65,14 @@ __all__ = [
     "Verdict",
     "cgroup",
     "close",
+    "lint",
     "run",
 ]
 
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    "lint": "pyjail.policy.lint",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
 }
 

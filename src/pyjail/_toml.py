@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pyjail._errors import SpecError
-from pyjail._spec import Jail, Limits, Mount, SeccompPolicy
+from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+from pyjail._spec import Jail, Limits, Mount
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,7 @@ def load(path: str | os.PathLike[str]) -> Config:
             raise SpecError("jail.mounts", jail["mounts"], "[[jail.mounts]] tables are needed")
         jail["mounts"] = tuple(_mount(m) for m in jail["mounts"])
     if isinstance(jail.get("seccomp"), dict):
-        policy = jail["seccomp"]
-        _known("jail.seccomp", policy, [f.name for f in fields(SeccompPolicy)])
-        jail["seccomp"] = SeccompPolicy(**policy)
+        jail["seccomp"] = _policy(jail["seccomp"])
     return Config(Jail(**jail), Limits(**{k: None if v == "none" else v for k, v in limits.items()}))
 
 
@@ -47,6 +46,22 @@ def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SpecError(name, found, f"a [{name}] table is needed")
     return dict(found)
+
+
+def _policy(table: dict[str, Any]) -> SeccompPolicy:
+    """``[jail.seccomp]`` has the fields of `SeccompPolicy`; its rules are ``[[jail.seccomp.rule]]`` tables."""
+    names = [f.name for f in fields(SeccompPolicy) if f.name != "rules"]
+    _known("jail.seccomp", table, [*names, "rule"])
+    found = table.get("rule", [])
+    if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
+        raise SpecError("jail.seccomp.rule", found, "[[jail.seccomp.rule]] tables are needed")
+    for rule in found:
+        _known("jail.seccomp.rule", rule, [f.name for f in fields(SeccompRule)])
+        for field in ("name", "action"):
+            if field not in rule:
+                raise SpecError(f"jail.seccomp.rule.{field}", rule, "is missing")
+    given = {key: value for key, value in table.items() if key != "rule"}
+    return SeccompPolicy(**given, rules=tuple(SeccompRule(**rule) for rule in found))
 
 
 def _mount(table: Any) -> Mount:

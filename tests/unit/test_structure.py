@@ -14,9 +14,9 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_spec", "_result", "_native"},
+    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles",
+     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.lint",
      "_toml"},
     {"_plan", "_wire"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper"},

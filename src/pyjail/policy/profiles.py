@@ -110,7 +110,7 @@ F_NOTIFY, F_SETLEASE = 1026, 1024
 
 ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
-    ArgRule("clone", "EPERM", (), "with any CLONE_NEW* flag"),
+    ArgRule("clone", "EPERM", (), "any CLONE_NEW* flag: nested namespaces, as with unshare"),
     ArgRule("socket", "allow", ((0, 1, LOW32),), "AF_UNIX"),
     *(
         ArgRule("socket", "allow", ((0, family, LOW32), (1, kind, 0xF), (2, protocol, LOW32)), name)
@@ -156,6 +156,7 @@ ARGUMENTS: tuple[ArgRule, ...] = (
 
 # ---- the strict profile: compute, read stdin, write stdout ----
 
+STRICT_ARGUMENTS = ("ioctl", "fcntl", "prlimit64", "mmap")  # by the rules above
 STRICT: dict[str, str] = {
     "start and end": "execve exit exit_group arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom "
     "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack uname restart_syscall",
@@ -185,3 +186,12 @@ GLUE: tuple[ArgRule, ...] = (
     ArgRule("execve", "allow", (), "becomes the program"),
     ArgRule("exit_group", "allow", (), "when that failed"),
 )
+# Arguments of theirs that are always the same: a rule about other ones does not reach the jail's own calls.
+GLUE_ARGUMENTS: dict[str, dict[int, int]] = {
+    "sendmsg": {0: 3},
+    "recvmsg": {0: 3},
+    "openat": {0: (1 << 64) - 100, 2: 0x80800, 3: 0},  # AT_FDCWD, O_RDONLY | O_NONBLOCK | O_CLOEXEC
+    "dup3": {2: 0},
+    "mmap": {0: 0, 2: 3, 3: 0x22, 4: (1 << 64) - 1, 5: 0},  # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS
+    "prlimit64": {0: 0},
+}
