@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import cgroup
+    from pyjail._learn import Learned, learn
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
     from pyjail.policy.lint import lint
@@ -49,6 +50,7 @@ __all__ = [
     "JailError",
     "JailedProcessError",
     "KeeperError",
+    "Learned",
     "Limits",
     "Mount",
     "PolicyWarning",
@@ -65,6 +67,7 @@ __all__ = [
     "Verdict",
     "cgroup",
     "close",
+    "learn",
     "lint",
     "run",
 ]
@@ -72,6 +75,7 @@ __all__ = [
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
     "lint": "pyjail.policy.lint",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
 }

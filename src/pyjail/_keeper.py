@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Callable
 
 from pyjail import _explain
 from pyjail._cgroup import KeeperCgroup, subtree
@@ -76,9 +77,10 @@ class Gone(Exception):
 
 
 class Keeper:
-    """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone."""
+    """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
+    ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`)."""
 
-    def __init__(self, template: Template, host: Host) -> None:
+    def __init__(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> None:
         self.template = template
         self.above = host.above
         self.owner = os.getpid()
@@ -90,12 +92,12 @@ class Keeper:
         self.cgroup: KeeperCgroup | None = None
         self.closing = threading.Lock()
         try:
-            self._start(host)
+            self._start(host, attach)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, host: Host) -> None:
+    def _start(self, host: Host, attach: Callable[[int], None] | None) -> None:
         template = self.template
         used = template.cgroups.used
         self.cgroup = subtree(template.cgroups).keeper() if used else None
@@ -111,6 +113,8 @@ class Keeper:
                 os.close(plan)
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
+        if attach is not None:
+            attach(self.pid)
         self._write_maps(host)
         self.sock.sendall(pack_message(lib.OP_GO))
         self._expect(lib.REPLY_READY)
@@ -335,7 +339,7 @@ class Idle:
                 return found
         return self.start(template, host)
 
-    def start(self, template: Template, host: Host) -> Keeper:
+    def start(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> Keeper:
         """A new keeper, leased."""
         with self.lock:
             if self.closed:
@@ -343,7 +347,7 @@ class Idle:
             self.starting += 1
         keeper = None
         try:
-            keeper = Keeper(template, host)
+            keeper = Keeper(template, host, attach)
         finally:
             with self.lock:
                 self.starting -= 1
@@ -354,15 +358,12 @@ class Idle:
 
     def give(self, keeper: Keeper) -> None:
         """Back, for the next run."""
-        surplus = None
+        surplus: Keeper | None = keeper
         with self.lock:
             self.leased.discard(keeper)
             if keeper.owner == os.getpid() and not self.closed:
                 self.keepers.append(keeper)
-                if len(self.keepers) > MOST_IDLE:
-                    surplus = self.keepers.pop(0)
-            else:
-                surplus = keeper
+                surplus = self.keepers.pop(0) if len(self.keepers) > MOST_IDLE else None
         if surplus is not None:
             surplus.close()
 

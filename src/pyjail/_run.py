@@ -17,6 +17,7 @@ from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
 from pyjail._result import Result, Verdict
+from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, STDIO_PIPE, Facts, pack_limits, pack_request, parse_reply, parse_report
 
@@ -101,6 +102,10 @@ def look_again() -> None:
 def _compiled(
     jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
 ) -> tuple[Template, RunLimits, bytes]:
+    if isinstance(jail.seccomp, SeccompPolicy) or jail.seccomp == "none":
+        from pyjail.policy import lint
+
+        lint.warn(jail.seccomp)
     host = _ground(pid)  # a forked child has a subtree of its own
     t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
@@ -141,7 +146,7 @@ def _attempt(request: Request) -> Result:
     blob = limits_blob + pack_request(run_part, command)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     while True:
-        keeper = _lease(compiled, run_part, jail)
+        keeper = _lease(compiled, run_part, request)
         try:
             result, reusable = _converse(keeper, request, run_part, blob, deadline)
         except _IdleDeath:
@@ -164,10 +169,10 @@ def _attempt(request: Request) -> Result:
         return result
 
 
-def _lease(compiled: Template, run_part: RunLimits, jail: Jail) -> Keeper:
-    if not jail.fresh:
+def _lease(compiled: Template, run_part: RunLimits, request: Request) -> Keeper:
+    if not request.jail.fresh:
         return idle.take(compiled, run_part, _ground(os.getpid()))
-    return idle.start(compiled, _ground(os.getpid()))
+    return idle.start(compiled, _ground(os.getpid()), request.attach)
 
 
 class _IdleDeath(Exception):

@@ -1,4 +1,4 @@
-"""What a user wants of the system call filter, as frozen, validated data: `SeccompRule`, `SeccompPolicy`. No I/O here."""
+"""What a user wants of the system call filter, as frozen, validated data: `SeccompRule`, `SeccompPolicy`."""
 
 from __future__ import annotations
 

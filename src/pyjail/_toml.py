@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from dataclasses import dataclass, fields
@@ -39,6 +40,57 @@ def load(path: str | os.PathLike[str]) -> Config:
     if isinstance(jail.get("seccomp"), dict):
         jail["seccomp"] = _policy(jail["seccomp"])
     return Config(Jail(**jail), Limits(**{k: None if v == "none" else v for k, v in limits.items()}))
+
+
+def dump(jail: Jail) -> str:
+    """The ``[jail]`` table of a jail, as `load` reads it: what differs from the default. SpecError for what no TOML
+    file can hold: text that is not UTF-8."""
+    lines = ["[jail]"]
+    default = Jail()
+    for f in fields(Jail):
+        value = getattr(jail, f.name)
+        if (
+            f.name not in ("mounts", "env")
+            and not isinstance(value, SeccompPolicy)
+            and value != getattr(default, f.name)
+        ):
+            lines.append(f"{f.name} = {_value(f.name, value)}")
+    if jail.env != default.env:
+        lines += ["", "[jail.env]", *(f"{_value('env', k)} = {_value('env', v)}" for k, v in jail.env.items())]
+    if isinstance(jail.seccomp, SeccompPolicy):
+        policy, plain = jail.seccomp, SeccompPolicy()
+        lines += ["", "[jail.seccomp]", f'base = "{policy.base}"']
+        for name in ("allow", "refuse", "kill", "errno"):
+            if getattr(policy, name) != getattr(plain, name):
+                lines.append(f"{name} = {_value(name, getattr(policy, name))}")
+        for rule in policy.rules:
+            lines += ["", "[[jail.seccomp.rule]]", f'name = "{rule.name}"', f'action = "{rule.action}"']
+            if rule.tests:
+                tests = ", ".join(f"[{arg}, {value:#x}, {mask:#x}]" for arg, value, mask in rule.tests)
+                lines.append(f"tests = [{tests}]  # [argument, value, mask]")
+    for mount in jail.mounts:
+        lines += ["", "[[jail.mounts]]"]
+        if mount.kind == "tmpfs":
+            lines += [f"dst = {_value('dst', mount.dst)}", f"size = {mount.size}"]
+            continue
+        lines.append(f"src = {_value('src', mount.src)}")
+        if mount.dst != mount.src:
+            lines.append(f"dst = {_value('dst', mount.dst)}")
+        if not mount.ro:
+            lines.append("ro = false")
+    return "\n".join(lines) + "\n"
+
+
+def _value(field: str, value: Any) -> str:
+    """A bool, int, text or tuple of texts in TOML: its basic strings are JSON's, but for DEL."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(field, v) for v in value)}]"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise SpecError(field, value, "is not UTF-8, which a TOML file has to be") from None
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _table(data: dict[str, Any], name: str) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
         sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
+    run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
+    run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
     return parser
 
 
@@ -171,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pyjail import _show
 
             return _show.main(jail, limits, program, options.json)
+        if options.learn or options.learn_root:
+            return _learn(options, program, jail, limits)
         return _run(options, program, jail, limits)
     except pyjail.ProgramNotFoundError as e:
         return _failed(e, EXIT_NOT_FOUND)
@@ -203,6 +207,21 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
     if options.timings:
         _timings(result)
     return exit_code(result)
+
+
+def _learn(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
+    """What was learned goes to stdout, what the program writes to stderr."""
+    from pyjail import _show_learned
+
+    streams: dict[str, Any] = {} if options.json else {"stdout": sys.stderr.fileno(), "stderr": sys.stderr.fileno()}
+    stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+    found = pyjail.learn(
+        program, limits, jail=jail, stdin=stdin, files=_files(options) or None, cwd=options.cwd, **streams
+    )
+    if options.learn_root:
+        found.jail(options.learn_root)
+    print(json.dumps(found.to_dict()) if options.json else _show_learned.text(found, options.learn_root), end="")
+    return exit_code(found.result)
 
 
 def explain(result: Result) -> str:

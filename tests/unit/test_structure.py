@@ -16,15 +16,15 @@ SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.lint",
+     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.lint", "policy.learned",
      "_toml"},
     {"_plan", "_wire"},
-    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper"},
+    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace"},
     {"_verdict"},
-    {"_files", "_request", "_outcome", "_run"},
+    {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn"},
     {"cgroup"},
     {"__init__"},
-    {"_show", "cli", "__main__"},
+    {"_show", "_show_learned", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -122,14 +122,14 @@ def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], s
 
 
 def _reached(found: list[Rule]) -> list[Rule]:
-    """Without the rules of a call behind one that always fits."""
-    certain: set[str] = set()
+    """Without the rules that an earlier one of the same call takes every case from."""
+    before: dict[str, list[set[tuple[int, int, int]]]] = {}
     kept = []
     for rule in found:
-        if rule.name not in certain:
+        earlier = before.setdefault(rule.name, [])
+        if not any(tests <= set(rule.tests) for tests in earlier):
             kept.append(rule)
-            if not rule.tests:
-                certain.add(rule.name)
+            earlier.append(set(rule.tests))
     return kept
 
 
@@ -139,6 +139,14 @@ def decide(found: list[Rule], default: str, name: str, args: Sequence[int] = ())
         if rule.name == name and rule.fits(args):
             return rule
     return Rule(name, default, (), "no rule names it", "default")
+
+
+def deciding(name: str, found: Iterable[Rule]) -> dict[int, int]:
+    """{argument: mask} of what rules look at in one call."""
+    masks: dict[int, int] = {}
+    for arg, _, mask in (test for rule in found if rule.name == name for test in rule.tests):
+        masks[arg] = masks.get(arg, 0) | mask
+    return dict(sorted(masks.items()))
 
 
 def _seccomp() -> Any:
@@ -162,6 +170,8 @@ def number(machine: str, name: str) -> int:
 def name_of(arch: int, nr: int) -> str:
     """What a report calls the syscall that was refused; a foreign architecture's comes with its name."""
     machine = ARCH_NAMES.get(arch, hex(arch))
+    if nr >= 1 << 31:
+        return f"syscall {(nr & 0xFFFFFFFF) - (1 << 32)}"
     if machine in AUDIT_ARCH and not (machine == "x86_64" and nr & X32_BIT):
         try:
             return str(_seccomp().resolve_syscall(_arch(machine), nr).decode())
