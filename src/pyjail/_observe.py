@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pyjail._ptrace import read_memory, read_string
+from pyjail._ptrace import fd_path, initial_stack, read_memory, read_string
 from pyjail.policy import seccomp
 from pyjail.policy.learned import Call
 
@@ -89,7 +89,7 @@ class Observer:
             if known.path is not None:
                 self._path(tid, known.path, args)
             elif known.lists:
-                self._pending[tid] = _link(f"/proc/{tid}/fd/{args[0] & 0x7FFFFFFF}")
+                self._pending[tid] = fd_path(tid, args[0] & 0x7FFFFFFF)
 
     def _look_up(self, nr: int) -> _Known:
         name = seccomp.name_of(seccomp.AUDIT_ARCH[self.machine], nr)
@@ -112,7 +112,7 @@ class Observer:
         path = os.fsdecode(raw)
         if not path.startswith("/"):
             start = args[where.directory] & 0xFFFFFFFF if where.directory >= 0 else AT_FDCWD
-            base = _link(f"/proc/{tid}/cwd" if start == AT_FDCWD else f"/proc/{tid}/fd/{start}")
+            base = _link(f"/proc/{tid}/cwd") if start == AT_FDCWD else fd_path(tid, start)
             path = f"{base}/{path}"
             if not base:
                 return
@@ -134,18 +134,15 @@ class Observer:
         """After an execve. What it looked up, the kernel looked up without any call."""
         self._pending.pop(tid, None)
         try:
-            with open(f"/proc/{tid}/auxv", "rb") as f:
-                raw = f.read(4096)
-            with open(f"/proc/{tid}/cmdline", "rb") as f:
-                argv0 = f.read(4096).partition(b"\0")[0]
-            auxv = dict(struct.iter_unpack("QQ", raw[: len(raw) // 16 * 16]))
+            argv, auxv = initial_stack(tid)
+            argv0 = read_string(tid, argv[0]) if argv else None
             asked = os.fsdecode(read_string(tid, auxv.get(AT_EXECFN, 0)) or b"")
             loader = _loader(tid, auxv.get(AT_PHDR, 0), auxv.get(AT_PHNUM, 0))
         except OSError:  # it is dying already
             return
         if asked and not asked.startswith("/"):
             asked = f"{_link(f'/proc/{tid}/cwd')}/{asked}"
-        self.execs.add(Executed(asked, _link(f"/proc/{tid}/exe"), os.fsdecode(argv0), loader))
+        self.execs.add(Executed(asked, _link(f"/proc/{tid}/exe"), os.fsdecode(argv0 or b""), loader))
 
 
 def _link(path: str) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from pyjail._errors import HostError, KeeperError
 
 CONT, DETACH, SYSCALL = 7, 17, 24
+PIDFD_GETFD = 438  # on every architecture
 GETEVENTMSG, SEIZE, LISTEN, GET_SYSCALL_INFO = 0x4201, 0x4206, 0x4208, 0x420E
 SYSGOOD, FORK, VFORK, CLONE, EXEC, EXITKILL = 1, 2, 4, 8, 16, 0x100000
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_STOP = 1, 2, 3, 4, 128
@@ -61,6 +63,8 @@ class _Iovec(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+_libc.syscall.restype = ctypes.c_long
+_libc.syscall.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_long)
 _libc.process_vm_readv.restype = ctypes.c_ssize_t
 _libc.process_vm_readv.argtypes = (
     ctypes.c_long, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong,
@@ -99,6 +103,53 @@ def read_string(pid: int, address: int, most: int = 4096) -> bytes | None:
         if b"\0" in data:
             return data.partition(b"\0")[0]
     return None
+
+
+def initial_stack(pid: int) -> tuple[list[int], dict[int, int]]:
+    """(argv, the auxiliary vector) of a process that has just executed, from its stack; argv as addresses.
+
+    /proc/PID/auxv would tell the same to its owner only, which the program of another user's id does not have.
+    """
+    info = SyscallInfo()
+    _ptrace(GET_SYSCALL_INFO, pid, ctypes.sizeof(info), ctypes.addressof(info))
+    raw = read_memory(pid, info.sp, 1 << 18)
+    words = [n for (n,) in struct.iter_unpack("Q", raw[: len(raw) // 8 * 8])]
+    argc = words[0] if words else 0
+    try:
+        end_of_env = words.index(0, argc + 2)
+    except ValueError:  # more arguments than we look at
+        return words[1 : argc + 1], {}
+    pairs = words[end_of_env + 1 :]
+    auxv: dict[int, int] = {}
+    for key, value in zip(pairs[::2], pairs[1::2], strict=False):
+        if key == 0:
+            break
+        auxv[key] = value
+    return words[1 : argc + 1], auxv
+
+
+def fd_path(tid: int, fd: int) -> str:
+    """What an fd of a watched process is, by the name that it has inside; "" when that cannot be told."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{tid}/fd/{fd}")  # for the owner
+    try:
+        with open(f"/proc/{tid}/status") as f:
+            tgid = next(int(line.split()[1]) for line in f if line.startswith("Tgid:"))
+        pidfd = os.pidfd_open(tgid)
+    except (OSError, StopIteration):
+        return ""
+    try:
+        copy: int = _libc.syscall(PIDFD_GETFD, pidfd, fd, 0)  # for who may ptrace(2); close-on-exec
+    finally:
+        os.close(pidfd)
+    if copy < 0:
+        return ""
+    try:
+        return os.readlink(f"/proc/self/fd/{copy}")
+    except OSError:
+        return ""
+    finally:
+        os.close(copy)
 
 
 class Watch:

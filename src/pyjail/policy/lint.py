@@ -96,7 +96,8 @@ def lint(policy: str | SeccompPolicy) -> list[PolicyWarning]:
             refusal = seccomp.decide(reference, reference_default, rule.name, args)
             if seccomp.decide(found, default, rule.name, args) == rule and _is_refusal(refusal):
                 uses = means.setdefault((rule.name, refusal.why), [])
-                known = escape.args and all(args[i] == value for i, value in escape.args.items())
+                masks = seccomp.deciding(rule.name, [rule])
+                known = escape.args and all(args[i] == v or not v & masks.get(i, 0) for i, v in escape.args.items())
                 use = escape.means if known else "" if uses else _text(rule)
                 if use and use not in uses:
                     uses.append(use)

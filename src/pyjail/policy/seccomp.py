@@ -3,7 +3,6 @@ laid out here, because first-match rules on masked arguments are more than libse
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import struct
@@ -194,6 +193,8 @@ def _check_names(policy: SeccompPolicy, machine: str) -> None:
     asked = [(field, name) for field in ("allow", "refuse", "kill") for name in getattr(policy, field)]
     for field, name in [*asked, *(("rules", r.name) for r in policy.rules)]:
         if number(machine, name) < 0:
+            import difflib
+
             near = difflib.get_close_matches(name, {r.name for r in _base("default", True)[0]}, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise SpecError(field, name, f"there is no system call of this name on {machine}{hint}")
