@@ -22,7 +22,6 @@ from pyjail._errors import (
     SpecError,
     TimeoutExpired,
 )
-from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
 
 TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pyjail._learn import Learned, learn
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
+    from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
@@ -76,6 +76,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
+    **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
 }

@@ -17,7 +17,6 @@ from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
 from pyjail._result import Result, Verdict
-from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, STDIO_PIPE, Facts, pack_limits, pack_request, parse_reply, parse_report
 
@@ -102,7 +101,7 @@ def look_again() -> None:
 def _compiled(
     jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
 ) -> tuple[Template, RunLimits, bytes]:
-    if isinstance(jail.seccomp, SeccompPolicy) or jail.seccomp == "none":
+    if jail.seccomp not in ("default", "strict"):
         from pyjail.policy import lint
 
         lint.warn(jail.seccomp)

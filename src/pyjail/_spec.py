@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 
 from pyjail import _units
 from pyjail._errors import SpecError
-from pyjail._seccomp_spec import SeccompPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,8 +297,11 @@ class Jail:
         if isinstance(self.seccomp, str):
             if self.seccomp not in ("default", "strict", "none"):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
-        elif not isinstance(self.seccomp, SeccompPolicy):
-            raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
+        else:
+            from pyjail._seccomp_spec import SeccompPolicy
+
+            if not isinstance(self.seccomp, SeccompPolicy):
+                raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
         for field in ("landlock", "proc", "fresh", "strict"):
             if not isinstance(getattr(self, field), bool):
                 raise SpecError(field, getattr(self, field), "True or False is needed")

@@ -214,6 +214,14 @@ def test_a_limit_ends_it_and_the_report_says_so():
     assert (found.result.verdict, found.complete) == (Verdict.WALL_TIME, False)
 
 
+def test_nothing_is_left_open():
+    pyjail.learn(["true"], PATIENT)
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        pyjail.learn(["sh", "-c", "cd /usr; ls bin >/dev/null & wait"], PATIENT)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 HARD = [
     "kill -STOP $$", "kill -STOP 0 & sleep 9", "for i in 1 2 3 4; do (sleep 99 & kill -9 $$) & done; wait",
     "(while :; do true | true; done) & while :; do true & wait; done",

@@ -88,6 +88,8 @@ def lint(policy: str | SeccompPolicy) -> list[PolicyWarning]:
     for rule in found:
         if rule.source != "policy" or rule.action != "allow":
             continue
+        masks = seccomp.deciding(rule.name, [rule])
+        opened: dict[str, list[str]] = {}
         # Each known escape as far as this rule lets it through, and what the rule names itself.
         for escape in (*by_call.get(rule.name, ()), Escape(rule.name, {})):
             args = [escape.args.get(i, 0) for i in range(6)]
@@ -95,14 +97,14 @@ def lint(policy: str | SeccompPolicy) -> list[PolicyWarning]:
                 args[arg] = args[arg] & ~mask | value
             refusal = seccomp.decide(reference, reference_default, rule.name, args)
             if seccomp.decide(found, default, rule.name, args) == rule and _is_refusal(refusal):
-                uses = means.setdefault((rule.name, refusal.why), [])
-                masks = seccomp.deciding(rule.name, [rule])
                 known = escape.args and all(args[i] == v or not v & masks.get(i, 0) for i, v in escape.args.items())
-                use = escape.means if known else "" if uses else _text(rule)
-                if use and use not in uses:
-                    uses.append(use)
+                opened.setdefault(refusal.why, []).extend([escape.means] if known else [])
+        for why, uses in opened.items():
+            means.setdefault((rule.name, why), []).extend(uses or ([_text(rule)] if rule.tests else []))
     everything = [PolicyWarning("*", "", UNFILTERED)] if default == "allow" else []
-    return everything + [PolicyWarning(call, ", ".join(uses), why) for (call, why), uses in means.items()]
+    return everything + [
+        PolicyWarning(call, ", ".join(dict.fromkeys(uses)), why) for (call, why), uses in means.items()
+    ]
 
 
 def _text(rule: seccomp.Rule) -> str:

@@ -220,7 +220,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
 def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
     """A binary tree over ranges of syscall numbers with the same outcome, argument tests in its leaves."""
     ranges: list[tuple[int, list[Case]]] = [(0, [((), default)])]
-    for nr in range(max(cases) + 2):
+    for nr in range(max(cases, default=-1) + 2):
         case = [*_until_certain(cases.get(nr, [])), ((), default)]
         case = _until_certain(case)
         if ranges[-1][1] != case:
