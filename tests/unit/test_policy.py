@@ -150,8 +150,8 @@ def test_masks_reach_all_64_bits():
 def test_base_none_allows_what_no_rule_names_but_no_foreign_architecture():
     policy = SeccompPolicy(base="none", kill=("ptrace",))
     assert (act(policy, "ptrace"), act(policy, "bpf")) == ("kill", "allow")
-    for policy in (policy, SeccompPolicy(base="none")):
-        program = seccomp.compile_policy(policy, MACHINE).program
+    for unfiltered in (policy, SeccompPolicy(base="none")):
+        program = seccomp.compile_policy(unfiltered, MACHINE).program
         assert seccomp.describe(seccomp.simulate(program, 0x40000003, 26)[0]) == "kill"
         assert seccomp.describe(seccomp.simulate(program, ARCH, 0)[0]) == "allow"
 
