@@ -58,7 +58,8 @@ def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], s
     """
     base = policy.base if isinstance(policy, SeccompPolicy) else policy
     if base == "strict":
-        found = [Rule(*r) for r in profiles.ARGUMENTS if r.name in ("ioctl", "fcntl", "prlimit64")]
+        found = [Rule(*r) for r in profiles.STRICT_ARGUMENTS]
+        found += [Rule(*r) for r in profiles.ARGUMENTS if r.name in ("ioctl", "fcntl", "prlimit64")]
         found += [Rule(n, "allow", (), why) for why, names in profiles.STRICT.items() for n in names.split()]
         found += [Rule(n, "ENOSYS", (), "probed by libc") for n in profiles.STRICT_MISSING.split()]
         default = "kill"
