@@ -99,7 +99,7 @@ CHANNELS = {
 # Ways that are open between processes of one jail, so that a test of two jails means something.
 OPEN_WITHIN = {
     "abstract socket", "path socket", "udp port", "sysv shared memory", "sysv semaphore", "sysv queue",
-    "posix shared memory", "tmp", "box", "process list", "priority of a user's processes",
+    "posix shared memory", "tmp", "box", "process list",
 }  # fmt: skip
 LOOPBACK = {"udp port"}
 
