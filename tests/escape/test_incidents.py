@@ -26,8 +26,12 @@ def test_no_cgroup_file_system_is_visible_or_can_be_made(py):
     code = """
     import os
     print([line.split()[1] for line in open("/proc/self/mounts") if "cgroup" in line])
-    print([(top, name) for top, _, names in os.walk("/") if not top.startswith("/usr") for name in names
-           if name in ("cgroup.procs", "tasks", "release_agent", "memory.max", "notify_on_release")])
+    found = []
+    for top, directories, names in os.walk("/"):
+        if top == "/":
+            directories[:] = sorted({*directories} - {"usr", "opt", "root", "home", "proc"})
+        found += {*names} & {"cgroup.procs", "tasks", "release_agent", "memory.max", "notify_on_release"}
+    print(found)
     for path in ("/sys/fs/cgroup", "/sys", "/proc/1/root/sys/fs/cgroup"):
         try: os.mkdir(path + "/x"); print("made", path)
         except OSError: pass
@@ -192,6 +196,6 @@ def test_results_under_random_limits_are_consistent(given_limits, work):
     if r.verdict is Verdict.MEMORY:
         assert r.oom_kills > 0 or not u.memory_peak or u.memory_peak < limits.memory
     if r.verdict is Verdict.OUTPUT:
-        assert r.stdout_bytes > limits.output
+        assert max(r.stdout_bytes, r.stderr_bytes) > limits.output
     if r.verdict is Verdict.OK:
         assert (r.exit_code, r.signal) == (0, None)
