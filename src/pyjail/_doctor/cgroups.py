@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pyjail._bring_up import CONTROLLERS, V1
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
+from pyjail._errors import HostError
 from pyjail._plan import Missing, RunLimits, Template
 from pyjail._result import Result
-from pyjail._spec import Jail, Limits
+from pyjail._spec import Limits
 
 IO_RATE = 1 << 30  # bytes per second; what is asked for does not matter
 
@@ -14,7 +18,11 @@ IO_RATE = 1 << 30  # bytes per second; what is asked for does not matter
 def hierarchies(x: Examination) -> Finding:
     """Which trees we may make directories in, found by making one."""
     host = x.host
-    said = [f"v{h.version} {h.own} ({', '.join(sorted(h.controllers)) or 'no controllers'})" for h in host.hierarchies]
+    said = []
+    for h in host.hierarchies:
+        names = ", ".join(sorted(h.controllers & {*CONTROLLERS, *V1}))
+        if names or h.version == 2:
+            said.append(f"v{h.version} {h.own} ({names or 'what needs no controller'})")
     if not said:
         refusal = host.refusal("") or host.refusal("memory")
         return Finding("cgroups", NO, refusal.cause, refusal.fix) if refusal else Finding("cgroups", NO, "none")
@@ -33,22 +41,26 @@ def _missing(plan: RunLimits, field: str) -> Missing | None:
     return next((m for m in plan.missing if m.control == field), None)
 
 
-def limit(layer: str, field: str, plan: tuple[Template, RunLimits], result: Result) -> Finding:
+def _limit(layer: str, field: str, plan: tuple[Template, RunLimits], result: Callable[[], Result]) -> Finding:
     """Enforced by which file of which version, and the value that the run read back."""
-    lacking = _missing(plan[1], field)
+    lacking = _missing(plan[1], field)  # known without a run, which may be impossible here
     if lacking is not None:
         return Finding(layer, NO, lacking.cause, lacking.fix)
-    row = result.receipt[field]
+    try:
+        row = result().receipt[field]
+    except HostError as e:
+        return Finding(layer, PARTLY, _unread(_files(*plan, field), e))
     if row.status != "enforced":
         return Finding(layer, NO, row.value)
     return Finding(layer, WORKS, f"{_files(*plan, field) or row.enforced_by} = {row.value}, read back from a run")
 
 
+def _unread(file: str, e: HostError) -> str:
+    return f"found {file}, not tried in a run: see {e.control}"
+
+
 def _default(x: Examination, layer: str, field: str) -> Finding:
-    lacking = _missing(x.default[1], field)  # known without a run, which may be impossible here
-    if lacking is not None:
-        return Finding(layer, NO, lacking.cause, lacking.fix)
-    return limit(layer, field, x.default, x.loose)
+    return _limit(layer, field, x.default, lambda: x.loose[0])
 
 
 def memory(x: Examination) -> Finding:
@@ -64,16 +76,19 @@ def cpus(x: Examination) -> Finding:
 
 
 def cpu_time(x: Examination) -> Finding:
-    return _default(x, "cpu_time", "cpu_time")
+    """The keeper's own doing, by a clock of the kernel's."""
+    template, plan = x.default
+    lacking = _missing(plan, "cpu_time")
+    if lacking is not None:
+        return Finding("cpu_time", PARTLY, lacking.cause, lacking.fix)
+    clock = next(r for r in plan.cgroup if r.when == "clock")
+    version = template.cgroups.used[clock.hierarchy].version
+    return Finding("cpu_time", WORKS, f"the keeper ends a run by the clock in v{version} {clock.file}")
 
 
 def _asked(x: Examination, layer: str, field: str, limits: Limits) -> Finding:
     """A limit that is off by default, so it gets a run of its own."""
-    plan = x.plan(limits)
-    lacking = _missing(plan[1], field)
-    if lacking is not None:
-        return Finding(layer, NO, lacking.cause, lacking.fix)
-    return limit(layer, field, plan, run(Jail(strict=False, fresh=True), limits))
+    return _limit(layer, field, x.plan(limits), lambda: run(x.loose[1], limits))
 
 
 def cpuset(x: Examination) -> Finding:
@@ -127,9 +142,12 @@ _CONTROLLER = {"memory_peak": "memory", "processes_peak": "pids", "pressure": ""
 def _counter(x: Examination, layer: str, usage: str) -> Finding:
     counter = next(c for c in x.default[1].counters if c.usage == usage)
     if counter.file:
-        row = x.loose.receipt[f"counter {usage}"]
+        try:
+            row = x.loose[0].receipt[f"counter {usage}"]
+        except HostError as e:
+            return Finding(layer, PARTLY, _unread(counter.file, e))
         if row.status == "enforced":
-            return Finding(layer, WORKS, f"{counter.file} = {row.value}")
+            return Finding(layer, WORKS, f"{counter.file} = {row.value}, read back from a run")
         return Finding(layer, NO, f"{counter.file}: {row.value}")
     refusal = x.host.refusal(_CONTROLLER[usage])
     if refusal is not None:

@@ -30,7 +30,7 @@ def explain(name: str, call: str, number: int, host: Host) -> Obstacle:
     if number < 0:
         return Obstacle(name, f"a seccomp filter around this process kills whoever calls {call}", obstacles.UNCONFINE)
     if call == "unshare user" and name != "user":
-        return Obstacle(name, "cannot be had without user namespaces", "")
+        return Obstacle(name, "not tried: see user namespaces", "")
     step, index = _STEPS.get(name, (name, None))
     if name == "proc" and call != "fsmount":  # a masked /proc shows in fsmount(2); before it, the mount calls fail
         step, index = _STEPS["mounts"]

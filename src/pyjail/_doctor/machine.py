@@ -12,6 +12,7 @@ from typing import Any
 from pyjail import _host
 from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
+from pyjail._errors import HostError
 from pyjail._host import read
 from pyjail.policy import advice, seccomp
 
@@ -32,8 +33,6 @@ def kernel(x: Examination) -> Finding:
 
 def python(x: Examination) -> Finding:
     said = f"Python {sys.version.split()[0]}, {os.path.realpath(sys.executable)}"
-    if sys.version_info < (3, 11):
-        return Finding("python", NO, said, "Python 3.11 or newer")  # type: ignore[unreachable]
     return Finding("python", WORKS, said)
 
 
@@ -58,11 +57,12 @@ def libseccomp(x: Examination) -> Finding:
 # ---- security modules, containers ----
 
 
-def _modules() -> list[str]:
+def _modules(landlock: bool) -> list[str]:
     listed = read("/sys/kernel/security/lsm").strip()
     if listed:
-        return listed.split(",")
-    signs = {
+        return sorted({*listed.split(",")} - {"capability"})
+    signs = {  # securityfs is not mounted here
+        "landlock": landlock,
         "apparmor": read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         "selinux": os.path.isdir("/sys/fs/selinux"),
         "yama": os.path.isdir("/proc/sys/kernel/yama"),
@@ -72,17 +72,15 @@ def _modules() -> list[str]:
 
 def security_modules(x: Examination) -> Finding:
     """AppArmor's restriction is named here; whether it is in the way shows in the rows of namespaces and mounts."""
-    layer, said = (
-        "security modules",
-        ["these are active: " + ", ".join(found) if (found := _modules()) else "none seen"],
-    )
+    layer, found = "security modules", _modules(x.host.landlock_abi > 0)
+    said = [f"active: {', '.join(found) or 'none seen'}"]
     label = read("/proc/self/attr/current").strip("\0\n ")
     if label and label != "unconfined":
         said.append(f"this process is confined as {label!r}")
     yama = read("/proc/sys/kernel/yama/ptrace_scope").strip()
     if yama:
         said.append(f"yama.ptrace_scope is {yama}; keepers are not dumpable, whatever it is")
-    if x.host.apparmor and x.host.euid != 0:
+    if x.host.apparmor and not x.host.capabilities >> 21 & 1:  # those with CAP_SYS_ADMIN are not restricted
         works = x.attempts["user"] is None and x.attempts["mounts"] is None
         said.append(
             "AppArmor restricts unprivileged user namespaces" + (", but not this interpreter's" if works else "")
@@ -109,8 +107,8 @@ def container_of(exists: Callable[[str], bool], environ: Mapping[str, str], text
     return next((kind for mark, kind in _IN_CGROUP if mark in text("/proc/1/cgroup")), "")
 
 
-_SYSCALL_LAYERS = ("clone3", "user namespaces", "mounts", "network namespace", "other namespaces")
-_CGROUP_LAYERS = ("cgroups", "memory", "processes", "cpus", "cpu_time")
+_SYSCALL_LAYERS = ("clone3", "user namespaces", "mounts", "network namespace", "other namespaces", "seccomp")
+_CGROUP_LAYERS = ("cgroups", "memory", "processes", "cpus")
 
 
 def container(x: Examination) -> Finding:
@@ -118,13 +116,13 @@ def container(x: Examination) -> Finding:
     kind = container_of(os.path.exists, os.environ, read)
     if not kind:
         return Finding("container", WORKS, "no mark of a container engine")
-    bad = {row.layer for row in x.found if row.status != WORKS}
+    bad = {row.layer: row.fix for row in x.found if row.status == NO}
     needs = set()
-    if bad & {*_SYSCALL_LAYERS, "seccomp"}:
+    if any(fix and not fix.startswith("sysctl") for layer, fix in bad.items() if layer in _SYSCALL_LAYERS):
         needs |= {advice.SYSCALLS, advice.PROC}  # a masked /proc shows only when the mounts before it work
-    if "proc" in bad:
+    if bad.get("proc"):
         needs.add(advice.PROC)
-    if bad & set(_CGROUP_LAYERS) and x.host.euid == 0:
+    if bad.keys() & set(_CGROUP_LAYERS) and x.host.euid == 0:
         needs.add(advice.CGROUPS)
     fix = "" if x.is_strict else advice.container(kind, needs)
     return Finding("container", PARTLY if fix else WORKS, f"this looks like {kind}", fix)
@@ -225,16 +223,20 @@ def identities(x: Examination) -> Finding:
     for m in template.missing:
         if m.control == "ids":
             return Finding(layer, NO, m.cause, m.fix)
-    got = x.loose.receipt["ids"]
-    if got.status != "enforced":
+    try:
+        got = x.loose[0].receipt["ids"]
+    except HostError as e:
+        return Finding(layer, NO, f"not tried: see {e.control}")
+    if got.status != "enforced" and x.loose[1].proc:
         return Finding(layer, NO, got.value)
+    who = got.value.partition("; ")[2]  # what is before it, only a /proc inside can tell
     if template.own_ids:
         how = "a subordinate id, by newuidmap" if template.subordinate else "an id of the keeper's own"
-        return Finding(layer, WORKS, f"{how}: {got.value}")
+        return Finding(layer, WORKS, f"{how}: {who}")
     if host.single_id:
         why = "our user namespace has one id only, so programs have it outside, too"
         return Finding(
-            layer, PARTLY, f"{why}: {got.value}", "start this program in a user namespace with a range of ids"
+            layer, PARTLY, f"{why}: {who}", "start this program in a user namespace with a range of ids"
         )
     why, fix = advice.subordinate_ids(
         host.euid,
@@ -243,4 +245,4 @@ def identities(x: Examination) -> Finding:
         no_new_privs=_host._status().get("NoNewPrivs") == "1",
         switched_off=os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0",
     )
-    return Finding(layer, PARTLY, f"programs have this user's own id outside ({got.value}): {why}", fix)
+    return Finding(layer, PARTLY, f"programs have this user's own id outside ({who}): {why}", fix)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import PARTLY, STRICT, WORKS, Finding
@@ -20,33 +21,40 @@ def strict(x: Examination) -> Finding:
 
 
 def loose(x: Examination) -> Finding:
-    left_out = [row.name for row in x.loose.receipt.not_enforced]
+    result, jail = x.loose
+    left_out = [row.name for row in result.receipt.not_enforced]
+    if not jail.proc:
+        why = f"{_lesser(jail)} runs; not enforced, or not to be read back without a /proc: {', '.join(left_out)}"
+        return Finding("jail without strict", PARTLY, why)
     if left_out:
-        return Finding("jail without strict", PARTLY, f"Jail(strict=False) runs, without {', '.join(left_out)}")
-    return Finding("jail without strict", WORKS, "Jail(strict=False) runs, and lacks nothing")
+        return Finding("jail without strict", PARTLY, f"{_lesser(jail)} runs, without {', '.join(left_out)}")
+    return Finding("jail without strict", WORKS, f"{_lesser(jail)} runs, and lacks nothing")
 
 
-def _variant(x: Examination, layer: str, jail: Callable[[bool], Jail], said: str) -> Finding:
-    """With strict where the default jail runs so: what that one lacks has its own row."""
+def _lesser(jail: Jail) -> str:
+    return f"Jail(strict=False{'' if jail.proc else ', proc=False'})"
+
+
+def _variant(x: Examination, layer: str, said: str, **changes: Any) -> Finding:
+    """With strict where the default jail runs so; else on top of what does run: what is lacking has rows of its own."""
     if x.is_strict:
-        run(jail(True))
-        return Finding(layer, WORKS, f"{said} runs")
-    run(jail(False))
-    return Finding(layer, PARTLY, f"{said} runs with strict=False")
+        run(Jail(strict=True, fresh=True, **changes))
+        return Finding(layer, WORKS, f"Jail({said}) runs")
+    lesser = x.loose[1]
+    run(replace(lesser, **changes))
+    return Finding(layer, PARTLY, f"Jail({said}) runs as {_lesser(lesser)} does")
 
 
 def fresh(x: Examination) -> Finding:
-    return _variant(x, "fresh keeper", lambda s: Jail(fresh=True, strict=s), "Jail(fresh=True)")
+    return _variant(x, "fresh keeper", "fresh=True")
 
 
 def loopback(x: Examination) -> Finding:
-    jail = 'Jail(network="loopback")'
-    return _variant(x, "loopback", lambda s: Jail(network="loopback", fresh=True, strict=s), jail)
+    return _variant(x, "loopback", 'network="loopback"', network="loopback")
 
 
 def seccomp_strict(x: Examination) -> Finding:
-    jail = 'Jail(seccomp="strict")'
-    return _variant(x, "seccomp strict", lambda s: Jail(seccomp="strict", fresh=True, strict=s), jail)
+    return _variant(x, "seccomp strict", 'seccomp="strict"', seccomp="strict")
 
 
 def system_root(directory: str, host: Host) -> tuple[Mount, ...]:
@@ -65,7 +73,4 @@ def system_root(directory: str, host: Host) -> tuple[Mount, ...]:
 def rootfs(x: Examination) -> Finding:
     with tempfile.TemporaryDirectory(prefix="pyjail-doctor-") as directory:
         mounts = system_root(directory, x.host)
-        jail = "Jail(rootfs=DIR, mounts=(Mount.bind(...),))"
-        return _variant(
-            x, "rootfs and binds", lambda s: Jail(rootfs=directory, mounts=mounts, fresh=True, strict=s), jail
-        )
+        return _variant(x, "rootfs and binds", "rootfs=DIR, mounts=(Mount.bind(...),)", rootfs=directory, mounts=mounts)
