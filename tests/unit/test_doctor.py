@@ -166,6 +166,8 @@ def test_attempts_are_explained_by_the_obstacles_of_the_run_path():
         ("proc", "fsopen", errno.EPERM, filtered, obstacles.UNCONFINE),
         ("seccomp", "seccomp", -31, HOST, obstacles.UNCONFINE),
         ("mounts", "unshare user", errno.EPERM, HOST, ""),
+        ("user", "unshare user", errno.EINVAL, HOST, "a kernel with CONFIG_USER_NS"),
+        ("network", "unshare net", errno.ENOSYS, filtered, obstacles.UNCONFINE),
     ):
         assert fences.explain(name, call, number, host).fix == fix, (name, call)
     masked = fences.explain("proc", "fsmount", errno.EPERM, HOST)

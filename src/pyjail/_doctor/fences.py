@@ -34,12 +34,15 @@ def explain(name: str, call: str, number: int, host: Host) -> Obstacle:
     step, index = _STEPS.get(name, (name, None))
     if name == "proc" and call != "fsmount":  # a masked /proc shows in fsmount(2); before it, the mount calls fail
         step, index = _STEPS["mounts"]
-    if name in ("network", "others") and number in (errno.EPERM, errno.EACCES):
+    if name in ("network", "others") and number != errno.ENOSPC:
         step, index = _USER
     found = obstacles.find(step, index, number, host)
     if found is None:
         cause = f"{call}: {errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else call
-        found = Obstacle(name, cause, obstacles.UNCONFINE if host.seccomp else "")
+        fix = obstacles.UNCONFINE if host.seccomp else ""
+        if call.startswith("unshare ") and number == errno.EINVAL:
+            fix = f"a kernel with CONFIG_{call.split()[1].upper()}_NS"
+        found = Obstacle(name, cause, fix)
     if found.fix == obstacles.APPARMOR:
         found = found._replace(fix=advice.apparmor_profile(os.path.realpath(sys.executable)))
     return found

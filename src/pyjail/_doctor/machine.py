@@ -235,9 +235,7 @@ def identities(x: Examination) -> Finding:
         return Finding(layer, WORKS, f"{how}: {who}")
     if host.single_id:
         why = "our user namespace has one id only, so programs have it outside, too"
-        return Finding(
-            layer, PARTLY, f"{why}: {who}", "start this program in a user namespace with a range of ids"
-        )
+        return Finding(layer, PARTLY, f"{why}: {who}", "start this program in a user namespace with a range of ids")
     why, fix = advice.subordinate_ids(
         host.euid,
         helper=all(_host._on_path(n) for n in ("newuidmap", "newgidmap")),
