@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import cgroup
+    from pyjail._doctor import doctor
+    from pyjail._doctor.finding import Finding
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
 
@@ -41,6 +43,7 @@ __all__ = [
     "CwdNotFoundError",
     "ExecError",
     "File",
+    "Finding",
     "HostError",
     "Jail",
     "JailError",
@@ -60,12 +63,15 @@ __all__ = [
     "Verdict",
     "cgroup",
     "close",
+    "doctor",
     "run",
 ]
 
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    "doctor": "pyjail._doctor",
+    "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
 }
 

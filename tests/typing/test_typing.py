@@ -46,8 +46,9 @@ def test_docstrings_run():
     import doctest
 
     import pyjail
-    from pyjail import _errors, _result, _run, _spec, _units
+    from pyjail import _doctor, _errors, _result, _run, _spec, _units
+    from pyjail._doctor import finding
 
-    for module in (pyjail, _errors, _result, _run, _spec, _units):
+    for module in (pyjail, _doctor, finding, _errors, _result, _run, _spec, _units):
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
         assert result.failed == 0, module
