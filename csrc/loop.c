@@ -184,7 +184,7 @@ static void run_watch(void) {
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) {
-      struct pj_message m;
+      struct pj_message m = {0};
       if (message_receive(FD_CONTROL, &m, sizeof m) == 0) keeper_exit();
       fds_close();
       if (m.op == OP_KILL) {
