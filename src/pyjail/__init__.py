@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import cgroup
+    from pyjail._doctor import doctor
+    from pyjail._doctor.finding import Finding
     from pyjail._learn import Learned, learn
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
@@ -45,6 +47,7 @@ __all__ = [
     "CwdNotFoundError",
     "ExecError",
     "File",
+    "Finding",
     "HostError",
     "Jail",
     "JailError",
@@ -67,6 +70,7 @@ __all__ = [
     "Verdict",
     "cgroup",
     "close",
+    "doctor",
     "learn",
     "lint",
     "run",
@@ -75,6 +79,8 @@ __all__ = [
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    "doctor": "pyjail._doctor",
+    "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
     **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",

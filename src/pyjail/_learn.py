@@ -1,4 +1,4 @@
-"""`learn`: one watched run, and the smallest policy and mounts that it needed (docs/adr/0005)."""
+"""`learn`: one watched run, and the smallest policy and mounts that it needed (docs/adr/0006)."""
 
 from __future__ import annotations
 

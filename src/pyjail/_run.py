@@ -12,7 +12,8 @@ from typing import Any
 
 from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
-from pyjail._keeper import Gone, Idle, Keeper, memfd
+from pyjail._idle import Idle
+from pyjail._keeper import Gone, Keeper, memfd
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request

@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run`` and ``pyjail plan``."""
+"""The command line: ``pyjail run``, ``pyjail plan`` and ``pyjail doctor``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
     run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
     run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
+    doctor = commands.add_parser(
+        "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
+    )
+    doctor.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser
 
 
@@ -53,6 +57,7 @@ _EXIT_CODES = (
     "Exit code: the program's own, 128+N when signal N ended it, 124 when a limit did, 125 when pyjail failed, "
     "126/127 when the program could not be executed / found."
 )
+_DOCTOR = "Exit code: 0 when strict jails run here, else 1."
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -158,6 +163,8 @@ def _files(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``pyjail``; the exit code."""
     options = _parser().parse_args(argv)
+    if options.command == "doctor":
+        return _examine(options.json)
     program = options.program[1:] if options.program[:1] == ["--"] else options.program
     try:
         if not program:
@@ -182,6 +189,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(e, EXIT_CANNOT_EXECUTE)
     except (pyjail.JailError, OSError) as e:
         return _failed(e, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _examine(as_json: bool) -> int:
+    from pyjail import _doctor
+
+    try:
+        return _doctor.main(as_json)
     except KeyboardInterrupt:
         return 130
 

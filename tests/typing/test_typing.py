@@ -50,9 +50,11 @@ def test_docstrings_run():
     import doctest
 
     import pyjail
-    from pyjail import _errors, _learn, _result, _run, _seccomp_spec, _spec, _units
+    from pyjail import _doctor, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units
+    from pyjail._doctor import finding
     from pyjail.policy import lint
 
-    for module in (pyjail, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units, lint):
+    modules = (pyjail, _doctor, finding, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units, lint)
+    for module in modules:
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
         assert result.failed == 0, module

@@ -16,14 +16,18 @@ SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.lint", "policy.learned",
-     "_toml"},
+     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
+     "policy.learned", "_toml"},
     {"_plan", "_wire"},
-    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace"},
+    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace", "_idle"},
+    {"_mountinfo"},
     {"_verdict"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn"},
     {"cgroup"},
     {"__init__"},
+    {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
+    {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
+    {"_doctor"},
     {"_show", "_show_learned", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -32,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 def modules():
     for path in SRC.rglob("*.py"):
         name = ".".join(path.relative_to(SRC).with_suffix("").parts)
-        yield ("policy" if name == "policy.__init__" else name), path
+        yield (name if name == "__init__" else name.removesuffix(".__init__")), path
 
 
 def imports(path):

@@ -23,6 +23,12 @@ class Escape(NamedTuple):
     means: str = ""
 
 
+def _constant(why: str) -> str:
+    """The name that a reason begins with: TIOCSTI, SO_ATTACH_BPF."""
+    found = re.match("[A-Z][A-Z0-9_]+", why)
+    return found[0] if found else ""
+
+
 # Calls that the default profile refuses unless their arguments are known ones: what the refused ones may be.
 BY_ARGUMENT: tuple[Escape, ...] = (
     *(
@@ -52,7 +58,7 @@ ESCAPES: tuple[Escape, ...] = (
     *(Escape(name, {}) for names in profiles.REFUSED for name in names.split()),
     *(Escape(name, {}) for name in profiles.MISSING),
     *(
-        Escape(rule.name, {arg: value for arg, value, _ in rule.tests}, re.split("[:, ]", rule.why)[0])
+        Escape(rule.name, {arg: value for arg, value, _ in rule.tests}, _constant(rule.why))
         for rule in profiles.ARGUMENTS
         if rule.action != "allow" and rule.tests
     ),

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 ALLOWED: dict[str, str] = {
     "memory": "brk munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
-    "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack cachestat mseal",
-    "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range "
+    "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack mseal",
+    "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev pwritev2 lseek close close_range "
     "fstat fstatfs fsync fdatasync sync_file_range syncfs ftruncate fallocate fadvise64 flock dup dup2 dup3 "
     "getdents getdents64 fchmod fchown fgetxattr fsetxattr flistxattr fremovexattr splice tee vmsplice sendfile "
     "copy_file_range readahead pipe pipe2",
@@ -81,12 +81,16 @@ REFUSED: dict[str, str] = {
 
 MISSING: dict[str, str] = {
     "clone3": "its flags lie behind a pointer; with ENOSYS glibc and musl use clone",
+    "cachestat": "whether others have read a shared file, before Linux 6.15 for everyone",
 }
 
 # ---- what else is knowingly allowed, and why ----
 
 KNOWINGLY = (
-    ("flock, fcntl locks", "programs lock their own files; on shared read-only files locks can signal to another jail"),
+    (
+        "flock, fcntl locks",
+        "SQLite and the JVM need them; on shared files they can signal to another jail (docs/adr/0005)",
+    ),
     ("mknod", "no device can be made without capabilities, and every writable mount is nodev"),
     ("setrlimit", "limits can only be lowered without CAP_SYS_RESOURCE"),
     ("sched_setscheduler", "real-time and deadline classes need CAP_SYS_NICE; SCHED_BATCH and SCHED_IDLE do not"),
@@ -106,7 +110,8 @@ class ArgRule(NamedTuple):
 
 NEW_NAMESPACES = 0x7E020080  # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
 LOW32 = 0xFFFFFFFF
-F_NOTIFY, F_SETLEASE = 1026, 1024
+F_NOTIFY, F_SETLEASE, F_GETLK, F_OFD_GETLK = 1026, 1024, 5, 36  # asm-generic: x86_64 and aarch64
+RWF_NOWAIT = 8
 
 ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
@@ -143,6 +148,8 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("ioctl", "EPERM", ((1, 0x541C, LOW32),), "TIOCLINUX pastes into a console"),
     ArgRule("ioctl", "EPERM", ((1, 0x5423, LOW32),), "TIOCSETD loads line disciplines"),
     ArgRule("ioctl", "allow", (), "everything else acts on fds that the jail has"),
+    ArgRule("preadv2", "EOPNOTSUPP", ((5, RWF_NOWAIT, RWF_NOWAIT),), "tells whether others have read a shared file"),
+    ArgRule("preadv2", "allow", (), "as preadv"),
     ArgRule("personality", "allow", ((0, 0xFFFFFFFF, LOW32),), "asking"),
     ArgRule("personality", "allow", ((0, 0, LOW32),), "PER_LINUX"),
     ArgRule("personality", "allow", ((0, 0x40000, LOW32),), "ADDR_NO_RANDOMIZE, of the program itself"),
@@ -156,7 +163,7 @@ ARGUMENTS: tuple[ArgRule, ...] = (
 
 # ---- the strict profile: compute, read stdin, write stdout ----
 
-STRICT_ARGUMENTS = ("ioctl", "fcntl", "prlimit64", "mmap")  # by the rules above
+STRICT_AS_ABOVE = ("ioctl", "fcntl", "prlimit64", "mmap")  # by the rules of the default profile, too
 STRICT: dict[str, str] = {
     "start and end": "execve exit exit_group arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom "
     "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack uname restart_syscall",
@@ -168,6 +175,10 @@ STRICT: dict[str, str] = {
     "gettid getppid getuid geteuid getgid getegid sched_yield sched_getaffinity sysinfo futex tgkill",
 }
 # What libc probes and does without: ENOSYS instead of the end.
+STRICT_ARGUMENTS: tuple[ArgRule, ...] = (
+    ArgRule("fcntl", "EINVAL", ((1, F_GETLK, LOW32),), "sees read locks of other jails on shared files"),
+    ArgRule("fcntl", "EINVAL", ((1, F_OFD_GETLK, LOW32),), "as F_GETLK"),
+)
 STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
 
 # ---- what the program's process still does between the filter and execve (csrc/init.c, program_start) ----

@@ -64,7 +64,8 @@ def _base(base: str, inet: bool) -> tuple[list[Rule], str]:
         return [], "allow"
     source, table = f"base {base}", profiles.ARGUMENTS
     if base == "strict":
-        found = [Rule(*r, source) for r in table if r.name in profiles.STRICT_ARGUMENTS]
+        found = [Rule(*r, source) for r in profiles.STRICT_ARGUMENTS]
+        found += [Rule(*r, source) for r in table if r.name in profiles.STRICT_AS_ABOVE]
         found += [Rule(n, "allow", (), why, source) for why, names in profiles.STRICT.items() for n in names.split()]
         found += [Rule(n, "ENOSYS", (), "probed by libc", source) for n in profiles.STRICT_MISSING.split()]
         return found, "kill"
