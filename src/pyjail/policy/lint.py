@@ -72,7 +72,7 @@ def lint(policy: str | SeccompPolicy) -> list[PolicyWarning]:
 
     Each `PolicyWarning` has ``call`` (the system call, or "*"), ``means`` (what of it: a flag, a socket family;
     may be empty) and ``why`` (the reason for which the default profile refuses it). The same warnings are shown by
-    ``pyjail plan`` and given, by `warnings.warn`, when a policy is first used for a run.
+    ``pyjail plan`` and given, by `warnings.warn`, when a `SeccompPolicy` is first used for a run.
 
     Args:
         policy: "default", "strict", "none" or a `SeccompPolicy`. Names of calls are not looked up.
@@ -123,7 +123,7 @@ def _is_refusal(rule: seccomp.Rule) -> bool:
 
 
 @functools.cache
-def warn(policy: str | SeccompPolicy) -> None:
+def warn(policy: SeccompPolicy) -> None:
     """Give the warnings of a policy, once in this process, in the name of the first caller outside of pyjail."""
     for warning in lint(policy):
         level, frame = 1, sys._getframe()
