@@ -335,6 +335,8 @@ static void __attribute__((noreturn)) serve(void) {
       held = 0;
       run_kill();
       run_close(&old);
+      /* One that never ran may still be arming, and notes its failures in the page that the next one shares. */
+      if (!K.page->facts.reported) SYS(__NR_wait4, old.init, NULL, 0x40000000 /* __WALL */, NULL);
       run_clear();
       if (again && arm() < 0) { /* the next one first: it may be asked for at any moment */
         run_kill();

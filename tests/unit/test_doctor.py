@@ -155,7 +155,7 @@ def test_what_is_looked_at_once_is_kept_errors_too():
 
 def test_attempts_are_explained_by_the_obstacles_of_the_run_path():
     filtered = replace(HOST, seccomp=True)
-    off = replace(HOST, user_namespaces=0)
+    off = replace(HOST, namespaces_off=("user",))
     for name, call, number, host, fix in (
         ("clone3", "clone3", errno.EPERM, filtered, obstacles.UNCONFINE),
         ("clone3", "clone3", errno.ENOSYS, HOST, "Linux 5.14 or newer"),
