@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyjail import cgroup
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
+    from pyjail._selftest.runner import selftest
 
 __version__ = "0.1.0"
 
@@ -61,11 +62,13 @@ __all__ = [
     "cgroup",
     "close",
     "run",
+    "selftest",
 ]
 
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    "selftest": "pyjail._selftest.runner",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
 }
 
