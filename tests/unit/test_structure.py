@@ -14,7 +14,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_spec", "_result", "_native"},
+    {"_errors", "_units", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles",
      "_toml"},
@@ -24,6 +24,12 @@ LAYERS = (
     {"_files", "_request", "_outcome", "_run"},
     {"cgroup"},
     {"__init__"},
+    {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
+     "attacks.privileges", "attacks.kernel", "attacks.network", "attacks.ipc", "attacks.pairs", "attacks.bombs",
+     "attacks.measures"},
+    {"_selftest", "_selftest.report", "_selftest.canaries", "_selftest.host_ipc", "_selftest.scene", "_selftest.judge",
+     "_selftest.applicable", "_selftest.integrity", "_selftest.inside", "_selftest.interpreter", "_selftest.pairs",
+     "_selftest.probes", "_selftest.runner", "_selftest.show"},
     {"_show", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -32,7 +38,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 def modules():
     for path in SRC.rglob("*.py"):
         name = ".".join(path.relative_to(SRC).with_suffix("").parts)
-        yield ("policy" if name == "policy.__init__" else name), path
+        yield (name.removesuffix(".__init__") or "__init__"), path
 
 
 def imports(path):

@@ -45,5 +45,5 @@ def reasons(jail: Jail, receipt: Receipt, missing: Mapping[str, str]) -> dict[st
 
 
 def why_not(attack: Attack, found: Mapping[str, str]) -> str:
-    """"" when the attempt can be made."""
+    """ "" when the attempt can be made."""
     return next((found[need] for need in attack.needs if need in found), "")

@@ -28,7 +28,10 @@ class Files:
         self.canary = f"{self.directory}/canary"
         self.bound = f"{self.directory}/bound"
         self.forbidden = [p + end for p in forbidden for end in ("", ".d", ".l")]
-        self.kept: dict[str, tuple[bytes, int]] = {self.canary: (secret, 0o666), f"{self.bound}/file": (ORIGINAL, 0o666)}
+        self.kept: dict[str, tuple[bytes, int]] = {
+            self.canary: (secret, 0o666),
+            f"{self.bound}/file": (ORIGINAL, 0o666),
+        }
         os.mkdir(self.bound)
         os.chmod(self.bound, 0o1777)
         with contextlib.suppress(KeyError):

@@ -99,6 +99,7 @@ class Ipc:
         self.user_key = quietly("add_key", b"user\0", self.name + b"\0", secret, len(secret), USER_KEYRING)
         if self.user_key < 0:
             self.missing["keyring"] = "the caller can make no keys on this host"
+        quietly("keyctl", 5, self.user_key, 0x3F3F3F3F)  # KEYCTL_SETPERM: whoever can name it may have it
 
     def _attach(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)

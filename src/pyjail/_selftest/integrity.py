@@ -1,4 +1,4 @@
-"""Files that all jails share with the host: hashed before and after, for what no mount protects from (CVE-2022-0847)."""
+"""Files that all jails share with the host: hashed before and after, as no mount protects from CVE-2022-0847."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def candidates(jail: Jail) -> Iterator[str]:
     yield from (sys.executable, "/bin/sh", "/usr/bin/env", "/etc/passwd", "/etc/ld.so.cache", "/etc/hosts")
     yield str(Path(__file__).resolve().parents[1] / "keeper")
     with contextlib.suppress(OSError), open("/proc/self/maps") as f:
-        yield from (path for line in f if (path := line.rstrip("\n").partition("/")[2] and "/" + line.rstrip("\n").partition("/")[2]))
+        yield from (
+            path
+            for line in f
+            if (path := line.rstrip("\n").partition("/")[2] and "/" + line.rstrip("\n").partition("/")[2])
+        )
 
 
 def hashes(jail: Jail) -> dict[str, str]:

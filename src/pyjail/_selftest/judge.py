@@ -168,5 +168,8 @@ def _expected_end(attack: Attack, outcome: Outcome) -> Judged | None:
         u = result.usage
         peaks = [f"{u.processes_peak} processes"] if u.processes_peak else []
         peaks += [f"{u.memory_peak >> 20} MiB"] if u.memory_peak else []
-        return Status.CONTAINED, f"{result.verdict.value}; at most {', '.join(peaks)}" if peaks else result.verdict.value
+        return (
+            Status.CONTAINED,
+            f"{result.verdict.value}; at most {', '.join(peaks)}" if peaks else result.verdict.value,
+        )
     return Status.ESCAPED, f"{' or '.join(expected)} should have ended it, not {result.verdict.value}"

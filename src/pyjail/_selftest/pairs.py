@@ -24,9 +24,12 @@ Run = Callable[..., Result]
 
 def run(attack: Attack, execute: Run, scene: Scene) -> Iterator[tuple[str, Status, str]]:
     """(when, status, detail) of both."""
-    yield ("at the same time", *_at_once(attack, execute, scene))
+    yield ("at_once", *_at_once(attack, execute, scene))
     if not attack.options.get("at_once_only"):
-        yield ("one after the other", *_afterwards(attack, execute, scene))
+        yield ("afterwards", *_afterwards(attack, execute, scene))
+
+
+IN_WORDS = {"at_once": "both at the same time", "afterwards": "one run after the other"}
 
 
 def _message() -> str:

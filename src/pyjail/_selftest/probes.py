@@ -15,7 +15,6 @@ from pyjail.attacks import measures
 MIB = 1 << 20
 
 
-
 @dataclass(frozen=True)
 class Bench:
     """What a probe is given."""
@@ -59,7 +58,9 @@ def _ended(name: str, unit: str, asked: float, measured: float | None, result: R
         return Probe(name, unit, asked, measured, Status.CONTAINED, result.verdict.value)
     if result.verdict is Verdict.SECURITY:
         return Probe(name, unit, asked, None, Status.NOT_APPLICABLE, f"the filter ended the run at {result.syscall}")
-    return Probe(name, unit, asked, measured, Status.ESCAPED, f"{verdict.value} should have ended it, not {result.verdict.value}")
+    return Probe(
+        name, unit, asked, measured, Status.ESCAPED, f"{verdict.value} should have ended it, not {result.verdict.value}"
+    )
 
 
 def _told(name: str, unit: str, asked: float, result: Result, outcome: Outcome, counted: float | None = None) -> Probe:
@@ -69,7 +70,9 @@ def _told(name: str, unit: str, asked: float, result: Result, outcome: Outcome, 
         return Probe(name, unit, asked, None, Status.NOT_APPLICABLE, f"the filter ended the run at {result.syscall}")
     if told is None or not outcome.done:
         last = (result.stderr or b"").decode("utf-8", "replace").strip().rpartition("\n")[2]
-        return Probe(name, unit, asked, None, Status.ERROR, f"it did not come to its end: {result.verdict.value}. {last}")
+        return Probe(
+            name, unit, asked, None, Status.ERROR, f"it did not come to its end: {result.verdict.value}. {last}"
+        )
     most = max(told, counted or 0)
     detail = f"counted outside: {counted:g}" if counted is not None else "told by the program"
     return Probe(name, unit, asked, most, Status.ESCAPED if most > asked else Status.CONTAINED, detail)
@@ -140,7 +143,11 @@ def output(bench: Bench) -> Iterator[Probe]:
     asked = 100_001
     result, _ = bench.run("write", {"output": asked}, bytes=asked + 1)
     found = _ended("output kept", "bytes", asked, len(result.stdout), result, Verdict.OUTPUT)
-    yield found if len(result.stdout) == asked else Probe("output kept", "bytes", asked, len(result.stdout), Status.ERROR, "")
+    yield (
+        found
+        if len(result.stdout) == asked
+        else Probe("output kept", "bytes", asked, len(result.stdout), Status.ERROR, "")
+    )
     result, _ = bench.run("write", {"output": asked}, bytes=asked)
     exact = result.verdict is Verdict.OK and result.stdout_bytes == asked == len(result.stdout)
     status = Status.CONTAINED if exact else Status.ERROR

@@ -73,12 +73,16 @@ class Report:
 
     def count(self, status: Status) -> int:
         """How many rows and probes have this status."""
-        return sum(r.status is status for r in (*self.rows, *self.probes))
+        return sum(r.status is status for r in self._all)
 
     @property
     def escaped(self) -> tuple[Row | Probe, ...]:
         """What got out, or got more than its limit."""
-        return tuple(r for r in (*self.rows, *self.probes) if r.status is Status.ESCAPED)
+        return tuple(r for r in self._all if r.status is Status.ESCAPED)
+
+    @property
+    def _all(self) -> tuple[Row | Probe, ...]:
+        return (*self.rows, *self.probes)
 
     @property
     def ok(self) -> bool:

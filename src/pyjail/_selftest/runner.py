@@ -13,7 +13,7 @@ from typing import Any
 import pyjail
 from pyjail._errors import SpecError
 from pyjail._result import Receipt, Result
-from pyjail._selftest import applicable, inside, integrity, pairs, probes
+from pyjail._selftest import applicable, inside, integrity, interpreter, pairs, probes
 from pyjail._selftest.canaries import SHOWN
 from pyjail._selftest.judge import Outcome, judge
 from pyjail._selftest.report import Probe, Report, Row, Status
@@ -22,8 +22,10 @@ from pyjail._spec import Jail, Limits, Mount
 from pyjail.attacks import toolkit
 from pyjail.attacks.toolkit import Attack
 
-GROUPS = ("files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "ipc", "pairs",
-          "bombs")  # fmt: skip
+GROUPS = (
+    "files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "ipc", "pairs",
+    "bombs",
+)  # fmt: skip
 MIB = 1 << 20
 Progress = Callable[[int, int, str], None]
 # What a row of the receipt says is no limit: these are looked at as attempts are.
@@ -53,8 +55,8 @@ def selftest(
         progress: called with (done, all, name) before each attempt.
 
     Returns:
-        A frozen report: ``.ok``, ``.escaped``, ``.rows`` (attempts), ``.probes`` (limits), ``.to_dict()``. An attempt is
-        "contained", "escaped", "not applicable" with the reason, or "error" when it could not be made.
+        A frozen report: ``.ok``, ``.escaped``, ``.rows`` (attempts), ``.probes`` (limits), ``.to_dict()``. An attempt
+        is "contained", "escaped", "not applicable" with the reason, or "error" when it could not be made.
 
     Raises:
         SpecError: ``only`` names nothing, or no Python runs in this jail. HostError: a control cannot be enforced here
@@ -104,7 +106,9 @@ def _choose(only: Collection[str] | None) -> list[Step]:
     known = {s for group, name, _ in steps for s in (group, name)} | {"integrity"}
     for name in only or ():
         if name not in known:
-            raise SpecError("only", name, f"no such group or attempt; groups are {', '.join(GROUPS)}, controls, limits, integrity")
+            raise SpecError(
+                "only", name, f"no such group or attempt; groups are {', '.join(GROUPS)}, controls, limits, integrity"
+            )
     chosen = [(n, s) for group, n, s in steps if only is None or group in only or n in only]
     if only is None or "integrity" in only:
         return [("integrity", _Selftest.before), *chosen, ("integrity", _Selftest.after)]
@@ -117,7 +121,7 @@ class _Selftest:
     def __init__(self, jail: Jail) -> None:
         self.jail = jail
         self.limits = Limits(cpu_time=20, wall_time=60, memory=256 * MIB, output=4 * MIB, disk=16 * MIB, inodes=512)
-        self.python = inside.find(jail, self.limits)
+        self.python = interpreter.find(jail, self.limits)
         slow = self.python.slowness
         self.limits = replace(self.limits, cpu_time=20 * slow, wall_time=60 * slow)
         self.scene = Scene(jail)
@@ -140,7 +144,9 @@ class _Selftest:
         for control in self.receipt:
             if not control.name.startswith(CONTROLS):
                 continue
-            status = {"enforced": Status.CONTAINED, "not_asked": Status.NOT_APPLICABLE}.get(control.status, Status.ESCAPED)
+            status = {"enforced": Status.CONTAINED, "not_asked": Status.NOT_APPLICABLE}.get(
+                control.status, Status.ESCAPED
+            )
             detail = control.value or "the jail asks for none"
             if status is Status.ESCAPED and control.name in ("landlock", *(m for m in self.missing)):
                 status = Status.NOT_APPLICABLE  # this machine has it not, and strict=False says to go on
@@ -154,7 +160,9 @@ class _Selftest:
             yield _row(attack, Status.NOT_APPLICABLE, why)
         elif attack.pair:
             for when, status, detail in pairs.run(attack, self.run, self.scene):
-                yield replace(_row(attack, status, detail), name=f"{attack.name}.{when}", tries=f"{attack.tries}, {when}")
+                yield replace(
+                    _row(attack, status, detail), name=f"{attack.name}.{when}", tries=f"{attack.tries}, {when}"
+                )
         else:
             yield _row(attack, *judge(attack, self.outcome(attack)))
 
@@ -169,24 +177,32 @@ class _Selftest:
 
     def after(self) -> Iterator[Row]:
         """And look whether they still are."""
-        changed = [path for path, digest in integrity.hashes(self.jail).items() if self.shared.get(path, digest) != digest]
+        changed = [
+            path for path, digest in integrity.hashes(self.jail).items() if self.shared.get(path, digest) != digest
+        ]
         status = Status.ESCAPED if changed else Status.CONTAINED
-        detail = f"changed: {', '.join(changed)}" if changed else f"{len(self.shared)} files have the same hashes as before"
+        detail = (
+            f"changed: {', '.join(changed)}" if changed else f"{len(self.shared)} files have the same hashes as before"
+        )
         tries = "changed a file that jails share with the host"
         yield Row("integrity.shared_files", "integrity", tries, "CVE-2016-5195, CVE-2022-0847", status, detail)
 
     # ---- runs ----
 
-    def run(self, name: str, module: str, token: str, limits: dict[str, Any] | None = None, *, jail: Jail | None = None,
-            scene: dict[str, Any] | None = None, role: str = "", hold: bool = False, **streams: Any) -> Result:  # fmt: skip
+    def run(
+        self, name: str, module: str, token: str, limits: dict[str, Any] | None = None, *, jail: Jail | None = None,
+        scene: dict[str, Any] | None = None, role: str = "", hold: bool = False, **streams: Any,
+    ) -> Result:  # fmt: skip
         """One function of ``pyjail.attacks`` in the jail."""
-        told = {**self.scene.inside(self.python.path), **(scene or {})}
+        told = {**self.scene.inside(self.python.program), **(scene or {})}
         args = inside.job(name, module, told, token, role=role, hold=hold)
-        return pyjail.run([self.python.path, *args], replace(self.limits, **(limits or {})), jail=jail or self.jail, **streams)
+        limits_ = replace(self.limits, **(limits or {}))
+        return pyjail.run([*self.python.command, *args], limits_, jail=jail or self.python.jail, **streams)
 
     def outcome(self, attack: Attack) -> Outcome:
         """Run an attempt and look what happened to the host."""
-        options, jail, more = attack.options, self.jail, {}
+        options, jail = attack.options, self.python.jail
+        more: dict[str, Any] = {}
         limits = dict(options.get("limits", {}))
         if options.get("short"):
             limits["wall_time"] = 0.4 + 4 * self.python.start
@@ -247,5 +263,3 @@ def _pending(terminal: int) -> bool:
         return bool(os.read(terminal, 64))
     except OSError:
         return False
-
-

@@ -20,8 +20,10 @@ PRIVATE = (
     "~/.ssh/id_ed25519", "~/.bash_history", "~/.netrc", "~/.aws/credentials",
     "/var/run/secrets/kubernetes.io/serviceaccount/token", "/run/secrets",
 )  # fmt: skip
-SYSTEM = ("/", "/usr", "/usr/bin", "/usr/lib", "/usr/local/bin", "/etc", "/bin", "/sbin", "/lib", "/dev", "/proc", "/sys",
-          "/root", "/home", "/var", "/var/tmp", "/run", "/opt", "/srv", "/mnt")  # fmt: skip
+SYSTEM = (
+    "/", "/usr", "/usr/bin", "/usr/lib", "/usr/local/bin", "/etc", "/bin", "/sbin", "/lib", "/dev", "/proc", "/sys",
+    "/root", "/home", "/var", "/var/tmp", "/run", "/opt", "/srv", "/mnt",
+)  # fmt: skip
 
 
 class Scene:
@@ -99,7 +101,9 @@ class Scene:
             "bound": SHOWN,
             "private": list(dict.fromkeys(map(os.path.expanduser, PRIVATE))),
             "read_only": self._read_only(),
-            "shared": list(dict.fromkeys((program, real, "/bin/sh", "/usr/bin/env", "/etc/passwd", "/etc/ld.so.cache"))),
+            "shared": list(
+                dict.fromkeys((program, real, "/bin/sh", "/usr/bin/env", "/etc/passwd", "/etc/ld.so.cache"))
+            ),
             "program": real,
             "disk": os.stat("/").st_dev,
             "embedder": os.getpid(),

@@ -24,7 +24,12 @@ def forks(scene: Scene) -> None:
                 os.setsid()
 
 
-@attack("starts threads without end", "threads that are not counted as processes", needs=("processes",), limits={"processes": 16})
+@attack(
+    "starts threads without end",
+    "threads that are not counted as processes",
+    needs=("processes",),
+    limits={"processes": 16},
+)
 def threads(scene: Scene) -> None:
     del scene
     stop = threading.Event()
@@ -45,8 +50,13 @@ def memory(scene: Scene) -> None:
         kept.append(b"x" * MIB)
 
 
-@attack("takes memory without end, in children", "one process killed, its siblings go on", needs=("memory", "processes"),
-        expect=("memory",), limits={"memory": 32 * MIB})  # fmt: skip
+@attack(
+    "takes memory without end, in children",
+    "one process killed, its siblings go on",
+    needs=("memory", "processes"),
+    expect=("memory",),
+    limits={"memory": 32 * MIB},
+)
 def memory_of_children(scene: Scene) -> None:
     for _ in range(4):
         if os.fork() == 0:
@@ -70,7 +80,7 @@ def pipes(scene: Scene) -> None:
     del scene
     for _ in range(120):
         try:
-            out, into = os.pipe()
+            into = os.pipe()[1]
             fcntl.fcntl(into, 1031, MIB)  # F_SETPIPE_SZ
             os.set_blocking(into, False)
             os.write(into, b"x" * MIB)
@@ -93,7 +103,9 @@ def error_output(scene: Scene) -> None:
         os.write(2, b"x" * 65536)
 
 
-@attack("fills the disk", "a work directory without end", needs=("own_tmp",), limits={"disk": 2 * MIB, "memory": 64 * MIB})
+@attack(
+    "fills the disk", "a work directory without end", needs=("own_tmp",), limits={"disk": 2 * MIB, "memory": 64 * MIB}
+)
 def disk(scene: Scene) -> None:
     del scene
     for where in ("/box", "/tmp"):

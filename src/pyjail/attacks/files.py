@@ -22,7 +22,7 @@ def host_home(scene: Scene) -> None:
     peek(scene["home"])
 
 
-@attack("finds /etc/shadow, sudoers, host keys, service tokens", "DMOJ#318: #include \"/etc/shadow\"")
+@attack("finds /etc/shadow, sudoers, host keys, service tokens", 'DMOJ#318: #include "/etc/shadow"')
 def private_files(scene: Scene) -> None:
     for path in scene["private"]:
         peek(path)
@@ -40,7 +40,9 @@ def climbing(scene: Scene) -> None:
     note("working directory outside of the root", 0 if "unreachable" in os.getcwd() else -1)
 
 
-@attack("follows symbolic links of its own making to the host", "CVE-2024-28185, CVE-2024-28189: links out of a sandbox")
+@attack(
+    "follows symbolic links of its own making to the host", "CVE-2024-28185, CVE-2024-28189: links out of a sandbox"
+)
 def symlinks(scene: Scene) -> None:
     for where in ("/box", "/tmp"):
         for i, target in enumerate((scene["canary"], "../" * 40 + scene["canary"], "/proc/1/root" + scene["canary"])):
@@ -88,7 +90,9 @@ def write_root(scene: Scene) -> None:
         act(f"symlink {path}.l", os.symlink, "/", path + ".l")
 
 
-@attack("opens system files for writing, changes their modes, times and owners", "CVE-2019-5736: an overwritten runtime")
+@attack(
+    "opens system files for writing, changes their modes, times and owners", "CVE-2019-5736: an overwritten runtime"
+)
 def write_system_files(scene: Scene) -> None:
     for path in scene["shared"]:
         opens([path], os.O_WRONLY, "write")
@@ -99,8 +103,10 @@ def write_system_files(scene: Scene) -> None:
             continue
         act(f"chmod {path}", os.chmod, path, stat.S_IMODE(st.st_mode))
         act(f"utime {path}", lambda p=path, s=st: os.utime(p, ns=(s.st_atime_ns, s.st_mtime_ns)))
-        act(f"chown {path}", os.chown, path, os.getuid(), -1)
+        act(f"chown {path}", os.chown, path, -1, -1)
         act(f"setxattr {path}", os.setxattr, path, b"user.pyjail", b"x")
+        with contextlib.suppress(OSError):
+            os.removexattr(path, b"user.pyjail")
         fd = os.open(path, os.O_RDONLY)
         opens([f"/proc/self/fd/{fd}", f"/dev/fd/{fd}"], os.O_RDWR, "open again for writing")
         os.close(fd)
@@ -119,6 +125,10 @@ def device_nodes(scene: Scene) -> None:
             opens([path])
 
 
+DISTANT = (
+    "mem", "kmem", "port", "kmsg", "kvm", "fuse", "net/tun", "vhost-net", "vhost-vsock", "uinput", "loop0",
+    "loop-control", "mapper/control", "sda", "vda", "nvme0",
+)  # fmt: skip
 HARMLESS = {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9)}  # null zero full random urandom
 
 
@@ -132,8 +142,7 @@ def devices(scene: Scene) -> None:
                 if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
                     harmless = (os.major(st.st_rdev), os.minor(st.st_rdev)) in HARMLESS and stat.S_ISCHR(st.st_mode)
                     note(f"device {path}", -1 if harmless else 0)
-    opens(("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/kvm", "/dev/fuse", "/dev/net/tun", "/dev/vhost-net",
-           "/dev/uinput", "/dev/loop0", "/dev/loop-control", "/dev/mapper/control", "/dev/sda", "/dev/vda", "/dev/nvme0"))  # fmt: skip
+    opens("/dev/" + name for name in DISTANT)
 
 
 @attack("opens a terminal", "CVE-2017-5226: input typed into the caller's terminal", errnos=None)
@@ -148,5 +157,5 @@ def device_modes(scene: Scene) -> None:
         with contextlib.suppress(FileNotFoundError):
             mode = stat.S_IMODE(os.stat(path).st_mode)
             act(f"chmod {path}", os.chmod, path, mode)
-            act(f"chown {path}", os.chown, path, os.getuid(), -1)
+            act(f"chown {path}", os.chown, path, -1, -1)
             act(f"utime {path}", os.utime, path)

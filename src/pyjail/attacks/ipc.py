@@ -11,7 +11,9 @@ import stat
 from pyjail.attacks.toolkit import Scene, act, attack, identity, note, opens, peek, quietly, show
 
 
-@attack("attaches SysV shared memory and reads a message queue of the host", "nsjail#231: IPC that leaks", needs=("sysv",))
+@attack(
+    "attaches SysV shared memory and reads a message queue of the host", "nsjail#231: IPC that leaks", needs=("sysv",)
+)
 def sysv(scene: Scene) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.shmat.restype = ctypes.c_void_p
@@ -45,11 +47,14 @@ def mqueue(scene: Scene) -> None:
     opens(("/dev/mqueue/" + scene["name"],))
 
 
-@attack("finds a key of the host's in the keyrings it can name", "isolate 2.6: keyrings; CVE-2016-0728", needs=("keyring",))
+@attack(
+    "finds a key of the host's in the keyrings it can name", "isolate 2.6: keyrings; CVE-2016-0728", needs=("keyring",)
+)
 def keys(scene: Scene) -> None:
     for ring in (-1, -2, -3, -4, -5):  # thread, process, session, user, user session
         found = quietly("keyctl", 10, ring, b"user\0", scene["name"].encode() + b"\0", 0)
         if found > 0:
+            note(f"a key of the host in keyring {ring}", found)
             buffer = ctypes.create_string_buffer(256)
             quietly("keyctl", 11, found, buffer, 255)
             show(f"keyring {ring}", buffer.value)
@@ -58,7 +63,16 @@ def keys(scene: Scene) -> None:
 
 @attack("finds the cgroup file system and writes to it", "nsjail#199; CVE-2022-0492: release_agent")
 def cgroup_files(scene: Scene) -> None:
-    opens(("/sys/fs/cgroup", "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/memory", "/cgroup", "/dev/cgroup", *scene["cgroups"]))
+    opens(
+        (
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/cgroup.procs",
+            "/sys/fs/cgroup/memory",
+            "/cgroup",
+            "/dev/cgroup",
+            *scene["cgroups"],
+        )
+    )
     with contextlib.suppress(OSError), open("/proc/self/mountinfo") as f:
         for line in f:
             kind = line.partition(" - ")[2].split(" ")[0]
@@ -66,9 +80,13 @@ def cgroup_files(scene: Scene) -> None:
                 note(f"a {kind} is mounted", 0)
     for base in ("/sys/fs/cgroup", *scene["cgroups"]):
         act(f"mkdir in {base}", os.mkdir, f"{base}/{scene['name']}")
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{base}/{scene['name']}")
 
 
-@attack("raises its memory and process limits by their files", "nsjail#219: a cgroup that moves out", needs=("cgroups",))
+@attack(
+    "raises its memory and process limits by their files", "nsjail#219: a cgroup that moves out", needs=("cgroups",)
+)
 def cgroup_limits(scene: Scene) -> None:
     for base in ("/sys/fs/cgroup", *scene["cgroups"]):
         opens(

@@ -38,7 +38,13 @@ refused("io_uring", "sets up io_uring", "CVE-2022-29582, CVE-2023-2598; works ar
 refused("keyrings", "uses keyrings", "CVE-2016-0728; keys are not namespaced by pid or ipc",
         ("add_key", b"user\0", b"pyjail\0", b"x", 1, -2), ("keyctl", 0, -3, 1), ("keyctl", 0, -4, 1),
         ("request_key", b"user\0", b"pyjail\0", None, 0))  # fmt: skip
-refused("kexec", "loads another kernel", "kexec_load", ("kexec_load", 0, 0, None, -1), ("kexec_file_load", -1, -1, 0, None, 0xFFFF))
+refused(
+    "kexec",
+    "loads another kernel",
+    "kexec_load",
+    ("kexec_load", 0, 0, None, -1),
+    ("kexec_file_load", -1, -1, 0, None, 0xFFFF),
+)
 refused("modules", "loads and removes kernel modules", "init_module", ("init_module", BAD, 0, BAD),
         ("finit_module", -1, BAD, 0), ("delete_module", BAD, 0))  # fmt: skip
 refused("swap", "changes swap space", "swapon, swapoff", ("swapon", BAD, 0), ("swapoff", BAD))
@@ -48,30 +54,94 @@ refused("accounting", "switches process accounting", "acct: root writes a file f
 refused("reboot", "reboots", "reboot(2)", ("reboot", 0, 0, 0, None))
 refused("clock", "sets the clock", "isolate 2.2: a clock that steps during a run", ("settimeofday", BAD, None),
         ("clock_settime", 0, BAD), ("adjtimex", BAD), ("clock_adjtime", 0, BAD))  # fmt: skip
-refused("names", "renames the machine", "sethostname: state that outlives a run", ("sethostname", BAD, 1), ("setdomainname", BAD, 1))
+refused(
+    "names",
+    "renames the machine",
+    "sethostname: state that outlives a run",
+    ("sethostname", BAD, 1),
+    ("setdomainname", BAD, 1),
+)
 refused("log", "reads the kernel's log", "addresses in dmesg", ("syslog", 3, None, 0), ("syslog", 10, None, 0))
-refused("segments", "changes its descriptor table", "CVE-2015-5157, CVE-2017-17053: modify_ldt", ("modify_ldt", 0, None, 0),
-        ("modify_ldt", 1, BAD, 16))  # fmt: skip
-refused("ports", "gets at I/O ports", "iopl, ioperm", ("iopl", 9), ("iopl", 3), ("ioperm", 1 << 20, 1, 1), ("ioperm", 0, 1, 1))
-refused("numa", "places and moves memory", "CVE-2010-3880 class; migrate_pages of others", ("mbind", 0, 4096, 9999, None, 0, 0),
-        ("set_mempolicy", 9999, None, 0), ("migrate_pages", 0, 0, None, None), ("move_pages", 0, 0, None, None, None, 0))  # fmt: skip
+refused(
+    "segments",
+    "changes its descriptor table",
+    "CVE-2015-5157, CVE-2017-17053: modify_ldt",
+    ("modify_ldt", 0, None, 0),
+    ("modify_ldt", 1, BAD, 16),
+)
+refused(
+    "ports",
+    "gets at I/O ports",
+    "iopl, ioperm",
+    ("iopl", 9),
+    ("iopl", 3),
+    ("ioperm", 1 << 20, 1, 1),
+    ("ioperm", 0, 1, 1),
+)
+refused(
+    "numa",
+    "places and moves memory",
+    "CVE-2010-3880 class; migrate_pages of others",
+    ("mbind", 0, 4096, 9999, None, 0, 0),
+    ("set_mempolicy", 9999, None, 0),
+    ("migrate_pages", 0, 0, None, None),
+    ("move_pages", 0, 0, None, None, None, 0),
+)
 refused("fanotify", "watches what is opened on the machine", "CVE-2010-4346 class: fanotify", ("fanotify_init", 0, 0),
         ("fanotify_init", 0x200, 0))  # fmt: skip
-refused("inotify", "watches what others do with shared files", "isolate 2.6: channels between jails", ("inotify_init1", 0))
-refused("obsolete", "uses calls that nobody needs", "lookup_dcookie, uselib, ustat, sysfs, vhangup",
-        ("lookup_dcookie", 0, BAD, 1), ("uselib", BAD), ("ustat", 0, BAD), ("sysfs", 3), ("remap_file_pages", 0, 0, 0, 0, 0))  # fmt: skip
-refused("secret_memory", "has memory that the kernel cannot look at", "memfd_secret", ("memfd_secret", 0), ("memfd_secret", 0xFFFF))
-refused("security_modules", "asks and tells security modules", "CVE-2025-52881: labels written elsewhere",
-        ("lsm_list_modules", BAD, BAD, 0), ("lsm_get_self_attr", 0, BAD, BAD, 0), ("lsm_set_self_attr", 0, BAD, 0, 0))  # fmt: skip
-refused("filters", "installs filters of its own", "memory of the kernel that no cgroup pays for", ("seccomp", 1, 0, BAD),
-        ("seccomp", 1, 8, BAD), ("prctl", 22, 2, BAD))  # fmt: skip
+refused(
+    "inotify", "watches what others do with shared files", "isolate 2.6: channels between jails", ("inotify_init1", 0)
+)
+refused(
+    "obsolete",
+    "uses calls that nobody needs",
+    "lookup_dcookie, uselib, ustat, sysfs, vhangup",
+    ("lookup_dcookie", 0, BAD, 1),
+    ("uselib", BAD),
+    ("ustat", 0, BAD),
+    ("sysfs", 3),
+    ("remap_file_pages", 0, 0, 0, 0, 0),
+)
+refused(
+    "secret_memory",
+    "has memory that the kernel cannot look at",
+    "memfd_secret",
+    ("memfd_secret", 0),
+    ("memfd_secret", 0xFFFF),
+)
+refused(
+    "security_modules",
+    "asks and tells security modules",
+    "CVE-2025-52881: labels written elsewhere",
+    ("lsm_list_modules", BAD, BAD, 0),
+    ("lsm_get_self_attr", 0, BAD, BAD, 0),
+    ("lsm_set_self_attr", 0, BAD, 0, 0),
+)
+refused(
+    "filters",
+    "installs filters of its own",
+    "memory of the kernel that no cgroup pays for",
+    ("seccomp", 1, 0, BAD),
+    ("seccomp", 1, 8, BAD),
+    ("prctl", 22, 2, BAD),
+)
 refused("leases", "leases and watches shared files", "F_SETLEASE delays others, F_NOTIFY tells of them",
         ("fcntl", 0, 1024, 0), ("fcntl", 0, 1026, 1))  # fmt: skip
-refused("page_cache", "asks which parts of shared files others have read", "CVE-2019-5489: the page cache as a channel",
-        ("cachestat", 0, bytes(16), bytes(40), 0), ("preadv2", 0, None, 0, 0, 0, 8), errnos=(*REFUSED, "ENOTSUP"))  # fmt: skip
+refused(
+    "page_cache",
+    "asks which parts of shared files others have read",
+    "CVE-2019-5489: the page cache as a channel",
+    ("cachestat", 0, bytes(16), bytes(40), 0),
+    ("preadv2", 0, None, 0, 0, 0, 8),
+    errnos=(*REFUSED, "ENOTSUP"),
+)
 
 
-@attack("has huge pages, which no memory limit counts", "hugetlb is outside of the memory controller", errnos=(*REFUSED, "ENOMEM"))
+@attack(
+    "has huge pages, which no memory limit counts",
+    "hugetlb is outside of the memory controller",
+    errnos=(*REFUSED, "ENOMEM"),
+)
 def huge_pages(scene: Scene) -> None:
     del scene
     call("mmap", 0, 1 << 21, 3, 0x40022, -1, 0, label="mmap(MAP_HUGETLB)")
@@ -81,8 +151,8 @@ def huge_pages(scene: Scene) -> None:
 
 FAMILIES = {
     "AX25": 3, "IPX": 4, "APPLETALK": 5, "X25": 9, "KEY": 15, "NETLINK": 16, "PACKET": 17, "RDS": 21, "PPPOX": 24,
-    "LLC": 26, "IB": 27, "CAN": 29, "TIPC": 30, "BLUETOOTH": 31, "RXRPC": 33, "PHONET": 35, "ALG": 38, "NFC": 39, "VSOCK": 40,
-    "KCM": 41, "QIPCRTR": 42, "SMC": 43, "XDP": 44,
+    "LLC": 26, "IB": 27, "CAN": 29, "TIPC": 30, "BLUETOOTH": 31, "RXRPC": 33, "PHONET": 35, "ALG": 38, "NFC": 39,
+    "VSOCK": 40, "KCM": 41, "QIPCRTR": 42, "SMC": 43, "XDP": 44,
 }  # fmt: skip
 
 
@@ -96,7 +166,9 @@ def socket_families(scene: Scene) -> None:
             note(f"AF_{name}", result, -result)
 
 
-@attack("makes raw sockets, SCTP, MPTCP and the like", "CVE-2019-8956; forged packets", errnos=(*REFUSED, "EAFNOSUPPORT"))
+@attack(
+    "makes raw sockets, SCTP, MPTCP and the like", "CVE-2019-8956; forged packets", errnos=(*REFUSED, "EAFNOSUPPORT")
+)
 def raw_sockets(scene: Scene) -> None:
     del scene
     for family in (2, 10):

@@ -4,6 +4,7 @@ the host counted, wherever it counts."""
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import resource
 import signal
@@ -42,8 +43,6 @@ def nothing(scene: Scene) -> None:
 
 def allocate(scene: Scene) -> None:
     """So many bytes, each page touched, held until the end."""
-    import mmap
-
     area = mmap.mmap(-1, scene["bytes"])
     for offset in range(0, scene["bytes"], 4096):
         area[offset] = 1
@@ -128,12 +127,10 @@ def open_files(scene: Scene) -> None:
 
 def address_space(scene: Scene) -> None:
     """Virtual memory that can be had in blocks of 1 MiB, with what was there at the start."""
-    import mmap
-
     del scene
     with open("/proc/self/statm") as f:
         total = int(f.read().split()[0]) * resource.getpagesize()
-    kept = []
+    kept: list[mmap.mmap] = []
     with contextlib.suppress(OSError, MemoryError):
         while len(kept) < 8192:
             kept.append(mmap.mmap(-1, MIB))
@@ -141,5 +138,19 @@ def address_space(scene: Scene) -> None:
     say(measure=total)
 
 
-MEASURES = (cpu, share, sleep, nothing, allocate, take, processes, write, disk, file_size, inodes, open_files, address_space)
+MEASURES = (
+    cpu,
+    share,
+    sleep,
+    nothing,
+    allocate,
+    take,
+    processes,
+    write,
+    disk,
+    file_size,
+    inodes,
+    open_files,
+    address_space,
+)
 FUNCTIONS.update({f"measures.{f.__name__}": f for f in MEASURES})

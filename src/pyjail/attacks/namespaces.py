@@ -15,8 +15,12 @@ FLAGS = {
 
 
 def _declare(namespace: str, flag: int) -> None:
-    @attack(f"makes a {namespace} namespace by unshare, clone and clone3", "CVE-2022-0185, CVE-2023-32233, CVE-2024-1086",
-            errnos=REFUSED, name=f"new_{namespace}")  # fmt: skip
+    @attack(
+        f"makes a {namespace} namespace by unshare, clone and clone3",
+        "CVE-2022-0185, CVE-2023-32233, CVE-2024-1086",
+        errnos=REFUSED,
+        name=f"new_{namespace}",
+    )
     def attempt(scene: Scene) -> None:
         del scene
         if flag != FLAGS["time"]:  # for clone this bit is part of the signal

@@ -21,7 +21,7 @@ def _reach(family: int, kind: int, address: tuple[str, int] | str, label: str) -
             s.send(b"x")
             note(label, 0)
             show(label, s.recv(256))
-    except socket.timeout:
+    except TimeoutError:
         note(label, -1, errno.ETIMEDOUT)
     except OSError as e:
         note(label, -1, e.errno or errno.EIO)
@@ -29,7 +29,7 @@ def _reach(family: int, kind: int, address: tuple[str, int] | str, label: str) -
 
 @attack("connects to a listener of the host on 127.0.0.1", "CVE-2024-29021: Judge0 reached its database")
 def loopback(scene: Scene) -> None:
-    for address in ("127.0.0.1", "127.1.2.3", "0.0.0.0"):  # noqa: S104 - a way to write "this machine"
+    for address in ("127.0.0.1", "127.1.2.3", "0.0.0.0"):  # the last one is a way to write "this machine"
         _reach(socket.AF_INET, socket.SOCK_STREAM, (address, scene["tcp4"]), f"tcp {address}")
 
 
@@ -82,12 +82,17 @@ def path_socket(scene: Scene) -> None:
             _reach(socket.AF_UNIX, socket.SOCK_STREAM, base + scene["socket"], base + scene["socket"])
 
 
+SOCKETS = (
+    "/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
+    "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/systemd/journal/stdout", "/run/snapd.socket",
+    "/tmp/.X11-unix/X0", "/run/user/0/bus", "/dev/log",
+)  # fmt: skip
+
+
 @attack("connects to sockets of daemons", "docker.sock gives root")
 def daemons(scene: Scene) -> None:
     del scene
-    for path in ("/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
-                 "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/systemd/journal/stdout", "/run/snapd.socket",
-                 "/tmp/.X11-unix/X0", "/run/user/0/bus", f"/run/user/{os.getuid()}/bus", "/dev/log"):  # fmt: skip
+    for path in (*SOCKETS, f"/run/user/{os.getuid()}/bus"):
         _reach(socket.AF_UNIX, socket.SOCK_STREAM, path, path)
         _reach(socket.AF_UNIX, socket.SOCK_DGRAM, path, path)
 

@@ -27,10 +27,10 @@ _BOTH: dict[str, tuple[int, int]] = {
     "quotactl_fd": (443, 443), "reboot": (169, 142), "remap_file_pages": (216, 234), "request_key": (249, 218),
     "rt_sigqueueinfo": (129, 138), "sched_setattr": (314, 274), "seccomp": (317, 277), "semget": (64, 190),
     "set_mempolicy": (238, 237), "setdomainname": (171, 162), "sethostname": (170, 161), "setns": (308, 268),
-    "setsockopt": (54, 208), "socket": (41, 198), "settimeofday": (164, 170), "shmat": (30, 196), "shmctl": (31, 195), "shmget": (29, 194),
-    "splice": (275, 76), "statmount": (457, 457), "swapoff": (168, 225), "swapon": (167, 224), "sysfs": (139, -1),
-    "syslog": (103, 116), "tgkill": (234, 131), "umount2": (166, 39), "unshare": (272, 97), "uselib": (134, -1),
-    "userfaultfd": (323, 282), "ustat": (136, -1), "vhangup": (153, 58),
+    "setsockopt": (54, 208), "socket": (41, 198), "settimeofday": (164, 170), "shmat": (30, 196), "shmctl": (31, 195),
+    "shmget": (29, 194), "splice": (275, 76), "statmount": (457, 457), "swapoff": (168, 225), "swapon": (167, 224),
+    "sysfs": (139, -1), "syslog": (103, 116), "tgkill": (234, 131), "umount2": (166, 39), "unshare": (272, 97),
+    "uselib": (134, -1), "userfaultfd": (323, 282), "ustat": (136, -1), "vhangup": (153, 58),
 }  # fmt: skip
 MACHINES = ("x86_64", "aarch64")
 NUMBERS = _BOTH  # for those who compare

@@ -16,10 +16,11 @@ from typing import Any
 from pyjail.attacks.toolkit import Scene, act, attack, note, peek, quietly, show
 
 SHARED = "/dev/shm"
+EVERYBODY = 0x3F3F3F3F  # KEYCTL_SETPERM
 
 
 @attack("passes a message by an abstract socket", "isolate 2.6: abstract sockets between jails")
-class abstract_socket:  # noqa: N801 - it stands for an attempt
+class abstract_socket:
     @staticmethod
     def leave(scene: Scene) -> Any:
         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -33,7 +34,7 @@ class abstract_socket:  # noqa: N801 - it stands for an attempt
 
 
 @attack("passes a message by files in /box, /tmp and /dev/shm", "files of the run before", needs=("own_tmp",))
-class files:  # noqa: N801
+class files:
     @staticmethod
     def leave(scene: Scene) -> Any:
         for where in ("/box", "/tmp", SHARED):
@@ -47,7 +48,7 @@ class files:  # noqa: N801
 
 
 @attack("passes a message by SysV shared memory, semaphores and queues", "nsjail#231: IPC outlives its processes")
-class sysv:  # noqa: N801
+class sysv:
     @staticmethod
     def leave(scene: Scene) -> Any:
         key = scene["shm_key"] ^ 1
@@ -63,7 +64,7 @@ class sysv:  # noqa: N801
 
 
 @attack("passes a message by a POSIX message queue", "isolate 2.6: mqueue")
-class mqueue:  # noqa: N801
+class mqueue:
     @staticmethod
     def leave(scene: Scene) -> Any:
         quietly("mq_open", scene["name"].encode() + b"2\0", os.O_CREAT | os.O_RDWR, 0o666, None)
@@ -75,24 +76,27 @@ class mqueue:  # noqa: N801
 
 
 @attack("passes a message by keyrings", "isolate 2.4: keyrings between jails")
-class keyrings:  # noqa: N801
+class keyrings:
     @staticmethod
     def leave(scene: Scene) -> Any:
         for ring in (-4, -3, -5):
-            quietly("add_key", b"user\0", scene["name"].encode() + b"-pair\0", scene["message"].encode(), len(scene["message"]), ring)
+            data = scene["message"].encode()
+            key = quietly("add_key", b"user\0", scene["name"].encode() + b"-pair\0", data, len(data), ring)
+            quietly("keyctl", 5, key, EVERYBODY)
 
     @staticmethod
     def look(scene: Scene) -> None:
         for ring in (-3, -4, -5):
             found = quietly("keyctl", 10, ring, b"user\0", scene["name"].encode() + b"-pair\0", 0)
             if found > 0:
+                note("the other's key", found)
                 buffer = ctypes.create_string_buffer(256)
                 quietly("keyctl", 11, found, buffer, 255)
                 show("keyring", buffer.value)
 
 
 @attack("passes a message by its command line, environment and memory", "processes of another run", needs=("proc",))
-class processes:  # noqa: N801
+class processes:
     @staticmethod
     def leave(scene: Scene) -> Any:
         with contextlib.suppress(OSError):
@@ -113,7 +117,7 @@ class processes:  # noqa: N801
 
 
 @attack("kills the other jail", "kill(-1) with the ids of another run", at_once_only=True)
-class signals:  # noqa: N801
+class signals:
     @staticmethod
     def leave(scene: Scene) -> Any:
         del scene
@@ -128,24 +132,23 @@ class signals:  # noqa: N801
 
 
 @attack("signals by locks on a shared file", "isolate 2.6: flock, fcntl, leases")
-class locks:  # noqa: N801
+class locks:
     @staticmethod
     def leave(scene: Scene) -> Any:
         kept = []
         for path in (scene["program"], "/etc/passwd", "/bin/sh"):
             with contextlib.suppress(OSError):
-                f = open(path, "rb")
-                kept.append(f)
-                for function, args in ((fcntl.lockf, (f, fcntl.LOCK_SH)), (fcntl.flock, (f, fcntl.LOCK_EX))):
+                kept.append(os.open(path, os.O_RDONLY))
+                for lock, how in ((fcntl.lockf, fcntl.LOCK_SH), (fcntl.flock, fcntl.LOCK_EX)):
                     with contextlib.suppress(OSError):
-                        function(*args)
+                        lock(kept[-1], how)
         return kept
 
     @staticmethod
     def look(scene: Scene) -> None:
         for path in (scene["program"], "/etc/passwd", "/bin/sh"):
             try:
-                f = open(path, "rb")
+                f = os.open(path, os.O_RDONLY)
             except OSError:
                 continue
             try:
@@ -162,7 +165,7 @@ class locks:  # noqa: N801
 
 
 @attack("connects to a port of the other jail", "ports of the run before, TIME_WAIT", needs=("loopback",))
-class ports:  # noqa: N801
+class ports:
     @staticmethod
     def leave(scene: Scene) -> Any:
         s = socket.socket()

@@ -21,7 +21,9 @@ def tiny_program(machine: str) -> bytes:
     """A static ELF file that ends with the low byte of its effective uid."""
     kind, code = _CODE[machine]
     size = 64 + 56 + len(code)
-    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1" + bytes(9), 2, kind, 1, 0x400078, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    head = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1" + bytes(9), 2, kind, 1, 0x400078, 64, 0, 0, 64, 56, 1, 64, 0, 0
+    )
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, size, size, 0x1000)
     return head + segment + code
 
@@ -73,7 +75,12 @@ def no_new_privs(scene: Scene) -> None:
     note("no_new_privs is not set", 0 if quietly("prctl", 39, 0, 0, 0, 0) != 1 else -1)
 
 
-@attack("runs a setuid file of its own making", "setuid bits in a work directory", needs=("uid", "machine", "box"), exits_as_user=True)
+@attack(
+    "runs a setuid file of its own making",
+    "setuid bits in a work directory",
+    needs=("uid", "machine", "box"),
+    exits_as_user=True,
+)
 def setuid_copy(scene: Scene) -> None:
     del scene
     with open("/box/tiny", "wb") as f:
@@ -125,7 +132,12 @@ def priority(scene: Scene) -> None:
 @attack("weakens its own address space", "personality(2): READ_IMPLIES_EXEC, MMAP_PAGE_ZERO", errnos=REFUSED)
 def personality(scene: Scene) -> None:
     del scene
-    for name, value in (("READ_IMPLIES_EXEC", 0x400000), ("MMAP_PAGE_ZERO", 0x100000), ("PER_LINUX32", 8), ("UNAME26", 0x20000)):
+    for name, value in (
+        ("READ_IMPLIES_EXEC", 0x400000),
+        ("MMAP_PAGE_ZERO", 0x100000),
+        ("PER_LINUX32", 8),
+        ("UNAME26", 0x20000),
+    ):
         call("personality", value, label=name)
 
 

@@ -10,7 +10,8 @@ from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note, opens, pe
 
 OF_A_PROCESS = (
     "mem", "environ", "maps", "smaps", "pagemap", "exe", "root", "cwd", "fd", "fdinfo", "map_files", "auxv", "stack",
-    "syscall", "io", "status", "stat", "cmdline", "cgroup", "mountinfo", "ns/mnt", "ns/pid", "ns/user", "ns/net", "task",
+    "syscall", "io", "status", "stat", "cmdline", "cgroup", "mountinfo", "ns/mnt", "ns/pid", "ns/user", "ns/net",
+    "task",
 )  # fmt: skip
 
 
@@ -38,16 +39,19 @@ def list_processes(scene: Scene) -> None:
             peek(f"/proc/{pid}/environ")
 
 
-@attack("opens kernel settings for writing", "CVE-2025-52881, CVE-2022-0492: core_pattern, modprobe as root on the host",
-        needs=("proc",))  # fmt: skip
+@attack(
+    "opens kernel settings for writing",
+    "CVE-2025-52881, CVE-2022-0492: core_pattern, modprobe as root on the host",
+    needs=("proc",),
+)
 def settings(scene: Scene) -> None:
     opens(
         (f"/proc/sys/{name}" for name in (
             "kernel/core_pattern", "kernel/modprobe", "kernel/hostname", "kernel/sysrq", "kernel/randomize_va_space",
-            "kernel/ns_last_pid", "kernel/shm_rmid_forced", "kernel/keys/maxkeys", "vm/overcommit_memory", "vm/drop_caches",
-            "vm/mmap_min_addr", "fs/binfmt_misc/register", "fs/suid_dumpable", "fs/protected_symlinks",
-            "net/ipv4/ip_forward", "net/ipv4/ip_unprivileged_port_start", "net/core/somaxconn",
-            "user/max_user_namespaces", "debug/exception-trace",
+            "kernel/ns_last_pid", "kernel/shm_rmid_forced", "kernel/keys/maxkeys", "vm/overcommit_memory",
+            "vm/drop_caches", "vm/mmap_min_addr", "fs/binfmt_misc/register", "fs/suid_dumpable",
+            "fs/protected_symlinks", "net/ipv4/ip_forward", "net/ipv4/ip_unprivileged_port_start",
+            "net/core/somaxconn", "user/max_user_namespaces", "debug/exception-trace",
         )), os.O_WRONLY, "write",
     )  # fmt: skip
 
@@ -57,13 +61,17 @@ def sysrq(scene: Scene) -> None:
     opens(("/proc/sysrq-trigger", "/proc/sys/kernel/sysrq"), os.O_WRONLY, "write")
 
 
-@attack("reads the kernel's memory, log, keys and addresses", "kcore, kmsg, keys, kallsyms: addresses and more", needs=("proc",))
+@attack(
+    "reads the kernel's memory, log, keys and addresses",
+    "kcore, kmsg, keys, kallsyms: addresses and more",
+    needs=("proc",),
+)
 def kernel_secrets(scene: Scene) -> None:
     opens(
-        f"/proc/{name}" for name in (
-            "kcore", "kmsg", "keys", "key-users", "kallsyms", "timer_list", "sched_debug", "vmallocinfo", "slabinfo",
-            "kpagecount", "kpageflags", "kpagecgroup", "iomem", "ioports", "interrupts", "modules", "config.gz", "cmdline",
-            "latency_stats", "bus/pci/devices", "irq/0", "scsi/scsi", "acpi/wakeup", "mtrr", "diskstats", "partitions",
+        f"/proc/{name}" for name in ( "kcore", "kmsg", "keys", "key-users", "kallsyms", "timer_list", "sched_debug",
+        "vmallocinfo", "slabinfo", "kpagecount", "kpageflags", "kpagecgroup", "iomem", "ioports", "interrupts",
+        "modules", "config.gz", "cmdline", "latency_stats", "bus/pci/devices", "irq/0", "scsi/scsi", "acpi/wakeup",
+        "mtrr", "diskstats", "partitions",
         )
     )  # fmt: skip
 
@@ -72,7 +80,11 @@ def kernel_secrets(scene: Scene) -> None:
 def sysfs(scene: Scene) -> None:
     opens(("/sys/firmware", "/sys/kernel", "/sys/kernel/security", "/sys/kernel/debug", "/sys/fs/cgroup", "/sys/class",
            "/sys/power/state", "/sys/devices", "/sys/fs/bpf", "/sys/block"))  # fmt: skip
-    opens(("/sys/power/state", "/sys/kernel/uevent_helper", "/sys/kernel/mm/transparent_hugepage/enabled"), os.O_WRONLY, "write")
+    opens(
+        ("/sys/power/state", "/sys/kernel/uevent_helper", "/sys/kernel/mm/transparent_hugepage/enabled"),
+        os.O_WRONLY,
+        "write",
+    )
 
 
 @attack("changes what the kernel thinks of it", "oom_score_adj: the host's processes die first", needs=("proc",))

@@ -33,7 +33,10 @@ def signal_host(scene: Scene) -> None:
     if pid in (os.getpid(), os.getppid()):
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for how, args in (("tgkill", (pid, pid, number)), ("rt_sigqueueinfo", (pid, number, ctypes.create_string_buffer(128)))):
+        for how, args in (
+            ("tgkill", (pid, pid, number)),
+            ("rt_sigqueueinfo", (pid, number, ctypes.create_string_buffer(128))),
+        ):
             call(how, *args)
         act("kill", os.kill, pid, number)
         act("killpg", os.killpg, pid, number)
@@ -88,20 +91,28 @@ def memory_advice(scene: Scene) -> None:
     call("process_mrelease", fd, 0)
 
 
-@attack("changes the limits of init and of processes of the host", "a supervisor without descriptors: prlimit", errnos=("EPERM", "ENOSYS", "ESRCH"))
+@attack(
+    "changes the limits of init and of processes of the host",
+    "a supervisor without descriptors: prlimit",
+    errnos=("EPERM", "ENOSYS", "ESRCH"),
+)
 def limits(scene: Scene) -> None:
-    new = (ctypes.c_uint64 * 2)(1, 1)
+    old = (ctypes.c_uint64 * 2)()  # to look takes the same permission as to change
     for pid in (1, *_not_ours(scene)):
-        call("prlimit64", pid, resource.RLIMIT_NOFILE, new, None, label=f"prlimit({pid})")
+        call("prlimit64", pid, resource.RLIMIT_NOFILE, None, old, label=f"prlimit({pid})")
 
 
 @attack("changes how others are scheduled", "nice values as signals between jails")
 def scheduling(scene: Scene) -> None:
     for pid in (1, *_not_ours(scene)):
-        act(f"setpriority({pid})", os.setpriority, os.PRIO_PROCESS, pid, 5)
-        act(f"sched_setaffinity({pid})", os.sched_setaffinity, pid, {0})
-        act(f"sched_setscheduler({pid})", os.sched_setscheduler, pid, os.SCHED_BATCH, os.sched_param(0))
-        call("ioprio_set", 1, pid, 0x2000, label=f"ioprio_set({pid})")
+        # To what it is already: as good as any other value, and no harm done.
+        act(f"setpriority({pid})", lambda p=pid: os.setpriority(os.PRIO_PROCESS, p, os.getpriority(os.PRIO_PROCESS, p)))
+        act(f"sched_setaffinity({pid})", lambda p=pid: os.sched_setaffinity(p, os.sched_getaffinity(p)))
+        act(
+            f"sched_setscheduler({pid})",
+            lambda p=pid: os.sched_setscheduler(p, os.sched_getscheduler(p), os.sched_getparam(p)),
+        )
+        call("ioprio_set", 1, pid, 0, label=f"ioprio_set({pid})")
 
 
 @attack("joins a session or process group of others, takes over a terminal", "tcsetpgrp: the caller's shell is stopped")
