@@ -23,28 +23,30 @@ class Files:
     nothing but the jail stands in the way. Sticky, as /tmp: other users of the host cannot replace what is in it."""
 
     def __init__(self, name: str, secret: bytes, forbidden: Iterable[str]) -> None:
-        self.directory = os.path.realpath(tempfile.mkdtemp(prefix=name + "-"))
-        os.chmod(self.directory, 0o1777)
+        self.directory = os.path.join(os.path.realpath(tempfile.gettempdir()), name + "-host")
         self.canary = f"{self.directory}/canary"
         self.bound = f"{self.directory}/bound"
+        self.home = os.path.join(os.path.expanduser("~"), "." + name)
         self.forbidden = [p + end for p in forbidden for end in ("", ".d", ".l")]
-        self.kept: dict[str, tuple[bytes, int]] = {
-            self.canary: (secret, 0o666),
-            f"{self.bound}/file": (ORIGINAL, 0o666),
-        }
-        os.mkdir(self.bound)
-        os.chmod(self.bound, 0o1777)
+        self.missing: dict[str, str] = {}
+        self.kept = {self.canary: (secret, 0o666), self.home: (secret, 0o666), f"{self.bound}/file": (ORIGINAL, 0o666)}
         with contextlib.suppress(KeyError):
             self.kept[f"{self.bound}/setuid"] = (tiny_program(os.uname().machine), 0o4755)
-        self.home: str | None = os.path.join(os.path.expanduser("~"), "." + name)
-        try:
-            _write(self.home, secret, 0o666)
-            self.kept[self.home] = (secret, 0o666)
-        except OSError:
-            self.home = None
-        for path, (data, mode) in self.kept.items():
-            _write(path, data, mode)
         self.ours = {*self.kept, self.bound, f"{self.directory}/socket"}
+
+    def make(self) -> None:
+        """Put them up."""
+        for directory in (self.directory, self.bound):
+            os.mkdir(directory, 0o700)
+            os.chmod(directory, 0o1777)
+        for path, (data, mode) in list(self.kept.items()):
+            try:
+                _write(path, data, mode)
+            except OSError:
+                if path != self.home:
+                    raise
+                del self.kept[path]
+                self.missing["home"] = "the caller's home directory cannot be written to"
 
     def changes(self) -> list[str]:
         """What is no longer as it was; it is put right again."""
@@ -68,7 +70,7 @@ class Files:
     def close(self) -> None:
         """Take it all away."""
         shutil.rmtree(self.directory, ignore_errors=True)
-        for path in (*self.forbidden, *([self.home] if self.home else [])):
+        for path in (*self.forbidden, self.home):
             if os.path.lexists(path):
                 _remove(path)
 
@@ -116,12 +118,14 @@ while os.read(0, 1): pass
 class Process:
     """A process of the caller with the secret in its arguments, environment and memory; it tells of each signal."""
 
+    process: subprocess.Popen[bytes] | None = None
+
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
-        self._start()
 
-    def _start(self) -> None:
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+    def make(self) -> None:
+        """Start it. It ends when its standard input does, with us at the latest."""
+        self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _PROCESS, self.secret.decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -137,21 +141,25 @@ class Process:
 
     def inside(self) -> dict[str, Any]:
         """What attempts are told."""
+        assert self.process is not None
         return {"pid": self.process.pid, "address": self.address}
 
     def changes(self) -> list[str]:
         """Signals that it got, and its end."""
+        assert self.process is not None
         assert self.process.stdout is not None
         heard = self.process.stdout.read() or b""
         found = [f"a process of the host got {line.decode()}" for line in heard.splitlines()]
         if self.process.poll() is not None:
             found.append(f"a process of the host was ended ({self.process.returncode})")
             self.close()
-            self._start()
+            self.make()
         return found
 
     def close(self) -> None:
         """End it."""
+        if self.process is None:
+            return
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()

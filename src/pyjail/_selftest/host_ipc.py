@@ -22,6 +22,10 @@ class Listeners:
         self.open: dict[str, socket.socket] = {}
         self.missing: dict[str, str] = {}
         self.told: dict[str, Any] = {"abstract": name, "socket": path, "tcp6": 0}
+
+    def make(self) -> None:
+        """Open them."""
+        name, path = self.told["abstract"], self.told["socket"]
         for key, family, kind, address in (
             ("tcp4", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
             ("udp4", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
@@ -78,7 +82,12 @@ class Ipc:
         self.name, self.secret = name.encode(), secret
         self.missing: dict[str, str] = {}
         self.dev_shm = f"/dev/shm/{name}"
-        self.key = secrets.randbelow(1 << 30) << 1 | 0x40000000 & ~1
+        self.key = 2 * (1 + secrets.randbelow(1 << 29))  # even: pairs.py uses the next one
+        self.shm = self.queue = self.mq = self.user_key = -1
+
+    def make(self) -> None:
+        """Put them up."""
+        secret = self.secret
         self.shm = quietly("shmget", self.key, 4096, IPC_CREAT_EXCL | 0o666)
         self.queue = quietly("msgget", self.key, IPC_CREAT_EXCL | 0o666)
         if self.shm < 0:
@@ -88,7 +97,7 @@ class Ipc:
         if self.queue >= 0:
             quietly("msgsnd", self.queue, (1).to_bytes(8, "little") + secret, len(secret), 0o4000)
         try:
-            with open(self.dev_shm, "xb") as f:
+            with open(self.dev_shm, "wb") as f:
                 f.write(secret)
             os.chmod(self.dev_shm, 0o666)
         except OSError:
@@ -137,11 +146,10 @@ class Ipc:
             quietly("shmctl", self.shm, IPC_RMID, None)
         if self.queue >= 0:
             quietly("msgctl", self.queue, IPC_RMID, None)
+        quietly("mq_unlink", self.name + b"\0")
         if self.mq >= 0:
             os.close(self.mq)
-            quietly("mq_unlink", self.name + b"\0")
         if self.user_key > 0:
             quietly("keyctl", 9, self.user_key, USER_KEYRING)  # KEYCTL_UNLINK
-        if "dev_shm" not in self.missing:
-            with contextlib.suppress(OSError):
-                os.unlink(self.dev_shm)
+        with contextlib.suppress(OSError):
+            os.unlink(self.dev_shm)

@@ -13,6 +13,7 @@ from pyjail._result import Result, Verdict
 from pyjail._selftest.report import Status
 from pyjail.attacks.toolkit import Attack
 
+SLACK = 1.05  # the kernel lets those that it kills for memory have a little more, to die with
 OVERFLOW = 65534  # how the kernel shows an id that is not mapped
 Judged = tuple[Status, str]
 
@@ -133,9 +134,9 @@ def over_limits(outcome: Outcome) -> str:
     result = outcome.result
     usage, limits = result.usage, result.limits
     unlimited = {row.name for row in result.receipt.not_enforced}
-    for name, used in (("processes", usage.processes_peak), ("memory", usage.memory_peak)):
+    for name, used, slack in (("processes", usage.processes_peak, 1), ("memory", usage.memory_peak, SLACK)):
         limit = getattr(limits, name)
-        if used is not None and limit is not None and name not in unlimited and used > limit:
+        if used is not None and limit is not None and name not in unlimited and used > limit * slack:
             return f"{used} of {limit} {'bytes of memory' if name == 'memory' else name} were used"
     for kept in (result.stdout, result.stderr):
         if kept is not None and limits.output is not None and len(kept) > int(limits.output):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyjail
 from pyjail._errors import SpecError
-from pyjail._result import Receipt, Result
+from pyjail._result import Result
 from pyjail._selftest import applicable, inside, integrity, interpreter, pairs, probes
 from pyjail._selftest.canaries import SHOWN
 from pyjail._selftest.judge import Outcome, judge
@@ -27,6 +27,7 @@ GROUPS = (
     "bombs",
 )  # fmt: skip
 MIB = 1 << 20
+LIMITS = Limits(cpu_time=20, wall_time=60, memory=256 * MIB, output=4 * MIB, disk=16 * MIB, inodes=512)
 Progress = Callable[[int, int, str], None]
 # What a row of the receipt says is no limit: these are looked at as attempts are.
 CONTROLS = ("ids", "capabilities", "groups", "no_new_privs", "seccomp", "landlock", "namespace ", "root", "RLIMIT_")
@@ -71,10 +72,11 @@ def selftest(
     if not isinstance(jail, Jail):
         raise SpecError("jail", jail, "a pyjail.Jail is needed")
     steps = _choose(only)
-    run = _Selftest(jail)
     rows: list[Row] = []
     measured: list[Probe] = []
-    try:
+    python = interpreter.find(jail, LIMITS)
+    with Scene(jail) as scene:
+        run = _Selftest(jail, python, scene)
         for done, (name, step) in enumerate(steps):
             if progress is not None:
                 progress(done, len(steps), name)
@@ -82,8 +84,6 @@ def selftest(
                 (rows if isinstance(found, Row) else measured).append(found)  # type: ignore[arg-type]
         if progress is not None:
             progress(len(steps), len(steps), "")
-    finally:
-        run.close()
     host = f"Linux {os.uname().release}, {os.uname().machine}, uid {os.geteuid()}"
     return Report(tuple(rows), tuple(measured), _shown(jail), host, time.monotonic() - start)
 
@@ -118,38 +118,27 @@ def _choose(only: Collection[str] | None) -> list[Step]:
 class _Selftest:
     """One selftest: the jail, the scene around it, the interpreter in it."""
 
-    def __init__(self, jail: Jail) -> None:
-        self.jail = jail
-        self.limits = Limits(cpu_time=20, wall_time=60, memory=256 * MIB, output=4 * MIB, disk=16 * MIB, inodes=512)
-        self.python = interpreter.find(jail, self.limits)
-        slow = self.python.slowness
-        self.limits = replace(self.limits, cpu_time=20 * slow, wall_time=60 * slow)
-        self.scene = Scene(jail)
-        self.missing = applicable.reasons(jail, self.receipt, self.scene.missing)
+    def __init__(self, jail: Jail, python: interpreter.Interpreter, scene: Scene) -> None:
+        self.jail, self.python, self.scene = jail, python, scene
+        slow = python.slowness
+        self.limits = replace(LIMITS, cpu_time=20 * slow, wall_time=60 * slow)
+        self.missing = applicable.reasons(jail, python.first.receipt, scene.missing)
         self.shared: dict[str, str] = {}
-
-    @property
-    def receipt(self) -> Receipt:
-        """Of a run in this jail."""
-        return self.python.first.receipt
-
-    def close(self) -> None:
-        """Nothing stays on the host."""
-        self.scene.close()
 
     # ---- steps ----
 
     def controls(self) -> Iterator[Row]:
         """What the kernel said of a process in the jail when it was read back from outside."""
-        for control in self.receipt:
+        for control in self.python.first.receipt:
             if not control.name.startswith(CONTROLS):
                 continue
-            status = {"enforced": Status.CONTAINED, "not_asked": Status.NOT_APPLICABLE}.get(
-                control.status, Status.ESCAPED
-            )
             detail = control.value or "the jail asks for none"
-            if status is Status.ESCAPED and control.name in ("landlock", *(m for m in self.missing)):
+            if control.status == "enforced":
+                status = Status.CONTAINED
+            elif control.status == "not_asked" or control.name.startswith(("landlock", "RLIMIT_")):
                 status = Status.NOT_APPLICABLE  # this machine has it not, and strict=False says to go on
+            else:
+                status = Status.ESCAPED
             name = f"controls.{control.name.replace(' ', '_')}"
             yield Row(name, "controls", f"has {control.name} as asked", control.enforced_by, status, detail)
 
@@ -160,9 +149,8 @@ class _Selftest:
             yield _row(attack, Status.NOT_APPLICABLE, why)
         elif attack.pair:
             for when, status, detail in pairs.run(attack, self.run, self.scene):
-                yield replace(
-                    _row(attack, status, detail), name=f"{attack.name}.{when}", tries=f"{attack.tries}, {when}"
-                )
+                tries = f"{attack.tries}, {pairs.IN_WORDS[when]}"
+                yield replace(_row(attack, status, detail), name=f"{attack.name}.{when}", tries=tries)
         else:
             yield _row(attack, *judge(attack, self.outcome(attack)))
 

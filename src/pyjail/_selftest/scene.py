@@ -27,32 +27,32 @@ SYSTEM = (
 
 
 class Scene:
-    """Made at the start of a selftest, removed at its end, whatever happens in between."""
+    """A context: made at the start of a selftest, removed at its end, whatever happens in between."""
 
     def __init__(self, jail: Jail) -> None:
         self.name = f"pyjail-selftest-{secrets.token_hex(6)}"
         self.secret = f"pyjail-canary-{secrets.token_hex(16)}".encode()
         self.jail = jail
         self.missing: dict[str, str] = {}
-        with contextlib.ExitStack() as stack:
-            self.files = Files(self.name, self.secret, self._forbidden())
-            stack.callback(self.files.close)
-            self.process = Process(self.secret)
-            stack.callback(self.process.close)
-            self.listeners = Listeners(self.name, f"{self.files.directory}/socket")
-            stack.callback(self.listeners.close)
-            self.ipc = Ipc(self.name, self.secret)
-            stack.callback(self.ipc.close)
+        self.files = Files(self.name, self.secret, self._forbidden())
+        self.process = Process(self.secret)
+        self.listeners = Listeners(self.name, f"{self.files.directory}/socket")
+        self.ipc = Ipc(self.name, self.secret)
+        self.parts = (self.files, self.process, self.listeners, self.ipc)
+
+    def __enter__(self) -> Scene:
+        with contextlib.ExitStack() as stack:  # each part is taken away again, wherever we are interrupted
+            for part in self.parts:
+                stack.callback(part.close)
+                part.make()
             self._stack = stack.pop_all()
-        self.missing.update(self.listeners.missing)
-        self.missing.update(self.ipc.missing)
-        if self.files.home is None:
-            self.missing["home"] = "the caller's home directory cannot be written to"
+        for found in (self.files, self.listeners, self.ipc):
+            self.missing.update(found.missing)
         self.handle = self._handle()
         self.identities = self._identities()
+        return self
 
-    def close(self) -> None:
-        """Take it all away."""
+    def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
     def _read_only(self) -> list[str]:
@@ -80,7 +80,7 @@ class Scene:
         paths = [self.files.canary, self.files.directory, *map(os.path.expanduser, PRIVATE)]
         if self.jail.rootfs is None:
             paths.append("/")
-        for path in [*paths, *([self.files.home] if self.files.home else [])]:
+        for path in [*paths, self.files.home]:
             with contextlib.suppress(OSError):
                 found[identity(path)] = path
         return found
@@ -97,7 +97,7 @@ class Scene:
         return {
             "name": self.name,
             "canary": self.files.canary,
-            "home": self.files.home or "",
+            "home": "" if "home" in self.missing else self.files.home,
             "bound": SHOWN,
             "private": list(dict.fromkeys(map(os.path.expanduser, PRIVATE))),
             "read_only": self._read_only(),
@@ -121,7 +121,7 @@ class Scene:
 
     def changes(self) -> list[str]:
         """What happened to the host since the last call; it is put right again."""
-        return [c for part in (self.files, self.process, self.listeners, self.ipc) for c in part.changes()]
+        return [c for part in self.parts for c in part.changes()]
 
 
 def _nameservers() -> list[str]:
