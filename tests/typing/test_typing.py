@@ -47,7 +47,8 @@ def test_docstrings_run():
 
     import pyjail
     from pyjail import _errors, _result, _run, _spec, _units
+    from pyjail._selftest import runner
 
-    for module in (pyjail, _errors, _result, _run, _spec, _units):
+    for module in (pyjail, _errors, _result, _run, _spec, _units, runner):
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
         assert result.failed == 0, module

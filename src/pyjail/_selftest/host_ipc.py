@@ -13,6 +13,7 @@ from pyjail.attacks.toolkit import quietly
 
 IPC_CREAT_EXCL, IPC_RMID = 0o3000, 0
 USER_KEYRING = -4
+NEEDED_BY = {"tcp4": "ipv4", "udp4": "ipv4", "tcp6": "ipv6", "abstract": "abstract", "path": "path_socket"}
 
 
 class Listeners:
@@ -21,7 +22,7 @@ class Listeners:
     def __init__(self, name: str, path: str) -> None:
         self.open: dict[str, socket.socket] = {}
         self.missing: dict[str, str] = {}
-        self.told: dict[str, Any] = {"abstract": name, "socket": path, "tcp6": 0}
+        self.told: dict[str, Any] = {"abstract": name, "socket": path, "tcp4": 0, "udp4": 0, "tcp6": 0}
 
     def make(self) -> None:
         """Open them."""
@@ -35,22 +36,17 @@ class Listeners:
         ):
             try:
                 s = socket.socket(family, kind)
-            except OSError as e:
-                self.missing["ipv6"] = f"this host has no {key}: {e.strerror}"
-                continue
-            try:
+                self.open[key] = s
                 s.bind(address)
                 if kind == socket.SOCK_STREAM:
                     s.listen(16)
                 s.setblocking(False)
+                if isinstance(address, tuple):
+                    self.told[key] = s.getsockname()[1]
+                elif address == path:
+                    os.chmod(path, 0o777)
             except OSError as e:
-                s.close()
-                self.missing["ipv6"] = f"this host has no {key}: {e.strerror}"
-                continue
-            self.open[key] = s
-            if isinstance(address, tuple):
-                self.told[key] = s.getsockname()[1]
-        os.chmod(path, 0o777)
+                self.missing[NEEDED_BY[key]] = f"the host cannot listen there itself ({key}): {e.strerror or e}"
 
     def inside(self) -> dict[str, Any]:
         """What attempts are told."""
@@ -60,7 +56,7 @@ class Listeners:
         """Who connected or sent something."""
         found = []
         for key, s in self.open.items():
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):  # EAGAIN: nobody else
                 while True:
                     if s.type == socket.SOCK_DGRAM:
                         s.recv(4096)

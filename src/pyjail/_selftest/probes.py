@@ -74,7 +74,11 @@ def _told(name: str, unit: str, asked: float, result: Result, outcome: Outcome, 
             name, unit, asked, None, Status.ERROR, f"it did not come to its end: {result.verdict.value}. {last}"
         )
     most = max(told, counted or 0)
-    detail = f"counted outside: {counted:g}" if counted is not None else "told by the program"
+    detail = "told by the program"
+    if counted is not None:
+        detail = f"counted outside: {counted:g}"
+    elif name in result.limits_hit:
+        detail = "told by the program; seen outside: full"
     return Probe(name, unit, asked, most, Status.ESCAPED if most > asked else Status.CONTAINED, detail)
 
 

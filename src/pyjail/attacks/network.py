@@ -27,7 +27,9 @@ def _reach(family: int, kind: int, address: tuple[str, int] | str, label: str) -
         note(label, -1, e.errno or errno.EIO)
 
 
-@attack("connects to a listener of the host on 127.0.0.1", "CVE-2024-29021: Judge0 reached its database")
+@attack(
+    "connects to a listener of the host on 127.0.0.1", "CVE-2024-29021: Judge0 reached its database", needs=("ipv4",)
+)
 def loopback(scene: Scene) -> None:
     for address in ("127.0.0.1", "127.1.2.3", "0.0.0.0"):  # the last one is a way to write "this machine"
         _reach(socket.AF_INET, socket.SOCK_STREAM, (address, scene["tcp4"]), f"tcp {address}")
@@ -40,7 +42,7 @@ def loopback6(scene: Scene) -> None:
         _reach(socket.AF_INET6, socket.SOCK_STREAM, (address, port), f"tcp {address}")
 
 
-@attack("sends a datagram to the host", "UDP needs no answer to leak", needs=())
+@attack("sends a datagram to the host", "UDP needs no answer to leak", needs=("ipv4",))
 def datagram(scene: Scene) -> None:
     with contextlib.suppress(OSError):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -69,13 +71,17 @@ def machines(scene: Scene) -> None:
             note(f"udp {address}", -1, e.errno or errno.EIO)
 
 
-@attack("connects to an abstract socket of the host", "CVE-2020-15257: containerd's abstract socket")
+@attack(
+    "connects to an abstract socket of the host", "CVE-2020-15257: containerd's abstract socket", needs=("abstract",)
+)
 def abstract(scene: Scene) -> None:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
         _reach(socket.AF_UNIX, kind, "\0" + scene["abstract"], "abstract socket")
 
 
-@attack("connects to a socket in a directory of the host", "sockets of databases and agents in /tmp")
+@attack(
+    "connects to a socket in a directory of the host", "sockets of databases and agents in /tmp", needs=("path_socket",)
+)
 def path_socket(scene: Scene) -> None:
     for base in ("", "/proc/1/root", "/proc/self/root"):
         with contextlib.suppress(OSError):
