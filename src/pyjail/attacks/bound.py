@@ -16,7 +16,7 @@ from pyjail.attacks.toolkit import REFUSED, Scene, act, attack, call, opens, qui
 O_RDONLY = os.O_RDONLY | os.O_CLOEXEC
 
 
-@attack("writes to it, truncates, renames, removes it", "CVE-2025-31133: a read-only mount that was not", bound=True)
+@attack("writes to it, truncates, renames, removes it", "a read-only mount that is none", bound=True)
 def write(scene: Scene) -> None:
     path, beside = scene["bound"] + "/file", scene["bound"] + "/" + scene["name"]
     fd = act("open to append", os.open, path, os.O_WRONLY | os.O_APPEND)
@@ -33,7 +33,7 @@ def write(scene: Scene) -> None:
     act("setxattr", os.setxattr, path, b"user.pyjail", b"x")
 
 
-@attack("opens it for reading and then gets to write by its descriptor", "CVE-2024-21626 class: descriptors as doors",
+@attack("opens it for reading and then gets to write by its descriptor", "CVE-2024-21626: descriptors as doors",
         bound=True)  # fmt: skip
 def descriptor(scene: Scene) -> None:
     fd = os.open(scene["bound"] + "/file", O_RDONLY)
@@ -45,7 +45,12 @@ def descriptor(scene: Scene) -> None:
     act("fallocate", os.posix_fallocate, fd, 0, 1 << 16)
 
 
-@attack("makes the mount writable again", "CVE-2023-2640: mounts changed from inside", errnos=REFUSED, bound=True)
+@attack(
+    "makes the mount writable again",
+    "CVE-2014-5206: read-only flags that a remount cleared",
+    errnos=REFUSED,
+    bound=True,
+)
 def remount(scene: Scene) -> None:
     target = scene["bound"].encode() + b"\0"
     call("mount", None, target, None, 4096 | 32, None, label="mount(MS_REMOUNT|MS_BIND)")

@@ -132,7 +132,7 @@ DISTANT = (
 HARMLESS = {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9)}  # null zero full random urandom
 
 
-@attack("looks for devices that can do harm", "snekbox#55; CVE-2014-9357 class: host devices inside")
+@attack("looks for devices that can do harm", "snekbox#55: devices of the host inside")
 def devices(scene: Scene) -> None:
     for top, _, names in os.walk("/dev"):
         for name in names:

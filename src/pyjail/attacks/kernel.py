@@ -30,8 +30,13 @@ def refused(name: str, tries: str, stands_for: str, *calls: Call, errnos: tuple[
 refused("bpf", "loads BPF programs and makes maps", "CVE-2020-8835, CVE-2021-3490",
         ("bpf", 0, BAD, 128), ("bpf", 5, BAD, 128), ("bpf", 9999, bytes(128), 128))  # fmt: skip
 refused("perf", "opens performance counters", "CVE-2013-2094; kernel addresses", ("perf_event_open", BAD, 0, -1, -1, 0))
-refused("userfaultfd", "holds the kernel at a page of its choice", "exploitation aid, CVE-2021-22555's and others'",
-        ("userfaultfd", 1), ("userfaultfd", 0))  # fmt: skip
+refused(
+    "userfaultfd",
+    "holds the kernel at a page of its choice",
+    "holds kernel threads at a chosen instant: an exploitation aid",
+    ("userfaultfd", 1),
+    ("userfaultfd", 0),
+)
 refused("io_uring", "sets up io_uring", "CVE-2022-29582, CVE-2023-2598; works around filters",
         ("io_uring_setup", 1, bytes(120)), ("io_uring_setup", 1, BAD), ("io_uring_enter", -1, 0, 0, 0, 0, 0),
         ("io_uring_register", -1, 0, 0, 0))  # fmt: skip
@@ -48,7 +53,7 @@ refused(
 refused("modules", "loads and removes kernel modules", "init_module", ("init_module", BAD, 0, BAD),
         ("finit_module", -1, BAD, 0), ("delete_module", BAD, 0))  # fmt: skip
 refused("swap", "changes swap space", "swapon, swapoff", ("swapon", BAD, 0), ("swapoff", BAD))
-refused("quota", "changes quotas", "CVE-2014 class: quotactl before its checks", ("quotactl", 0xFFFFFFFF, BAD, 0, None),
+refused("quota", "changes quotas", "quotactl(2)", ("quotactl", 0xFFFFFFFF, BAD, 0, None),
         ("quotactl_fd", -1, 0xFFFFFFFF, 0, None))  # fmt: skip
 refused("accounting", "switches process accounting", "acct: root writes a file for everybody's exit", ("acct", BAD))
 refused("reboot", "reboots", "reboot(2)", ("reboot", 0, 0, 0, None))
@@ -65,7 +70,7 @@ refused("log", "reads the kernel's log", "addresses in dmesg", ("syslog", 3, Non
 refused(
     "segments",
     "changes its descriptor table",
-    "CVE-2015-5157, CVE-2017-17053: modify_ldt",
+    "CVE-2017-17053: modify_ldt",
     ("modify_ldt", 0, None, 0),
     ("modify_ldt", 1, BAD, 16),
 )
@@ -81,14 +86,19 @@ refused(
 refused(
     "numa",
     "places and moves memory",
-    "CVE-2010-3880 class; migrate_pages of others",
+    "migrate_pages and move_pages of others",
     ("mbind", 0, 4096, 9999, None, 0, 0),
     ("set_mempolicy", 9999, None, 0),
     ("migrate_pages", 0, 0, None, None),
     ("move_pages", 0, 0, None, None, None, 0),
 )
-refused("fanotify", "watches what is opened on the machine", "CVE-2010-4346 class: fanotify", ("fanotify_init", 0, 0),
-        ("fanotify_init", 0x200, 0))  # fmt: skip
+refused(
+    "fanotify",
+    "watches what is opened on the machine",
+    "fanotify tells what the host opens and executes",
+    ("fanotify_init", 0, 0),
+    ("fanotify_init", 0x200, 0),
+)
 refused(
     "inotify", "watches what others do with shared files", "isolate 2.6: channels between jails", ("inotify_init1", 0)
 )

@@ -74,7 +74,7 @@ def list_mounts(scene: Scene) -> None:
 
 @attack(
     "opens a file of the host by its number",
-    "the shocker escape, CVE-2014-3519 class: open_by_handle_at",
+    "the shocker escape, CVE-2014-3519: open_by_handle_at",
     errnos=REFUSED,
     needs=("handle",),
 )

@@ -41,7 +41,7 @@ def list_processes(scene: Scene) -> None:
 
 @attack(
     "opens kernel settings for writing",
-    "CVE-2025-52881, CVE-2022-0492: core_pattern, modprobe as root on the host",
+    "CVE-2025-52881; core_pattern and modprobe run as root on the host",
     needs=("proc",),
 )
 def settings(scene: Scene) -> None:
@@ -97,7 +97,7 @@ def own_settings(scene: Scene) -> None:
     )  # fmt: skip
 
 
-@attack("unmounts or covers /proc", "CVE-2023-27561: a /proc that is no procfs", errnos=REFUSED, needs=("proc",))
+@attack("unmounts or covers /proc", "CVE-2019-19921: a /proc that is no procfs", errnos=REFUSED, needs=("proc",))
 def cover(scene: Scene) -> None:
     call("umount2", b"/proc\0", 2)
     call("mount", b"none\0", b"/proc\0", b"tmpfs\0", 0, None)
