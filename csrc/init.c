@@ -192,7 +192,7 @@ static uint64_t image_bytes(const char *path) {
 /* What is left when the request is there. Every filter must allow it: policy/seccomp.py's GLUE lists these calls. */
 static long program_start(void) {
   const struct pj_request *r;
-  char go;                                              /* fds for STDIO_FD ride along, in order */
+  char go = 0;                                          /* fds for STDIO_FD ride along, in order */
   if (message_receive(FD_GO, &go, 1) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */
   r = request();
   uint32_t given = 0, from[3];

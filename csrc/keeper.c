@@ -39,8 +39,9 @@ static struct {
   const struct pj_plan *plan;
   struct page *page;
   char *request; /* PJ_MAX_BLOB bytes, shared with init */
-  int newroot, box;
-  int touched; /* the armed run's workspace is not empty any more */
+  int newroot, box, mountinfo;
+  long user_namespaces; /* 0 or -errno of forbidding more of them */
+  int touched;          /* the armed run's workspace is not empty any more */
   uint64_t sequence;
   struct run run;
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed init was made for */
@@ -261,6 +262,15 @@ static long exec_rights_drop(void) {
   return SYS(__NR_prctl, 28 /* PR_SET_SECUREBITS */, 0xef, 0, 0, 0);
 }
 
+/* A second fence: no user namespaces below ours. 0 or -errno; a masked /proc/sys may refuse, the receipt says so. */
+static long user_namespaces_forbid(int proc) {
+  long fd = SYS(__NR_openat, proc, "sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC); /* the opener's own limit */
+  if (fd < 0) return fd;
+  long rc = SYS(__NR_write, fd, "0", 1);
+  sys_close((int)fd);
+  return rc < 0 ? rc : 0;
+}
+
 static long template_make(void) {
   const struct pj_plan *p = K.plan;
   static int source[PJ_MAX_ROWS];
@@ -306,6 +316,8 @@ static long template_make(void) {
       TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
     }
   }
+  int proc = (int)SYS(__NR_openat, AT_FDCWD_, "/proc", O_PATH | O_CLOEXEC); /* the outer one, about to go */
+  K.user_namespaces = user_namespaces_forbid(proc);
   TRY(STEP_PIVOT, 0, SYS(__NR_fchdir, K.newroot));
   TRY(STEP_PIVOT, 1, SYS(__NR_pivot_root, ".", "."));
   TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
@@ -314,6 +326,8 @@ static long template_make(void) {
   if (p->hostname != PJ_NONE)
     TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
   TRY(STEP_CAPS, 0, exec_rights_drop());
+  K.mountinfo = (int)SYS(__NR_openat, proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+  sys_close(proc);
   return 0;
 }
 

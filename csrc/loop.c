@@ -184,7 +184,7 @@ static void run_watch(void) {
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) {
-      struct pj_message m;
+      struct pj_message m = {0};
       if (message_receive(FD_CONTROL, &m, sizeof m) == 0) keeper_exit();
       fds_close();
       if (m.op == OP_KILL) {
@@ -335,6 +335,8 @@ static void __attribute__((noreturn)) serve(void) {
       held = 0;
       run_kill();
       run_close(&old);
+      /* One that never ran may still be arming, and notes its failures in the page that the next one shares. */
+      if (!K.page->facts.reported) SYS(__NR_wait4, old.init, NULL, 0x40000000 /* __WALL */, NULL);
       run_clear();
       if (again && arm() < 0) { /* the next one first: it may be asked for at any moment */
         run_kill();
@@ -354,7 +356,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   uint32_t row = 0;
   long rc;
   K.page = &early;
-  K.box = K.newroot = -1;
+  K.box = K.newroot = K.mountinfo = -1;
   run_clear();
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
@@ -380,8 +382,11 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
     fail(STEP_PLAN, row, rc);
   else
     template_make();
-  reply(REPLY_READY);
-  if (K.page->facts.reply.error.step) sys_exit(1);
+  struct pj_error e = K.page->facts.reply.error;
+  if (!e.step) e.err = (int32_t)-K.user_namespaces;
+  reply_with(REPLY_READY, e, K.mountinfo); /* Python reads back what was mounted */
+  if (e.step) sys_exit(1);
+  sys_close(K.mountinfo);
   serve();
 }
 

@@ -14,5 +14,7 @@ for cc in gcc aarch64-linux-gnu-gcc; do
 done
 # shellcheck disable=SC2086
 gcc $flags -fanalyzer -c -o /dev/null csrc/keeper.c
+cppcheck --std=c11 --enable=warning,portability,performance --error-exitcode=1 --quiet -D__x86_64__ \
+    --suppress=missingIncludeSystem csrc/keeper.c csrc/spawn.c
 sh -n dev
 echo "lint: fine"

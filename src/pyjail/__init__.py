@@ -15,22 +15,28 @@ from pyjail._errors import (
     JailedProcessError,
     JailError,
     KeeperError,
+    PolicyWarning,
     ProgramNotFoundError,
     ProgramPermissionError,
     SetupError,
     SpecError,
     TimeoutExpired,
 )
-from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount, SeccompPolicy
+from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
 
 TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import cgroup
+    from pyjail._doctor import doctor
+    from pyjail._doctor.finding import Finding
+    from pyjail._learn import Learned, learn
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
+    from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail._selftest.runner import selftest
+    from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
 
@@ -42,18 +48,22 @@ __all__ = [
     "CwdNotFoundError",
     "ExecError",
     "File",
+    "Finding",
     "HostError",
     "Jail",
     "JailError",
     "JailedProcessError",
     "KeeperError",
+    "Learned",
     "Limits",
     "Mount",
+    "PolicyWarning",
     "ProgramNotFoundError",
     "ProgramPermissionError",
     "Receipt",
     "Result",
     "SeccompPolicy",
+    "SeccompRule",
     "SetupError",
     "SpecError",
     "TimeoutExpired",
@@ -61,6 +71,9 @@ __all__ = [
     "Verdict",
     "cgroup",
     "close",
+    "doctor",
+    "learn",
+    "lint",
     "run",
     "selftest",
 ]
@@ -69,6 +82,11 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
     "selftest": "pyjail._selftest.runner",
+    "doctor": "pyjail._doctor",
+    "Finding": "pyjail._doctor.finding",
+    **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
+    **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
+    "lint": "pyjail.policy.lint",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
 }
 

@@ -27,6 +27,8 @@ def bring_up(host: Host) -> Host:
     for h in host.hierarchies:  # v2 comes first; what v1 says of a controller that v1 has counts more
         got, refused = _try_v2(h) if h.version == 2 else _try_v1(h)
         why |= {r.controller: r for r in refused}
+        if h.version == 1 and "blkio" in h.controllers:  # io's name on v1
+            why["io"] = delegation.explain("io", _situation("bound", h))
         if got is not None:
             usable.append(got)
     given = {c for h in usable for c in h.controllers}

@@ -144,3 +144,21 @@ class JailedProcessError(JailError, subprocess.CalledProcessError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.result,)
+
+
+class PolicyWarning(UserWarning):
+    """A policy allows what the default profile refuses for a reason. See `pyjail.lint`.
+
+    Attributes: ``call`` (str, the system call, or "*" for all), ``means`` (str, which use of it; may be empty),
+    ``why`` (str, what is dangerous about it).
+    """
+
+    def __init__(self, call: str, means: str, why: str) -> None:
+        self.call = call
+        self.means = means
+        self.why = why
+        what = "every call" if call == "*" else f"{call} ({means})" if means else call
+        super().__init__(f"the seccomp policy allows {what}: {why}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.call, self.means, self.why)

@@ -86,7 +86,7 @@ class Host:
     hierarchies: tuple[Hierarchy, ...]
     landlock_abi: int
     psi: bool
-    user_namespaces: int  # sysctl user.max_user_namespaces; -1: there is none
+    namespaces_off: tuple[str, ...]  # kinds whose sysctl user.max_KIND_namespaces is 0
     system: tuple[Entry, ...]
     etc: tuple[Entry, ...]
     prefixes: tuple[str, ...]
@@ -286,6 +286,9 @@ def _status() -> dict[str, str]:
     return {k: v.strip() for k, _, v in (line.partition(":") for line in read("/proc/self/status").splitlines())}
 
 
+_KINDS = ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")  # namespaces(7)
+
+
 def _sysctl(name: str) -> int:
     text = read(f"/proc/sys/{name}").strip()
     return int(text) if text.isdigit() else -1
@@ -313,7 +316,7 @@ def probe(pid: int) -> Host:
         hierarchies=hierarchies(read("/proc/self/cgroup"), read("/proc/self/mountinfo")),
         landlock_abi=lib.pj_landlock_abi(),
         psi=psi,
-        user_namespaces=_sysctl("user/max_user_namespaces"),
+        namespaces_off=tuple(kind for kind in _KINDS if _sysctl(f"user/max_{kind}_namespaces") == 0),
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),
         prefixes=interpreter_prefixes(),

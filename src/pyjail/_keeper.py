@@ -12,14 +12,15 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Callable
 
 from pyjail import _explain
 from pyjail._cgroup import KeeperCgroup, subtree
-from pyjail._errors import JailError, KeeperError, SetupError
+from pyjail._errors import KeeperError, SetupError
 from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._plan import RunLimits, Template
-from pyjail._wire import STEPS, Failure, pack_message, pack_template, parse_reply
+from pyjail._wire import STEPS, Failure, Prepared, pack_message, pack_template, parse_ready, parse_reply
 from pyjail.policy import ids
 
 HANDSHAKE_S = 30.0
@@ -76,9 +77,10 @@ class Gone(Exception):
 
 
 class Keeper:
-    """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone."""
+    """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
+    ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`)."""
 
-    def __init__(self, template: Template, host: Host) -> None:
+    def __init__(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> None:
         self.template = template
         self.above = host.above
         self.owner = os.getpid()
@@ -90,12 +92,12 @@ class Keeper:
         self.cgroup: KeeperCgroup | None = None
         self.closing = threading.Lock()
         try:
-            self._start(host)
+            self._start(host, attach)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, host: Host) -> None:
+    def _start(self, host: Host, attach: Callable[[int], None] | None) -> None:
         template = self.template
         used = template.cgroups.used
         self.cgroup = subtree(template.cgroups).keeper() if used else None
@@ -111,9 +113,11 @@ class Keeper:
                 os.close(plan)
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
+        if attach is not None:
+            attach(self.pid)
         self._write_maps(host)
         self.sock.sendall(pack_message(lib.OP_GO))
-        self._expect(lib.REPLY_READY)
+        self.prepared = self._ready()
         self.sock.settimeout(None)
         if self.cgroup is not None:
             self.cgroup.close_fds()
@@ -127,9 +131,17 @@ class Keeper:
             raise _explain.error(Failure(STEPS[failure.step], failure.index, failure.err), self.template)
         self.pid, self.pidfd = pid, pidfd[0]
 
-    def _expect(self, kind: int) -> None:
+    def _ready(self) -> Prepared:
+        raw, fd = self._expect(lib.REPLY_READY)
+        text = b""
+        if fd >= 0:
+            with open(fd, "rb", buffering=0) as f:
+                text = f.readall()
+        return parse_ready(raw, text)
+
+    def _expect(self, kind: int) -> tuple[bytes, int]:
         try:
-            raw = self.sock.recv(REPORT_SIZE)
+            raw, ancillary, _, _ = self.sock.recvmsg(REPORT_SIZE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         except TimeoutError:
             raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start") from None
         if not raw:
@@ -139,6 +151,7 @@ class Keeper:
             raise _explain.error(failure, self.template)
         if got != kind:
             raise KeeperError(f"the keeper answered {got} where {kind} was due")
+        return raw, int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else -1
 
     def _write_maps(self, host: Host) -> None:
         """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
@@ -301,99 +314,3 @@ class Keeper:
         if self.cgroup is not None:
             self.cgroup.remove()
             self.cgroup = None
-
-
-# ---- keepers without work, by template ----
-
-MOST_IDLE = 64
-
-
-class Idle:
-    """Warm keepers that nobody uses now. Thread-safe; the last one given is the first one taken."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.started = threading.Condition(self.lock)
-        self.starting = 0
-        self.keepers: list[Keeper] = []
-        self.leased: set[Keeper] = set()
-        self.closed = False
-
-    def take(self, template: Template, run: RunLimits, host: Host) -> Keeper:
-        """A keeper of this template, one that is armed for these limits by preference; a new one if need be."""
-        with self.lock:
-            found = None
-            for keeper in reversed(self.keepers):
-                if keeper.template is template or keeper.template == template:
-                    if keeper.armed is run or keeper.armed == run:
-                        found = keeper
-                        break
-                    found = found or keeper
-            if found is not None:
-                self.keepers.remove(found)
-                self.leased.add(found)
-                return found
-        return self.start(template, host)
-
-    def start(self, template: Template, host: Host) -> Keeper:
-        """A new keeper, leased."""
-        with self.lock:
-            if self.closed:
-                raise KeeperError("the interpreter is shutting down: no new jail is started")
-            self.starting += 1
-        keeper = None
-        try:
-            keeper = Keeper(template, host)
-        finally:
-            with self.lock:
-                self.starting -= 1
-                if keeper is not None:
-                    self.leased.add(keeper)
-                self.started.notify_all()
-        return keeper
-
-    def give(self, keeper: Keeper) -> None:
-        """Back, for the next run."""
-        surplus = None
-        with self.lock:
-            self.leased.discard(keeper)
-            if keeper.owner == os.getpid() and not self.closed:
-                self.keepers.append(keeper)
-                if len(self.keepers) > MOST_IDLE:
-                    surplus = self.keepers.pop(0)
-            else:
-                surplus = keeper
-        if surplus is not None:
-            surplus.close()
-
-    def drop(self, keeper: Keeper) -> None:
-        """Not to be used again."""
-        with self.lock:
-            self.leased.discard(keeper)
-        keeper.close()
-
-    def close(self) -> None:
-        """End all keepers of this process; those in a run, too."""
-        with self.lock:
-            gone, self.keepers, self.leased = [*self.keepers, *self.leased], [], set()
-        for keeper in gone:
-            with contextlib.suppress(OSError, JailError):
-                keeper.hang_up()  # all at once first: each takes a moment to take its jail down
-        for keeper in gone:
-            with contextlib.suppress(OSError, JailError):
-                keeper.close()
-
-    def shut(self) -> None:
-        """At exit: no new keepers, and the end of those that other threads are just starting."""
-        with self.lock:
-            self.closed = True
-            self.started.wait_for(lambda: not self.starting, HANDSHAKE_S)
-        self.close()
-
-    def forget(self) -> None:
-        """After os.fork, in the child: the keepers are the parent's."""
-        self.lock = threading.Lock()
-        self.started, self.starting = threading.Condition(self.lock), 0
-        for keeper in [*self.keepers, *self.leased]:
-            keeper.forget()
-        self.keepers, self.leased = [], set()

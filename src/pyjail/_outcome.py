@@ -57,7 +57,7 @@ def result(
             verdict = Verdict.JAIL_ERROR
             error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
-    captured = [m == STDIO_PIPE for m in request.stdio[1:]]
+    prepared, captured = keeper.prepared, [m == STDIO_PIPE for m in request.stdio[1:]]
     return Result(
         args=request.args,
         returncode=code if code is not None else -(sig or 0),
@@ -68,7 +68,7 @@ def result(
         signal=sig,
         usage=used,
         limits=limits,
-        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, any(captured))),
+        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, prepared, any(captured))),
         files=collected[0] if collected else {},
         uncollected=collected[1] if collected else {},
         stdout_bytes=facts.out_total[0] if captured[0] else None,

@@ -6,7 +6,7 @@ import codecs
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class Request:
     collect: tuple[Any, ...]
     decode: tuple[str, str] | None
     timeout: float | None
+    attach: Callable[[int], None] | None = None  # see `Keeper`; for a fresh one only
 
 
 def make(

@@ -12,7 +12,8 @@ from typing import Any
 
 from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
-from pyjail._keeper import Gone, Idle, Keeper, memfd
+from pyjail._idle import Idle
+from pyjail._keeper import Gone, Keeper, memfd
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
@@ -101,6 +102,10 @@ def look_again() -> None:
 def _compiled(
     jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
 ) -> tuple[Template, RunLimits, bytes]:
+    if not isinstance(jail.seccomp, str):  # "none" is asked for by its name; `lint` and the plan tell of it
+        from pyjail.policy import lint
+
+        lint.warn(jail.seccomp)
     host = _ground(pid)  # a forked child has a subtree of its own
     t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
@@ -141,7 +146,7 @@ def _attempt(request: Request) -> Result:
     blob = limits_blob + pack_request(run_part, command)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     while True:
-        keeper = _lease(compiled, run_part, jail)
+        keeper = _lease(compiled, run_part, request)
         try:
             result, reusable = _converse(keeper, request, run_part, blob, deadline)
         except _IdleDeath:
@@ -164,10 +169,10 @@ def _attempt(request: Request) -> Result:
         return result
 
 
-def _lease(compiled: Template, run_part: RunLimits, jail: Jail) -> Keeper:
-    if not jail.fresh:
+def _lease(compiled: Template, run_part: RunLimits, request: Request) -> Keeper:
+    if not request.jail.fresh:
         return idle.take(compiled, run_part, _ground(os.getpid()))
-    return idle.start(compiled, _ground(os.getpid()))
+    return idle.start(compiled, _ground(os.getpid()), request.attach)
 
 
 class _IdleDeath(Exception):

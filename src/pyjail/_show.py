@@ -8,7 +8,7 @@ from typing import Any
 from pyjail import _host
 from pyjail._plan import Template, search, template
 from pyjail._spec import Jail, Limits
-from pyjail.policy import cgroup, mounts, rlimits, seccomp
+from pyjail.policy import cgroup, lint, mounts, rlimits, seccomp
 
 _FLAGS = {1: "ro", 2: "nosuid", 4: "nodev", 8: "noexec"}
 _NAMESPACES = {
@@ -66,17 +66,31 @@ def _mount(row: mounts.MountRow) -> str:
 
 
 def _filter(t: Template, jail: Jail) -> list[dict[str, Any]]:
+    """The filter, call by call: action, why, and where that comes from; then what `lint` has to say of it."""
+    warnings = [
+        {"step": "warning", "what": str(w), "why": w.why, "call": w.call, "means": w.means}
+        for w in lint.lint(jail.seccomp)
+    ]
     if jail.seccomp == "none":
-        return [{"step": "seccomp", "what": "none", "why": "asked for"}]
+        return [{"step": "seccomp", "what": "none", "why": "asked for"}, *warnings]
     rules, default = seccomp.rules(jail.seccomp, jail.network != "none")
     size, digest = len(t.filter.program) // 8, t.filter.digest
-    out = [{"step": "seccomp", "what": f"{size} instructions, sha256 {digest}", "why": f"all other calls: {default}"}]
-    groups: dict[tuple[str, str], list[str]] = {}
+    out: list[dict[str, Any]] = [
+        {"step": "seccomp", "what": f"{size} instructions, sha256 {digest}", "why": f"all other calls: {default}"},
+        {"step": "seccomp kill", "what": "every call of a foreign architecture or x32", "why": "other numbers"},
+    ]
+    groups: dict[tuple[str, str, str], list[seccomp.Rule]] = {}
     for r in rules:
-        tests = " if " + ", ".join(f"arg{a} & {m:#x} == {v:#x}" for a, v, m in r.tests) if r.tests else ""
-        groups.setdefault((r.action, r.why), []).append(r.name + tests)
-    out += [{"step": f"seccomp {a}", "what": ", ".join(names), "why": why} for (a, why), names in groups.items()]
-    return out
+        groups.setdefault((r.action, r.why, r.source), []).append(r)
+    for (action, why, source), members in groups.items():
+        what = ", ".join(r.name + _tests(r) for r in members)
+        calls = [{"name": r.name, "tests": [list(test) for test in r.tests]} for r in members]
+        out.append({"step": f"seccomp {action}", "what": what, "why": why, "source": source, "calls": calls})
+    return out + warnings
+
+
+def _tests(rule: seccomp.Rule) -> str:
+    return " if " + " and ".join(f"arg{a} & {m:#x} == {v:#x}" for a, v, m in rule.tests) if rule.tests else ""
 
 
 def main(jail: Jail, limits: Limits, program: list[str], as_json: bool) -> int:
@@ -86,5 +100,9 @@ def main(jail: Jail, limits: Limits, program: list[str], as_json: bool) -> int:
         print(json.dumps(steps, indent=1))
     else:
         for s in steps:
-            print(f"{s['step']:16} {s['what']}" + (f"   # {s['why']}" if s["why"] else ""))
+            if s["step"] == "warning":  # its text has the reason already
+                print(f"{s['step']:16} {s['what']}")
+                continue
+            source = f" [{s['source']}]" if "source" in s else ""
+            print(f"{s['step']:16} {s['what']}" + (f"   # {s['why']}{source}" if s["why"] else ""))
     return 0

@@ -297,8 +297,11 @@ class Jail:
         if isinstance(self.seccomp, str):
             if self.seccomp not in ("default", "strict", "none"):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
-        elif not isinstance(self.seccomp, SeccompPolicy):
-            raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
+        else:
+            from pyjail._seccomp_spec import SeccompPolicy
+
+            if not isinstance(self.seccomp, SeccompPolicy):
+                raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
         for field in ("landlock", "proc", "fresh", "strict"):
             if not isinstance(getattr(self, field), bool):
                 raise SpecError(field, getattr(self, field), "True or False is needed")
@@ -311,37 +314,3 @@ class Jail:
         from pyjail._toml import load
 
         return load(path).jail
-
-
-@dataclass(frozen=True)
-class SeccompPolicy:
-    """A profile of your own: a base, and changes to it by syscall name.
-
-    Attributes:
-        base: "default" or "strict".
-        allow: names that are let through whatever their arguments are.
-        refuse: names that return EPERM.
-        kill: names that end the run with verdict SECURITY.
-
-    >>> SeccompPolicy(refuse=("socket",)).base
-    'default'
-    """
-
-    base: str = "default"
-    allow: tuple[str, ...] = ()
-    refuse: tuple[str, ...] = ()
-    kill: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.base not in ("default", "strict"):
-            raise SpecError("base", self.base, 'must be "default" or "strict"')
-        seen: set[str] = set()
-        for field in ("allow", "refuse", "kill"):
-            names = getattr(self, field)
-            if isinstance(names, str) or not all(isinstance(n, str) and n.isidentifier() for n in names):
-                raise SpecError(field, names, "a tuple of syscall names is needed")
-            for name in names:
-                if name in seen:
-                    raise SpecError(field, name, "named twice in this policy")
-                seen.add(name)
-            _set(self, field, tuple(names))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from dataclasses import dataclass, fields
 from typing import Any
 
 from pyjail._errors import SpecError
-from pyjail._spec import Jail, Limits, Mount, SeccompPolicy
+from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+from pyjail._spec import Jail, Limits, Mount
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,59 @@ def load(path: str | os.PathLike[str]) -> Config:
             raise SpecError("jail.mounts", jail["mounts"], "[[jail.mounts]] tables are needed")
         jail["mounts"] = tuple(_mount(m) for m in jail["mounts"])
     if isinstance(jail.get("seccomp"), dict):
-        policy = jail["seccomp"]
-        _known("jail.seccomp", policy, [f.name for f in fields(SeccompPolicy)])
-        jail["seccomp"] = SeccompPolicy(**policy)
+        jail["seccomp"] = _policy(jail["seccomp"])
     return Config(Jail(**jail), Limits(**{k: None if v == "none" else v for k, v in limits.items()}))
+
+
+def dump(jail: Jail) -> str:
+    """The ``[jail]`` table of a jail, as `load` reads it: what differs from the default. SpecError for what no TOML
+    file can hold: text that is not UTF-8."""
+    lines = ["[jail]"]
+    default = Jail()
+    for f in fields(Jail):
+        value = getattr(jail, f.name)
+        if (
+            f.name not in ("mounts", "env")
+            and not isinstance(value, SeccompPolicy)
+            and value != getattr(default, f.name)
+        ):
+            lines.append(f"{f.name} = {_value(f.name, value)}")
+    if jail.env != default.env:
+        lines += ["", "[jail.env]", *(f"{_value('env', k)} = {_value('env', v)}" for k, v in jail.env.items())]
+    if isinstance(jail.seccomp, SeccompPolicy):
+        policy, plain = jail.seccomp, SeccompPolicy()
+        lines += ["", "[jail.seccomp]", f'base = "{policy.base}"']
+        for name in ("allow", "refuse", "kill", "errno"):
+            if getattr(policy, name) != getattr(plain, name):
+                lines.append(f"{name} = {_value(name, getattr(policy, name))}")
+        for rule in policy.rules:
+            lines += ["", "[[jail.seccomp.rule]]", f'name = "{rule.name}"', f'action = "{rule.action}"']
+            if rule.tests:
+                tests = ", ".join(f"[{arg}, {value:#x}, {mask:#x}]" for arg, value, mask in rule.tests)
+                lines.append(f"tests = [{tests}]  # [argument, value, mask]")
+    for mount in jail.mounts:
+        lines += ["", "[[jail.mounts]]"]
+        if mount.kind == "tmpfs":
+            lines += [f"dst = {_value('dst', mount.dst)}", f"size = {mount.size}"]
+            continue
+        lines.append(f"src = {_value('src', mount.src)}")
+        if mount.dst != mount.src:
+            lines.append(f"dst = {_value('dst', mount.dst)}")
+        if not mount.ro:
+            lines.append("ro = false")
+    return "\n".join(lines) + "\n"
+
+
+def _value(field: str, value: Any) -> str:
+    """A bool, int, text or tuple of texts in TOML: its basic strings are JSON's, but for DEL."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(field, v) for v in value)}]"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise SpecError(field, value, "is not UTF-8, which a TOML file has to be") from None
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -47,6 +98,22 @@ def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SpecError(name, found, f"a [{name}] table is needed")
     return dict(found)
+
+
+def _policy(table: dict[str, Any]) -> SeccompPolicy:
+    """``[jail.seccomp]`` has the fields of `SeccompPolicy`; its rules are ``[[jail.seccomp.rule]]`` tables."""
+    names = [f.name for f in fields(SeccompPolicy) if f.name != "rules"]
+    _known("jail.seccomp", table, [*names, "rule"])
+    found = table.get("rule", [])
+    if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
+        raise SpecError("jail.seccomp.rule", found, "[[jail.seccomp.rule]] tables are needed")
+    for rule in found:
+        _known("jail.seccomp.rule", rule, [f.name for f in fields(SeccompRule)])
+        for field in ("name", "action"):
+            if field not in rule:
+                raise SpecError(f"jail.seccomp.rule.{field}", rule, "is missing")
+    given = {key: value for key, value in table.items() if key != "rule"}
+    return SeccompPolicy(**given, rules=tuple(SeccompRule(**rule) for rule in found))
 
 
 def _mount(table: Any) -> Mount:

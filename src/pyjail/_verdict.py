@@ -8,10 +8,11 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pyjail import _mountinfo
 from pyjail._plan import RunLimits, Template
 from pyjail._result import Control, Usage, Verdict
 from pyjail._units import show_size
-from pyjail._wire import Facts, Texts, parse_texts
+from pyjail._wire import Facts, Prepared, Texts, parse_texts
 from pyjail.policy.seccomp import name_of
 
 
@@ -260,7 +261,7 @@ def syscall_name(facts: Facts) -> str | None:
 
 
 def receipt(
-    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], captured: bool = True
+    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], prepared: Prepared, captured: bool = True
 ) -> Iterator[Control]:
     """One row per control, values as the kernel gave them back for this run."""
     missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
@@ -274,6 +275,7 @@ def receipt(
     yield from _counter_rows(run, facts)
     yield from _process_rows(template, texts, ids)
     yield from _fence_rows(template, texts, missing)
+    yield from _template_rows(template, prepared)
 
 
 def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
@@ -367,9 +369,14 @@ def _fence_rows(template: Template, texts: Texts, missing: dict[str, str]) -> It
     for text in texts.namespaces:
         name = text.partition(":")[0]
         yield Control(f"namespace {name}", "own", "clone3/unshare", text, _done(text not in ours))
-    mounts = sum(row.kind == "bind" for row in template.mounts)
-    root = "host view" if jail.rootfs is None else str(jail.rootfs)
-    yield Control("root", root, "pivot_root, mount_setattr", f"{mounts} binds, the rest our own tmpfs", "enforced")
+
+
+def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
+    failed = prepared.user_namespaces
+    value = f"the kernel refused it: {os.strerror(failed)}" if failed else "0"
+    yield Control("nested user namespaces", "0", "user.max_user_namespaces", value, _done(not failed))
+    rootfs = template.jail.rootfs
+    yield _mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
 
 
 def _done(fine: bool) -> str:

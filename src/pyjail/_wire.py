@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyjail._errors import KeeperError
 from pyjail._native import ffi, lib
@@ -227,6 +227,18 @@ def parse_reply(raw: bytes) -> tuple[int, Failure | None]:
     if not step:
         return kind, None
     return kind, Failure(STEPS.get(step, f"step {step}"), None if index == NONE else index, err)
+
+
+class Prepared(NamedTuple):
+    """What a keeper read back of its template when it was ready."""
+
+    user_namespaces: int  # 0, or the errno of forbidding more of them
+    mountinfo: bytes  # of its mount namespace; empty where there is no /proc
+
+
+def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
+    """REPLY_READY without a failure has the errno of the one step that may be refused."""
+    return Prepared(struct.unpack_from("<3Ii", raw)[3], mountinfo)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``pyjail plan`` and ``pyjail selftest``."""
+"""The command line: ``pyjail run``, ``pyjail plan``, ``pyjail doctor`` and ``pyjail selftest``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
         sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
+    run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
+    run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
+    doctor = commands.add_parser(
+        "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
+    )
+    doctor.add_argument("--json", action="store_true", help="print the rows as JSON")
     test = commands.add_parser("selftest", help="try to break out on this very machine, and measure the limits",
                                epilog="Exit code: 0 when nothing escaped, 1 when something did or an attempt failed, "
                                "125 when pyjail failed.")  # fmt: skip
@@ -57,6 +63,7 @@ _EXIT_CODES = (
     "Exit code: the program's own, 128+N when signal N ended it, 124 when a limit did, 125 when pyjail failed, "
     "126/127 when the program could not be executed / found."
 )
+_DOCTOR = "Exit code: 0 when strict jails run here, else 1."
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +174,8 @@ def _files(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``pyjail``; the exit code."""
     options = _parser().parse_args(argv)
+    if options.command == "doctor":
+        return _examine(options.json)
     program = getattr(options, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
     try:
@@ -188,6 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pyjail import _show
 
             return _show.main(jail, limits, program, options.json)
+        if options.learn or options.learn_root:
+            return _learn(options, program, jail, limits)
         return _run(options, program, jail, limits)
     except pyjail.ProgramNotFoundError as e:
         return _failed(e, EXIT_NOT_FOUND)
@@ -195,6 +206,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(e, EXIT_CANNOT_EXECUTE)
     except (pyjail.JailError, OSError) as e:
         return _failed(e, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _examine(as_json: bool) -> int:
+    from pyjail import _doctor
+
+    try:
+        return _doctor.main(as_json)
     except KeyboardInterrupt:
         return 130
 
@@ -220,6 +240,21 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
     if options.timings:
         _timings(result)
     return exit_code(result)
+
+
+def _learn(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
+    """What was learned goes to stdout, what the program writes to stderr."""
+    from pyjail import _show_learned
+
+    streams: dict[str, Any] = {} if options.json else {"stdout": sys.stderr.fileno(), "stderr": sys.stderr.fileno()}
+    stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+    found = pyjail.learn(
+        program, limits, jail=jail, stdin=stdin, files=_files(options) or None, cwd=options.cwd, **streams
+    )
+    if options.learn_root:
+        found.jail(options.learn_root)
+    print(json.dumps(found.to_dict()) if options.json else _show_learned.text(found, options.learn_root), end="")
+    return exit_code(found.result)
 
 
 def explain(result: Result) -> str:

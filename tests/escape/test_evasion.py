@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict
+from pyjail import Jail, Limits, Verdict
 from tests.conftest import SLOW
 from tests.escape.test_attacks import HEAD
 from tests.scripts import PRELUDE, script
@@ -223,3 +223,10 @@ print(r.exit_code, r.stdout)
 """
     out = script(code)
     assert out.stdout == "0 b''\n", out.stderr
+
+
+def test_no_user_namespace_can_be_made_even_without_the_filter(sh):
+    r = sh("unshare --user true", jail=Jail(seccomp="none"))
+    assert b"No space left on device" in r.stderr  # ENOSPC: user.max_user_namespaces(7) is 0
+    row = r.receipt["nested user namespaces"]
+    assert (row.value, row.status) == ("0", "enforced")

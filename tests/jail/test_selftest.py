@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Mount, SeccompPolicy, Verdict, cli
+from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, Verdict, cli
 from pyjail._result import Result
 from pyjail._selftest import inside, runner
 from pyjail._selftest.judge import Outcome, judge
@@ -96,7 +96,7 @@ def test_everything_is_contained_here():
 
 def test_without_a_filter_kernel_surface_is_red():
     found = escaped(pyjail.selftest(Jail(seccomp="none"), only=["kernel", "namespaces", "mounts", "processes.typing"]))
-    expected = {"inotify", "leases", "filters", "locks", "page_cache", "numa", "clock", "socket_options", "raw_sockets"}
+    expected = {"inotify", "leases", "filters", "page_cache", "numa", "clock", "socket_options", "raw_sockets"}
     assert {f"kernel.{n}" for n in expected} | {"namespaces.into_cgroup", "mounts.list_mounts", "mounts.mount"} <= found
     assert "processes.typing" in found
     if Path("/proc/sys/user/max_user_namespaces").read_text() != "0\n":
@@ -106,10 +106,24 @@ def test_without_a_filter_kernel_surface_is_red():
 
 
 @not_in_a_guest
+@pytest.mark.filterwarnings("ignore::pyjail.PolicyWarning")
 def test_a_call_that_a_policy_lets_through_is_the_only_red_one():
     report = pyjail.selftest(Jail(seccomp=SeccompPolicy(allow=("inotify_init1",))), only=["kernel"])
     assert escaped(report) == {"kernel.inotify"}
     assert not report.ok
+
+
+@not_in_a_guest
+def test_an_errno_of_the_users_own_policy_is_a_refusal_of_that_call_only():
+    policy = SeccompPolicy(refuse=("inotify_init1",), errno="EBADF", rules=(SeccompRule("quotactl", "EINVAL"),))
+    assert pyjail.selftest(Jail(seccomp=policy), only=["kernel"]).ok
+
+
+@not_in_a_guest
+def test_a_known_limit_is_said_to_be_one():
+    row = next(r for r in pyjail.selftest(only=["pairs.locks"]).rows if r.name == "pairs.locks.at_once")
+    assert row.status is Status.NOT_APPLICABLE
+    assert "ADR 0005" in row.detail
 
 
 @not_in_a_guest
@@ -157,7 +171,7 @@ UNJAILED = [
     "files.host_tmp", "files.host_home", "files.climbing", "files.write_canary", "processes.signal_host",
     "processes.descriptors", "processes.limits", "processes.scheduling", "proc.host_process", "proc.list_processes",
     "proc.environment", "namespaces.new_user", "namespaces.join", "namespaces.into_cgroup", "privileges.personality",
-    "kernel.bpf", "kernel.perf", "kernel.clock", "kernel.filters", "kernel.inotify", "kernel.leases", "kernel.locks",
+    "kernel.bpf", "kernel.perf", "kernel.clock", "kernel.filters", "kernel.inotify", "kernel.leases",
     "kernel.numa", "kernel.page_cache", "kernel.quota", "kernel.socket_families", "kernel.socket_options",
     "network.loopback", "network.datagram", "network.abstract", "network.path_socket", "network.listen",
     "ipc.sysv", "ipc.posix_shm", "ipc.output_back",
@@ -360,8 +374,9 @@ def test_what_means_nothing_in_a_jail_is_not_applicable_with_the_reason(jail, on
 
 @not_in_a_guest
 def test_a_strict_filter_ends_attempts(tmp_path):
-    report = pyjail.selftest(Jail(seccomp="strict"), only=["kernel.bpf", "namespaces", "pairs.signals", "bombs.forks"])
+    report = pyjail.selftest(Jail(seccomp="strict"), only=["kernel.bpf", "namespaces", "pairs", "bombs.forks"])
     assert report.ok
+    assert status_of(report)["pairs.locks.at_once"] is Status.CONTAINED
     assert "the filter ended the run at bpf" in {r.detail for r in report.rows}
 
 

@@ -22,6 +22,8 @@ def test_public_names_under_mypy_strict(tmp_path):
         "reveal_type(r.usage.cpu_time)\n"
         "reveal_type(r.receipt['memory'].status)\n"
         "ok: bool = r.ok\n"
+        "reveal_type(pyjail.lint('none')[0].why)\n"
+        "reveal_type(pyjail.learn(['true']).policy.rules[0])\n"
         "pyjail.run('true')  # a shell string\n"
         "pyjail.run(['true'], timeout='5')\n"
         "Verdict.NOPE\n"
@@ -37,18 +39,23 @@ def test_public_names_under_mypy_strict(tmp_path):
     assert any(line.startswith("4: note") and "Verdict" in line for line in lines), out.stdout
     assert any(line.startswith("5: note") and "float | None" in line for line in lines)
     assert any(line.startswith("6: note") and "str" in line for line in lines)
+    assert any(line.startswith("8: note") and "str" in line for line in lines)
+    assert any(line.startswith("9: note") and "SeccompRule" in line for line in lines)
     errors = {line.split(":")[0] for line in lines if "error" in line}
-    assert errors <= {"8", "9", "10"}, lines
-    assert {"9", "10"} <= errors
+    assert errors <= {"10", "11", "12"}, lines
+    assert {"11", "12"} <= errors
 
 
 def test_docstrings_run():
     import doctest
 
     import pyjail
-    from pyjail import _errors, _result, _run, _spec, _units
+    from pyjail import _doctor, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units
+    from pyjail._doctor import finding
     from pyjail._selftest import runner
+    from pyjail.policy import lint
 
-    for module in (pyjail, _errors, _result, _run, _spec, _units, runner):
+    modules = (pyjail, _doctor, finding, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units, lint, runner)
+    for module in modules:
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
         assert result.failed == 0, module

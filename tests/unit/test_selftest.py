@@ -37,16 +37,18 @@ def line(**what) -> bytes:
 
 
 def call(result: int, error: str = "", **more) -> bytes:
-    return line(call="x", result=result, errno=error, **more)
+    return line(call="x(1)", name="x", result=result, errno=error, **more)
 
 
 DONE = line(done="token")
 
 
-def judged(said: bytes, attack: Attack = ATTACK, *, changes=(), survivors=(), **fields):
+def judged(said: bytes, attack: Attack = ATTACK, *, changes=(), survivors=(), refusals=None, **fields):
     result = Result(["python"], 0, **{"verdict": Verdict.OK, "stdout": said, "stderr": b"", "exit_code": 0, **fields})
     leaked = lambda data: "the secret" if SECRET in data else ""  # noqa: E731
-    outcome = judge.Outcome(result, "token", list(changes), list(survivors), leaked, {b"TOKEN": b"hunter2"})
+    outcome = judge.Outcome(
+        result, "token", list(changes), list(survivors), leaked, {b"TOKEN": b"hunter2"}, refusals or {}
+    )
     return judge.judge(attack, outcome)
 
 
@@ -69,6 +71,11 @@ def test_refused_calls_are_contained_and_counted():
 def test_what_got_through_is_escaped(said, attack):
     assert judged(said, attack)[0] is Status.ESCAPED
     assert judged(said, attack, verdict=Verdict.SECURITY, syscall="x")[0] is Status.ESCAPED
+
+
+def test_an_errno_of_the_users_policy_is_the_filters():
+    assert judged(call(-1, "EBADF") + DONE, refusals={"y": {"EBADF"}})[0] is Status.ESCAPED
+    assert judged(call(-1, "EBADF") + DONE, refusals={"x": {"EBADF"}})[0] is Status.CONTAINED
 
 
 def test_any_failure_will_do_where_no_errno_is_named():
@@ -104,6 +111,13 @@ def test_an_attempt_that_did_not_come_to_its_end_proves_nothing():
     assert "KeyError: 'x'" in detail
     assert judged(line(done="another run's token"))[0] is Status.ERROR
     assert judged(b"", verdict=Verdict.JAIL_ERROR, error="lost")[0] is Status.ERROR
+
+
+def test_what_is_documented_as_not_promised_is_not_an_escape_unless_the_host_is_touched():
+    attack = replace(ANY, options={"known_limit": "locks"})
+    assert judged(call(0) + DONE, attack) == (Status.NOT_APPLICABLE, "a known limit, not promised: locks")
+    assert judged(call(-1, "EPERM") + DONE, attack)[0] is Status.CONTAINED
+    assert judged(call(0) + DONE, attack, changes=["/tmp/canary was changed"])[0] is Status.ESCAPED
 
 
 def test_the_end_by_the_filter_is_contained():
@@ -169,7 +183,7 @@ def test_the_catalogue_is_complete_and_well_formed():
     }  # fmt: skip
     options = {
         "limits", "expect", "short", "bound", "leaks", "terminal", "collect", "exits_as_user", "exits_by", "at_once_only",
-        "environment",
+        "environment", "known_limit",
     }  # fmt: skip
     for a in attacks:
         assert a.tries, a.name

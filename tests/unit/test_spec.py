@@ -131,7 +131,7 @@ def test_jail_refuses_nonsense(field, value):
         lambda: Mount.tmpfs("t", 5), lambda: Mount.tmpfs("/t", None), lambda: Mount("other", "/x"),
         lambda: Jail(mounts=(Mount.bind("/usr", "/a"), Mount.tmpfs("/a", 5))), lambda: Jail(mounts=(Mount.bind("/usr", "/"),)),
         lambda: Jail(mounts=(Mount.bind("/usr", "/proc/x"),)), lambda: File(5), lambda: File(b"", 0o4755), lambda: File(b"", True),
-        lambda: pyjail.SeccompPolicy(base="none"), lambda: pyjail.SeccompPolicy(allow="open"),
+        lambda: pyjail.SeccompPolicy(base="off"), lambda: pyjail.SeccompPolicy(allow="open"),
         lambda: pyjail.SeccompPolicy(allow=("open",), kill=("open",)),
     ],
 )  # fmt: skip

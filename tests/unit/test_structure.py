@@ -14,14 +14,15 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
+    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles",
-     "_toml"},
+     "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
+     "policy.learned", "_toml"},
     {"_plan", "_wire"},
-    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper"},
+    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace", "_idle"},
+    {"_mountinfo"},
     {"_verdict"},
-    {"_files", "_request", "_outcome", "_run"},
+    {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn"},
     {"cgroup"},
     {"__init__"},
     {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
@@ -30,7 +31,10 @@ LAYERS = (
     {"_selftest", "_selftest.report", "_selftest.canaries", "_selftest.host_ipc", "_selftest.scene", "_selftest.judge",
      "_selftest.applicable", "_selftest.integrity", "_selftest.inside", "_selftest.interpreter", "_selftest.pairs",
      "_selftest.probes", "_selftest.runner", "_selftest.show"},
-    {"_show", "cli", "__main__"},
+    {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
+    {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
+    {"_doctor"},
+    {"_show", "_show_learned", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -38,7 +42,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 def modules():
     for path in SRC.rglob("*.py"):
         name = ".".join(path.relative_to(SRC).with_suffix("").parts)
-        yield (name.removesuffix(".__init__") or "__init__"), path
+        yield (name if name == "__init__" else name.removesuffix(".__init__")), path
 
 
 def imports(path):

@@ -28,6 +28,7 @@ class Outcome:
     survivors: list[int] = field(default_factory=list)  # processes of the run that are still there
     leaked: Callable[[bytes], str] = lambda data: ""
     environment: Mapping[bytes, bytes] = field(default_factory=dict)  # the caller's, without what the jail gives
+    refusals: Mapping[str, set[str]] = field(default_factory=dict)  # {call: errnos that the user's policy gives it}
     stdout: bytes | None = None  # when it was not captured by the run itself
 
     def __post_init__(self) -> None:
@@ -59,9 +60,14 @@ class Outcome:
 
 def judge(attack: Attack, outcome: Outcome) -> Judged:
     """The status of an attempt, and the evidence."""
-    found = on_the_host(outcome) or given_away(outcome) or let_through(attack, outcome) or over_limits(outcome)
+    found = on_the_host(outcome) or given_away(outcome) or over_limits(outcome)
     if found:
         return Status.ESCAPED, found
+    passed = let_through(attack, outcome)
+    if passed and "known_limit" in attack.options:
+        return Status.NOT_APPLICABLE, f"a known limit, not promised: {attack.options['known_limit']}"
+    if passed:
+        return Status.ESCAPED, passed
     result = outcome.result
     if result.verdict is Verdict.JAIL_ERROR:
         return Status.ERROR, f"the jail itself failed: {result.error}"
@@ -123,7 +129,7 @@ def let_through(attack: Attack, outcome: Outcome) -> str:
             continue
         if c["result"] >= 0:
             found.append(f"{c['call']} succeeded")
-        elif attack.errnos is not None and c["errno"] not in attack.errnos:
+        elif attack.errnos is not None and c["errno"] not in {*attack.errnos, *outcome.refusals.get(c["name"], ())}:
             found.append(f"{c['call']}: {c['errno']}, the kernel's own answer")
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
     return "; ".join(found[:4]) + more if found else ""

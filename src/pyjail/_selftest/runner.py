@@ -214,7 +214,19 @@ class _Selftest:
         alive = inside.survivors(token) if attack.group == "bombs" else []
         given = {k.encode() for k in self.jail.env} | {b"LC_CTYPE"}
         environment = {k: v for k, v in os.environb.items() if k not in given}
-        return Outcome(result, token, changes, alive, self.scene.leaked, environment)
+        return Outcome(result, token, changes, alive, self.scene.leaked, environment, _refusals(self.jail))
+
+
+def _refusals(jail: Jail) -> dict[str, set[str]]:
+    """Errnos that the user's own policy gives a call, which are then the filter's and not the kernel's."""
+    found: dict[str, set[str]] = {}
+    if isinstance(jail.seccomp, pyjail.SeccompPolicy):
+        for name in jail.seccomp.refuse:
+            found.setdefault(name, set()).add(jail.seccomp.errno)
+        for rule in jail.seccomp.rules:
+            if rule.action not in ("allow", "kill"):
+                found.setdefault(rule.name, set()).add(rule.action)
+    return found
 
 
 def _row(attack: Attack, status: Status, detail: str) -> Row:

@@ -7,10 +7,9 @@ them before it asks for a capability, says so by an errno of its own (EFAULT, EI
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import Any
 
-from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note, quietly
+from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note
 
 BAD = 1  # no address
 Call = tuple[Any, ...]
@@ -172,8 +171,7 @@ def socket_families(scene: Scene) -> None:
     del scene
     for name, family in FAMILIES.items():
         for kind in (1, 2, 3, 5):
-            result = quietly("socket", family, kind, 0)
-            note(f"AF_{name}", result, -result)
+            call("socket", family, kind, 0, label=f"AF_{name}")
 
 
 @attack(
@@ -201,14 +199,3 @@ def unknown_calls(scene: Scene) -> None:
     for number in (470, 480, 500, 511, 600, 1023, 4095):
         ctypes.set_errno(0)
         note(f"call {number}", libc.syscall(ctypes.c_long(number), 0, 0, 0, 0, 0, 0), ctypes.get_errno())
-
-
-@attack("locks a shared file, or sees who has", "isolate 2.6: locks as a channel between jails",
-        errnos=(*REFUSED, "EINVAL"))  # fmt: skip
-def locks(scene: Scene) -> None:
-    fd = os.open(scene["program"], os.O_RDONLY)
-    call("flock", fd, 2 | 4, label="flock(LOCK_EX)")
-    call("flock", fd, 1 | 4, label="flock(LOCK_SH)")
-    for name, command in (("F_GETLK", 5), ("F_OFD_GETLK", 36)):
-        lock = ctypes.create_string_buffer(b"\1\0", 32)  # struct flock: F_WRLCK of everything
-        call("fcntl", fd, command, lock, label=name)

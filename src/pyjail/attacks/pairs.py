@@ -131,7 +131,11 @@ class signals:
                     os.kill(target, 9)
 
 
-@attack("signals by locks on a shared file", "isolate 2.6: flock, fcntl, leases")
+@attack(
+    "signals by locks on a shared file",
+    "isolate 2.6: flock, fcntl",
+    known_limit="locks of files that jails share; seccomp=strict or a rootfs for each has none (ADR 0005)",
+)
 class locks:
     @staticmethod
     def leave(scene: Scene) -> Any:

@@ -75,9 +75,10 @@ def say(**what: Any) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
-def note(label: str, result: int, number_: int = 0) -> None:
-    """What came of one action: a result below 0 is a refusal with this errno."""
-    say(call=label, result=result, errno=errno.errorcode.get(number_, "") if result < 0 else "")
+def note(label: str, result: int, number_: int = 0, name: str = "") -> None:
+    """What came of one action: a result below 0 is a refusal with this errno. ``name``: of the system call, if one."""
+    told = errno.errorcode.get(number_, "") if result < 0 else ""
+    say(call=label, name=name or label, result=result, errno=told)
 
 
 def show(where: str, data: bytes) -> None:
@@ -110,7 +111,7 @@ def call(name: str, *args: Any, label: str = "") -> int:
         say(call=label or name, result=-1, errno="", missing=True)
         return -errno.ENOSYS
     result = quietly(name, *args)
-    note(label or name, result, -result)
+    note(label or name, result, -result, name)
     return result
 
 

@@ -13,7 +13,8 @@ ENTER = "call pyjail.cgroup.enter_leaf() before the first run, or set PYJAIL_ENT
 
 
 class Situation(NamedTuple):
-    """What trying showed. ``step``: "absent" (not in cgroup.controllers), "mkdir", "enable", "procs" or "v1"."""
+    """What trying showed. ``step``: "absent" (not in cgroup.controllers), "bound" (to v1, which cannot do it), "mkdir",
+    "enable", "procs" or "v1"."""
 
     step: str
     own: str
@@ -115,7 +116,14 @@ def _v1(controller: str, s: Situation) -> tuple[str, str]:
     )
 
 
-_STEPS = {"absent": _absent, "mkdir": _mkdir, "enable": _enable, "procs": _procs, "v1": _v1}
+def _bound(controller: str, s: Situation) -> tuple[str, str]:
+    return (
+        f"{controller} is bound to the cgroup v1 hierarchy {s.mount}, and only v2 has {controller}.max",
+        "boot with cgroup v2 only: systemd.unified_cgroup_hierarchy=1 (without systemd: cgroup_no_v1=all)",
+    )
+
+
+_STEPS = {"absent": _absent, "bound": _bound, "mkdir": _mkdir, "enable": _enable, "procs": _procs, "v1": _v1}
 
 
 def unmounted(controller: str) -> Refusal:

@@ -32,10 +32,16 @@ def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | No
     refused = number in (errno.EPERM, errno.EACCES)
     if step in ("clone", "init") and (number == errno.ENOSYS or (refused and host.seccomp)):
         return _clone3(host)
+    if step in ("private", "namespaces", "init") and number == errno.ENOSPC:
+        return _no_more_namespaces(host)
     if step in ("private", "namespaces") and index == 0:
         return _user_namespaces(number, host)
-    if step == "init" and number == errno.ENOSPC:
-        return Obstacle("namespaces", "a namespace limit of this host is used up", MORE_NAMESPACES)
+    if step == "seccomp" and number == errno.EBUSY:
+        return Obstacle(
+            "seccomp",
+            "a seccomp filter with a listener is around this process already, and the kernel allows one",
+            "start this program outside of what watches its system calls; or Jail(seccomp='none')",
+        )
     if step == "proc" and refused:
         return Obstacle(
             "proc",
@@ -64,14 +70,16 @@ def _clone3(host: Host) -> Obstacle:
     return Obstacle("clone3", f"Linux {host.kernel} has no clone3 with CLONE_INTO_CGROUP", "Linux 5.14 or newer")
 
 
+def _no_more_namespaces(host: Host) -> Obstacle:
+    for kind in host.namespaces_off:
+        cause = f"they are switched off: sysctl user.max_{kind}_namespaces is 0"
+        return Obstacle(f"{kind} namespaces", cause, MORE_NAMESPACES)
+    cause = "sysctl user.max_user_namespaces (or one of its like) is used up, or they are nested too deeply"
+    return Obstacle("user namespaces", cause, MORE_NAMESPACES)
+
+
 def _user_namespaces(number: int, host: Host) -> Obstacle | None:
     name = "user namespaces"
-    if number == errno.ENOSPC:
-        if host.user_namespaces == 0:
-            return Obstacle(name, "they are switched off: sysctl user.max_user_namespaces is 0", MORE_NAMESPACES)
-        return Obstacle(
-            name, "sysctl user.max_user_namespaces is used up, or they are nested too deeply", MORE_NAMESPACES
-        )
     if number == errno.ENOSYS and host.seccomp:
         return Obstacle(name, "a seccomp filter around this process refuses unshare", UNCONFINE)
     if number not in (errno.EPERM, errno.EACCES):

@@ -15,7 +15,7 @@ ALLOWED: dict[str, str] = {
     "memory": "brk munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
     "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack mseal",
     "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev pwritev2 lseek close close_range "
-    "fstat fstatfs fsync fdatasync sync_file_range syncfs ftruncate fallocate fadvise64 dup dup2 dup3 "
+    "fstat fstatfs fsync fdatasync sync_file_range syncfs ftruncate fallocate fadvise64 flock dup dup2 dup3 "
     "getdents getdents64 fchmod fchown fgetxattr fsetxattr flistxattr fremovexattr splice tee vmsplice sendfile "
     "copy_file_range readahead pipe pipe2",
     "files by path, inside the jail's own root": "open openat openat2 creat access faccessat faccessat2 stat lstat "
@@ -81,15 +81,16 @@ REFUSED: dict[str, str] = {
 
 MISSING: dict[str, str] = {
     "clone3": "its flags lie behind a pointer; with ENOSYS glibc and musl use clone",
-    "flock": "any file that can be opened can be locked, so a shared one carries bits between jails; cargo, go and "
-    "filelock do without when it is missing (docs/adr/0005)",
     "cachestat": "whether others have read a shared file, before Linux 6.15 for everyone",
 }
 
 # ---- what else is knowingly allowed, and why ----
 
 KNOWINGLY = (
-    ("fcntl record locks", "SQLite needs them; F_GETLK, the way to see one on a read-only file, is refused"),
+    (
+        "flock, fcntl locks",
+        "SQLite and the JVM need them; on shared files they can signal to another jail (docs/adr/0005)",
+    ),
     ("mknod", "no device can be made without capabilities, and every writable mount is nodev"),
     ("setrlimit", "limits can only be lowered without CAP_SYS_RESOURCE"),
     ("sched_setscheduler", "real-time and deadline classes need CAP_SYS_NICE; SCHED_BATCH and SCHED_IDLE do not"),
@@ -114,7 +115,7 @@ RWF_NOWAIT = 8
 
 ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
-    ArgRule("clone", "EPERM", (), "with any CLONE_NEW* flag"),
+    ArgRule("clone", "EPERM", (), "any CLONE_NEW* flag: nested namespaces, as with unshare"),
     ArgRule("socket", "allow", ((0, 1, LOW32),), "AF_UNIX"),
     *(
         ArgRule("socket", "allow", ((0, family, LOW32), (1, kind, 0xF), (2, protocol, LOW32)), name)
@@ -157,13 +158,12 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("prlimit64", "EPERM", (), "of another process: init may have the same uid (single mapping)"),
     ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
     ArgRule("fcntl", "EPERM", ((1, F_NOTIFY, LOW32),), "dnotify tells what others do"),
-    ArgRule("fcntl", "EINVAL", ((1, F_GETLK, LOW32),), "sees read locks of other jails on shared files"),
-    ArgRule("fcntl", "EINVAL", ((1, F_OFD_GETLK, LOW32),), "as F_GETLK"),
     ArgRule("fcntl", "allow", (), "everything else acts on fds that the jail has"),
 )
 
 # ---- the strict profile: compute, read stdin, write stdout ----
 
+STRICT_AS_ABOVE = ("ioctl", "fcntl", "prlimit64", "mmap")  # by the rules of the default profile, too
 STRICT: dict[str, str] = {
     "start and end": "execve exit exit_group arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom "
     "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack uname restart_syscall",
@@ -175,6 +175,10 @@ STRICT: dict[str, str] = {
     "gettid getppid getuid geteuid getgid getegid sched_yield sched_getaffinity sysinfo futex tgkill",
 }
 # What libc probes and does without: ENOSYS instead of the end.
+STRICT_ARGUMENTS: tuple[ArgRule, ...] = (
+    ArgRule("fcntl", "EINVAL", ((1, F_GETLK, LOW32),), "sees read locks of other jails on shared files"),
+    ArgRule("fcntl", "EINVAL", ((1, F_OFD_GETLK, LOW32),), "as F_GETLK"),
+)
 STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
 
 # ---- what the program's process still does between the filter and execve (csrc/init.c, program_start) ----
@@ -193,3 +197,12 @@ GLUE: tuple[ArgRule, ...] = (
     ArgRule("execve", "allow", (), "becomes the program"),
     ArgRule("exit_group", "allow", (), "when that failed"),
 )
+# Arguments of theirs that are always the same: a rule about other ones does not reach the jail's own calls.
+GLUE_ARGUMENTS: dict[str, dict[int, int]] = {
+    "sendmsg": {0: 3},
+    "recvmsg": {0: 3},
+    "openat": {0: (1 << 64) - 100, 2: 0x80800, 3: 0},  # AT_FDCWD, O_RDONLY | O_NONBLOCK | O_CLOEXEC
+    "dup3": {2: 0},
+    "mmap": {0: 0, 2: 3, 3: 0x22, 4: (1 << 64) - 1, 5: 0},  # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS
+    "prlimit64": {0: 0},
+}

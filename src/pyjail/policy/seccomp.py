@@ -6,11 +6,11 @@ from __future__ import annotations
 import errno
 import functools
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pyjail._errors import HostError, SpecError
-from pyjail._spec import SeccompPolicy
+from pyjail._seccomp_spec import LOW32, SeccompPolicy, SeccompRule
 from pyjail.policy import profiles
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -42,43 +42,111 @@ class Filter(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What happens to a call: "allow", "kill" or the name of an errno, when all ``tests`` hold."""
+    """What happens to a call: "allow", "kill" or the name of an errno, when all ``tests`` hold.
+
+    ``source``: "policy" (the user's), "jail" (what it needs itself until the program runs) or "base NAME".
+    """
 
     name: str
     action: str
     tests: tuple[tuple[int, int, int], ...]
     why: str
+    source: str = "base"
+
+    def fits(self, args: Sequence[int]) -> bool:
+        """Whether all tests hold; arguments that are not given are 0."""
+        return all((args[i] if i < len(args) else 0) & mask == value for i, value, mask in self.tests)
+
+
+def _base(base: str, inet: bool) -> tuple[list[Rule], str]:
+    """A profile as rules in order of precedence, and what happens to calls that none names."""
+    if base == "none":
+        return [], "allow"
+    source, table = f"base {base}", profiles.ARGUMENTS
+    if base == "strict":
+        found = [Rule(*r, source) for r in profiles.STRICT_ARGUMENTS]
+        found += [Rule(*r, source) for r in table if r.name in profiles.STRICT_AS_ABOVE]
+        found += [Rule(n, "allow", (), why, source) for why, names in profiles.STRICT.items() for n in names.split()]
+        found += [Rule(n, "ENOSYS", (), "probed by libc", source) for n in profiles.STRICT_MISSING.split()]
+        return found, "kill"
+    found = [Rule(*r, source) for r in table if inet or not r.why.startswith("AF_INET")]
+    found += [Rule(n, "allow", (), why, source) for why, names in profiles.ALLOWED.items() for n in names.split()]
+    found += [Rule(n, "EPERM", (), why, source) for names, why in profiles.REFUSED.items() for n in names.split()]
+    found += [Rule(n, "ENOSYS", (), why, source) for n, why in profiles.MISSING.items()]
+    return found, "ENOSYS"
+
+
+def _asked(policy: SeccompPolicy) -> tuple[list[Rule], list[Rule]]:
+    """A policy's rules with tests, and those that always fit. SpecError for what the jail cannot do without."""
+    tested: list[Rule] = []
+    plain: list[Rule] = []
+    for r in policy.rules:
+        if r.action != "allow" and not _spares_the_jail(r):
+            raise SpecError("rules", r, "the jail itself makes this call until the program runs")
+        tests = tuple((arg, value, mask) for arg, value, mask in r.tests)
+        (tested if tests else plain).append(Rule(r.name, r.action, tests, "a rule of the policy", "policy"))
+    for field, action in (("allow", "allow"), ("refuse", policy.errno), ("kill", "kill")):
+        for name in getattr(policy, field):
+            if action != "allow" and not _spares_the_jail(SeccompRule(name, action)):
+                raise SpecError(field, name, "the jail itself makes this call until the program runs")
+            plain.append(Rule(name, action, (), f"named in the policy's {field}", "policy"))
+    return tested, plain
+
+
+def _spares_the_jail(rule: SeccompRule) -> bool:
+    """Refusing this leaves what the program's process does before execve alone."""
+    if all(g.name != rule.name for g in profiles.GLUE):
+        return True
+    if not rule.tests:  # then the jail's own rule, for its own fd, comes first
+        return rule.name in ("sendmsg", "recvmsg")
+    fixed = profiles.GLUE_ARGUMENTS.get(rule.name, {})
+    return any(arg in fixed and fixed[arg] & mask != value for arg, value, mask in rule.tests)
 
 
 def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], str]:
     """The whole profile as rules in order of precedence, and what happens to calls that none names.
 
+    Rules of the policy with tests come first, in order; then what the jail needs itself; then the policy's rules
+    without tests and its lists; then the base. What can never be reached is left out.
+
     ``inet``: there is a network to use; without one, sockets but AF_UNIX are refused: they could do nothing but leave
     counts behind in the network namespace (/proc/self/net/snmp) that the keeper's next run can read.
     """
-    base = policy.base if isinstance(policy, SeccompPolicy) else policy
-    if base == "strict":
-        found = [Rule(*r) for r in profiles.ARGUMENTS if r.name in ("ioctl", "fcntl", "prlimit64")]
-        found += [Rule(n, "allow", (), why) for why, names in profiles.STRICT.items() for n in names.split()]
-        found += [Rule(n, "ENOSYS", (), "probed by libc") for n in profiles.STRICT_MISSING.split()]
-        default = "kill"
-    else:
-        found = [Rule(*r) for r in profiles.ARGUMENTS if inet or not r.why.startswith("AF_INET")]
-        found += [Rule(n, "allow", (), why) for why, names in profiles.ALLOWED.items() for n in names.split()]
-        found += [Rule(n, "EPERM", (), why) for names, why in profiles.REFUSED.items() for n in names.split()]
-        found += [Rule(n, "ENOSYS", (), why) for n, why in profiles.MISSING.items()]
-        default = "ENOSYS"
-    if isinstance(policy, SeccompPolicy):
-        for action, names in (("allow", policy.allow), ("EPERM", policy.refuse), ("kill", policy.kill)):
-            for name in names:
-                if action != "allow" and any(
-                    g.name == name and g.name not in ("sendmsg", "recvmsg") for g in profiles.GLUE
-                ):
-                    raise SpecError("seccomp", name, "the jail itself needs this call until the program runs")
-            found = [r for r in found if r.name not in names]
-            found = [Rule(n, action, (), "asked for by the policy") for n in names] + found
-    plain = {r.name for r in found if r.action == "allow" and not r.tests}
-    return [*(Rule(*g) for g in profiles.GLUE if g.name not in plain), *found], default
+    tested, plain = _asked(policy) if isinstance(policy, SeccompPolicy) else ([], [])
+    base, default = _base(policy.base if isinstance(policy, SeccompPolicy) else policy, inet)
+    free = {r.name for r in _reached(plain + base) if r.action == "allow" and not r.tests}
+    if default == "allow":
+        free |= {g.name for g in profiles.GLUE} - {r.name for r in plain}
+    glue = [Rule(*g, "jail") for g in profiles.GLUE if g.name not in free]
+    return _reached(tested + glue + plain + base), default
+
+
+def _reached(found: list[Rule]) -> list[Rule]:
+    """Without the rules that an earlier one of the same call takes every case from."""
+    before: dict[str, list[set[tuple[int, int, int]]]] = {}
+    kept = []
+    for rule in found:
+        earlier = before.setdefault(rule.name, [])
+        if not any(tests <= set(rule.tests) for tests in earlier):
+            kept.append(rule)
+            earlier.append(set(rule.tests))
+    return kept
+
+
+def decide(found: list[Rule], default: str, name: str, args: Sequence[int] = ()) -> Rule:
+    """What `rules` say of one call, rule by rule, as the documentation has it; the compiled filter must agree."""
+    for rule in found:
+        if rule.name == name and rule.fits(args):
+            return rule
+    return Rule(name, default, (), "no rule names it", "default")
+
+
+def deciding(name: str, found: Iterable[Rule]) -> dict[int, int]:
+    """{argument: mask} of what rules look at in one call."""
+    masks: dict[int, int] = {}
+    for arg, _, mask in (test for rule in found if rule.name == name for test in rule.tests):
+        masks[arg] = masks.get(arg, 0) | mask
+    return dict(sorted(masks.items()))
 
 
 def _seccomp() -> Any:
@@ -102,6 +170,8 @@ def number(machine: str, name: str) -> int:
 def name_of(arch: int, nr: int) -> str:
     """What a report calls the syscall that was refused; a foreign architecture's comes with its name."""
     machine = ARCH_NAMES.get(arch, hex(arch))
+    if nr >= 1 << 31:
+        return f"syscall {(nr & 0xFFFFFFFF) - (1 << 32)}"
     if machine in AUDIT_ARCH and not (machine == "x86_64" and nr & X32_BIT):
         try:
             return str(_seccomp().resolve_syscall(_arch(machine), nr).decode())
@@ -120,15 +190,24 @@ def _action(action: str) -> int:
     return ERRNO | int(getattr(errno, action))
 
 
+def _check_names(policy: SeccompPolicy, machine: str) -> None:
+    asked = [(field, name) for field in ("allow", "refuse", "kill") for name in getattr(policy, field)]
+    for field, name in [*asked, *(("rules", r.name) for r in policy.rules)]:
+        if number(machine, name) < 0:
+            import difflib
+
+            near = difflib.get_close_matches(name, {r.name for r in _base("default", True)[0]}, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise SpecError(field, name, f"there is no system call of this name on {machine}{hint}")
+
+
 @functools.cache
 def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True) -> Filter:
     """BPF for this machine. Foreign architectures and x32 numbers end the run. Cached by policy."""
     if policy == "none":
         return Filter("none", b"", False)
     if isinstance(policy, SeccompPolicy):
-        for name in (*policy.allow, *policy.refuse, *policy.kill):
-            if number(machine, name) < 0:
-                raise SpecError("seccomp", name, "libseccomp knows no system call of this name here")
+        _check_names(policy, machine)
     found, default = rules(policy, inet)
     cases: dict[int, list[Case]] = {}
     for rule in found:
@@ -142,7 +221,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
 def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
     """A binary tree over ranges of syscall numbers with the same outcome, argument tests in its leaves."""
     ranges: list[tuple[int, list[Case]]] = [(0, [((), default)])]
-    for nr in range(max(cases) + 2):
+    for nr in range(max(cases, default=-1) + 2):
         case = [*_until_certain(cases.get(nr, [])), ((), default)]
         case = _until_certain(case)
         if ranges[-1][1] != case:
@@ -182,8 +261,11 @@ def _leaf(case: list[Case]) -> list[Insn]:
     for tests, action in case:
         body: list[Insn] = [(RET, 0, 0, action)]
         for arg, value, mask in reversed(tests):
-            skip = len(body)
-            body = [(LD, 0, 0, OFF_ARGS + 8 * arg), (AND, 0, 0, mask), (JEQ, 0, skip, value), *body]
+            for half in (1, 0):  # the accumulator has 32 bits
+                part_mask, part_value = mask >> 32 * half & LOW32, value >> 32 * half & LOW32
+                if part_mask:
+                    at = OFF_ARGS + 8 * arg + 4 * half
+                    body = [(LD, 0, 0, at), (AND, 0, 0, part_mask), (JEQ, 0, len(body), part_value), *body]
         out += body
     return out
 

@@ -1,0 +1,34 @@
+"""One row of what `pyjail.doctor` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORKS, PARTLY, NO = "works", "works partly", "no"
+STRICT = "strict jail"  # the row that decides the exit code
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One layer of a jail, as it was found on this machine.
+
+    Attributes:
+        layer: its name, such as "user namespaces" or "memory".
+        status: "works", "works partly" or "no".
+        why: what was tried or read, and what came of it.
+        fix: what to do about it: a command, a line of configuration, or a text to save. "" when nothing has to be done.
+
+    >>> import pyjail
+    >>> pyjail.Finding("psi", "no", "the kernel was booted with psi=0", "boot with psi=1").status
+    'no'
+    """
+
+    layer: str
+    status: str
+    why: str
+    fix: str = ""
+
+
+def ran(found: tuple[Finding, ...]) -> bool:
+    """Whether a strict jail with default limits ran here."""
+    return any(row.layer == STRICT and row.status != NO for row in found)

@@ -1,0 +1,76 @@
+"""Rows that are runs: the strict jail that decides the exit code, and one jail for each feature."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+from pyjail._doctor.examination import Examination, run
+from pyjail._doctor.finding import PARTLY, STRICT, WORKS, Finding
+from pyjail._host import Host
+from pyjail._spec import Jail, Mount
+
+
+def strict(x: Examination) -> Finding:
+    left_out = [row.name for row in x.strict.receipt.not_enforced]
+    if left_out:  # Landlock is a second fence: its absence is said, not refused
+        return Finding(STRICT, PARTLY, f"pyjail.run(['true']) ended ok, without {', '.join(left_out)}")
+    return Finding(STRICT, WORKS, "pyjail.run(['true']) ended ok, and every control of its receipt is enforced")
+
+
+def loose(x: Examination) -> Finding:
+    result, jail = x.loose
+    left_out = [row.name for row in result.receipt.not_enforced]
+    if not jail.proc:
+        why = f"{_lesser(jail)} runs; not enforced, or not to be read back without a /proc: {', '.join(left_out)}"
+        return Finding("jail without strict", PARTLY, why)
+    if left_out:
+        return Finding("jail without strict", PARTLY, f"{_lesser(jail)} runs, without {', '.join(left_out)}")
+    return Finding("jail without strict", WORKS, f"{_lesser(jail)} runs, and lacks nothing")
+
+
+def _lesser(jail: Jail) -> str:
+    return f"Jail(strict=False{'' if jail.proc else ', proc=False'})"
+
+
+def _variant(x: Examination, layer: str, said: str, **changes: Any) -> Finding:
+    """With strict where the default jail runs so; else on top of what does run: what is lacking has rows of its own."""
+    if x.is_strict:
+        run(Jail(strict=True, fresh=True, **changes))
+        return Finding(layer, WORKS, f"Jail({said}) runs")
+    lesser = x.loose[1]
+    run(replace(lesser, **changes))
+    return Finding(layer, PARTLY, f"Jail({said}) runs as {_lesser(lesser)} does")
+
+
+def fresh(x: Examination) -> Finding:
+    return _variant(x, "fresh keeper", "fresh=True")
+
+
+def loopback(x: Examination) -> Finding:
+    return _variant(x, "loopback", 'network="loopback"', network="loopback")
+
+
+def seccomp_strict(x: Examination) -> Finding:
+    return _variant(x, "seccomp strict", 'seccomp="strict"', seccomp="strict")
+
+
+def system_root(directory: str, host: Host) -> tuple[Mount, ...]:
+    """Make ``directory`` look like this system's root, with symlinks; the mounts that fill it."""
+    mounts = []
+    for entry in host.system:
+        path = f"{directory}/{entry.name}"
+        if entry.kind == "link":
+            os.symlink(entry.link, path)
+        else:
+            os.mkdir(path)
+            mounts.append(Mount.bind(entry.source, f"/{entry.name}"))
+    return tuple(mounts)
+
+
+def rootfs(x: Examination) -> Finding:
+    with tempfile.TemporaryDirectory(prefix="pyjail-doctor-") as directory:
+        mounts = system_root(directory, x.host)
+        return _variant(x, "rootfs and binds", "rootfs=DIR, mounts=(Mount.bind(...),)", rootfs=directory, mounts=mounts)

@@ -1,0 +1,61 @@
+"""Findings as a page or as JSON: pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, Finding, ran
+
+_SYMBOLS = {WORKS: "✓", PARTLY: "~", NO: "✗"}
+_ASCII = {WORKS: "+", PARTLY: "~", NO: "-"}
+_COLOURS = {WORKS: "32", PARTLY: "33", NO: "31"}
+
+
+def conclusion(found: tuple[Finding, ...]) -> str:
+    """The last line: whether strict jails run, and what is in the way or left out."""
+    proof = next((row for row in found if row.layer == STRICT), None)
+    if not ran(found):
+        first = next((row for row in found if row.status == NO), None) if proof is None else proof
+        return "strict jails do not run here: " + (first.why if first else "nothing was tried")
+    lacking = [row.layer for row in found if row.status == NO]
+    return "strict jails run here" + (f"; not to be had: {', '.join(lacking)}" if lacking else "")
+
+
+def page(found: tuple[Finding, ...], *, colour: bool = False, ascii_only: bool = False) -> str:
+    """One line a row, the fix indented below it; a fix that stood above is referred to."""
+    width = max((len(row.layer) for row in found), default=0)
+    symbols = _ASCII if ascii_only else _SYMBOLS
+    seen: dict[str, str] = {}
+    lines = []
+    for row in found:
+        status = f"{symbols[row.status]} {row.status:<{len(PARTLY)}}"
+        if colour:
+            status = f"\033[{_COLOURS[row.status]}m{status}\033[0m"
+        lines.append(f"{status}  {row.layer:<{width}}  {' '.join(row.why.split())}")
+        if row.fix:
+            fix = f"as for {seen[row.fix]}" if row.fix in seen else row.fix
+            seen.setdefault(row.fix, row.layer)
+            first, *more = fix.split("\n")
+            lines += [f"      fix: {first}", *(f"           {line}".rstrip() for line in more)]
+    return "\n".join([*lines, "", conclusion(found)])
+
+
+def as_json(found: tuple[Finding, ...]) -> str:
+    rows = [{"layer": r.layer, "status": r.status, "why": r.why, "fix": r.fix} for r in found]
+    return json.dumps({"ok": ran(found), "rows": rows}, indent=1)
+
+
+def colours(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """On a terminal that can, unless NO_COLOR is set and not empty (no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def encodable(stream: Any) -> bool:
+    """Whether the symbols can be written there."""
+    try:
+        "".join(_SYMBOLS.values()).encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,177 @@
+"""`learn`: one watched run, and the smallest policy and mounts that it needed (docs/adr/0006)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+from pyjail import _host, _minimal_root, _plan, _request, _run
+from pyjail._errors import KeeperError, SpecError
+from pyjail._observe import Observer
+from pyjail._ptrace import Watch
+from pyjail._result import Result, Verdict
+from pyjail._seccomp_spec import SeccompPolicy
+from pyjail._spec import Jail, Limits, Mount
+from pyjail.policy import learned, seccomp
+
+
+class Refused(NamedTuple):
+    """A call that the filter refused while it was learned: an errno's name or "kill", how often, and why."""
+
+    call: str
+    action: str
+    times: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one run needed. Frozen and picklable.
+
+    Attributes:
+        policy: the smallest `SeccompPolicy` under which the same calls have the same outcome.
+        mounts: read-only binds of the files that were used and the directories that were listed, each at its own
+            path; writable mounts of the jail that was learned in are kept.
+        skeleton: what the root must hold besides: {path: symlink's target (str), content (bytes), or None for an
+            empty directory}. `jail` writes it.
+        calls: {name: how often} of the calls that were allowed.
+        refused: tuple of `Refused`; the program went on after each, but for action "kill".
+        result: the `Result` of the run.
+        learned_in: the `Jail` that it ran in.
+    """
+
+    policy: SeccompPolicy
+    mounts: tuple[Mount, ...]
+    skeleton: Mapping[str, str | bytes | None]
+    calls: Mapping[str, int]
+    refused: tuple[Refused, ...]
+    result: Result
+    learned_in: Jail
+
+    @property
+    def complete(self) -> bool:
+        """The program came to an end of its own: nothing is missing that this run would have done later."""
+        return self.result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)
+
+    def jail(self, root: str | os.PathLike[str]) -> Jail:
+        """A `Jail` with just what was needed; ``root``, an empty or missing directory, becomes its rootfs.
+
+        Raises SpecError when ``root`` is not empty, OSError when it cannot be written.
+        """
+        path = os.path.abspath(os.fspath(root))
+        _minimal_root.make(path, self.skeleton)
+        return replace(self.learned_in, rootfs=path, mounts=self.mounts, seccomp=self.policy)
+
+    def to_toml(self, root: str | os.PathLike[str] | None = None) -> str:
+        """A configuration for ``pyjail run --config``: the ``[jail]`` table. ``root``: where `jail` wrote the root."""
+        from pyjail._toml import dump
+
+        jail = replace(self.learned_in, mounts=self.mounts, seccomp=self.policy)
+        return dump(jail if root is None else replace(jail, rootfs=os.path.abspath(os.fspath(root))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: all of it. In the skeleton, {"link": target}, {"file": text} or {} for a directory."""
+        return {
+            "policy": asdict(self.policy),
+            "mounts": [asdict(mount) for mount in self.mounts],
+            "skeleton": {path: _entry(entry) for path, entry in self.skeleton.items()},
+            "calls": dict(self.calls),
+            "refused": [row._asdict() for row in self.refused],
+            "complete": self.complete,
+            "result": self.result.to_dict(),
+        }
+
+
+def _entry(entry: str | bytes | None) -> dict[str, str]:
+    if isinstance(entry, bytes):
+        return {"file": entry.decode("utf-8", "replace")}
+    return {} if entry is None else {"link": entry}
+
+
+def learn(
+    args: Sequence[str | bytes | os.PathLike[str]],
+    limits: Limits | None = None,
+    *,
+    jail: Jail | None = None,
+    input: bytes | str | None = None,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    files: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> Learned:
+    """Run a program once, in its jail, and tell which system calls and files it needed.
+
+    The jail is a whole one: its filter, Landlock and limits are enforced as by `run`; what they refuse stays refused
+    and is reported. The program is watched by ptrace(2) from outside, which costs it about 0.1 ms for each call:
+    give it more time than otherwise. What is learned is what this run did; other inputs may need more.
+
+    Args: as those of `run`.
+
+    Returns: `Learned`.
+
+    Raises: what `run` raises; SpecError when the jail has no filter; HostError("learn") where ptrace(2) is forbidden.
+
+    >>> import pyjail
+    >>> found = pyjail.learn(["sh", "-c", "echo x | cat"])
+    >>> found.policy.base, "pipe2" in found.policy.allow, "socket" in found.policy.allow
+    ('strict', True, False)
+    """
+    request = _request.make(
+        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, (), None, None, None, timeout
+    )
+    chosen = request.jail
+    if (chosen.seccomp.base if isinstance(chosen.seccomp, SeccompPolicy) else chosen.seccomp) == "none":
+        raise SpecError("jail.seccomp", chosen.seccomp, "a program is learned under a filter, never without one")
+    host = _host.host()
+    inet = chosen.network != "none"
+    plan = _plan.template(chosen, host, isinstance(request.limits.cpus, frozenset))
+    rules, default = seccomp.rules(chosen.seccomp, inet)
+    watched: list[tuple[Watch, Observer]] = []
+
+    def attach(keeper: int) -> None:  # once more, from nothing, should the run have to start over
+        observer = Observer(rules, default, host.arch)
+        watched[:] = [(Watch(observer.entered, observer.left, observer.executed), observer)]
+        watched[0][0].attach(keeper)
+
+    result = _run.execute(replace(request, jail=replace(chosen, fresh=True), attach=attach))
+    watch, seen = watched[0]
+    watch.wait()
+    if not watch.started:
+        if result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED):
+            raise KeeperError("the program ran, and ptrace(2) reported nothing of it")
+        return _learned(Observer(rules, default, host.arch), plan, host.arch, inet, result)
+    return _learned(seen, plan, host.arch, inet, result)
+
+
+def _learned(seen: Observer, plan: _plan.Template, machine: str, inet: bool, result: Result) -> Learned:
+    calls: Counter[str] = Counter()
+    refused: Counter[tuple[str, str, str]] = Counter()
+    for call, count in seen.counts.items():
+        if call.action == "allow":
+            calls[call.name] += count
+        else:
+            why = seccomp.decide(seen.rules, seen.default, call.name, call.all_args).why
+            refused[call.name, call.action, why] += count
+    needs = _minimal_root.Needs(_minimal_root.View(plan))
+    for one in sorted(seen.execs):
+        needs.executed(one)
+    for path, follow in sorted(seen.used):
+        needs.use(path, follow)
+    for path in sorted(seen.listed):
+        needs.use(path, listed=True)
+    asked = plan.jail.mounts
+    return Learned(
+        policy=learned.smallest(seen.counts, seen.rules, machine, inet),
+        mounts=needs.mounts(asked),
+        skeleton=needs.skeleton(),
+        calls=dict(sorted(calls.items())),
+        refused=tuple(Refused(n, action, count, why) for (n, action, why), count in sorted(refused.items())),
+        result=result,
+        learned_in=plan.jail,
+    )

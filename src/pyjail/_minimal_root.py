@@ -1,0 +1,202 @@
+"""Paths that a program met in a jail -> the binds and the small root directory that hold just these.
+
+Paths are followed in the plan's own rows, and from there on the host, where only lstat(2) and readlink(2) are used:
+nothing of the jail is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from pyjail._errors import SpecError
+from pyjail._observe import Executed
+from pyjail._plan import Template
+from pyjail._spec import Mount
+from pyjail.policy.mounts import OWN, run_tmpfs
+
+MOST_LINKS = 40  # on one way, as the kernel has it
+
+Skeleton = Mapping[str, str | bytes | None]  # path -> symlink's target, file's content, None: an empty directory
+
+
+class Place(NamedTuple):
+    """What is at a path inside. ``kind``: "host" (``source``), "file" (``data``), "link" (``data``), "dir", "own"."""
+
+    kind: str
+    source: str = ""
+    data: bytes = b""
+    mount: str = ""  # the target of the row that it comes from
+
+
+class View:
+    """The files of a jail, by its plan."""
+
+    def __init__(self, template: Template) -> None:
+        jail = template.jail
+        self.places: dict[str, Place] = {"/": Place("dir")}
+        for row in template.mounts:
+            target = f"/{row.target}"
+            if row.kind == "bind":
+                self.places[target] = Place("host", row.source, mount=target)
+            elif row.kind in ("file", "link"):
+                self.places[target] = Place(row.kind, data=row.data)
+            elif row.kind == "dir":
+                self.places[target] = Place("dir")
+        tmpfs = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs")]
+        self.places |= {path: Place("own") for path in ("/proc", "/dev", *tmpfs)}
+
+    def at(self, path: str) -> Place:
+        """What the nearest row above says of ``path``."""
+        above = path
+        while above not in self.places:
+            above = posixpath.dirname(above)
+        place = self.places[above]
+        if place.kind == "host" and above != path:
+            return place._replace(source=place.source + path[len(above.rstrip("/")) :])
+        if place.kind == "own" and any(p.startswith(path + "/") for p in self.places if self.places[p].kind == "host"):
+            return Place("dir")  # on the way to a bind below a tmpfs
+        return place if above == path or place.kind == "own" else Place("none")
+
+    def walk(self, path: str, follow: bool = True) -> tuple[str, Place, dict[str, str]]:
+        """(the real path, what is there, the symlinks on the way)."""
+        links: dict[str, str] = {}
+        todo, real = [p for p in reversed(path.split("/")) if p not in ("", ".")], ""
+        count = 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                real = posixpath.dirname(real).rstrip("/")
+                continue
+            at = f"{real}/{part}"
+            target = self._link(at) if todo or follow else None
+            if target is None:
+                real = at
+                continue
+            count += 1
+            if count > MOST_LINKS:
+                return at, Place("none"), links
+            links[at] = target
+            if target.startswith("/"):
+                real = ""
+            todo += [p for p in reversed(target.split("/")) if p not in ("", ".")]
+        real = real or "/"
+        return real, self.at(real), links
+
+    def _link(self, path: str) -> str | None:
+        place = self.at(path)
+        if place.kind == "link":
+            return os.fsdecode(place.data)
+        if place.kind == "host":
+            try:
+                return os.readlink(place.source)
+            except OSError:
+                return None
+        return None
+
+
+class Needs:
+    """Collects what a program met; then `mounts` and `skeleton`."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.binds: dict[str, Place] = {}  # of files, and of directories that were listed
+        self.entries: dict[str, str | bytes | None] = {}
+
+    def use(self, path: str, follow: bool = True, listed: bool = False) -> str:
+        """The program met this path; its real one."""
+        real, place, links = self.view.walk(path, follow)
+        for link, target in links.items():
+            self._link(link, target)
+        if place.kind in ("link", "host") and (last := self.view._link(real)) is not None:
+            self._link(real, last)  # met, but not followed
+        elif place.kind == "file":
+            self.entries[real] = place.data
+        elif place.kind == "host":
+            try:
+                is_dir = stat.S_ISDIR(os.lstat(place.source).st_mode)
+            except OSError:
+                return real
+            if is_dir and not listed:
+                self.entries.setdefault(real, None)
+            else:
+                self.binds[real] = place
+        elif place.kind == "dir" and real != "/":
+            self.entries.setdefault(real, None)
+        return real
+
+    def _link(self, path: str, target: str) -> None:
+        if self.view.at(path).kind == "own":
+            return
+        if path.split("/")[1] in OWN:  # no rootfs has a say there: what it points to, in its place
+            real, place, _ = self.view.walk(path)
+            if place.kind == "host" and real != path:
+                self.binds[path] = place
+            return
+        self.entries[path] = target
+
+    def executed(self, one: Executed) -> None:
+        """A program, its dynamic loader, and the interpreter that the ``#!`` line of a script names."""
+        real = self.use(one.asked) if one.asked else ""
+        if one.exe:
+            self.use(one.exe)
+        if one.exe != real and one.argv0.startswith("/"):
+            self.use(one.argv0)
+        if one.loader:
+            self.use(one.loader)
+
+    def _covered(self, path: str) -> bool:
+        """It comes with a directory that is bound as a whole, out of the same mount."""
+        above, mount = posixpath.dirname(path), self.view.at(path).mount
+        while above != "/":
+            if above in self.binds and mount == self.binds[above].mount:
+                return True
+            above = posixpath.dirname(above)
+        return False
+
+    def mounts(self, asked: Iterable[Mount]) -> tuple[Mount, ...]:
+        """Read-only binds of what was met, and, of those asked for, the writable ones as they were."""
+        kept = [m for m in asked if not m.ro]
+        own = tuple(m.dst for m in kept)
+        binds = [
+            Mount.bind(place.source, path)
+            for path, place in sorted(self.binds.items())
+            if not self._covered(path) and not any(path == dst or path.startswith(dst + "/") for dst in own)
+        ]
+        return (*binds, *kept)
+
+    def skeleton(self) -> dict[str, str | bytes | None]:
+        """What the root directory itself must hold; directories only where nothing else makes them."""
+        rest = {p: e for p, e in self.entries.items() if p not in self.binds and not self._covered(p)}
+        made = [*self.binds, *rest]
+        return {
+            path: entry
+            for path, entry in sorted(rest.items())
+            if path.split("/")[1] not in OWN
+            and not (entry is None and any(other.startswith(path + "/") for other in made))
+        }
+
+
+def make(root: str, skeleton: Skeleton) -> None:
+    """Write a skeleton into ``root``, an empty directory, which is made when it is missing. OSError when that fails."""
+    os.makedirs(root, exist_ok=True)
+    if os.listdir(root):
+        raise SpecError("root", root, "an empty directory is needed")
+    os.chmod(root, 0o755)  # noqa: S103  whatever the umask: the program is another user
+    for path, entry in skeleton.items():
+        where = root
+        parents = path.split("/")[1:]
+        for part in parents if entry is None else parents[:-1]:
+            where = f"{where}/{part}"
+            if not os.path.isdir(where):
+                os.mkdir(where)
+                os.chmod(where, 0o755)  # noqa: S103
+        if isinstance(entry, str):
+            os.symlink(entry, root + path)
+        elif entry is not None:
+            with open(root + path, "xb") as f:
+                f.write(entry)
+                os.fchmod(f.fileno(), 0o644)

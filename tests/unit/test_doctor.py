@@ -1,0 +1,382 @@
+"""What `pyjail doctor` prints for given findings, and the texts that it gives to an admin."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import pickle
+import sys
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+import pyjail
+from pyjail import Finding, _doctor, _host
+from pyjail._doctor import cgroups, fences, machine, text
+from pyjail._doctor.examination import Once, failed
+from pyjail._doctor.finding import ran
+from pyjail.policy import advice, delegation, obstacles
+
+HOST = replace(_host.host(), seccomp=False, apparmor=False)
+GOOD = (
+    Finding("kernel", "works", "Linux 6.1"),
+    Finding("io_rate", "no", "no io\ncontroller", "boot otherwise"),
+    Finding("landlock", "works partly", "ABI 2", "boot otherwise"),
+    Finding("strict jail", "works", "it ran"),
+)
+BAD = (*GOOD[:-1], Finding("strict jail", "no", "memory: no cgroup", "one\n  two"))
+
+
+def test_a_finding_is_frozen_picklable_and_public():
+    assert pickle.loads(pickle.dumps(GOOD)) == GOOD
+    with pytest.raises(FrozenInstanceError):
+        GOOD[0].status = "no"
+    assert pyjail.doctor.__module__ == pyjail.Finding.__module__ == "pyjail"
+
+
+def test_only_the_strict_jail_decides():
+    assert ran(GOOD)
+    assert ran((Finding("strict jail", "works partly", "without landlock"),))
+    assert not ran(BAD)
+    assert not ran(())
+    assert not ran((Finding("kernel", "works", ""),))
+
+
+@pytest.mark.parametrize(("rows", "code"), [(GOOD, 0), (BAD, 1), ((), 1)])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_exit_code(monkeypatch, capsys, rows, code, as_json):
+    monkeypatch.setattr(_doctor, "doctor", lambda: rows)
+    assert _doctor.main(as_json) == code
+    out = capsys.readouterr().out
+    assert not as_json or json.loads(out)["ok"] == (code == 0)
+
+
+def test_json_has_every_row_and_field():
+    assert json.loads(text.as_json(BAD)) == {
+        "ok": False,
+        "rows": [{"layer": r.layer, "status": r.status, "why": r.why, "fix": r.fix} for r in BAD],
+    }
+
+
+def test_a_page_has_one_aligned_line_a_row_and_the_fix_below():
+    lines = text.page(BAD).split("\n")
+    assert lines == [
+        "✓ works         kernel       Linux 6.1",
+        "✗ no            io_rate      no io controller",
+        "      fix: boot otherwise",
+        "~ works partly  landlock     ABI 2",
+        "      fix: as for io_rate",
+        "✗ no            strict jail  memory: no cgroup",
+        "      fix: one",
+        "             two",
+        "",
+        "strict jails do not run here: memory: no cgroup",
+    ]
+    assert text.page(GOOD).endswith("\nstrict jails run here; not to be had: io_rate")
+    assert text.page(GOOD, ascii_only=True).isascii()
+    assert text.page(()).endswith("strict jails do not run here: nothing was tried")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_on_a_terminal_only_and_never_with_no_color():
+    assert text.colours(Terminal(), {"TERM": "xterm"})
+    assert text.colours(Terminal(), {"NO_COLOR": ""})
+    assert not text.colours(Terminal(), {"NO_COLOR": "1"})
+    assert not text.colours(Terminal(), {"TERM": "dumb"})
+    assert not text.colours(io.StringIO(), {})
+    assert "\033[31m" in text.page(BAD, colour=True)
+    assert "\033" not in text.page(BAD)
+
+
+def test_symbols_only_where_they_can_be_written():
+    assert text.encodable(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert not text.encodable(io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+
+
+def test_a_broken_installation_is_a_row(monkeypatch):
+    def broken():
+        raise ImportError("no _native")
+
+    monkeypatch.setattr(_doctor, "_layers", broken)
+    (row,) = _doctor.doctor()
+    assert (row.layer, row.status, row.why) == ("installation", "no", "ImportError: no _native")
+
+
+def test_a_probe_that_raises_is_a_row_and_the_others_go_on(monkeypatch):
+    def broken(x):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(_doctor, "_layers", lambda: [("a", broken), ("python", machine.python)])
+    first, second = _doctor.doctor()
+    assert (first.layer, first.status, first.why) == ("a", "no", "ZeroDivisionError: oops")
+    assert second.status == "works"
+
+
+def test_errors_of_pyjail_keep_their_fix_apart():
+    assert failed("x", pyjail.HostError("memory", "no cgroup", "make one")) == Finding(
+        "x", "no", "memory: no cgroup", "make one"
+    )
+    row = failed("x", pyjail.SetupError("wait_go", None, "newuidmap: no", errno.EPERM, "check /etc/subuid"))
+    assert (row.why, row.fix) == (
+        "wait_go: newuidmap: no: EPERM (Operation not permitted)",
+        "check /etc/subuid",
+    )
+
+
+def test_what_is_looked_at_once_is_kept_errors_too():
+    calls = []
+
+    class Looks:
+        @Once
+        def value(self):
+            calls.append("value")
+            return 7
+
+        @Once
+        def error(self):
+            calls.append("error")
+            raise KeyError("x")
+
+    x = Looks()
+    assert (x.value, x.value) == (7, 7)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            _ = x.error
+    assert calls == ["value", "error"]
+
+
+# ---- causes and fixes ----
+
+
+def test_attempts_are_explained_by_the_obstacles_of_the_run_path():
+    filtered = replace(HOST, seccomp=True)
+    off = replace(HOST, namespaces_off=("user",))
+    for name, call, number, host, fix in (
+        ("clone3", "clone3", errno.EPERM, filtered, obstacles.UNCONFINE),
+        ("clone3", "clone3", errno.ENOSYS, HOST, "Linux 5.14 or newer"),
+        ("user", "unshare user", errno.ENOSPC, off, obstacles.MORE_NAMESPACES),
+        ("mounts", "mount_setattr", errno.EPERM, filtered, obstacles.UNCONFINE),
+        ("network", "unshare net", errno.ENOSPC, HOST, obstacles.MORE_NAMESPACES),
+        ("others", "unshare ipc", errno.EPERM, filtered, obstacles.UNCONFINE),
+        ("proc", "fsopen", errno.EPERM, filtered, obstacles.UNCONFINE),
+        ("seccomp", "seccomp", -31, HOST, obstacles.UNCONFINE),
+        ("mounts", "unshare user", errno.EPERM, HOST, ""),
+        ("user", "unshare user", errno.EINVAL, HOST, "a kernel with CONFIG_USER_NS"),
+        ("network", "unshare net", errno.ENOSYS, filtered, obstacles.UNCONFINE),
+    ):
+        assert fences.explain(name, call, number, host).fix == fix, (name, call)
+    masked = fences.explain("proc", "fsmount", errno.EPERM, HOST)
+    assert (masked.control, "procMount Unmasked" in masked.fix) == ("proc", True)
+    assert "vm.memfd_noexec" in fences.explain("keeper_file", "execveat", errno.EACCES, HOST).cause
+    assert "EINVAL" in fences.explain("seccomp", "seccomp", errno.EINVAL, HOST).cause
+
+
+def test_apparmor_gets_a_whole_profile_for_this_interpreter():
+    import os
+
+    restricted = replace(HOST, apparmor=True)
+    fix = fences.explain("mounts", "mount_setattr", errno.EACCES, restricted).fix
+    assert f'profile pyjail "{os.path.realpath(sys.executable)}" flags=(unconfined) {{\n    userns,\n' in fix
+    assert "save this as /etc/apparmor.d/pyjail" in fix
+    assert "apparmor_parser -r /etc/apparmor.d/pyjail" in fix
+    assert "kernel.apparmor_restrict_unprivileged_userns=0" in fix
+    assert fix.count("{") == fix.count("}") == 1
+    assert r'"/opt/a b/py\*\{1\}"' in advice.apparmor_profile("/opt/a b/py*{1}")
+
+
+class Fake:
+    """An Examination of a made-up machine."""
+
+    def __init__(self, found=(), strict=False, host=HOST, **more):
+        self.found, self.is_strict, self.host = list(found), strict, host
+        vars(self).update(more)
+
+
+def attempts(**failures):
+    names = ("user", "mounts", "seccomp", "seccomp_listener", "landlock", "keeper_memfd", "keeper_file")
+    return {**dict.fromkeys(names), **failures}
+
+
+def test_apparmors_restriction_has_a_row_even_when_this_interpreter_is_exempt():
+    host = replace(HOST, apparmor=True, capabilities=0)
+    row = machine.security_modules(Fake(host=host, attempts=attempts(mounts=("mount_setattr", 13))))
+    assert (row.status, "profile pyjail" in row.fix) == ("no", True)
+    row = machine.security_modules(Fake(host=host, attempts=attempts()))
+    assert (row.status, row.fix) == ("works", "")
+    assert "not this interpreter's" in row.why
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "texts", "kind"),
+    [
+        ((), {}, {}, ""),
+        (("/.dockerenv",), {}, {}, "docker"),
+        (("/run/.containerenv",), {"container": "oci"}, {}, "podman"),
+        (("/.dockerenv",), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, {}, "kubernetes"),
+        ((), {}, {"/proc/1/cgroup": "0::/kubepods.slice/x\n"}, "kubernetes"),
+        ((), {}, {"/proc/1/cgroup": "4:memory:/docker/abc\n"}, "docker"),
+        ((), {"container": "lxc"}, {}, "lxc"),
+        ((), {}, {"/run/systemd/container": "systemd-nspawn\n"}, "systemd-nspawn"),
+    ],
+)
+def test_containers_are_known_by_their_marks(files, environ, texts, kind):
+    assert machine.container_of(files.__contains__, environ, lambda path: texts.get(path, "")) == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs", "expected"),
+    [
+        ("docker", {advice.SYSCALLS}, "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined IMAGE"),
+        ("docker", {advice.PROC}, "docker run --security-opt systempaths=unconfined IMAGE"),
+        ("docker", {advice.CGROUPS, advice.PROC}, "docker run --privileged --cgroupns=private -e PYJAIL_ENTER_LEAF=1 IMAGE"),
+        ("podman", {advice.PROC}, "podman run --security-opt unmask=/proc/* IMAGE"),
+        ("podman", {advice.CGROUPS}, "podman run --security-opt unmask=/sys/fs/cgroup --cgroupns=private -e PYJAIL_ENTER_LEAF=1 IMAGE"),
+        ("docker", set(), ""),
+    ],
+)  # fmt: skip
+def test_container_options_are_those_that_are_needed(kind, needs, expected):
+    assert advice.container(kind, needs) == expected
+
+
+def test_kubernetes_gets_lines_of_a_spec():
+    spec = advice.container("kubernetes", {advice.SYSCALLS, advice.PROC})
+    for line in ("seccompProfile: {type: Unconfined}", "appArmorProfile: {type: Unconfined}", "procMount: Unmasked"):
+        assert f"\n    {line}" in spec
+    assert "privileged: true" in advice.container("kubernetes", {advice.CGROUPS})
+
+
+def test_the_container_row_asks_for_what_the_other_rows_lack(monkeypatch):
+    monkeypatch.setattr(machine, "container_of", lambda *a: "docker")
+    refused = [Finding("clone3", "no", "a filter", obstacles.UNCONFINE), Finding("proc", "no", "see", "")]
+    row = machine.container(Fake(refused))
+    assert (row.status, "seccomp=unconfined" in row.fix, "systempaths=unconfined" in row.fix) == ("works partly", True, True)  # fmt: skip
+    off = [Finding("user namespaces", "no", "off", obstacles.MORE_NAMESPACES), Finding("proc", "no", "see", "")]
+    assert machine.container(Fake(off)).fix == ""  # an engine's options would not help
+    no_cgroups = [Finding("memory", "no", "read-only", "remount")]
+    assert "--privileged" in machine.container(Fake(no_cgroups, host=replace(HOST, euid=0))).fix
+    assert machine.container(Fake(refused, strict=True)) == Finding("container", "works", "this looks like docker")
+
+
+def test_why_a_user_has_no_subordinate_ids_and_what_gives_them():
+    base = {"helper": True, "lines": True, "no_new_privs": False, "switched_off": False}
+    for change, fix in (
+        ({"helper": False}, "apt-get install uidmap"),
+        ({"lines": False}, "usermod --add-subuids"),
+        ({"no_new_privs": True}, "NoNewPrivileges=no"),
+        ({"switched_off": True}, "unset PYJAIL_SUBORDINATE_IDS"),
+        ({}, "chmod o+rx"),
+    ):
+        assert fix in advice.subordinate_ids(1000, **{**base, **change})[1]
+
+
+def test_a_piped_core_pattern_is_explained():
+    fine, why, _ = advice.core_dumps("|/usr/share/apport/apport %p", "0")
+    assert fine
+    assert "/usr/share/apport/apport" in why
+    assert "but for a limit of 1" in why  # which is what policy/rlimits.py sets
+    from pyjail.policy import rlimits
+
+    assert next(r.soft for r in rlimits.rows(pyjail.Limits()) if r.name == "RLIMIT_CORE") == 1
+    assert advice.core_dumps("core", "1")[1].startswith("core_pattern is a file name (core.PID)")
+    assert not advice.core_dumps("@/run/coredump.socket", "0")[0]
+
+
+def test_side_channels():
+    assert advice.side_channels("0", [])[0]
+    fine, why, fix = advice.side_channels("1", ["mds", "l1tf"])
+    assert not fine
+    assert "SMT is on" in why
+    assert "l1tf, mds" in why
+    assert "smt/control" in fix
+    assert advice.side_channels("", [])[1].startswith("SMT: not known")
+
+
+def test_landlock_by_abi():
+    for abi, status, fix in (
+        (0, "no", "lsm=landlock"),
+        (3, "works partly", "6.12"),
+        (5, "works partly", "6.12"),
+        (6, "works", ""),
+    ):
+        row = fences.landlock(Fake(host=replace(HOST, landlock_abi=abi), attempts=attempts()))
+        assert row.status == status, abi
+        assert fix in row.fix
+    assert "TCP" in fences.landlock(Fake(host=replace(HOST, landlock_abi=3), attempts=attempts())).why
+
+
+def test_keepers_without_a_memfd_are_executed_from_the_file():
+    refused = ("memfd_create", errno.EACCES)
+    row = fences.keeper(Fake(attempts=attempts(keeper_memfd=refused)))
+    assert (row.status, "vm.memfd_noexec=1" in row.fix) == ("works partly", True)
+    row = fences.keeper(Fake(attempts=attempts(keeper_memfd=refused, keeper_file=("execveat", errno.EACCES))))
+    assert row.status == "no"
+
+
+def test_a_filter_with_a_listener_around_us_leaves_no_room_for_ours():
+    row = fences.seccomp(Fake(attempts=attempts(seccomp_listener=("seccomp", errno.EBUSY))))
+    assert (row.status, row.fix) == ("no", obstacles.UNCONFINE)
+    assert "listener" in row.why
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "euid", "status"), [(2**41 - 1, 0, "works"), (1 << 6 | 1 << 7, 0, "works partly"), (1 << 21, 0, "no"), (0, 1000, "works")]
+)  # fmt: skip
+def test_privileges_with_python_prctl(monkeypatch, capabilities, euid, status):
+    class Sets:
+        chown = setuid = True
+
+        def __init__(self, fails=()):
+            self.fails = fails
+
+        def __getattr__(self, name):
+            raise OSError(errno.EINVAL, "no such capability")
+
+    class Prctl:
+        ALL_CAP_NAMES = ("chown", "setuid", "from_the_future")
+        cap_effective = cap_permitted = cap_inheritable = capbset = Sets()
+
+        class securebits:
+            keep_caps, no_setuid_fixup, noroot = True, False, False
+
+        @staticmethod
+        def get_no_new_privs():
+            return 0
+
+    monkeypatch.setitem(sys.modules, "prctl", Prctl)
+    row = machine.privileges(Fake(host=replace(HOST, capabilities=capabilities, euid=euid)))
+    assert row.status == status
+    assert "effective all; permitted all; inheritable all; bounding all; securebits keep_caps" in row.why
+    assert ("cap-add" in row.fix) == (status != "works")
+
+
+def test_privileges_without_python_prctl(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prctl", None)
+    row = machine.privileges(Fake())
+    assert row.status == "works partly"
+    assert "python-prctl is not here" in row.why
+    assert row.fix == "apt-get install gcc libcap-dev python3-dev; pip install 'pyjail-linux[doctor]'"
+
+
+def test_io_on_a_hybrid_machine_is_bound_to_v1():
+    refusal = delegation.explain("io", delegation.Situation("bound", "/cg/blkio", "/cg/blkio"))
+    assert "bound to the cgroup v1 hierarchy /cg/blkio" in refusal.cause
+    assert "cgroup_no_v1=all" in refusal.fix
+
+
+def test_limits_above_are_named():
+    from pyjail._plan import Missing
+
+    class Plan:
+        missing = ()
+
+    above = (_host.Above("memory", 1 << 30, "/cg/memory.max"),)
+    x = Fake(host=replace(HOST, above=above), default=(None, Plan))
+    assert cgroups.above(x).status == "works partly"
+    Plan.missing = (Missing("memory", "/cg/memory.max is 1, below what was asked", "ask for less"),)
+    assert (cgroups.above(x).status, cgroups.above(x).fix) == ("no", "ask for less")
+    assert cgroups.above(Fake(host=replace(HOST, above=()))).status == "works"
