@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+    from pyjail._selftest.runner import selftest
     from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
@@ -74,11 +75,13 @@ __all__ = [
     "learn",
     "lint",
     "run",
+    "selftest",
 ]
 
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    "selftest": "pyjail._selftest.runner",
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),

@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``pyjail plan`` and ``pyjail doctor``."""
+"""The command line: ``pyjail run``, ``pyjail plan``, ``pyjail doctor`` and ``pyjail selftest``."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
     )
     doctor.add_argument("--json", action="store_true", help="print the rows as JSON")
+    test = commands.add_parser("selftest", help="try to break out on this very machine, and measure the limits",
+                               epilog="Exit code: 0 when nothing escaped, 1 when something did or an attempt failed, "
+                               "125 when pyjail failed.")  # fmt: skip
+    _add_jail_options(test)
+    test.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
+    test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
     return parser
 
 
@@ -64,13 +70,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits", 'sizes like 64K 256M 1G, times like 500ms 2s 1m, "none" for no limit')
     for name in (f.name for f in fields(Limits)):
         group.add_argument(f"--{name.replace('_', '-')}", metavar=_METAVAR.get(name, "N"))
-    group = parser.add_argument_group("jail")
+    group = _add_jail_options(parser)
     group.add_argument("--file", action="append", default=[], metavar="SRC[:DST]", help="copy a file into /box")
+    group.add_argument("--cwd", metavar="DIR", help="working directory inside (default /box)")
+
+
+def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
+    group = parser.add_argument_group("jail")
     group.add_argument(
         "--bind", action="append", default=[], metavar="SRC[:DST][:rw]", help="show it inside, read-only"
     )
     group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable")
-    group.add_argument("--cwd", metavar="DIR", help="working directory inside (default /box)")
     group.add_argument("--rootfs", metavar="DIR", help="a directory to be the root, instead of this system's own")
     group.add_argument("--network", choices=("none", "loopback"))
     group.add_argument("--seccomp", choices=("default", "strict", "none"))
@@ -78,6 +88,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
     group.add_argument("--fresh", action="store_true", help="new namespaces of every kind for this run")
     group.add_argument("--config", metavar="FILE.toml", help="[jail] and [limits] tables; options here win over it")
+    return group
 
 
 _METAVAR = {**dict.fromkeys(_SECONDS, "TIME"), **dict.fromkeys(_SIZES, "SIZE"), "cpus": "N|I,J"}
@@ -165,9 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.command == "doctor":
         return _examine(options.json)
-    program = options.program[1:] if options.program[:1] == ["--"] else options.program
+    program = getattr(options, "program", [])
+    program = program[1:] if program[:1] == ["--"] else program
     try:
-        if not program:
+        if not program and options.command != "selftest":
             raise SpecError("program", "", "name the program after --")
         jail, limits = Jail(), Limits()
         if options.config:
@@ -175,7 +187,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             config = load(options.config)
             jail, limits = config.jail, config.limits
-        jail, limits = _jail(options, jail), _limits(options, limits)
+        jail = _jail(options, jail)
+        if options.command == "selftest":
+            from pyjail._selftest import show
+
+            return show.main(jail, options.json, options.only)
+        limits = _limits(options, limits)
         if options.command == "plan":
             from pyjail import _show
 

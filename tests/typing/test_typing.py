@@ -52,9 +52,10 @@ def test_docstrings_run():
     import pyjail
     from pyjail import _doctor, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units
     from pyjail._doctor import finding
+    from pyjail._selftest import runner
     from pyjail.policy import lint
 
-    modules = (pyjail, _doctor, finding, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units, lint)
+    modules = (pyjail, _doctor, finding, _errors, _learn, _result, _run, _seccomp_spec, _spec, _units, lint, runner)
     for module in modules:
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
         assert result.failed == 0, module

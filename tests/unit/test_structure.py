@@ -14,7 +14,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native"},
+    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "_toml"},
@@ -25,6 +25,12 @@ LAYERS = (
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn"},
     {"cgroup"},
     {"__init__"},
+    {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
+     "attacks.privileges", "attacks.kernel", "attacks.network", "attacks.ipc", "attacks.pairs", "attacks.bombs",
+     "attacks.measures"},
+    {"_selftest", "_selftest.report", "_selftest.canaries", "_selftest.host_ipc", "_selftest.scene", "_selftest.judge",
+     "_selftest.applicable", "_selftest.integrity", "_selftest.inside", "_selftest.interpreter", "_selftest.pairs",
+     "_selftest.probes", "_selftest.runner", "_selftest.show"},
     {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
@@ -95,7 +101,7 @@ def test_exports_are_sorted_documented_and_public():
         for n in vars(pyjail)
         if not n.startswith("_")
         and n not in pyjail.__all__
-        and n not in ("annotations", "TYPE_CHECKING", "Any", "cgroup", "cli", "policy")
+        and n not in ("annotations", "TYPE_CHECKING", "Any", "attacks", "cgroup", "cli", "policy")
     ]
 
 

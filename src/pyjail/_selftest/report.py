@@ -1,0 +1,102 @@
+"""What a selftest found, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """What became of an attempt."""
+
+    CONTAINED = "contained"
+    ESCAPED = "escaped"
+    NOT_APPLICABLE = "not applicable"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attempt.
+
+    Attributes:
+        name: "group.attempt". group: what it is about. tries: what it tried. stands_for: the incident behind it.
+        status: `Status`. detail: the evidence, or why it is not applicable.
+    """
+
+    name: str
+    group: str
+    tries: str
+    stands_for: str
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One limit and how exact it is.
+
+    Attributes:
+        name: the limit, and what of it. unit: "s", "bytes", "cores" or "" for a count.
+        asked: what the limit was, or how much was really used. measured: what the program got, or what was counted.
+        status: `Status`; ESCAPED when it got more than the limit. detail: the evidence.
+    """
+
+    name: str
+    unit: str
+    asked: float
+    measured: float | None
+    status: Status
+    detail: str
+
+    @property
+    def deviation(self) -> float | None:
+        """``measured - asked``."""
+        return None if self.measured is None else self.measured - self.asked
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole of a selftest. Frozen, picklable; `to_dict` is JSON-able.
+
+    Attributes:
+        rows: attempts. probes: limits. jail: what was tested, as text. host: kernel, machine and user.
+        seconds: how long it took.
+    """
+
+    rows: tuple[Row, ...]
+    probes: tuple[Probe, ...]
+    jail: str
+    host: str
+    seconds: float
+
+    def count(self, status: Status) -> int:
+        """How many rows and probes have this status."""
+        return sum(r.status is status for r in self._all)
+
+    @property
+    def escaped(self) -> tuple[Row | Probe, ...]:
+        """What got out, or got more than its limit."""
+        return tuple(r for r in self._all if r.status is Status.ESCAPED)
+
+    @property
+    def _all(self) -> tuple[Row | Probe, ...]:
+        return (*self.rows, *self.probes)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing escaped, nothing failed to be tried."""
+        return not self.count(Status.ESCAPED) and not self.count(Status.ERROR)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes."""
+        return {
+            "ok": self.ok,
+            "counts": {status.value: self.count(status) for status in Status},
+            "jail": self.jail,
+            "host": self.host,
+            "seconds": self.seconds,
+            "attempts": [asdict(row) for row in self.rows],
+            "limits": [{**asdict(probe), "deviation": probe.deviation} for probe in self.probes],
+        }

@@ -1,0 +1,105 @@
+"""A selftest for people: a progress bar, rows in red and green, a table of limits. And the verb of the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, Any
+
+import pyjail
+from pyjail._selftest.report import Probe, Report, Status
+from pyjail._spec import Jail
+
+EXIT_ESCAPED = 1
+STYLES = {
+    Status.CONTAINED: "green", Status.ESCAPED: "bold red", Status.NOT_APPLICABLE: "dim", Status.ERROR: "bold yellow",
+}  # fmt: skip
+
+
+def main(jail: Jail, as_json: bool, only: Collection[str] | None) -> int:
+    """Run it and print it; 0 when nothing escaped and nothing failed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that nothing stays behind
+    with _bar(sys.stderr) as progress:
+        report = pyjail.selftest(jail, only=only, progress=progress)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        show(report, sys.stdout)
+    return 0 if report.ok else EXIT_ESCAPED
+
+
+def _console(stream: IO[str]) -> Any:
+    """Colours only on a terminal, and not with NO_COLOR or TERM=dumb: rich knows those."""
+    from rich.console import Console
+
+    return Console(
+        file=stream, force_terminal=stream.isatty(), highlight=False, soft_wrap=True, emoji=False, markup=False
+    )
+
+
+def show(report: Report, stream: IO[str]) -> None:
+    """Every row, the limits, and the sum."""
+    from rich.text import Text
+
+    console = _console(stream)
+    console.print(f"{report.jail} on {report.host}\n")
+    for row in report.rows:
+        line = Text(f"{row.status.value:<14}  ", STYLES[row.status])
+        console.print(
+            line.append(f"{row.name:<36}  {row.tries} ({row.detail})", STYLES[row.status] if _bad(row) else "")
+        )
+    if report.probes:
+        console.print(f"\n{'limit':<30}  {'asked':>12}  {'measured':>12}  {'deviation':>12}")
+    for probe in report.probes:
+        line = Text(f"{probe.status.value:<14}  ", STYLES[probe.status])
+        numbers = f"{_number(probe, probe.asked)}  {_number(probe, probe.measured)}  {_deviation(probe)}"
+        line.append(f"{probe.name:<14}  {numbers}  {probe.detail}", STYLES[probe.status] if _bad(probe) else "")
+        console.print(line)
+    counts = ", ".join(f"{report.count(s)} {s.value if s is not Status.ERROR else 'errors'}" for s in Status)
+    console.print(Text(f"\n{counts} in {report.seconds:.1f} s", "green" if report.ok else "bold red"))
+
+
+def _bad(row: Any) -> bool:
+    return row.status in (Status.ESCAPED, Status.ERROR)
+
+
+def _number(probe: Probe, value: float | None) -> str:
+    if value is None or probe.status is Status.NOT_APPLICABLE:
+        return f"{'-':>12}"
+    if probe.unit in ("s", "cores"):
+        return f"{value:>12.3f}"
+    return f"{value:>12.0f}"
+
+
+def _deviation(probe: Probe) -> str:
+    if probe.deviation is None:
+        return f"{'-':>12}"
+    if probe.unit == "s":
+        return f"{probe.deviation * 1e3:>+9.1f} ms"
+    return f"{probe.deviation:>+12.3f}" if probe.unit == "cores" else f"{probe.deviation:>+12.0f}"
+
+
+def _bar(stream: IO[str]) -> AbstractContextManager[Callable[[int, int, str], None] | None]:
+    """A progress bar on a terminal; elsewhere nothing."""
+    if not stream.isatty():
+        return nullcontext(None)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=_console(stream), transient=True)
+    task = bar.add_task("")
+
+    class Shown(AbstractContextManager[Callable[[int, int, str], None] | None]):
+        def __enter__(self) -> Callable[[int, int, str], None]:
+            bar.start()
+            return lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
+
+        def __exit__(self, *exc: object) -> None:
+            bar.stop()
+
+    return Shown()
