@@ -32,6 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long version of the leak tests")
+    parser.addoption("--keeper", help="run with this keeper instead, such as one that traps on undefined behaviour")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """``--keeper``: for this process; scripts that the tests start use the installed one."""
+    if path := config.getoption("--keeper"):
+        from pyjail import _keeper
+
+        fd = _keeper.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
+        _keeper._program = lambda pid: fd  # type: ignore[assignment]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

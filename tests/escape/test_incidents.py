@@ -183,6 +183,9 @@ def test_results_under_random_limits_are_consistent(given_limits, work):
         assert e.errno in (11, 12, 24), e
         return
     u = r.usage
+    if u.wall_time is None:  # no program was started: too little memory even for that
+        assert r.verdict is Verdict.MEMORY
+        return
     assert u.wall_time >= 0
     if r.verdict is not Verdict.JAIL_ERROR and u.cpu_time is not None:
         assert u.cpu_time <= (u.wall_time + 0.1 * SLOW) * (os.cpu_count() or 1) + 0.1 * SLOW

@@ -14,7 +14,7 @@ import pytest
 
 import pyjail
 from pyjail import Limits, Verdict, _cgroup, _run
-from tests.host_side import alive, cgroups_of, keepers_of, leaves_of
+from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of
 from tests.jail.test_faults import BUSY
 from tests.scripts import PRELUDE, script, until
 
@@ -165,8 +165,9 @@ def test_directories_that_vanished_between_runs_are_made_again():
         tree = subtree()
         assert pyjail.run(["true"], limits).ok
         for keeper in list(_run.idle.keepers):
-            for pid in [*keepers_of(keeper.pid), keeper.pid]:
-                os.kill(pid, signal.SIGKILL)
+            kill_below(keeper.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(keeper.pid, signal.SIGKILL)
         assert until(lambda tree=tree: all(_cgroup.remove_tree(path) for path in tree.paths))
         assert not any(map(os.path.exists, tree.paths))
         assert pyjail.run(["echo", "x"], limits).stdout == b"x\n"
