@@ -292,6 +292,7 @@ static void __attribute__((noreturn)) init_main(void) {
   /* The caller's socket must not outlive the keeper in us; its number stays taken, 0-2 are the program's later. */
   SYS(__NR_dup3, FD_PLAN, FD_CONTROL, O_CLOEXEC);
   sys_close(r->go);
+  fds_close(); /* the caller's stdio is the program's alone: it comes with the go */
   for (int i = 0; i < 2; i++) sys_close(r->pipe[i][0]);
   uint64_t all = ~0ull, none = 0;
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, 8);

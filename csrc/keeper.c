@@ -110,7 +110,12 @@ static long message_send(int sock, const void *data, size_t len, const int *fds,
 }
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   struct pj_reply r = {kind, error};
-  if (message_send(FD_CONTROL, &r, sizeof r, &fd, fd >= 0) < 0) keeper_exit();
+  long rc = message_send(FD_CONTROL, &r, sizeof r, &fd, fd >= 0);
+  if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
+    if (kind == REPLY_OK && !r.error.step) r.error = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
+    rc = message_send(FD_CONTROL, &r, sizeof r, NULL, 0);
+  }
+  if (rc < 0) keeper_exit();
 }
 static void reply(enum pj_reply_kind kind) { reply_with(kind, K.page->facts.reply.error, -1); }
 

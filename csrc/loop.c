@@ -330,13 +330,16 @@ static void __attribute__((noreturn)) serve(void) {
     }
     fds_close();
     if (op == OP_RELEASE && K.run.init > 0) { /* off the caller's path: it has its report */
-      const struct run old = K.run;
+      struct run old = K.run;
       uint32_t again = request()->flags & REQUEST_REARM;
       held = 0;
       run_kill();
       run_close(&old);
       /* One that never ran may still be arming, and notes its failures in the page that the next one shares. */
-      if (!K.page->facts.reported) SYS(__NR_wait4, old.init, NULL, 0x40000000 /* __WALL */, NULL);
+      if (!K.page->facts.reported) {
+        SYS(__NR_wait4, old.init, NULL, 0x40000000 /* __WALL */, NULL);
+        old.init = 0;
+      }
       run_clear();
       if (again && arm() < 0) { /* the next one first: it may be asked for at any moment */
         run_kill();
@@ -364,6 +367,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   SYS(__NR_umask, 022);
   SYS(__NR_sched_setscheduler, 0, 0 /* SCHED_OTHER */, &(int){0});
   if (SYS(__NR_getpriority, 0, 0) > 20) SYS(__NR_setpriority, 0, 0, 0); /* the raw result is 20 - nice */
+  SYS(__NR_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 0);
   SYS(__NR_personality, 0);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &xfsz, NULL, 8);
   for (int sig = 1; sig <= 64; sig++) SYS(__NR_rt_sigaction, sig, &by_default, NULL, 8); /* SIG_IGN survives execve */

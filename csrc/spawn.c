@@ -115,6 +115,7 @@ int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, str
   SYS(__NR_rt_sigprocmask, 2, &old, NULL, 8);
   munmap(stack, STACK_SIZE);
   if (pid < 0) {
+    *pidfd = -1; /* the kernel may have written a number that it freed again */
     *error = (struct pj_error){STEP_CLONE, 0, (int32_t)-pid};
     return -1;
   }

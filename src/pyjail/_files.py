@@ -223,42 +223,47 @@ class Collector:
         if not deeper:
             return
         if depth >= MOST_DEPTH:
-            self.uncollected[path if len(path) < 512 else path[:512] + "..."] = f"deeper than {MOST_DEPTH} directories"
+            self._skip(path, f"deeper than {MOST_DEPTH} directories")
             return
         try:
             child = self.keeper.file(
                 lib.OP_OPEN, os.fsencode(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, fd=fd
             )
         except OSError as e:
-            self.uncollected[path] = f"cannot be opened: {e.strerror}"
+            self._skip(path, f"cannot be opened: {e.strerror}")
             return
         self._walk(child, path + "/", depth + 1)
+
+    def _skip(self, path: str, why: str) -> None:
+        if len(self.uncollected) >= MOST_FILES:
+            raise _EnoughError(f"stopped: more than {MOST_FILES} could not be collected")
+        self.uncollected[path if len(path) <= 512 else path[:512] + "..."] = why
 
     def _take(self, fd: int, entry: os.DirEntry[str], path: str) -> None:
         if len(self.files) >= MOST_FILES:
             raise _EnoughError(f"stopped: more than {MOST_FILES} files")
         if not entry.is_file(follow_symlinks=False):
-            self.uncollected[path] = "not a regular file"
+            self._skip(path, "not a regular file")
             return
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             file = self.keeper.file(lib.OP_OPEN, os.fsencode(entry.name), flags, fd=fd)
         except OSError as e:
-            self.uncollected[path] = f"cannot be opened: {e.strerror}"
+            self._skip(path, f"cannot be opened: {e.strerror}")
             return
         try:
             st = os.fstat(file)
             if not stat.S_ISREG(st.st_mode):
-                self.uncollected[path] = "not a regular file"
-            elif self.left is not None and st.st_size > self.left:
-                self.uncollected[path] = f"too big: {st.st_size} bytes, {self.left} left of Limits.collect"
+                self._skip(path, "not a regular file")
+            elif self.left is not None and st.st_size + len(path) > self.left:  # names take memory, too
+                self._skip(path, f"too big: {st.st_size} bytes, {self.left} left of Limits.collect")
             else:
                 parts = []
                 while chunk := os.read(file, CHUNK):
                     parts.append(chunk)
                 self.files[path] = b"".join(parts)
                 if self.left is not None:
-                    self.left -= st.st_size
+                    self.left -= st.st_size + len(path)
         finally:
             os.close(file)
 

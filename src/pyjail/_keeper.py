@@ -88,6 +88,7 @@ class Keeper:
         self.served = False  # has had a run
         self.sock: socket.socket
         self.pid = self.pidfd = self.request_fd = -1
+        self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
         self.out_fds = (-1, -1)
         self.cgroup: KeeperCgroup | None = None
         self.closing = threading.Lock()
@@ -124,7 +125,7 @@ class Keeper:
 
     def _spawn(self, fds: list[int]) -> None:
         failure = ffi.new("struct pj_error *")
-        pidfd = ffi.new("int *")
+        pidfd = self.spawned
         home = self.cgroup.home if self.cgroup is not None else -1
         pid = lib.pj_spawn(_program(self.owner), fds, len(fds), home, pidfd, failure)
         if pid < 0:
@@ -301,12 +302,15 @@ class Keeper:
 
     def _close(self) -> None:
         self.hang_up()
-        if self.pid > 0:
+        if self.pid < 0 and self.pidfd < 0:
+            self.pidfd = self.spawned[0]
+        self.spawned[0] = -1
+        if self.pidfd >= 0 and self.owner == os.getpid():
             if not _ended(self.pidfd, 5000):
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+                os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             self.pid = -1
         with contextlib.suppress(AttributeError):
             self.sock.close()

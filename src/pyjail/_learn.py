@@ -169,7 +169,7 @@ def _learned(seen: Observer, plan: _plan.Template, machine: str, inet: bool, res
     return Learned(
         policy=learned.smallest(seen.counts, seen.rules, machine, inet),
         mounts=needs.mounts(asked),
-        skeleton=needs.skeleton(),
+        skeleton=needs.skeleton(asked),
         calls=dict(sorted(calls.items())),
         refused=tuple(Refused(n, action, count, why) for (n, action, why), count in sorted(refused.items())),
         result=result,

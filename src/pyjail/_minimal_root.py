@@ -6,6 +6,7 @@ nothing of the jail is ever opened.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import stat
@@ -168,9 +169,17 @@ class Needs:
         ]
         return (*binds, *kept)
 
-    def skeleton(self) -> dict[str, str | bytes | None]:
-        """What the root directory itself must hold; directories only where nothing else makes them."""
-        rest = {p: e for p, e in self.entries.items() if p not in self.binds and not self._covered(p)}
+    def skeleton(self, asked: Iterable[Mount]) -> dict[str, str | bytes | None]:
+        """What the root directory itself must hold; directories only where nothing else makes them.
+
+        Nothing of a writable mount: what is there changes while it is looked at, by whoever may write.
+        """
+        own = [m.dst for m in asked if not m.ro]
+        rest = {
+            p: e
+            for p, e in self.entries.items()
+            if p not in self.binds and not self._covered(p) and not any(p.startswith(dst + "/") for dst in own)
+        }
         made = [*self.binds, *rest]
         return {
             path: entry
@@ -187,16 +196,32 @@ def make(root: str, skeleton: Skeleton) -> None:
         raise SpecError("root", root, "an empty directory is needed")
     os.chmod(root, 0o755)  # noqa: S103  whatever the umask: the program is another user
     for path, entry in skeleton.items():
-        where = root
-        parents = path.split("/")[1:]
-        for part in parents if entry is None else parents[:-1]:
-            where = f"{where}/{part}"
-            if not os.path.isdir(where):
-                os.mkdir(where)
-                os.chmod(where, 0o755)  # noqa: S103
-        if isinstance(entry, str):
-            os.symlink(entry, root + path)
-        elif entry is not None:
-            with open(root + path, "xb") as f:
-                f.write(entry)
-                os.fchmod(f.fileno(), 0o644)
+        parts = path.split("/")[1:]
+        name = None if entry is None else parts.pop()
+        directory = os.open(root, _DIRECTORY)
+        try:
+            for part in parts:
+                below = _enter(directory, part)
+                os.close(directory)
+                directory = below
+            if isinstance(entry, str):
+                os.symlink(entry, name or "", dir_fd=directory)
+            elif entry is not None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                with open(os.open(name or "", flags, 0o644, dir_fd=directory), "wb") as f:
+                    f.write(entry)
+                    os.fchmod(f.fileno(), 0o644)
+        finally:
+            os.close(directory)
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _enter(directory: int, name: str) -> int:
+    """The directory ``name`` below, made when it is missing; never through a symlink."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=directory)
+    below = os.open(name, _DIRECTORY, dir_fd=directory)
+    os.fchmod(below, 0o755)
+    return below

@@ -68,7 +68,7 @@ def result(
         signal=sig,
         usage=used,
         limits=limits,
-        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, prepared, any(captured))),
+        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, prepared, captured)),
         files=collected[0] if collected else {},
         uncollected=collected[1] if collected else {},
         stdout_bytes=facts.out_total[0] if captured[0] else None,

@@ -68,7 +68,8 @@ def run(
     Raises:
         SpecError: an argument makes no sense. HostError: a control cannot be enforced here (``jail.strict``).
         ExecError (also FileNotFoundError, PermissionError by errno): the program could not be executed.
-        SetupError, KeeperError: the jail could not be built.
+        SetupError, KeeperError: the jail could not be built. OSError: this process is out of fds or memory.
+        UnicodeDecodeError: with ``text`` or ``encoding``, as in `subprocess`; ``errors="replace"`` never raises it.
 
     >>> import pyjail
     >>> pyjail.run(["echo", "hello"]).stdout
@@ -193,7 +194,12 @@ def _converse(
         if request.input is not None:
             stdin = memfd("pyjail-stdin", request.input, seal=True)
             fds = (stdin, *fds)
-        os.pwrite(keeper.request_fd, blob, 0)
+        try:
+            os.pwrite(keeper.request_fd, blob, 0)
+        except OSError:
+            if keeper.request_fd >= 0:
+                raise
+            raise _IdleDeath from None  # closed by another thread: interpreter exit, or `close`
         try:
             if request.files:
                 keeper.send(lib.OP_ARM, length=len(blob))
@@ -234,9 +240,6 @@ def _await_report(
         if not keeper.started:
             raise _IdleDeath from None
         return _outcome.lost(keeper, request), False
-    except BaseException:  # KeyboardInterrupt and its like: the jail goes first
-        _stop(keeper)
-        raise
     return _conclude(keeper, request, run_part, raw)
 
 

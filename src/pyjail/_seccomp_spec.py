@@ -16,7 +16,8 @@ Test = tuple[int, int, int]  # argument, value, mask
 LOW32 = 0xFFFFFFFF
 MOST_TESTS = 12  # of one rule: a jump of the filter reaches 255 instructions, a test has up to 6
 BASES = ("default", "strict", "none")
-ERRNOS = frozenset(errno.errorcode.values())
+MOST_RULES = 2048  # a filter has at most 4096 instructions, and a rule takes two or more
+ERRNOS = frozenset(name for name in dir(errno) if name.startswith("E"))  # with synonyms such as EOPNOTSUPP
 
 
 def _set(obj: object, name: str, value: object) -> None:
@@ -136,6 +137,8 @@ class SeccompPolicy:
             _set(self, field, tuple(names))
         if not isinstance(self.rules, (tuple, list)) or not all(isinstance(r, SeccompRule) for r in self.rules):
             raise SpecError("rules", self.rules, "a tuple of SeccompRule(...) is needed")
+        if len(self.rules) > MOST_RULES:
+            raise SpecError("rules", len(self.rules), f"a policy has at most {MOST_RULES} rules")
         _set(self, "rules", tuple(self.rules))
         _reachable(self.rules, seen)
 

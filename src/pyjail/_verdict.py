@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from pyjail import _mountinfo
 from pyjail._plan import RunLimits, Template
@@ -261,17 +261,19 @@ def syscall_name(facts: Facts) -> str | None:
 
 
 def receipt(
-    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], prepared: Prepared, captured: bool = True
+    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], prepared: Prepared, captured: Sequence[bool]
 ) -> Iterator[Control]:
     """One row per control, values as the kernel gave them back for this run."""
     missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
     texts = parse_texts(facts.texts)
     for row in _limit_rows(run, facts, texts, missing):
-        if row.name == "output" and not captured:
+        if row.name == "output" and not any(captured):
             why = "no stream is captured: what is behind the caller's own fds bounds it"
-            yield Control("output", row.asked, "", why, "not_asked")
-        else:
-            yield row
+            row = Control("output", row.asked, "", why, "not_asked")
+        elif row.name == "output" and row.status == "enforced" and not all(captured):
+            kept, own = ("stdout", "stderr") if captured[0] else ("stderr", "stdout")
+            row = replace(row, value=f"{run.limits.output} bytes of {kept}; {own} is the caller's own")
+        yield row
     yield from _counter_rows(run, facts)
     yield from _process_rows(template, texts, ids)
     yield from _fence_rows(template, texts, missing)

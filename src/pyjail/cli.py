@@ -226,16 +226,23 @@ def _failed(error: Exception, code: int) -> int:
 
 def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
     streams: dict[str, Any] = {}
-    if not options.json:  # the program talks to whoever called us, through its own fds
-        streams = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
-        sys.stdout.flush()
+    if not options.json and options.output is None:  # the program talks to whoever called us, through its own fds
+        for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+            if stream is not None:
+                stream.flush()
+            streams[name] = pyjail.DEVNULL if stream is None else stream.fileno()
     stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
     result = pyjail.run(
         program, limits, jail=jail, stdin=stdin, files=_files(options) or None, cwd=options.cwd, **streams
     )
     if options.json:
         print(json.dumps(result.to_dict()))
-    elif result.verdict in (*ENDED_BY_LIMIT, Verdict.SECURITY, Verdict.JAIL_ERROR):
+    elif not streams:  # a cap needs capture: what was kept comes at the end
+        for stream, data in ((sys.stdout, result.stdout), (sys.stderr, result.stderr)):
+            if stream is not None and isinstance(data, bytes):
+                stream.buffer.write(data)
+                stream.flush()
+    if not options.json and result.verdict in (*ENDED_BY_LIMIT, Verdict.SECURITY, Verdict.JAIL_ERROR):
         print(f"pyjail: {explain(result)}", file=sys.stderr)
     if options.timings:
         _timings(result)

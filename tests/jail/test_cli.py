@@ -110,3 +110,14 @@ def test_version_and_help():
 def test_timings():
     out = cli("run", "--timings", "--", "true", stdin=subprocess.DEVNULL)
     assert "wall_time" in out.stderr
+
+
+def test_a_cap_on_output_holds_on_the_command_line_too():
+    out = cli("run", "--output", "10", "--", "sh", "-c", "yes; exit 3")
+    assert (out.returncode, out.stdout) == (124, "y\n" * 5)
+
+
+def test_a_closed_stdout_is_no_traceback():
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "pyjail", "run", "--no-strict"]
+    out = subprocess.run([*closed, "--", "sh", "-c", "echo x; exit 4"], capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stderr) == (4, "")

@@ -176,3 +176,30 @@ def test_when_init_is_killed_nothing_of_its_jail_lives_on_after_the_report():
     t.join(20)
     assert [p for p in below if _cmdline(p)] == []
     assert found[0].signal == signal.SIGKILL
+
+
+def test_interrupts_at_any_instant_neither_hang_nor_leak():
+    code = """
+    import os, pyjail, random, signal, time
+    def interrupt(*_): raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, interrupt)
+    rng, slowest = random.Random(5), 0
+    def fds(): return len(os.listdir("/proc/self/fd"))
+    pyjail.run(["true"]); pyjail.close()
+    before = fds()
+    for i in range(60):
+        start = time.monotonic()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0002, 0.02))
+            pyjail.run(["true"], jail=pyjail.Jail(fresh=i % 3 == 0))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt: pass
+        slowest = max(slowest, time.monotonic() - start)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    pyjail.close()
+    try: left = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError: left = None
+    print(slowest < LIMIT, left, fds() - before <= 4)
+    """
+    out = script(code.replace("LIMIT", repr(6 * SLOW)), timeout=120)
+    assert out.stdout == "True None True\n", (out.stdout, out.stderr)

@@ -342,3 +342,26 @@ def test_the_command_says_what_was_refused_and_in_json(tmp_path):
     found = json.loads(cli("--json", *refused).stdout)
     assert (found["refused"][0]["call"], found["result"]["verdict"]) == ("unshare", "runtime_error")
     assert "NOT COMPLETE" in cli("--wall-time", "500ms", "--learn", "--", "sleep", "9").stdout
+
+
+def test_a_skeleton_is_never_written_through_a_symlink(tmp_path):
+    """What a hostile writer of a shared directory could have slipped in: a link, and something below it."""
+    from pyjail import _minimal_root
+
+    victim, root = tmp_path / "victim", tmp_path / "root"
+    victim.mkdir()
+    for below in (b"content", "target", None):
+        with pytest.raises(OSError, match="work"):
+            _minimal_root.make(str(root), {"/work": str(victim), "/work/x/y": below})
+        assert list(victim.iterdir()) == []
+        (root / "work").unlink()
+
+
+def test_nothing_of_a_writable_mount_is_in_the_skeleton(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/f").write_text("x")
+    (tmp_path / "l").symlink_to("d")
+    tmp_path.chmod(0o755)
+    jail = Jail(mounts=(Mount.bind(tmp_path, "/work", ro=False),), strict=place.CGROUPS)
+    learned = pyjail.learn(["sh", "-c", "cat /work/l/f; ls -l /work/l"], jail=jail)
+    assert [path for path in learned.skeleton if path.startswith("/work/")] == []

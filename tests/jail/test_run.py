@@ -348,3 +348,21 @@ def test_keyboard_interrupt_kills_the_jail(tmp_path):
     p.send_signal(signal.SIGINT)
     out, _ = p.communicate(timeout=30 * SLOW)
     assert out == b"interrupted b'again\\n'\n"
+
+
+def test_long_names_do_not_fill_the_embedders_memory(py):
+    """Names of what was not collected are cut and counted; those of what was count as its bytes do."""
+    code = """
+    import os
+    for i in range(30):
+        os.mkdir("\\U0001f600" + "a" * 240); os.chdir("\\U0001f600" + "a" * 240)
+    for i in range(3000): os.symlink("x", "s%d" % i)
+    """
+    r = py(code, collect=["**"])
+    assert r.ok, r.stderr
+    assert len(r.uncollected) <= 1002
+    assert max(map(len, r.uncollected)) < 600
+    r = py("import os\nos.makedirs('a' * 200 + '/' + 'b' * 200)\nopen('a' * 200 + '/' + 'b' * 200 + '/c', 'w')",
+           Limits(collect=300), collect=["**"])  # fmt: skip
+    assert r.files == {}
+    assert "too big" in next(iter(r.uncollected.values()))

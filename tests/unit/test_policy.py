@@ -427,3 +427,9 @@ def test_learning_needs_a_filter():
         with pytest.raises(SpecError) as e:
             pyjail.learn(["true"], Limits(), jail=Jail(seccomp=policy))
         assert e.value.field == "jail.seccomp"
+
+
+def test_every_errno_name_of_the_platform_can_be_an_action():
+    for name in ("EOPNOTSUPP", "ENOTSUP", "EWOULDBLOCK", "EAGAIN", "EPERM"):
+        rule = SeccompRule("socket", name)
+        assert rule.action == name

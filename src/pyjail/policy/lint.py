@@ -46,6 +46,7 @@ BY_ARGUMENT: tuple[Escape, ...] = (
             (2, 3, 1, "raw IP"), (10, 3, 58, "raw IPv6"), (2, 1, 262, "MPTCP"), (2, 1, 132, "SCTP"),
         )
     ),
+    Escape("socketpair", {0: 16, 1: 3}, "AF_NETLINK"),
     Escape("mmap", {3: 0x40000}, "MAP_HUGETLB"),
     Escape("memfd_create", {1: 4}, "MFD_HUGETLB"),
     Escape("shmget", {2: 0o4000}, "SHM_HUGETLB"),

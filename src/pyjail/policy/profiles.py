@@ -41,7 +41,7 @@ ALLOWED: dict[str, str] = {
     "the system, read only": "uname sysinfo getrlimit setrlimit getrusage getrandom",
     "SysV and POSIX IPC, in an ipc namespace of the run": "shmat shmdt shmctl semget semop semtimedop semctl "
     "msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
-    "sockets: the network namespace has nothing in it": "socketpair bind connect listen accept accept4 getsockname "
+    "sockets: the network namespace has nothing in it": "bind connect listen accept accept4 getsockname "
     "getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockopt",
     "sandboxing itself further": "landlock_create_ruleset landlock_add_rule landlock_restrict_self",
 }
@@ -123,6 +123,8 @@ ARGUMENTS: tuple[ArgRule, ...] = (
         for kind, protocols in ((1, (0, 6)), (2, (0, 17)))  # SOCK_STREAM: TCP; SOCK_DGRAM: UDP
         for protocol in protocols
     ),
+    ArgRule("socketpair", "allow", ((0, 1, LOW32),), "AF_UNIX"),
+    ArgRule("socketpair", "EAFNOSUPPORT", (), "runs a family's own code, and loads its module, before it says no"),
     ArgRule("socket", "EAFNOSUPPORT", (), "netlink, packet, vsock, alg, SCTP, MPTCP, raw, ...: rarely needed surface"),
     *(
         ArgRule("setsockopt", "EPERM", ((1, level, LOW32), (2, option, LOW32)), why)
