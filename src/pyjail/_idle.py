@@ -44,20 +44,23 @@ class Idle:
 
     def start(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> Keeper:
         """A new keeper, leased; ``attach`` as `Keeper` has it."""
-        with self.lock:
-            if self.closed:
-                raise KeeperError("the interpreter is shutting down: no new jail is started")
-            self.starting += 1
-        keeper = None
+        counted = False
         try:
-            keeper = Keeper(template, host, attach)
-        finally:
             with self.lock:
-                self.starting -= 1
-                if keeper is not None:
-                    self.leased.add(keeper)
-                self.started.notify_all()
-        return keeper
+                if self.closed:
+                    raise KeeperError("the interpreter is shutting down: no new jail is started")
+                self.starting += 1
+                counted = True
+            return Keeper(template, host, attach, self._book)
+        finally:
+            if counted:
+                with self.lock:
+                    self.starting -= 1
+                    self.started.notify_all()
+
+    def _book(self, keeper: Keeper) -> None:
+        with self.lock:
+            self.leased.add(keeper)
 
     def give(self, keeper: Keeper) -> None:
         """Back, for the next run."""
@@ -75,9 +78,9 @@ class Idle:
 
     def drop(self, keeper: Keeper) -> None:
         """Not to be used again."""
+        keeper.close()  # when that is interrupted, `close` still knows the keeper
         with self.lock:
             self.leased.discard(keeper)
-        keeper.close()
 
     def close(self) -> None:
         """End all keepers of this process; those in a run, too."""

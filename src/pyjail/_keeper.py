@@ -80,7 +80,13 @@ class Keeper:
     """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
     ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`)."""
 
-    def __init__(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        template: Template,
+        host: Host,
+        attach: Callable[[int], None] | None = None,
+        book: Callable[[Keeper], None] | None = None,
+    ) -> None:
         self.template = template
         self.above = host.above
         self.owner = os.getpid()
@@ -94,6 +100,8 @@ class Keeper:
         self.closing = threading.Lock()
         try:
             self._start(host, attach)
+            if book is not None:  # before anybody can be interrupted with it in hand
+                book(self)
         except BaseException:
             self.close()
             raise
