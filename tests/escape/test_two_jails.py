@@ -155,7 +155,7 @@ int main() {
   int f = open("/usr/bin/env", O_RDONLY);
   struct flock l = {.l_type = LOOK ? F_WRLCK : F_RDLCK};
   int r = LOOK ? fcntl(f, F_GETLK, &l) : fcntl(f, F_SETLK, &l);
-  if (!LOOK) { write(1, "MARKED", 6); char c; read(0, &c, 1); return 0; }
+  if (!LOOK) { if (r < 0) write(1, "NO LOCK ", 8); write(1, "MARKED", 6); char c; read(0, &c, 1); return 0; }
   write(1, r == 0 && l.l_type != F_UNLCK ? "SEEN" : "-", 4);
   return flock(f, LOCK_SH) == 0; /* the end, under strict */
 }
@@ -179,6 +179,7 @@ def test_a_lock_on_a_shared_file_is_not_felt_under_the_strict_profile(run_c, tmp
         first.result()
     os.close(stays)
     assert r.stdout == seen
+    assert marked.read_bytes() == (b"NO LOCK MARKED" if seccomp == "strict" else b"MARKED")
     if seccomp == "strict":
         assert (r.verdict, r.syscall) == (pyjail.Verdict.SECURITY, "flock")
 

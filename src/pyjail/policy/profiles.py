@@ -111,6 +111,7 @@ class ArgRule(NamedTuple):
 NEW_NAMESPACES = 0x7E020080  # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
 LOW32 = 0xFFFFFFFF
 F_NOTIFY, F_SETLEASE, F_GETLK, F_OFD_GETLK = 1026, 1024, 5, 36  # asm-generic: x86_64 and aarch64
+F_SETLKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 RWF_NOWAIT = 8
 
 ARGUMENTS: tuple[ArgRule, ...] = (
@@ -180,6 +181,12 @@ STRICT: dict[str, str] = {
 STRICT_ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("fcntl", "EINVAL", ((1, F_GETLK, LOW32),), "sees read locks of other jails on shared files"),
     ArgRule("fcntl", "EINVAL", ((1, F_OFD_GETLK, LOW32),), "as F_GETLK"),
+    *(
+        ArgRule(
+            "fcntl", "ENOLCK", ((1, command, LOW32),), "record locks are kernel memory that no cgroup is charged for"
+        )
+        for command in F_SETLKS
+    ),
 )
 STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
 
