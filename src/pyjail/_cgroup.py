@@ -155,10 +155,11 @@ class KeeperCgroup:
                     os.chown(f"{path}/{name}", uid, gid)
 
     def close_fds(self) -> None:
-        for fd in [*self.fds, self.home]:
-            if fd >= 0:
+        self.fds.append(self.home)
+        self.home = -1
+        while self.fds:  # each is forgotten before it is closed: when this is interrupted, none is closed twice
+            if (fd := self.fds.pop()) >= 0:
                 os.close(fd)
-        self.fds, self.home = [], -1
 
     def remove(self) -> None:
         """When the keeper is gone."""

@@ -292,11 +292,12 @@ class Keeper:
         self._close_fds()
 
     def _close_fds(self) -> None:
-        for fd in (*self.out_fds, self.request_fd, self.pidfd):
+        fds = [*self.out_fds, self.request_fd, self.pidfd]
+        self.out_fds, self.request_fd, self.pidfd = (-1, -1), -1, -1  # forgotten first: none is closed twice
+        for fd in fds:
             if fd >= 0:
                 with contextlib.suppress(OSError):
                     os.close(fd)
-        self.out_fds, self.request_fd, self.pidfd = (-1, -1), -1, -1
 
     def close(self) -> None:
         """End the keeper and what runs in it; wait until both are gone; remove its cgroups. May be called twice."""
