@@ -14,7 +14,7 @@ PASSES = {
     "v2 root": [],
     "v2 user": [sys.executable, "tests/as_user.py"],
 }
-TIMEOUT = 1500
+TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
 # What depends on cgroups most, for CI: half of the time.
 QUICK = ["tests/vm", *(f"tests/jail/test_{n}.py" for n in ("cgroups", "faults", "rootless", "verdicts"))]
