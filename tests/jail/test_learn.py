@@ -351,10 +351,10 @@ def test_a_skeleton_is_never_written_through_a_symlink(tmp_path):
     victim, root = tmp_path / "victim", tmp_path / "root"
     victim.mkdir()
     for below in (b"content", "target", None):
-        with pytest.raises(OSError, match="work"):
-            _minimal_root.make(str(root), {"/work": str(victim), "/work/x/y": below})
+        with pytest.raises(OSError, match="shared"):
+            _minimal_root.make(str(root), {"/shared": str(victim), "/shared/x/y": below})
         assert list(victim.iterdir()) == []
-        (root / "work").unlink()
+        (root / "shared").unlink()
 
 
 def test_nothing_of_a_writable_mount_is_in_the_skeleton(tmp_path):
@@ -362,6 +362,6 @@ def test_nothing_of_a_writable_mount_is_in_the_skeleton(tmp_path):
     (tmp_path / "d/f").write_text("x")
     (tmp_path / "l").symlink_to("d")
     tmp_path.chmod(0o755)
-    jail = Jail(mounts=(Mount.bind(tmp_path, "/work", ro=False),), strict=place.CGROUPS)
-    learned = pyjail.learn(["sh", "-c", "cat /work/l/f; ls -l /work/l"], jail=jail)
-    assert [path for path in learned.skeleton if path.startswith("/work/")] == []
+    jail = Jail(mounts=(Mount.bind(tmp_path, "/shared", ro=False),), strict=place.CGROUPS)
+    learned = pyjail.learn(["sh", "-c", "cat /shared/l/f; ls -l /shared/l"], jail=jail)
+    assert [path for path in learned.skeleton if path.startswith("/shared/")] == []
