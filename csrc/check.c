@@ -46,6 +46,7 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   int rc = head_ok(blob, have, PJ_PLAN_MAGIC, head);
   if (rc) return rc;
   if (p->hostname != PJ_NONE && p->hostname >= p->size) return -EINVAL;
+  if (!((p->unshare_first | p->unshare_second) & CLONE_NEWUSER)) return -EINVAL; /* nothing runs with the host's ids */
   if (p->cgroups > PJ_MAX_CGROUPS || (p->into != PJ_NONE && p->into >= p->cgroups)) return -EINVAL;
   if (!options_ok(blob, p->proc_options, p->proc_options_len, p->size)) return -EINVAL;
   if (!mounts_ok(blob, p->mounts, p->size, head, row)) return -EINVAL;

@@ -260,14 +260,18 @@ static void init_report(int program) {
     int64_t utime[2], stime[2], maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv,
         nsignals, nvcsw, nivcsw;
   } ru = {0};
+  struct {
+    int signo, err, code, pad, pid, rest[27];
+  } from = {0};
   int status = 0;
   const uint64_t wanted = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1); /* blocked since init_main */
   for (long pid = 0; pid != program && pid != -ECHILD;) {
     do pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL);
     while (pid > 0 && pid != program);
-    /* SIGTERM is the keeper's order. kill(-1) also reaches processes whose first thread has exited, which
-     * cgroup.kill does not. */
-    if (pid == 0 && SYS(__NR_rt_sigtimedwait, &wanted, NULL, NULL, 8) == K_SIGTERM) SYS(__NR_kill, -1, K_SIGKILL);
+    /* SIGTERM from outside of our pid namespace, where senders have no number: the keeper's order. kill(-1) also
+     * reaches processes whose first thread has exited, which cgroup.kill does not. */
+    if (pid == 0 && SYS(__NR_rt_sigtimedwait, &wanted, &from, NULL, 8) == K_SIGTERM && from.pid == 0)
+      SYS(__NR_kill, -1, K_SIGKILL);
   }
   f->ended = clock_ns(K_CLOCK_MONOTONIC);
   f->status = status;

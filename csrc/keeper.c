@@ -40,6 +40,7 @@ static struct {
   struct page *page;
   char *request; /* PJ_MAX_BLOB bytes, shared with init */
   int newroot, box, mountinfo;
+  int sockets;          /* /proc/net/unix of our network namespace, which the runs share */
   long user_namespaces; /* 0 or -errno of forbidding more of them */
   int touched;          /* the armed run's workspace is not empty any more */
   uint64_t sequence;
@@ -332,6 +333,7 @@ static long template_make(void) {
     TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
   TRY(STEP_CAPS, 0, exec_rights_drop());
   K.mountinfo = (int)SYS(__NR_openat, proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+  K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
   sys_close(proc);
   return 0;
 }

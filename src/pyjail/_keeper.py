@@ -304,6 +304,11 @@ class Keeper:
         with self.closing:
             self._close()
 
+    def wake(self) -> None:
+        """Go on, should somebody have stopped it (an administrator can)."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
+
     def hang_up(self) -> None:
         """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then."""
         with contextlib.suppress(AttributeError, OSError):
@@ -315,6 +320,7 @@ class Keeper:
             self.pidfd = self.spawned[0]
         self.spawned[0] = -1
         if self.pidfd >= 0 and self.owner == os.getpid():
+            self.wake()
             if not _ended(self.pidfd, 5000):
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)

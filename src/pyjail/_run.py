@@ -268,6 +268,7 @@ def _conclude(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes)
 def _stop(keeper: Keeper) -> bytes | None:
     """End the run in progress and wait for it: its last report, or None when the keeper went with it."""
     try:
+        keeper.wake()
         keeper.send(lib.OP_KILL)
         return keeper.receive(KILL_PATIENCE_S)
     except (Gone, TimeoutError):

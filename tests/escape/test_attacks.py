@@ -113,6 +113,13 @@ def test_signals_to_everyone_reach_only_the_jail(run_c):
     assert (r.verdict, r.exit_code, r.stdout) == (Verdict.RUNTIME_ERROR, 5, b"alive\n")
 
 
+def test_signals_to_init_do_nothing_without_landlock_too(run_c):
+    source = 'int main() { for (int i = 0; i < 100; i++) for (int s = 1; s < 65; s++) kill(1, s); usleep(50000); puts("alive"); return 5; }'
+    for limits in (Limits(), Limits(wall_time=30)):
+        r = run_c(HEAD + source, limits, jail=Jail(landlock=False))
+        assert (r.verdict, r.exit_code, r.stdout) == (Verdict.RUNTIME_ERROR, 5, b"alive\n")
+
+
 def test_killing_its_own_group_is_signaled(run_c):
     r = run_c(HEAD + "int main() { kill(0, SIGKILL); return 0; }")
     assert (r.verdict, r.signal) == (Verdict.SIGNALED, signal.SIGKILL)

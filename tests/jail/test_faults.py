@@ -120,6 +120,19 @@ def test_an_idle_init_that_was_killed_is_replaced_silently():
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 
+def test_a_stopped_keeper_keeps_no_caller_beyond_its_timeout():
+    pyjail.run(["true"])
+    from pyjail._run import idle
+
+    stopped = threading.Timer(0.3, lambda: [os.kill(k.pid, signal.SIGSTOP) for k in idle.leased])
+    stopped.start()
+    before = time.monotonic()
+    with pytest.raises(pyjail.TimeoutExpired):
+        pyjail.run(["sleep", "100"], timeout=1)
+    assert time.monotonic() - before < 8  # KILL_PATIENCE_S is 10
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
 def test_close_ends_all_keepers_and_their_cgroups():
     pyjail.run(["true"])
     assert keepers_of(os.getpid())

@@ -161,6 +161,20 @@ def test_what_is_refused_stays_refused_and_is_reported(cc, tmp_path):
     assert found.calls["socket"] == 1
 
 
+def test_no_child_hides_from_the_tracer(cc, tmp_path):
+    source = """
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main() { if (syscall(SYS_clone, 0x00800000 | 17, 0, 0, 0, 0) == 0) { getppid(); _exit(0); } perror(""); return 0; }
+"""
+    found = pyjail.learn(["./a"], files={"a": cc(source)})
+    assert found.result.stderr == b"Operation not permitted\n"
+    assert "getppid" not in found.calls
+    assert any("tracer" in row.why for row in found.refused)
+
+
 def test_a_call_without_a_name_is_learned_on_the_default_profile(cc, tmp_path):
     files = {"a": cc(REFUSED.replace("EXTRA", 'show("future", syscall(600)); show("none", syscall(-1));'))}
     found = learn_and_repeat(["./a"], tmp_path, files=files)

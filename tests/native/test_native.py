@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,10 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from pyjail._native import lib
+from pyjail._native import ffi, lib
 
 import pyjail
-from pyjail import Jail, _host, _plan, _wire
+from pyjail import Jail, SetupError, _cgroup, _host, _plan, _wire
+from pyjail._keeper import memfd
 from pyjail._spec import Env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +225,39 @@ def test_malformed_requests_are_answered_with_an_error(keeper):
         assert failure is not None, message
         assert failure.step in ("request", "open")
     assert keeper.alive
+
+
+def test_files_that_were_written_are_never_silently_dropped_with_their_init(keeper):
+    def request(limits):
+        run = _plan.run_limits(Jail(strict=False), limits, host, template.cgroups, files)
+        command = _plan.Command((b"/bin/ls",), Env({}), "/box", (0, 1, 1), 1000, True, False)
+        return _wire.pack_limits(run) + _wire.pack_request(run, command)
+
+    template, host = keeper.template, _host.host()
+    files = _cgroup.subtree(template.cgroups).files if template.cgroups.used else ()
+    one, other = request(pyjail.Limits(open_files=50)), request(pyjail.Limits(open_files=51))
+    _, failure = ask(keeper, struct.pack("<4I", lib.OP_ARM, 0, 0, len(one)), one)
+    assert failure is None
+    content = memfd("x", b"content")
+    keeper.file(lib.OP_PUT, b"a", mode=0o644, fd=content)
+    os.close(content)
+    _, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
+    assert (failure.step, failure.errno) == ("init", errno.ESRCH)
+    kind, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
+    assert (kind, failure) == (lib.REPLY_REPORT, None)
+
+
+def test_a_plan_without_a_user_namespace_is_refused(monkeypatch):
+    def without(template):
+        blob = bytearray(_wire.pack_template(template))
+        ffi.cast("struct pj_plan *", ffi.from_buffer(blob)).unshare_first = 0
+        ffi.cast("struct pj_plan *", ffi.from_buffer(blob)).unshare_second = 0
+        return bytes(blob)
+
+    monkeypatch.setattr("pyjail._keeper.pack_template", without)
+    with pytest.raises(SetupError) as e:
+        pyjail.run(["true"], jail=Jail(fresh=True))
+    assert (e.value.step, e.value.errno) == ("plan", errno.EINVAL)
 
 
 def test_a_short_message_is_a_hang_up(keeper):

@@ -13,8 +13,8 @@ UNCONFINE = (
     "no RestrictNamespaces="
 )
 APPARMOR = (
-    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for this interpreter: "
-    "`profile pyjail /path/to/python flags=(unconfined) { userns, }` in /etc/apparmor.d, then apparmor_parser -r it"
+    "an AppArmor profile for this interpreter, which `pyjail doctor` prints; for all programs of the machine: "
+    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 )
 MORE_NAMESPACES = "sysctl -w user.max_user_namespaces=15000 (and the same of max_mnt_, max_pid_, max_net_namespaces)"
 

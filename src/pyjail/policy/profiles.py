@@ -109,12 +109,14 @@ class ArgRule(NamedTuple):
 
 
 NEW_NAMESPACES = 0x7E020080  # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
+CLONE_UNTRACED = 0x00800000
 LOW32 = 0xFFFFFFFF
 F_NOTIFY, F_SETLEASE, F_GETLK, F_OFD_GETLK = 1026, 1024, 5, 36  # asm-generic: x86_64 and aarch64
 F_SETLKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 RWF_NOWAIT = 8
 
 ARGUMENTS: tuple[ArgRule, ...] = (
+    ArgRule("clone", "EPERM", ((0, CLONE_UNTRACED, CLONE_UNTRACED),), "a child that a tracer of ours would not see"),
     ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
     ArgRule("clone", "EPERM", (), "any CLONE_NEW* flag: nested namespaces, as with unshare"),
     ArgRule("socket", "allow", ((0, 1, LOW32),), "AF_UNIX"),
