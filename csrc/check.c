@@ -74,6 +74,7 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
     *row = i;
     if (r->hierarchy >= cgroups || r->file >= l->size || r->when >= CGROUP_WHENS) return -EINVAL;
     if (r->value >= l->size && (r->value != PJ_NONE || r->when == CGROUP_SET)) return -EINVAL;
+    if (r->renew >= l->size && r->renew != PJ_NONE) return -EINVAL;
     for (const char *c = (const char *)blob + r->file; *c; c++) /* a file of the leaf itself, nothing else */
       if (*c == '/') return -EINVAL;
   }

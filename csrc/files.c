@@ -39,7 +39,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
 }
 
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
-  int box = K.run.box >= 0 ? K.run.box : K.box;
+  int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
   long rc = -EINVAL;
   if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0) {
     SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */

@@ -6,35 +6,7 @@
 
 enum { FD_GO = 3, FD_STATUS = 4 };
 
-/* ---- init: the run's own mounts ---- */
-
-static long run_mounts(void) {
-  const struct pj_plan *p = K.plan;
-  const struct pj_limits *l = limits();
-  static int rebind[PJ_MAX_ROWS];
-  long root;
-  TRY(STEP_RUN_MOUNT, 0, root = SYS(__NR_openat, AT_FDCWD_, "/", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  /* Template mounts below a run's tmpfs would be hidden by it: clone them first, put them back after. */
-  for (uint32_t i = 0; i < p->run_mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
-    if (m->kind != MOUNT_REBIND) continue;
-    TRY(STEP_RUN_MOUNT, i,
-        rebind[i] =
-            (int)SYS(__NR_open_tree, root, plan_str(m->source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE_));
-  }
-  for (uint32_t i = 0; i < l->tmpfs.count; i++)
-    TRY(STEP_TMPFS, i,
-        mount_attach(K.run.tmpfs[i], (int)root, limits_str(ROW(l, l->tmpfs, struct pj_tmpfs, i)->target)));
-  for (uint32_t i = 0; i < p->run_mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
-    if (m->kind == MOUNT_REBIND)
-      TRY(STEP_RUN_MOUNT, i, mount_attach(rebind[i], (int)root, plan_str(m->target)));
-    else
-      TRY(STEP_RUN_MOUNT, i, entry_make((int)root, m));
-  }
-  sys_close((int)root);
-  return 0;
-}
+/* ---- init: its own mount ---- */
 
 /* A procfs of this pid namespace. The template keeps the caller's own /proc mounted there because the kernel
  * gives a user namespace a new one only where one is already fully visible (mount_too_revealing()). */
@@ -52,33 +24,6 @@ static long proc_mount(int *proc) {
 }
 
 /* ---- the program's process ---- */
-
-static long landlock_apply(void) {
-  const struct pj_plan *p = K.plan;
-  struct {
-    uint64_t fs, net, scoped;
-  } attr = {p->landlock_fs, p->landlock_net, p->landlock_scoped};
-  if (!attr.fs && !attr.net && !attr.scoped) return 0;
-  /* The size says which ABI's fields we use; the plan has zeros in those this kernel lacks. */
-  size_t size = attr.scoped ? 24 : attr.net ? 16 : 8;
-  long set;
-  TRY(STEP_LANDLOCK, PJ_NONE, set = SYS(444 /* landlock_create_ruleset */, &attr, size, 0));
-  for (uint32_t i = 0; i < p->landlock.count; i++) {
-    const struct pj_landlock_rule *r = ROW(p, p->landlock, struct pj_landlock_rule, i);
-    struct {
-      uint64_t access;
-      int32_t fd;
-    } __attribute__((packed)) rule = {.access = r->access};
-    long fd;
-    TRY(STEP_LANDLOCK, i, fd = SYS(__NR_openat, AT_FDCWD_, plan_str(r->path), O_PATH | O_CLOEXEC));
-    rule.fd = (int32_t)fd;
-    TRY(STEP_LANDLOCK, i, SYS(445 /* landlock_add_rule */, set, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0));
-    sys_close((int)fd);
-  }
-  TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, set, 0));
-  sys_close((int)set);
-  return 0;
-}
 
 /* Install the filter; its notify actions go to the keeper, as evidence of what was refused. */
 static long seccomp_apply(void) {
@@ -105,26 +50,18 @@ static long caps_drop(void) {
   return SYS(__NR_capset, &head, none);
 }
 
-static long rlimits_set(void) {
+static long rlimits_set(int core) {
   const struct pj_limits *l = limits();
   for (uint32_t i = 0; i < l->rlimits.count; i++) {
     const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
     uint64_t now[2] = {0, 0};
-    TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
+    if ((r->resource == 4 /* RLIMIT_CORE: the filter will refuse it */) == core)
+      TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
+    if (core) continue;
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, NULL, now));
     text_add(TEXT_RLIMIT, i, -1, now, sizeof now);
   }
   return 0;
-}
-
-static void namespaces_note(int proc) {
-  static const char *const names[] = {"self/ns/user", "self/ns/mnt", "self/ns/pid",   "self/ns/ipc",
-                                      "self/ns/net",  "self/ns/uts", "self/ns/cgroup"};
-  for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
-    char link[64];
-    long n = SYS(__NR_readlinkat, proc, names[i], link, sizeof link);
-    if (n > 0) text_add(TEXT_NS, i, -1, link, (uint32_t)n);
-  }
 }
 
 /* Everything that needs no request. What an armed process has seen: its template, nothing of any run. */
@@ -133,12 +70,11 @@ static long program_arm(int proc) {
   const struct pj_limits *l = limits();
   K.page->facts.state = STATE_ARMING;
   for (uint32_t h = 0; h < p->cgroups; h++) /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
-    if (K.run.tasks[h] >= 0) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.run.tasks[h], "0", 1));
+    if (K.leaf.tasks[h] >= 0) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   TRY(STEP_SESSION, 0, SYS(__NR_setsid));
-  long rc = SYS(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL, 0, 0, 0);
-  if (rc < 0 && rc != -ENOSYS && rc != -EPERM) return fail(STEP_KEYRING, 0, rc); /* not there, or not for us at all */
-  namespaces_note(proc);
+  if (p->flags & PLAN_KEYRING) TRY(STEP_KEYRING, 0, keyring_new());
+  namespaces_note(proc, p->run_clone | CLONE_NEWCGROUP);
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
   SYS(__NR_umask, 022);
@@ -153,10 +89,10 @@ static long program_arm(int proc) {
   TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0));
   /* Opened before the fences, which may refuse it; the text is made when it is read, after them. */
   long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
-  if (landlock_apply() < 0) return -1;
+  if (K.ruleset >= 0) TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, K.ruleset, 0));
   if (status >= 0) TRY(STEP_STATUS, 0, SYS(__NR_dup3, status, FD_STATUS, O_CLOEXEC));
   TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, status >= 0 ? FD_STATUS + 1 : FD_STATUS, ~0u, 0));
-  if (seccomp_apply() < 0) return -1;
+  if (rlimits_set(1) < 0 || seccomp_apply() < 0) return -1;
   if (status >= 0) text_add(TEXT_STATUS, 0, FD_STATUS, NULL, 0);
   K.page->facts.state = STATE_ARMED;
   return 0;
@@ -176,15 +112,13 @@ static uint64_t image_bytes(const char *path) {
   struct {
     uint32_t type, flags;
     uint64_t offset, vaddr, paddr, filesz, memsz, align;
-  } ph;
+  } ph[64];
   uint64_t sum = 0;
   long fd = SYS(__NR_openat, AT_FDCWD_, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return 0;
   if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.ident, "\177ELF\2", 5))
-    for (uint32_t i = 0; i < eh.phnum && i < 64; i++) {
-      if (SYS(__NR_pread64, fd, &ph, sizeof ph, eh.phoff + i * sizeof ph) != (long)sizeof ph) break;
-      if (ph.type == 1 /* PT_LOAD */ && sum + ph.memsz >= sum) sum += ph.memsz;
-    }
+    for (long i = 0, n = SYS(__NR_pread64, fd, ph, sizeof ph, eh.phoff) / (long)sizeof *ph; i < n && i < eh.phnum; i++)
+      if (ph[i].type == 1 /* PT_LOAD */ && sum + ph[i].memsz >= sum) sum += ph[i].memsz;
   sys_close((int)fd);
   return sum;
 }
@@ -212,7 +146,7 @@ static long program_start(void) {
   for (uint32_t i = 0; i < r->argv.count; i++) argv[i] = request_str(*ROW(r, r->argv, uint32_t, i));
   for (uint32_t i = 0; i < r->env.count; i++) env[i] = request_str(*ROW(r, r->env, uint32_t, i));
 
-  if (rlimits_set() < 0) return -1; /* last: few open files or little address space are for the program, not for us */
+  if (rlimits_set(0) < 0) return -1; /* last: few open files or little address space are for the program, not for us */
   struct pj_facts *f = &K.page->facts;
   f->state = STATE_EXEC;
   f->exec_cpu = clock_ns(K_CLOCK_PROCESS_CPU);
@@ -275,7 +209,8 @@ static void init_report(int program) {
   }
   f->ended = clock_ns(K_CLOCK_MONOTONIC);
   f->status = status;
-  SYS(__NR_kill, -1, K_SIGKILL); /* takes the tasklist lock: no fork can slip past it */
+  /* Every process here descends from a child of ours. kill takes the tasklist lock: no fork can slip past it. */
+  if (SYS(__NR_wait4, -1, NULL, 0x40000001, NULL) != -ECHILD) SYS(__NR_kill, -1, K_SIGKILL);
   while (SYS(__NR_wait4, -1, NULL, 0x40000000, NULL) != -ECHILD) {
   }
   SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &ru);
@@ -307,11 +242,11 @@ static void __attribute__((noreturn)) init_main(void) {
   if (SYS(__NR_ppoll, &keeper, 1, &zero, NULL, 8) != 0) sys_exit(0);
   if (rc < 0)
     fail(STEP_PDEATHSIG, 0, rc);
-  else if (run_mounts() == 0 && proc_mount(&proc) == 0 && (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {
+  else if (proc_mount(&proc) == 0 && (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {
     uint32_t into = K.plan->into;
     struct clone_args args = {.exit_signal = K_SIGCHLD,
                               .flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
-                              .cgroup = into != PJ_NONE ? (uint64_t)r->leaf[into] : 0};
+                              .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
     long pid = SYS(__NR_clone3, &args, sizeof args);
     if (pid == 0) {
       SYS(__NR_rt_sigprocmask, 2, &none, NULL, 8);

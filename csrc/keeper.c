@@ -11,6 +11,7 @@
 enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
+#define BASE_SIZE 512
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)        /* how often a CGROUP_WATCH row is looked at */
 #define KILL_GRACE_NS (2000 * NS_PER_MS) /* after this init is killed, too, and its report is lost */
@@ -26,13 +27,26 @@ struct run { /* one jail: armed, running, or held for its files */
   int init, pidfd;
   int go, peer;   /* socketpair: ours, and the one of init and the program */
   int pipe[2][2]; /* [stream][read, write] */
-  int leaf[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS];
+  int listener;   /* seccomp notifications */
+};
+
+struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
+  int dir[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS];
   int row[MAX_CGROUP_ROWS];
   int clock, kill, watch;
-  int listener; /* seccomp notifications */
-  int tmpfs[PJ_MAX_TMPFS];
-  int box;
-  char name[24];
+  uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
+  uint32_t stale;      /* bits: hierarchies in which the next run needs another one */
+  uint32_t set_len;    /* records of what was set and read back */
+  uint64_t clock_base; /* ns on its clock at the end of the last run */
+  char set[4096];
+  char base[MAX_CGROUP_ROWS][BASE_SIZE]; /* texts at the end of the last run */
+};
+
+struct tmpfs {
+  int fd, spare;  /* mounted; to be mounted again */
+  uint64_t inode; /* the number that its next file will have */
+  struct k_statfs space;
+  struct k_statx root;
 };
 
 static struct {
@@ -43,6 +57,11 @@ static struct {
   int sockets;          /* /proc/net/unix of our network namespace, which the runs share */
   long user_namespaces; /* 0 or -errno of forbidding more of them */
   int touched;          /* the armed run's workspace is not empty any more */
+  uint32_t run_box;     /* which tmpfs is the workspace */
+  uint64_t go_tick;     /* CLOCK_REALTIME_COARSE when the run started */
+  int ruleset;          /* Landlock, for all runs with these tmpfs */
+  struct tmpfs tmpfs[PJ_MAX_TMPFS];
+  struct leaf leaf;
   uint64_t sequence;
   struct run run;
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed init was made for */
@@ -73,9 +92,9 @@ static long fail(enum pj_step step, uint32_t index, long rc) {
   } while (0)
 
 /* Append a record of raw kernel text to the report: from fd, or from `data` when fd < 0. */
-static void text_add(enum pj_text_kind kind, uint32_t index, int fd, const void *data, uint32_t len) {
+static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, int fd, const void *data, uint32_t len) {
   struct pj_facts *f = &K.page->facts;
-  if (f->text_len + sizeof(struct pj_text) + 8 > PJ_TEXT_SIZE) return;
+  if (f->text_len + sizeof(struct pj_text) + 8 > PJ_TEXT_SIZE) return NULL;
   struct pj_text *t = (struct pj_text *)(void *)(K.page->text + f->text_len);
   uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
   *t = (struct pj_text){kind, index, 0, 0};
@@ -88,6 +107,7 @@ static void text_add(enum pj_text_kind kind, uint32_t index, int fd, const void 
     memcpy(t + 1, data, t->len);
   }
   f->text_len += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
+  return t;
 }
 
 /* ---- messages ---- */
@@ -111,7 +131,8 @@ static long message_send(int sock, const void *data, size_t len, const int *fds,
 }
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   struct pj_reply r = {kind, error};
-  long rc = message_send(FD_CONTROL, &r, sizeof r, &fd, fd >= 0);
+  struct k_iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
+  long rc = message_send2(FD_CONTROL, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
     if (kind == REPLY_OK && !r.error.step) r.error = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
     rc = message_send(FD_CONTROL, &r, sizeof r, NULL, 0);
@@ -212,13 +233,7 @@ static long entry_make(int root, const struct pj_mount *m) {
 
 /* Open a bind source once: what is mounted later is this very inode, whatever its path becomes. */
 static long source_open(const struct pj_mount *m) {
-  struct {
-    uint32_t mask, blksize;
-    uint64_t attributes;
-    uint32_t nlink, uid, gid;
-    uint16_t mode, pad;
-    uint64_t rest[28];
-  } st = {0};
+  struct k_statx st = {0};
   long fd = sys_open_beneath(AT_FDCWD_, plan_str(m->source), O_PATH | O_NOFOLLOW, 0,
                              RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
   if (fd < 0) return fd;
@@ -277,11 +292,32 @@ static long user_namespaces_forbid(int proc) {
   return rc < 0 ? rc : 0;
 }
 
+/* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
+static void namespaces_note(int proc, uint64_t kinds) {
+  static const struct {
+    const char *name;
+    uint64_t kind;
+  } of[] = {{"self/ns/user", CLONE_NEWUSER},    {"self/ns/mnt", CLONE_NEWNS},  {"self/ns/pid", CLONE_NEWPID},
+            {"self/ns/ipc", CLONE_NEWIPC},      {"self/ns/net", CLONE_NEWNET}, {"self/ns/uts", CLONE_NEWUTS},
+            {"self/ns/cgroup", CLONE_NEWCGROUP}};
+  for (uint32_t i = 0; i < sizeof of / sizeof *of; i++) {
+    char link[64];
+    long n = kinds & of[i].kind ? SYS(__NR_readlinkat, proc, of[i].name, link, sizeof link) : 0;
+    if (n > 0) text_add(TEXT_NS, i, -1, link, (uint32_t)n);
+  }
+}
+
+static long keyring_new(void) {
+  long rc = SYS(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL, 0, 0, 0);
+  return rc == -ENOSYS || rc == -EPERM ? 0 : rc; /* not there, or not for us at all */
+}
+
 static long template_make(void) {
   const struct pj_plan *p = K.plan;
   static int source[PJ_MAX_ROWS];
   struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */}, read_only = {.attr_set = MOUNT_ATTR_RDONLY};
   struct pj_message go;
+  long rc;
 
   TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
   TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD_, "/", AT_RECURSIVE_, &private, sizeof private));
@@ -333,12 +369,17 @@ static long template_make(void) {
     TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
   TRY(STEP_CAPS, 0, exec_rights_drop());
   K.mountinfo = (int)SYS(__NR_openat, proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+  /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
+  rc = keyring_new();
+  if (rc < 0) return fail(STEP_KEYRING, 0, rc);
+  namespaces_note(proc, (p->unshare_first | p->unshare_second) & ~p->run_clone);
   K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
   sys_close(proc);
   return 0;
 }
 
 #include "leaf.c"
+#include "tmpfs.c"
 #include "init.c"
 #include "files.c"
 #include "loop.c"

@@ -1,82 +1,165 @@
-/* One run's cgroup leaf: made, limited, read back, watched, removed. C does not know v1 from v2: rows say which file
- * of which hierarchy. Included by keeper.c. */
+/* The cgroup leaf of the runs: made, limited, read back, watched, used again or removed. C does not know v1 from v2:
+ * rows say which file of which hierarchy. Included by keeper.c. */
 
-static long leaf_make(void) {
-  struct run *r = &K.run;
-  const struct pj_limits *l = limits();
-  char *n = r->name; /* "r" and the number of the run, unique below this keeper's directory */
-  char digits[20];
+/* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
+static void leaf_drop(uint32_t which) {
+  struct leaf *r = &K.leaf;
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
+    if (!(which >> h & 1) || r->dir[h] < 0) continue;
+    sys_close(r->tasks[h]);
+    sys_close(r->dir[h]);
+    r->tasks[h] = r->dir[h] = -1;
+    for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
+      if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
+      sys_close(r->row[i]);
+      r->row[i] = -1;
+    }
+    r->gone[h] = r->number[h];
+  }
+}
+
+/* "r" and the number of the leaf, unique below this keeper's directory. */
+static const char *leaf_name(uint64_t number) {
+  static char name[24];
+  char digits[20], *n = name;
   int d = 0;
-  for (uint64_t v = ++K.sequence; v || !d; v /= 10) digits[d++] = (char)('0' + v % 10);
+  for (uint64_t v = number; v || !d; v /= 10) digits[d++] = (char)('0' + v % 10);
   *n++ = 'r';
   while (d) *n++ = digits[--d];
   *n = 0;
+  return name;
+}
+
+static void leaf_remove(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
-    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, r->name, 0755));
-    TRY(STEP_CGROUP, PJ_NONE,
-        r->leaf[h] = (int)SYS(__NR_openat, FD_CGROUP + h, r->name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
+    for (int tries = 0; K.leaf.gone[h] && tries < 200; tries++) {
+      struct k_timespec ms = {0, 1000000};
+      if (SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR_) != -EBUSY) break;
+      SYS(__NR_nanosleep, &ms, NULL);
+    }
+    K.leaf.gone[h] = 0;
+  }
+}
+
+static long row_write(uint32_t i, uint32_t ref) {
+  const char *value = limits_str(ref);
+  return SYS(__NR_write, K.leaf.row[i], value, str_len(value));
+}
+
+static long row_open(uint32_t i) {
+  struct leaf *r = &K.leaf;
+  const struct pj_cgroup_row *c = ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i);
+  int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : c->when == CGROUP_KILL ? O_WRONLY : O_RDONLY;
+  r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
+  r->base[i][0] = 0;
+  if (c->when == CGROUP_KILL) r->kill = r->row[i];
+  if (c->when == CGROUP_READ || c->when == CGROUP_KILL) return 0; /* a file this kernel lacks: the report says so */
+  if (c->when == CGROUP_CLOCK) r->clock = r->row[i];
+  if (c->when == CGROUP_WATCH) r->watch = r->row[i];
+  TRY(STEP_CGROUP, i, r->row[i]);
+  if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));
+  return 0;
+}
+
+/* CPU time of the leaf, ns: cpuacct.usage is a number of ns, cpu.stat starts with "usage_usec N". */
+static uint64_t clock_text(const char *s, uint64_t n) {
+  if (!n || s[0] != 'u') return parse_u64(s, n);
+  return n > 11 ? parse_u64(s + 11, n - 11) * 1000 : 0;
+}
+
+/* For the next run: a new leaf in each hierarchy, or the last run's with its marks set back. */
+static long leaf_ready(void) {
+  const struct pj_limits *l = limits();
+  struct pj_facts *f = &K.page->facts;
+  struct leaf *r = &K.leaf;
+  uint32_t fresh = 0;
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
+    if (r->dir[h] >= 0) continue;
+    const char *name = leaf_name(r->number[h] = ++K.sequence);
+    fresh |= 1u << h;
+    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, name, 0755));
+    TRY(STEP_CGROUP, PJ_NONE, r->dir[h] = (int)SYS(__NR_openat, FD_CGROUP + h, name, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (h != K.plan->into)
-      TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->leaf[h], "tasks", O_WRONLY | O_CLOEXEC));
+      TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->dir[h], "tasks", O_WRONLY | O_CLOEXEC));
   }
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
-    int mode = c->when == CGROUP_SET ? O_RDWR : c->when == CGROUP_KILL ? O_WRONLY : O_RDONLY;
-    long fd = SYS(__NR_openat, r->leaf[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
-    if (c->when == CGROUP_READ || c->when == CGROUP_KILL) { /* a file this kernel lacks: the report says so */
-      r->row[i] = (int)fd;
-      if (c->when == CGROUP_KILL && fd >= 0) r->kill = (int)fd;
-      continue;
+    if (fresh >> c->hierarchy & 1) {
+      if (row_open(i) < 0) return -1;
+    } else if (c->renew != PJ_NONE) {
+      TRY(STEP_CGROUP, i, row_write(i, c->renew));
     }
-    TRY(STEP_CGROUP, i, fd);
-    r->row[i] = (int)fd;
-    if (c->when == CGROUP_CLOCK) r->clock = (int)fd;
-    if (c->when == CGROUP_WATCH) {
-      r->watch = (int)fd;
-      text_add(TEXT_SET, i, (int)fd, NULL, 0);
-    }
-    if (c->when == CGROUP_SET) {
-      const char *value = limits_str(c->value);
-      TRY(STEP_CGROUP, i, SYS(__NR_write, fd, value, str_len(value)));
-      text_add(TEXT_SET, i, (int)fd, NULL, 0);
-    }
+    const char *base = r->base[i];
+    if (c->base) text_add(TEXT_BASE, i, -1, base, (uint32_t)str_len(base));
+    if (c->when == CGROUP_CLOCK) r->clock_base = clock_text(base, str_len(base));
+  }
+  if (!fresh) { /* what was set is what was read back then */
+    memcpy(K.page->text + f->text_len, r->set, r->set_len);
+    f->text_len += r->set_len;
+    return 0;
+  }
+  const uint32_t before = f->text_len;
+  for (uint32_t i = 0; i < l->cgroup.count; i++) {
+    const uint32_t when = ROW(l, l->cgroup, struct pj_cgroup_row, i)->when;
+    if (when == CGROUP_SET || when == CGROUP_WATCH) text_add(TEXT_SET, i, r->row[i], NULL, 0);
+  }
+  r->set_len = f->text_len - before;
+  if (r->set_len > sizeof r->set) r->set_len = 0, r->stale = ~0u;
+  memcpy(r->set, K.page->text + before, r->set_len);
+  return 0;
+}
+
+/* Is a number in this text of a finished run above `most`? Then the next run gets a leaf of its own. */
+static int text_above(const char *s, uint32_t n, uint64_t most) {
+  for (uint32_t i = 0; most != UINT64_MAX && i < n; i++) {
+    if (s[i] < '0' || s[i] > '9') continue;
+    if (parse_u64(s + i, n - i) > most) return 1;
+    while (i < n && s[i] >= '0' && s[i] <= '9') i++;
   }
   return 0;
 }
 
-static void leaf_close(const struct run *r) {
-  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
-    sys_close(r->tasks[h]);
-    sys_close(r->leaf[h]);
-  }
-  for (uint32_t i = 0; i < MAX_CGROUP_ROWS; i++) sys_close(r->row[i]);
-}
-
-static void leaf_remove(const struct run *r) {
-  for (uint32_t h = 0; r->name[0] && h < K.plan->cgroups; h++) {
-    /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
-    for (int tries = 0; tries < 200; tries++) {
-      struct k_timespec ms = {0, 1000000};
-      if (SYS(__NR_unlinkat, FD_CGROUP + h, r->name, AT_REMOVEDIR_) != -EBUSY) break;
-      SYS(__NR_nanosleep, &ms, NULL);
+/* When all processes are dead: what the leaf has counted. */
+static void leaf_report(void) {
+  const struct pj_limits *l = limits();
+  struct pj_facts *f = &K.page->facts;
+  struct leaf *r = &K.leaf;
+  f->plain = 1;
+  f->cpu = UINT64_MAX;
+  for (uint32_t i = 0; i < l->cgroup.count; i++) {
+    const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
+    if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
+    const struct pj_text *t = r->row[i] < 0 ? NULL : text_add(TEXT_READ, i, r->row[i], NULL, 0);
+    const int read = t && !t->err && t->len < BASE_SIZE;
+    if (!read || text_above((const char *)(t + 1), t->len, c->most)) {
+      r->stale |= 1u << c->hierarchy;
+      if (!read || !c->most) f->plain = 0;
+    }
+    if (read && c->base) {
+      memcpy(r->base[i], t + 1, t->len);
+      r->base[i][t->len] = 0;
+    }
+    if (read && c->when == CGROUP_CLOCK) {
+      const uint64_t now = clock_text((const char *)(t + 1), t->len), then = r->clock_base + f->exec_cpu;
+      f->cpu = now > then ? now - then : 0;
     }
   }
 }
 
-/* CPU time of the leaf, ns: cpuacct.usage is a number of ns, cpu.stat starts with "usage_usec N". */
 static uint64_t clock_read(void) {
   char buf[256];
-  long n = SYS(__NR_pread64, K.run.clock, buf, sizeof buf, 0);
-  if (n <= 0) return 0;
-  if (buf[0] != 'u') return parse_u64(buf, (size_t)n);
-  return n > 11 ? parse_u64(buf + 11, (size_t)n - 11) * 1000 : 0;
+  long n = SYS(__NR_pread64, K.leaf.clock, buf, sizeof buf, 0);
+  const uint64_t now = n <= 0 ? 0 : clock_text(buf, (uint64_t)n);
+  return now > K.leaf.clock_base ? now - K.leaf.clock_base : 0;
 }
 
 /* Did the watched text change since the start? */
 static int watch_changed(void) {
   char buf[512];
   const struct pj_limits *l = limits();
-  if (K.run.watch < 0) return 0;
-  long n = SYS(__NR_pread64, K.run.watch, buf, sizeof buf, 0);
+  if (K.leaf.watch < 0) return 0;
+  long n = SYS(__NR_pread64, K.leaf.watch, buf, sizeof buf, 0);
   const struct pj_facts *f = &K.page->facts;
   for (uint32_t at = 0; n > 0 && at < f->text_len;) {
     const struct pj_text *t = (const struct pj_text *)(const void *)(K.page->text + at);

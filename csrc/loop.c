@@ -3,46 +3,42 @@
 /* ---- arming ---- */
 
 static void run_clear(void) {
-  struct run *r = &K.run;
-  memset(r, 0xff, sizeof *r); /* every fd -1 */
-  r->init = 0;
-  r->name[0] = 0;
+  memset(&K.run, 0xff, sizeof K.run); /* every fd -1 */
+  K.run.init = 0;
 }
 
-/* Let go of a run's files before the next init is cloned, which would hold copies: the workspace would stay in memory,
- * and rmdir of the leaf would leave the dentries and inodes of its open files behind (16 KiB of slab per run). */
+/* Let go of a run's files before the next init is cloned, which would hold copies. */
 static void run_close(const struct run *r) {
   sys_close(r->pidfd);
   sys_close(r->listener);
   sys_close(r->go);
   sys_close(r->peer);
   for (int i = 0; i < 4; i++) sys_close(r->pipe[i / 2][i % 2]);
-  for (int i = 0; i < PJ_MAX_TMPFS; i++) sys_close(r->tmpfs[i]);
-  leaf_close(r);
-}
-
-/* What is left of a closed run: its init is dead or dying. */
-static void run_dispose(const struct run *r) {
-  if (r->init > 0) SYS(__NR_wait4, r->init, NULL, 0x40000000 /* __WALL */, NULL);
-  leaf_remove(r);
-}
-static void run_end(void) {
-  run_close(&K.run);
-  run_dispose(&K.run);
-  run_clear();
 }
 static void run_kill(void) {
   if (K.run.init > 0) SYS(__NR_kill, K.run.init, K_SIGKILL);
 }
-static void __attribute__((noreturn)) keeper_exit(void) {
+static void init_wait(int init) {
+  if (init > 0) SYS(__NR_wait4, init, NULL, 0x40000000 /* __WALL */, NULL);
+}
+
+/* Forget the run that is armed, half made or over, and all that was made for it. */
+static void run_end(void) {
   run_kill();
+  run_close(&K.run);
+  init_wait(K.run.init);
+  leaf_drop(~0u);
+  leaf_remove();
+  tmpfs_drop_all(1);
+  run_clear();
+}
+static void __attribute__((noreturn)) keeper_exit(void) {
   if (K.run.init > 0) run_end();
   sys_exit(0);
 }
 
 static long arm(void) {
   struct run *r = &K.run;
-  const struct pj_limits *l = limits();
   memset(&K.page->facts, 0, sizeof K.page->facts);
   K.page->facts.init_lost = 1; /* until init says otherwise */
   K.touched = 0;
@@ -56,12 +52,7 @@ static long arm(void) {
   TRY(STEP_INIT, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
   r->go = pair[0];
   r->peer = pair[1];
-  if (leaf_make() < 0) return -1;
-  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    const struct pj_tmpfs *t = ROW(l, l->tmpfs, struct pj_tmpfs, i);
-    TRY(STEP_TMPFS, i, r->tmpfs[i] = (int)fs_make("tmpfs", limits_str(t->data), t->data_len, t->attr));
-    if (t->flags & MOUNT_IS_BOX) r->box = r->tmpfs[i];
-  }
+  if (leaf_ready() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
   struct clone_args args = {
       .flags = K.plan->run_clone | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&r->pidfd, .exit_signal = K_SIGCHLD};
   long pid = SYS(__NR_clone3, &args, sizeof args);
@@ -70,11 +61,40 @@ static long arm(void) {
   r->init = (int)pid;
   sys_close(r->peer); /* so that each side sees the other's end */
   r->peer = -1;
-  for (int i = 0; i < 2; i++) {
-    sys_close(r->pipe[i][1]);
-    r->pipe[i][1] = -1;
+  return 0; /* the pipes' other ends stay open: init tells the end, and a hang-up would only wake us */
+}
+
+/* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
+ * run could read their names. The table has a head, a line for each, and an armed init has a pair of ours. */
+static int sockets_left(void) {
+  char text[512];
+  long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, text, sizeof text, 0);
+  for (long i = 0; i < n; i++) lines += text[i] == '\n';
+  return lines > 1 + (K.run.init > 0 ? 2 : 0);
+}
+
+/* After a run: the next one first, it may be asked for at any moment; then what is left of this one. */
+static void release(void) {
+  const struct pj_facts *f = &K.page->facts;
+  const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
+  int init = K.run.init;
+  run_kill();
+  run_close(&K.run);
+  if (!ran) { /* it may still be arming, and notes its failures in the page that the next one shares */
+    init_wait(init);
+    init = 0;
   }
-  return 0;
+  run_clear();
+  leaf_drop(f->trip || f->init_lost || f->reply.error.step || !ran || !again ? ~0u : K.leaf.stale);
+  K.leaf.stale = 0;
+  if (ran && again)
+    tmpfs_renew();
+  else
+    tmpfs_drop_all(1);
+  if (again && arm() < 0) run_end();
+  init_wait(init);
+  leaf_remove();
+  if (sockets_left()) keeper_exit();
 }
 
 /* ---- a run ---- */
@@ -85,7 +105,7 @@ static uint64_t pump(int stream) {
   const uint64_t cap = request()->output;
   const uint64_t before = f->out_total[stream];
   int fd = K.run.pipe[stream][0];
-  for (int rounds = 0; fd >= 0 && rounds < 64; rounds++) { /* then let the clock be looked at */
+  for (int rounds = 0; rounds < 64; rounds++) { /* then let the clock be looked at */
     uint64_t room = cap - f->out_kept[stream];
     long n;
     if (room) {
@@ -98,10 +118,6 @@ static uint64_t pump(int stream) {
     } else {
       n = SYS(__NR_read, fd, scratch, sizeof scratch);
     }
-    if (n == 0) { /* end of file: all writers are gone */
-      sys_close(fd);
-      K.run.pipe[stream][0] = fd = -1;
-    }
     if (n <= 0) break;
     f->out_total[stream] += (uint64_t)n;
   }
@@ -110,7 +126,7 @@ static uint64_t pump(int stream) {
 
 /* End the run. The leaf's own switch is the quickest; init's kill(-1) misses nothing; init then reports. */
 static void run_stop(void) {
-  if (K.run.kill >= 0) SYS(__NR_write, K.run.kill, "1", 1);
+  if (K.leaf.kill >= 0) SYS(__NR_write, K.leaf.kill, "1", 1);
   SYS(__NR_kill, K.run.init, K_SIGTERM);
 }
 static void trip(enum pj_trip why) {
@@ -148,24 +164,26 @@ static void run_watch(void) {
     uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
     if (!tripped) {
       uint64_t since = f->state == STATE_EXEC && f->started ? f->started : go_at;
-      if (q->wall_ns && now >= since + q->wall_ns)
-        trip(TRIP_WALL);
-      else if (q->wall_ns && since + q->wall_ns < next)
-        next = since + q->wall_ns;
-      if (q->cpu_ns && r->clock >= 0 && now >= cpu_at) {
+      if (q->wall_ns && !f->ended) { /* a program that has ended was in time, whatever killing the rest takes */
+        if (now >= since + q->wall_ns)
+          trip(TRIP_WALL);
+        else if (since + q->wall_ns < next)
+          next = since + q->wall_ns;
+      }
+      if (q->cpu_ns && K.leaf.clock >= 0 && now >= cpu_at) {
         uint64_t used = clock_read();
         used = used > f->exec_cpu ? used - f->exec_cpu : 0;
         uint64_t left = used < q->cpu_ns ? (q->cpu_ns - used) / q->cpus : 0;
         if (!left) trip(TRIP_CPU);
         cpu_at = now + (left > NS_PER_MS / 2 ? left : NS_PER_MS / 2);
       }
-      if (r->watch >= 0 && now >= watch_at) {
+      if (K.leaf.watch >= 0 && now >= watch_at) {
         if (watch_changed()) trip(TRIP_MEMORY);
         watch_at = now + WATCH_NS;
       }
       if (f->out_total[0] > q->output || f->out_total[1] > q->output) trip(TRIP_OUTPUT);
-      if (q->cpu_ns && r->clock >= 0 && cpu_at < next) next = cpu_at;
-      if (r->watch >= 0 && watch_at < next) next = watch_at;
+      if (q->cpu_ns && K.leaf.clock >= 0 && cpu_at < next) next = cpu_at;
+      if (K.leaf.watch >= 0 && watch_at < next) next = watch_at;
       if (f->trip) tripped = now;
     } else {
       now > tripped + KILL_GRACE_NS ? run_kill() : run_stop();
@@ -207,13 +225,6 @@ static void run_watch(void) {
   }
 }
 
-/* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
- * run could read their names. The table has a line of 57 characters as its head. */
-static int sockets_left(void) {
-  char line[128];
-  return K.sockets >= 0 && SYS(__NR_pread64, K.sockets, line, sizeof line, 0) > 60;
-}
-
 static void report(void) {
   struct run *r = &K.run;
   struct pj_facts *f = &K.page->facts;
@@ -223,18 +234,10 @@ static void report(void) {
     SYS(__NR_waitid, 1 /* P_PID */, r->init, NULL, 4 | 0x01000000 | 0x40000000 /* WEXITED|WNOWAIT|__WALL */, NULL);
   }
   f->reads_at = f->text_len;
-  for (uint32_t i = 0; i < l->cgroup.count; i++) {
-    const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
-    if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
-    if (r->row[i] >= 0) text_add(TEXT_READ, i, r->row[i], NULL, 0);
-  }
+  leaf_report();
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    struct {
-      int64_t type, bsize;
-      uint64_t blocks, bfree, bavail, files, ffree;
-      int64_t rest[8];
-    } s = {0};
-    if (SYS(__NR_fstatfs, r->tmpfs[i], &s) < 0) continue;
+    struct k_statfs s = {0};
+    if (SYS(__NR_fstatfs, K.tmpfs[i].fd, &s) < 0) continue;
     f->tmpfs_free[i] = s.bavail * (uint64_t)s.bsize;
     f->tmpfs_size[i] = s.blocks * (uint64_t)s.bsize;
     f->tmpfs_inodes_free[i] = s.ffree;
@@ -273,7 +276,6 @@ static long request_prepare(uint32_t len, struct pj_error *e) {
   struct k_timespec none = {0, 0};
   if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) ||
                     SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0)) {
-    run_kill();
     run_end();
     was_armed = 0;
     if (K.touched) { /* the files that were written went with it */
@@ -285,7 +287,6 @@ static long request_prepare(uint32_t len, struct pj_error *e) {
     memcpy(K.limits, K.request, size);
     if (arm() < 0) {
       *e = K.page->facts.reply.error;
-      run_kill();
       run_end();
       return -1;
     }
@@ -296,6 +297,7 @@ static long request_prepare(uint32_t len, struct pj_error *e) {
 
 static void run_start(uint64_t requested) {
   K.page->facts.requested = requested;
+  K.go_tick = clock_ns(K_CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   SYS(__NR_pwrite64, FD_REQUEST, &(uint32_t){PJ_STARTED_MAGIC}, 4, 0);
   long rc = message_send(K.run.go, "g", 1, K.fds, K.nfds);
@@ -334,24 +336,9 @@ static void __attribute__((noreturn)) serve(void) {
       reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, op, EPROTO}, -1);
     }
     fds_close();
-    if (op == OP_RELEASE && K.run.init > 0) { /* off the caller's path: it has its report */
-      struct run old = K.run;
-      uint32_t again = request()->flags & REQUEST_REARM;
+    if (op == OP_RELEASE && K.run.init > 0) {
       held = 0;
-      run_kill();
-      run_close(&old);
-      /* One that never ran may still be arming, and notes its failures in the page that the next one shares. */
-      if (!K.page->facts.reported) {
-        SYS(__NR_wait4, old.init, NULL, 0x40000000 /* __WALL */, NULL);
-        old.init = 0;
-      }
-      run_clear();
-      if (again && arm() < 0) { /* the next one first: it may be asked for at any moment */
-        run_kill();
-        run_end();
-      }
-      run_dispose(&old);
-      if (sockets_left()) keeper_exit();
+      release();
     }
   }
 }
@@ -365,8 +352,10 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   uint32_t row = 0;
   long rc;
   K.page = &early;
-  K.box = K.newroot = K.mountinfo = K.sockets = -1;
+  K.box = K.newroot = K.mountinfo = K.sockets = K.ruleset = -1;
+  for (int i = 0; i < PJ_MAX_TMPFS; i++) K.tmpfs[i].fd = K.tmpfs[i].spare = -1;
   run_clear();
+  memset(&K.leaf, 0xff, offsetof(struct leaf, number));
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
   SYS(__NR_setsid);

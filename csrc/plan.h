@@ -66,7 +66,7 @@ enum pj_mount_kind {
   MOUNT_DIR,    /* make a directory, mode = attr */
   MOUNT_FILE,   /* make a file with data as content, mode = attr */
   MOUNT_LINK,   /* make a symlink to data */
-  MOUNT_REBIND, /* run part: put the template's mount at source over a new tmpfs again */
+  MOUNT_REBIND, /* run part: put the template's mount at source over a run's tmpfs again */
   MOUNT_KINDS
 };
 
@@ -96,7 +96,8 @@ enum pj_plan_flag {
   PLAN_SET_IDS = 2,     /* the keeper has an id of its own (not with a single mapping) */
   PLAN_NET_LO = 4,      /* bring lo up in the fresh network namespace of every run */
   PLAN_PROC = 8,        /* mount a procfs of the run's pid namespace; options in proc_options */
-  PLAN_NOTIFY = 16      /* the filter has notify actions: a refused syscall is reported, then everything is killed */
+  PLAN_NOTIFY = 16,     /* the filter has notify actions: a refused syscall is reported, then everything is killed */
+  PLAN_KEYRING = 32     /* a session keyring for every run: its filter lets it use keys */
 };
 
 struct pj_plan {
@@ -121,11 +122,16 @@ struct pj_plan {
 
 /* ---- the limits blob: first part of a request; the same bytes = the armed init fits ---- */
 
+/* A leaf serves another run when it is as good as a new one: no number in a text read at the end of a run is above
+ * its row's `most`. What only counts up (`base`) is then reported with what it was before. */
 struct pj_cgroup_row {
   uint32_t hierarchy;
   uint32_t file;  /* ref */
   uint32_t value; /* ref; PJ_NONE = only read */
   uint32_t when;  /* enum pj_cgroup_when */
+  uint64_t most;
+  uint32_t renew; /* ref; written before another run; PJ_NONE = nothing */
+  uint32_t base;
 };
 
 enum pj_cgroup_when {
@@ -225,9 +231,10 @@ struct pj_facts {
   int32_t syscall;   /* with TRIP_SECURITY: its number, */
   uint32_t arch;     /* and AUDIT_ARCH_* */
   uint32_t reads_at; /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */
-  uint32_t pad;
+  uint32_t plain;    /* all of the leaf's files could be read, and none that counts what went wrong has a count */
   uint64_t requested, started, ended, reported;
   uint64_t exec_cpu; /* ns the program's process had used when it called execve */
+  uint64_t cpu;      /* ns on the leaf's clock since then; UINT64_MAX without one */
   uint64_t out_total[2], out_kept[2];
   uint64_t user_us, system_us, page_faults, major_faults, voluntary, involuntary; /* rusage, reaped children of init */
   uint64_t image; /* bytes of the program's PT_LOAD segments, read just before execve */
@@ -235,7 +242,7 @@ struct pj_facts {
 };
 
 /* The text area is a row of records: this header, then `len` bytes. */
-enum pj_text_kind { TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS };
+enum pj_text_kind { TEXT_BASE, TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS };
 
 struct pj_text {
   uint32_t kind;

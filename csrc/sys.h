@@ -76,6 +76,23 @@ struct k_cmsg { /* one SCM_RIGHTS record of up to four fds */
   int level, type;
   int fd[4];
 };
+struct k_statx {
+  uint32_t mask, blksize;
+  uint64_t attributes;
+  uint32_t nlink, uid, gid;
+  uint16_t mode, pad;
+  uint64_t ino, size, blocks, attributes_mask;
+  struct {
+    int64_t sec;
+    uint32_t nsec, pad;
+  } atime, btime, ctime, mtime;
+  uint64_t rest[16];
+};
+struct k_statfs {
+  int64_t type, bsize;
+  uint64_t blocks, bfree, bavail, files, ffree;
+  int64_t rest[8];
+};
 struct k_pollfd {
   int fd;
   short events, revents;
@@ -88,7 +105,7 @@ struct k_sigaction { /* the kernel's own layout; larger than either architecture
 };
 enum { K_SOL_SOCKET = 1, K_SCM_RIGHTS = 1, K_MSG_NOSIGNAL = 0x4000, K_MSG_CMSG_CLOEXEC = 0x40000000 };
 enum { K_SIGKILL = 9, K_SIGSEGV = 11, K_SIGTERM = 15, K_SIGCHLD = 17, K_POLLIN = 1, K_POLLERR = 8, K_POLLHUP = 16 };
-enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2 };
+enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5 };
 
 static inline uint64_t clock_ns(int clock) {
   struct k_timespec t = {0, 0};

@@ -6,7 +6,7 @@ import codecs
 import functools
 from typing import Any
 
-from pyjail import _verdict
+from pyjail import _receipt, _verdict
 from pyjail._host import Above
 from pyjail._keeper import Keeper
 from pyjail._plan import RunLimits
@@ -25,12 +25,13 @@ def result(
     collected: tuple[dict[str, bytes], dict[str, str]] | None,
 ) -> Result:
     """The `Result` of a run that has been reported."""
-    reading = _verdict.Reading(facts, run_part)
     limits = request.limits
     code, sig = _verdict.exit_of(facts.status)
-    used = _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
-    kills, outside_kills = _verdict.oom_kills(reading, limits.memory)  # type: ignore[arg-type]
-    lost = _verdict.lost_files(facts, run_part)
+    kills = outside_kills = 0
+    lost: list[str] = []
+    if not facts.plain:
+        kills, outside_kills = _verdict.oom_kills(_verdict.Reading(facts, run_part), limits.memory)  # type: ignore[arg-type]
+        lost = _verdict.lost_files(facts, run_part)
     verdict = _verdict.decide(
         _verdict.Evidence(
             trip=facts.trip,
@@ -38,9 +39,9 @@ def result(
             outside_kills=outside_kills,
             lost=bool(lost),
             starved=_verdict.starved(facts, run_part, memory_total()),
-            cpu_time=used.cpu_time,
+            cpu_time=_verdict.cpu_time(facts),
             cpu_limit=limits.cpu_time,
-            wall_time=used.wall_time,
+            wall_time=_verdict.wall_time(facts),
             wall_limit=limits.wall_time,
             written=max(facts.out_total),
             output_limit=limits.output,  # type: ignore[arg-type]
@@ -56,9 +57,19 @@ def result(
         if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
             verdict = Verdict.JAIL_ERROR
             error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
-    template_, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
+    template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     prepared, captured = keeper.prepared, [m == STDIO_PIPE for m in request.stdio[1:]]
-    return Result(
+
+    def make(name: str) -> Any:
+        if name == "receipt":
+            return Receipt(_receipt.receipt(template, run_part, facts, ids, prepared, captured))
+        reading = _verdict.Reading(facts, run_part)
+        if name == "limits_hit":
+            return _verdict.limits_hit(facts, run_part, reading, kills)
+        return _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
+
+    return Result.later(
+        make,
         args=request.args,
         returncode=code if code is not None else -(sig or 0),
         verdict=verdict,
@@ -66,15 +77,12 @@ def result(
         stderr=decode(err, request, len(err) < facts.out_total[1]) if captured[1] else None,
         exit_code=code,
         signal=sig,
-        usage=used,
         limits=limits,
-        receipt=Receipt(later=lambda: _verdict.receipt(template_, run_part, facts, ids, prepared, captured)),
         files=collected[0] if collected else {},
         uncollected=collected[1] if collected else {},
         stdout_bytes=facts.out_total[0] if captured[0] else None,
         stderr_bytes=facts.out_total[1] if captured[1] else None,
         oom_kills=kills,
-        limits_hit=_verdict.limits_hit(facts, run_part, reading, kills),
         syscall=_verdict.syscall_name(facts),
         error=error,
     )

@@ -46,6 +46,7 @@ class Template:
     privileged: bool
     own_ids: bool
     subordinate: bool  # the program runs as one of the caller's subordinate ids
+    keys: bool  # the filter lets the program use keyrings: each run gets one of its own
     sources: tuple[_host.Identity, ...]
     missing: tuple[Missing, ...]
 
@@ -113,6 +114,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         privileged=host.privileged,
         own_ids=host.maps_ids or subordinate,
         subordinate=subordinate,
+        keys=seccomp.allows_any(jail.seccomp, ("keyctl", "add_key", "request_key"), jail.network != "none"),
         sources=sources,
         missing=tuple(missing),
     )
@@ -152,6 +154,10 @@ def _cgroup_rows(
     missing: list[Missing] = []
     for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", host.disks):
         if row.file in files[row.hierarchy]:
+            if row.file == "memory.peak" and "memory.peak (reset)" not in files[row.hierarchy]:
+                row = row._replace(renew=None, most=0)
+            if row.most == cgroup.STOCK:
+                row = row._replace(most=cgroup.STOCK * len(host.cpus))
             rows.append(row)
         elif row.when in ("set", "clock") and row.limit:
             if row.file in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
@@ -197,7 +203,7 @@ def run_limits(
     for rlimit in rlimits.rows(limits):
         most = hard[rlimit.resource]
         if most != -1 and rlimit.hard > most:
-            if rlimit.limit != "cpu_time":
+            if rlimit.limit and rlimit.limit != "cpu_time":
                 cause = f"the caller's own hard {rlimit.name} is {most}, below what was asked"
                 fix = "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"
                 missing.append(Missing(rlimit.limit, cause, fix))

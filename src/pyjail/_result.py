@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from enum import StrEnum
 from typing import Any, overload
 
@@ -89,18 +90,10 @@ class Receipt(Sequence[Control]):
     'enforced'
     """
 
-    __slots__ = ("_make", "_rows")
+    __slots__ = ("_rows",)
 
-    def __init__(self, rows: Iterable[Control] = (), *, later: Callable[[], Iterable[Control]] | None = None) -> None:
-        # ``later`` puts off decoding the kernel's texts until someone looks: not on the path of a run.
-        self._rows: tuple[Control, ...] | None = None if later else tuple(rows)
-        self._make = later
-
-    def _get(self) -> tuple[Control, ...]:
-        if self._rows is None:
-            assert self._make is not None
-            self._rows, self._make = tuple(self._make()), None
-        return self._rows
+    def __init__(self, rows: Iterable[Control] = ()) -> None:
+        self._rows = tuple(rows)
 
     @overload
     def __getitem__(self, key: int | str) -> Control: ...
@@ -108,31 +101,31 @@ class Receipt(Sequence[Control]):
     def __getitem__(self, key: slice) -> tuple[Control, ...]: ...
     def __getitem__(self, key: int | str | slice) -> Control | tuple[Control, ...]:
         if not isinstance(key, str):
-            return self._get()[key]
-        for row in self._get():
+            return self._rows[key]
+        for row in self._rows:
             if row.name == key:
                 return row
         raise KeyError(key)
 
     def __len__(self) -> int:
-        return len(self._get())
+        return len(self._rows)
 
     def __eq__(self, other: object) -> bool:
-        return self._get() == other._get() if isinstance(other, Receipt) else NotImplemented
+        return self._rows == other._rows if isinstance(other, Receipt) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._get())
+        return hash(self._rows)
 
     def __repr__(self) -> str:
-        return f"Receipt({list(self._get())!r})"
+        return f"Receipt({list(self._rows)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Receipt, (self._get(),)
+        return Receipt, (self._rows,)
 
     @property
     def not_enforced(self) -> tuple[Control, ...]:
         """The rows that were asked for and could not be enforced here."""
-        return tuple(row for row in self._get() if row.status == "not_enforced")
+        return tuple(row for row in self._rows if row.status == "not_enforced")
 
 
 def _empty() -> dict[str, Any]:
@@ -173,6 +166,19 @@ class Result:
     limits_hit: frozenset[str] = frozenset()
     syscall: str | None = None
     error: str | None = None
+
+    @classmethod
+    def later(cls, make: Callable[[str], Any], **fields: Any) -> Result:
+        """A result whose other fields, `LATER`, are made by ``make(name)`` when somebody looks at them.
+
+        Decoding the kernel's texts costs more than all else that this process does for a run.
+        """
+        made = cls.__new__(cls)
+        made.__dict__.update(fields, _make=make)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclass_fields(self)}
 
     @property
     def ok(self) -> bool:
@@ -228,6 +234,24 @@ class Result:
                 "limits_hit": frozenset(d["limits_hit"]),
             }
         )
+
+
+class _Later:
+    """A field that `Result.later` left out; kept in the instance once it is made, which then hides this."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Result | None, owner: type | None = None) -> Any:
+        if instance is None:
+            raise AttributeError(self.name)
+        made = instance.__dict__[self.name] = instance.__dict__["_make"](self.name)
+        return made
+
+
+LATER = ("usage", "receipt", "limits_hit")
+for _name in LATER:
+    setattr(Result, _name, _Later(_name))
 
 
 def _pack(value: Any) -> Any:

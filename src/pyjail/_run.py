@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict
+from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper, memfd
@@ -19,7 +19,7 @@ from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
-from pyjail._wire import STDIO_FD, STDIO_PIPE, Facts, pack_limits, pack_request, parse_reply, parse_report
+from pyjail._wire import STDIO_FD, STDIO_PIPE, pack_limits, pack_request, parse_reply, parse_report
 
 KILL_PATIENCE_S = 10.0
 idle = Idle()
@@ -223,7 +223,7 @@ def _converse(
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
     """A failure before there was a program: MEMORY when memory was the reason, else an exception."""
-    facts = Facts(failure, None, False, "none", False, 0, 0, 0, 0, 0, 0, 0, (0, 0), (0, 0), (0,) * 6, 0, (), {}, b"")
+    facts = _wire.not_started(failure)
     if _verdict.starved(facts, run_part, _outcome.memory_total()):
         return _outcome.result(keeper, request, run_part, facts, b"", b"", None)
     return _explain.error(failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd)

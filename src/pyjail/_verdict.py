@@ -1,18 +1,16 @@
-"""Facts -> verdict, usage, receipt. Pure. Decided by kernel counters and the keeper's own notes, never by guessing
+"""Facts -> verdict, usage. Pure. Decided by kernel counters and the keeper's own notes, never by guessing
 from an exit code."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from pyjail import _mountinfo
-from pyjail._plan import RunLimits, Template
-from pyjail._result import Control, Usage, Verdict
-from pyjail._units import show_size
-from pyjail._wire import Facts, Prepared, Texts, parse_texts
+from pyjail._plan import RunLimits
+from pyjail._result import Usage, Verdict
+from pyjail._wire import Facts
 from pyjail.policy.seccomp import name_of
 
 
@@ -70,57 +68,82 @@ def decide(evidence: Evidence) -> Verdict:
 
 
 class Reading:
-    """The cgroup texts of one run, by file name."""
+    """The cgroup texts of one run, by file name. A leaf may have served runs before: what only counts up is told
+    without what it was then."""
 
     def __init__(self, facts: Facts, run: RunLimits) -> None:
-        self.texts: dict[str, list[str]] = {}
+        self.texts: dict[str, list[tuple[str, str]]] = {}  # (at the end, at the start or "")
+        self.tables: dict[str, dict[str, int]] = {}
         for i, row in enumerate(run.cgroup):
             if i in facts.reads:
-                self.texts.setdefault(row.file, []).append(facts.reads[i])
+                self.texts.setdefault(row.file, []).append((facts.reads[i], facts.before.get(i, "")))
 
     def text(self, name: str) -> str | None:
         found = self.texts.get(name)
-        return found[0] if found else None
+        return found[0][0] if found else None
 
     def number(self, name: str) -> int | None:
-        text = self.text(name)
-        return int(text) if text is not None and text.strip().isdigit() else None
+        text, before = self.texts.get(name, [("", "")])[0]
+        return int(text) - int(before or 0) if text.strip().isdigit() else None
 
     def value(self, name: str, key: str) -> int | None:
         """The number after ``key`` in a file of "key value" lines."""
-        for text in self.texts.get(name, ()):
-            for line in text.split("\n"):
-                if line.startswith(key) and line[len(key) : len(key) + 1] == " ":
-                    return int(line[len(key) :])
-        return None
+        found = self.tables.get(name)
+        if found is None:
+            found = self.tables[name] = {}
+            for text, before in reversed(self.texts.get(name, ())):  # the first file of that name has precedence
+                then = _table(before) if before else {}
+                found |= {k: now - then.get(k, 0) for k, now in _table(text).items()}
+        return found.get(key)
+
+    def total(self, name: str, key: str) -> int | None:
+        """The sum of all ``key=number`` words in a file."""
+        if name not in self.texts:
+            return None
+        text, before = self.texts[name][0]
+        return _total(text, key) - _total(before, key)
+
+
+def _table(text: str) -> dict[str, int]:
+    pairs = [line.split(" ") for line in text.splitlines()]
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _total(text: str, key: str) -> int:
+    return sum(int(word[len(key) + 1 :]) for word in text.split() if word.startswith(key + "="))
 
 
 def _first(*values: int | None) -> int | None:
     return next((v for v in values if v is not None), None)
 
 
+def cpu_time(facts: Facts) -> float:
+    """s of the whole tree, by the leaf's clock; without one, of those processes that somebody waited for."""
+    if facts.cpu is not None:
+        return facts.cpu // 1000 / 1e6
+    return (facts.rusage[0] + facts.rusage[1]) / 1e6
+
+
+def wall_time(facts: Facts) -> float | None:
+    """s from just before execve to the end of the main process."""
+    return (facts.ended - facts.started) / 1e9 if facts.started and facts.ended >= facts.started else None
+
+
 def usage(facts: Facts, reading: Reading) -> Usage:
     """Numbers of the run; None where this kernel has none."""
-    used_us = reading.value("cpu.stat", "usage_usec")
-    if used_us is None:
-        ns = reading.number("cpuacct.usage")
-        used_us = None if ns is None else ns // 1000
-    cpu = None if used_us is None else max(0, used_us - facts.exec_cpu // 1000) / 1e6
+    cpu = cpu_time(facts)
     user, system = (facts.rusage[0] / 1e6, facts.rusage[1] / 1e6)
-    if cpu is not None:  # the kernel's own division of the tree's time, scaled to what is ours of it
+    if facts.cpu is not None:  # the kernel's own division of the tree's time, scaled to what is ours of it
         u, s = (
             _first(reading.value("cpu.stat", "user_usec"), facts.rusage[0]),
             _first(reading.value("cpu.stat", "system_usec"), facts.rusage[1]),
         )
         total = (u or 0) + (s or 0)
         user = cpu * (u or 0) / total if total else cpu
-        system = cpu - user
-    else:
-        cpu = user + system
-    wall = (facts.ended - facts.started) / 1e9 if facts.started and facts.ended >= facts.started else None
+        system = max(0.0, cpu - user)
+    wall = wall_time(facts)
     throttled = reading.value("cpu.stat", "throttled_time")
     throttled_us = reading.value("cpu.stat", "throttled_usec")
-    read, written = _block_io(reading)
     peak = _first(reading.number("memory.peak"), reading.number("memory.max_usage_in_bytes"))
     return Usage(
         wall_time=wall,
@@ -131,8 +154,8 @@ def usage(facts: Facts, reading: Reading) -> Usage:
         teardown_time=(facts.reported - facts.ended) / 1e9 if facts.ended else None,
         memory_peak=peak,
         processes_peak=reading.number("pids.peak"),
-        io_read=read,
-        io_written=written,
+        io_read=reading.total("io.stat", "rbytes"),
+        io_written=reading.total("io.stat", "wbytes"),
         context_switches=(facts.rusage[4], facts.rusage[5]) if facts.status is not None else None,
         page_faults=facts.rusage[2] + facts.rusage[3] if facts.status is not None else None,
         throttled_time=throttled / 1e9
@@ -146,18 +169,6 @@ def usage(facts: Facts, reading: Reading) -> Usage:
     )
 
 
-def _block_io(reading: Reading) -> tuple[int | None, int | None]:
-    text = reading.text("io.stat")
-    if text is None:
-        return None, None
-    read = written = 0
-    for word in text.split():
-        key, _, value = word.partition("=")
-        read += int(value) if key == "rbytes" else 0
-        written += int(value) if key == "wbytes" else 0
-    return read, written
-
-
 _KINDS = ("anon", "file", "shmem", "kernel", "sock")
 
 
@@ -169,10 +180,15 @@ def _memory_left(reading: Reading) -> dict[str, int] | None:
 def _pressure(reading: Reading) -> dict[str, int] | None:
     found = {}
     for resource in ("cpu", "memory", "io"):
-        text = reading.text(f"{resource}.pressure")
-        if text and "total=" in text:
-            found[resource] = int(text.partition("total=")[2].split()[0])
+        text, before = reading.texts.get(f"{resource}.pressure", [("", "")])[0]
+        if "total=" in text:
+            found[resource] = _stalled(text) - _stalled(before)
     return found or None
+
+
+def _stalled(text: str) -> int:
+    """µs in the "some" line, the first, of a pressure file."""
+    return int(text.partition("total=")[2].split()[0]) if text else 0
 
 
 NEAR = 1 << 18  # what a charge of several pages may miss the limit by
@@ -255,131 +271,3 @@ def syscall_name(facts: Facts) -> str | None:
     if facts.trip != "security" or facts.syscall == -1:  # -1: its caller died before the keeper could ask which
         return None
     return name_of(facts.arch, facts.syscall)
-
-
-# ---- the receipt ----
-
-
-def receipt(
-    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], prepared: Prepared, captured: Sequence[bool]
-) -> Iterator[Control]:
-    """One row per control, values as the kernel gave them back for this run."""
-    missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
-    texts = parse_texts(facts.texts)
-    for row in _limit_rows(run, facts, texts, missing):
-        if row.name == "output" and not any(captured):
-            why = "no stream is captured: what is behind the caller's own fds bounds it"
-            row = Control("output", row.asked, "", why, "not_asked")
-        elif row.name == "output" and row.status == "enforced" and not all(captured):
-            kept, own = ("stdout", "stderr") if captured[0] else ("stderr", "stdout")
-            row = replace(row, value=f"{run.limits.output} bytes of {kept}; {own} is the caller's own")
-        yield row
-    yield from _counter_rows(run, facts)
-    yield from _process_rows(template, texts, ids)
-    yield from _fence_rows(template, texts, missing)
-    yield from _template_rows(template, prepared)
-
-
-def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
-    limits = run.limits
-    for name in ("cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus", "io_rate"):
-        asked = getattr(limits, name)
-        shown = show_size(asked) if name in ("memory", "output", "disk", "io_rate") else str(asked)
-        if isinstance(asked, frozenset):
-            shown = ",".join(map(str, sorted(asked)))
-        if asked is None:
-            yield Control(name, "none", "", "", "not_asked")
-            continue
-        if name in missing:
-            yield Control(name, shown, "", missing[name], "not_enforced")
-            continue
-        # One value per file: io.max has a row per disk, and the last one reads back them all.
-        rows = {r.file: texts.set_values.get(i, "?") for i, r in enumerate(run.cgroup) if r.limit == name}
-        by, value = ", ".join(rows), ", ".join(rows.values())
-        if name == "cpu_time":
-            by = "keeper, by " + next((r.file for r in run.cgroup if r.when == "clock"), "RLIMIT_CPU")
-            value = f"{asked:g} s"
-        elif name == "wall_time":
-            by, value = "keeper's timer, CLOCK_MONOTONIC", f"{asked:g} s"
-        elif name == "output":
-            by, value = "keeper's pumps", f"{asked} bytes per stream"
-        elif name in ("disk", "inodes"):
-            by = "tmpfs size" if name == "disk" else "tmpfs nr_inodes"
-            which = 0 if name == "disk" else 2
-            found = {r.target: t[which] for r, t in zip(run.tmpfs, facts.tmpfs, strict=False)}
-            value = ", ".join(f"{t}={found[t]}" for t in ("/box", "/tmp") if t in found)
-        elif name == "cpus" and not rows:
-            by, value = "all that there are", str(run.busy)
-        yield Control(name, shown, by, value, "enforced")
-    for i, row in enumerate(run.rlimits):
-        soft, hard = texts.rlimits.get(i, (-1, -1))
-        fine = soft == row.soft and (row.limit not in missing or row.limit == "cpu_time")
-        asked = str(getattr(limits, row.limit)) if row.limit else "0"
-        yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")
-
-
-def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
-    reading = Reading(facts, run)
-    for c in run.counters:
-        text = reading.text(c.file) if c.file else None
-        if text is None:
-            yield Control(f"counter {c.usage}", "", c.file, c.note or "could not be read", "not_asked")
-            continue
-        value = " ".join(text.split())
-        value = value if len(value) <= 60 else value[:57] + "..."
-        yield Control(f"counter {c.usage}", "", c.file, f"{value} ({c.note})" if c.note else value, "enforced")
-
-
-def _process_rows(template: Template, texts: Texts, ids: tuple[int, int]) -> Iterator[Control]:
-    status = {k: v.strip() for k, _, v in (line.partition(":") for line in texts.proc_status.splitlines())}
-    jail = template.jail
-    uid, gid = status.get("Uid", "?").split(), status.get("Gid", "?").split()
-    right = uid == [str(jail.uid)] * 4 and gid == [str(jail.gid)] * 4
-    value = f"uid {uid[0]} gid {gid[0]}; outside uid {ids[0]} gid {ids[1]}"
-    yield Control("ids", f"uid {jail.uid} gid {jail.gid}", "user namespace, setresuid", value, _done(right))
-    caps = [status.get(f"Cap{n}", "?") for n in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
-    none = all(c.strip("0") == "" for c in caps)
-    yield Control("capabilities", "none", "capset, PR_CAPBSET_DROP", " ".join(caps), _done(none))
-    groups = status.get("Groups", "")
-    by = "setgroups" if template.privileged else "setgroups denied; the caller's stay, unmapped"
-    yield Control("groups", "none", by, groups or "none", _done(template.privileged is False or not groups))
-    nnp = status.get("NoNewPrivs", "?")
-    yield Control("no_new_privs", "1", "prctl", nnp, _done(nnp == "1"))
-
-
-def _fence_rows(template: Template, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
-    jail = template.jail
-    mode = next((line.split()[1] for line in texts.proc_status.splitlines() if line.startswith("Seccomp:")), "?")
-    if jail.seccomp == "none":
-        yield Control("seccomp", "none", "", "", "not_asked")
-    else:
-        f = template.filter
-        value = f"mode {mode}, {len(f.program) // 8} instructions, sha256 {f.digest}"
-        asked = jail.seccomp if isinstance(jail.seccomp, str) else f"{jail.seccomp.base} changed"
-        yield Control("seccomp", asked, "seccomp filter", value, _done(mode == "2"))
-    rules = template.landlock
-    if not jail.landlock:
-        yield Control("landlock", "none", "", "", "not_asked")
-    elif "landlock" in missing:
-        yield Control("landlock", "True", "", missing["landlock"], "not_enforced")
-    else:
-        value = (
-            f"ABI {rules.abi}, fs {rules.fs:#x}, net {rules.net:#x}, scoped {rules.scoped:#x}, {len(rules.rules)} rules"
-        )
-        yield Control("landlock", "True", "landlock_restrict_self", value, "enforced")
-    ours = {os.readlink(f"/proc/self/ns/{n}") for n in ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")}
-    for text in texts.namespaces:
-        name = text.partition(":")[0]
-        yield Control(f"namespace {name}", "own", "clone3/unshare", text, _done(text not in ours))
-
-
-def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
-    failed = prepared.user_namespaces
-    value = f"the kernel refused it: {os.strerror(failed)}" if failed else "0"
-    yield Control("nested user namespaces", "0", "user.max_user_namespaces", value, _done(not failed))
-    rootfs = template.jail.rootfs
-    yield _mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
-
-
-def _done(fine: bool) -> str:
-    return "enforced" if fine else "not_enforced"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,7 @@ def pack_template(t: Template) -> bytes:
         | (lib.PLAN_NET_LO if jail.network == "loopback" else 0)
         | (lib.PLAN_PROC if jail.proc else 0)
         | (lib.PLAN_NOTIFY if t.filter.notify else 0)
+        | (lib.PLAN_KEYRING if t.keys else 0)
     )
     head.unshare_first, head.unshare_second, head.run_clone = t.unshare_first, t.unshare_second, t.run_clone
     head.uid, head.gid = jail.uid, jail.gid
@@ -132,6 +134,9 @@ def pack_limits(r: RunLimits) -> bytes:
             "file": blob.text(row.file),
             "value": NONE if row.value is None else blob.text(row.value),
             "when": _WHENS[row.when],
+            "most": U64 if row.most is None else row.most,
+            "renew": NONE if row.renew is None else blob.text(row.renew),
+            "base": row.counts_up,
         }
         for row in r.cgroup
     ]
@@ -233,15 +238,16 @@ class Prepared(NamedTuple):
     """What a keeper read back of its template when it was ready."""
 
     user_namespaces: int  # 0, or the errno of forbidding more of them
+    namespaces: tuple[str, ...]  # that it shares with its runs
     mountinfo: bytes  # of its mount namespace; empty where there is no /proc
 
 
 def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
     """REPLY_READY without a failure has the errno of the one step that may be refused."""
-    return Prepared(struct.unpack_from("<3Ii", raw)[3], mountinfo)
+    return Prepared(struct.unpack_from("<3Ii", raw)[3], parse_texts(raw[16:]).namespaces, mountinfo)
 
 
-@dataclass(slots=True)
+@dataclass
 class Facts:
     """Raw kernel numbers of a finished run. Texts are what the kernel's files said, by row."""
 
@@ -250,6 +256,7 @@ class Facts:
     executed: bool
     trip: str
     was_armed: bool
+    plain: bool  # all of the leaf's files could be read, and none that counts what went wrong has a count
     syscall: int
     arch: int
     requested: int
@@ -257,13 +264,36 @@ class Facts:
     ended: int
     reported: int
     exec_cpu: int
+    cpu: int | None  # ns on the leaf's clock
     out_total: tuple[int, int]
     out_kept: tuple[int, int]
-    rusage: tuple[int, int, int, int, int, int]  # user µs, system µs, minor, major, voluntary, involuntary
+    rusage: tuple[int, ...]  # user µs, system µs, minor, major, voluntary, involuntary
     image: int
     tmpfs: tuple[tuple[int, int, int, int], ...]  # bytes, bytes free, inodes, inodes free
-    reads: dict[int, str]  # CGROUP_READ and clock rows, by index
     texts: bytes  # all records, for `parse_texts`
+    reads_at: int  # where the first of `reads` is
+
+    @functools.cached_property
+    def reads(self) -> dict[int, str]:
+        """CGROUP_READ, watch and clock rows, by index."""
+        found = _records(self.texts, self.reads_at)
+        return {row: data.decode("latin-1") for _, row, failed, data in found if not failed}
+
+    @functools.cached_property
+    def before(self) -> dict[int, str]:
+        """Those that only count up: what they said before this run."""
+        found = {}
+        for kind, row, _, data in _records(self.texts):
+            if kind != _BASE:
+                break
+            found[row] = data.decode("latin-1")
+        return found
+
+
+def not_started(failure: Failure) -> Facts:
+    """The facts of a run that failed before there was a program."""
+    none = (0, 0)
+    return Facts(failure, None, False, "none", False, False, *(0,) * 7, None, none, none, (0,) * 6, 0, (), b"", 0)
 
 
 @dataclass(slots=True)
@@ -282,33 +312,33 @@ _TEXT = struct.Struct("<IIiI")
 def parse_report(raw: bytes) -> Facts:
     """A REPLY_REPORT message."""
     f = _FACTS.unpack_from(raw)
-    (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch, reads_at, _) = f[:16]
-    requested, started, ended, reported, exec_cpu, out0, out1, kept0, kept1, *rest = f[16:]
-    rusage, image, table = tuple(rest[:6]), rest[6], rest[7:]
+    (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch, reads_at, plain) = f[:16]
+    requested, started, ended, reported, exec_cpu, cpu = f[16:22]
+    image, table = f[32], f[33:]
     if len(raw) != _FACTS.size + text_len:
         raise KeeperError(f"a report of {len(raw)} bytes where {_FACTS.size + text_len} were due: another version?")
-    texts = raw[_FACTS.size :]
-    reads = {row: data.decode("latin-1") for _, row, failed, data in _records(texts, reads_at) if not failed}
     return Facts(
-        failure=Failure(STEPS[step], None if index == NONE else index, err) if step else None,
-        status=None if lost else status,
-        executed=state == STATE_EXEC,
-        trip=TRIPS[trip],
-        was_armed=bool(armed),
-        syscall=syscall,
-        arch=arch,
-        requested=requested,
-        started=started,
-        ended=ended,
-        reported=reported,
-        exec_cpu=exec_cpu,
-        out_total=(out0, out1),
-        out_kept=(kept0, kept1),
-        rusage=rusage,
-        image=image,
-        tmpfs=tuple((table[16 + i], table[i], table[24 + i], table[8 + i]) for i in range(tmpfs)),
-        reads=reads,
-        texts=texts,
+        Failure(STEPS[step], None if index == NONE else index, err) if step else None,
+        None if lost else status,
+        state == STATE_EXEC,
+        TRIPS[trip],
+        bool(armed),
+        bool(plain),
+        syscall,
+        arch,
+        requested,
+        started,
+        ended,
+        reported,
+        exec_cpu,
+        None if cpu == U64 else cpu,
+        f[22:24],
+        f[24:26],
+        f[26:32],
+        image,
+        tuple([(table[16 + i], table[i], table[24 + i], table[8 + i]) for i in range(tmpfs)]),
+        raw[_FACTS.size :],
+        reads_at,
     )
 
 
@@ -338,4 +368,5 @@ def parse_texts(texts: bytes) -> Texts:
     return found
 
 
+_BASE = lib.TEXT_BASE
 _SET, _RLIMIT, _NS, _STATUS = lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import Limits, Verdict
+from pyjail import Jail, Limits, Verdict
 from tests import place
 from tests.conftest import SLOW
 from tests.scripts import PRELUDE
@@ -202,3 +202,83 @@ def test_results_under_random_limits_are_consistent(given_limits, work):
         assert max(r.stdout_bytes, r.stderr_bytes) > limits.output
     if r.verdict is Verdict.OK:
         assert (r.exit_code, r.signal) == (0, None)
+
+
+LOWER_CORE = """
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main() {
+  struct rlimit l = {0, 1}, now;
+  printf("%d %d", setrlimit(RLIMIT_CORE, &l), (int)syscall(SYS_prlimit64, 0, RLIMIT_CORE, &l, 0));
+#ifdef SYS_setrlimit
+  printf(" %d", (int)syscall(SYS_setrlimit, RLIMIT_CORE, &l));
+#endif
+  getrlimit(RLIMIT_CORE, &now);
+  printf(" %d %d", (int)now.rlim_cur, (int)now.rlim_max);
+}
+"""
+
+
+@pytest.mark.parametrize("seccomp", ["default", "strict"])
+def test_a_program_cannot_turn_the_hosts_core_handler_on_again(run_c, seccomp):
+    """A piped core_pattern is skipped for a soft limit of exactly 1 (core(5)); lowering it needs no right."""
+    r = run_c(LOWER_CORE, jail=Jail(seccomp=seccomp))
+    if seccomp == "strict":  # setrlimit ends the run there, prlimit64 is what libc uses
+        assert r.stdout in (b"-1 -1 1 1", b"") and (r.stdout or r.syscall == "setrlimit")
+    else:
+        assert r.stdout == b"-1 -1 -1 1 1"
+
+
+def test_queued_signals_of_a_jail_leave_the_hosts_alone(run_c):
+    """RLIMIT_SIGPENDING counts for the user that made the namespace: the whole host's root, otherwise."""
+    source = """
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main() {
+  sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0);
+  int n = 0;
+  while (n < 1000000 && syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 40) == 0) n++;
+  printf("%d", n);
+}
+"""
+    assert int(run_c(source).stdout) <= 1024
+
+
+def test_the_hosts_disks_cannot_be_flushed(run_c):
+    source = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main() {
+  int a = syscall(SYS_sync), b = errno, c = syncfs(open("/usr/bin/env", O_RDONLY)), d = errno;
+  printf("%d %d %d %d %d", a, b, c, d, posix_fadvise(open("/usr/bin/env", O_RDONLY), 0, 0, POSIX_FADV_DONTNEED));
+}
+"""
+    assert run_c(source).stdout == b"-1 1 -1 1 1"
+
+
+@pytest.mark.needs_cgroups
+def test_a_program_that_ended_in_time_is_not_late_because_of_what_it_leaves(run_c):
+    """Killing the rest counts against no wall limit: whether the program was late is decided when it ends."""
+    source = """
+#include <sys/mman.h>
+#include <unistd.h>
+int main() {
+  for (int i = 0; i < 20; i++) if (!fork()) { /* each takes its time to be killed */
+    char *p = mmap(0, 1ul << 32, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (long k = 0; k < 40000; k++) if (mprotect(p + k * 8192, 4096, PROT_NONE)) break;
+    pause();
+  }
+  sleep(1); return 0;
+}
+"""
+    limit = 1.2 * SLOW
+    r = run_c(source, Limits(memory="1G", wall_time=limit, cpu_time=60 * SLOW))
+    assert r.verdict is (Verdict.OK if r.usage.wall_time < limit else Verdict.WALL_TIME)

@@ -257,7 +257,7 @@ def test_every_reason_of_the_tables_has_an_example_that_meets_it():
         decision = seccomp.decide(found, default, escape.call, [escape.args.get(i, 0) for i in range(6)])
         assert decision.action != "allow", escape
         met.add((decision.name, decision.why))
-    assert met >= {(r.name, r.why) for r in found if r.action != "allow"}
+    assert met >= {(r.name, r.why) for r in found if r.action != "allow" and r.why != profiles.UNTRACED}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ LAYERS = (
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace", "_idle"},
     {"_mountinfo"},
     {"_verdict"},
+    {"_receipt"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn"},
     {"cgroup"},
     {"__init__"},
@@ -132,7 +133,14 @@ def test_steps_are_listed_in_the_order_in_which_they_happen():
     body = code[code.index("static long program_arm(") : code.index("static long program_start(")]
     order = [
         body.index(text)
-        for text in ("setresuid", "caps_drop()", "NO_NEW_PRIVS", "landlock_apply()", "CLOSE_REST", "seccomp_apply()")
+        for text in (
+            "setresuid",
+            "caps_drop()",
+            "NO_NEW_PRIVS",
+            "landlock_restrict_self",
+            "CLOSE_REST",
+            "seccomp_apply()",
+        )
     ]
     assert order == sorted(order)
 

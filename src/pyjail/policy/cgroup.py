@@ -14,8 +14,18 @@ from pyjail._spec import Limits
 PERIOD_US = 100000
 
 
+# The kernel charges in batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH), whether they are used or not: a leaf with
+# no more than this is told from an empty one by nothing.
+STOCK = 64 * 4096
+LEFT = "what the run left charged"
+
+
 class CgroupRow(NamedTuple):
-    """One file of a leaf. ``when``: set, read, watch, clock, kill. ``limit``: the field of `Limits` behind it."""
+    """One file of a leaf. ``when``: set, read, watch, clock, kill. ``limit``: the field of `Limits` behind it.
+
+    A leaf that is as good as new serves the keeper's next run (docs/adr/0007): no number in this file is above ``most``
+    after the run, ``renew`` is written to set it back, and what ``counts_up`` is told without what it was before.
+    """
 
     hierarchy: int
     file: str
@@ -23,6 +33,9 @@ class CgroupRow(NamedTuple):
     why: str
     value: str | None = None
     limit: str = ""
+    most: int | None = None
+    renew: str | None = None
+    counts_up: bool = False
 
 
 class Counter(NamedTuple):
@@ -86,19 +99,23 @@ def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool, disks: tup
         h = index["v2"]
         found.append(CgroupRow(h, "cgroup.max.descendants", "set", "no cgroups below ours", "0"))
         found.append(CgroupRow(h, "cgroup.max.depth", "set", "no cgroups below ours", "0"))
-        found.append(CgroupRow(h, "cpu.stat", "clock", "CPU time of the whole tree, needs no controller"))
+        found.append(
+            CgroupRow(h, "cpu.stat", "clock", "CPU time of the whole tree, needs no controller", counts_up=True)
+        )
         found.append(CgroupRow(h, "cgroup.kill", "kill", "ends every process at once; since Linux 5.14"))
         if psi:
-            found += [CgroupRow(h, f"{r}.pressure", "read", "PSI") for r in ("cpu", "memory", "io")]
+            found += [CgroupRow(h, f"{r}.pressure", "read", "PSI", counts_up=True) for r in ("cpu", "memory", "io")]
         if "io" in index:
-            found.append(CgroupRow(h, "io.stat", "read", "block I/O"))
+            found.append(CgroupRow(h, "io.stat", "read", "block I/O", counts_up=True))
             if limits.io_rate is not None:
                 rate = limits.io_rate
                 for disk in disks:
                     value = f"{disk} rbps={rate} wbps={rate}"
                     found.append(CgroupRow(h, "io.max", "set", "bytes per second of this disk", value, "io_rate"))
     elif "cpuacct" in index:
-        found.append(CgroupRow(index["cpuacct"], "cpuacct.usage", "clock", "CPU time of the whole tree"))
+        found.append(
+            CgroupRow(index["cpuacct"], "cpuacct.usage", "clock", "CPU time of the whole tree", counts_up=True)
+        )
     return found
 
 
@@ -111,8 +128,9 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
             found.append(CgroupRow(h, "memory.swap.max", "set", "swap is not more memory", "0", "memory"))
         return [
             *found,
-            CgroupRow(h, "memory.peak", "read", "the watermark; since Linux 5.19"),
-            CgroupRow(h, "memory.events", "read", "oom: our limit; oom_kill without it: somebody else's"),
+            CgroupRow(h, "memory.peak", "read", "the watermark; since Linux 5.19", renew="reset"),
+            CgroupRow(h, "memory.events", "read", "oom: our limit; oom_kill without it: somebody else's", most=0),
+            CgroupRow(h, "memory.current", "read", LEFT, most=STOCK),
             CgroupRow(h, "memory.stat", "read", "what is charged when all is over: files in tmpfs, page cache, kernel"),
         ]
     found = []
@@ -122,8 +140,9 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
         found.append(CgroupRow(h, "memory.memsw.limit_in_bytes", "set", "swap is not more memory", limit, "memory"))
     return [
         *found,
-        CgroupRow(h, "memory.oom_control", "watch", "v1 kills one process only: a count above 0 ends the tree"),
-        CgroupRow(h, "memory.max_usage_in_bytes", "read", "the watermark"),
+        CgroupRow(h, "memory.oom_control", "watch", "v1 kills one process only: a count above 0 ends the tree", most=0),
+        CgroupRow(h, "memory.max_usage_in_bytes", "read", "the watermark", renew="0"),
+        CgroupRow(h, "memory.usage_in_bytes", "read", LEFT, most=STOCK),
     ]
 
 
@@ -134,8 +153,8 @@ def _pids(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
         found.append(CgroupRow(h, "pids.max", "set", "processes and threads", str(limits.processes), "processes"))
     return [
         *found,
-        CgroupRow(h, "pids.peak", "read", "the watermark; since Linux 6.1 (v1: 6.13)"),
-        CgroupRow(h, "pids.events", "read", "how often a fork was refused"),
+        CgroupRow(h, "pids.peak", "read", "the watermark; since Linux 6.1 (v1: 6.13)", most=1),
+        CgroupRow(h, "pids.events", "read", "how often a fork was refused", most=0),
     ]
 
 
@@ -143,12 +162,13 @@ def _cpu(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
     found = []
     if isinstance(limits.cpus, float):
         quota = str(round(limits.cpus * PERIOD_US))
+        both = f"{quota} {PERIOD_US}"  # written again, it fills up what a run before has used of the period
         if v2:
-            found.append(CgroupRow(h, "cpu.max", "set", "share of cores", f"{quota} {PERIOD_US}", "cpus"))
+            found.append(CgroupRow(h, "cpu.max", "set", "share of cores", both, "cpus", renew=both))
         else:
-            found.append(CgroupRow(h, "cpu.cfs_quota_us", "set", "share of cores", quota, "cpus"))
+            found.append(CgroupRow(h, "cpu.cfs_quota_us", "set", "share of cores", quota, "cpus", renew=quota))
     if not v2:  # on v2 the clock's cpu.stat says it
-        found.append(CgroupRow(h, "cpu.stat", "read", "throttled time"))
+        found.append(CgroupRow(h, "cpu.stat", "read", "throttled time", counts_up=True))
     return found
 
 
@@ -174,7 +194,7 @@ _COUNTERS = (
 
 
 def counters(cgroups: Cgroups, files: tuple[frozenset[str], ...]) -> list[Counter]:
-    """What this kernel's leaves can tell, by looking into one; a leaf is fresh, so nothing is ever reset."""
+    """What this kernel's leaves can tell, by looking into one."""
     found = []
     for usage, controller, candidates, since in _COUNTERS:
         if controller and controller not in cgroups.where:
@@ -186,6 +206,8 @@ def counters(cgroups: Cgroups, files: tuple[frozenset[str], ...]) -> list[Counte
             file = ""  # v1's memory.stat has other words
         note = "" if file else since or "no writable cgroup"
         if file == "memory.peak":
-            note = "could be reset" if "memory.peak (reset)" in names else "cannot be reset before Linux 6.12; never is"
+            note = (
+                "" if "memory.peak (reset)" in names else "cannot be reset before Linux 6.12: every run has a new leaf"
+            )
         found.append(Counter(usage, file, note))
     return found

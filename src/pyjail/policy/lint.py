@@ -53,6 +53,8 @@ BY_ARGUMENT: tuple[Escape, ...] = (
     Escape("personality", {0: 0x400000}, "READ_IMPLIES_EXEC"),
     Escape("personality", {0: 0x100000}, "MMAP_PAGE_ZERO"),
     Escape("prlimit64", {0: 1}, "another process"),
+    Escape("setrlimit", {0: profiles.RLIMIT_CORE}, "RLIMIT_CORE"),
+    Escape("prlimit64", {1: profiles.RLIMIT_CORE, 2: 1}, "RLIMIT_CORE"),
 )  # fmt: skip
 
 ESCAPES: tuple[Escape, ...] = (
@@ -61,7 +63,7 @@ ESCAPES: tuple[Escape, ...] = (
     *(
         Escape(rule.name, {arg: value for arg, value, _ in rule.tests}, _constant(rule.why))
         for rule in profiles.ARGUMENTS
-        if rule.action != "allow" and rule.tests
+        if rule.action != "allow" and rule.tests and rule.why not in (profiles.UNTRACED, profiles.CORE)
     ),
     *BY_ARGUMENT,
 )

@@ -218,13 +218,14 @@ def _mount_node(mount: Mount, kind: Kind) -> Node:
 
 def over_tmpfs(jail: Jail, host: Host, kind: Kind) -> list[MountRow]:
     """What must be put back when a run's tmpfs hides it: template mounts below /tmp, /box, /dev/shm or a tmpfs."""
-    fresh = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs")]
+    own = [m.dst for m in jail.mounts if m.kind == "tmpfs"]
+    fresh = [*run_tmpfs(jail), *own]
     rows: list[MountRow] = []
     made: set[str] = set()
     binds = [(m.dst, kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"]
     if jail.rootfs is None:
         binds += [(p, kind(p)[0] == "dir") for p in host.prefixes]
-    for dst, is_dir in sorted(binds):
+    for dst, is_dir in sorted([*binds, *((dst, True) for dst in own)]):
         base = max((f for f in fresh if dst.startswith(f + "/")), key=len, default=None)
         if base is None or any(r.kind == "rebind" and dst.startswith("/" + r.target + "/") for r in rows):
             continue
@@ -234,6 +235,8 @@ def over_tmpfs(jail: Jail, host: Host, kind: Kind) -> list[MountRow]:
             if target not in made:
                 made.add(target)
                 rows.append(MountRow("dir", target, "mount point in a fresh tmpfs", attr=0o755))
+        if dst in own:
+            continue  # C mounts it there
         if not is_dir:
             rows.append(MountRow("file", dst[1:], "mount point in a fresh tmpfs", attr=0o444))
         rows.append(MountRow("rebind", dst[1:], "it lies below a fresh tmpfs", source=dst[1:], is_dir=is_dir))

@@ -15,14 +15,14 @@ ALLOWED: dict[str, str] = {
     "memory": "brk munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
     "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack mseal",
     "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev pwritev2 lseek close close_range "
-    "fstat fstatfs fsync fdatasync sync_file_range syncfs ftruncate fallocate fadvise64 flock dup dup2 dup3 "
+    "fstat fstatfs fsync fdatasync sync_file_range ftruncate fallocate flock dup dup2 dup3 "
     "getdents getdents64 fchmod fchown fgetxattr fsetxattr flistxattr fremovexattr splice tee vmsplice sendfile "
     "copy_file_range readahead pipe pipe2",
     "files by path, inside the jail's own root": "open openat openat2 creat access faccessat faccessat2 stat lstat "
     "newfstatat statx statfs readlink readlinkat truncate mkdir mkdirat rmdir unlink unlinkat rename renameat "
     "renameat2 link linkat symlink symlinkat chmod fchmodat fchmodat2 chown lchown fchownat utime utimes utimensat "
     "futimesat mknod mknodat getxattr lgetxattr setxattr lsetxattr listxattr llistxattr removexattr lremovexattr "
-    "chdir fchdir getcwd umask sync",
+    "chdir fchdir getcwd umask",
     "waiting": "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_wait "
     "epoll_wait_old epoll_pwait epoll_pwait2 eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime "
     "timerfd_gettime",
@@ -38,7 +38,7 @@ ALLOWED: dict[str, str] = {
     "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "time": "time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep alarm getitimer setitimer times "
     "timer_create timer_settime timer_gettime timer_getoverrun timer_delete",
-    "the system, read only": "uname sysinfo getrlimit setrlimit getrusage getrandom",
+    "the system, read only": "uname sysinfo getrlimit getrusage getrandom",
     "SysV and POSIX IPC, in an ipc namespace of the run": "shmat shmdt shmctl semget semop semtimedop semctl "
     "msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
     "sockets: the network namespace has nothing in it": "bind connect listen accept accept4 getsockname "
@@ -66,6 +66,7 @@ REFUSED: dict[str, str] = {
     "open_by_handle_at name_to_handle_at": 'the "shocker" escape: files by number, outside every root',
     "modify_ldt iopl ioperm vm86 vm86old": "x86 relics with a history of exploits",
     "syslog": "the kernel's log",
+    "sync syncfs": "the host's disks: all that others have written, and no signal ends the wait",
     "lookup_dcookie uselib ustat sysfs _sysctl vhangup": "obsolete",
     "mbind set_mempolicy set_mempolicy_home_node migrate_pages move_pages": "memory placement on others' nodes",
     "fanotify_init fanotify_mark inotify_init inotify_init1 inotify_add_watch inotify_rm_watch":
@@ -92,9 +93,16 @@ KNOWINGLY = (
         "SQLite and the JVM need them; on shared files they can signal to another jail (docs/adr/0005)",
     ),
     ("mknod", "no device can be made without capabilities, and every writable mount is nodev"),
-    ("setrlimit", "limits can only be lowered without CAP_SYS_RESOURCE"),
     ("sched_setscheduler", "real-time and deadline classes need CAP_SYS_NICE; SCHED_BATCH and SCHED_IDLE do not"),
 )
+
+
+# With a handler in core_pattern the kernel starts it on the host, as root, for any soft limit but exactly 1 (core(5)):
+# that one the jail sets, and a lower one would be allowed.
+CORE = "RLIMIT_CORE: at 0 a piped core_pattern starts the host's handler"
+RLIMIT_CORE = 4
+ALL64 = 0xFFFFFFFFFFFFFFFF
+DONTNEED = 4  # POSIX_FADV_DONTNEED
 
 
 class ArgRule(NamedTuple):
@@ -110,13 +118,14 @@ class ArgRule(NamedTuple):
 
 NEW_NAMESPACES = 0x7E020080  # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
 CLONE_UNTRACED = 0x00800000
+UNTRACED = "a child that `pyjail.learn` would not see; no way out of a jail"
 LOW32 = 0xFFFFFFFF
 F_NOTIFY, F_SETLEASE, F_GETLK, F_OFD_GETLK = 1026, 1024, 5, 36  # asm-generic: x86_64 and aarch64
 F_SETLKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 RWF_NOWAIT = 8
 
 ARGUMENTS: tuple[ArgRule, ...] = (
-    ArgRule("clone", "EPERM", ((0, CLONE_UNTRACED, CLONE_UNTRACED),), "a child that a tracer of ours would not see"),
+    ArgRule("clone", "EPERM", ((0, CLONE_UNTRACED, CLONE_UNTRACED),), UNTRACED),
     ArgRule("clone", "allow", ((0, 0, NEW_NAMESPACES),), "threads and processes, no new namespaces"),
     ArgRule("clone", "EPERM", (), "any CLONE_NEW* flag: nested namespaces, as with unshare"),
     ArgRule("socket", "allow", ((0, 1, LOW32),), "AF_UNIX"),
@@ -159,6 +168,14 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("personality", "allow", ((0, 0, LOW32),), "PER_LINUX"),
     ArgRule("personality", "allow", ((0, 0x40000, LOW32),), "ADDR_NO_RANDOMIZE, of the program itself"),
     ArgRule("personality", "EPERM", (), "READ_IMPLIES_EXEC, MMAP_PAGE_ZERO, ... weaken the program's own defences"),
+    ArgRule(
+        "fadvise64", "EPERM", ((3, DONTNEED, LOW32),), "empties the page cache of shared files, a signal to others"
+    ),
+    ArgRule("fadvise64", "allow", (), "advice on its own reading"),
+    ArgRule("setrlimit", "EPERM", ((0, RLIMIT_CORE, LOW32),), CORE),
+    ArgRule("setrlimit", "allow", (), "limits can only be lowered without CAP_SYS_RESOURCE"),
+    ArgRule("prlimit64", "allow", ((0, 0, LOW32), (1, RLIMIT_CORE, LOW32), (2, 0, ALL64)), "asking"),
+    ArgRule("prlimit64", "EPERM", ((1, RLIMIT_CORE, LOW32),), CORE),
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
     ArgRule("prlimit64", "EPERM", (), "of another process: init may have the same uid (single mapping)"),
     ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
@@ -203,6 +220,8 @@ GLUE: tuple[ArgRule, ...] = (
     ArgRule("dup3", "allow", (), "puts the caller's fds on 0-2"),
     ArgRule("chdir", "allow", (), "cwd"),
     ArgRule("mmap", "allow", ((3, 0, 0x40000),), "argv and env"),
+    ArgRule("prlimit64", "allow", ((0, 0, LOW32), (1, RLIMIT_CORE, LOW32), (2, 0, ALL64)), "reads them back"),
+    ArgRule("prlimit64", "EPERM", ((1, RLIMIT_CORE, LOW32),), CORE),
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
     ArgRule("clock_gettime", "allow", (), "the start of the run"),
     ArgRule("execve", "allow", (), "becomes the program"),

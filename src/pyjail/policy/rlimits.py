@@ -45,6 +45,13 @@ def rows(limits: Limits) -> list[RlimitRow]:
         ),
         RlimitRow("RLIMIT_NICE", resource.RLIMIT_NICE, 0, 0, "", "no higher priority either"),
     ]
+    # Of these the kernel keeps one count for each user of the outermost namespace: what a jail holds, the caller's own
+    # programs on the whole host cannot have. Enough for what programs use; no more for what they could hoard.
+    found += [
+        RlimitRow("RLIMIT_SIGPENDING", resource.RLIMIT_SIGPENDING, 1024, 1024, "", "queued signals and POSIX timers"),
+        RlimitRow("RLIMIT_MEMLOCK", resource.RLIMIT_MEMLOCK, 65536, 65536, "", "mlock and SHM_LOCK"),
+        RlimitRow("RLIMIT_MSGQUEUE", resource.RLIMIT_MSGQUEUE, 102400, 102400, "", "POSIX message queues: one"),
+    ]
     if limits.address_space is not None:
         row = RlimitRow("RLIMIT_AS", resource.RLIMIT_AS, *_both(limits.address_space), "address_space", "asked for")
         found.append(row)

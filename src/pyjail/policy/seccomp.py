@@ -121,6 +121,12 @@ def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], s
     return _reached(tested + glue + plain + base), default
 
 
+def allows_any(policy: str | SeccompPolicy, names: Sequence[str], inet: bool = True) -> bool:
+    """Whether one of these calls may be allowed in some case."""
+    found, default = rules(policy, inet)
+    return default == "allow" or any(r.name in names and r.action == "allow" for r in found)
+
+
 def _reached(found: list[Rule]) -> list[Rule]:
     """Without the rules that an earlier one of the same call takes every case from."""
     before: dict[str, list[set[tuple[int, int, int]]]] = {}

@@ -1,0 +1,132 @@
+/* The workspace and its like: tmpfs of a run, mounted in the keeper's own namespace, of which every run has a copy.
+ * One that a run has left untouched serves the next; any other is replaced. Included by keeper.c. */
+
+static void tmpfs_look(struct tmpfs *t, struct k_statx *root, struct k_statfs *space) {
+  memset(root, 0, sizeof *root);
+  memset(space, 0, sizeof *space);
+  SYS(__NR_statx, t->fd, "", AT_EMPTY_PATH_, 0xfff /* STATX_BASIC_STATS | STATX_BTIME */, root);
+  SYS(__NR_fstatfs, t->fd, space);
+}
+
+/* The number that the next file gets, by making one without a name. */
+static uint64_t tmpfs_inode(const struct tmpfs *t) {
+  struct k_statx s = {0};
+  long fd = SYS(__NR_openat, t->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  SYS(__NR_statx, fd, "", AT_EMPTY_PATH_, 0x100 /* STATX_INO */, &s);
+  sys_close((int)fd);
+  return s.ino;
+}
+
+/* Nothing was made, removed, renamed, listed or changed, not even for a moment: the root's times and mode, the free
+ * space and the next inode number are what they were. A time tells only what happened in a later tick of the clock. */
+static int tmpfs_untouched(struct tmpfs *t) {
+  struct k_statx root;
+  struct k_statfs space;
+  tmpfs_look(t, &root, &space);
+  uint64_t made = (uint64_t)root.ctime.sec * 1000000000u + root.ctime.nsec, inode;
+  if (made >= K.go_tick || !mem_equal(&root, &t->root, sizeof root) || !mem_equal(&space, &t->space, sizeof space))
+    return 0;
+  inode = tmpfs_inode(t);
+  return inode && inode == t->inode++;
+}
+
+/* All off their mount points, with what is mounted on them; "." because no path below a run's tmpfs can be trusted. */
+static void tmpfs_drop_all(int spares) {
+  for (int i = PJ_MAX_TMPFS; i-- > 0;) {
+    if (spares) sys_close(K.tmpfs[i].spare);
+    if (spares) K.tmpfs[i].spare = -1;
+    if (K.tmpfs[i].fd < 0) continue;
+    long rc = SYS(__NR_fchdir, K.tmpfs[i].fd);
+    if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
+    if (rc < 0 && rc != -EINVAL /* not mounted yet */) sys_exit(1);
+    SYS(__NR_fchdir, K.newroot);
+    sys_close(K.tmpfs[i].fd);
+    K.tmpfs[i].fd = -1;
+  }
+  sys_close(K.ruleset); /* its rules name the inodes */
+  K.ruleset = -1;
+}
+
+/* After a run. When one must be replaced, the others are mounted anew after it: the order of a mount table tells
+ * nothing. Mounts and directories of ours inside of one are made anew with it. */
+static void tmpfs_renew(void) {
+  const uint32_t count = limits()->tmpfs.count;
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < count && !K.plan->run_mounts.count; i++)
+    if (tmpfs_untouched(&K.tmpfs[i])) kept |= 1u << i;
+  if (kept == (1u << count) - 1) return;
+  for (uint32_t i = 0; i < count; i++)
+    if (kept >> i & 1)
+      K.tmpfs[i].spare =
+          (int)SYS(__NR_open_tree, K.tmpfs[i].fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_);
+  tmpfs_drop_all(0);
+}
+
+static long tmpfs_make(void) {
+  const struct pj_plan *p = K.plan;
+  const struct pj_limits *l = limits();
+  static int rebind[PJ_MAX_ROWS];
+  uint32_t made = 0;
+  K.run_box = PJ_NONE;
+  /* Template mounts below a run's tmpfs would be hidden by it: clone them first, put them back after. */
+  for (uint32_t i = 0; i < p->run_mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
+    if (m->kind != MOUNT_REBIND || K.tmpfs[0].fd >= 0) continue;
+    TRY(STEP_RUN_MOUNT, i,
+        rebind[i] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
+                             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE_));
+  }
+  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
+    const struct pj_tmpfs *t = ROW(l, l->tmpfs, struct pj_tmpfs, i);
+    struct tmpfs *k = &K.tmpfs[i];
+    if (t->flags & MOUNT_IS_BOX) K.run_box = i;
+    if (k->fd >= 0) continue;
+    for (uint32_t j = 0; j < p->run_mounts.count; j++) /* its own mount point, when that lies in another one */
+      if (ROW(p, p->run_mounts, struct pj_mount, j)->kind == MOUNT_DIR)
+        entry_make(K.newroot, ROW(p, p->run_mounts, struct pj_mount, j));
+    made = 1;
+    k->fd = k->spare;
+    k->spare = -1;
+    const int again = k->fd >= 0;
+    if (!again) TRY(STEP_TMPFS, i, k->fd = (int)fs_make("tmpfs", limits_str(t->data), t->data_len, t->attr));
+    TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(t->target)));
+    if (!again) k->inode = tmpfs_inode(k) + 1;
+  }
+  for (uint32_t i = 0; made && i < p->run_mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
+    if (m->kind == MOUNT_REBIND) {
+      TRY(STEP_RUN_MOUNT, i, mount_attach(rebind[i], K.newroot, plan_str(m->target)));
+      sys_close(rebind[i]);
+    } else {
+      TRY(STEP_RUN_MOUNT, i, entry_make(K.newroot, m));
+    }
+  }
+  for (uint32_t i = 0; made && i < l->tmpfs.count; i++) tmpfs_look(&K.tmpfs[i], &K.tmpfs[i].root, &K.tmpfs[i].space);
+  return 0;
+}
+
+/* The rules are the same for all runs that have these tmpfs: their inodes are what a rule holds. */
+static long ruleset_make(void) {
+  const struct pj_plan *p = K.plan;
+  struct {
+    uint64_t fs, net, scoped;
+  } attr = {p->landlock_fs, p->landlock_net, p->landlock_scoped};
+  if (K.ruleset >= 0 || (!attr.fs && !attr.net && !attr.scoped)) return 0;
+  /* The size says which ABI's fields we use; the plan has zeros in those this kernel lacks. */
+  size_t size = attr.scoped ? 24 : attr.net ? 16 : 8;
+  TRY(STEP_LANDLOCK, PJ_NONE, K.ruleset = (int)SYS(444 /* landlock_create_ruleset */, &attr, size, 0));
+  for (uint32_t i = 0; i < p->landlock.count; i++) {
+    const struct pj_landlock_rule *r = ROW(p, p->landlock, struct pj_landlock_rule, i);
+    struct {
+      uint64_t access;
+      int32_t fd;
+    } __attribute__((packed)) rule = {.access = r->access};
+    long fd;
+    TRY(STEP_LANDLOCK, i, fd = SYS(__NR_openat, AT_FDCWD_, plan_str(r->path), O_PATH | O_CLOEXEC));
+    rule.fd = (int32_t)fd;
+    TRY(STEP_LANDLOCK, i, SYS(445 /* landlock_add_rule */, K.ruleset, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0));
+    sys_close((int)fd);
+  }
+  return 0;
+}

@@ -1,0 +1,141 @@
+"""Facts -> receipt: one row per control, values as the kernel gave them back. Pure but for our own namespaces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pyjail import _mountinfo
+from pyjail._plan import RunLimits, Template
+from pyjail._result import Control
+from pyjail._units import show_size
+from pyjail._verdict import Reading
+from pyjail._wire import Facts, Prepared, Texts, parse_texts
+
+
+def receipt(
+    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], prepared: Prepared, captured: Sequence[bool]
+) -> Iterator[Control]:
+    """One row per control, values as the kernel gave them back for this run."""
+    missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
+    texts = parse_texts(facts.texts)
+    for row in _limit_rows(run, facts, texts, missing):
+        if row.name == "output" and not any(captured):
+            why = "no stream is captured: what is behind the caller's own fds bounds it"
+            row = Control("output", row.asked, "", why, "not_asked")
+        elif row.name == "output" and row.status == "enforced" and not all(captured):
+            kept, own = ("stdout", "stderr") if captured[0] else ("stderr", "stdout")
+            row = replace(row, value=f"{run.limits.output} bytes of {kept}; {own} is the caller's own")
+        yield row
+    yield from _counter_rows(run, facts)
+    yield from _process_rows(template, texts, ids)
+    yield from _fence_rows(template, texts, missing, prepared)
+    yield from _template_rows(template, prepared)
+
+
+def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
+    limits = run.limits
+    for name in ("cpu_time", "wall_time", "memory", "processes", "output", "disk", "inodes", "cpus", "io_rate"):
+        asked = getattr(limits, name)
+        shown = show_size(asked) if name in ("memory", "output", "disk", "io_rate") else str(asked)
+        if isinstance(asked, frozenset):
+            shown = ",".join(map(str, sorted(asked)))
+        if asked is None:
+            yield Control(name, "none", "", "", "not_asked")
+            continue
+        if name in missing:
+            yield Control(name, shown, "", missing[name], "not_enforced")
+            continue
+        # One value per file: io.max has a row per disk, and the last one reads back them all.
+        rows = {r.file: texts.set_values.get(i, "?") for i, r in enumerate(run.cgroup) if r.limit == name}
+        by, value = ", ".join(rows), ", ".join(rows.values())
+        if name == "cpu_time":
+            by = "keeper, by " + next((r.file for r in run.cgroup if r.when == "clock"), "RLIMIT_CPU")
+            value = f"{asked:g} s"
+        elif name == "wall_time":
+            by, value = "keeper's timer, CLOCK_MONOTONIC", f"{asked:g} s"
+        elif name == "output":
+            by, value = "keeper's pumps", f"{asked} bytes per stream"
+        elif name in ("disk", "inodes"):
+            by = "tmpfs size" if name == "disk" else "tmpfs nr_inodes"
+            which = 0 if name == "disk" else 2
+            found = {r.target: t[which] for r, t in zip(run.tmpfs, facts.tmpfs, strict=False)}
+            value = ", ".join(f"{t}={found[t]}" for t in ("/box", "/tmp") if t in found)
+        elif name == "cpus" and not rows:
+            by, value = "all that there are", str(run.busy)
+        yield Control(name, shown, by, value, "enforced")
+    for i, row in enumerate(run.rlimits):
+        soft, hard = texts.rlimits.get(i, (-1, -1))
+        fine = soft == row.soft and (row.limit not in missing or row.limit == "cpu_time")
+        asked = str(getattr(limits, row.limit)) if row.limit else str(row.soft)
+        yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")
+
+
+def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
+    reading = Reading(facts, run)
+    for c in run.counters:
+        text = reading.text(c.file) if c.file else None
+        if text is None:
+            yield Control(f"counter {c.usage}", "", c.file, c.note or "could not be read", "not_asked")
+            continue
+        value = " ".join(text.split())
+        value = value if len(value) <= 60 else value[:57] + "..."
+        if before := " ".join(reading.texts[c.file][0][1].split()):
+            value += f"; before: {before if len(before) <= 60 else before[:57] + '...'}"
+        yield Control(f"counter {c.usage}", "", c.file, f"{value} ({c.note})" if c.note else value, "enforced")
+
+
+def _process_rows(template: Template, texts: Texts, ids: tuple[int, int]) -> Iterator[Control]:
+    status = {k: v.strip() for k, _, v in (line.partition(":") for line in texts.proc_status.splitlines())}
+    jail = template.jail
+    uid, gid = status.get("Uid", "?").split(), status.get("Gid", "?").split()
+    right = uid == [str(jail.uid)] * 4 and gid == [str(jail.gid)] * 4
+    value = f"uid {uid[0]} gid {gid[0]}; outside uid {ids[0]} gid {ids[1]}"
+    yield Control("ids", f"uid {jail.uid} gid {jail.gid}", "user namespace, setresuid", value, _done(right))
+    caps = [status.get(f"Cap{n}", "?") for n in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
+    none = all(c.strip("0") == "" for c in caps)
+    yield Control("capabilities", "none", "capset, PR_CAPBSET_DROP", " ".join(caps), _done(none))
+    groups = status.get("Groups", "")
+    by = "setgroups" if template.privileged else "setgroups denied; the caller's stay, unmapped"
+    yield Control("groups", "none", by, groups or "none", _done(template.privileged is False or not groups))
+    nnp = status.get("NoNewPrivs", "?")
+    yield Control("no_new_privs", "1", "prctl", nnp, _done(nnp == "1"))
+
+
+def _fence_rows(template: Template, texts: Texts, missing: dict[str, str], prepared: Prepared) -> Iterator[Control]:
+    jail = template.jail
+    mode = next((line.split()[1] for line in texts.proc_status.splitlines() if line.startswith("Seccomp:")), "?")
+    if jail.seccomp == "none":
+        yield Control("seccomp", "none", "", "", "not_asked")
+    else:
+        f = template.filter
+        value = f"mode {mode}, {len(f.program) // 8} instructions, sha256 {f.digest}"
+        asked = jail.seccomp if isinstance(jail.seccomp, str) else f"{jail.seccomp.base} changed"
+        yield Control("seccomp", asked, "seccomp filter", value, _done(mode == "2"))
+    rules = template.landlock
+    if not jail.landlock:
+        yield Control("landlock", "none", "", "", "not_asked")
+    elif "landlock" in missing:
+        yield Control("landlock", "True", "", missing["landlock"], "not_enforced")
+    else:
+        value = (
+            f"ABI {rules.abi}, fs {rules.fs:#x}, net {rules.net:#x}, scoped {rules.scoped:#x}, {len(rules.rules)} rules"
+        )
+        yield Control("landlock", "True", "landlock_restrict_self", value, "enforced")
+    ours = {os.readlink(f"/proc/self/ns/{n}") for n in ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")}
+    for text in prepared.namespaces + texts.namespaces:
+        name = text.partition(":")[0]
+        yield Control(f"namespace {name}", "own", "clone3/unshare", text, _done(text not in ours))
+
+
+def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
+    failed = prepared.user_namespaces
+    value = f"the kernel refused it: {os.strerror(failed)}" if failed else "0"
+    yield Control("nested user namespaces", "0", "user.max_user_namespaces", value, _done(not failed))
+    rootfs = template.jail.rootfs
+    yield _mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
+
+
+def _done(fine: bool) -> str:
+    return "enforced" if fine else "not_enforced"
