@@ -92,6 +92,8 @@ class Keeper:
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
         self.served = False  # has had a run
+        self.watched = False  # an event loop has our socket in its set: nobody else may close it there
+        self.idle_since = 0.0  # time.monotonic() of its return
         self.sock: socket.socket
         self.pid = self.pidfd = self.request_fd = -1
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
@@ -321,9 +323,10 @@ class Keeper:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             self.pid = -1
-        with contextlib.suppress(AttributeError):
-            self.sock.close()
-        self._close_fds()
+        if not self.watched:
+            with contextlib.suppress(AttributeError):
+                self.sock.close()
+            self._close_fds()
         if self.cgroup is not None:
             self.cgroup.remove()
             self.cgroup = None
