@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import functools
 import os
 import time
@@ -202,6 +201,7 @@ def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
 
 def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased: some milliseconds."""
+    _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
     return keepers.start(plan.template, _ground(os.getpid()), request.attach)
 
 
@@ -259,7 +259,7 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
             raise IdleDeath from None  # closed by another thread: interpreter exit, or `close`
         try:
             if request.files:
-                failure = _arm(keeper, blob)
+                failure = arm(keeper, blob)
                 if failure is not None:
                     return _not_started(keeper, request, run_part, failure), True
                 try:
@@ -276,28 +276,11 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
             os.close(stdin)
 
 
-def _arm(keeper: Keeper, blob: bytes) -> Failure | None:
+def arm(keeper: Keeper, blob: bytes) -> Failure | None:
+    """Have the request's jail made, and no program started. `Gone` when the keeper is."""
     keeper.send(lib.OP_ARM, length=len(blob))
     keeper.armed = None
     return parse_reply(keeper.receive())[1]
-
-
-def warm_up(request: Request, keepers: Idle) -> None:
-    """One more idle keeper, armed for these limits. Raises what `run` would, before there is a program."""
-    plan = prepare(request)
-    keeper = start(plan, request, keepers)
-    try:
-        os.pwrite(keeper.request_fd, plan.blob, 0)
-        failure = _arm(keeper, plan.blob)
-        if failure is not None:
-            raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)
-        keeper.armed, keeper.served = plan.run, True
-    except BaseException as e:
-        keepers.drop(keeper)
-        if isinstance(e, Gone) or (isinstance(e, OSError) and e.errno == errno.EBADF):  # closed by another thread
-            raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
-        raise
-    keepers.give(keeper)
 
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:

@@ -10,10 +10,11 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from pyjail import _pinning, _request, _run, _units, _upkeep
-from pyjail._errors import HostError, PoolClosedError, PoolExhaustedError, SpecError
+from pyjail import _explain, _pinning, _request, _run, _units, _upkeep
+from pyjail._errors import HostError, KeeperError, PoolClosedError, PoolExhaustedError, SpecError
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
+from pyjail._keeper import Gone
 from pyjail._request import Request
 from pyjail._spec import Jail, Limits
 
@@ -92,11 +93,28 @@ class Warm(Source):
         """Start so many keepers. A jail with ``fresh`` has none to keep."""
         for number in range(0 if self.jail.fresh else count):
             try:
-                _run.warm_up(self._on(self.first, number), self.keepers)
+                self._start(self._on(self.first, number))
             except HostError as e:
                 if self.pinned and e.control == "cpus":
                     raise HostError("pin", e.cause, f"{e.hint.partition('; or do without')[0]}; or pin=False") from e
                 raise
+
+    def _start(self, request: Request) -> None:
+        plan = _run.prepare(request)
+        keeper = _run.start(plan, request, self.keepers)
+        try:
+            os.pwrite(keeper.request_fd, plan.blob, 0)
+            failure = _run.arm(keeper, plan.blob)
+            if failure is not None:
+                raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)
+            keeper.armed, keeper.served = plan.run, True
+        except Gone:
+            self.keepers.drop(keeper)
+            raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
+        except BaseException:
+            self.keepers.drop(keeper)
+            raise
+        self.keepers.give(keeper)
 
     def check(self, request: Request) -> None:
         """SpecError: this pool cannot run it."""
