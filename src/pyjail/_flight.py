@@ -129,7 +129,7 @@ class Flight:
         try:
             keeper.watched = True
             left = None if deadline is None else max(0.001, deadline - time.monotonic())
-            if not await self.loop.readable(keeper.sock.fileno(), left):
+            if not await self._readable(keeper, left):
                 return await self._stop(keeper)
         except GeneratorExit:
             raise
@@ -143,11 +143,18 @@ class Flight:
             return await self._help(partial(_run.conclude, keeper, request, plan.run))
         return _run.conclude(keeper, request, plan.run)
 
+    async def _readable(self, keeper: Keeper, seconds: float | None, *, shield: bool = False) -> bool:
+        try:
+            return await self.loop.readable(keeper.sock.fileno(), seconds, shield=shield)
+        finally:
+            with contextlib.suppress(OSError):
+                keeper.sock.settimeout(None)  # uvloop has made the fd non-blocking
+
     async def _stop(self, keeper: Keeper) -> _run.Outcome:
         """End the run in progress, whatever else happens to this task."""
         with contextlib.suppress(Gone):
             keeper.send(lib.OP_KILL)
-            if await self.loop.readable(keeper.sock.fileno(), _run.KILL_PATIENCE_S, shield=True):
+            if await self._readable(keeper, _run.KILL_PATIENCE_S, shield=True):
                 return _run.expired(keeper, self.request)
         keeper.hang_up()
         return _run.expired(keeper, self.request)

@@ -58,16 +58,32 @@ def _library() -> str:
     return "asyncio"
 
 
-def _settle(waiter: asyncio.Future[bool], value: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(value)
+class _Wait:
+    """One wait under asyncio. What ends it is kept: anyio cancels a task anew in every turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.value: bool | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def end(self, value: bool) -> None:
+        if self.value is None:
+            self.value = value
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def park(self) -> bool:
+        while self.value is None:
+            self.waiter = self.loop.create_future()
+            await self.waiter
+        return self.value
 
 
 class _AsyncioFlag:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.happened = False
-        self.waiter: asyncio.Future[bool] | None = None
+        self.wait: _Wait | None = None
 
     def set(self) -> bool:
         try:
@@ -78,8 +94,8 @@ class _AsyncioFlag:
 
     def _set(self) -> None:
         self.happened = True
-        if self.waiter is not None:
-            _settle(self.waiter, True)
+        if self.wait is not None:
+            self.wait.end(True)
 
 
 class _Asyncio:
@@ -100,47 +116,35 @@ class _Asyncio:
             raise kept
 
     async def wait(self, flag: _AsyncioFlag, seconds: float | None = None, *, shield: bool = False) -> bool:
-        def begin(waiter: asyncio.Future[bool]) -> None:
-            flag.waiter = waiter
-            if flag.happened:
-                _settle(waiter, True)
-
-        return await self._wait(begin, lambda: None, seconds, shield)
+        flag.wait = wait = _Wait(self.loop)
+        if flag.happened:
+            wait.end(True)
+        return await self._park(wait, seconds, shield)
 
     async def readable(self, fd: int, seconds: float | None = None, *, shield: bool = False) -> bool:
-        def begin(waiter: asyncio.Future[bool]) -> None:
-            self.loop.add_reader(fd, _settle, waiter, True)
-
-        def end() -> None:
+        wait = _Wait(self.loop)
+        self.loop.add_reader(fd, wait.end, True)
+        try:
+            return await self._park(wait, seconds, shield)
+        finally:
             with contextlib.suppress(RuntimeError):  # the loop was closed, and knows no fd any more
                 self.loop.remove_reader(fd)
 
-        return await self._wait(begin, end, seconds, shield)
-
-    async def _wait(
-        self,
-        begin: Callable[[asyncio.Future[bool]], None],
-        end: Callable[[], None],
-        seconds: float | None,
-        shield: bool,
-    ) -> bool:
-        if not shield:
-            self.checkpoint()
-        until = None if seconds is None else self.loop.time() + seconds
-        while True:
-            waiter: asyncio.Future[bool] = self.loop.create_future()
-            timer = None if until is None else self.loop.call_at(until, _settle, waiter, False)
-            try:
-                begin(waiter)
-                return await waiter
-            except asyncio.CancelledError as e:
+    async def _park(self, wait: _Wait, seconds: float | None, shield: bool) -> bool:
+        timer = None if seconds is None else self.loop.call_later(seconds, wait.end, False)
+        try:
+            while True:
                 if not shield:
-                    raise
-                self.cancelled = e
-            finally:
-                end()
-                if timer is not None:
-                    timer.cancel()
+                    self.checkpoint()
+                try:
+                    return await wait.park()
+                except asyncio.CancelledError as e:
+                    if not shield:
+                        raise
+                    self.cancelled = e
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def together(self, calls: list[Callable[[], Any]]) -> None:
         tasks = [self.loop.create_task(call()) for call in calls]

@@ -15,7 +15,7 @@ import pytest
 import pyjail
 from pyjail import Jail, Limits, Pool, Verdict
 from tests.conftest import QUICK, SLOW
-from tests.host_side import alive, keepers_of, left_over
+from tests.host_side import alive, cgroups_of, keepers_of, left_over, programs
 from tests.scripts import script, until
 
 
@@ -56,22 +56,11 @@ class Blocker:
         os.close(self.reader)
 
 
-def programs(name: bytes, below: int | None = None) -> list[int]:
-    """Pids of running programs of that name below us."""
-    found = []
-    for pid in keepers_of(below or os.getpid()):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if f.read().startswith(name):
-                    found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
 def test_runs_in_the_pools_jail_with_the_pools_limits():
     with Pool(1, Jail(hostname="judge"), limits=Limits(open_files=77)) as pool:
-        r = pool.run(["sh", "-c", "hostname; ulimit -n; cat; cat a > b"], input="x", text=True, files={"a": "y"}, collect=["b"])
+        r = pool.run(
+            ["sh", "-c", "hostname; ulimit -n; cat; cat a > b"], input="x", text=True, files={"a": "y"}, collect=["b"]
+        )
         assert (r.stdout, r.files) == ("judge\n77\nx", {"b": b"y"})
         assert pool.run(["sh", "-c", "ulimit -n"], Limits(open_files=66)).stdout == b"66\n"
         with pytest.raises(pyjail.JailedProcessError):
@@ -167,7 +156,7 @@ def test_never_more_than_its_size_at_once_and_first_come_first_served():
 
 def test_64_threads_have_an_equal_share():
     """Each comes again as soon as it was served: who waits meanwhile is served first."""
-    served: collections.Counter[int] = collections.Counter({i: 0 for i in range(64)})
+    served: collections.Counter[int] = collections.Counter(dict.fromkeys(range(64), 0))
     most, spread = [0], [0]
     lock = threading.Lock()
     with Pool(4) as pool:
@@ -466,8 +455,6 @@ def test_interpreter_exit_with_runs_in_flight_leaves_nothing():
     while (pool.running, pool.waiting) != (2, 2): pass
     print(os.getpid(), flush=True)
     """
-    from tests.host_side import cgroups_of
-
     out = script(code)
     assert out.returncode == 0, out.stderr
     assert until(lambda: not cgroups_of(int(out.stdout)))
