@@ -109,7 +109,7 @@ class Flight:
                 await self._drop()
                 raise
             keeper = self._forget()
-            if _run.usable(request, outcome):
+            if _run.usable(request, outcome) and len(keepers.keepers) < keepers.most:  # else one is ended
                 return _run.settle(keeper, request, outcome, keepers)
             return await self._help(partial(_run.settle, keeper, request, outcome, keepers))
 

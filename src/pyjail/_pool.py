@@ -225,7 +225,10 @@ def in_order(
     submit: Callable[[Command], Future[Result]], commands: Iterable[Command], buffersize: int | None
 ) -> Iterator[Result]:
     """The results of all commands. At most ``buffersize`` of them are submitted before their results are taken."""
-    source = iter(commands)
+    try:
+        source = iter(commands)
+    except TypeError:
+        raise SpecError("commands", commands, "an iterable of commands is needed") from None
     futures: deque[Future[Result]] = deque()
 
     def fill() -> None:
