@@ -377,6 +377,25 @@ def test_every_snippet_of_the_page_runs():
     assert (shown[2], len(shown)) == ("100", 4)
 
 
+@pytest.mark.parametrize("call", ["pool.run(*command)", "list(pool.map([command[0]] * 3, command[1]))"])
+def test_an_interrupt_leaves_the_block_when_the_jails_are_gone(call):
+    code = f"""
+    import os, pyjail, signal, threading, time
+    from tests.host_side import programs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever we were started with
+    def interrupt():
+        while not programs(b"sleep"): time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    command = ["sleep", "1000"], pyjail.Limits(wall_time=None)
+    try:
+        with pyjail.Pool(2) as pool: {call}
+    except KeyboardInterrupt: print("interrupted", programs(b"sleep"))
+    """
+    out = script(code)
+    assert out.stdout == "interrupted []\n", out.stderr
+
+
 # ---- a core of its own ----
 
 
