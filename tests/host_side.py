@@ -27,6 +27,16 @@ def keepers_of(pid: int) -> list[int]:
     return found
 
 
+def programs(name: bytes) -> list[int]:
+    """Pids of programs below us whose command line begins so."""
+    found = []
+    for pid in keepers_of(os.getpid()):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(name):
+                found.append(pid)
+    return found
+
+
 def cgroups_of(pid: int) -> list[str]:
     """cgroup directories that name ``pid`` as their owner."""
     out = subprocess.run(

@@ -16,6 +16,8 @@ from pyjail._errors import (
     JailError,
     KeeperError,
     PolicyWarning,
+    PoolClosedError,
+    PoolExhaustedError,
     ProgramNotFoundError,
     ProgramPermissionError,
     SetupError,
@@ -28,10 +30,12 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import cgroup
+    from pyjail import aio, cgroup
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
+    from pyjail._executor import JailExecutor
     from pyjail._learn import Learned, learn
+    from pyjail._pool import Pool
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
@@ -52,12 +56,16 @@ __all__ = [
     "HostError",
     "Jail",
     "JailError",
+    "JailExecutor",
     "JailedProcessError",
     "KeeperError",
     "Learned",
     "Limits",
     "Mount",
     "PolicyWarning",
+    "Pool",
+    "PoolClosedError",
+    "PoolExhaustedError",
     "ProgramNotFoundError",
     "ProgramPermissionError",
     "Receipt",
@@ -69,6 +77,7 @@ __all__ = [
     "TimeoutExpired",
     "Usage",
     "Verdict",
+    "aio",
     "cgroup",
     "close",
     "doctor",
@@ -81,6 +90,8 @@ __all__ = [
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    "Pool": "pyjail._pool",
+    "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
@@ -94,8 +105,8 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "cgroup":  # a module of its own: pyjail.cgroup.enter_leaf()
-        return import_module("pyjail.cgroup")
+    if name in ("aio", "cgroup"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+        return import_module(f"pyjail.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
     value = getattr(import_module(_LATER[name]), name)

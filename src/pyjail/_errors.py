@@ -10,6 +10,8 @@
         CwdNotFoundError(FileNotFoundError)
       KeeperError                      our own helper died before the program started
       TimeoutExpired(subprocess.TimeoutExpired)
+        PoolExhaustedError(TimeoutError)   the patience ended before there was a free place: nothing was started
+      PoolClosedError(RuntimeError)    the pool takes no more runs
       JailedProcessError(subprocess.CalledProcessError)
 
 Every one of them can be pickled, and everything in its text is also an attribute.
@@ -128,6 +130,33 @@ class TimeoutExpired(JailError, subprocess.TimeoutExpired):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.cmd, self.timeout, self.output, self.stderr)
+
+
+class PoolExhaustedError(TimeoutExpired, TimeoutError):
+    """No place became free within the caller's patience; nothing was started.
+
+    Attributes: ``size`` (int, jails that may run at once), ``waiting`` (int, others in the queue then), ``timeout``
+    (float, seconds), ``hint`` (str, the fix); ``cmd`` is what was to be run.
+    """
+
+    def __init__(self, cmd: Any, timeout: float, size: int, waiting: int, hint: str) -> None:
+        TimeoutExpired.__init__(self, cmd, timeout)
+        self.size = size
+        self.waiting = waiting
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return (
+            f"all {self.size} places were taken for {self.timeout:g} s, and {self.waiting} others wait; nothing was "
+            f"started. {self.hint}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.cmd, self.timeout, self.size, self.waiting, self.hint)
+
+
+class PoolClosedError(JailError, RuntimeError):
+    """The pool takes no more runs: it was closed, or terminated, or what it ran in has ended; nothing was started."""
 
 
 class JailedProcessError(JailError, subprocess.CalledProcessError):

@@ -111,6 +111,8 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
             if e.errno in (17, 18):
                 hint = "a mount of this jail is there: its files come from its own source"
+            if e.errno in (23, 24):
+                hint = "this process needs an fd for it: close some, or raise RLIMIT_NOFILE"
             raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
 
 

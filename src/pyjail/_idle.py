@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable
 
 from pyjail._errors import JailError, KeeperError
@@ -16,18 +18,23 @@ MOST_IDLE = 64
 
 
 class Idle:
-    """Warm keepers that nobody uses now. Thread-safe; the last one given is the first one taken."""
+    """Warm keepers that nobody uses now. Thread-safe; the last one given is the first one taken.
 
-    def __init__(self) -> None:
+    ``most``: how many of them are kept.
+    """
+
+    def __init__(self, most: int = MOST_IDLE) -> None:
+        self.most = most
         self.lock = threading.Lock()
         self.started = threading.Condition(self.lock)
         self.starting = 0
         self.keepers: list[Keeper] = []
         self.leased: set[Keeper] = set()
-        self.closed = False
+        self.closed: JailError | None = None  # why no keeper is started any more
+        _all[id(self)] = self
 
-    def take(self, template: Template, run: RunLimits, host: Host) -> Keeper:
-        """A keeper of this template, one that is armed for these limits by preference; a new one if need be."""
+    def ready(self, template: Template, run: RunLimits) -> Keeper | None:
+        """A keeper of this template, leased, one that is armed for these limits by preference. Never waits."""
         with self.lock:
             found = None
             for keeper in reversed(self.keepers):
@@ -39,16 +46,15 @@ class Idle:
             if found is not None:
                 self.keepers.remove(found)
                 self.leased.add(found)
-                return found
-        return self.start(template, host)
+            return found
 
     def start(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> Keeper:
         """A new keeper, leased; ``attach`` as `Keeper` has it."""
         counted = False
         try:
             with self.lock:
-                if self.closed:
-                    raise KeeperError("the interpreter is shutting down: no new jail is started")
+                if self.closed is not None:
+                    raise type(self.closed)(*self.closed.args)
                 self.starting += 1
                 counted = True
             return Keeper(template, host, attach, self._book)
@@ -65,11 +71,12 @@ class Idle:
     def give(self, keeper: Keeper) -> None:
         """Back, for the next run."""
         surplus = None
+        keeper.idle_since = time.monotonic()
         with self.lock:
             self.leased.discard(keeper)
-            if keeper.owner == os.getpid() and not self.closed:
+            if keeper.owner == os.getpid() and self.closed is None:
                 self.keepers.append(keeper)
-                if len(self.keepers) > MOST_IDLE:
+                if len(self.keepers) > self.most:
                     surplus = self.keepers.pop(0)
             else:
                 surplus = keeper
@@ -82,6 +89,23 @@ class Idle:
         with self.lock:
             self.leased.discard(keeper)
 
+    def end_dead(self) -> int:
+        """Put away the idle keepers that have died; how many there were."""
+        return self._end(lambda: [k for k in self.keepers if not k.alive])
+
+    def end_unused(self, since: float, keep: int) -> int:
+        """End the idle keepers that nobody has used since then, but for the ``keep`` used last; how many there were."""
+        return self._end(lambda: [k for k in self.keepers[: max(0, len(self.keepers) - keep)] if k.idle_since <= since])
+
+    def _end(self, choose: Callable[[], list[Keeper]]) -> int:
+        with self.lock:
+            gone = choose()
+            self.keepers = [k for k in self.keepers if k not in gone]
+            self.leased.update(gone)  # `close` knows them until they are gone
+        for keeper in gone:
+            self.drop(keeper)
+        return len(gone)
+
     def close(self) -> None:
         """End all keepers of this process; those in a run, too."""
         with self.lock:
@@ -93,10 +117,10 @@ class Idle:
             with contextlib.suppress(OSError, JailError):
                 keeper.close()
 
-    def shut(self) -> None:
-        """At exit: no new keepers, and the end of those that other threads are just starting."""
+    def shut(self, why: JailError) -> None:
+        """For good: no new keepers, and the end of those that other threads are just starting."""
         with self.lock:
-            self.closed = True
+            self.closed = why
             self.started.wait_for(lambda: not self.starting, HANDSHAKE_S)
         self.close()
 
@@ -107,3 +131,28 @@ class Idle:
         for keeper in [*self.keepers, *self.leased]:
             keeper.forget()
         self.keepers, self.leased = [], set()
+
+
+_all: weakref.WeakValueDictionary[int, Idle] = weakref.WeakValueDictionary()
+
+
+def _everyone() -> list[Idle]:
+    return [found for ref in _all.valuerefs() if (found := ref()) is not None]
+
+
+def close_all() -> None:
+    """`Idle.close` for the keepers of `run` and for those of all pools."""
+    for one in _everyone():
+        one.close()
+
+
+def shut_all() -> None:
+    """At interpreter exit."""
+    for one in _everyone():
+        one.shut(KeeperError("the interpreter is shutting down: no new jail is started"))
+
+
+def forget_all() -> None:
+    """After os.fork, in the child."""
+    for one in _everyone():
+        one.forget()

@@ -76,6 +76,14 @@ class Gone(Exception):
     """The keeper hung up: it is dead."""
 
 
+_HANG_UP = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
+
+
+def _gone(e: OSError) -> Gone | OSError:
+    """Whether the other end is gone, or it is we who lack memory: then the keeper lives, and must not be waited for."""
+    return Gone() if e.errno in _HANG_UP else e
+
+
 class Keeper:
     """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
     ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`)."""
@@ -92,6 +100,8 @@ class Keeper:
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
         self.served = False  # has had a run
+        self.watched = False  # an event loop has our socket in its set: nobody else may close it there
+        self.idle_since = 0.0  # time.monotonic() of its return
         self.sock: socket.socket
         self.pid = self.pidfd = self.request_fd = -1
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
@@ -201,6 +211,8 @@ class Keeper:
         with self.closing, contextlib.suppress(ChildProcessError):
             if self.pid <= 0:
                 return "it was closed"
+            if not _ended(self.pidfd, 5000):
+                return "it lives, and does not answer"
             _, status = os.waitpid(self.pid, 0)
             self.pid = -1
             code = os.waitstatus_to_exitcode(status)
@@ -220,7 +232,7 @@ class Keeper:
             else:
                 self.sock.send(message)
         except OSError as e:
-            raise Gone from e
+            raise _gone(e) from None
 
     def receive(self, timeout: float | None = None) -> bytes:
         """One message. `Gone` at hang-up, TimeoutError after ``timeout`` s."""
@@ -231,7 +243,7 @@ class Keeper:
         except TimeoutError:
             raise
         except OSError as e:
-            raise Gone from e
+            raise _gone(e) from None
         if not raw:
             raise Gone
         return raw
@@ -256,6 +268,8 @@ class Keeper:
         _, failure = parse_reply(raw)
         if failure is not None:
             raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
+        if op == lib.OP_OPEN and not buf:  # the kernel had no free number here for the fd that was sent
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), os.fsdecode(path))
         return buf[0] if buf else -1
 
     def output(self, stream: int, length: int) -> bytes:
@@ -327,9 +341,10 @@ class Keeper:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             self.pid = -1
-        with contextlib.suppress(AttributeError):
-            self.sock.close()
-        self._close_fds()
+        if not self.watched:
+            with contextlib.suppress(AttributeError):
+                self.sock.close()
+            self._close_fds()
         if self.cgroup is not None:
             self.cgroup.remove()
             self.cgroup = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import os
 from typing import Any
 
 from pyjail import _receipt, _verdict
@@ -127,8 +128,11 @@ def decode(data: bytes, request: Request, cut: bool) -> Any:
 def memory_total() -> int:
     """RAM and swap: what an executable's segments are refused for when they are more (vm.overcommit_memory=0)."""
     total = 0
-    with open("/proc/meminfo") as f:
-        for line in f:
-            if line.startswith(("MemTotal:", "SwapTotal:")):
-                total += int(line.split()[1]) * 1024
+    try:
+        with open("/proc/meminfo") as f:
+            for line in f:
+                if line.startswith(("MemTotal:", "SwapTotal:")):
+                    total += int(line.split()[1]) * 1024
+    except OSError:  # a /proc with processes only, or no fd left: no reason to lose a run
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return total

@@ -8,9 +8,9 @@ import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict, _wire
+from pyjail import _bring_up, _cgroup, _explain, _files, _host, _idle, _outcome, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper, memfd
@@ -19,7 +19,7 @@ from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
-from pyjail._wire import STDIO_FD, STDIO_PIPE, pack_limits, pack_request, parse_reply, parse_report
+from pyjail._wire import STDIO_FD, STDIO_PIPE, Failure, pack_limits, pack_request, parse_reply, parse_report
 
 KILL_PATIENCE_S = 10.0
 idle = Idle()
@@ -91,6 +91,11 @@ def _ground(pid: int) -> _host.Host:
     return _bring_up.bring_up(_host.host())
 
 
+def cpus() -> frozenset[int]:
+    """The CPUs that this process may use, as far as is known."""
+    return _ground(os.getpid()).cpus
+
+
 def look_again() -> None:
     """What was found out about this machine may be no longer so: the next run looks again."""
     _host.probe.cache_clear()
@@ -117,19 +122,43 @@ def _compiled(
 _CGROUP_STEPS = ("cgroup", "cgroup_enter")
 
 
-def execute(request: Request) -> Result:
-    """The whole way of one validated request."""
+def execute(request: Request, keepers: Idle = idle, deadline: float | None = None) -> Result:
+    """The whole way of one validated request. ``deadline``: when its timeout has begun already."""
+    if deadline is None:
+        deadline = deadline_of(request)
     try:
-        return _attempt(request)
+        return _attempt(request, keepers, deadline)
     except (SetupError, HostError) as e:
-        if (e.step not in _CGROUP_STEPS) if isinstance(e, SetupError) else (e.control != "cgroup"):
+        if not outdated(e):
             raise
-    # Somebody took a controller or a directory away since we looked; nothing was started. Once more, from the ground.
     look_again()
-    return _attempt(request)
+    return _attempt(request, keepers, deadline)
 
 
-def _attempt(request: Request) -> Result:
+def deadline_of(request: Request) -> float | None:
+    """When the caller's patience ends, if it begins now."""
+    return None if request.timeout is None else time.monotonic() + request.timeout
+
+
+def outdated(e: SetupError | HostError) -> bool:
+    """Somebody took a controller or a directory away since we looked; nothing was started: `look_again`, once more."""
+    return e.step in _CGROUP_STEPS if isinstance(e, SetupError) else e.control == "cgroup"
+
+
+class Plan(NamedTuple):
+    """What a request comes to on this machine."""
+
+    template: Template
+    run: RunLimits
+    blob: bytes  # as the keeper reads it
+
+
+# What a keeper's turn comes to: the result or what to raise, and whether the keeper can serve again.
+Outcome = tuple[Result | BaseException, bool]
+
+
+def prepare(request: Request) -> Plan:
+    """Compile a request; raises what can be told before anything is started."""
     jail = request.jail
     sources: tuple[_host.Identity, ...] = ()
     if jail.mounts or jail.rootfs is not None:
@@ -144,39 +173,69 @@ def _attempt(request: Request) -> Result:
         request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
         rearm=not jail.fresh, hold=hold,
     )  # fmt: skip
-    blob = limits_blob + pack_request(run_part, command)
-    deadline = None if request.timeout is None else time.monotonic() + request.timeout
+    return Plan(compiled, run_part, limits_blob + pack_request(run_part, command))
+
+
+def _attempt(request: Request, keepers: Idle, deadline: float | None) -> Result:
+    plan = prepare(request)
     while True:
-        keeper = _lease(compiled, run_part, request)
+        keeper = ready(plan, request, keepers) or start(plan, request, keepers)
         try:
-            result, reusable = _converse(keeper, request, run_part, blob, deadline)
-        except _IdleDeath:
-            idle.drop(keeper)  # it died while it had no work: nothing was started, so start over
-            if not keeper.served:
-                raise KeeperError("a new keeper died before the program started: killed from outside?") from None
+            outcome = begin(keeper, request, plan) or _await_report(keeper, request, plan.run, deadline)
+        except IdleDeath:
+            forsake(keeper, keepers)
             continue
         except BaseException:
-            idle.drop(keeper)
+            keepers.drop(keeper)
             raise
-        keeper.served = True
-        if isinstance(result, SetupError) and result.step in _CGROUP_STEPS:
-            reusable = False
-        if reusable and not jail.fresh:
-            idle.give(keeper)
-        else:
-            idle.drop(keeper)
-        if isinstance(result, BaseException):
-            raise result
-        return result
+        return settle(keeper, request, outcome, keepers)
 
 
-def _lease(compiled: Template, run_part: RunLimits, request: Request) -> Keeper:
-    if not request.jail.fresh:
-        return idle.take(compiled, run_part, _ground(os.getpid()))
-    return idle.start(compiled, _ground(os.getpid()), request.attach)
+# ---- the parts of a keeper's turn, shared with the event loops (_flight.py) ----
 
 
-class _IdleDeath(Exception):
+def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
+    """A warm keeper that may serve this request, leased. Never waits."""
+    return None if request.jail.fresh else keepers.ready(plan.template, plan.run)
+
+
+def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
+    """A new keeper, leased: some milliseconds."""
+    _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
+    return keepers.start(plan.template, _ground(os.getpid()), request.attach)
+
+
+def forsake(keeper: Keeper, keepers: Idle) -> None:
+    """It died while it had no work: nothing was started, so the caller starts over."""
+    keepers.drop(keeper)
+    if not keeper.served:
+        raise KeeperError("a new keeper died before the program started: killed from outside?") from None
+
+
+def usable(request: Request, outcome: Outcome) -> bool:
+    """Whether the keeper that brought this outcome may serve again."""
+    result, reusable = outcome
+    return (
+        reusable
+        and not request.jail.fresh
+        and not (isinstance(result, SetupError) and result.step in _CGROUP_STEPS)
+    )  # fmt: skip
+
+
+def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> Result:
+    """Give the keeper back, or end it; return or raise what came out."""
+    keeper.served = True
+    if usable(request, outcome):
+        keepers.give(keeper)
+    else:
+        keepers.drop(keeper)
+    result = outcome[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+class IdleDeath(Exception):
     """The keeper was dead before it could start anything."""
 
 
@@ -184,11 +243,9 @@ def _modes(request: Request) -> tuple[int, int, int]:
     return (STDIO_FD, *request.stdio[1:]) if request.input is not None else request.stdio
 
 
-def _converse(
-    keeper: Keeper, request: Request, run_part: RunLimits, blob: bytes, deadline: float | None
-) -> tuple[Result | BaseException, bool]:
-    """(the result or what to raise, whether the keeper can serve again)."""
-    stdin = -1
+def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
+    """Start the program; None: its report is to come. Waits for the keeper only when there are files to write."""
+    stdin, run_part, blob = -1, plan.run, plan.blob
     try:
         fds = request.fds
         if request.input is not None:
@@ -199,12 +256,10 @@ def _converse(
         except OSError:
             if keeper.request_fd >= 0:
                 raise
-            raise _IdleDeath from None  # closed by another thread: interpreter exit, or `close`
+            raise IdleDeath from None  # closed by another thread: interpreter exit, or `close`
         try:
             if request.files:
-                keeper.send(lib.OP_ARM, length=len(blob))
-                keeper.armed = None
-                _, failure = parse_reply(keeper.receive())
+                failure = arm(keeper, blob)
                 if failure is not None:
                     return _not_started(keeper, request, run_part, failure), True
                 try:
@@ -214,11 +269,18 @@ def _converse(
                     return e, True
             keeper.send(lib.OP_RUN, length=len(blob), fds=fds)
         except Gone:
-            raise _IdleDeath from None
-        return _await_report(keeper, request, run_part, deadline)
+            raise IdleDeath from None
+        return None
     finally:
         if stdin >= 0:
             os.close(stdin)
+
+
+def arm(keeper: Keeper, blob: bytes) -> Failure | None:
+    """Have the request's jail made, and no program started. `Gone` when the keeper is."""
+    keeper.send(lib.OP_ARM, length=len(blob))
+    keeper.armed = None
+    return parse_reply(keeper.receive())[1]
 
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
@@ -229,21 +291,27 @@ def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure:
     return _explain.error(failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd)
 
 
-def _await_report(
-    keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None
-) -> tuple[Result | BaseException, bool]:
+def _await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None) -> Outcome:
     try:
-        raw = keeper.receive(None if deadline is None else max(0.001, deadline - time.monotonic()))
+        return conclude(
+            keeper, request, run_part, None if deadline is None else max(0.001, deadline - time.monotonic())
+        )
     except TimeoutError:
-        return _timed_out(keeper, request, run_part)
+        return expired(keeper, request)
+
+
+def conclude(keeper: Keeper, request: Request, run_part: RunLimits, patience: float | None = None) -> Outcome:
+    """Receive the report, or learn of the keeper's death. TimeoutError after ``patience`` s: the run goes on."""
+    try:
+        raw = keeper.receive(patience)
     except Gone:
         if not keeper.started:
-            raise _IdleDeath from None
+            raise IdleDeath from None
         return _outcome.lost(keeper, request), False
-    return _conclude(keeper, request, run_part, raw)
+    return _read(keeper, request, run_part, raw)
 
 
-def _conclude(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> tuple[Result | BaseException, bool]:
+def _read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> Outcome:
     kind, failure = parse_reply(raw)
     if kind != lib.REPLY_REPORT:
         if failure is None:
@@ -275,8 +343,8 @@ def _stop(keeper: Keeper) -> bytes | None:
         return None
 
 
-def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[Result | BaseException, bool]:
-    assert request.timeout is not None
+def expired(keeper: Keeper, request: Request) -> Outcome:
+    """End the run in progress, wait for its end; what it wrote goes with the exception."""
     raw = _stop(keeper)
     out = err = b""
     if raw is not None and parse_reply(raw)[0] == lib.REPLY_REPORT:
@@ -289,26 +357,26 @@ def _timed_out(keeper: Keeper, request: Request, run_part: RunLimits) -> tuple[R
         _outcome.decode(o, request, True) if m == STDIO_PIPE else None
         for o, m in zip((out, err), request.stdio[1:], strict=True)
     ]
-    return TimeoutExpired(request.args, request.timeout, *captured), raw is not None
+    return TimeoutExpired(request.args, request.timeout or 0.0, *captured), raw is not None
 
 
 def _exit() -> None:
     """Interpreter exit: other threads must not start over what is being taken down."""
-    idle.shut()
+    _idle.shut_all()
     _cgroup.remove_all(for_good=True)
 
 
 def close() -> None:
-    """End all warm keepers of this process and remove their cgroups. The next `run` starts new ones.
+    """End all warm keepers of this process, those of pools too, and remove their cgroups. The next run starts new ones.
 
     Called at interpreter exit by itself; call it before dropping privileges or moving to another cgroup.
     """
-    idle.close()
+    _idle.close_all()
     _cgroup.remove_all()
 
 
 def _after_fork() -> None:
-    idle.forget()
+    _idle.forget_all()
     _cgroup.forget()
     look_again()
 

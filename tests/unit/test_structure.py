@@ -17,13 +17,15 @@ LAYERS = (
     {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
-     "policy.learned", "_toml"},
+     "policy.learned", "policy.cores", "_toml"},
     {"_plan", "_wire"},
-    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace", "_idle"},
+    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_ptrace", "_idle", "_gate", "_threads",
+     "_upkeep", "_pinning"},
     {"_mountinfo"},
     {"_verdict"},
     {"_receipt"},
-    {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn"},
+    {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
+     "_executor", "_loops", "_flight", "aio"},
     {"cgroup"},
     {"__init__"},
     {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
@@ -102,7 +104,7 @@ def test_exports_are_sorted_documented_and_public():
         for n in vars(pyjail)
         if not n.startswith("_")
         and n not in pyjail.__all__
-        and n not in ("annotations", "TYPE_CHECKING", "Any", "attacks", "cgroup", "cli", "policy")
+        and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "attacks", "cgroup", "cli", "policy")
     ]
 
 

@@ -1,0 +1,250 @@
+"""One request on its way through an event loop: `_run.execute` without a thread that waits.
+
+Only what may take long (a new keeper, files in and out, the end of a keeper) goes to a few threads that all share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar
+
+from pyjail import _run, _upkeep
+from pyjail._errors import HostError, JailedProcessError, JailError, SetupError
+from pyjail._gate import Place
+from pyjail._keeper import KEPT_OUTPUT, Gone, Keeper
+from pyjail._loops import Loop, current
+from pyjail._native import lib
+from pyjail._request import Request
+from pyjail._result import Result, Verdict
+from pyjail._threads import Threads
+from pyjail._warm import Source
+
+T = TypeVar("T")
+HELPERS = 4
+LARGE = 1 << 18  # bytes of input that are copied by a helper
+threads = Threads(HELPERS, "pyjail-aio")
+
+
+async def in_thread(loop: Loop, call: Callable[[], T]) -> T:
+    """Its outcome, however often this task is cancelled meanwhile."""
+    return await _outcome(loop, threads.submit(call))
+
+
+async def _outcome(loop: Loop, future: Future[T]) -> T:
+    flag = loop.flag()
+    future.add_done_callback(lambda _: flag.set())
+    await loop.wait(flag, shield=True)
+    return future.result()
+
+
+class Flight:
+    """A run of one task. Nothing of it is left when `result` has returned or raised."""
+
+    def __init__(self, request: Request, source: Source) -> None:
+        self.loop = current()
+        self.request = request
+        self.source = source
+        self.keeper: Keeper | None = None
+        self.lock = threading.Lock()
+        self.helped = self.abandoned = False
+        flag = self.loop.flag()
+        self.admitted = flag
+        self.place = Place(source.gate, flag.set)
+
+    async def result(self, check: bool = False) -> Result:
+        """The whole way, `Place` included."""
+        deadline = _run.deadline_of(self.request)
+        _flying.add(self)
+        try:
+            if not self.source.gate.enter(self.place):
+                await self.loop.wait(self.admitted, self.source.patience(deadline))
+            self.request = self.source.fitted(self.request, self.place)
+            try:
+                result = await self._attempt(deadline)
+            except (SetupError, HostError) as e:
+                if not _run.outdated(e):
+                    raise
+                _run.look_again()
+                result = await self._attempt(deadline)
+            self.loop.checkpoint()
+        except GeneratorExit:  # the loop was closed: nobody can be waited for
+            self.abandon()
+            raise
+        except BaseException:
+            self.loop.checkpoint()
+            raise
+        finally:
+            _flying.discard(self)
+            self.place.leave()
+        if check and result.verdict is not Verdict.OK:
+            raise JailedProcessError(result)
+        return result
+
+    async def _attempt(self, deadline: float | None) -> Result:
+        request, keepers = self.request, self.source.keepers
+        known = (request.jail, request.limits)
+        plan = _run.prepare(request) if known in _known else await self._help(partial(_run.prepare, request))
+        _known[known] = None
+        if len(_known) > 1024:
+            _known.clear()
+        while True:
+            self.keeper = _run.ready(plan, request, keepers)
+            if self.keeper is None:
+                await self._help(partial(self._start, plan))
+            try:
+                outcome = await self._turn(plan, deadline)
+            except _run.IdleDeath:
+                keeper = self._forget()
+                await self._help(partial(_run.forsake, keeper, keepers))
+                continue
+            except GeneratorExit:
+                raise
+            except BaseException:
+                await self._drop()
+                raise
+            keeper = self._forget()
+            if _run.usable(request, outcome) and len(keepers.keepers) < keepers.most:  # else one is ended
+                return _run.settle(keeper, request, outcome, keepers)
+            return await self._help(partial(_run.settle, keeper, request, outcome, keepers))
+
+    def _start(self, plan: _run.Plan) -> None:
+        self.keeper = _run.start(plan, self.request, self.source.keepers)
+
+    async def _turn(self, plan: _run.Plan, deadline: float | None) -> _run.Outcome:
+        keeper, request = self.keeper, self.request
+        assert keeper is not None
+        self.loop.checkpoint()
+        if request.files or len(request.input or b"") > LARGE:
+            outcome = await self._help(partial(_run.begin, keeper, request, plan))
+        else:
+            outcome = _run.begin(keeper, request, plan)
+        if outcome is not None:
+            return outcome
+        try:
+            keeper.watched = True
+            left = None if deadline is None else max(0.001, deadline - time.monotonic())
+            if not await self._readable(keeper, left):
+                return await self._stop(keeper)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            if _run.usable(request, stopped := await self._stop(keeper)):
+                self._forget()
+                with contextlib.suppress(JailError):
+                    _run.settle(keeper, request, stopped, self.source.keepers)
+            raise
+        if request.collect or any(os.fstat(fd).st_size > KEPT_OUTPUT for fd in keeper.out_fds):
+            return await self._help(partial(_run.conclude, keeper, request, plan.run))
+        return _run.conclude(keeper, request, plan.run)
+
+    async def _readable(self, keeper: Keeper, seconds: float | None, *, shield: bool = False) -> bool:
+        try:
+            return await self.loop.readable(keeper.sock.fileno(), seconds, shield=shield)
+        finally:
+            with contextlib.suppress(OSError):
+                keeper.sock.settimeout(None)  # uvloop has made the fd non-blocking
+
+    async def _stop(self, keeper: Keeper) -> _run.Outcome:
+        """End the run in progress, whatever else happens to this task."""
+        with contextlib.suppress(Gone):
+            keeper.send(lib.OP_KILL)
+            if await self._readable(keeper, _run.KILL_PATIENCE_S, shield=True):
+                return _run.expired(keeper, self.request)
+        keeper.hang_up()
+        return _run.expired(keeper, self.request)
+
+    async def _drop(self) -> None:
+        """End the keeper, wait until it is gone."""
+        if self.keeper is not None:
+            keeper = self._forget()
+            keeper.hang_up()
+            await self._help(partial(self.source.keepers.drop, keeper))
+
+    def _forget(self) -> Keeper:
+        assert self.keeper is not None
+        keeper, self.keeper = self.keeper, None
+        keeper.watched = False
+        return keeper
+
+    async def _help(self, call: Callable[[], T]) -> T:
+        """By a helper; should this flight be abandoned meanwhile, the helper cleans up behind itself."""
+
+        def helper() -> T:
+            try:
+                return call()
+            finally:
+                with self.lock:
+                    self.helped = False
+                    left = self.abandoned
+                if left:
+                    self._clean_up()
+
+        self.helped = True
+        try:
+            future = threads.submit(helper)
+        except BaseException:
+            self.helped = False
+            raise
+        return await _outcome(self.loop, future)
+
+    # ---- when the loop is gone ----
+
+    def abandon(self) -> None:
+        """No task goes on with this: end it from here."""
+        with self.lock:
+            self.abandoned = True
+            helped = self.helped
+        if self.keeper is not None:
+            self.keeper.hang_up()
+        if not helped:
+            self._clean_up()
+        self.place.leave()
+
+    def _clean_up(self) -> None:
+        keeper, self.keeper = self.keeper, None
+        if keeper is not None:
+            keeper.watched = False
+            self.source.keepers.drop(keeper)
+
+
+class _Flying:
+    """All flights of this process; those of closed loops are ended."""
+
+    def __init__(self) -> None:
+        self.flights: set[Flight] = set()
+        self.tended = False
+
+    def add(self, flight: Flight) -> None:
+        if not self.tended:
+            _upkeep.add(self)
+            self.tended = True
+        self.flights.add(flight)
+
+    def discard(self, flight: Flight) -> None:
+        self.flights.discard(flight)
+
+    def tend(self) -> None:
+        for flight in list(self.flights):
+            if flight.loop.closed:
+                self.flights.discard(flight)
+                flight.abandon()
+
+
+_flying = _Flying()
+_known: dict[Any, None] = {}  # what was compiled before, so that it is found without waiting
+
+
+def _after_fork() -> None:
+    """In the child: the loops and their runs are the parent's."""
+    for flight in _flying.flights:
+        flight.keeper = None
+    _flying.__init__()  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=_after_fork)

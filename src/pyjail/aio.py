@@ -1,0 +1,228 @@
+"""Jails for event loops: asyncio (with uvloop, too) and trio, by itself or below anyio.
+
+No thread waits for a run: the loop watches the keeper's socket, and four helper threads, shared by all, do what takes
+long (a new keeper, files in and out). A task that is cancelled is cancelled when its jail is gone, not earlier. A loop
+that is closed with runs in flight takes their jails with it, within a second.
+
+>>> import asyncio, pyjail
+>>> async def main():
+...     return await asyncio.gather(*(pyjail.aio.run(["echo", str(i)]) for i in range(3)))
+>>> [r.stdout for r in asyncio.run(main())]
+[b'0\\n', b'1\\n', b'2\\n']
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from pyjail import _request, _run
+from pyjail._errors import SpecError
+from pyjail._flight import Flight, in_thread
+from pyjail._gate import Gate
+from pyjail._loops import current
+from pyjail._pool import OPTIONS, Command, parameters
+from pyjail._result import Result
+from pyjail._spec import Jail, Limits
+from pyjail._warm import Source, Warm, Warmed
+
+__all__ = ["Pool", "run", "set_concurrency"]
+
+PER_CPU, AT_LEAST = 4, 8
+_source = Source(
+    Gate(max(AT_LEAST, PER_CPU * len(os.sched_getaffinity(0)))),
+    _run.idle,
+    None,
+    "Raise the timeout, or let more run at once: pyjail.aio.set_concurrency(n).",
+)
+os.register_at_fork(after_in_child=_source.gate.forget)
+
+
+async def run(
+    args: Sequence[str | bytes | os.PathLike[str]],
+    limits: Limits | None = None,
+    *,
+    jail: Jail | None = None,
+    input: bytes | str | None = None,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    files: Mapping[str, Any] | None = None,
+    collect: Sequence[str] = (),
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+    check: bool = False,
+    timeout: float | None = None,
+) -> Result:
+    """`pyjail.run`, awaitable: the same parameters, results and exceptions.
+
+    Cancelling it kills the jail, and is raised when the jail is gone. Any number may be awaited at once: four per CPU
+    of this process (but eight at least) run, the others wait and are served in the order of coming; see
+    `set_concurrency`. ``timeout`` counts from the call, so the wait is in it: `PoolExhaustedError` (a
+    `TimeoutExpired`) when it ends before the program was started.
+
+    Args:
+        Those of `pyjail.run`.
+
+    Raises:
+        What `pyjail.run` raises. PoolExhaustedError: see above. RuntimeError: no asyncio or trio loop runs here.
+
+    >>> import asyncio, pyjail
+    >>> asyncio.run(pyjail.aio.run(["echo", "hello"])).stdout
+    b'hello\\n'
+    """
+    request = _request.make(
+        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
+    )
+    return await Flight(request, _source).result(check)
+
+
+def set_concurrency(n: int) -> None:
+    """How many jails of `run` may run at once in this process, all event loops together; 1 to 4096.
+
+    More of them share the same CPUs, so each takes longer: think of ``Limits(wall_time=)``. Those that run already
+    stay. A `Pool` counts for itself.
+
+    Raises:
+        SpecError: no such number.
+
+    >>> import pyjail
+    >>> pyjail.aio.set_concurrency(16)
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 4096:
+        raise SpecError("n", n, "a number of jails from 1 to 4096 is needed")
+    _source.gate.resize(n)
+
+
+class Pool(Warmed):
+    """`pyjail.Pool` for event loops: the same parameters, its methods awaitable.
+
+    ``async with`` starts the warm keepers, and ends them. Without it keepers are started when they are needed, and
+    `close` ends them.
+
+    Args, Raises:
+        Those of `pyjail.Pool`; what starting a keeper raises is raised by ``async with``, or by the run in need.
+
+    >>> import asyncio, pyjail
+    >>> async def main():
+    ...     async with pyjail.aio.Pool(2) as pool:
+    ...         return [r.stdout for r in await pool.map([["echo", "1"], ["echo", "2"]])]
+    >>> asyncio.run(main())
+    [b'1\\n', b'2\\n']
+    """
+
+    def __init__(
+        self,
+        size: int,
+        jail: Jail | None = None,
+        *,
+        limits: Limits | None = None,
+        warm: int | None = None,
+        idle_timeout: float | None = 60.0,
+        keep: int = 1,
+        pin: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        self._warm = Warm(size, jail, limits, warm, idle_timeout, keep, pin, timeout)
+
+    async def run(
+        self,
+        args: Sequence[str | bytes | os.PathLike[str]],
+        limits: Limits | None = None,
+        *,
+        input: bytes | str | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        files: Mapping[str, Any] | None = None,
+        collect: Sequence[str] = (),
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> Result:
+        """As `pyjail.Pool.run`; cancelling it is as for `pyjail.aio.run`."""
+        return await self._run(
+            (args, limits),
+            (input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout),
+            check,
+        )
+
+    async def map(self, commands: Iterable[Command], limits: Limits | None = None, **options: Any) -> list[Result]:
+        """Run many commands, ``size`` at a time; all results, in the order of the commands.
+
+        A command is taken from the iterable when there is a task to run it. The first run that raises cancels the
+        others, and so does cancelling this.
+
+        Args:
+            commands, limits, options: as for `pyjail.Pool.map`.
+        """
+        source = enumerate(commands)
+        results: dict[int, Result] = {}
+
+        async def worker() -> None:
+            for i, command in source:
+                args, chosen, given = parameters(command, limits, options)
+                check = given.get("check", False)
+                results[i] = await self._run((args, chosen), tuple(given.get(name) for name in OPTIONS), check)
+
+        await current().together([worker] * self.size)
+        return [results[i] for i in sorted(results)]
+
+    async def _run(self, what: tuple[Any, Any], options: tuple[Any, ...], check: bool) -> Result:
+        args, limits = what
+        warm = self._warm
+        request = _request.make(args, warm.limits if limits is None else limits, warm.jail, *options)
+        warm.check(request)
+        warm.look_after()
+        return await Flight(request, warm).result(check)
+
+    async def close(self) -> None:
+        """Take no more runs, wait for those that were asked for, end all keepers. Cancelling this is `terminate`."""
+        await self._end("this pool is closed", kill=False)
+
+    async def terminate(self) -> None:
+        """End all keepers now: programs that run are killed and their verdict is JAIL_ERROR; who waits gets
+        `PoolClosedError`."""
+        await self._end("this pool was terminated", kill=True)
+
+    async def _end(self, why: str, kill: bool) -> None:
+        loop, warm = current(), self._warm
+        warm.gate.close(why, refuse=kill)
+        empty = loop.flag()
+        warm.gate.when_empty(empty.set)
+        try:
+            if not kill:
+                await loop.wait(empty)
+        finally:
+            await in_thread(loop, partial(warm.end, why))
+        await loop.wait(empty, shield=True)
+        loop.checkpoint()
+
+    async def __aenter__(self) -> Pool:
+        loop = current()
+        await in_thread(loop, self._warm.begin)
+        try:
+            loop.checkpoint()
+        except BaseException:
+            await in_thread(loop, partial(self._warm.end, "this pool is closed"))
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """`close`; `terminate` when the block is left by an exception."""
+        if kind is None:
+            await self.close()
+        else:
+            await self.terminate()
