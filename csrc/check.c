@@ -66,6 +66,7 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
   int rc = head_ok(blob, have, PJ_LIMITS_MAGIC, head);
   if (rc) return rc;
   if (!span_ok(l->affinity, l->affinity_len, l->size) || l->affinity_len > 1024) return -EINVAL;
+  if (l->read_only != PJ_NONE && (l->read_only >= l->size || ((const char *)blob)[l->read_only] == '/')) return -EINVAL;
   if (!table_ok(l->cgroup, l->size, head, sizeof(struct pj_cgroup_row), 64)) return -EINVAL;
   if (!table_ok(l->tmpfs, l->size, head, sizeof(struct pj_tmpfs), PJ_MAX_TMPFS)) return -EINVAL;
   if (!table_ok(l->rlimits, l->size, head, sizeof(struct pj_rlimit), 32)) return -EINVAL;

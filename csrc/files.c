@@ -21,6 +21,19 @@ static long file_mkdir(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
+/* OP_PUT with flags 1: a symlink to what the fd that came with the message holds. */
+static long file_link(int box, const char *path) {
+  const char *name;
+  long n = K.nfds == 1 ? SYS(__NR_pread64, K.fds[0], scratch, PJ_PATH_MAX, 0) : -EINVAL;
+  if (n <= 0 || n == PJ_PATH_MAX) return n < 0 ? n : -EINVAL;
+  scratch[n] = 0;
+  long parent = parent_open(box, path, &name, IN_BOX);
+  if (parent < 0) return parent;
+  n = SYS(__NR_symlinkat, scratch, parent, name);
+  sys_close((int)parent);
+  return n;
+}
+
 /* OP_PUT: a new file with the content of the fd that came with the message. */
 static long file_put(const struct pj_message *m, int box, const char *path) {
   uint64_t at = 0;
@@ -38,6 +51,16 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
+static long file_remove(const struct pj_message *m, int box, const char *path) {
+  const char *name;
+  if (K.nfds) box = K.fds[0];
+  long parent = parent_open(box, path, &name, IN_BOX);
+  if (parent < 0) return parent;
+  long rc = SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR_ : 0);
+  sys_close((int)parent);
+  return rc;
+}
+
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
   int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
   long rc = -EINVAL;
@@ -46,14 +69,38 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     SYS(__NR_setfsuid, K.plan->uid);
     rc = m->op == OP_OPEN    ? file_open(m, box, path)
          : m->op == OP_MKDIR ? file_mkdir(m, box, path)
-                             : file_put(m, box, path);
+         : m->op == OP_PUT   ? m->flags & 1 ? file_link(box, path) : file_put(m, box, path)
+                             : file_remove(m, box, path);
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
-    K.touched = 1;
+    if (box != K.box) K.touched = 1;
   }
   struct pj_error e = {0};
   if (rc < 0) e = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
   int fd = rc >= 0 && m->op == OP_OPEN ? (int)rc : -1;
   reply_with(REPLY_OK, e, fd);
   sys_close(fd);
+}
+
+/* OP_RESET: a new tmpfs in the place of a session's workspace, whatever is in it. An armed init has a copy of the old.
+ */
+static long box_reset(void) {
+  const struct pj_plan *p = K.plan;
+  long rc;
+  if (K.box < 0) return -EINVAL;
+  run_end();
+  for (uint32_t i = 1; i < p->mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
+    if (!(m->flags & MOUNT_IS_BOX)) continue;
+    rc = SYS(__NR_fchdir, K.box);
+    if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
+    SYS(__NR_fchdir, K.newroot);
+    if (rc < 0) return rc;
+    sys_close(K.box);
+    K.box = (int)fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr);
+    rc = K.box < 0 ? K.box : mount_attach(K.box, K.newroot, plan_str(m->target));
+    if (rc < 0) sys_exit(1); /* without a workspace there is no session */
+    return 0;
+  }
+  return -EINVAL;
 }

@@ -23,6 +23,18 @@ static long proc_mount(int *proc) {
   return 0;
 }
 
+/* What this run may only read, in our copy of the mounts. */
+static long read_only_set(void) {
+  const uint32_t path = limits()->read_only;
+  struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
+  if (path == PJ_NONE) return 0;
+  long fd = sys_open_beneath(AT_FDCWD_, limits_str(path), O_PATH | O_DIRECTORY, 0, BENEATH);
+  if (fd < 0) return fail(STEP_RUN_MOUNT, PJ_NONE, fd);
+  TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_mount_setattr, fd, "", AT_EMPTY_PATH_, &ro, sizeof ro));
+  sys_close((int)fd);
+  return 0;
+}
+
 /* ---- the program's process ---- */
 
 /* Install the filter; its notify actions go to the keeper, as evidence of what was refused. */
@@ -137,6 +149,7 @@ static long program_start(void) {
     if (r->stdio[i] == STDIO_NULL && i > 0) TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, 0, i, 0));
   }
   if (r->stdio[2] == STDIO_STDOUT) TRY(STEP_FD, 2, SYS(__NR_dup3, 1, 2, 0));
+  if (r->flags & REQUEST_CTTY) TRY(STEP_FD, 0, SYS(__NR_ioctl, 0, 0x540e /* TIOCSCTTY */, 0));
   TRY(STEP_CWD, 0, SYS(__NR_chdir, request_str(r->cwd)));
 
   uint64_t count = (uint64_t)r->argv.count + r->env.count + 2; /* arrays of pointers, from arrays of refs */
@@ -195,17 +208,20 @@ static void init_report(int program) {
         nsignals, nvcsw, nivcsw;
   } ru = {0};
   struct {
-    int signo, err, code, pad, pid, rest[27];
+    int signo, err, code, pad, pid, uid, value, rest[25];
   } from = {0};
   int status = 0;
-  const uint64_t wanted = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1); /* blocked since init_main */
+  const uint64_t wanted = /* blocked since init_main */
+      1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGQUEUED - 1);
   for (long pid = 0; pid != program && pid != -ECHILD;) {
     do pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL);
     while (pid > 0 && pid != program);
-    /* SIGTERM from outside of our pid namespace, where senders have no number: the keeper's order. kill(-1) also
-     * reaches processes whose first thread has exited, which cgroup.kill does not. */
-    if (pid == 0 && SYS(__NR_rt_sigtimedwait, &wanted, &from, NULL, 8) == K_SIGTERM && from.pid == 0)
-      SYS(__NR_kill, -1, K_SIGKILL);
+    if (pid != 0) continue;
+    long sig = SYS(__NR_rt_sigtimedwait, &wanted, &from, NULL, 8);
+    /* SIGTERM by kill(2), from outside of our pid namespace, where senders have no number: the keeper's order; a
+     * program can send neither. kill(-1) also reaches processes whose first thread has exited, unlike cgroup.kill. */
+    if (sig == K_SIGTERM && from.pid == 0 && from.code == 0) SYS(__NR_kill, -1, K_SIGKILL);
+    if (sig == K_SIGQUEUED && from.pid == 0) SYS(__NR_kill, program, from.value); /* its own to have, whoever asks */
   }
   f->ended = clock_ns(K_CLOCK_MONOTONIC);
   f->status = status;
@@ -242,7 +258,8 @@ static void __attribute__((noreturn)) init_main(void) {
   if (SYS(__NR_ppoll, &keeper, 1, &zero, NULL, 8) != 0) sys_exit(0);
   if (rc < 0)
     fail(STEP_PDEATHSIG, 0, rc);
-  else if (proc_mount(&proc) == 0 && (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {
+  else if (proc_mount(&proc) == 0 && read_only_set() == 0 &&
+           (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {
     uint32_t into = K.plan->into;
     struct clone_args args = {.exit_signal = K_SIGCHLD,
                               .flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,

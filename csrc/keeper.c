@@ -113,6 +113,7 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
 /* ---- messages ---- */
 
 static void keeper_exit(void) __attribute__((noreturn));
+static void run_end(void);
 
 /* Send one message of up to two parts, with up to four fds. */
 static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {

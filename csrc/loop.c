@@ -99,6 +99,11 @@ static void release(void) {
 
 /* ---- a run ---- */
 
+static struct {
+  struct pj_message m;
+  char path[PJ_PATH_MAX];
+} in;
+
 /* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. Bytes moved. */
 static uint64_t pump(int stream) {
   struct pj_facts *f = &K.page->facts;
@@ -154,6 +159,14 @@ static void refused(void) {
   trip(TRIP_SECURITY);
 }
 
+/* Init passes it on: the keeper does not know the number that the program has. A real-time signal: each one arrives. */
+static void signal_program(int sig) {
+  struct {
+    int signo, err, code, pad, pid, uid, value, rest[25];
+  } info = {.signo = K_SIGQUEUED, .code = -1 /* SI_QUEUE */, .value = sig};
+  SYS(__NR_rt_sigqueueinfo, K.run.init, K_SIGQUEUED, &info);
+}
+
 /* Until init has reported. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
   struct run *r = &K.run;
@@ -202,13 +215,20 @@ static void run_watch(void) {
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) {
-      struct pj_message m = {0};
-      if (message_receive(FD_CONTROL, &m, sizeof m) == 0) keeper_exit();
-      fds_close();
-      if (m.op == OP_KILL) {
+      long n = message_receive(FD_CONTROL, &in, sizeof in);
+      if (n < (long)sizeof in.m) keeper_exit();
+      if (in.m.op == OP_KILL) {
         trip(TRIP_CALLER);
         tripped = now;
+      } else if (in.m.op == OP_SIGNAL) {
+        signal_program((int)in.m.flags);
+      } else if (in.m.op == OP_LOOK) {
+        struct pj_look look = {{REPLY_LOOK, {0}}, K.leaf.clock >= 0 ? clock_read() : 0};
+        if (message_send(FD_CONTROL, &look, sizeof look, NULL, 0) < 0) keeper_exit();
+      } else {
+        file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
       }
+      fds_close();
     }
     if (p[4].revents & K_POLLIN)
       refused();
@@ -225,6 +245,14 @@ static void run_watch(void) {
   }
 }
 
+static void tmpfs_note(uint32_t i, const struct k_statfs *s) {
+  struct pj_facts *f = &K.page->facts;
+  f->tmpfs_free[i] = s->bavail * (uint64_t)s->bsize;
+  f->tmpfs_size[i] = s->blocks * (uint64_t)s->bsize;
+  f->tmpfs_inodes_free[i] = s->ffree;
+  f->tmpfs_inodes[i] = s->files;
+}
+
 static void report(void) {
   struct run *r = &K.run;
   struct pj_facts *f = &K.page->facts;
@@ -238,12 +266,12 @@ static void report(void) {
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
     struct k_statfs s = {0};
     if (SYS(__NR_fstatfs, K.tmpfs[i].fd, &s) < 0) continue;
-    f->tmpfs_free[i] = s.bavail * (uint64_t)s.bsize;
-    f->tmpfs_size[i] = s.blocks * (uint64_t)s.bsize;
-    f->tmpfs_inodes_free[i] = s.ffree;
-    f->tmpfs_inodes[i] = s.files;
+    tmpfs_note(i, &s);
   }
   f->tmpfs_count = l->tmpfs.count;
+  struct k_statfs w = {0};
+  if (K.box >= 0 && f->tmpfs_count < PJ_MAX_TMPFS && SYS(__NR_fstatfs, K.box, &w) == 0) /* a session's workspace */
+    tmpfs_note(f->tmpfs_count++, &w);
   for (int i = 0; i < 2; i++) pump(i); /* what was written last; nobody is left to write more */
   f->reply.kind = REPLY_REPORT;
   f->reported = clock_ns(K_CLOCK_MONOTONIC);
@@ -311,10 +339,6 @@ static void run_start(uint64_t requested) {
 }
 
 static void __attribute__((noreturn)) serve(void) {
-  static struct {
-    struct pj_message m;
-    char path[PJ_PATH_MAX];
-  } in;
   int held = 0;
   for (;;) {
     long n = message_receive(FD_CONTROL, &in, sizeof in);
@@ -324,15 +348,19 @@ static void __attribute__((noreturn)) serve(void) {
     struct pj_error e = {0};
     if ((op == OP_RUN || op == OP_ARM) && !held) {
       if (request_prepare(in.m.len, &e) < 0 || op == OP_ARM) {
-        reply_with(REPLY_OK, e, -1);
+        reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, e, -1);
       } else {
         run_start(now);
         held = request()->flags & REQUEST_HOLD;
         if (!held) op = OP_RELEASE;
       }
-    } else if (op == OP_OPEN || op == OP_MKDIR || op == OP_PUT) {
+    } else if (op == OP_OPEN || op == OP_MKDIR || op == OP_PUT || op == OP_REMOVE) {
       file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
-    } else if (op != OP_KILL && op != OP_RELEASE) { /* OP_KILL may come just after the end */
+    } else if (op == OP_RESET && !held) {
+      long rc = box_reset();
+      if (rc < 0) e = (struct pj_error){STEP_TMPFS, PJ_NONE, (int32_t)-rc};
+      reply_with(REPLY_OK, e, -1);
+    } else if (op != OP_KILL && op != OP_SIGNAL && op != OP_RELEASE) { /* the first two may come just after the end */
       reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, op, EPROTO}, -1);
     }
     fds_close();

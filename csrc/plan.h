@@ -159,8 +159,8 @@ struct pj_rlimit {
 
 struct pj_limits {
   uint32_t magic, version, size, affinity_len;
-  uint32_t affinity; /* ref to a CPU mask of affinity_len bytes; 0 bytes = untouched */
-  uint32_t pad;
+  uint32_t affinity;       /* ref to a CPU mask of affinity_len bytes; 0 bytes = untouched */
+  uint32_t read_only;      /* ref to a mount that this run only reads, below the root; PJ_NONE = none */
   struct pj_table cgroup;  /* struct pj_cgroup_row */
   struct pj_table tmpfs;   /* struct pj_tmpfs */
   struct pj_table rlimits; /* struct pj_rlimit */
@@ -172,7 +172,8 @@ enum pj_stdio { STDIO_NULL, STDIO_PIPE, STDIO_FD, STDIO_STDOUT };
 
 enum pj_request_flag {
   REQUEST_REARM = 1, /* make the next init when this one is gone */
-  REQUEST_HOLD = 2   /* keep the workspace for file requests until OP_RELEASE */
+  REQUEST_HOLD = 2,  /* keep the workspace for file requests until OP_RELEASE */
+  REQUEST_CTTY = 4   /* stdin is to be the controlling terminal */
 };
 
 struct pj_request {
@@ -198,7 +199,11 @@ enum pj_op {
   OP_KILL, /* end the run now */
   OP_OPEN, /* open `path` in the workspace to read, as the jail's user; fd comes back */
   OP_MKDIR,
-  OP_PUT,     /* make the file `path` in the workspace from the fd attached */
+  OP_PUT,     /* make the file `path` in the workspace from the fd attached; flags 1: a symlink to what it holds */
+  OP_REMOVE,  /* the file `path` in the workspace; flags 1: the directory */
+  OP_RESET,   /* empty a session's workspace */
+  OP_SIGNAL,  /* send the program signal number `flags`; no answer */
+  OP_LOOK,    /* how much CPU time has the run used until now? answered by a struct pj_look */
   OP_RELEASE, /* done with the workspace of a held run */
   OP_COUNT
 };
@@ -210,11 +215,16 @@ struct pj_message {
   uint32_t len; /* OP_ARM, OP_RUN: bytes in the request memfd; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 
-enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_REPORT };
+enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_LOOK, REPLY_REFUSED /* OP_RUN */, REPLY_REPORT };
 
 struct pj_reply {
   uint32_t kind;
   struct pj_error error;
+};
+
+struct pj_look {
+  struct pj_reply reply;
+  uint64_t cpu; /* ns on the leaf's clock */
 };
 
 /* What keeper and init know of a finished run. Times: CLOCK_MONOTONIC ns. */

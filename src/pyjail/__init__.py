@@ -36,10 +36,13 @@ if TYPE_CHECKING:
     from pyjail._executor import JailExecutor
     from pyjail._learn import Learned, learn
     from pyjail._pool import Pool
+    from pyjail._process import Process, start
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
     from pyjail._run import close, run
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail._selftest.runner import selftest
+    from pyjail._session import Session
+    from pyjail._snapshot import Snapshot
     from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
@@ -66,13 +69,16 @@ __all__ = [
     "Pool",
     "PoolClosedError",
     "PoolExhaustedError",
+    "Process",
     "ProgramNotFoundError",
     "ProgramPermissionError",
     "Receipt",
     "Result",
     "SeccompPolicy",
     "SeccompRule",
+    "Session",
     "SetupError",
+    "Snapshot",
     "SpecError",
     "TimeoutExpired",
     "Usage",
@@ -85,11 +91,15 @@ __all__ = [
     "lint",
     "run",
     "selftest",
+    "start",
 ]
 
 # Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
 _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
+    **dict.fromkeys(("Process", "start"), "pyjail._process"),
+    "Session": "pyjail._session",
+    "Snapshot": "pyjail._snapshot",
     "Pool": "pyjail._pool",
     "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",

@@ -48,7 +48,13 @@ class Idle:
                 self.leased.add(found)
             return found
 
-    def start(self, template: Template, host: Host, attach: Callable[[int], None] | None = None) -> Keeper:
+    def start(
+        self,
+        template: Template,
+        host: Host,
+        attach: Callable[[int], None] | None = None,
+        kind: type[Keeper] = Keeper,
+    ) -> Keeper:
         """A new keeper, leased; ``attach`` as `Keeper` has it."""
         counted = False
         try:
@@ -57,7 +63,7 @@ class Idle:
                     raise type(self.closed)(*self.closed.args)
                 self.starting += 1
                 counted = True
-            return Keeper(template, host, attach, self._book)
+            return kind(template, host, attach, self._book)
         finally:
             if counted:
                 with self.lock:

@@ -248,29 +248,41 @@ class Keeper:
             raise Gone
         return raw
 
-    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> int:
-        """OP_OPEN, OP_MKDIR, OP_PUT in the workspace: the fd, or -1. Raises OSError as open(2) would, Gone.
+    def ask(
+        self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
+    ) -> tuple[bytes, int]:
+        """Send one message, receive its answer and the fd that came with it, or -1. Raises `Gone`."""
+        self.send(op, flags=flags, mode=mode, length=length, data=data, fds=fds)
+        self.sock.settimeout(None)
+        return self._answer()
 
-        ``fd``: the directory to start from (OP_OPEN), the content (OP_PUT).
-        """
-        data = path + b"\0"
-        self.send(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
+    def _answer(self) -> tuple[bytes, int]:
         buf = array.array("i")
-        self.sock.settimeout(HANDSHAKE_S)
         try:
-            raw, ancillary, _, _ = self.sock.recvmsg(64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            raw, ancillary, _, _ = self.sock.recvmsg(REPORT_SIZE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            raise
         except OSError as e:
-            raise Gone from e
+            raise _gone(e) from None
         for _, _, part in ancillary:
             buf.frombytes(part[:4])
         if not raw:
             raise Gone
+        return raw, buf[0] if buf else -1
+
+    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> int:
+        """OP_OPEN, OP_MKDIR, OP_PUT, OP_REMOVE in the workspace: the fd, or -1. OSError as from open(2), `Gone`.
+
+        ``fd``: the directory to start from (OP_OPEN), the content (OP_PUT).
+        """
+        data = path + b"\0"
+        raw, found = self.ask(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
         _, failure = parse_reply(raw)
         if failure is not None:
             raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
-        if op == lib.OP_OPEN and not buf:  # the kernel had no free number here for the fd that was sent
+        if op == lib.OP_OPEN and found < 0:  # the kernel had no free number here for the fd that was sent
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), os.fsdecode(path))
-        return buf[0] if buf else -1
+        return found
 
     def output(self, stream: int, length: int) -> bytes:
         """The captured bytes of the last run."""

@@ -63,6 +63,7 @@ class RunLimits:
     busy: int  # CPUs that can be used at once
     missing: tuple[Missing, ...]  # empty with strict=True
     counters: tuple[Counter, ...]
+    read_only: str | None = None  # a mount that this run only reads
 
 
 @functools.lru_cache(maxsize=256)
@@ -237,6 +238,7 @@ class Command:
     output: int | None
     rearm: bool
     hold: bool
+    terminal: bool = False  # stdin is to be the controlling terminal
 
 
 def search(program: bytes, env: Mapping[str, str]) -> list[bytes]:

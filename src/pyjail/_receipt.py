@@ -10,7 +10,7 @@ from pyjail import _mountinfo
 from pyjail._plan import RunLimits, Template
 from pyjail._result import Control
 from pyjail._units import show_size
-from pyjail._verdict import Reading
+from pyjail._verdict import Reading, workspaces
 from pyjail._wire import Facts, Prepared, Texts, parse_texts
 
 
@@ -60,7 +60,7 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
         elif name in ("disk", "inodes"):
             by = "tmpfs size" if name == "disk" else "tmpfs nr_inodes"
             which = 0 if name == "disk" else 2
-            found = {r.target: t[which] for r, t in zip(run.tmpfs, facts.tmpfs, strict=False)}
+            found = {target: t[which] for target, t in workspaces(run, facts).items()}
             value = ", ".join(f"{t}={found[t]}" for t in ("/box", "/tmp") if t in found)
         elif name == "cpus" and not rows:
             by, value = "all that there are", str(run.busy)

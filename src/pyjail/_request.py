@@ -36,6 +36,8 @@ class Request:
     decode: tuple[str, str] | None
     timeout: float | None
     attach: Callable[[int], None] | None = None  # see `Keeper`; for a fresh one only
+    read_only: bool = False  # a session's /box is only read
+    terminal: bool = False  # stdin is a terminal, to be the controlling one
 
 
 def make(

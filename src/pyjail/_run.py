@@ -8,6 +8,7 @@ import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pyjail import _bring_up, _cgroup, _explain, _files, _host, _idle, _outcome, _request, _verdict, _wire
@@ -168,10 +169,13 @@ def prepare(request: Request) -> Plan:
     for control, cause, fix in compiled.missing if jail.strict else ():
         if control != "landlock":
             raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
+    if request.read_only:
+        run_part = replace(run_part, read_only="/box")
+        limits_blob = pack_limits(run_part)
     hold = bool(request.collect)
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
-        rearm=not jail.fresh, hold=hold,
+        rearm=not jail.fresh, hold=hold, terminal=request.terminal,
     )  # fmt: skip
     return Plan(compiled, run_part, limits_blob + pack_request(run_part, command))
 
@@ -278,9 +282,8 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
 
 def arm(keeper: Keeper, blob: bytes) -> Failure | None:
     """Have the request's jail made, and no program started. `Gone` when the keeper is."""
-    keeper.send(lib.OP_ARM, length=len(blob))
     keeper.armed = None
-    return parse_reply(keeper.receive())[1]
+    return parse_reply(keeper.ask(lib.OP_ARM, length=len(blob))[0])[1]
 
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:

@@ -7,6 +7,7 @@ import posixpath
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from dataclasses import field as dataclass_field
 
 from pyjail import _units
 from pyjail._errors import SpecError
@@ -142,6 +143,7 @@ class Mount:
     src: str | None = None
     ro: bool = True
     size: int | None = None
+    inodes: int | None = dataclass_field(default=None, repr=False)  # of a workspace
 
     @staticmethod
     def bind(src: str | os.PathLike[str], dst: str | None = None, ro: bool = True) -> Mount:
@@ -166,7 +168,7 @@ class Mount:
         return Mount("tmpfs", inside("dst", dst), None, False, _units.size("size", size))
 
     def __post_init__(self) -> None:
-        if self.kind not in ("bind", "tmpfs"):
+        if self.kind not in ("bind", "tmpfs", "workspace"):  # the last is a session's /box: see `Session`
             raise SpecError("kind", self.kind, '"bind" or "tmpfs" is needed')
         inside("dst", self.dst)
         if (self.kind == "bind") != (self.src is not None):

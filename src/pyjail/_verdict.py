@@ -238,6 +238,12 @@ def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
     return died and facts.image > int(bound)
 
 
+def workspaces(run: RunLimits, facts: Facts) -> dict[str, tuple[int, int, int, int]]:
+    """(bytes, bytes free, inodes, inodes free) of each tmpfs by its place; a session's /box comes after the run's."""
+    places = [row.target for row in run.tmpfs]
+    return dict(zip([*places, "/box"] if len(facts.tmpfs) > len(places) else places, facts.tmpfs, strict=False))
+
+
 def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> frozenset[str]:
     """Limits that the kernel refused at, by its own counters."""
     hit = set()
@@ -245,8 +251,8 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> fr
         hit.add("processes")
     if kills:
         hit.add("memory")
-    for row, (size, free, inodes, inodes_free) in zip(run.tmpfs, facts.tmpfs, strict=False):
-        if row.target in ("/box", "/tmp"):
+    for target, (size, free, inodes, inodes_free) in workspaces(run, facts).items():
+        if target in ("/box", "/tmp"):
             if size and run.limits.disk is not None and free == 0:
                 hit.add("disk")
             if inodes and run.limits.inodes is not None and inodes_free == 0:

@@ -140,6 +140,7 @@ def pack_limits(r: RunLimits) -> bytes:
         }
         for row in r.cgroup
     ]
+    blob.head.read_only = NONE if r.read_only is None else blob.text(r.read_only.lstrip("/"))
     tmpfs = []
     for t in r.tmpfs:
         data, data_len = _options(blob, t.options)
@@ -199,7 +200,9 @@ def pack_request(r: RunLimits, c: Command) -> bytes:
         lib.PJ_REQUEST_MAGIC,
         lib.PJ_VERSION,
         at,
-        (lib.REQUEST_REARM if c.rearm else 0) | (lib.REQUEST_HOLD if c.hold else 0),
+        (lib.REQUEST_REARM if c.rearm else 0)
+        | (lib.REQUEST_HOLD if c.hold else 0)
+        | (lib.REQUEST_CTTY if c.terminal else 0),
         0 if limits.cpu_time is None else max(1, int(limits.cpu_time * 1e9)),
         0 if limits.wall_time is None else max(1, int(limits.wall_time * 1e9)),
         U64 if c.output is None else c.output,

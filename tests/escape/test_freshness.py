@@ -22,7 +22,7 @@ found = {}
 for d in "/box", "/tmp", "/dev/shm":
     s, v = os.stat(d), os.statvfs(d)
     found[d] = [s.st_mode, s.st_uid, s.st_gid, s.st_nlink, s.st_size, v.f_bfree, v.f_ffree, os.listxattr(d)]
-    found[d] += [s.st_atime_ns == s.st_mtime_ns == s.st_ctime_ns, sorted(os.listdir(d))]
+    found[d] += [bool(os.listdir(d)) or s.st_atime_ns == s.st_mtime_ns == s.st_ctime_ns, sorted(os.listdir(d))]
 found["pids"] = [os.getpid(), os.getppid(), os.getsid(0), sorted(int(p) for p in os.listdir("/proc") if p.isdigit())]
 found["fds"] = sorted(os.listdir("/proc/self/fd"))
 found["ipc"] = sorted(os.listdir("/proc/sysvipc")) if os.path.exists("/proc/sysvipc") else []

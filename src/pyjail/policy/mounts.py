@@ -52,7 +52,7 @@ class TmpfsRow(NamedTuple):
 class Node:
     """A place in the jail's tree: a directory of ours, or one thing."""
 
-    kind: str = "dir"  # dir | bind | file | link
+    kind: str = "dir"  # dir | bind | file | link | fs
     why: str = ""
     source: str = ""
     attr: int = 0
@@ -129,6 +129,9 @@ def _flatten(node: Node, path: str) -> Iterator[MountRow]:
         elif child.kind == "dir":
             if not on_top:
                 yield MountRow("dir", target, child.why, attr=0o755)
+        elif child.kind == "fs":
+            yield MountRow("dir", target, "mount point", attr=0o755)
+            yield MountRow("fs", target, child.why, source=child.source, attr=child.attr, data=child.data, is_box=True)
         else:
             if not on_top:
                 point = MountRow("dir", target, "mount point", attr=0o755)
@@ -152,7 +155,7 @@ def _passwd(jail: Jail) -> tuple[bytes, bytes]:
 
 def run_tmpfs(jail: Jail) -> list[str]:
     """Where every run gets a tmpfs of its own, unless the jail binds something there."""
-    bound = {m.dst for m in jail.mounts if m.kind == "bind"}
+    bound = {m.dst for m in jail.mounts if m.kind != "tmpfs"}
     return [t for t in ("/box", "/tmp", "/dev/shm") if t not in bound]
 
 
@@ -198,13 +201,16 @@ def template(jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: boo
             node = Node("bind", "the running interpreter", real, SHOWN, is_dir=found == "dir")
             _put(root, prefix, node, listing, kind)
     for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
-        _put(root, mount.dst, _mount_node(mount, kind), listing, kind)
+        _put(root, mount.dst, _mount_node(mount, jail, kind), listing, kind)
     options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
     first = MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)
     return [first, *_flatten(root, "")]
 
 
-def _mount_node(mount: Mount, kind: Kind) -> Node:
+def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
+    if mount.kind == "workspace":
+        options = "".join(f"{k}\0{v}\0" for k, v in _options(jail, "755", mount.size, mount.inodes))
+        return Node("fs", "a session's workspace", "tmpfs", NOSUID | NODEV, options.encode())
     if mount.kind == "tmpfs":
         return Node(why="mount point of a tmpfs that was asked for")
     assert mount.src is not None
@@ -243,16 +249,21 @@ def over_tmpfs(jail: Jail, host: Host, kind: Kind) -> list[MountRow]:
     return rows
 
 
+def _options(jail: Jail, mode: str, size: int | str | None, inodes: int | None) -> tuple[tuple[str, str], ...]:
+    return (
+        ("mode", mode),
+        ("uid", str(jail.uid)),
+        ("gid", str(jail.gid)),
+        ("size", "0" if size is None else str(size)),  # 0 means "no limit" to tmpfs, for size as for nr_inodes
+        ("nr_inodes", "0" if inodes is None else str(inodes + 1)),
+    )
+
+
 def tmpfs(jail: Jail, limits: Limits) -> list[TmpfsRow]:
     """The tmpfs of one run, sized by its limits."""
-    owner = (("uid", str(jail.uid)), ("gid", str(jail.gid)))
 
     def row(target: str, mode: str, size: int | str | None, is_box: bool = False) -> TmpfsRow:
-        options = [("mode", mode), *owner]
-        # 0 means "no limit" to tmpfs, for size as for nr_inodes
-        options += [("size", "0" if size is None else str(size))]
-        options += [("nr_inodes", "0" if limits.inodes is None else str(limits.inodes + 1))]
-        return TmpfsRow(target, "fresh for every run", tuple(options), is_box)
+        return TmpfsRow(target, "fresh for every run", _options(jail, mode, size, limits.inodes), is_box)
 
     sizes = {"/box": ("755", limits.disk), "/tmp": ("1777", limits.disk), "/dev/shm": ("1777", limits.memory)}
     rows = [row(t, *sizes[t], is_box=t == "/box") for t in run_tmpfs(jail) if t not in _tmpfs_at(jail)]

@@ -223,6 +223,7 @@ GLUE: tuple[ArgRule, ...] = (
     ArgRule("prlimit64", "allow", ((0, 0, LOW32), (1, RLIMIT_CORE, LOW32), (2, 0, ALL64)), "reads them back"),
     ArgRule("prlimit64", "EPERM", ((1, RLIMIT_CORE, LOW32),), CORE),
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
+    ArgRule("ioctl", "allow", ((1, 0x540E, LOW32),), "TIOCSCTTY: takes the terminal that it was given"),
     ArgRule("clock_gettime", "allow", (), "the start of the run"),
     ArgRule("execve", "allow", (), "becomes the program"),
     ArgRule("exit_group", "allow", (), "when that failed"),
@@ -235,4 +236,5 @@ GLUE_ARGUMENTS: dict[str, dict[int, int]] = {
     "dup3": {2: 0},
     "mmap": {0: 0, 2: 3, 3: 0x22, 4: (1 << 64) - 1, 5: 0},  # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS
     "prlimit64": {0: 0},
+    "ioctl": {0: 0, 1: 0x540E, 2: 0},
 }

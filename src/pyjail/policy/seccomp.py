@@ -98,7 +98,7 @@ def _spares_the_jail(rule: SeccompRule) -> bool:
     if all(g.name != rule.name for g in profiles.GLUE):
         return True
     if not rule.tests:  # then the jail's own rule, for its own fd, comes first
-        return rule.name in ("sendmsg", "recvmsg")
+        return rule.name in ("sendmsg", "recvmsg", "ioctl")
     fixed = profiles.GLUE_ARGUMENTS.get(rule.name, {})
     return any(arg in fixed and fixed[arg] & mask != value for arg, value, mask in rule.tests)
 

@@ -1,0 +1,348 @@
+"""`start`: a program whose streams are live while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import selectors
+import signal as signals
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from pyjail import _request, _run
+from pyjail._errors import SpecError, TimeoutExpired
+from pyjail._idle import Idle
+from pyjail._keeper import Gone, Keeper
+from pyjail._native import lib
+from pyjail._request import Request
+from pyjail._result import Result
+from pyjail._spec import PIPE, Jail, Limits
+
+CHUNK = 65536
+
+
+def start(
+    args: Sequence[str | bytes | os.PathLike[str]],
+    limits: Limits | None = None,
+    *,
+    jail: Jail | None = None,
+    stdin: Any = PIPE,
+    stdout: Any = PIPE,
+    stderr: Any = PIPE,
+    pty: bool | tuple[int, int] = False,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    files: Mapping[str, Any] | None = None,
+    collect: Sequence[str] = (),
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+) -> Process:
+    """Start a program in a jail and talk to it while it runs; all limits hold meanwhile.
+
+    Args:
+        args, limits, jail, env, cwd, files, collect, text, encoding, errors: as in `run`.
+        stdin, stdout, stderr: `PIPE` (the default) makes a live file of `Process`; else a file, an fd or `DEVNULL`;
+            ``stderr=STDOUT`` merges. What is behind live streams is the caller's to bound: ``limits.output`` is of
+            captured ones.
+        pty: True or (rows, columns): all three are one new terminal, `Process.terminal`; 24 x 80 by default. It is the
+            program's controlling terminal: ^C that you write reaches it as SIGINT.
+
+    Returns:
+        A `Process`. That the program cannot be executed is told by its `Process.wait`.
+
+    Raises: what `run` raises before a program starts.
+
+    >>> import pyjail
+    >>> with pyjail.start(["cat"], text=True) as p:
+    ...     _ = p.stdin.write("hello\\n")
+    ...     p.stdin.flush()
+    ...     p.stdout.readline()
+    'hello\\n'
+    >>> p.result.verdict
+    <Verdict.OK: 'ok'>
+    """
+    streams = Streams(stdin, stdout, stderr, pty)
+    try:
+        request = _request.make(
+            args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
+        )
+        request = replace(request, terminal=streams.terminal >= 0)
+        return launch(request, streams, _run.idle)
+    except BaseException:
+        streams.close()
+        raise
+
+
+class Streams:
+    """The pipes or the terminal of one process: what the program gets (``theirs``), what is ours of them."""
+
+    def __init__(self, stdin: Any, stdout: Any, stderr: Any, pty: bool | tuple[int, int]) -> None:
+        self.ours: list[int] = [-1, -1, -1]
+        self.theirs: tuple[Any, Any, Any] = (stdin, stdout, stderr)
+        self.lent: list[int] = []
+        self.terminal = -1
+        try:
+            if pty is not False:
+                self._terminal(pty)
+                return
+            for i, value in enumerate((stdin, stdout, stderr)):
+                if isinstance(value, int) and not isinstance(value, bool) and value == PIPE:
+                    read, write = os.pipe()
+                    self.ours[i], theirs = (write, read) if i == 0 else (read, write)
+                    self.theirs = (*self.theirs[:i], theirs, *self.theirs[i + 1 :])
+                    self.lent.append(theirs)
+        except BaseException:
+            self.close()
+            raise
+
+    def _terminal(self, size: bool | tuple[int, int]) -> None:
+        import termios
+
+        if any(value != PIPE for value in self.theirs):
+            raise SpecError("pty", size, "a terminal takes the place of stdin, stdout and stderr")
+        rows, columns = (24, 80) if size is True else _window(size)
+        self.terminal, slave = os.openpty()
+        self.lent.append(slave)
+        termios.tcsetwinsize(slave, (rows, columns))
+        self.theirs = (slave, slave, slave)
+
+    def give_up(self) -> None:
+        """The program has its copies: ours would keep its readers from seeing an end."""
+        while self.lent:
+            os.close(self.lent.pop())
+
+    def close(self) -> None:
+        self.give_up()
+        for fd in [*self.ours, self.terminal]:
+            if fd >= 0:
+                os.close(fd)
+        self.ours, self.terminal = [-1, -1, -1], -1
+
+
+def _window(size: object) -> tuple[int, int]:
+    if not (isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 65536 for n in size)):
+        raise SpecError("pty", size, "True, or (rows, columns) from 1 to 65535")
+    return size
+
+
+def launch(
+    request: Request, streams: Streams, keepers: Idle, lease: Callable[[_run.Plan], Keeper] | None = None
+) -> Process:
+    """Start it. ``lease`` finds the keeper, else a warm or new one is taken."""
+    while True:
+        plan = _run.prepare(request)
+        if lease is not None:
+            keeper = lease(plan)
+        else:
+            keeper = _run.ready(plan, request, keepers) or _run.start(plan, request, keepers)
+        try:
+            outcome = _run.begin(keeper, request, plan)
+        except _run.IdleDeath:
+            if lease is not None:
+                raise
+            _run.forsake(keeper, keepers)
+            continue
+        except BaseException:
+            keepers.drop(keeper)
+            raise
+        break
+    streams.give_up()
+    if outcome is not None and lease is None:  # MEMORY before there was a program, or an error
+        result = _run.settle(keeper, request, outcome, keepers)
+        return Process(request, plan, keeper, keepers, streams, (result, True))
+    return Process(request, plan, keeper, keepers, streams, outcome)
+
+
+class Process:
+    """A program in its jail. Use it in a ``with`` statement, or `wait` for it: what is not waited for is ended when
+    this object goes.
+
+    Attributes:
+        args: as given. stdin, stdout, stderr: live files (of bytes, unbuffered for reading what is there by
+            ``.read1()``; of str with ``text=True``), or None. terminal: with ``pty=``, one file for both directions.
+        result: the `Result`, once it has ended; before, None.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        plan: _run.Plan,
+        keeper: Keeper,
+        keepers: Idle,
+        streams: Streams,
+        outcome: _run.Outcome | None,
+    ) -> None:
+        self.args = request.args
+        self.limits = request.limits
+        self.result: Result | None = None
+        self._request, self._plan, self._keeper, self._keepers = request, plan, keeper, keepers
+        self._error: BaseException | None = None
+        self._waiting = threading.Lock()
+        self.stdin = _file(streams.ours[0], "w", request)
+        self.stdout = _file(streams.ours[1], "r", request)
+        self.stderr = _file(streams.ours[2], "r", request)
+        self.terminal = None if streams.terminal < 0 else os.fdopen(streams.terminal, "r+b", buffering=0)
+        self._abandon = weakref.finalize(self, keepers.drop, keeper)
+        self._abandon.atexit = False  # then all keepers end anyway
+        if outcome is not None:
+            self._settle(outcome)
+
+    def _settle(self, outcome: _run.Outcome) -> None:
+        self._abandon.detach()
+        try:
+            self.result = self._end(outcome)
+        except BaseException as e:
+            self._error = e
+
+    def _end(self, outcome: _run.Outcome) -> Result:
+        return _run.settle(self._keeper, self._request, outcome, self._keepers)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its end is known, by `poll` or `wait`."""
+        return self.result is not None or self._error is not None
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs, as far as `poll` and `wait` have told."""
+        return None if self.result is None else self.result.returncode
+
+    def poll(self) -> int | None:
+        """Its returncode when it has ended, else None. Raises what `wait` raises."""
+        if not self.ended and self._waiting.acquire(blocking=False):
+            try:
+                if not self.ended and self._reported(0.0):
+                    self._conclude(None)
+            finally:
+                self._waiting.release()
+        if self._error is not None:
+            raise self._error
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end: its returncode, as in `subprocess.Popen.wait`; `result` tells more.
+
+        Raises:
+            TimeoutExpired: it still runs after ``timeout`` s. ExecError: it could not be executed. SetupError.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._waiting.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise TimeoutExpired(self.args, timeout or 0.0)
+        try:
+            if not self.ended:
+                if not self._reported(None if end is None else max(0.0, end - time.monotonic())):
+                    raise TimeoutExpired(self.args, timeout or 0.0)
+                self._conclude(None)
+        finally:
+            self._waiting.release()
+        if self._error is not None:
+            raise self._error
+        assert self.result is not None
+        return self.result.returncode
+
+    def _reported(self, seconds: float | None) -> bool:
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(self._keeper.sock, selectors.EVENT_READ)
+            except (OSError, ValueError):
+                return True  # closed: `_conclude` tells
+            return bool(selector.select(seconds))
+
+    def _conclude(self, patience: float | None) -> None:
+        try:
+            outcome = _run.conclude(self._keeper, self._request, self._plan.run, patience)
+        except _run.IdleDeath:
+            from pyjail._errors import KeeperError
+
+            self._abandon()
+            self._error = KeeperError("the keeper died before the program started: killed from outside?")
+            return
+        self._settle(outcome)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the program's main process. Nothing happens when it has ended, SIGKILL is `kill`."""
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 64:
+            raise SpecError("signal", number, "a number from 1 to 64")
+        if number == signals.SIGKILL:
+            self.kill()
+        elif not self.ended:
+            with contextlib.suppress(Gone):
+                self._keeper.send(lib.OP_SIGNAL, flags=int(number))
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the program's main process, which may catch it."""
+        self.send_signal(signals.SIGTERM)
+
+    def kill(self) -> None:
+        """End the program and everything it has started. `wait` then tells what happened."""
+        if not self.ended:
+            with contextlib.suppress(Gone):
+                self._keeper.wake()
+                self._keeper.send(lib.OP_KILL)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the window of the terminal; the program gets SIGWINCH."""
+        import termios
+
+        if self.terminal is None:
+            raise SpecError("pty", None, "this process has no terminal: start(..., pty=True)")
+        termios.tcsetwinsize(self.terminal.fileno(), _window((rows, columns)))
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
+
+        Raises TimeoutExpired after ``timeout`` s; the program still runs then, and what was read is in the exception.
+        """
+        from pyjail._communicate import communicate
+
+        return communicate(self, input, timeout)
+
+    def close(self) -> None:
+        """Close its streams. A program that reads stdin sees the end of it."""
+        for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):  # what is still buffered, and nobody reads
+                    stream.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """Close stdin, wait, close the rest; after an exception, kill first."""
+        if kind is not None:
+            self.kill()
+        if self.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self.stdin.close()
+        if kind is None and not self.ended:
+            try:
+                self.communicate() if self.stdout or self.stderr else self.wait()
+            except BaseException:
+                self.kill()
+                self._reap()
+                raise
+        self._reap()
+        self.close()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(Exception):
+            self.wait(_run.KILL_PATIENCE_S)
+        if not self.ended:
+            self._abandon()
+
+
+def _file(fd: int, mode: str, request: Request) -> Any:
+    if fd < 0:
+        return None
+    binary = os.fdopen(fd, mode + "b")
+    if request.decode is None:
+        return binary
+    encoding, errors = request.decode
+    return io.TextIOWrapper(binary, encoding, errors, line_buffering=mode == "w")

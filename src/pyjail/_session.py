@@ -1,0 +1,342 @@
+"""`Session`: one /box over several runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from pyjail import _box, _idle, _process, _request, _run, _units
+from pyjail._errors import JailedProcessError, KeeperError, SpecError
+from pyjail._keeper import Keeper
+from pyjail._request import Request
+from pyjail._result import Result, Verdict
+from pyjail._shared import SharedKeeper
+from pyjail._snapshot import Snapshot
+from pyjail._spec import PIPE, Jail, Limits, Mount
+
+
+class Session:
+    """A jail whose /box stays from run to run: write sources, compile, run many tests, read what they left.
+
+    Everything else of a run is new as always: processes, namespaces, /tmp, limits, verdicts. One program runs at a
+    time; files may be written, read, listed and removed meanwhile, too.
+
+    Args:
+        jail: as in `run`; nothing of it may be mounted at /box.
+        limits: of runs that name none; default `Limits()`.
+        disk: bytes (or "256M") of /box over all runs together. Default 64 MiB.
+        inodes: files and directories in /box. Default 4096.
+
+    Attributes:
+        results: every `Result` of this session, in order.
+        cpu_time: s, of all runs so far. memory_peak: bytes, of the one that had most.
+
+    Use it in a ``with`` statement, or `close` it.
+
+    >>> import pyjail
+    >>> with pyjail.Session() as s:
+    ...     s.write("hello.txt", "hello")
+    ...     _ = s.run(["sh", "-c", "cat hello.txt > copy"])
+    ...     s.read("copy"), s.list()
+    (b'hello', ['copy', 'hello.txt'])
+    """
+
+    def __init__(
+        self,
+        jail: Jail | None = None,
+        *,
+        limits: Limits | None = None,
+        disk: int | str | None = 64 << 20,
+        inodes: int | None = 4096,
+    ) -> None:
+        if jail is None:
+            jail = Jail()
+        elif not isinstance(jail, Jail):
+            raise SpecError("jail", jail, "a pyjail.Jail is needed")
+        if any(m.dst == "/box" for m in jail.mounts):
+            raise SpecError("jail", jail, "something is mounted at /box, which is to be the session's own")
+        if limits is not None and not isinstance(limits, Limits):
+            raise SpecError("limits", limits, "a pyjail.Limits is needed")
+        size = _units.size("disk", disk)
+        count = _units.count("inodes", inodes, most=1 << 50)
+        workspace = Mount("workspace", "/box", None, False, size, count)
+        # Fresh keepers end with their run; this one is the session's own as it is.
+        self.jail = replace(jail, mounts=(*jail.mounts, workspace), fresh=False)
+        self.limits = limits or Limits()
+        self.results: list[Result] = []
+        self._keepers = _idle.Idle(0)
+        self._keeper: SharedKeeper | None = None
+        self._starting = threading.Lock()
+        self._running = threading.Lock()  # held while a program runs
+        self._closed: str | None = None
+
+    # ---- runs ----
+
+    def run(
+        self,
+        args: Sequence[str | bytes | os.PathLike[str]],
+        limits: Limits | None = None,
+        *,
+        input: bytes | str | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        files: Mapping[str, Any] | None = None,
+        collect: Sequence[str] = (),
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+        read_only: bool = False,
+    ) -> Result:
+        """Run a program in this session's /box and wait for it. Parameters, result and errors as of `pyjail.run`.
+
+        ``read_only``: this program can read /box and not change it. ``files`` replace files that are there.
+        Raises SpecError while another program of this session runs, KeeperError when the session is closed or lost.
+        """
+        request = _request.make(
+            args, limits or self.limits, self.jail, input, stdin, stdout, stderr, env, cwd, None, collect,
+            text, encoding, errors, timeout,
+        )  # fmt: skip
+        request = replace(request, read_only=read_only)
+        with self._turn(args):
+            for path, data in (files or {}).items():
+                self.write(path, data)
+            deadline = _run.deadline_of(request)
+            keeper = self._ready()
+            plan = self._plan(request, keeper)
+            try:
+                outcome = _run.begin(keeper, request, plan) or _run._await_report(keeper, request, plan.run, deadline)
+            except _run.IdleDeath:
+                raise self._lost() from None
+            except BaseException:
+                self._end("the program was interrupted, and its session with it")
+                raise
+            result, reusable = outcome
+            if not reusable:
+                self._lost()
+            if isinstance(result, Result):
+                self.results.append(result)
+        if isinstance(result, BaseException):
+            raise result
+        if check and result.verdict is not Verdict.OK:
+            raise JailedProcessError(result)
+        return result
+
+    def start(
+        self,
+        args: Sequence[str | bytes | os.PathLike[str]],
+        limits: Limits | None = None,
+        *,
+        stdin: Any = PIPE,
+        stdout: Any = PIPE,
+        stderr: Any = PIPE,
+        pty: bool | tuple[int, int] = False,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        read_only: bool = False,
+    ) -> _process.Process:
+        """Start a program in this session's /box, with live streams: as `pyjail.start`."""
+        streams = _process.Streams(stdin, stdout, stderr, pty)
+        self._enter(args)
+        try:
+            request = _request.make(
+                args, limits or self.limits, self.jail, None, *streams.theirs, env, cwd, None, (),
+                text, encoding, errors, None,
+            )  # fmt: skip
+            request = replace(request, read_only=read_only, terminal=streams.terminal >= 0)
+            keeper = self._ready()
+            plan = self._plan(request, keeper)
+            try:
+                outcome = _run.begin(keeper, request, plan)
+            except _run.IdleDeath:
+                raise self._lost() from None
+            streams.give_up()
+            return _SessionProcess(self, request, plan, keeper, streams, outcome)
+        except BaseException:
+            self._running.release()
+            streams.close()
+            raise
+
+    def steps(
+        self, steps: Iterable[Mapping[str, Any]], *, stop: bool = False, limits: Limits | None = None
+    ) -> list[dict[str, Any]]:
+        """Run commands one after the other: [{command, timeout, stdin}] -> [{stdout, stderr, exit_code, ...}].
+
+        Each step is a mapping with ``command`` (a sequence, or a str for ``sh -c``), and, if wanted, ``timeout``
+        (s of wall time), ``stdin`` (str or bytes), ``env``, ``read_only``. A step that fails does not stop the next
+        ones unless ``stop``. Each answer has stdout and stderr as str (undecodable bytes replaced), exit_code (None
+        when a signal or a limit ended it; 127 or 126 when the command was not found or not executable), verdict, and
+        the whole result. SpecError for a step that makes no sense, before any is run.
+
+        >>> import pyjail
+        >>> with pyjail.Session() as s:
+        ...     done = s.steps([{"command": "echo x > y; false"}, {"command": ["cat", "y"]}])
+        >>> [(d["exit_code"], d["stdout"]) for d in done]
+        [(1, ''), (0, 'x\\n')]
+        """
+        from pyjail._steps import run_steps
+
+        return run_steps(self, steps, stop, limits or self.limits)
+
+    @property
+    def cpu_time(self) -> float:
+        """s of CPU time of all runs so far."""
+        return sum(r.usage.cpu_time or 0.0 for r in self.results)
+
+    @property
+    def memory_peak(self) -> int | None:
+        """bytes: the highest peak of a run so far; None when no run has told one."""
+        return max((r.usage.memory_peak for r in self.results if r.usage.memory_peak is not None), default=None)
+
+    # ---- files ----
+
+    def write(self, path: str | os.PathLike[str], data: Any, mode: int = 0o644) -> None:
+        """Write a file below /box as the jail's user, over one that is there: bytes, str, PathLike (a copy) or `File`.
+
+        Directories on the way are made. Raises SpecError, OSError (ENOSPC: the session's disk or inodes are used up).
+        """
+        _box.write(self._ready(), path, data, mode)
+
+    def read(self, path: str | os.PathLike[str], limit: int | str | None = 64 << 20) -> bytes:
+        """A regular file's content; no symlink is followed.
+
+        Raises SpecError when it is longer than ``limit`` bytes, OSError when it is not there or no file.
+        """
+        return _box.read(self._ready(), path, limit)
+
+    def list(self, pattern: str = "**") -> list[str]:
+        """Paths of files and directories below /box that match a pattern (``**`` recurses), sorted."""
+        return _box.names(self._ready(), pattern)
+
+    def remove(self, path: str | os.PathLike[str], *, recursive: bool = False) -> None:
+        """Remove a file, or a directory (with all that is in it when ``recursive``). Raises OSError."""
+        _box.remove(self._ready(), path, recursive)
+
+    def clear(self) -> None:
+        """Empty /box, whatever is in it. Not while a program runs."""
+        with self._turn("clear"):
+            _box.clear(self._ready())
+
+    def snapshot(self) -> Snapshot:
+        """All that is in /box now, to be put back by `restore` as often as needed. Not while a program runs."""
+        with self._turn("snapshot"):
+            return _box.snapshot(self._ready())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Make /box what it was, whatever is in it now. Not while a program runs."""
+        if not isinstance(snapshot, Snapshot):
+            raise SpecError("snapshot", snapshot, "what Session.snapshot returned is needed")
+        with self._turn("restore"):
+            _box.restore(self._ready(), snapshot)
+
+    # ---- the keeper ----
+
+    def _enter(self, args: Any) -> None:
+        if self._closed is not None:
+            raise KeeperError(self._closed)
+        if not self._running.acquire(blocking=False):
+            raise SpecError("args", args, "a program of this session runs already: wait for it, or use another session")
+
+    def _turn(self, args: Any) -> _Turn:
+        return _Turn(self, args)
+
+    def _ready(self) -> SharedKeeper:
+        with self._starting:
+            if self._closed is not None:
+                raise KeeperError(self._closed)
+            if self._keeper is not None and self._keeper.owner != os.getpid():
+                raise KeeperError("this session belongs to the process that was forked from")
+            if self._keeper is None:
+                request = _request.make(
+                    ["true"], self.limits, self.jail, *(None,) * 6, None, (), False, None, None, None
+                )  # fmt: skip
+                plan = _run.prepare(request)
+                self._keeper = self._keepers.start(plan.template, _run._ground(os.getpid()), None, SharedKeeper)  # type: ignore[assignment]
+                assert self._keeper is not None
+            return self._keeper
+
+    def _plan(self, request: Request, keeper: Keeper) -> _run.Plan:
+        plan = _run.prepare(request)
+        if plan.template != keeper.template:
+            cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
+            raise SpecError("limits", request.limits, cause)
+        return plan
+
+    def _lost(self) -> KeeperError:
+        keeper = self._keeper
+        how = "it was closed" if keeper is None else keeper.how_it_died()
+        self._end(f"the session's keeper died ({how}), and its /box with it: start a new session")
+        assert self._closed is not None
+        return KeeperError(self._closed)
+
+    def _end(self, why: str) -> None:
+        with self._starting:
+            if self._closed is None:
+                self._closed = why
+            keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            self._keepers.drop(keeper)
+
+    def close(self) -> None:
+        """End what runs, and the session with its /box. May be called twice."""
+        self._end("this session is closed")
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class _Turn:
+    """One program at a time."""
+
+    def __init__(self, session: Session, args: Any) -> None:
+        self.session, self.args = session, args
+
+    def __enter__(self) -> None:
+        self.session._enter(self.args)
+
+    def __exit__(self, *exc: object) -> None:
+        self.session._running.release()
+
+
+class _SessionProcess(_process.Process):
+    """A process whose keeper stays with its session."""
+
+    def __init__(
+        self,
+        session: Session,
+        request: Request,
+        plan: _run.Plan,
+        keeper: SharedKeeper,
+        streams: _process.Streams,
+        outcome: _run.Outcome | None,
+    ) -> None:
+        self._session = session
+        super().__init__(request, plan, keeper, session._keepers, streams, outcome)
+
+    def _reported(self, seconds: float | None) -> bool:
+        assert isinstance(self._keeper, SharedKeeper)
+        return self._keeper.reported(seconds)
+
+    def _end(self, outcome: _run.Outcome) -> Result:
+        result, reusable = outcome
+        if not reusable:
+            self._session._lost()
+        self._session._running.release()
+        if isinstance(result, BaseException):
+            raise result
+        self._session.results.append(result)
+        return result

@@ -1,0 +1,69 @@
+"""`Session.steps`: a list of commands in, a list of answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pyjail._errors import ExecError, SpecError
+from pyjail._result import Result
+from pyjail._spec import Limits
+
+if TYPE_CHECKING:
+    from pyjail._session import Session
+
+KEYS = ("command", "timeout", "stdin", "env", "read_only")
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell has it
+
+
+def run_steps(session: Session, steps: Iterable[Mapping[str, Any]], stop: bool, limits: Limits) -> list[dict[str, Any]]:
+    """See `Session.steps`."""
+    checked = [_check(step) for step in steps]  # all of them before any is started
+    answers = []
+    for step in checked:
+        answer = _one(session, step, limits)
+        answers.append(answer)
+        if stop and answer["exit_code"] != 0:
+            break
+    return answers
+
+
+def _check(step: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(step, Mapping):
+        raise SpecError("steps", step, 'a mapping with "command" is needed')
+    for key in step:
+        if key not in KEYS:
+            raise SpecError("steps", key, f"a step has {', '.join(KEYS)}")
+    command = step.get("command")
+    if not command:
+        raise SpecError("steps", step, '"command" is missing')
+    return {**step, "command": ["sh", "-c", command] if isinstance(command, str) else list(command)}
+
+
+def _one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    if step.get("timeout") is not None:
+        limits = replace(limits, wall_time=step["timeout"])
+    given = step.get("stdin")
+    try:
+        result = session.run(
+            step["command"],
+            limits,
+            input=given.encode("utf-8", "surrogateescape") if isinstance(given, str) else given,
+            env=step.get("env"),
+            read_only=bool(step.get("read_only")),
+        )
+    except ExecError as e:
+        code = NOT_FOUND if isinstance(e, FileNotFoundError) else NOT_EXECUTABLE
+        return {"stdout": "", "stderr": f"{e}\n", "exit_code": code, "verdict": "runtime_error", "result": None}
+    return _answer(result)
+
+
+def _answer(result: Result) -> dict[str, Any]:
+    return {
+        "stdout": result.stdout.decode("utf-8", "replace"),
+        "stderr": result.stderr.decode("utf-8", "replace"),
+        "exit_code": result.exit_code,
+        "verdict": str(result.verdict),
+        "result": result,
+    }

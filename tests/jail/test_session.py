@@ -1,0 +1,296 @@
+"""`Session`: one /box over several runs, and hands in it from outside, while nothing runs and while something does."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+import pyjail
+from pyjail import File, Jail, KeeperError, Limits, Mount, Session, SpecError, Verdict
+from tests.conftest import SLOW
+from tests.host_side import alive, keepers_of
+
+LIMITS = Limits(cpu_time=20 * SLOW, wall_time=60 * SLOW)
+
+
+@pytest.fixture
+def s():
+    with Session(limits=LIMITS, disk="8M", inodes=500) as session:
+        yield session
+
+
+def test_compile_run_test(s, tmp_path):
+    s.write("add.c", '#include <stdio.h>\nint main() { int a, b; scanf("%d%d", &a, &b); printf("%d", a + b); }')
+    assert s.run(["gcc", "-o", "add", "add.c"], Limits(memory="512M", wall_time=60 * SLOW)).ok
+    for a, b in ((1, 2), (30, 4)):
+        assert s.run(["./add"], Limits(memory="32M"), input=f"{a} {b}".encode()).stdout == str(a + b).encode()
+    assert s.list() == ["add", "add.c"]
+    assert len(s.results) == 3
+    assert s.cpu_time == sum(r.usage.cpu_time for r in s.results)
+
+
+def test_only_the_box_stays(s):
+    s.run(["sh", "-c", "echo x > /tmp/x; echo y > /dev/shm/y; echo z > z; (sleep 100 &) "])
+    assert s.run(["sh", "-c", "ls /tmp /dev/shm; ls; ls /proc | grep -c '^[0-9]'"], text=True).stdout.split() == [
+        "/dev/shm:", "/tmp:", "z", "3",
+    ]  # fmt: skip
+
+
+def test_files_from_outside(s):
+    s.write("a/b/c.txt", "text")
+    s.write("a/x", File(b"#!/bin/sh\necho $1", 0o755))
+    s.write("a/b/c.txt", b"other")
+    assert s.read("a/b/c.txt") == b"other"
+    assert s.run(["./a/x", "hi"]).stdout == b"hi\n"
+    assert s.list() == ["a", "a/b", "a/b/c.txt", "a/x"]
+    assert s.list("a/*") == ["a/b", "a/x"]
+    s.remove("a/b/c.txt")
+    with pytest.raises(OSError, match="not empty"):
+        s.remove("a")
+    s.remove("a", recursive=True)
+    assert s.list() == []
+    with pytest.raises(FileNotFoundError):
+        s.read("a/b/c.txt")
+    assert s.run(["sh", "-c", "ls -ln; id -u; touch mine"], text=True).stdout == "total 0\n1000\n"
+    for bad in ("", "/etc/passwd", "../x", "a/../../x"):
+        with pytest.raises(SpecError):
+            s.read(bad)
+        with pytest.raises(SpecError):
+            s.write(bad, "x")
+
+
+def test_no_symlink_leads_out(s):
+    s.run(["sh", "-c", "ln -s /etc/passwd p; ln -s /etc d; ln -s p q; mkfifo f"])
+    for path in ("p", "q", "d/passwd", "f"):
+        with pytest.raises(OSError):  # noqa: PT011
+            s.read(path)
+    s.write("p", "mine")  # the link itself is replaced
+    assert s.read("p") == b"mine"
+    with pytest.raises(OSError):  # noqa: PT011
+        s.write("d/x", "x")
+
+
+def test_files_while_something_runs(s):
+    with s.start(
+        ["sh", "-c", "cat; while [ ! -e go ]; do sleep 0.05; done; cat go; rm go; echo z > made"], text=True
+    ) as p:
+        p.stdin.write("first\n")
+        p.stdin.flush()
+        assert p.stdout.readline() == "first\n"
+        p.stdin.close()
+        s.write("other", "x" * 100_000)
+        assert s.read("other") == b"x" * 100_000
+        s.remove("other")
+        with pytest.raises(SpecError, match="runs already"):
+            s.run(["true"])
+        with pytest.raises(SpecError, match="runs already"):
+            s.snapshot()
+        s.write("go", "went\n")
+        assert p.stdout.readline() == "went\n"
+        assert p.wait() == 0
+    assert s.list() == ["made"]
+
+
+def test_files_of_a_program_that_fights_back(s):
+    code = """
+import os, time
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    for make in (lambda: os.symlink("/etc/passwd", "f"), lambda: os.mkdir("f"), lambda: open("f", "w").close()):
+        try: make()
+        except OSError: pass
+        try: os.unlink("f")
+        except OSError:
+            try: os.rmdir("f")
+            except OSError: pass
+"""
+    with s.start([sys.executable, "-c", code]) as p:
+        for _ in range(200):
+            try:
+                s.write("f", "mine")
+                assert b"root" not in s.read("f")
+            except OSError:
+                pass
+        p.kill()
+
+
+def test_many_threads_ask_while_one_runs(s):
+    errors = []
+
+    def ask(i: int) -> None:
+        try:
+            for k in range(20):
+                s.write(f"{i}/{k}", f"{i} {k}")
+                assert s.read(f"{i}/{k}") == f"{i} {k}".encode()
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
+    with s.start(["sh", "-c", "sleep 0.3; echo end"]) as p:
+        for t in threads:
+            t.start()
+        assert p.communicate()[0] == b"end\n"
+    for t in threads:
+        t.join()
+    assert errors == []
+    assert len(s.list("*/*")) == 120
+
+
+@pytest.mark.needs_cgroups
+def test_the_quota_is_of_all_runs_together(s):
+    assert s.run(["sh", "-c", "head -c 6000000 /dev/zero > one"]).ok
+    r = s.run(["sh", "-c", "head -c 6000000 /dev/zero > two"])
+    assert "disk" in r.limits_hit
+    assert not r.ok
+    with pytest.raises(OSError, match="No space"):
+        s.write("three", b"x" * 3_000_000)
+    s.remove("one")
+    s.write("three", b"x" * 3_000_000)
+    assert s.run(["true"]).receipt["disk"].value.startswith("/box=8388608")
+
+
+def test_a_step_may_only_look(s):
+    s.write("x", "x")
+    r = s.run(["sh", "-c", "cat x; echo y > x; touch /tmp/fine && echo fine"], read_only=True, text=True)
+    assert r.stdout == "xfine\n"
+    assert "Read-only" in r.stderr
+    assert s.run(["sh", "-c", "echo y > x; cat x"]).stdout == b"y\n"
+
+
+def test_snapshots(s):
+    s.write("bin/tool", File(b"#!/bin/sh\necho tool", 0o755))
+    s.run(["sh", "-c", "ln -s bin/tool link; mkfifo fifo; mkdir -m 700 empty; echo $'\\xff' > raw"])
+    snap = s.snapshot()
+    assert snap.files["bin/tool"] == (0o755, b"#!/bin/sh\necho tool")
+    assert snap.links == {"link": "bin/tool"}
+    assert set(snap.skipped) == {"fifo"}
+    assert pickle.loads(pickle.dumps(snap)) == snap
+    for wreck in (
+        "rm -r bin; echo other > raw",
+        "chmod 000 bin . ; true",
+        "i=0; while [ $i -lt 400 ]; do echo > f$i; i=$((i+1)); done",
+        'python3 -c \'import os\nfor i in range(450): os.mkdir("d"); os.chdir("d")\'',
+    ):
+        s.run(["sh", "-c", wreck])
+        s.restore(snap)
+        again = s.snapshot()
+        assert (again.files, again.directories, again.links) == (snap.files, snap.directories, snap.links)
+        assert again.digest != snap.digest or not snap.skipped or again.skipped == {}
+        assert s.run(["./link"]).stdout == b"tool\n"
+    with Session(limits=LIMITS) as other:
+        other.restore(snap)
+        assert other.run(["bin/tool"]).ok
+    s.clear()
+    assert s.list() == []
+    with pytest.raises(SpecError):
+        s.restore("snapshot")
+
+
+def test_steps(s):
+    done = s.steps(
+        [
+            {"command": "cat > a; echo err >&2; exit 3", "stdin": "in"},
+            {"command": ["cat", "a"]},
+            {"command": "nope"},
+            {"command": ["/nope"]},
+            {"command": "sleep 100", "timeout": 0.3},
+        ]
+    )
+    assert [(d["stdout"], d["exit_code"], d["verdict"]) for d in done] == [
+        ("", 3, "runtime_error"), ("in", 0, "ok"), ("", 127, "runtime_error"), ("", 127, "runtime_error"),
+        ("", None, "wall_time"),
+    ]  # fmt: skip
+    assert done[0]["stderr"] == "err\n"
+    assert len(s.steps([{"command": "false"}, {"command": "true"}], stop=True)) == 1
+    for bad in ({}, {"command": []}, {"cmd": "x"}, "x", {"command": "x", "stdni": "y"}):
+        with pytest.raises(SpecError):
+            s.steps([{"command": "touch never"}, bad])
+    assert "never" not in s.list()
+
+
+def test_a_keeper_that_died_takes_the_session_with_it(s):
+    s.write("x", "x")
+    with s.start(["sleep", "100"]) as p:
+        time.sleep(0.2)
+        os.kill(s._keeper.pid, signal.SIGKILL)
+        p.wait()
+    assert p.result.verdict is Verdict.JAIL_ERROR
+    for call in (lambda: s.run(["true"]), lambda: s.read("x"), lambda: s.write("y", "y"), s.snapshot, s.list):
+        with pytest.raises(KeeperError, match="new session"):
+            call()
+
+
+def test_a_keeper_that_died_between_two_runs_is_an_error_not_an_empty_box(s):
+    s.write("x", "x")
+    os.kill(s._keeper.pid, signal.SIGKILL)
+    with pytest.raises(KeeperError, match="new session"):
+        s.run(["cat", "x"])
+
+
+def test_a_compile_step_that_leaves_processes_and_many_files():
+    with Session(limits=LIMITS, inodes=20_000) as s:
+        code = "import os\nfor i in range(15000): open(f'f{i}', 'w').close()\nfor i in range(20):\n    if not os.fork():\n        os.setsid(); import time; time.sleep(100)"
+        assert s.run([sys.executable, "-c", code]).ok
+        assert len(s.list()) == 15_000
+        r = s.run(["sh", "-c", "rm -r f*; ls /proc | grep -c '^[0-9]'"])
+        assert int(r.stdout) <= 4
+
+
+def test_limits_may_differ_from_run_to_run(s):
+    s.write("x", "x")
+    for memory in ("32M", "64M", "128M"):
+        assert s.run(["cat", "x"], Limits(memory=memory)).stdout == b"x"
+
+
+def test_errors_leave_the_session_usable(s):
+    with pytest.raises(FileNotFoundError):
+        s.run(["/nope"])
+    with pytest.raises(pyjail.SetupError):
+        s.run(["true"], cwd="/nope")
+    with pytest.raises(pyjail.TimeoutExpired):
+        s.run(["sleep", "100"], timeout=0.2)
+    with pytest.raises(SpecError):
+        s.run([])
+    with pytest.raises(pyjail.JailedProcessError):
+        s.run(["false"], check=True)
+    assert s.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_what_makes_no_sense():
+    for bad in (
+        {"jail": "x"}, {"limits": 3}, {"disk": 0}, {"inodes": -1}, {"disk": "1X"},
+        {"jail": Jail(mounts=(Mount.tmpfs("/box", 100),))}, {"jail": Jail(mounts=(Mount.bind("/usr", "/box"),))},
+    ):  # fmt: skip
+        with pytest.raises(SpecError):
+            Session(**bad)
+
+
+def test_close_ends_everything():
+    pyjail.close()
+    before = set(keepers_of(os.getpid()))
+    s = Session(limits=LIMITS)
+    p = s.start(["sleep", "100"])
+    time.sleep(0.2)
+    mine = set(keepers_of(os.getpid())) - before
+    s.close()
+    s.close()
+    end = time.monotonic() + 10 * SLOW
+    while any(map(alive, mine)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(alive, mine))
+    p.close()
+    with pytest.raises(KeeperError, match="closed"):
+        s.run(["true"])
+
+
+def test_two_sessions_have_nothing_in_common():
+    with Session(limits=LIMITS) as a, Session(limits=LIMITS) as b:
+        a.write("x", "a")
+        assert b.list() == []
+        assert b.run(["ls"]).stdout == b""
