@@ -164,7 +164,7 @@ def _fd(name: str, value: Any) -> int:
     try:
         mode = os.fstat(fd).st_mode
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    except OSError:
+    except (OSError, OverflowError):
         raise SpecError(name, value, "this fd is not open") from None
     if stat.S_ISDIR(mode) or stat.S_ISLNK(mode) or flags & os.O_PATH:
         raise SpecError(name, value, "a directory's fd would let the program out of its root")

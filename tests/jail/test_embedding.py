@@ -254,3 +254,11 @@ def test_files_can_be_executed_while_other_threads_fork(cc):
         stop.set()
         for t in threads:
             t.join()
+
+
+@pytest.mark.parametrize("field", ["stdin", "stdout", "stderr"])
+@pytest.mark.parametrize("value", [1 << 31, 1 << 32, 1 << 64])
+def test_a_number_that_no_fd_can_have_is_a_spec_error(field, value):
+    with pytest.raises(pyjail.SpecError) as e:
+        pyjail.run(["true"], **{field: value})
+    assert e.value.field == field
