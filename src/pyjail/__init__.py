@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from pyjail import _lazy
 from pyjail._errors import (
     CwdNotFoundError,
     ExecError,
@@ -92,13 +93,15 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name == "cgroup":  # a module of its own: pyjail.cgroup.enter_leaf()
-        return import_module("pyjail.cgroup")
-    if name not in _LATER:
+    if name not in _LATER and name != "cgroup":
         raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
-    value = getattr(import_module(_LATER[name]), name)
+    with _lazy.lock:
+        from importlib import import_module
+
+        if name == "cgroup":  # a module of its own: pyjail.cgroup.enter_leaf()
+            return import_module("pyjail.cgroup")
+        module = import_module(_LATER[name])
+    value = getattr(module, name)
     value.__module__ = "pyjail"
     globals()[name] = value
     return value

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pyjail import _lazy
 from pyjail._errors import HostError, KeeperError
 from pyjail._host import Hierarchy
 from pyjail.policy.cgroup import Cgroups
@@ -241,7 +242,8 @@ def _can_write(directory: str, name: str) -> bool:
 
 def files() -> Any:
     """The typed interface files, loaded when a subtree is made: cgroupspy is not on the path of a run."""
-    from pyjail import _cgroup_files
+    with _lazy.lock:
+        from pyjail import _cgroup_files
 
     return _cgroup_files
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pyjail import _lazy
 from pyjail._errors import SpecError
 from pyjail._native import lib
 
@@ -241,7 +242,8 @@ def _subordinate(status: dict[str, str]) -> tuple[tuple[int, int] | None, tuple[
     found = [read(f"/etc/{name}") for name in ("subuid", "subgid")]
     if not all(found) or not all(_on_path(name) for name in ("newuidmap", "newgidmap")):
         return None, None
-    import pwd
+    with _lazy.lock:
+        import pwd
 
     names = {str(uid)}
     with contextlib.suppress(KeyError):

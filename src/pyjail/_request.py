@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyjail import _files, _units
+from pyjail import _files, _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text
 from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
@@ -90,8 +90,9 @@ def _check_codec(encoding: Any, errors: Any) -> None:
             raise SpecError(field, value, "a codec's name is needed")
     try:
         codecs.lookup_error(errors)
-        b"".decode(encoding, errors)
-        "".encode(encoding)
+        with _lazy.lock:  # encodings.NAME is imported
+            b"".decode(encoding, errors)
+            "".encode(encoding)
     except (LookupError, ValueError) as e:
         raise SpecError("encoding", (encoding, errors), str(e)) from None
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyjail import _bring_up, _cgroup, _explain, _files, _host, _outcome, _request, _verdict
+from pyjail import _bring_up, _cgroup, _explain, _files, _host, _lazy, _outcome, _request, _verdict
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper, memfd
@@ -104,7 +104,8 @@ def _compiled(
     jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
 ) -> tuple[Template, RunLimits, bytes]:
     if not isinstance(jail.seccomp, str):  # "none" is asked for by its name; `lint` and the plan tell of it
-        from pyjail.policy import lint
+        with _lazy.lock:
+            from pyjail.policy import lint
 
         lint.warn(jail.seccomp)
     host = _ground(pid)  # a forked child has a subtree of its own

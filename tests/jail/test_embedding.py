@@ -262,3 +262,30 @@ def test_a_number_that_no_fd_can_have_is_a_spec_error(field, value):
     with pytest.raises(pyjail.SpecError) as e:
         pyjail.run(["true"], **{field: value})
     assert e.value.field == field
+
+
+@pytest.mark.parametrize("module", ["pyjail._run", "pyjail._plan", "pyseccomp", "cgroupspy.controllers"])
+def test_a_fork_during_another_threads_first_run_leaves_a_child_that_can_run(module):
+    code = f"""
+    import os, pyjail, signal, sys, threading, time
+    importing = threading.Event()
+    class Slowly:
+        def find_spec(self, name, path=None, target=None):
+            if name == {module!r} and not importing.is_set():
+                importing.set()
+                time.sleep(0.5)
+    sys.meta_path.insert(0, Slowly())
+    t = threading.Thread(target=lambda: pyjail.run(["true"]))
+    t.start()
+    if not importing.wait(10):
+        print("not imported here"); t.join(); sys.exit()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm({int(20 * SLOW)})
+        os._exit(0 if pyjail.run(["echo", "child"]).stdout == b"child\\n" else 1)
+    status = os.waitpid(pid, 0)[1]
+    t.join()
+    print(status, pyjail.run(["echo", "parent"]).stdout)
+    """
+    out = script(code)
+    assert out.stdout in ("0 b'parent\\n'\n", "not imported here\n"), (out.stdout, out.stderr)
