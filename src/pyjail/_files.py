@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyjail._errors import SetupError, SpecError
-from pyjail._keeper import Keeper, memfd
+from pyjail._fds import Fd, memfd
+from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._spec import File, text
 
@@ -102,11 +103,8 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
                 if directory not in made:
                     made.add(directory)
                     keeper.file(lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
-            source = _source(item)
-            try:
-                keeper.file(lib.OP_PUT, os.fsencode(item.path), mode=item.mode, fd=source)
-            finally:
-                os.close(source)
+            with _source(item) as source:
+                keeper.file(lib.OP_PUT, os.fsencode(item.path), mode=item.mode, fd=source.number)
         except OSError as e:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
             if e.errno in (17, 18):
@@ -114,11 +112,11 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
             raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
 
 
-def _source(item: Input) -> int:
-    """An fd with the content; the keeper copies from its start."""
+def _source(item: Input) -> Fd:
+    """The content; the keeper copies from its start."""
     if item.source is None:
         return memfd("pyjail-file", item.data or b"")
-    return os.open(item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return Fd(os.open, item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 # ---- collecting ----
@@ -179,8 +177,8 @@ class Collector:
         """({path: content}, {path or pattern: why not})."""
         if self.patterns:
             try:
-                root = self.keeper.file(lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY)
-                self._walk(root, "", 0)
+                with self.keeper.file(lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY) as root:
+                    self._walk(root.number, "", 0)
             except _EnoughError as e:
                 for pattern, _ in self.patterns:
                     self.uncollected.setdefault(pattern, str(e))
@@ -204,19 +202,16 @@ class Collector:
 
     def _walk(self, fd: int, prefix: str, depth: int) -> None:
         below = []
-        try:
-            for entry in self._names(fd):
-                path = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.name)
-                hits = [pattern for pattern, match in self.patterns if match.match(path)]
-                if hits and not (entry.is_dir(follow_symlinks=False) and any("**" in h for h in hits)):
-                    self.matched.update(hits)
-                    self._take(fd, entry, path)
-            for name in sorted(below):
-                self._descend(fd, name, prefix + name, depth)
-        finally:
-            os.close(fd)
+        for entry in self._names(fd):
+            path = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                below.append(entry.name)
+            hits = [pattern for pattern, match in self.patterns if match.match(path)]
+            if hits and not (entry.is_dir(follow_symlinks=False) and any("**" in h for h in hits)):
+                self.matched.update(hits)
+                self._take(fd, entry, path)
+        for name in sorted(below):
+            self._descend(fd, name, prefix + name, depth)
 
     def _descend(self, fd: int, name: str, path: str, depth: int) -> None:
         deeper = [p for p, _ in self.patterns if "**" in p or p.count("/") > depth]
@@ -232,7 +227,8 @@ class Collector:
         except OSError as e:
             self._skip(path, f"cannot be opened: {e.strerror}")
             return
-        self._walk(child, path + "/", depth + 1)
+        with child:
+            self._walk(child.number, path + "/", depth + 1)
 
     def _skip(self, path: str, why: str) -> None:
         if len(self.uncollected) >= MOST_FILES:
@@ -251,21 +247,19 @@ class Collector:
         except OSError as e:
             self._skip(path, f"cannot be opened: {e.strerror}")
             return
-        try:
-            st = os.fstat(file)
+        with file:
+            st = os.fstat(file.number)
             if not stat.S_ISREG(st.st_mode):
                 self._skip(path, "not a regular file")
             elif self.left is not None and st.st_size + len(path) > self.left:  # names take memory, too
                 self._skip(path, f"too big: {st.st_size} bytes, {self.left} left of Limits.collect")
             else:
                 parts = []
-                while chunk := os.read(file, CHUNK):
+                while chunk := os.read(file.number, CHUNK):
                     parts.append(chunk)
                 self.files[path] = b"".join(parts)
                 if self.left is not None:
                     self.left -= st.st_size + len(path)
-        finally:
-            os.close(file)
 
 
 class _EnoughError(Exception):

@@ -37,8 +37,8 @@ class Idle:
                         break
                     found = found or keeper
             if found is not None:
+                self.leased.add(found)  # before anybody is interrupted: `close` knows it at any instant
                 self.keepers.remove(found)
-                self.leased.add(found)
                 return found
         return self.start(template, host)
 
@@ -64,17 +64,17 @@ class Idle:
 
     def give(self, keeper: Keeper) -> None:
         """Back, for the next run."""
-        surplus = None
+        surplus = keeper
         with self.lock:
-            self.leased.discard(keeper)
-            if keeper.owner == os.getpid() and not self.closed:
+            if keeper in self.leased and keeper.owner == os.getpid():  # else `close` has ended it
                 self.keepers.append(keeper)
-                if len(self.keepers) > MOST_IDLE:
-                    surplus = self.keepers.pop(0)
-            else:
-                surplus = keeper
-        if surplus is not None:
-            surplus.close()
+                self.leased.discard(keeper)
+                if len(self.keepers) <= MOST_IDLE:
+                    return
+                surplus = self.keepers[0]
+                self.leased.add(surplus)
+                del self.keepers[0]
+        self.drop(surplus)
 
     def drop(self, keeper: Keeper) -> None:
         """Not to be used again."""
@@ -85,13 +85,21 @@ class Idle:
     def close(self) -> None:
         """End all keepers of this process; those in a run, too."""
         with self.lock:
-            gone, self.keepers, self.leased = [*self.keepers, *self.leased], [], set()
+            in_a_run = set(self.leased)
+            self.leased.update(self.keepers)
+            self.keepers.clear()
+            gone = list(self.leased)
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
                 keeper.hang_up()  # all at once first: each takes a moment to take its jail down
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
-                keeper.close()
+                if keeper in in_a_run:
+                    keeper.end()
+                else:
+                    keeper.close()
+            with self.lock:
+                self.leased.discard(keeper)
 
     def shut(self) -> None:
         """At exit: no new keepers, and the end of those that other threads are just starting."""

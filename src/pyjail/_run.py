@@ -12,8 +12,9 @@ from typing import Any
 
 from pyjail import _bring_up, _cgroup, _explain, _files, _host, _lazy, _outcome, _request, _verdict
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
+from pyjail._fds import Fd, memfd
 from pyjail._idle import Idle
-from pyjail._keeper import Gone, Keeper, memfd
+from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
@@ -152,8 +153,9 @@ def _attempt(request: Request) -> Result:
         try:
             result, reusable = _converse(keeper, request, run_part, blob, deadline)
         except _IdleDeath:
+            closed = keeper.ended  # by `close`, in another thread
             idle.drop(keeper)  # it died while it had no work: nothing was started, so start over
-            if not keeper.served:
+            if not keeper.served and not closed:
                 raise KeeperError("a new keeper died before the program started: killed from outside?") from None
             continue
         except BaseException:
@@ -189,18 +191,11 @@ def _converse(
     keeper: Keeper, request: Request, run_part: RunLimits, blob: bytes, deadline: float | None
 ) -> tuple[Result | BaseException, bool]:
     """(the result or what to raise, whether the keeper can serve again)."""
-    stdin = -1
-    try:
-        fds = request.fds
-        if request.input is not None:
-            stdin = memfd("pyjail-stdin", request.input, seal=True)
-            fds = (stdin, *fds)
-        try:
-            os.pwrite(keeper.request_fd, blob, 0)
-        except OSError:
-            if keeper.request_fd >= 0:
-                raise
-            raise _IdleDeath from None  # closed by another thread: interpreter exit, or `close`
+    if not keeper.intact:
+        raise _IdleDeath
+    with Fd() if request.input is None else memfd("pyjail-stdin", request.input, seal=True) as stdin:
+        fds = request.fds if request.input is None else (stdin.number, *request.fds)
+        os.pwrite(keeper.request.number, blob, 0)
         try:
             if request.files:
                 keeper.send(lib.OP_ARM, length=len(blob))
@@ -217,9 +212,6 @@ def _converse(
         except Gone:
             raise _IdleDeath from None
         return _await_report(keeper, request, run_part, deadline)
-    finally:
-        if stdin >= 0:
-            os.close(stdin)
 
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:

@@ -289,3 +289,51 @@ def test_a_fork_during_another_threads_first_run_leaves_a_child_that_can_run(mod
     """
     out = script(code)
     assert out.stdout in ("0 b'parent\\n'\n", "not imported here\n"), (out.stdout, out.stderr)
+
+
+def test_nothing_that_has_our_fd_numbers_is_executed_written_or_closed(tmp_path):
+    """os.closerange, as daemons call it, and then the numbers are files of the caller's."""
+    code = f"""
+    import os, pyjail
+    def stolen(wanted):
+        for i in range(5): assert pyjail.run(["true"], jail=pyjail.Jail(hostname=f"h{{i % 2}}")).ok
+        os.closerange(3, 300)
+        for i in range(60):
+            path = f"{tmp_path}/{{i}}"
+            with open(path, "w") as f: f.write(wanted)
+            os.chmod(path, 0o755)
+            os.open(path, os.O_RDWR)
+    script = "#!/bin/sh\\ntouch {tmp_path}/executed\\n"
+    stolen(script)
+    print(pyjail.run(["echo", "x"]).stdout, pyjail.run(["echo", "y"], jail=pyjail.Jail(fresh=True)).stdout)
+    held = [n for n in range(3, 63) if os.readlink(f"/proc/self/fd/{{n}}").startswith({str(tmp_path)!r})]
+    pyjail.close()
+    print(len(held), [n for n in held if not os.readlink(f"/proc/self/fd/{{n}}").startswith({str(tmp_path)!r})])
+    print({{open(f"{tmp_path}/{{i}}").read() == script for i in range(60)}}, os.path.exists("{tmp_path}/executed"))
+    try: print(os.waitpid(-1, os.WNOHANG))
+    except ChildProcessError: print("no child")
+    """
+    out = script(code)
+    assert out.stdout == "b'x\\n' b'y\\n'\n60 []\n{True} False\nno child\n", (out.stdout, out.stderr)
+
+
+def test_a_socket_of_the_callers_at_our_number_is_not_shut_down():
+    code = """
+    import os, pyjail, socket
+    pyjail.run(["true"])
+    os.closerange(3, 300)
+    pairs = [socket.socketpair() for _ in range(20)]
+    children = [os.pidfd_open(os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "100")) for _ in range(10)]
+    print(pyjail.run(["echo", "x"]).stdout)
+    pyjail.close()
+    for a, b in pairs:
+        a.send(b"x")
+        assert b.recv(1) == b"x"
+    import signal
+    for fd in children:
+        assert os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG) is None
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    print("all theirs")
+    """
+    out = script(code)
+    assert out.stdout == "b'x\\n'\nall theirs\n", (out.stdout, out.stderr)
