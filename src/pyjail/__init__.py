@@ -100,7 +100,13 @@ def __getattr__(name: str) -> Any:
 
         if name == "cgroup":  # a module of its own: pyjail.cgroup.enter_leaf()
             return import_module("pyjail.cgroup")
-        module = import_module(_LATER[name])
+        try:
+            module = import_module(_LATER[name])
+        except ImportError as e:
+            from pyjail import _fds
+
+            _fds.blame(e)
+            raise
     value = getattr(module, name)
     value.__module__ = "pyjail"
     globals()[name] = value

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pyjail import _lazy
+from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._seccomp_spec import LOW32, SeccompPolicy, SeccompRule
 from pyjail.policy import profiles
@@ -157,6 +157,7 @@ def _seccomp() -> Any:
         with _lazy.lock:
             import pyseccomp
     except (ImportError, RuntimeError, OSError) as e:  # pyseccomp raises RuntimeError without the shared library
+        _fds.blame(e)
         raise HostError("seccomp", f"libseccomp cannot be loaded ({e})", "apt-get install libseccomp2") from e
     return pyseccomp
 
