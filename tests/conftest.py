@@ -40,8 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--keeper"):
         from pyjail import _keeper
 
-        fd = _keeper.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
-        _keeper._program = lambda pid: fd  # type: ignore[assignment]
+        _keeper._elf = _keeper.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from pyjail import _lazy
 from pyjail._errors import (
     CwdNotFoundError,
     ExecError,
@@ -113,13 +114,21 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name in ("aio", "cgroup"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
-        return import_module(f"pyjail.{name}")
-    if name not in _LATER:
+    if name not in _LATER and name not in ("aio", "cgroup"):
         raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
-    value = getattr(import_module(_LATER[name]), name)
+    with _lazy.lock:
+        from importlib import import_module
+
+        if name in ("aio", "cgroup"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+            return import_module(f"pyjail.{name}")
+        try:
+            module = import_module(_LATER[name])
+        except ImportError as e:
+            from pyjail import _fds
+
+            _fds.blame(e)
+            raise
+    value = getattr(module, name)
     value.__module__ = "pyjail"
     globals()[name] = value
     return value

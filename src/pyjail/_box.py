@@ -11,7 +11,8 @@ from typing import Any
 
 from pyjail import _files, _units
 from pyjail._errors import KeeperError, SpecError
-from pyjail._keeper import Gone, Keeper, memfd
+from pyjail._fds import Fd, memfd
+from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
 from pyjail._snapshot import Snapshot
 from pyjail._spec import File, text
@@ -23,7 +24,7 @@ TRIES = 20  # against a program that makes and removes the same name
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
-def _ask(keeper: Keeper, op: int, path: str, flags: int = 0, mode: int = 0, fd: int = -1) -> int:
+def _ask(keeper: Keeper, op: int, path: str, flags: int = 0, mode: int = 0, fd: int = -1) -> Fd:
     try:
         return keeper.file(op, os.fsencode(path), flags, mode, fd)
     except Gone:
@@ -39,11 +40,8 @@ def write(keeper: Keeper, path: object, data: Any, mode: int) -> None:
     name = _place(path)
     (item,) = _files.check_inputs({name: File(data, mode) if isinstance(data, (bytes, str)) else data})
     _parents(keeper, name)
-    source = _files._source(item)
-    try:
-        _put(keeper, name, item.mode, source)
-    finally:
-        os.close(source)
+    with _files._source(item) as source:
+        _put(keeper, name, item.mode, source.number)
 
 
 def _parents(keeper: Keeper, name: str) -> None:
@@ -71,11 +69,8 @@ def read(keeper: Keeper, path: object, limit: int | str | None) -> bytes:
     """See `Session.read`."""
     name = _place(path)
     most = _units.size("limit", limit)
-    fd = _ask(keeper, lib.OP_OPEN, name, os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        return _content(fd, name, most)
-    finally:
-        os.close(fd)
+    with _ask(keeper, lib.OP_OPEN, name, os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
+        return _content(fd.number, name, most)
 
 
 def _content(fd: int, name: str, most: int | None) -> bytes:
@@ -101,28 +96,34 @@ def walk(keeper: Keeper) -> Iterator[tuple[str, os.DirEntry[str], int]]:
     while todo:
         prefix, depth = todo.pop()
         try:
-            fd = _ask(keeper, lib.OP_OPEN, prefix.rstrip("/") or ".", DIRECTORY)
+            directory = _ask(keeper, lib.OP_OPEN, prefix.rstrip("/") or ".", DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             continue  # a running program has removed it
-        try:
-            with os.scandir(fd) as found:
-                for entry in sorted(found, key=lambda e: e.name):
-                    entries += 1
-                    if entries > MOST_ENTRIES:
-                        raise OSError(errno.EMFILE, f"more than {MOST_ENTRIES} entries in /box")
-                    yield prefix + entry.name, entry, fd
-                    if entry.is_dir(follow_symlinks=False):
-                        if depth >= MOST_DEPTH:
-                            raise OSError(errno.ENAMETOOLONG, f"deeper than {MOST_DEPTH} directories", prefix)
-                        todo.append((f"{prefix}{entry.name}/", depth + 1))
-        finally:
-            os.close(fd)
+        with directory, os.scandir(directory.number) as found:
+            for entry in sorted(found, key=lambda e: e.name):
+                entries += 1
+                if entries > MOST_ENTRIES:
+                    raise OSError(errno.EMFILE, f"more than {MOST_ENTRIES} entries in /box")
+                yield prefix + entry.name, entry, directory.number
+                if entry.is_dir(follow_symlinks=False):
+                    if depth >= MOST_DEPTH:
+                        raise OSError(errno.ENAMETOOLONG, f"deeper than {MOST_DEPTH} directories", prefix)
+                    todo.append((f"{prefix}{entry.name}/", depth + 1))
 
 
 def names(keeper: Keeper, pattern: str) -> list[str]:
     """See `Session.list`."""
-    ((_, match),) = _files.check_patterns((pattern,))
-    return sorted(path for path, _, _ in walk(keeper) if match.match(path))
+    (glob,) = _files.check_patterns((pattern,))
+    found = []
+    places = {"": glob.start}
+    for path, entry, _ in walk(keeper):
+        parent, _, name = path.rpartition("/")
+        at = places.get(parent, frozenset())
+        if glob.hit(at, name):
+            found.append(path)
+        if entry.is_dir(follow_symlinks=False):
+            places[path] = glob.below(at, name)
+    return sorted(found)
 
 
 def remove(keeper: Keeper, path: object, recursive: bool) -> None:
@@ -154,11 +155,8 @@ def snapshot(keeper: Keeper) -> Snapshot:
         elif stat.S_ISLNK(st.st_mode):
             links[path] = os.readlink(entry.name, dir_fd=at)
         elif stat.S_ISREG(st.st_mode):
-            fd = _ask(keeper, lib.OP_OPEN, path, os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                files[path] = mode, _content(fd, path, None)
-            finally:
-                os.close(fd)
+            with _ask(keeper, lib.OP_OPEN, path, os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
+                files[path] = mode, _content(fd.number, path, None)
         else:
             skipped[path] = "not a file, directory or symlink"
     return Snapshot(files, directories, links, skipped)
@@ -186,8 +184,5 @@ def restore(keeper: Keeper, snapshot: Snapshot) -> None:
 
 
 def _from_memory(keeper: Keeper, path: str, data: bytes, mode: int, flags: int) -> None:
-    fd = memfd("pyjail-file", data)
-    try:
-        _ask(keeper, lib.OP_PUT, path, flags, mode, fd)
-    finally:
-        os.close(fd)
+    with memfd("pyjail-file", data) as fd:
+        _ask(keeper, lib.OP_PUT, path, flags, mode, fd.number)

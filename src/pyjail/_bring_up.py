@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pyjail import _cgroup, _host
 from pyjail._errors import HostError
+from pyjail._fds import SHORT
 from pyjail._host import Above, Hierarchy, Host, Refusal
 from pyjail.policy import delegation
 from pyjail.policy.delegation import Situation
@@ -88,7 +89,7 @@ def _mkdir_fails(h: Hierarchy) -> int:
     except FileExistsError:
         return 0
     except OSError as e:
-        return e.errno or errno.EIO
+        return _number(e)
     with contextlib.suppress(OSError):
         os.rmdir(path)
     return 0
@@ -99,8 +100,15 @@ def _enable_fails(own: str, name: str) -> int:
     try:
         _cgroup.files().directory(own).enable(frozenset({name}))
     except OSError as e:
-        return e.errno or errno.EIO
+        return _number(e)
     return 0
+
+
+def _number(e: OSError) -> int:
+    """Its errno, as what the cgroup says; raised when it says something of this process instead."""
+    if e.errno in SHORT:
+        raise e
+    return e.errno or errno.EIO
 
 
 def _upwards(h: Hierarchy) -> list[str]:
@@ -171,7 +179,7 @@ def enter_leaf(host: Host) -> str:
     except FileExistsError:
         pass
     except OSError as e:
-        r = delegation.explain("", _situation("mkdir", h, e.errno or 0))
+        r = delegation.explain("", _situation("mkdir", h, _number(e)))
         raise HostError("cgroup", r.cause, r.fix) from e
     try:
         with open(leaf + "/cgroup.procs", "w") as f:
@@ -179,6 +187,6 @@ def enter_leaf(host: Host) -> str:
     except OSError as e:
         with contextlib.suppress(OSError):
             os.rmdir(leaf)
-        r = delegation.explain("", _situation("procs", h, e.errno or 0))
+        r = delegation.explain("", _situation("procs", h, _number(e)))
         raise HostError("cgroup", r.cause, r.fix) from e
     return leaf

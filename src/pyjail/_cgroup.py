@@ -14,10 +14,12 @@ import re
 import signal
 import threading
 import time
-from dataclasses import dataclass
+import weakref
 from typing import Any
 
+from pyjail import _host, _lazy
 from pyjail._errors import HostError, KeeperError
+from pyjail._fds import SHORT, Fd
 from pyjail._host import Hierarchy
 from pyjail.policy.cgroup import Cgroups
 
@@ -29,31 +31,22 @@ _UNKNOWN_BOOT = "00000000"  # of a masked /proc
 
 @functools.cache
 def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as f:
-            return f.read().replace("-", "")[:8]
-    except OSError:
-        return _UNKNOWN_BOOT
+    return _host.read("/proc/sys/kernel/random/boot_id").replace("-", "")[:8] or _UNKNOWN_BOOT
 
 
 @functools.cache
 def _clock_offset() -> int:
     """Ticks by which our time namespace moves the start times that /proc shows (time_namespaces(7))."""
-    try:
-        with open("/proc/self/timens_offsets") as f:
-            seconds = next(int(line.split()[1]) for line in f if line.startswith("boottime"))
-    except (OSError, StopIteration):
-        return 0
-    return seconds * os.sysconf("SC_CLK_TCK")
+    for line in _host.read("/proc/self/timens_offsets").splitlines():
+        if line.startswith("boottime"):
+            return int(line.split()[1]) * os.sysconf("SC_CLK_TCK")
+    return 0
 
 
 def _start_time(pid: int) -> int | None:
     """Field 22 of /proc/PID/stat: ticks since boot; with the pid it names a process for good. None: not to be seen."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return int(f.read().rpartition(")")[2].split()[19]) - _clock_offset()
-    except OSError:
-        return None
+    text = _host.read(f"/proc/{pid}/stat")
+    return int(text.rpartition(")")[2].split()[19]) - _clock_offset() if text else None
 
 
 def _pid_namespace() -> str:
@@ -88,11 +81,9 @@ def remove_tree(path: str, patience: float = 0.0) -> bool:
 
 
 def _remove_until(path: str, end: float) -> bool:
-    try:
-        with os.scandir(path) as found:
-            below = [e.path for e in found if e.is_dir(follow_symlinks=False)]
-    except OSError:
-        return not os.path.exists(path)
+    below = []
+    with contextlib.suppress(OSError), os.scandir(path) as found:  # rmdir says what is wrong
+        below = [e.path for e in found if e.is_dir(follow_symlinks=False)]
     if not all(_remove_until(child, end) for child in below):
         return False
     while True:
@@ -138,37 +129,7 @@ def kill_tree(path: str) -> None:
                         os.kill(int(pid), signal.SIGKILL)
 
 
-@dataclass
-class KeeperCgroup:
-    """One keeper's directories: ``fds`` in the order of the plan's hierarchies, ``home`` where it lives (v2)."""
-
-    paths: tuple[str, ...]
-    fds: list[int]
-    home: int
-
-    def give(self, uid: int, gid: int) -> None:
-        """Hand the directories to the keeper's outside id, so that it can make leaves."""
-        for path in self.paths:
-            os.chown(path, uid, gid)
-            for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.chown(f"{path}/{name}", uid, gid)
-
-    def close_fds(self) -> None:
-        self.fds.append(self.home)
-        self.home = -1
-        while self.fds:  # each is forgotten before it is closed: when this is interrupted, none is closed twice
-            if (fd := self.fds.pop()) >= 0:
-                os.close(fd)
-
-    def remove(self) -> None:
-        """When the keeper is gone."""
-        self.close_fds()
-        end = time.monotonic() + 1.0
-        for path in self.paths:
-            _remove_until(path, end)
-
-
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _numbers = itertools.count(1)  # of keepers, across subtrees: they share the owner's directory
 
 
@@ -180,10 +141,11 @@ class Subtree:
         self.paths = tuple(f"{h.own}/{owner_name(os.getpid())}" for h in cgroups.used)
         for h, path in zip(cgroups.used, self.paths, strict=True):
             clean_stale(h.own)
-            self._make(h, path, top=True)
+            self.make(h, path)
         self.files = self._list_files()
 
-    def _make(self, h: Hierarchy, path: str, top: bool = False) -> None:
+    def make(self, h: Hierarchy, path: str) -> None:
+        """One directory, of the controllers that the plan wants of this hierarchy."""
         wanted = frozenset(n for n, i in self.cgroups.where.items() if self.cgroups.used[i] is h and n != "v2")
         parent = os.path.dirname(path)
         try:
@@ -193,6 +155,8 @@ class Subtree:
             if "cpuset" in wanted and h.version == 1:
                 files().fill_cpuset(parent, path)
         except OSError as e:
+            if e.errno in SHORT:
+                raise
             raise _refused(h, parent, e) from e
 
     def _list_files(self) -> tuple[frozenset[str], ...]:
@@ -200,7 +164,7 @@ class Subtree:
         found = []
         for h, path in zip(self.cgroups.used, self.paths, strict=True):
             probe = f"{path}/probe{threading.get_native_id()}"
-            self._make(h, probe)
+            self.make(h, probe)
             names = os.listdir(probe)
             # Since Linux 6.12 a write to memory.peak resets it: its mode says so.
             found.append(
@@ -209,31 +173,6 @@ class Subtree:
             remove_tree(probe, 1.0)
         return tuple(found)
 
-    def keeper(self) -> KeeperCgroup:
-        """New directories for one keeper."""
-        name = f"k{next(_numbers)}"
-        paths = tuple(f"{path}/{name}" for path in self.paths)
-        made = KeeperCgroup(paths, [], -1)
-        try:
-            for i, (h, path) in enumerate(zip(self.cgroups.used, paths, strict=True)):
-                self._make(h, path)
-                made.fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-                if i == self.cgroups.into:
-                    os.mkdir(f"{path}/keeper")
-                    wanted = frozenset(n for n, j in self.cgroups.where.items() if j == i and n != "v2")
-                    if wanted:
-                        files().directory(path).enable(wanted)
-                    made.home = os.open(f"{path}/keeper", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except BaseException:
-            made.remove()
-            raise
-        return made
-
-    def remove(self) -> None:
-        end = time.monotonic() + 0.5
-        for path in self.paths:
-            _remove_until(path, end)
-
 
 def _can_write(directory: str, name: str) -> bool:
     return bool(os.stat(f"{directory}/{name}").st_mode & 0o200)
@@ -241,7 +180,8 @@ def _can_write(directory: str, name: str) -> bool:
 
 def files() -> Any:
     """The typed interface files, loaded when a subtree is made: cgroupspy is not on the path of a run."""
-    from pyjail import _cgroup_files
+    with _lazy.lock:
+        from pyjail import _cgroup_files
 
     return _cgroup_files
 
@@ -255,22 +195,74 @@ def _refused(h: Hierarchy, path: str, e: OSError) -> HostError:
 
 
 _subtrees: dict[tuple[int, Cgroups], Subtree] = {}
+_live: weakref.WeakSet[KeeperCgroup] = weakref.WeakSet()
+_left: set[str] = set()  # directories of subtrees that were given up: to be removed when no keeper lives below
 _lock = threading.Lock()
 _shut = False  # the interpreter exits: what a daemon thread made now would stay
 
 
 def subtree(cgroups: Cgroups) -> Subtree:
     """This process's `Subtree` for these hierarchies; made once, made anew after a fork."""
+    with _lock:
+        return _find(cgroups)
+
+
+def _find(cgroups: Cgroups) -> Subtree:
+    if _shut:
+        raise KeeperError("the interpreter is shutting down: no new jail is started")
     key = (os.getpid(), cgroups)
     found = _subtrees.get(key)
     if found is None:
-        with _lock:
-            if _shut:
-                raise KeeperError("the interpreter is shutting down: no new jail is started")
-            found = _subtrees.get(key)
-            if found is None:
-                found = _subtrees[key] = Subtree(cgroups)
+        found = _subtrees[key] = Subtree(cgroups)
     return found
+
+
+class KeeperCgroup:
+    """One keeper's directories: ``fds`` in the order of the plan's hierarchies, ``home`` where it lives (v2).
+    Empty until `make`: who has to remove them has it in hand before there is anything."""
+
+    def __init__(self) -> None:
+        self.paths: tuple[str, ...] = ()
+        self.fds: list[Fd] = []
+        self.home = Fd()
+
+    def make(self, cgroups: Cgroups) -> None:
+        """New directories."""
+        name = f"k{next(_numbers)}"
+        with _lock:
+            tree = _find(cgroups)
+            self.paths = tuple(f"{path}/{name}" for path in tree.paths)
+            _live.add(self)  # from here on nobody removes what it is to be made in
+        for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
+            tree.make(h, path)
+            self.fds.append(Fd(os.open, path, _DIRECTORY))
+            if i == cgroups.into:
+                os.mkdir(f"{path}/keeper")
+                wanted = frozenset(n for n, j in cgroups.where.items() if j == i and n != "v2")
+                if wanted:
+                    files().directory(path).enable(wanted)
+                self.home = Fd(os.open, f"{path}/keeper", _DIRECTORY)
+
+    def give(self, uid: int, gid: int) -> None:
+        """Hand the directories to the keeper's outside id, so that it can make leaves."""
+        for path in self.paths:
+            os.chown(path, uid, gid)
+            for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(f"{path}/{name}", uid, gid)
+
+    def close_fds(self) -> None:
+        for fd in (*self.fds, self.home):
+            fd.close()
+
+    def remove(self) -> None:
+        """When the keeper is gone."""
+        self.close_fds()
+        end = time.monotonic() + 1.0
+        for path in self.paths:
+            _remove_until(path, end)
+        self.paths = ()
+        _live.discard(self)
 
 
 def forget() -> None:
@@ -278,20 +270,27 @@ def forget() -> None:
     global _lock
     _lock = threading.Lock()
     _subtrees.clear()
+    _live.clear()
+    _left.clear()
 
 
 def look_again() -> None:
     """The next `subtree` is made anew: the directories are made again, their controllers enabled again."""
     with _lock:
-        _subtrees.clear()
+        _give_up()
 
 
 def remove_all(*, for_good: bool = False) -> None:
-    """When all keepers are gone. ``for_good``: at exit, no others are made."""
+    """But where another thread is just starting a keeper. ``for_good``: at exit, no others are made."""
     global _shut
-    with _lock:  # one in the making is removed, too
+    with _lock:  # a subtree in the making is removed, too
         _shut = _shut or for_good
-        for (pid, _), tree in list(_subtrees.items()):
-            if pid == os.getpid():
-                tree.remove()
-        _subtrees.clear()
+        _give_up()
+        used = set() if for_good else {os.path.dirname(path) for cgroup in _live for path in cgroup.paths}
+        end = time.monotonic() + 0.5
+        _left.difference_update([path for path in _left - used if _remove_until(path, end)])
+
+
+def _give_up() -> None:
+    _left.update(path for (pid, _), tree in _subtrees.items() if pid == os.getpid() for path in tree.paths)
+    _subtrees.clear()

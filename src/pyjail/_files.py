@@ -7,14 +7,15 @@ most what the caps below say.
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyjail._errors import SetupError, SpecError
-from pyjail._keeper import Keeper, memfd
+from pyjail._fds import Fd, memfd
+from pyjail._glob import At, Glob
+from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._spec import File, text
 
@@ -102,11 +103,8 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
                 if directory not in made:
                     made.add(directory)
                     keeper.file(lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
-            source = _source(item)
-            try:
-                keeper.file(lib.OP_PUT, os.fsencode(item.path), mode=item.mode, fd=source)
-            finally:
-                os.close(source)
+            with _source(item) as source:
+                keeper.file(lib.OP_PUT, os.fsencode(item.path), mode=item.mode, fd=source.number)
         except OSError as e:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
             if e.errno in (17, 18):
@@ -116,58 +114,27 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
             raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
 
 
-def _source(item: Input) -> int:
-    """An fd with the content; the keeper copies from its start."""
+def _source(item: Input) -> Fd:
+    """The content; the keeper copies from its start."""
     if item.source is None:
         return memfd("pyjail-file", item.data or b"")
-    return os.open(item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return Fd(os.open, item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 # ---- collecting ----
 
 
-def check_patterns(patterns: object) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Compile ``collect=``: pathlib-style globs, ``**`` recurses."""
+def check_patterns(patterns: object) -> tuple[Glob, ...]:
+    """Parse ``collect=``: pathlib-style globs, ``**`` recurses."""
     if isinstance(patterns, (str, bytes)) or not isinstance(patterns, (Sequence, set, frozenset)):
         raise SpecError("collect", patterns, "a sequence of patterns is needed")
-    return tuple((p, _glob(p)) for p in (relative("collect", p) for p in patterns))
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    out = []
-    parts = pattern.split("/")
-    for i, part in enumerate(parts):
-        last = i == len(parts) - 1
-        if part == "**":
-            out.append(".*" if last else "(?:[^/]+/)*")
-            continue
-        j = 0
-        while j < len(part):
-            c = part[j]
-            j += 1
-            end = part.find("]", j + 1)
-            if c == "*":
-                out.append("[^/]*")
-            elif c == "?":
-                out.append("[^/]")
-            elif c == "[" and end > 0:
-                body = part[j:end].replace("\\", "\\\\")
-                out.append("[" + ("^/" + body[1:] if body.startswith("!") else body) + "]")
-                j = end + 1
-            else:
-                out.append(re.escape(c))
-        if not last:
-            out.append("/")
-    try:
-        return re.compile("".join(out) + r"\Z", re.S)
-    except re.error:
-        raise SpecError("collect", pattern, "is not a pattern") from None
+    return tuple(Glob(relative("collect", p)) for p in patterns)
 
 
 class Collector:
     """One walk through the workspace of a finished run."""
 
-    def __init__(self, keeper: Keeper, patterns: Sequence[tuple[str, re.Pattern[str]]], limit: int | None) -> None:
+    def __init__(self, keeper: Keeper, patterns: Sequence[Glob], limit: int | None) -> None:
         self.keeper = keeper
         self.patterns = patterns
         self.left = limit
@@ -179,19 +146,18 @@ class Collector:
 
     def run(self) -> tuple[dict[str, bytes], dict[str, str]]:
         """({path: content}, {path or pattern: why not})."""
+        stopped = None
         if self.patterns:
             try:
-                root = self.keeper.file(lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY)
-                self._walk(root, "", 0)
+                with self.keeper.file(lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY) as root:
+                    self._walk(root.number, "", 0, [(p, p.start) for p in self.patterns])
             except _EnoughError as e:
-                for pattern, _ in self.patterns:
-                    self.uncollected.setdefault(pattern, str(e))
+                stopped = str(e)
             except OSError as e:
-                for pattern, _ in self.patterns:
-                    self.uncollected.setdefault(pattern, f"/box cannot be read: {e.strerror}")
-        for pattern, _ in self.patterns:
-            if pattern not in self.matched:
-                self.uncollected.setdefault(pattern, "not found")
+                stopped = f"/box cannot be read: {e.strerror}"
+        for pattern in self.patterns:
+            if stopped is not None or pattern.text not in self.matched:
+                self.uncollected.setdefault(pattern.text, stopped or "not found")
         return self.files, self.uncollected
 
     def _names(self, fd: int) -> Iterator[os.DirEntry[str]]:
@@ -200,41 +166,42 @@ class Collector:
                 self.entries += 1
                 if self.entries > MOST_ENTRIES:
                     raise _EnoughError(f"stopped: more than {MOST_ENTRIES} entries")
-                if time.monotonic() > self.end:
-                    raise _EnoughError(f"stopped after {MOST_SECONDS:g} s")
+                self._check_time()
                 yield entry
 
-    def _walk(self, fd: int, prefix: str, depth: int) -> None:
-        below = []
-        try:
-            for entry in self._names(fd):
-                path = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.name)
-                hits = [pattern for pattern, match in self.patterns if match.match(path)]
-                if hits and not (entry.is_dir(follow_symlinks=False) and any("**" in h for h in hits)):
-                    self.matched.update(hits)
-                    self._take(fd, entry, path)
-            for name in sorted(below):
-                self._descend(fd, name, prefix + name, depth)
-        finally:
-            os.close(fd)
+    def _check_time(self) -> None:
+        if time.monotonic() > self.end:
+            raise _EnoughError(f"stopped after {MOST_SECONDS:g} s")
 
-    def _descend(self, fd: int, name: str, path: str, depth: int) -> None:
-        deeper = [p for p, _ in self.patterns if "**" in p or p.count("/") > depth]
-        if not deeper:
-            return
+    def _walk(self, fd: int, prefix: str, depth: int, patterns: Sequence[tuple[Glob, At]]) -> None:
+        below = []
+        for entry in self._names(fd):
+            path = prefix + entry.name
+            directory = entry.is_dir(follow_symlinks=False)
+            if directory:
+                below.append(entry.name)
+            hits = [p for p, at in patterns if p.hit(at, entry.name)]
+            if hits and not (directory and any(p.recursive for p in hits)):
+                self.matched.update(p.text for p in hits)
+                self._take(fd, entry, path)
+        for name in sorted(below):
+            self._check_time()
+            deeper = [(p, found) for p, at in patterns if (found := p.below(at, name))]
+            if deeper:
+                self._descend(fd, name, prefix + name, depth, deeper)
+
+    def _descend(self, fd: int, name: str, path: str, depth: int, patterns: Sequence[tuple[Glob, At]]) -> None:
         if depth >= MOST_DEPTH:
             self._skip(path, f"deeper than {MOST_DEPTH} directories")
             return
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         try:
-            child = self.keeper.file(
-                lib.OP_OPEN, os.fsencode(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, fd=fd
-            )
+            child = self.keeper.file(lib.OP_OPEN, os.fsencode(name), flags, fd=fd)
         except OSError as e:
             self._skip(path, f"cannot be opened: {e.strerror}")
             return
-        self._walk(child, path + "/", depth + 1)
+        with child:
+            self._walk(child.number, path + "/", depth + 1, patterns)
 
     def _skip(self, path: str, why: str) -> None:
         if len(self.uncollected) >= MOST_FILES:
@@ -253,21 +220,19 @@ class Collector:
         except OSError as e:
             self._skip(path, f"cannot be opened: {e.strerror}")
             return
-        try:
-            st = os.fstat(file)
+        with file:
+            st = os.fstat(file.number)
             if not stat.S_ISREG(st.st_mode):
                 self._skip(path, "not a regular file")
             elif self.left is not None and st.st_size + len(path) > self.left:  # names take memory, too
                 self._skip(path, f"too big: {st.st_size} bytes, {self.left} left of Limits.collect")
             else:
                 parts = []
-                while chunk := os.read(file, CHUNK):
+                while chunk := os.read(file.number, CHUNK):
                     parts.append(chunk)
                 self.files[path] = b"".join(parts)
                 if self.left is not None:
                     self.left -= st.st_size + len(path)
-        finally:
-            os.close(file)
 
 
 class _EnoughError(Exception):

@@ -139,7 +139,7 @@ class Flight:
                 with contextlib.suppress(JailError):
                     _run.settle(keeper, request, stopped, self.source.keepers)
             raise
-        if request.collect or any(os.fstat(fd).st_size > KEPT_OUTPUT for fd in keeper.out_fds):
+        if request.collect or any(os.fstat(fd.number).st_size > KEPT_OUTPUT for fd in keeper.outputs):
             return await self._help(partial(_run.conclude, keeper, request, plan.run))
         return _run.conclude(keeper, request, plan.run)
 

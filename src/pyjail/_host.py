@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pyjail import _lazy
 from pyjail._errors import SpecError
+from pyjail._fds import SHORT
 from pyjail._native import lib
 
 # What a host view shows of the root directory, when it is there.
@@ -122,12 +124,24 @@ class Host:
 
 
 def read(path: str) -> str:
-    """A file's text, "" when there is none to be had."""
+    """A file's text, "" when there is none to be had. What we lack ourselves for now (`SHORT`) says nothing of that."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as f:
             return f.read()
-    except OSError:
+    except OSError as e:
+        if e.errno in SHORT:
+            raise
         return ""
+
+
+def _names(directory: str) -> list[str]:
+    """What is in a directory, nothing when it cannot be read; as `read` does."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError as e:
+        if e.errno in SHORT:
+            raise
+        return []
 
 
 def _octal(path: str) -> str:
@@ -179,7 +193,9 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
         path = f"{directory.rstrip('/')}/{name}"
         try:
             st = os.lstat(path)
-        except OSError:
+        except OSError as e:
+            if e.errno in SHORT:
+                raise
             continue
         if stat.S_ISLNK(st.st_mode):
             found.append(Entry(name, "link", path, os.readlink(path)))
@@ -191,10 +207,7 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
 
 
 def _etc() -> tuple[Entry, ...]:
-    try:
-        extra = sorted(n for n in os.listdir("/etc") if n.startswith(ETC_PREFIXES))
-    except OSError:
-        extra = []
+    extra = [n for n in _names("/etc") if n.startswith(ETC_PREFIXES)]
     found = []
     for entry in entries("/etc", [*ETC, *extra]):
         if entry.kind == "link":  # /etc/localtime -> /usr/share/zoneinfo/...: fine; into what we do not show: bind it
@@ -241,7 +254,8 @@ def _subordinate(status: dict[str, str]) -> tuple[tuple[int, int] | None, tuple[
     found = [read(f"/etc/{name}") for name in ("subuid", "subgid")]
     if not all(found) or not all(_on_path(name) for name in ("newuidmap", "newgidmap")):
         return None, None
-    import pwd
+    with _lazy.lock:
+        import pwd
 
     names = {str(uid)}
     with contextlib.suppress(KeyError):
@@ -272,11 +286,7 @@ def open_to_all(path: str) -> bool:
 
 def _disks() -> tuple[str, ...]:
     """Whole disks: io.max takes no partitions, and a loop or memory disk is limited by what is below it."""
-    try:
-        names = sorted(os.listdir("/sys/block"))
-    except OSError:
-        return ()
-    names = [n for n in names if not n.startswith(("loop", "ram", "zram"))]
+    names = [n for n in _names("/sys/block") if not n.startswith(("loop", "ram", "zram"))]
     return tuple(
         read(f"/sys/block/{n}/dev").strip() for n in names if read(f"/sys/block/{n}/size").strip() not in ("", "0")
     )
@@ -297,11 +307,6 @@ def _sysctl(name: str) -> int:
 @functools.cache
 def probe(pid: int) -> Host:
     """This machine, read once per process (``pid`` is the cache's key, so a fork reads again)."""
-    try:
-        with open("/proc/pressure/cpu", "rb") as f:
-            psi = bool(f.read(1))
-    except OSError:
-        psi = False
     status = _status()
     subuids, subgids = _subordinate(status)
     return Host(
@@ -315,7 +320,7 @@ def probe(pid: int) -> Host:
         cpus=frozenset(os.sched_getaffinity(0)),
         hierarchies=hierarchies(read("/proc/self/cgroup"), read("/proc/self/mountinfo")),
         landlock_abi=lib.pj_landlock_abi(),
-        psi=psi,
+        psi=bool(read("/proc/pressure/cpu")),  # there, but not to be read, where it is switched off
         namespaces_off=tuple(kind for kind in _KINDS if _sysctl(f"user/max_{kind}_namespaces") == 0),
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),

@@ -63,8 +63,8 @@ class Idle:
                     return None
                 found = resting
             if found is not None:
+                self.leased.add(found)  # before anybody is interrupted: `close` knows it at any instant
                 self.keepers.remove(found)
-                self.leased.add(found)
             return found
 
     def known(self) -> list[Keeper]:
@@ -99,18 +99,18 @@ class Idle:
 
     def give(self, keeper: Keeper) -> None:
         """Back, for the next run."""
-        surplus = None
+        surplus = keeper
         keeper.idle_since = time.monotonic()
         with self.lock:
-            self.leased.discard(keeper)
-            if keeper.owner == os.getpid() and self.closed is None:
+            if keeper in self.leased and keeper.owner == os.getpid() and self.closed is None:  # else it was ended
                 self.keepers.append(keeper)
-                if len(self.keepers) > self.most:
-                    surplus = self.keepers.pop(0)
-            else:
-                surplus = keeper
-        if surplus is not None:
-            surplus.close()
+                self.leased.discard(keeper)
+                if len(self.keepers) <= self.most:
+                    return
+                surplus = self.keepers[0]
+                self.leased.add(surplus)
+                del self.keepers[0]
+        self.drop(surplus)
 
     def drop(self, keeper: Keeper) -> None:
         """Not to be used again."""
@@ -138,13 +138,21 @@ class Idle:
     def close(self) -> None:
         """End all keepers of this process; those in a run, too."""
         with self.lock:
-            gone, self.keepers, self.leased = [*self.keepers, *self.leased], [], set()
+            in_a_run = set(self.leased)
+            self.leased.update(self.keepers)
+            self.keepers.clear()
+            gone = list(self.leased)
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
                 keeper.hang_up()  # all at once first: each takes a moment to take its jail down
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
-                keeper.close()
+                if keeper in in_a_run:
+                    keeper.end()
+                else:
+                    keeper.close()
+            with self.lock:
+                self.leased.discard(keeper)
 
     def shut(self, why: JailError) -> None:
         """For good: no new keepers, and the end of those that other threads are just starting."""

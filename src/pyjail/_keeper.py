@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import errno
-import fcntl
-import functools
 import os
 import select
 import signal
@@ -15,8 +12,9 @@ import threading
 from collections.abc import Callable
 
 from pyjail import _explain
-from pyjail._cgroup import KeeperCgroup, subtree
+from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import KeeperError, SetupError
+from pyjail._fds import SEALS, SHORT, Fd, identity, memfd
 from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._plan import RunLimits, Template
@@ -27,42 +25,30 @@ HANDSHAKE_S = 30.0
 REPORT_SIZE = 1 << 17
 KEPT_OUTPUT = 1 << 18
 _STARTED: bytes = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
-MFD_EXEC = 0x10  # Linux 6.3; older kernels refuse the flag and need none
-SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+_elf = Fd()
 
 
-def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = False) -> int:
-    """A memfd with ``data``, close-on-exec; sealed against any change when asked."""
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    try:
-        fd = os.memfd_create(name, flags | (MFD_EXEC if execute else 0x8))  # MFD_NOEXEC_SEAL
-    except OSError as e:
-        if e.errno != errno.EINVAL:  # what a kernel before 6.3 says
-            raise
-        fd = os.memfd_create(name, flags)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        if seal:
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-            os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+def _program() -> Fd:
+    """The keeper's ELF in a sealed memfd: nothing on disk to replace, nothing of ours to write (CVE-2019-5736).
+    Who closes fds that are not his has others at our number: what is there now is executed only if it is still ours."""
+    global _elf
+    elf = _elf
+    if not elf.ours:
+        elf = _elf = _load()
+    return elf
 
 
-@functools.cache
-def _program(pid: int) -> int:
-    """The keeper's ELF in a sealed memfd: nothing on disk to replace, nothing of ours to write (CVE-2019-5736)."""
-    del pid
+def _load() -> Fd:
     path = os.path.join(os.path.dirname(__file__), "keeper")
     try:
         with open(path, "rb") as f:
-            return memfd("pyjail-keeper", f.read(), seal=True, execute=True)
+            elf = memfd("pyjail-keeper", f.read(), seal=True, execute=True)
+        elf.remember(SEALS)
     except PermissionError:  # vm.memfd_noexec=2: then the file itself, which no program can reach to write
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        elf = Fd(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+        elf.remember()
+    return elf
 
 
 def _ended(pidfd: int, milliseconds: int) -> bool:
@@ -103,10 +89,12 @@ class Keeper:
         self.watched = False  # an event loop has our socket in its set: nobody else may close it there
         self.idle_since = 0.0  # time.monotonic() of its return
         self.sock: socket.socket
-        self.pid = self.pidfd = self.request_fd = -1
+        self.sock_identity: tuple[int, int] | None = None
+        self.pid = -1
+        self.pidfd, self.request, self.outputs = Fd(), Fd(), (Fd(), Fd())
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
-        self.out_fds = (-1, -1)
-        self.cgroup: KeeperCgroup | None = None
+        self.cgroup = KeeperCgroup()
+        self.ended = False  # by us: `Idle.close`, an error
         self.closing = threading.Lock()
         try:
             self._start(host, attach)
@@ -118,18 +106,18 @@ class Keeper:
 
     def _start(self, host: Host, attach: Callable[[int], None] | None) -> None:
         template = self.template
-        used = template.cgroups.used
-        self.cgroup = subtree(template.cgroups).keeper() if used else None
+        if template.cgroups.used:
+            self.cgroup.make(template.cgroups)
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self.sock_identity = identity(self.sock.fileno())
         with theirs:
-            self.out_fds = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
-            self.request_fd = memfd("pyjail-request")
-            plan = memfd("pyjail-plan", pack_template(template), seal=True)
-            try:
-                fds = [theirs.fileno(), plan, *self.out_fds, self.request_fd, *(self.cgroup.fds if self.cgroup else ())]
-                self._spawn(fds)
-            finally:
-                os.close(plan)
+            self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
+            self.request = memfd("pyjail-request")
+            with memfd("pyjail-plan", pack_template(template), seal=True) as plan:
+                fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
+                self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
+        for fd in self._kept:
+            fd.remember()
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
         if attach is not None:
@@ -138,29 +126,48 @@ class Keeper:
         self.sock.sendall(pack_message(lib.OP_GO))
         self.prepared = self._ready()
         self.sock.settimeout(None)
-        if self.cgroup is not None:
-            self.cgroup.close_fds()
+        self.cgroup.close_fds()
+
+    @property
+    def _kept(self) -> tuple[Fd, ...]:
+        return (*self.outputs, self.request, self.pidfd)
+
+    @property
+    def intact(self) -> bool:
+        """Whether what we talk and write to is still what we opened (os.closerange takes it from us)."""
+        return self._linked and self.request.ours and all(fd.ours for fd in self.outputs)
+
+    @property
+    def _linked(self) -> bool:
+        return identity(self.sock.fileno()) == self.sock_identity is not None
 
     def _spawn(self, fds: list[int]) -> None:
         failure = ffi.new("struct pj_error *")
-        pidfd = self.spawned
-        home = self.cgroup.home if self.cgroup is not None else -1
-        pid = lib.pj_spawn(_program(self.owner), fds, len(fds), home, pidfd, failure)
+        exe = _program()
+        pid = lib.pj_spawn(exe.number, fds, len(fds), self.cgroup.home.number, self.spawned, failure)
         if pid < 0:
             raise _explain.error(Failure(STEPS[failure.step], failure.index, failure.err), self.template)
-        self.pid, self.pidfd = pid, pidfd[0]
+        self.pid = pid
+        self._adopt()
+
+    def _adopt(self) -> None:
+        if self.spawned[0] >= 0:
+            self.pidfd.adopt(self.spawned[0])
+            self.spawned[0] = -1
 
     def _ready(self) -> Prepared:
         raw, fd = self._expect(lib.REPLY_READY)
         text = b""
-        if fd >= 0:
-            with open(fd, "rb", buffering=0) as f:
-                text = f.readall()
+        with fd:
+            if fd.number >= 0:
+                with open(fd.number, "rb", buffering=0, closefd=False) as f:
+                    text = f.readall()
         return parse_ready(raw, text)
 
-    def _expect(self, kind: int) -> tuple[bytes, int]:
+    def _expect(self, kind: int) -> tuple[bytes, Fd]:
+        fd = Fd()
         try:
-            raw, ancillary, _, _ = self.sock.recvmsg(REPORT_SIZE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            raw, no_room = fd.receive(self.sock, REPORT_SIZE)
         except TimeoutError:
             raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start") from None
         if not raw:
@@ -170,7 +177,9 @@ class Keeper:
             raise _explain.error(failure, self.template)
         if got != kind:
             raise KeeperError(f"the keeper answered {got} where {kind} was due")
-        return raw, int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else -1
+        if no_room:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return raw, fd
 
     def _write_maps(self, host: Host) -> None:
         """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
@@ -181,12 +190,16 @@ class Keeper:
                 self._help(helper, rows)
             else:
                 self._write(name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
-        if self.cgroup is not None and m.keeper is not None:
+        if m.keeper is not None:
             self.cgroup.give(*m.keeper)
         self.ids = m
-        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "r+") as f:
-            if int(f.read()) < 0:  # a protected embedder must not make protected programs
-                f.write("0")
+        try:
+            with open(f"/proc/{self.pid}/oom_score_adj", "r+") as f:
+                if int(f.read()) < 0:  # a protected embedder must not make protected programs
+                    f.write("0")
+        except OSError as e:
+            if e.errno in SHORT:
+                raise
 
     def _write(self, name: str, text: str) -> None:
         try:
@@ -209,9 +222,9 @@ class Keeper:
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""
         with self.closing, contextlib.suppress(ChildProcessError):
-            if self.pid <= 0:
-                return "it was closed"
-            if not _ended(self.pidfd, 5000):
+            if self.ended or self.pid <= 0:
+                return "pyjail.close() ended it"
+            if not self.pidfd.ours or not _ended(self.pidfd.number, 5000):
                 return "it lives, and does not answer"
             _, status = os.waitpid(self.pid, 0)
             self.pid = -1
@@ -250,113 +263,124 @@ class Keeper:
 
     def ask(
         self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
-    ) -> tuple[bytes, int]:
-        """Send one message, receive its answer and the fd that came with it, or -1. Raises `Gone`."""
+    ) -> tuple[bytes, Fd]:
+        """Send one message, receive its answer and the fd that came with it, if there is one. Raises `Gone`; OSError
+        EMFILE when there is no room for the fd here."""
         self.send(op, flags=flags, mode=mode, length=length, data=data, fds=fds)
         self.sock.settimeout(None)
-        return self._answer()
+        return self.answer()
 
-    def _answer(self) -> tuple[bytes, int]:
-        buf = array.array("i")
+    def answer(self) -> tuple[bytes, Fd]:
+        """One message with its fd; as `ask`."""
+        opened = Fd()
         try:
-            raw, ancillary, _, _ = self.sock.recvmsg(REPORT_SIZE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            raw, no_room = opened.receive(self.sock, REPORT_SIZE)
         except BlockingIOError:
             raise
         except OSError as e:
             raise _gone(e) from None
-        for _, _, part in ancillary:
-            buf.frombytes(part[:4])
         if not raw:
             raise Gone
-        return raw, buf[0] if buf else -1
+        if no_room:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return raw, opened
 
-    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> int:
-        """OP_OPEN, OP_MKDIR, OP_PUT, OP_REMOVE in the workspace: the fd, or -1. OSError as from open(2), `Gone`.
+    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> Fd:
+        """OP_OPEN, OP_MKDIR, OP_PUT, OP_REMOVE in the workspace: the fd, if any. OSError as from open(2), `Gone`.
 
-        ``fd``: the directory to start from (OP_OPEN), the content (OP_PUT).
+        ``fd``: the directory to start from (OP_OPEN, OP_REMOVE), the content (OP_PUT).
         """
         data = path + b"\0"
-        raw, found = self.ask(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
+        raw, opened = self.ask(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
         _, failure = parse_reply(raw)
         if failure is not None:
             raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
-        if op == lib.OP_OPEN and found < 0:  # the kernel had no free number here for the fd that was sent
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), os.fsdecode(path))
-        return found
+        return opened
 
     def output(self, stream: int, length: int) -> bytes:
         """The captured bytes of the last run."""
         if not length:
             return b""
-        data = os.pread(self.out_fds[stream], length, 0)
+        fd = self.outputs[stream].number
+        data = os.pread(fd, length, 0)
         while len(data) < length:
-            more = os.pread(self.out_fds[stream], length - len(data), len(data))
+            more = os.pread(fd, length - len(data), len(data))
             if not more:
                 break
             data += more
         if length > KEPT_OUTPUT:
-            os.ftruncate(self.out_fds[stream], 0)  # the next run starts at 0 anyway; do not sit on the memory
+            os.ftruncate(fd, 0)  # the next run starts at 0 anyway; do not sit on the memory
         return data
 
     @property
     def started(self) -> bool:
         """Whether the last request got as far as its go; False means that no program ever ran."""
         with contextlib.suppress(OSError):
-            mark: bytes = os.pread(self.request_fd, 4, 0)
+            mark: bytes = os.pread(self.request.number, 4, 0)
             return mark == _STARTED
-        return True  # closed by another thread: it may have
+        return True  # closed under us: it may have
 
     @property
     def alive(self) -> bool:
         """False once the process is gone."""
-        return self.pidfd >= 0 and self.owner == os.getpid() and not _ended(self.pidfd, 0)
+        return self.pidfd.ours and self.owner == os.getpid() and not _ended(self.pidfd.number, 0)
 
     def forget(self) -> None:
         """In a forked child: drop our copies of the parent's fds, touch nothing else."""
-        with contextlib.suppress(AttributeError):
-            self.sock.close()
         self._close_fds()
 
     def _close_fds(self) -> None:
-        fds = [*self.out_fds, self.request_fd, self.pidfd]
-        self.out_fds, self.request_fd, self.pidfd = (-1, -1), -1, -1  # forgotten first: none is closed twice
-        for fd in fds:
-            if fd >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+        with contextlib.suppress(AttributeError):
+            if self._linked:
+                self.sock.close()
+            else:  # closed already, or somebody else's
+                self.sock.detach()
+        for fd in self._kept:
+            fd.close()
 
     def close(self) -> None:
-        """End the keeper and what runs in it; wait until both are gone; remove its cgroups. May be called twice."""
+        """`end`, and close our own fds: for who has it alone. May be called twice."""
         with self.closing:
-            self._close()
+            self._end()
+            if not self.watched:
+                self._close_fds()
+
+    def end(self) -> None:
+        """End the keeper and what runs in it; wait until both are gone; remove its cgroups. From any thread: whoever
+        leased it may be using its fds, whose numbers must not become somebody else's meanwhile."""
+        with self.closing:
+            self._end()
 
     def wake(self) -> None:
         """Go on, should somebody have stopped it (an administrator can)."""
         with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
+            signal.pidfd_send_signal(self.pidfd.number, signal.SIGCONT)
 
     def hang_up(self) -> None:
         """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then."""
+        self.ended = True
         with contextlib.suppress(AttributeError, OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+            if self._linked:
+                self.sock.shutdown(socket.SHUT_RDWR)
 
-    def _close(self) -> None:
+    def _end(self) -> None:
         self.hang_up()
-        if self.pid < 0 and self.pidfd < 0:
-            self.pidfd = self.spawned[0]
-        self.spawned[0] = -1
-        if self.pidfd >= 0 and self.owner == os.getpid():
-            self.wake()
-            if not _ended(self.pidfd, 5000):
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
-            self.pid = -1
-        if not self.watched:
-            with contextlib.suppress(AttributeError):
-                self.sock.close()
-            self._close_fds()
-        if self.cgroup is not None:
-            self.cgroup.remove()
-            self.cgroup = None
+        self._adopt()
+        if self.owner == os.getpid():
+            self._find_again()
+            if self.pidfd.ours:
+                self.wake()
+                if not _ended(self.pidfd.number, 5000):
+                    with contextlib.suppress(OSError):
+                        signal.pidfd_send_signal(self.pidfd.number, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
+                self.pid = -1
+        self.cgroup.remove()
+
+    def _find_again(self) -> None:
+        """A new pidfd, should the first have been closed under us: while it is not reaped, the pid is our child's."""
+        if self.pid > 0 and not self.pidfd.ours:
+            with contextlib.suppress(OSError):
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                self.pidfd = Fd(os.pidfd_open, self.pid)

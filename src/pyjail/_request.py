@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyjail import _files, _units
+from pyjail import _files, _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text
 from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
@@ -92,8 +92,9 @@ def _check_codec(encoding: Any, errors: Any) -> None:
             raise SpecError(field, value, "a codec's name is needed")
     try:
         codecs.lookup_error(errors)
-        b"".decode(encoding, errors)
-        "".encode(encoding)
+        with _lazy.lock:  # encodings.NAME is imported
+            b"".decode(encoding, errors)
+            "".encode(encoding)
     except (LookupError, ValueError) as e:
         raise SpecError("encoding", (encoding, errors), str(e)) from None
 
@@ -166,7 +167,7 @@ def _fd(name: str, value: Any) -> int:
     try:
         mode = os.fstat(fd).st_mode
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    except OSError:
+    except (OSError, OverflowError):
         raise SpecError(name, value, "this fd is not open") from None
     if stat.S_ISDIR(mode) or stat.S_ISLNK(mode) or flags & os.O_PATH:
         raise SpecError(name, value, "a directory's fd would let the program out of its root")

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from pyjail import _bring_up, _cgroup, _explain, _files, _host, _idle, _outcome, _request, _verdict, _wire
+from pyjail import _bring_up, _cgroup, _explain, _files, _host, _idle, _lazy, _outcome, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
+from pyjail._fds import Fd, memfd
 from pyjail._idle import Idle
-from pyjail._keeper import Gone, Keeper, memfd
+from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
@@ -110,7 +111,8 @@ def _compiled(
     jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
 ) -> tuple[Template, RunLimits, bytes]:
     if not isinstance(jail.seccomp, str):  # "none" is asked for by its name; `lint` and the plan tell of it
-        from pyjail.policy import lint
+        with _lazy.lock:
+            from pyjail.policy import lint
 
         lint.warn(jail.seccomp)
     host = _ground(pid)  # a forked child has a subtree of its own
@@ -211,8 +213,9 @@ def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
 
 def forsake(keeper: Keeper, keepers: Idle) -> None:
     """It died while it had no work: nothing was started, so the caller starts over."""
+    closed = keeper.ended  # by `close`, in another thread
     keepers.drop(keeper)
-    if not keeper.served:
+    if not keeper.served and not closed:
         raise KeeperError("a new keeper died before the program started: killed from outside?") from None
 
 
@@ -249,18 +252,12 @@ def _modes(request: Request) -> tuple[int, int, int]:
 
 def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     """Start the program; None: its report is to come. Waits for the keeper only when there are files to write."""
-    stdin, run_part, blob = -1, plan.run, plan.blob
-    try:
-        fds = request.fds
-        if request.input is not None:
-            stdin = memfd("pyjail-stdin", request.input, seal=True)
-            fds = (stdin, *fds)
-        try:
-            os.pwrite(keeper.request_fd, blob, 0)
-        except OSError:
-            if keeper.request_fd >= 0:
-                raise
-            raise IdleDeath from None  # closed by another thread: interpreter exit, or `close`
+    run_part, blob = plan.run, plan.blob
+    if not keeper.intact:
+        raise IdleDeath
+    with Fd() if request.input is None else memfd("pyjail-stdin", request.input, seal=True) as stdin:
+        fds = request.fds if request.input is None else (stdin.number, *request.fds)
+        os.pwrite(keeper.request.number, blob, 0)
         try:
             if request.files:
                 failure = arm(keeper, blob)
@@ -275,9 +272,6 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
         except Gone:
             raise IdleDeath from None
         return None
-    finally:
-        if stdin >= 0:
-            os.close(stdin)
 
 
 def arm(keeper: Keeper, blob: bytes) -> Failure | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import select
+import struct
 import threading
 import time
 from typing import Any
 
+from pyjail._fds import Fd
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
 from pyjail._wire import parse_reply
@@ -21,7 +23,7 @@ class SharedKeeper(Keeper):
     def __init__(self, *args: Any) -> None:
         self.asking = threading.Lock()  # one question at a time: answers come in the order of questions
         self.mail = threading.Condition()
-        self.arrived: list[tuple[bytes, int]] = []
+        self.arrived: list[tuple[bytes, Fd]] = []
         self.reading = False
         super().__init__(*args)
 
@@ -31,7 +33,7 @@ class SharedKeeper(Keeper):
 
     def ask(
         self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
-    ) -> tuple[bytes, int]:
+    ) -> tuple[bytes, Fd]:
         """As `Keeper.ask` has it."""
         with self.asking:
             self.send(op, flags=flags, mode=mode, length=length, data=data, fds=fds)
@@ -47,13 +49,13 @@ class SharedKeeper(Keeper):
             pass
         return True
 
-    def _take(self, kinds: frozenset[int], keep: bool) -> tuple[bytes, int] | None:
+    def _take(self, kinds: frozenset[int], keep: bool) -> tuple[bytes, Fd] | None:
         for i, item in enumerate(self.arrived):
             if parse_reply(item[0])[0] in kinds:
                 return item if keep else self.arrived.pop(i)
         return None
 
-    def _wait_for(self, kinds: frozenset[int], timeout: float | None, keep: bool = False) -> tuple[bytes, int]:
+    def _wait_for(self, kinds: frozenset[int], timeout: float | None, keep: bool = False) -> tuple[bytes, Fd]:
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             with self.mail:
@@ -77,7 +79,7 @@ class SharedKeeper(Keeper):
                         self.arrived.append(item)
                     self.mail.notify_all()
 
-    def _read(self, seconds: float | None) -> tuple[bytes, int]:
+    def _read(self, seconds: float | None) -> tuple[bytes, Fd]:
         """Poll, not a timeout of the socket: that would be for those who send, too."""
         poller = select.poll()
         try:
@@ -89,6 +91,6 @@ class SharedKeeper(Keeper):
         if self.sock.gettimeout() is not None:
             self.sock.settimeout(None)
         try:
-            return self._answer()
-        except TimeoutError:
-            raise TimeoutError from None
+            return self.answer()
+        except OSError as e:  # no room for an fd that somebody asked for: that one's error, whoever reads
+            return struct.pack("<3Ii", lib.REPLY_OK, lib.STEP_OPEN, lib.PJ_NONE, e.errno or 0), Fd()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import field as dataclass_field
 
-from pyjail import _units
+from pyjail import _lazy, _units
 from pyjail._errors import SpecError
 
 TYPE_CHECKING = False
@@ -300,7 +300,8 @@ class Jail:
             if self.seccomp not in ("default", "strict", "none"):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
         else:
-            from pyjail._seccomp_spec import SeccompPolicy
+            with _lazy.lock:
+                from pyjail._seccomp_spec import SeccompPolicy
 
             if not isinstance(self.seccomp, SeccompPolicy):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
@@ -313,6 +314,7 @@ class Jail:
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Jail:
         """The ``[jail]`` table of a TOML file; unknown keys are a `SpecError` that names the nearest right one."""
-        from pyjail._toml import load
+        with _lazy.lock:
+            from pyjail._toml import load
 
         return load(path).jail

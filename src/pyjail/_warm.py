@@ -103,7 +103,7 @@ class Warm(Source):
         plan = _run.prepare(request)
         keeper = _run.start(plan, request, self.keepers)
         try:
-            os.pwrite(keeper.request_fd, plan.blob, 0)
+            os.pwrite(keeper.request.number, plan.blob, 0)
             failure = _run.arm(keeper, plan.blob)
             if failure is not None:
                 raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)

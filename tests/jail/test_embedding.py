@@ -254,3 +254,86 @@ def test_files_can_be_executed_while_other_threads_fork(cc):
         stop.set()
         for t in threads:
             t.join()
+
+
+@pytest.mark.parametrize("field", ["stdin", "stdout", "stderr"])
+@pytest.mark.parametrize("value", [1 << 31, 1 << 32, 1 << 64])
+def test_a_number_that_no_fd_can_have_is_a_spec_error(field, value):
+    with pytest.raises(pyjail.SpecError) as e:
+        pyjail.run(["true"], **{field: value})
+    assert e.value.field == field
+
+
+@pytest.mark.parametrize("module", ["pyjail._run", "pyjail._plan", "pyseccomp", "cgroupspy.controllers"])
+def test_a_fork_during_another_threads_first_run_leaves_a_child_that_can_run(module):
+    code = f"""
+    import os, pyjail, signal, sys, threading, time
+    importing = threading.Event()
+    class Slowly:
+        def find_spec(self, name, path=None, target=None):
+            if name == {module!r} and not importing.is_set():
+                importing.set()
+                time.sleep(0.5)
+    sys.meta_path.insert(0, Slowly())
+    t = threading.Thread(target=lambda: pyjail.run(["true"]))
+    t.start()
+    if not importing.wait(10):
+        print("not imported here"); t.join(); sys.exit()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm({int(20 * SLOW)})
+        os._exit(0 if pyjail.run(["echo", "child"]).stdout == b"child\\n" else 1)
+    status = os.waitpid(pid, 0)[1]
+    t.join()
+    print(status, pyjail.run(["echo", "parent"]).stdout)
+    """
+    out = script(code)
+    assert out.stdout in ("0 b'parent\\n'\n", "not imported here\n"), (out.stdout, out.stderr)
+
+
+def test_nothing_that_has_our_fd_numbers_is_executed_written_or_closed(tmp_path):
+    """os.closerange, as daemons call it, and then the numbers are files of the caller's."""
+    code = f"""
+    import os, pyjail
+    def stolen(wanted):
+        for i in range(5): assert pyjail.run(["true"], jail=pyjail.Jail(hostname=f"h{{i % 2}}")).ok
+        os.closerange(3, 300)
+        for i in range(60):
+            path = f"{tmp_path}/{{i}}"
+            with open(path, "w") as f: f.write(wanted)
+            os.chmod(path, 0o755)
+            os.open(path, os.O_RDWR)
+    script = "#!/bin/sh\\ntouch {tmp_path}/executed\\n"
+    stolen(script)
+    print(pyjail.run(["echo", "x"]).stdout, pyjail.run(["echo", "y"], jail=pyjail.Jail(fresh=True)).stdout)
+    held = [n for n in range(3, 63) if os.readlink(f"/proc/self/fd/{{n}}").startswith({str(tmp_path)!r})]
+    pyjail.close()
+    print(len(held), [n for n in held if not os.readlink(f"/proc/self/fd/{{n}}").startswith({str(tmp_path)!r})])
+    print({{open(f"{tmp_path}/{{i}}").read() == script for i in range(60)}}, os.path.exists("{tmp_path}/executed"))
+    try: print(os.waitpid(-1, os.WNOHANG))
+    except ChildProcessError: print("no child")
+    """
+    out = script(code)
+    assert out.stdout == "b'x\\n' b'y\\n'\n60 []\n{True} False\nno child\n", (out.stdout, out.stderr)
+
+
+def test_a_socket_of_the_callers_at_our_number_is_not_shut_down():
+    code = """
+    import os, pyjail, socket
+    pyjail.run(["true"])
+    os.closerange(3, 300)
+    pairs = [socket.socketpair() for _ in range(20)]
+    children = [os.pidfd_open(os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "100")) for _ in range(10)]
+    print(pyjail.run(["echo", "x"]).stdout)
+    pyjail.close()
+    for a, b in pairs:
+        a.send(b"x")
+        assert b.recv(1) == b"x"
+    import signal
+    for fd in children:
+        assert os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG) is None
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    print("all theirs")
+    """
+    out = script(code)
+    assert out.stdout == "b'x\\n'\nall theirs\n", (out.stdout, out.stderr)

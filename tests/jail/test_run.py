@@ -114,6 +114,16 @@ def test_collect(sh):
     assert r.uncollected == {"l.txt": "not a regular file", "f.txt": "not a regular file", "none*": "not found"}
 
 
+def test_no_name_and_no_tree_makes_a_pattern_slow(sh):
+    patterns = ["*_*_*_*_*.txt", "*a*a*a*a*b", "**/a/**/a/**/b", "**/" * 200 + "x", "**/a*/" * 60 + "x"]
+    script = "touch $(printf %0240d 0 | tr 0 _) $(printf %0240d 0 | tr 0 a); mkdir -p $(printf 'a/%.0s' $(seq 60)); touch a/a/b"
+    start = time.monotonic()
+    r = sh(script, collect=patterns)
+    assert time.monotonic() - start < 5 * SLOW
+    assert set(r.files) == {"a/a/b"}
+    assert set(r.uncollected) == set(patterns) - {"**/a/**/a/**/b"}
+
+
 def test_collect_of_hostile_leftovers_is_bounded(py):
     source = r"""
     import os
@@ -238,7 +248,7 @@ def test_binds(sh, tmp_path):
         Mount.bind(tmp_path / "one", "/tmp/one"), Mount.bind(tmp_path / "w", "/w", ro=False), Mount.tmpfs("/scratch", "1M"),
         Mount.bind(tmp_path / "d", "/usr/share/not-there-before/x"),
     ))  # fmt: skip
-    script = "cat /data/f /opt/deep/one /box/in/f /tmp/one /usr/share/not-there-before/x/f; echo; echo > /data/n; echo > /tmp/one; echo new > /w/n; ls /usr/share | wc -l; head -c 2000000 /dev/zero > /scratch/x"
+    script = "cat /data/f /opt/deep/one /box/in/f /tmp/one /usr/share/not-there-before/x/f; echo; echo > /data/n; echo > /tmp/one; echo new > /w/n; ls -A /usr/share | wc -l; head -c 2000000 /dev/zero > /scratch/x"
     r = sh(script, jail=jail)
     assert r.stdout.startswith(b"contentonecontentonecontent")
     assert r.stderr.count(b"Read-only file system") == 2

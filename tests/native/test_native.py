@@ -17,7 +17,7 @@ from pyjail._native import ffi, lib
 
 import pyjail
 from pyjail import Jail, SetupError, _cgroup, _host, _plan, _wire
-from pyjail._keeper import memfd
+from pyjail._fds import memfd
 from pyjail._spec import Env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +197,7 @@ def keeper():
 
 
 def ask(keeper, message: bytes, request: bytes = b""):
-    os.pwrite(keeper.request_fd, request or b"\0" * 16, 0)
+    os.pwrite(keeper.request.number, request or b"\0" * 16, 0)
     keeper.sock.settimeout(10)
     keeper.sock.send(message)
     return _wire.parse_reply(keeper.sock.recv(1 << 17))
@@ -238,9 +238,8 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
     one, other = request(pyjail.Limits(open_files=50)), request(pyjail.Limits(open_files=51))
     _, failure = ask(keeper, struct.pack("<4I", lib.OP_ARM, 0, 0, len(one)), one)
     assert failure is None
-    content = memfd("x", b"content")
-    keeper.file(lib.OP_PUT, b"a", mode=0o644, fd=content)
-    os.close(content)
+    with memfd("x", b"content") as content:
+        keeper.file(lib.OP_PUT, b"a", mode=0o644, fd=content.number)
     _, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
     assert (failure.step, failure.errno) == ("init", errno.ESRCH)
     kind, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
@@ -288,8 +287,8 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     with open(__file__, "rb") as source:
         keeper.file(lib.OP_PUT, b"f", mode=0o640, fd=source.fileno())
         fd = keeper.file(lib.OP_OPEN, b"f", os.O_RDONLY)
-        with open(fd, "rb") as copy:
-            st = os.fstat(fd)
+        with fd, open(fd.number, "rb", closefd=False) as copy:
+            st = os.fstat(fd.number)
             assert (st.st_uid, st.st_mode & 0o7777) == (keeper.ids.outside_uid, 0o640)
             assert copy.read() == source.read()
 
@@ -372,8 +371,8 @@ def test_runs_with_a_keeper_built_to_trap_on_undefined_behaviour(tmp_path, monke
     binary = tmp_path / "keeper"
     flags = ["-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
     subprocess.run(["gcc", *FLAGS, *flags, "-o", str(binary), str(CSRC / "keeper.c")], check=True)
-    fd = _keeper.memfd("pyjail-keeper-ubsan", binary.read_bytes(), seal=True, execute=True)
-    monkeypatch.setattr(_keeper, "_program", lambda pid: fd)
+    fd = memfd("pyjail-keeper-ubsan", binary.read_bytes(), seal=True, execute=True)
+    monkeypatch.setattr(_keeper, "_elf", fd)
     fresh = Jail(fresh=True, network="loopback", mounts=(pyjail.Mount.bind("/usr/share", "/tmp/deep/er"),))
     small = pyjail.Limits(memory="16M", output=1000, wall_time=1, cpu_time=1)
     try:
@@ -390,4 +389,4 @@ def test_runs_with_a_keeper_built_to_trap_on_undefined_behaviour(tmp_path, monke
             r = pyjail.run(args, small, jail=fresh, **kw)
             assert r.verdict.value in expected.split("|"), (args, r)
     finally:
-        os.close(fd)
+        fd.close()

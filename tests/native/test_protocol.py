@@ -13,7 +13,8 @@ from pyjail._native import lib
 
 import pyjail
 from pyjail import Jail, _plan, _run, _wire
-from pyjail._keeper import Keeper, memfd
+from pyjail._fds import memfd
+from pyjail._keeper import Keeper
 from pyjail._spec import Env
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
@@ -43,7 +44,7 @@ class Protocol(RuleBasedStateMachine):
         return _wire.pack_limits(self.limits) + _wire.pack_request(self.limits, command)
 
     def ask(self, op: int, blob: bytes, length: int | None = None) -> bytes:
-        os.pwrite(self.keeper.request_fd, blob, 0)
+        os.pwrite(self.keeper.request.number, blob, 0)
         self.keeper.send(op, length=len(blob) if length is None else length)
         return self.keeper.receive(30 * SLOW)
 
@@ -90,12 +91,12 @@ class Protocol(RuleBasedStateMachine):
                 with contextlib.suppress(FileExistsError):
                     self.keeper.file(lib.OP_MKDIR, b"d", mode=0o755)
                 self.made = {b"d"}
-            self.keeper.file(lib.OP_PUT, name, mode=0o644, fd=fd)
+            self.keeper.file(lib.OP_PUT, name, mode=0o644, fd=fd.number)
         except OSError:
             assert not self.armed or name not in INSIDE or name in self.files or self.held
             return
         finally:
-            os.close(fd)
+            fd.close()
         assert self.armed
         name = os.path.normpath(name)
         assert name in INSIDE
@@ -109,7 +110,7 @@ class Protocol(RuleBasedStateMachine):
             assert name not in self.files
             return
         name = os.path.normpath(name)
-        with open(fd, "rb") as f:
+        with fd, open(fd.number, "rb", closefd=False) as f:
             assert f.read() == self.files[name]
 
     @rule(

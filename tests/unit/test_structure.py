@@ -14,7 +14,8 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
+    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob",
+     "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "_toml"},

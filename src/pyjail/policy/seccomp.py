@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._seccomp_spec import LOW32, SeccompPolicy, SeccompRule
 from pyjail.policy import profiles
@@ -36,7 +37,8 @@ class Filter(NamedTuple):
     @property
     def digest(self) -> str:
         """What a receipt names it by."""
-        import hashlib
+        with _lazy.lock:
+            import hashlib
 
         return hashlib.sha256(self.program).hexdigest()[:16]
 
@@ -155,10 +157,13 @@ def deciding(name: str, found: Iterable[Rule]) -> dict[int, int]:
     return dict(sorted(masks.items()))
 
 
+@functools.cache
 def _seccomp() -> Any:
     try:
-        import pyseccomp
+        with _lazy.lock:
+            import pyseccomp
     except (ImportError, RuntimeError, OSError) as e:  # pyseccomp raises RuntimeError without the shared library
+        _fds.blame(e)
         raise HostError("seccomp", f"libseccomp cannot be loaded ({e})", "apt-get install libseccomp2") from e
     return pyseccomp
 
@@ -200,7 +205,8 @@ def _check_names(policy: SeccompPolicy, machine: str) -> None:
     asked = [(field, name) for field in ("allow", "refuse", "kill") for name in getattr(policy, field)]
     for field, name in [*asked, *(("rules", r.name) for r in policy.rules)]:
         if number(machine, name) < 0:
-            import difflib
+            with _lazy.lock:
+                import difflib
 
             near = difflib.get_close_matches(name, {r.name for r in _base("default", True)[0]}, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

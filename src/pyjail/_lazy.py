@@ -1,0 +1,32 @@
+"""The lock that pyjail's late imports are made under, and that os.fork waits for.
+
+A child forked in the middle of another thread's import has half a module and its lock, held by a thread that it does
+not have: whatever imports that module in the child waits for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from _thread import RLock
+
+_PATIENCE_S = 10.0  # should what an import waits for be held by the thread that forks
+
+lock = RLock()
+
+
+def _before() -> None:
+    lock.acquire(timeout=_PATIENCE_S)
+
+
+def _in_parent() -> None:
+    with contextlib.suppress(RuntimeError):  # patience was at its end
+        lock.release()
+
+
+def _in_child() -> None:
+    global lock
+    lock = RLock()
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
