@@ -7,6 +7,7 @@ them before it asks for a capability, says so by an errno of its own (EFAULT, EI
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import Any
 
 from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note
@@ -199,3 +200,10 @@ def unknown_calls(scene: Scene) -> None:
     for number in (470, 480, 500, 511, 600, 1023, 4095):
         ctypes.set_errno(0)
         note(f"call {number}", libc.syscall(ctypes.c_long(number), 0, 0, 0, 0, 0, 0), ctypes.get_errno())
+
+
+@attack("waits for the host's disks", "sync(2): no signal ends it, no limit of time holds", errnos=REFUSED)
+def disks(scene: Scene) -> None:
+    del scene
+    call("sync")
+    call("syncfs", os.open("/usr", os.O_RDONLY | os.O_CLOEXEC))

@@ -147,3 +147,11 @@ def x32(scene: Scene) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     result = libc.syscall(ctypes.c_long(0x40000000 | 39))
     note("x32 getpid", result, ctypes.get_errno())
+
+
+@attack("lowers its core limit, which a piped core_pattern takes for a wish to have a core",
+        "core(5): the host's handler, root's, is skipped at exactly 1", errnos=REFUSED)  # fmt: skip
+def core_handler(scene: Scene) -> None:
+    del scene
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1] & (1 << 64) - 1
+    call("prlimit64", 0, resource.RLIMIT_CORE, struct.pack("<QQ", 0, hard), 0, label="RLIMIT_CORE 0")
