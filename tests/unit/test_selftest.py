@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pyjail import Limits
+from pyjail import Limits, _progress
 from pyjail._result import Control, Receipt, Result, Usage, Verdict
 from pyjail._selftest import applicable, judge, runner, show
 from pyjail._selftest.report import Probe, Report, Row, Status
@@ -259,10 +259,10 @@ def test_colours_on_a_terminal_only_and_not_with_no_color(monkeypatch):
 
 def test_a_bar_on_a_terminal_only(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
-    with show._bar(io.StringIO()) as progress:
+    with _progress.bar(io.StringIO()) as progress:
         assert progress is None
     stream = Terminal()
-    with show._bar(stream) as progress:
+    with _progress.bar(stream) as progress:
         progress(3, 7, "kernel.bpf")
     assert "3/7" in stream.getvalue()
     assert "kernel.bpf" in stream.getvalue()
