@@ -30,7 +30,7 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import aio, cgroup
+    from pyjail import aio, cgroup, languages
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pyjail._run import close, run
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail._selftest.runner import selftest
+    from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
@@ -58,6 +59,8 @@ __all__ = [
     "JailError",
     "JailExecutor",
     "JailedProcessError",
+    "JudgeVerdict",
+    "Judgement",
     "KeeperError",
     "Learned",
     "Limits",
@@ -74,6 +77,8 @@ __all__ = [
     "SeccompRule",
     "SetupError",
     "SpecError",
+    "Test",
+    "TestResult",
     "TimeoutExpired",
     "Usage",
     "Verdict",
@@ -81,6 +86,8 @@ __all__ = [
     "cgroup",
     "close",
     "doctor",
+    "judge_source",
+    "languages",
     "learn",
     "lint",
     "run",
@@ -93,6 +100,7 @@ _LATER = {
     "Pool": "pyjail._pool",
     "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",
+    **dict.fromkeys(("judge_source", "Judgement", "JudgeVerdict", "Test", "TestResult"), "pyjail.languages"),
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
@@ -105,7 +113,7 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("aio", "cgroup"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+    if name in ("aio", "cgroup", "languages"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
         return import_module(f"pyjail.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
