@@ -160,6 +160,24 @@ def test_results_of_tests_that_run_at_once_are_in_order():
     assert judged.passed
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_interrupt_ends_what_runs(workers):
+    code = f"""
+    import os, pyjail, signal, threading, time
+    from tests.host_side import programs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    def interrupt():
+        while not programs(b"sleep"): time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    language = pyjail.languages.Language("shell", run=("sh", "{{source}}"), source="a", tools={{"sh": "-c"}})
+    try: pyjail.judge_source(language, "exec sleep 1000", [("", None)] * 9, pyjail.Limits(wall_time=None), workers={workers})
+    except KeyboardInterrupt: print("interrupted", programs(b"sleep"))
+    """
+    out = script(code)
+    assert out.stdout == "interrupted []\n", out.stderr
+
+
 def test_a_checker_of_the_callers_own():
     seen = []
 

@@ -53,7 +53,12 @@ def test_each_names_its_package_and_has_a_check(language):
     assert Path(language.check).is_file()
     assert languages.find(language.title) is language
     for extension in language.extensions:
-        assert languages.find(f"some/where/x{extension}") is languages.find(extension) is language
+        assert (
+            languages.find(extension[1:])
+            is languages.find(f"some/where/x{extension}")
+            is languages.find(extension)
+            is language
+        )
     assert pickle.loads(pickle.dumps(language)) == language
 
 

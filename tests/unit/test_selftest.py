@@ -277,3 +277,15 @@ def test_a_report_is_data():
     assert [r.name for r in REPORT.escaped] == ["files.escaped"]
     assert Report(ROWS[:1], PROBES, "", "", 0).ok
     assert not Report(ROWS[3:], (), "", "", 0).ok
+
+
+def test_work_in_progress_is_told_on_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for terminal, told in ((False, False), (True, True)):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal, raising=False)
+        with _progress.working(stream, "compiling a.c"):
+            pass
+        assert ("compiling a.c" in stream.getvalue()) is told
+    with _progress.working(None, "x"), _progress.bar(None) as progress:
+        assert progress is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -163,11 +163,8 @@ def judge_source(
         verdict = JudgeVerdict.JAIL_ERROR if lost else JudgeVerdict.COMPILE_ERROR
         return Judgement(name, program.compile, tuple(TestResult(case.name or "", verdict) for case in cases))
 
-    def run(case: Test) -> Result:
-        return program.run(case.limits or limits, input=case.input)
-
     found: list[TestResult] = []
-    with closing(_each(run, cases, workers or 1)) as results:
+    with closing(_each(program, cases, limits, workers or 1)) as results:
         for case, result in zip(cases, results, strict=False):
             found.append(TestResult(case.name or "", _verdict(program, case, result, right), result))
             if stop_on_failure and not found[-1].passed:
@@ -176,22 +173,27 @@ def judge_source(
     return Judgement(name, program.compile, (*found, *skipped))
 
 
-def _each(run: Callable[[Test], Result], cases: Sequence[Test], workers: int) -> Generator[Result, None, None]:
-    """The results in order. When the caller stops taking them, or one raises, nothing more is started."""
+def _each(
+    program: Program, cases: Sequence[Test], limits: Limits | None, workers: int
+) -> Generator[Result, None, None]:
+    """The results in order. When the caller stops taking them, or one raises, what still runs is ended."""
     if workers == 1:
-        yield from map(run, cases)
+        for case in cases:
+            yield program.run(case.limits or limits, input=case.input)
         return
-    with ThreadPoolExecutor(workers, "pyjail-judge") as threads:
+    from pyjail._pool import Pool
+
+    with ThreadPoolExecutor(workers, "pyjail-judge") as threads, Pool(workers, program.jail, warm=0) as pool:
+
+        def start(case: Test) -> Future[Result]:
+            return threads.submit(program.run, case.limits or limits, input=case.input, pool=pool)
+
         rest = iter(cases)
-        running = [threads.submit(run, case) for case in islice(rest, workers)]
-        try:
-            while running:
-                result = running.pop(0).result()
-                running += [threads.submit(run, case) for case in islice(rest, 1)]
-                yield result
-        finally:
-            for future in running:
-                future.cancel()
+        running = [start(case) for case in islice(rest, workers)]
+        while running:
+            result = running.pop(0).result()
+            running += [start(case) for case in islice(rest, 1)]
+            yield result
 
 
 def _verdict(program: Program, case: Test, result: Result, right: Checker) -> JudgeVerdict:

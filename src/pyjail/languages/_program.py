@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyjail import _run
 from pyjail._errors import SpecError
@@ -18,6 +18,9 @@ from pyjail.languages._language import Language
 from pyjail.languages._table import find
 from pyjail.languages._tools import Tools, tools
 from pyjail.languages._values import arguments, environment, fitted, named, values, visible
+
+if TYPE_CHECKING:
+    from pyjail._pool import Pool
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Program:
     def command(
         self, limits: Limits, args: Sequence[str] = (), files: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """The parameters of `pyjail.run` for one run. While the block lasts, its CPUs count as taken.
+        """The parameters of `pyjail.run` for one run, but for ``jail``. While the block lasts, its CPUs count as taken.
 
         The limits are raised to what the runtime starts with at least. A whole number of CPUs becomes a set of as many,
         where the cpuset controller is to be had: what the program counts is then what it may use.
@@ -60,7 +63,6 @@ class Program:
             yield {
                 "args": [*arguments(self.language.run, given), *args],
                 "limits": chosen,
-                "jail": self.jail,
                 "files": {**self.files, **(files or {})},
                 "env": environment(self.language.env, given, self.jail, self.path),
             }
@@ -71,20 +73,24 @@ class Program:
         args: Sequence[str] = (),
         *,
         files: Mapping[str, Any] | None = None,
+        pool: Pool | None = None,
         **options: Any,
     ) -> Result:
         """Run it once, in /box.
 
         Args:
             limits: default `Limits()`; see `command` for what becomes of them. args: of the program.
-            files: more files for /box. options: the other parameters of `pyjail.run`, such as ``input``.
+            files: more files for /box. pool: a `Pool` of this program's jail, to run it there.
+            options: the other parameters of `pyjail.run`, such as ``input``.
 
-        Raises: SpecError when it did not compile; what `pyjail.run` raises.
+        Raises: SpecError when it did not compile; what `pyjail.run` raises, or the pool's.
         """
         if not self.ok:
             raise SpecError("program", self.source, "it did not compile: there is nothing to run")
         with self.command(Limits() if limits is None else limits, args, files) as parameters:
-            return _run.run(**parameters, **options)
+            if pool is not None:
+                return pool.run(**{**parameters, **options})
+            return _run.run(jail=self.jail, **parameters, **options)
 
 
 def prepare(

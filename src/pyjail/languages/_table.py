@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str], base: Mapping[str, Language] | None = Non
 
 
 def find(name: str, languages: Mapping[str, Language] | None = None) -> Language:
-    """A language by its name, its title, or the extension of a file, in ``languages`` (default: `table`).
+    """A language by its name, its title, or an extension ("py", ".py", "main.py"), in ``languages`` (default: `table`).
 
     Raises:
         SpecError: there is none such; the nearest is named.
@@ -64,7 +64,8 @@ def find(name: str, languages: Mapping[str, Language] | None = None) -> Language
         return known[lower]
     suffix = re.search(r"\.[^./]+\Z", lower)
     for language in known.values():
-        if lower == language.title.lower() or (suffix and suffix[0] in language.extensions):
+        extension = suffix[0] if suffix else f".{lower}"
+        if lower == language.title.lower() or extension in language.extensions:
             return language
     names = {n for one in known.values() for n in (one.name, one.title.lower(), *one.extensions)}
     near = difflib.get_close_matches(lower, sorted(names), 1)
