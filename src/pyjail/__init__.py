@@ -31,7 +31,7 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import aio, cgroup
+    from pyjail import aio, cgroup, languages
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pyjail._selftest.runner import selftest
     from pyjail._session import Session
     from pyjail._snapshot import Snapshot
+    from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
 
 __version__ = "0.1.0"
@@ -62,6 +63,8 @@ __all__ = [
     "JailError",
     "JailExecutor",
     "JailedProcessError",
+    "JudgeVerdict",
+    "Judgement",
     "KeeperError",
     "Learned",
     "Limits",
@@ -81,6 +84,8 @@ __all__ = [
     "SetupError",
     "Snapshot",
     "SpecError",
+    "Test",
+    "TestResult",
     "TimeoutExpired",
     "Usage",
     "Verdict",
@@ -88,6 +93,8 @@ __all__ = [
     "cgroup",
     "close",
     "doctor",
+    "judge_source",
+    "languages",
     "learn",
     "lint",
     "run",
@@ -104,6 +111,7 @@ _LATER = {
     "Pool": "pyjail._pool",
     "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",
+    **dict.fromkeys(("judge_source", "Judgement", "JudgeVerdict", "Test", "TestResult"), "pyjail.languages"),
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
@@ -113,13 +121,16 @@ _LATER = {
 }
 
 
+_MODULES = ("aio", "cgroup", "languages")  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _LATER and name not in ("aio", "cgroup"):
+    if name not in _LATER and name not in _MODULES:
         raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
     with _lazy.lock:
         from importlib import import_module
 
-        if name in ("aio", "cgroup"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+        if name in _MODULES:
             return import_module(f"pyjail.{name}")
         try:
             module = import_module(_LATER[name])

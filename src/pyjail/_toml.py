@@ -1,4 +1,4 @@
-"""A `Jail` and `Limits` from a TOML file. Unknown keys are refused with the nearest right name."""
+"""A `Jail`, `Limits` and tables of languages from a TOML file. Unknown keys are refused with the nearest right name."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from pyjail._spec import Jail, Limits, Mount
 
 @dataclass(frozen=True)
 class Config:
-    """What one file says: its ``[jail]`` and ``[limits]`` tables, defaults where they are missing."""
+    """What one file says: its ``[jail]`` and ``[limits]`` tables, defaults where they are missing.
+
+    ``languages``: its ``[languages.NAME]`` tables as they stand; `pyjail.languages.load` validates them.
+    """
 
     jail: Jail
     limits: Limits
+    languages: dict[str, Any]
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -29,17 +33,18 @@ def load(path: str | os.PathLike[str]) -> Config:
             data = tomllib.load(f)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
             raise SpecError("config", os.fspath(path), f"is not TOML: {e}") from None
-    _known("config", data, ("jail", "limits"))
+    known("config", data, ("jail", "limits", "languages"))
     jail, limits = _table(data, "jail"), _table(data, "limits")
-    _known("jail", jail, [f.name for f in fields(Jail)])
-    _known("limits", limits, [f.name for f in fields(Limits)])
+    known("jail", jail, [f.name for f in fields(Jail)])
+    known("limits", limits, [f.name for f in fields(Limits)])
     if "mounts" in jail:
         if not isinstance(jail["mounts"], list):
             raise SpecError("jail.mounts", jail["mounts"], "[[jail.mounts]] tables are needed")
         jail["mounts"] = tuple(_mount(m) for m in jail["mounts"])
     if isinstance(jail.get("seccomp"), dict):
         jail["seccomp"] = _policy(jail["seccomp"])
-    return Config(Jail(**jail), Limits(**{k: None if v == "none" else v for k, v in limits.items()}))
+    given = {k: None if v == "none" else v for k, v in limits.items()}
+    return Config(Jail(**jail), Limits(**given), _table(data, "languages"))
 
 
 def dump(jail: Jail) -> str:
@@ -103,12 +108,12 @@ def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
 def _policy(table: dict[str, Any]) -> SeccompPolicy:
     """``[jail.seccomp]`` has the fields of `SeccompPolicy`; its rules are ``[[jail.seccomp.rule]]`` tables."""
     names = [f.name for f in fields(SeccompPolicy) if f.name != "rules"]
-    _known("jail.seccomp", table, [*names, "rule"])
+    known("jail.seccomp", table, [*names, "rule"])
     found = table.get("rule", [])
     if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
         raise SpecError("jail.seccomp.rule", found, "[[jail.seccomp.rule]] tables are needed")
     for rule in found:
-        _known("jail.seccomp.rule", rule, [f.name for f in fields(SeccompRule)])
+        known("jail.seccomp.rule", rule, [f.name for f in fields(SeccompRule)])
         for field in ("name", "action"):
             if field not in rule:
                 raise SpecError(f"jail.seccomp.rule.{field}", rule, "is missing")
@@ -120,13 +125,14 @@ def _mount(table: Any) -> Mount:
     if not isinstance(table, dict):
         raise SpecError("jail.mounts", table, "[[jail.mounts]] tables are needed")
     if "size" in table:
-        _known("jail.mounts", table, ("dst", "size"))
+        known("jail.mounts", table, ("dst", "size"))
         return Mount.tmpfs(table.get("dst", ""), table["size"])
-    _known("jail.mounts", table, ("src", "dst", "ro"))
+    known("jail.mounts", table, ("src", "dst", "ro"))
     return Mount.bind(table.get("src", ""), table.get("dst"), table.get("ro", True))
 
 
-def _known(where: str, table: dict[str, Any], names: Any) -> None:
+def known(where: str, table: dict[str, Any], names: Any) -> None:
+    """SpecError for a key that is none of ``names``; it names the nearest right one."""
     for key in table:
         if key not in names:
             near = difflib.get_close_matches(key, list(names), 1)

@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``pyjail plan``, ``pyjail doctor`` and ``pyjail selftest``."""
+"""The command line: ``pyjail run``, ``plan``, ``doctor``, ``selftest`` and ``languages``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import pyjail
-from pyjail import _units
+from pyjail import _show_languages, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_jail_options(test)
     test.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
     test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
+    _show_languages.add_options(commands, run)
     return parser
 
 
@@ -179,6 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = getattr(options, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
     try:
+        if options.command == "languages":
+            return _show_languages.main(options)
         if not program and options.command != "selftest":
             raise SpecError("program", "", "name the program after --")
         jail, limits = Jail(), Limits()
@@ -197,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pyjail import _show
 
             return _show.main(jail, limits, program, options.json)
-        if options.learn or options.learn_root:
+        if (options.learn or options.learn_root) and not options.language:
             return _learn(options, program, jail, limits)
         return _run(options, program, jail, limits)
     except pyjail.ProgramNotFoundError as e:
@@ -225,6 +229,12 @@ def _failed(error: Exception, code: int) -> int:
 
 
 def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
+    start = partial(pyjail.run, program, limits, jail=jail, cwd=options.cwd)
+    if options.language:
+        prepared = _show_languages.prepare(options, program[0], jail)
+        if not prepared.ok:
+            return _show_languages.not_compiled(prepared, options.json)
+        start = partial(prepared.run, limits, program[1:])
     streams: dict[str, Any] = {}
     if not options.json and options.output is None:  # the program talks to whoever called us, through its own fds
         for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
@@ -232,9 +242,7 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
                 stream.flush()
             streams[name] = pyjail.DEVNULL if stream is None else stream.fileno()
     stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
-    result = pyjail.run(
-        program, limits, jail=jail, stdin=stdin, files=_files(options) or None, cwd=options.cwd, **streams
-    )
+    result = start(stdin=stdin, files=_files(options) or None, **streams)
     if options.json:
         print(json.dumps(result.to_dict()))
     elif not streams:  # a cap needs capture: what was kept comes at the end

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pyjail import Limits
+from pyjail import Limits, _progress
 from pyjail._result import Control, Receipt, Result, Usage, Verdict
 from pyjail._selftest import applicable, judge, runner, show
 from pyjail._selftest.report import Probe, Report, Row, Status
@@ -259,10 +259,10 @@ def test_colours_on_a_terminal_only_and_not_with_no_color(monkeypatch):
 
 def test_a_bar_on_a_terminal_only(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
-    with show._bar(io.StringIO()) as progress:
+    with _progress.bar(io.StringIO()) as progress:
         assert progress is None
     stream = Terminal()
-    with show._bar(stream) as progress:
+    with _progress.bar(stream) as progress:
         progress(3, 7, "kernel.bpf")
     assert "3/7" in stream.getvalue()
     assert "kernel.bpf" in stream.getvalue()
@@ -277,3 +277,15 @@ def test_a_report_is_data():
     assert [r.name for r in REPORT.escaped] == ["files.escaped"]
     assert Report(ROWS[:1], PROBES, "", "", 0).ok
     assert not Report(ROWS[3:], (), "", "", 0).ok
+
+
+def test_work_in_progress_is_told_on_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for terminal, told in ((False, False), (True, True)):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal, raising=False)
+        with _progress.working(stream, "compiling a.c"):
+            pass
+        assert ("compiling a.c" in stream.getvalue()) is told
+    with _progress.working(None, "x"), _progress.bar(None) as progress:
+        assert progress is None

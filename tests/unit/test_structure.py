@@ -14,11 +14,13 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob",
+    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress",
      "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "_toml"},
+    {"languages._language"},
+    {"languages._values", "languages._table", "languages._test"},
     {"_plan", "_wire"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
@@ -28,6 +30,11 @@ LAYERS = (
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
      "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_session"},
     {"cgroup"},
+    {"languages._cpus", "languages._tools"},
+    {"languages._program"},
+    {"languages._judge"},
+    {"languages._check"},
+    {"languages"},
     {"__init__"},
     {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
      "attacks.privileges", "attacks.kernel", "attacks.network", "attacks.ipc", "attacks.pairs", "attacks.bombs",
@@ -38,7 +45,7 @@ LAYERS = (
     {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
-    {"_show", "_show_learned", "cli", "__main__"},
+    {"_show", "_show_learned", "_show_languages", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -105,7 +112,7 @@ def test_exports_are_sorted_documented_and_public():
         for n in vars(pyjail)
         if not n.startswith("_")
         and n not in pyjail.__all__
-        and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "attacks", "cgroup", "cli", "policy")
+        and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "attacks", "cgroup", "cli", "languages", "policy")
     ]
 
 

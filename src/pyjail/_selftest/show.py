@@ -1,4 +1,4 @@
-"""A selftest for people: a progress bar, rows in red and green, a table of limits. And the verb of the command line."""
+"""A selftest for people: rows in red and green, a table of limits. And the verb of the command line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection
 from typing import IO, Any
 
 import pyjail
+from pyjail._progress import bar, console_of
 from pyjail._selftest.report import Probe, Report, Status
 from pyjail._spec import Jail
 
@@ -24,7 +24,7 @@ def main(jail: Jail, as_json: bool, only: Collection[str] | None) -> int:
     """Run it and print it; 0 when nothing escaped and nothing failed."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that nothing stays behind
-    with _bar(sys.stderr) as progress:
+    with bar(sys.stderr) as progress:
         report = pyjail.selftest(jail, only=only, progress=progress)
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
@@ -33,20 +33,11 @@ def main(jail: Jail, as_json: bool, only: Collection[str] | None) -> int:
     return 0 if report.ok else EXIT_ESCAPED
 
 
-def _console(stream: IO[str]) -> Any:
-    """Colours only on a terminal, and not with NO_COLOR or TERM=dumb: rich knows those."""
-    from rich.console import Console
-
-    return Console(
-        file=stream, force_terminal=stream.isatty(), highlight=False, soft_wrap=True, emoji=False, markup=False
-    )
-
-
 def show(report: Report, stream: IO[str]) -> None:
     """Every row, the limits, and the sum."""
     from rich.text import Text
 
-    console = _console(stream)
+    console = console_of(stream)
     console.print(f"{report.jail} on {report.host}\n")
     for row in report.rows:
         line = Text(f"{row.status.value:<14}  ", STYLES[row.status])
@@ -82,24 +73,3 @@ def _deviation(probe: Probe) -> str:
     if probe.unit == "s":
         return f"{probe.deviation * 1e3:>+9.1f} ms"
     return f"{probe.deviation:>+12.3f}" if probe.unit == "cores" else f"{probe.deviation:>+12.0f}"
-
-
-def _bar(stream: IO[str]) -> AbstractContextManager[Callable[[int, int, str], None] | None]:
-    """A progress bar on a terminal; elsewhere nothing."""
-    if not stream.isatty():
-        return nullcontext(None)
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=_console(stream), transient=True)
-    task = bar.add_task("")
-
-    class Shown(AbstractContextManager[Callable[[int, int, str], None] | None]):
-        def __enter__(self) -> Callable[[int, int, str], None]:
-            bar.start()
-            return lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
-
-        def __exit__(self, *exc: object) -> None:
-            bar.stop()
-
-    return Shown()

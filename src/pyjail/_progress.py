@@ -1,0 +1,47 @@
+"""Progress of long work, for people: on a terminal, elsewhere nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, Any
+
+Progress = Callable[[int, int, str], None]  # done, all, what is next
+
+
+def console_of(stream: IO[str]) -> Any:
+    """Colours only on a terminal, and not with NO_COLOR or TERM=dumb: rich knows those."""
+    from rich.console import Console
+
+    return Console(
+        file=stream, force_terminal=stream.isatty(), highlight=False, soft_wrap=True, emoji=False, markup=False
+    )
+
+
+def bar(stream: IO[str] | None) -> AbstractContextManager[Progress | None]:
+    """A progress bar, gone when its block is left; None where there is no terminal."""
+    if stream is None or not stream.isatty():
+        return nullcontext(None)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    shown = Progress(*columns, console=console_of(stream), transient=True)
+    task = shown.add_task("")
+
+    class Bar(AbstractContextManager[Callable[[int, int, str], None] | None]):
+        def __enter__(self) -> Callable[[int, int, str], None]:
+            shown.start()
+            return lambda done, total, name: shown.update(task, completed=done, total=total, description=name)
+
+        def __exit__(self, *exc: object) -> None:
+            shown.stop()
+
+    return Bar()
+
+
+def working(stream: IO[str] | None, what: str) -> AbstractContextManager[Any]:
+    """A line that says what is going on, gone when its block is left."""
+    if stream is None or not stream.isatty():
+        return nullcontext()
+    status: AbstractContextManager[Any] = console_of(stream).status(what)
+    return status

@@ -1,0 +1,136 @@
+"""``pyjail languages``, and ``pyjail run --language``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pyjail._errors import SpecError
+from pyjail._progress import Progress, bar, console_of, working
+from pyjail._spec import Jail
+
+if TYPE_CHECKING:
+    from pyjail.languages import Language, Program
+
+EXIT_BAD = 1
+
+
+def add_options(commands: Any, run: argparse.ArgumentParser) -> None:
+    """The command, and what ``run`` gets."""
+    parser = commands.add_parser(
+        "languages",
+        help="languages and their versions here; --check tries each",
+        epilog="Exit code: 1 when a check failed or a language that was named is missing, else 0.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (a name, or an extension such as .cpp)")
+    parser.add_argument("--check", action="store_true", help="compile and run the test program of each")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument(
+        "--config", metavar="FILE.toml", help="[languages.NAME] tables of yours; [jail] is what they run in"
+    )
+    run.add_argument(
+        "--language", metavar="NAME", help="PROGRAM is a source file of this language: compile it, then run it"
+    )
+
+
+def _table(config: str | None) -> Mapping[str, Language]:
+    from pyjail import languages
+
+    return languages.load(config) if config else languages.table()
+
+
+def prepare(options: argparse.Namespace, source: str, jail: Jail) -> Program:
+    """Compile the source file of ``run --language``."""
+    from pathlib import Path
+
+    from pyjail import languages
+
+    for name in ("cwd", "learn", "learn_root"):
+        if getattr(options, name):
+            raise SpecError(name, getattr(options, name), "cannot be used together with --language")
+    language = languages.find(options.language, _table(options.config))
+    with working(sys.stderr, f"compiling {source}" if language.compile else f"looking for {language.title}"):
+        return languages.prepare(language, Path(source), jail=jail)
+
+
+def not_compiled(program: Program, as_json: bool) -> int:
+    """Tell why; the compiler's exit code."""
+    from pyjail import cli
+
+    result = program.compile
+    assert result is not None
+    if as_json:
+        print(json.dumps(result.to_dict()))
+    else:
+        sys.stderr.write((result.stdout + result.stderr).decode("utf-8", "replace"))
+        lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
+        why = "" if result.returncode > 0 else f": {lost if result.ok else cli.explain(result)}"
+        print(f"pyjail: {program.source} did not compile{why}", file=sys.stderr)
+    return cli.exit_code(result) or EXIT_BAD
+
+
+def main(options: argparse.Namespace) -> int:
+    """List or check them."""
+    from pyjail import languages
+
+    known = _table(options.config)
+    jail = Jail.from_toml(options.config) if options.config else Jail()
+    chosen = list(dict.fromkeys(languages.find(name, known) for name in options.names)) or list(known.values())
+    with bar(sys.stderr) as progress:
+        rows = [_row(one, jail, options.check, _shown(progress, n, len(chosen))) for n, one in enumerate(chosen)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        _print(rows)
+    bad = any(not check["ok"] for row in rows for check in row["checks"])
+    return EXIT_BAD if bad or (options.names and any(row["version"] is None for row in rows)) else 0
+
+
+def _shown(progress: Progress | None, done: int, total: int) -> Any:
+    return lambda name: progress(done, total, name) if progress is not None else None
+
+
+def _row(language: Language, jail: Jail, check: bool, tell: Any) -> dict[str, Any]:
+    from pyjail import languages
+
+    tell(language.title)
+    version = languages.version(language, jail)
+    checks: list[dict[str, Any]] = []
+    if check and version is not None and language.check:
+        checks = [{**asdict(one), "ok": one.ok} for one in languages.check(language, jail=jail)]
+    return {
+        "name": language.name,
+        "title": language.title,
+        "extensions": list(language.extensions),
+        "version": version,
+        "package": language.package,
+        "checks": checks,
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    console = console_of(sys.stdout)
+    for row in rows:
+        line = Text(f"{row['name']:<12} ")
+        if row["version"] is None:
+            fix = f"apt-get install {row['package']}" if row["package"] else "install its tools"
+            console.print(line.append(f"{'missing':<12} ", "yellow").append(fix))
+            continue
+        line.append(f"{row['version'] or '?':<12} {' '.join(row['extensions']):<16}")
+        for check in row["checks"]:
+            line.append(f" {check['name']} ").append("ok" if check["ok"] else check["verdict"], _style(check))
+        console.print(Text(line.plain.rstrip(), spans=line.spans))
+        for check in row["checks"]:
+            if not check["ok"]:
+                told = f": {check['detail']}" if check["detail"] else ""
+                console.print(f"    {check['name']}: {check['verdict']} instead of {check['expected']}{told}")
+
+
+def _style(check: dict[str, Any]) -> str:
+    return "green" if check["ok"] else "bold red"

@@ -1,0 +1,36 @@
+"""Languages: how programs of each are found, compiled and run, and what its runtime needs to behave under limits.
+
+>>> from pyjail import languages
+>>> languages.judge_source("python", "print(input()[::-1])", [("abc", "cba")]).passed
+True
+"""
+
+from __future__ import annotations
+
+from pyjail.languages._check import Check, check
+from pyjail.languages._judge import Judgement, JudgeVerdict, TestResult, judge_source
+from pyjail.languages._language import COMPILE, Language
+from pyjail.languages._program import Program, prepare
+from pyjail.languages._table import find, load, table
+from pyjail.languages._test import Checker, Test
+from pyjail.languages._tools import available, version
+
+__all__ = [
+    "COMPILE",
+    "Check",
+    "Checker",
+    "JudgeVerdict",
+    "Judgement",
+    "Language",
+    "Program",
+    "Test",
+    "TestResult",
+    "available",
+    "check",
+    "find",
+    "judge_source",
+    "load",
+    "prepare",
+    "table",
+    "version",
+]

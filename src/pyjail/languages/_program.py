@@ -1,0 +1,170 @@
+"""From source to something that runs: `prepare` compiles in a jail of its own, `Program` says how it is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyjail import _run
+from pyjail._errors import SpecError
+from pyjail._result import Result
+from pyjail._spec import Env, File, Jail, Limits
+from pyjail.languages._cpus import given_cpus
+from pyjail.languages._language import Language
+from pyjail.languages._table import find
+from pyjail.languages._tools import Tools, tools
+from pyjail.languages._values import arguments, environment, fitted, named, values, visible
+
+if TYPE_CHECKING:
+    from pyjail._pool import Pool
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program in some language, ready to run any number of times, from any number of threads.
+
+    Attributes:
+        language: `Language`. jail: what it runs in, the tools that the run needs included.
+        source: the name of the source file in /box.
+        compile: the `Result` of compiling; None when there was nothing to compile. Its ``stderr`` has the messages,
+            its ``files`` what was made, its ``uncollected`` which artefacts were not made or are too big, and why.
+        files: what is written into /box for each run.
+        path: a directory of tools that the run's PATH gets besides, or None.
+        ok: there is something to run: the compiler was content, and made every artefact.
+    """
+
+    language: Language
+    jail: Jail
+    source: str
+    files: Mapping[str, Any]
+    compile: Result | None
+    path: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.compile is None or (self.compile.ok and not self.compile.uncollected)
+
+    @contextmanager
+    def command(
+        self, limits: Limits, args: Sequence[str] = (), files: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The parameters of `pyjail.run` for one run, but for ``jail``. While the block lasts, its CPUs count as taken.
+
+        The limits are raised to what the runtime starts with at least. A whole number of CPUs becomes a set of as many,
+        where the cpuset controller is to be had: what the program counts is then what it may use.
+        """
+        limits = fitted(self.language, limits)
+        with given_cpus(limits, self.jail) as chosen:
+            given = values(self.language, limits, visible(limits.cpus, len(_run.cpus())), self.source)
+            yield {
+                "args": [*arguments(self.language.run, given), *args],
+                "limits": chosen,
+                "files": {**self.files, **(files or {})},
+                "env": environment(self.language.env, given, self.jail, self.path),
+            }
+
+    def run(
+        self,
+        limits: Limits | None = None,
+        args: Sequence[str] = (),
+        *,
+        files: Mapping[str, Any] | None = None,
+        pool: Pool | None = None,
+        **options: Any,
+    ) -> Result:
+        """Run it once, in /box.
+
+        Args:
+            limits: default `Limits()`; see `command` for what becomes of them. args: of the program.
+            files: more files for /box. pool: a `Pool` of this program's jail, to run it there.
+            options: the other parameters of `pyjail.run`, such as ``input``.
+
+        Raises: SpecError when it did not compile; what `pyjail.run` raises, or the pool's.
+        """
+        if not self.ok:
+            raise SpecError("program", self.source, "it did not compile: there is nothing to run")
+        with self.command(Limits() if limits is None else limits, args, files) as parameters:
+            if pool is not None:
+                return pool.run(**{**parameters, **options})
+            return _run.run(jail=self.jail, **parameters, **options)
+
+
+def prepare(
+    language: Language | str,
+    source: str | bytes | os.PathLike[str],
+    *,
+    jail: Jail | None = None,
+    limits: Limits | None = None,
+) -> Program:
+    """Compile a program in a jail of its own; or only look after what it needs, when its language has no compiler.
+
+    Args:
+        language: a `Language`, or a name for `find`.
+        source: the text (str, bytes), or a Path to read it from.
+        jail: what the program will run in; default `Jail()`. The compiler gets the same view of files, and its own
+            limits, environment and the default filter.
+        limits: of the compiler; default the language's ``compile_limits``.
+
+    Returns:
+        A `Program`. When it did not compile, ``ok`` is False and ``compile`` says why: that is no exception.
+
+    Raises:
+        SpecError: no such language, or an argument makes no sense. HostError: a tool is missing (``hint`` names
+        Debian's package), or a limit cannot be enforced here. OSError: the source cannot be read.
+
+    >>> from pyjail import languages
+    >>> program = languages.prepare("python", "print(int(input()) ** 2)")
+    >>> program.run(input=b"12\\n").stdout
+    b'144\\n'
+    """
+    language = language if isinstance(language, Language) else find(language)
+    jail = _typed("jail", jail, Jail, Jail())
+    limits = _typed("limits", limits, Limits, language.compile_limits)
+    data = _read(source)
+    name = named(language, data)
+    found = tools(language, jail)
+    if not language.compile:
+        return Program(language, found.jail(jail), name, {name: data}, None, found.path)
+    result, files = build(language, name, data, found, jail, limits)
+    runs_tool = language.run[0] in language.tools
+    path = found.path if runs_tool else None
+    return Program(language, found.jail(jail) if runs_tool else jail, name, files, result, path)
+
+
+def build(
+    language: Language, name: str, source: bytes, found: Tools, jail: Jail, limits: Limits
+) -> tuple[Result, dict[str, Any]]:
+    """Compile: the compiler's result, and what it made. Other files and processes that it left go with its jail."""
+    jail = replace(found.jail(jail), seccomp="none" if jail.seccomp == "none" else "default")
+    given = values(language, limits, visible(limits.cpus, len(_run.cpus())), name)
+    result = _run.run(
+        arguments(language.compile, given),
+        limits,
+        jail=jail,
+        env=Env({"TMPDIR": "/tmp", **environment(language.compile_env, given, jail, found.path)}),
+        files={name: source},
+        collect=arguments(language.artefacts, given),
+    )
+    return result, {path: File(data, 0o755) for path, data in result.files.items()}
+
+
+def _typed(field: str, value: Any, kind: type, default: Any) -> Any:
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise SpecError(field, value, f"a pyjail.{kind.__name__} is needed")
+    return value
+
+
+def _read(source: Any) -> bytes:
+    if isinstance(source, str):
+        return source.encode("utf-8", "surrogateescape")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, os.PathLike):
+        return Path(source).read_bytes()
+    raise SpecError("source", source, "the program's text (str or bytes) or a Path is needed")

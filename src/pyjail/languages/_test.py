@@ -1,0 +1,109 @@
+"""A test of a program, and how its output is compared: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from pyjail._errors import SpecError
+from pyjail._spec import Limits
+from pyjail._toml import known
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a program gets on stdin, and what it has to answer.
+
+    Attributes:
+        input: bytes, or text that becomes UTF-8. Default: empty.
+        expected: what it has to print, bytes or text; None, the default: it only has to end with verdict OK.
+        name: for the result; default its number, from "1" on.
+        limits: `Limits` of this test alone; default those of all tests.
+
+    >>> Test("3 4", "7").input
+    b'3 4'
+    """
+
+    __test__: ClassVar[bool] = False  # no class of tests for pytest
+
+    input: bytes | str = b""
+    expected: bytes | str | None = None
+    name: str | None = None
+    limits: Limits | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("input", "expected"):
+            value = getattr(self, field)
+            if isinstance(value, str):
+                object.__setattr__(self, field, value.encode("utf-8", "surrogateescape"))
+            elif isinstance(value, (bytearray, memoryview)):
+                object.__setattr__(self, field, bytes(value))
+            elif not isinstance(value, bytes) and (value is not None or field == "input"):
+                raise SpecError(f"tests.{field}", value, "bytes or str is needed")
+        if self.name is not None and not isinstance(self.name, str):
+            raise SpecError("tests.name", self.name, "text is needed")
+        if self.limits is not None and not isinstance(self.limits, Limits):
+            raise SpecError("tests.limits", self.limits, "a pyjail.Limits is needed")
+
+
+Checker = Callable[[Test, bytes], bool]
+AnyTest = Test | Sequence[bytes | str | None] | Mapping[str, Any]
+
+
+def make_test(given: AnyTest, number: int) -> Test:
+    """A `Test` from one, from (input, expected), or from a mapping of its attributes; with a name."""
+    if isinstance(given, Mapping):
+        known(f"tests[{number}]", dict(given), [f.name for f in fields(Test)])
+        limits = given.get("limits")
+        given = Test(**{**given, "limits": Limits(**limits) if isinstance(limits, Mapping) else limits})
+    elif isinstance(given, (tuple, list)) and len(given) == 2:
+        given = Test(*given)
+    elif not isinstance(given, Test):
+        raise SpecError(f"tests[{number}]", given, "a Test, (input, expected) or a mapping of its attributes is needed")
+    return given if given.name is not None else Test(given.input, given.expected, str(number + 1), given.limits)
+
+
+def same_tokens(expected: bytes, output: bytes) -> bool:
+    """The same words, whatever white space is between them.
+
+    >>> same_tokens(b"1 2\\n3\\n", b"1\\n2  3"), same_tokens(b"12", b"1 2")
+    (True, False)
+    """
+    return expected.split() == output.split()
+
+
+def same_lines(expected: bytes, output: bytes) -> bool:
+    """The same lines, but for white space at their ends and empty lines at the end.
+
+    >>> same_lines(b"1 2\\n", b"1 2  \\r\\n\\n"), same_lines(b"1 2\\n", b"1\\n2\\n")
+    (True, False)
+    """
+    return [line.rstrip() for line in expected.rstrip().split(b"\n")] == [
+        line.rstrip() for line in output.rstrip().split(b"\n")
+    ]
+
+
+def same_bytes(expected: bytes, output: bytes) -> bool:
+    """Exactly the same."""
+    return expected == output
+
+
+COMPARE = {"tokens": same_tokens, "lines": same_lines, "exact": same_bytes}
+
+
+def make_checker(given: Checker | str | None) -> Checker:
+    """What decides whether an output is right: a name in `COMPARE` (default "tokens"), or the caller's own."""
+    if given is not None and not isinstance(given, str):
+        if not callable(given):
+            raise SpecError("checker", given, f"a function (test, output) -> bool or one of {', '.join(COMPARE)}")
+        return given
+    name = given or "tokens"
+    known("checker", {name: name}, COMPARE)
+    compare = COMPARE[name]
+
+    def check(test: Test, output: bytes) -> bool:
+        assert not isinstance(test.expected, str)
+        return test.expected is None or compare(test.expected, output)
+
+    return check

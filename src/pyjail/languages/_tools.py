@@ -1,0 +1,149 @@
+"""Where the tools of a language are, as a jail sees it, and which version they are."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass, replace
+
+from pyjail import _run
+from pyjail._errors import HostError, ProgramNotFoundError
+from pyjail._spec import Jail, Limits, Mount
+from pyjail.languages._language import Language
+from pyjail.languages._values import environment, values
+
+LOOKING = Limits(cpu_time=20, wall_time=120, memory="512M", processes=128, cpus=None)
+PATIENCE_S = 60  # for a command of the host that tells where an installation is
+_HERE = 'for name; do command -v "$name" || echo; done'
+_lock = threading.Lock()
+_found: dict[tuple[Language, Jail], Tools] = {}
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a jail needs so that a language's tools are in it: more mounts, and one more directory in PATH."""
+
+    mounts: tuple[Mount, ...] = ()
+    path: str | None = None
+
+    def jail(self, jail: Jail) -> Jail:
+        """The jail with what the tools need, unless it has its own mount there."""
+        there = {mount.dst for mount in jail.mounts}
+        more = tuple(mount for mount in self.mounts if mount.dst not in there)
+        return replace(jail, mounts=(*jail.mounts, *more)) if more else jail
+
+
+def tools(language: Language, jail: Jail) -> Tools:
+    """Where the tools of a language are in this jail; looked up once, and again as long as they are missing.
+
+    Raises:
+        HostError: one is missing; ``hint`` names Debian's package.
+    """
+    with _lock:
+        known = _found.get((language, jail))
+    if known is not None:
+        return known
+    lacking: list[str] = []
+    for candidate in _candidates(language, jail):
+        missing = _missing(language, candidate, jail)
+        if not missing:
+            with _lock:
+                _found[language, jail] = candidate
+            return candidate
+        lacking = lacking or missing
+    fix = f"apt-get install {language.package}" if language.package else f"install {' '.join(lacking)}"
+    if jail.rootfs is not None:
+        fix += f" in {os.fspath(jail.rootfs)}"
+    raise HostError("language", f"{language.title} needs {' and '.join(lacking)}, not to be found in this jail", fix)
+
+
+def available(language: Language, jail: Jail | None = None) -> bool:
+    """Whether all tools of a language are in the jail (default: `Jail()`), found out by a run in it.
+
+    A positive answer is kept for as long as this process lives.
+
+    >>> from pyjail import languages
+    >>> languages.available(languages.find("python"))
+    True
+    """
+    try:
+        tools(language, Jail() if jail is None else jail)
+    except HostError as e:
+        if e.control != "language":
+            raise
+        return False
+    return True
+
+
+def version(language: Language, jail: Jail | None = None) -> str | None:
+    """The version of a language's first tool, as it tells in the jail; None: a tool is missing, "": it tells none.
+
+    >>> from pyjail import languages
+    >>> languages.version(languages.find("python")).split(".")[0]
+    '3'
+    """
+    jail = Jail() if jail is None else jail
+    if not available(language, jail):
+        return None
+    found = tools(language, jail)
+    name, argument = next(iter(language.tools.items()))
+    text = _show(name, argument, language, found, jail)
+    match = re.search(r"\d+(?:\.\d+)+", text)
+    return match[0] if match else ""
+
+
+def _show(name: str, argument: str, language: Language, found: Tools, jail: Jail) -> str:
+    """What a tool says of its version."""
+    env = environment({}, values(language, LOOKING, 1, language.source), jail, found.path)
+    result = _run.run([name, argument], LOOKING, jail=found.jail(jail), env=env)
+    return bytes(result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
+
+
+def _candidates(language: Language, jail: Jail) -> list[Tools]:
+    """The jail as it is; then, if it shows this host, with the installation that the caller's own PATH leads to."""
+    mounts = [path for path in language.mounts if jail.rootfs is None and os.path.exists(path)]
+    own = Tools(tuple(Mount.bind(path) for path in mounts))
+    prefix = _prefix(language) if jail.rootfs is None else None
+    if prefix is None:
+        return [own]
+    return [own, Tools((*own.mounts, Mount.bind(prefix)), f"{prefix}/bin")]
+
+
+def _prefix(language: Language) -> str | None:
+    """The directory of an installation on this host. Never one that holds what is the user's own."""
+    if not language.prefix or shutil.which(language.prefix[0]) is None:
+        return None
+    try:
+        out = subprocess.run(
+            language.prefix, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    prefix = os.path.realpath(out.stdout.strip()) if out.stdout.strip() else ""
+    home = os.path.realpath(os.path.expanduser("~"))
+    if not os.path.isdir(prefix) or prefix == f"{home}/.local" or f"{home}/".startswith(prefix.rstrip("/") + "/"):
+        return None
+    return prefix
+
+
+def _missing(language: Language, found: Tools, jail: Jail) -> list[str]:
+    """The tools that are not in the jail."""
+    env = environment({}, values(language, LOOKING, 1, language.source), jail, found.path)
+    names = list(language.tools)
+    try:
+        result = _run.run(["sh", "-c", _HERE, "sh", *names], LOOKING, jail=found.jail(jail), env=env)
+    except ProgramNotFoundError:  # a root without a shell
+        return [name for name in names if not _starts(name, language, found, jail)]
+    lines = result.stdout.decode("utf-8", "replace").split("\n")
+    return [name for name, line in zip(names, lines, strict=False) if not line]
+
+
+def _starts(name: str, language: Language, found: Tools, jail: Jail) -> bool:
+    try:
+        _show(name, language.tools[name], language, found, jail)
+    except ProgramNotFoundError:
+        return False
+    return True

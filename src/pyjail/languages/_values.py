@@ -1,0 +1,101 @@
+"""A language's commands, variables and limits for one run: pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pyjail._spec import DEFAULT_ENV, MIB, Env, Jail, Limits
+from pyjail.languages._language import PLACEHOLDERS, Language
+
+# Libraries that start a thread for each CPU of the machine, whichever language calls them.
+THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS",
+)  # fmt: skip
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+Values = Mapping[str, str | None]
+
+
+def visible(cpus: float | frozenset[int] | set[int] | None, machine: int) -> int:
+    """How many CPUs a runtime should count on: those it was given, a share of one counting as one.
+
+    >>> visible(1.5, 8), visible({3, 5}, 8), visible(None, 8), visible(64.0, 8)
+    (2, 2, 8, 8)
+    """
+    if cpus is None:
+        return machine
+    return min(machine, len(cpus) if isinstance(cpus, (set, frozenset)) else math.ceil(cpus))
+
+
+def fitted(language: Language, limits: Limits) -> Limits:
+    """The caller's limits, raised to the least that the runtime starts with."""
+    changed = {}
+    for field, least in (("memory", language.least_memory), ("processes", language.least_processes)):
+        value = getattr(limits, field)
+        if value is not None and value < least:
+            changed[field] = least
+    return replace(limits, **changed) if changed else limits  # type: ignore[arg-type]
+
+
+def values(language: Language, limits: Limits, cpus: int, source: str) -> Values:
+    """What the placeholders stand for; None for what there is no limit of."""
+    memory, stack, overhead = limits.memory, limits.stack, language.overhead
+    assert not isinstance(memory, str) and not isinstance(stack, str) and not isinstance(overhead, str)
+    heap = None if memory is None else max(memory - overhead, memory // 2)
+    return {
+        "source": source,
+        "stem": source.rpartition(".")[0] or source,
+        "cpus": str(cpus),
+        "memory_mb": _units(memory, MIB),
+        "heap_mb": _units(heap, MIB),
+        "stack_mb": _units(stack, MIB),
+        "stack_kb": _units(None if stack is None else stack * 7 // 8, 1024),
+    }
+
+
+def _units(size: int | None, unit: int) -> str | None:
+    return None if size is None else str(max(1, size // unit))
+
+
+def fill(text: str, known: Values) -> str | None:
+    """The text with its placeholders filled in; None when there is nothing to fill one with.
+
+    >>> fill("-Xmx{heap_mb}m", {"heap_mb": "64"}), fill("-Xmx{heap_mb}m", {"heap_mb": None})
+    ('-Xmx64m', None)
+    """
+    if any(known[name] is None for name in _PLACEHOLDER.findall(text)):
+        return None
+    return _PLACEHOLDER.sub(lambda match: known[match[1]] or "", text)
+
+
+def arguments(texts: Sequence[str], known: Values) -> tuple[str, ...]:
+    """`fill` for each, without those that are None."""
+    return tuple([filled for text in texts if (filled := fill(text, known)) is not None])
+
+
+def environment(given: Mapping[str, str], known: Values, jail: Jail, path: str | None) -> Env:
+    """The variables of a run: the defaults, thread counts, the language's own; what the caller's jail has wins.
+
+    ``path``: a directory of tools that PATH lacks.
+    """
+    env = {**DEFAULT_ENV, **dict.fromkeys(THREADS, known["cpus"] or "1")}
+    for name, text in given.items():
+        filled = fill(text, known)
+        if filled is not None:
+            env[name] = filled
+    env.update(jail.env)
+    if path is not None:
+        env["PATH"] = f"{path}:{env['PATH']}"
+    return Env(env)
+
+
+def named(language: Language, source: bytes) -> str:
+    """The name of the source file: Java wants that of the public class in it."""
+    found = re.search(language.stem.encode(), source) if language.stem else None
+    if found is None:
+        return language.source
+    suffix = language.source.rpartition(".")[2]
+    return f"{found[1].decode('utf-8', 'replace')[:200]}.{suffix}"
