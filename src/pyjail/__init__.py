@@ -30,7 +30,7 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import aio, cgroup
+    from pyjail import aio, cgroup, grading
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
@@ -81,6 +81,7 @@ __all__ = [
     "cgroup",
     "close",
     "doctor",
+    "grading",
     "learn",
     "lint",
     "run",
@@ -105,7 +106,7 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("aio", "cgroup"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+    if name in ("aio", "cgroup", "grading"):  # modules of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
         return import_module(f"pyjail.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'pyjail' has no attribute {name!r}")
