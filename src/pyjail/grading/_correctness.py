@@ -59,6 +59,7 @@ def check_correctness(
     checker_limits: Limits | None = None,
     checker_jail: Jail | None = None,
     python: str | None = None,
+    packages: bool = False,
 ) -> Correctness:
     """Whether a completion solves a problem, found out where the completion cannot reach.
 
@@ -76,6 +77,8 @@ def check_correctness(
         jail: around the candidate. Default `Jail()`.
         checker_limits, checker_jail: of the tests. Default: 10 s longer, 512 MiB; the same kind of jail.
         python: the interpreter, inside the jails. Default: this one, or python3 where ``jail.rootfs`` is given.
+        packages: completion and tests may import what is installed for that interpreter, such as numpy. Default False:
+            its own library only; it starts faster without.
 
     Returns:
         A `Correctness`. Whatever the completion does is a reason, never an exception.
@@ -91,7 +94,7 @@ def check_correctness(
     >>> check_correctness(problem, "    import os; print('passed'); os._exit(0)\\n").reason
     'crashed: it exited with 0, before it had answered'
     """
-    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python)
+    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
     if not isinstance(problem, Mapping):
         raise SpecError("problem", problem, "a mapping with HumanEval's fields is needed")
     fields: dict[str, str] = {}

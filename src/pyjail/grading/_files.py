@@ -55,6 +55,7 @@ def run_tests(
     checker_limits: Limits | None = None,
     checker_jail: Jail | None = None,
     python: str | None = None,
+    packages: bool = False,
 ) -> TestReport:
     """Run trusted test files against an untrusted submission that is in another jail.
 
@@ -69,7 +70,7 @@ def run_tests(
         timeout: seconds of wall time, and of CPU time, for the candidate's jail.
         framework: "unittest" runs TestCase classes and functions ``test*`` without parameters; "pytest" has pytest do
             it, if the checker's jail has it installed.
-        limits, jail, checker_limits, checker_jail, python: as in `check_correctness`.
+        limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
 
     Returns:
         A `TestReport`.
@@ -84,7 +85,7 @@ def run_tests(
     >>> report.passed, report.tests
     (True, (Test(name='test', status='passed', detail=''),))
     """
-    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python)
+    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
     if framework not in ("unittest", "pytest"):
         raise SpecError("framework", framework, 'must be "unittest" or "pytest"')
     if isinstance(modules, str) or not all(isinstance(m, str) and _is_module(m) for m in modules) or not modules:
@@ -109,7 +110,11 @@ def run_tests(
     sources = {f"{TESTS}/{name}": _pair.source("tests", text) for name, text in tests.items()}
     pair = _pair.run(where, files, task, sources, site=framework == "pytest")
     status, detail, printed = _judge.end(pair)
-    told = tuple(Test(*map(str, report[1:])) for report in pair.reports if report[0] == "test" and len(report) == 4)
+    told = tuple(
+        Test(*(_judge.one_line(str(part)) for part in report[1:]))
+        for report in pair.reports
+        if report[0] == "test" and len(report) == 4
+    )
     return TestReport(status == "passed", _judge.line(status, detail), told, printed, pair.candidate, pair.checker)
 
 

@@ -75,6 +75,7 @@ def check_function(
     checker_limits: Limits | None = None,
     checker_jail: Jail | None = None,
     python: str | None = None,
+    packages: bool = False,
 ) -> FunctionReport:
     """Call a function of an untrusted source with many arguments, and judge each result where it cannot reach.
 
@@ -88,7 +89,7 @@ def check_function(
         timeout: seconds of wall time, and of CPU time, that every case has at least, and one pair of jails at most.
         tolerance: how far a float may be from the expected one. Default 0: exactly equal.
         isolate: a pair of jails for each case, so that no call can leave anything to the next. Default False.
-        limits, jail, checker_limits, checker_jail, python: as in `check_correctness`.
+        limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
 
     Returns:
         A `FunctionReport`.
@@ -102,33 +103,48 @@ def check_function(
     >>> [r.reason for r in report.results]
     ['passed', 'failed: another result than expected', 'crashed: SystemExit']
     """
-    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python)
+    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
     entry_point(function)
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance >= 0:
         raise SpecError("tolerance", tolerance, "a number that is not negative is needed")
     todo = [_case(case) for case in cases]
+    for case in todo:  # before anything runs
+        _pair.job({"case": _plain(case)}, "cases")
     submission = {f"{MODULE}.py": _pair.source("source", source)}
     results: list[CaseResult] = []
     while len(results) < len(todo):
         first = len(results)
         batch = todo[first : first + 1] if isolate else todo[first:]
-        task = _pair.job(
-            {
-                "kind": "cases", "module": MODULE, "entry_point": function, "tolerance": float(tolerance),
-                "cases": [(tuple(c.args), dict(c.kwargs), c.expected, c.raises, c.arguments) for c in batch],
-            },
-            "cases",
-        )  # fmt: skip
-        results += _read(_pair.run(where, submission, task), batch)
+        task = {"kind": "cases", "module": MODULE, "entry_point": function, "tolerance": float(tolerance)}
+        blob, batch = _fitting(task, batch)
+        results += _read(_pair.run(where, submission, blob), batch)
     return FunctionReport(tuple(results))
 
 
 def _case(case: object) -> Case:
     if isinstance(case, Case):
+        for name, wanted in (("args", (tuple, list)), ("kwargs", Mapping), ("arguments", (tuple, list, type(None)))):
+            if not isinstance(getattr(case, name), wanted):
+                raise SpecError("cases", case, f"{name} cannot be a {type(getattr(case, name)).__name__}")
         return case
     if not isinstance(case, (tuple, list)) or len(case) != 2 or not isinstance(case[0], (tuple, list)):
         raise SpecError("cases", case, "a Case, or a tuple of arguments and what is expected, is needed")
     return Case(tuple(case[0]), case[1])
+
+
+def _plain(case: Case) -> tuple[Any, ...]:
+    return tuple(case.args), dict(case.kwargs), case.expected, case.raises, case.arguments
+
+
+def _fitting(task: dict[str, Any], batch: list[Case]) -> tuple[bytes, list[Case]]:
+    """The job of as many of these cases as go into one, and those."""
+    while True:
+        try:
+            return _pair.job({**task, "cases": [_plain(case) for case in batch]}, "cases"), batch
+        except SpecError:
+            if len(batch) == 1:
+                raise
+            batch = batch[: len(batch) // 2]
 
 
 def _read(pair: _pair.Pair, batch: list[Case]) -> list[CaseResult]:

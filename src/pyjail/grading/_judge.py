@@ -13,7 +13,7 @@ def end(pair: Pair) -> tuple[str, str, str]:
     """(status, detail, what the tests printed)."""
     last = pair.reports[-1] if pair.reports else ()
     if len(last) == 4 and last[0] == "end" and last[1] in (*STATUSES, "gone"):
-        status, detail, printed = str(last[1]), str(last[2]), str(last[3])
+        status, detail, printed = str(last[1]), str(last[2]), writable(str(last[3]))
         if status == "gone":
             return (*how_it_ended(pair.candidate, "before it had answered"), printed)
         if status == "passed" and not pair.candidate.ok:  # the answers were right, and then it did not behave
@@ -47,4 +47,14 @@ def _story(r: Result) -> str:
 
 def line(status: str, detail: str) -> str:
     """As HumanEval's ``result``: "passed", "timed out", or "failed: ..." and the like."""
-    return f"{status}: {detail}" if detail else status
+    return f"{status}: {one_line(detail)}" if detail else status
+
+
+def one_line(text: str) -> str:
+    """A text that the candidate has a part in, as one line that can be printed: no line in a log is of its making."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def writable(text: str) -> str:
+    """Without lone surrogates, which no file takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

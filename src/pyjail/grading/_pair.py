@@ -35,6 +35,7 @@ class Setting:
     checker_limits: Limits | None
     checker_jail: Jail | None
     python: str | None
+    packages: bool
 
     def of_candidate(self) -> Limits:
         """The given limits, and not more time than ``timeout``."""
@@ -54,7 +55,7 @@ class Setting:
 
 
 def setting(
-    timeout: Any, limits: Any, jail: Any, checker_limits: Any, checker_jail: Any, python: Any
+    timeout: Any, limits: Any, jail: Any, checker_limits: Any, checker_jail: Any, python: Any, packages: Any
 ) -> Setting:  # fmt: skip
     """Checked as far as `pyjail.run` will not do it better."""
     Limits(wall_time=timeout)
@@ -68,7 +69,10 @@ def setting(
             raise SpecError(name, value, "a pyjail.Jail is needed")
     if python is not None and not isinstance(python, str):
         raise SpecError("python", python, "a path inside the jails is needed")
-    return Setting(float(timeout), limits, jail, checker_limits, jail if checker_jail is None else checker_jail, python)
+    if not isinstance(packages, bool):
+        raise SpecError("packages", packages, "True or False is needed")
+    theirs = jail if checker_jail is None else checker_jail
+    return Setting(float(timeout), limits, jail, checker_limits, theirs, python, packages)
 
 
 def source(field: str, value: object) -> bytes:
@@ -106,6 +110,12 @@ class Pair:
     reports: tuple[tuple[Any, ...], ...]
 
 
+def start(driver: str, argument: str, packages: bool) -> list[str]:
+    """Python's arguments. /box is on the path for the driver only: a file there must not replace a module."""
+    load = f"from {DIRECTORY}.{driver} import main; sys.path.remove('/box'); main({argument})"
+    return [*(["-I"] if packages else ["-I", "-S"]), "-B", "-c", f"import sys; sys.path.insert(0, '/box'); {load}"]
+
+
 def run(
     where: Setting,
     submission: Mapping[str, Any],
@@ -113,16 +123,14 @@ def run(
     tests: Mapping[str, Any] | None = None,
     site: bool = False,
 ) -> Pair:
-    """Run both jails until both have ended. ``site``: the checker sees the packages that are installed."""
-    load = "import sys; sys.path.insert(0, '/box'); from {0}.{1} import main; sys.path.remove('/box'); main({2})"
-    flags = ["-I", "-S", "-B", "-c"]
+    """Run both jails until both have ended. ``site``: the checker sees installed packages, whatever ``where`` says."""
     fds = Fds()
     found: list[Result | BaseException] = []
 
     def candidate() -> None:
         try:
             r = pyjail.run(
-                [where.interpreter(where.jail), *flags, load.format(DIRECTORY, "candidate", "")],
+                [where.interpreter(where.jail), *start("candidate", "", where.packages)],
                 where.of_candidate(), jail=where.jail, files={**submission, **drivers()},
                 stdin=fds.requests[0], stdout=fds.answers[1],
             )  # fmt: skip
@@ -140,8 +148,7 @@ def run(
         raise OSError(errno.EAGAIN, f"{e}: raise RLIMIT_NPROC or the cgroup's pids.max") from None
     try:
         checker = pyjail.run(
-            [where.interpreter(where.checker_jail), *[f for f in flags if f != "-S" or not site],
-             load.format(DIRECTORY, "checker", f"'/box/{JOB}'")],
+            [where.interpreter(where.checker_jail), *start("checker", f"'/box/{JOB}'", where.packages or site)],
             where.of_checker(), jail=where.checker_jail, files={**(tests or {}), **drivers(), JOB: task},
             stdin=fds.answers[0], stdout=fds.requests[1],
         )  # fmt: skip

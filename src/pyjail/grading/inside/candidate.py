@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_TEXT = 2000  # characters of an exception's message
+MISSING = object()
 
 
 def main() -> None:
@@ -26,12 +27,12 @@ def main() -> None:
     os.dup2(2, 1)
     sys.path.insert(0, "/box")
     vars(builtins).update(exit=sys.exit, quit=sys.exit)  # which `site` would have made
-    while True:
-        try:
+    try:
+        while True:
             nonce, payload = receive(requests)
-        except Gone:
-            break
-        send(answers, nonce, answer(decode(payload)))
+            send(answers, nonce, answer(decode(payload)))
+    except Gone:
+        pass
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105 -- contextlib would be imported for this only
             stream.flush()
@@ -44,7 +45,7 @@ def answer(request: Any) -> bytes:
     """The bytes that answer ("find", module, name) or ("call", module, name, args, kwargs)."""
     try:
         __import__(request[1])
-        found = getattr(sys.modules[request[1]], request[2], None)
+        found = getattr(sys.modules[request[1]], request[2], MISSING)
     except BaseException as e:
         return encode(("raised", *describe(e), None))
     if request[0] == "find":
@@ -54,14 +55,14 @@ def answer(request: Any) -> bytes:
 
 def find(found: Any) -> bytes:
     """What a name of the submission is, without calling it."""
-    if found is None:
+    if found is MISSING:
         return encode(("missing",))
     if isinstance(found, type) and issubclass(found, Exception):
         return encode(("exception", ancestors(found)))
     if callable(found):
         return encode(("function",))
     try:
-        return encode(("value", found, None), describe)
+        return encode(("value", found, None))
     except Unsupported as e:
         return encode(("refused", f"it is {e}, not plain data"))
 

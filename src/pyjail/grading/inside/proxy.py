@@ -100,7 +100,7 @@ class Channel:
             self.finish("gone", "")
         except Malformed as e:
             self.finish("forged", f"not the driver's answer: {e}")
-        if answer[0] == "refused" and _texts(answer[1:]):
+        if answer[0] == "refused" and len(answer) == 2 and _texts(answer):
             self.finish("refused", answer[1])
         return answer
 
