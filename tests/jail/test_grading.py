@@ -216,6 +216,42 @@ def test_an_except_in_the_tests_does_not_hide_a_crash_or_a_forgery():
         assert check(f"def f(x): {body}", test).status in (status, "crashed")
 
 
+def test_an_answer_too_many_is_forged_though_it_is_right():
+    r = check(
+        """
+import sys
+from pyjail_grading.encoding import encode
+from pyjail_grading.frames import send
+def f(x):
+    frame = sys._getframe()
+    while "nonce" not in frame.f_locals:
+        frame = frame.f_back
+    send(frame.f_locals["answers"], frame.f_locals["nonce"], encode(("value", x, None)))
+    return x
+""",
+        "assert f(1) == 1\nassert f(2) == 2\n",
+    )
+    assert r.reason == "forged: not the driver's answer: it answers another question than was asked"
+
+
+def test_an_interrupt_ends_both_jails():
+    done = script(f"""
+        import os, signal, threading
+        import pyjail
+        from pyjail.grading import check_function
+        check_function("def f(): pass", "f", [((), None)])
+        pyjail.close()
+        before = set(os.listdir("/proc/self/fd"))
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            check_function("import time; f = lambda: time.sleep(600)", "f", [((), 1)], {1.5 * SLOW})
+        except KeyboardInterrupt:
+            pyjail.close()
+            print(set(os.listdir("/proc/self/fd")) == before, threading.active_count())
+    """)
+    assert done.stdout == "True 1\n", done.stderr
+
+
 def test_tests_with_threads_get_each_their_answer():
     r = check("def f(x): return x", """
 from concurrent.futures import ThreadPoolExecutor
