@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import os
 import re
 import subprocess
@@ -447,6 +449,12 @@ def test_wrong(): assert scale(1) == pytest.approx(2.5)
         pytest.skip("pytest is missing: install it to test its programs")
     assert r.reason.startswith("failed: 1 of 4 tests: test_p.py::test_wrong"), r.reason
     assert [t.status for t in r.tests] == ["passed", "passed", "passed", "failed"]
+
+
+@pytest.mark.parametrize("name", ["_correctness", "_files", "_function", "inside.encoding"])
+def test_the_examples_in_docstrings_run(name):
+    found = doctest.testmod(importlib.import_module(f"pyjail.grading.{name}"))
+    assert found.attempted and not found.failed
 
 
 def test_the_page_s_snippets_run():

@@ -355,6 +355,7 @@ def result(verdict=Verdict.OK, **more):
         ([("end", "passed", "", "")], result(), result(), "passed"),
         ([("end", "passed", "", "")], result(Verdict.MEMORY), result(), "crashed: out of memory, after its last answer"),
         ([("end", "passed", "", "")], result(Verdict.WALL_TIME), result(), "timed out"),
+        ([("end", "passed", "", "")], result(), result(Verdict.MEMORY), "broken: the checker passed it, and then: out of memory"),
         ([("end", "failed", "x", "")], result(Verdict.MEMORY), result(), "failed: x"),
         ([("end", "gone", "", "")], result(Verdict.CPU_TIME), result(), "timed out"),
         ([("end", "gone", "", "")], result(exit_code=0), result(), "crashed: it exited with 0, before it had answered"),

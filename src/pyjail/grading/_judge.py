@@ -18,6 +18,8 @@ def end(pair: Pair) -> tuple[str, str, str]:
             return (*how_it_ended(pair.candidate, "before it had answered"), printed)
         if status == "passed" and not pair.candidate.ok:  # the answers were right, and then it did not behave
             return (*how_it_ended(pair.candidate, "after its last answer"), printed)
+        if status == "passed" and not pair.checker.ok:
+            return "broken", f"the checker passed it, and then: {_story(pair.checker)}", printed
         return status, detail, printed
     if pair.candidate.verdict in _TIMES:
         return "timed out", "", ""
