@@ -31,7 +31,7 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import aio, cgroup, languages
+    from pyjail import aio, cgroup, grading, languages
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
@@ -93,6 +93,7 @@ __all__ = [
     "cgroup",
     "close",
     "doctor",
+    "grading",
     "judge_source",
     "languages",
     "learn",
@@ -121,7 +122,7 @@ _LATER = {
 }
 
 
-_MODULES = ("aio", "cgroup", "languages")  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+_MODULES = ("aio", "cgroup", "grading", "languages")  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
 
 
 def __getattr__(name: str) -> Any:

@@ -184,18 +184,16 @@ def test_leaving_the_block_reads_what_nobody_read():
 
 
 def test_what_nobody_waits_for_ends_with_its_object():
-    pyjail.close()
     p = start(["sleep", "100"], LIMITS)
-    time.sleep(0.2)
-    keepers = keepers_of(os.getpid())
-    assert keepers
+    keeper = p._keeper.pid
+    below = keepers_of(keeper)
     p.close()  # of its files Python itself would complain, as for subprocess.Popen
     del p
     gc.collect()
     end = time.monotonic() + 10 * SLOW
-    while any(map(alive, keepers)) and time.monotonic() < end:
+    while any(map(alive, [keeper, *below])) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not any(map(alive, keepers))
+    assert not any(map(alive, [keeper, *below]))
 
 
 def test_many_at_once_from_many_threads():

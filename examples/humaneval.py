@@ -1,0 +1,71 @@
+"""Score completions of problems in HumanEval's shape: ``python examples/humaneval.py [--problems P] [--samples S]``.
+
+Both files are JSON lines, as HumanEval has them: problems with task_id, prompt, entry_point and test; samples with
+task_id and completion. Without them a few of our own are scored, some of which cheat. Results are HumanEval's records,
+one a line, and pass@1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from pyjail.grading import check_correctness
+
+PROBLEMS = [
+    {
+        "task_id": "demo/0",
+        "prompt": 'def add(a: int, b: int) -> int:\n    """The sum."""\n',
+        "entry_point": "add",
+        "test": "def check(candidate):\n    assert candidate(2, 3) == 5\n    assert candidate(-1, 1) == 0\n",
+    },
+    {
+        "task_id": "demo/1",
+        "prompt": 'def evens(items: list) -> None:\n    """Remove the odd numbers of a list, in place."""\n',
+        "entry_point": "evens",
+        "test": "def check(candidate):\n    items = [1, 2, 3, 4]\n    candidate(items)\n    assert items == [2, 4]\n",
+    },
+]
+SAMPLES = [
+    {"task_id": "demo/0", "completion": "    return a + b\n"},
+    {"task_id": "demo/0", "completion": "    return a - b\n"},
+    {"task_id": "demo/0", "completion": "    import os\n    print('passed')\n    os._exit(0)\n"},
+    {"task_id": "demo/0", "completion": "    return type('Yes', (int,), {'__eq__': lambda s, o: True})()\n"},
+    {"task_id": "demo/1", "completion": "    items[:] = [n for n in items if n % 2 == 0]\n"},
+    {"task_id": "demo/1", "completion": "    while True:\n        pass\n"},
+]
+
+
+def lines(path: str) -> list[dict]:
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.strip()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score completions of problems in HumanEval's shape.")
+    parser.add_argument("--problems", help="JSON lines; default: two of our own")
+    parser.add_argument("--samples", help="JSON lines; default: six of our own")
+    parser.add_argument("--timeout", type=float, default=3.0, help="seconds for each completion; default 3")
+    parser.add_argument("--jobs", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2), help="at once")
+    given = parser.parse_args()
+    problems = {p["task_id"]: p for p in (lines(given.problems) if given.problems else PROBLEMS)}
+    samples = lines(given.samples) if given.samples else SAMPLES
+
+    def score(numbered: tuple[int, dict]) -> dict:
+        number, sample = numbered
+        problem = problems[sample["task_id"]]
+        return check_correctness(problem, sample["completion"], given.timeout, completion_id=number).to_dict()
+
+    passed: dict[str, list[bool]] = {}
+    with ThreadPoolExecutor(given.jobs) as pool:
+        for record in pool.map(score, enumerate(samples)):
+            print(json.dumps(record))
+            passed.setdefault(record["task_id"], []).append(record["passed"])
+    rates = [sum(of_task) / len(of_task) for of_task in passed.values()]
+    print(f"pass@1: {sum(rates) / len(rates):.3f}" if rates else "no samples")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""`check_correctness`: HumanEval's function of that name, with the tests out of the completion's reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyjail import Jail, Limits, Result, SpecError
+from pyjail.grading import _judge, _pair
+
+MODULE = "submission"  # what the candidate's source is imported as
+
+
+@dataclass(frozen=True)
+class Correctness:
+    """What came of one completion.
+
+    Attributes:
+        task_id: the problem's.
+        passed: all tests passed, and the candidate did nothing that would say otherwise.
+        reason: "passed", "timed out", "failed: ...", "crashed: ...", "forged: ...", "refused: ..." or "broken: ...".
+        candidate, checker: the `Result` of each jail. The candidate's stderr is all that it printed.
+        completion_id: as given.
+        printed: what the tests printed, its last 64 Ki characters.
+    """
+
+    task_id: Any
+    passed: bool
+    reason: str
+    candidate: Result
+    checker: Result
+    completion_id: Any = None
+    printed: str = ""
+
+    @property
+    def status(self) -> str:
+        """The word that ``reason`` begins with."""
+        return self.reason.partition(":")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """HumanEval's record: task_id, passed, result and completion_id."""
+        return {
+            "task_id": self.task_id,
+            "passed": self.passed,
+            "result": self.reason,
+            "completion_id": self.completion_id,
+        }
+
+
+def check_correctness(
+    problem: Mapping[str, Any],
+    completion: str,
+    timeout: float = 3.0,
+    completion_id: Any = None,
+    *,
+    limits: Limits | None = None,
+    jail: Jail | None = None,
+    checker_limits: Limits | None = None,
+    checker_jail: Jail | None = None,
+    python: str | None = None,
+    packages: bool = False,
+) -> Correctness:
+    """Whether a completion solves a problem, found out where the completion cannot reach.
+
+    The completion runs in one jail, where calls come in as plain data and results go out; the tests run in another,
+    with a stand-in for the function. See docs/grading.md for what that means for tests.
+
+    Args:
+        problem: HumanEval's fields: "task_id", "prompt", "entry_point" (the function's name) and "test" (source that
+            defines ``check(candidate)``, or bare asserts). Trusted, the prompt too.
+        completion: what the model wrote after the prompt. Not trusted.
+        timeout: seconds of wall time, and of CPU time, for the candidate's jail, its start and all calls included.
+        completion_id: for the result only.
+        limits: of the candidate's jail; its times are cut to ``timeout``. Default: 256 MiB of memory, 32 processes,
+            1 MiB of output, 16 MiB of disk.
+        jail: around the candidate. Default `Jail()`.
+        checker_limits, checker_jail: of the tests. Default: 10 s longer, 512 MiB; the same kind of jail.
+        python: the interpreter, inside the jails. Default: this one, or python3 where ``jail.rootfs`` is given.
+        packages: completion and tests may import what is installed for that interpreter, such as numpy. Default False:
+            its own library only; it starts faster without.
+
+    Returns:
+        A `Correctness`. Whatever the completion does is a reason, never an exception.
+
+    Raises:
+        SpecError: an argument makes no sense, such as a problem without its fields, or a source above 4 MiB.
+        HostError, SetupError, ExecError, OSError: no jail could be made, as from `pyjail.run`.
+
+    >>> problem = {"task_id": "add", "prompt": "def add(a, b):\\n", "entry_point": "add",
+    ...            "test": "def check(candidate):\\n    assert candidate(2, 3) == 5\\n"}
+    >>> check_correctness(problem, "    return a + b\\n").passed
+    True
+    >>> check_correctness(problem, "    import os; print('passed'); os._exit(0)\\n").reason
+    'crashed: it exited with 0, before it had answered'
+    """
+    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
+    if not isinstance(problem, Mapping):
+        raise SpecError("problem", problem, "a mapping with HumanEval's fields is needed")
+    fields: dict[str, str] = {}
+    for name in ("prompt", "entry_point", "test"):
+        value = problem.get(name)
+        if not isinstance(value, str):
+            raise SpecError("problem", name, "is not there, or no text")
+        fields[name] = value
+    entry_point(fields["entry_point"])
+    if not isinstance(completion, str):
+        raise SpecError("completion", completion, "str is needed")
+    pair = _pair.run(
+        where,
+        {f"{MODULE}.py": _pair.source("completion", fields["prompt"] + completion)},
+        _pair.job({"kind": "problem", "module": MODULE, **fields}, "problem"),
+    )
+    status, detail, printed = _judge.end(pair)
+    return Correctness(
+        problem.get("task_id"), status == "passed", _judge.line(status, detail),
+        pair.candidate, pair.checker, completion_id, printed,
+    )  # fmt: skip
+
+
+def entry_point(name: object) -> str:
+    """A function's name; SpecError for anything else."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise SpecError("entry_point", name, "a function's name is needed")
+    return name

@@ -1,0 +1,122 @@
+"""`run_tests`: test files of unittest's or pytest's kind, run where the submission is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyjail import Jail, Limits, Result, SpecError
+from pyjail.grading import _judge, _pair
+
+TESTS = "tests"  # the directory of the test files in the checker's jail
+
+
+@dataclass(frozen=True)
+class Test:
+    """What came of one test. status: "passed", "failed" or "skipped"."""
+
+    __test__ = False  # for pytest: not a test itself
+
+    name: str
+    status: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class TestReport:
+    """What came of a run of test files.
+
+    Attributes:
+        passed: no test failed, and one passed at least. reason: as `Correctness.reason`.
+        tests: a `Test` for each that ended. printed: what the tests printed, its last 64 Ki characters.
+        candidate, checker: the `Result` of each jail.
+    """
+
+    __test__ = False
+
+    passed: bool
+    reason: str
+    tests: tuple[Test, ...]
+    printed: str
+    candidate: Result
+    checker: Result
+
+
+def run_tests(
+    files: Mapping[str, Any],
+    tests: Mapping[str, str],
+    modules: Sequence[str],
+    timeout: float = 10.0,
+    *,
+    framework: str = "unittest",
+    limits: Limits | None = None,
+    jail: Jail | None = None,
+    checker_limits: Limits | None = None,
+    checker_jail: Jail | None = None,
+    python: str | None = None,
+    packages: bool = False,
+) -> TestReport:
+    """Run trusted test files against an untrusted submission that is in another jail.
+
+    In the tests, ``import solution`` gives a stand-in: its functions are called over there, its exceptions' classes can
+    be caught, its values are copies. Instances of its classes cannot be had: they are refused.
+
+    Args:
+        files: the submission, {relative path: text or bytes}. Not trusted, whatever its files are called.
+        tests: the test files, {file name: source}. Trusted.
+        modules: the modules of the submission that the tests may import, such as ["solution"]. Named by you, so that a
+            submission with a file ``unittest.py`` replaces nothing.
+        timeout: seconds of wall time, and of CPU time, for the candidate's jail.
+        framework: "unittest" runs TestCase classes and functions ``test*`` without parameters; "pytest" has pytest do
+            it, if the checker's jail has it installed.
+        limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
+
+    Returns:
+        A `TestReport`.
+
+    Raises:
+        SpecError: an argument makes no sense.
+        HostError, SetupError, ExecError, OSError: no jail could be made, as from `pyjail.run`.
+
+    >>> report = run_tests({"solution.py": "def twice(x):\\n    return x * 2\\n"},
+    ...                    {"test_twice.py": "from solution import twice\\ndef test(): assert twice('a') == 'aa'\\n"},
+    ...                    ["solution"])
+    >>> report.passed, report.tests
+    (True, (Test(name='test', status='passed', detail=''),))
+    """
+    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
+    if framework not in ("unittest", "pytest"):
+        raise SpecError("framework", framework, 'must be "unittest" or "pytest"')
+    if isinstance(modules, str) or not all(isinstance(m, str) and _is_module(m) for m in modules) or not modules:
+        raise SpecError("modules", modules, "a sequence of modules' names is needed")
+    if not isinstance(tests, Mapping) or not tests:
+        raise SpecError("tests", tests, "a mapping of file names to sources is needed")
+    for name in tests:
+        if not isinstance(name, str) or not name.endswith(".py") or "/" in name:
+            raise SpecError("tests", name, "the name of a Python file, without a directory, is needed")
+    if not isinstance(files, Mapping):
+        raise SpecError("files", files, "a mapping of relative paths to contents is needed")
+    for name in files:
+        if str(name).lstrip("./").split("/")[0] == _pair.DIRECTORY:
+            raise SpecError("files", name, f"{_pair.DIRECTORY} is the driver's own directory")
+    task = _pair.job(
+        {
+            "kind": "files", "framework": framework, "modules": list(modules), "directory": f"/box/{TESTS}",
+            "tests": [name for name in tests if name != "conftest.py"],
+        },
+        "tests",
+    )  # fmt: skip
+    sources = {f"{TESTS}/{name}": _pair.source("tests", text) for name, text in tests.items()}
+    pair = _pair.run(where, files, task, sources, site=framework == "pytest")
+    status, detail, printed = _judge.end(pair)
+    told = tuple(
+        Test(*(_judge.one_line(str(part)) for part in report[1:]))
+        for report in pair.reports
+        if report[0] == "test" and len(report) == 4
+    )
+    return TestReport(status == "passed", _judge.line(status, detail), told, printed, pair.candidate, pair.checker)
+
+
+def _is_module(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))

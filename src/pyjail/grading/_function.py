@@ -1,0 +1,165 @@
+"""`check_function`: a function and a list of cases, each with its own verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyjail import Jail, Limits, Result, SpecError
+from pyjail.grading import _judge, _pair
+from pyjail.grading._correctness import MODULE, entry_point
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call and what has to come of it. All values are plain data: see docs/grading.md.
+
+    Attributes:
+        args, kwargs: of the call.
+        expected: what has to be returned, as ``==`` sees it; a NaN equals a NaN. An iterator counts as its list.
+        raises: instead: the name of the exception's class that has to be raised, or of one that it derives from.
+        arguments: what ``args`` have to be after the call; None: whatever.
+
+    >>> Case((2, 3), 5)
+    Case(args=(2, 3), expected=5, kwargs={}, raises=None, arguments=None)
+    """
+
+    args: Sequence[Any] = ()
+    expected: Any = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    raises: str | None = None
+    arguments: Sequence[Any] | None = None
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of one case.
+
+    Attributes:
+        case: the `Case`. passed: whether it did. reason: as `Correctness.reason`.
+        value: what was returned, of our own making; None also when it raised, or was larger than 64 KiB.
+        candidate, checker: the `Result` of each jail that it ran in; consecutive cases share them.
+    """
+
+    case: Case
+    passed: bool
+    reason: str
+    value: Any
+    candidate: Result
+    checker: Result
+
+
+@dataclass(frozen=True)
+class FunctionReport:
+    """What came of all cases, in their order. ``report.passed``: all of them did, and there was one."""
+
+    results: tuple[CaseResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all cases passed."""
+        return bool(self.results) and all(r.passed for r in self.results)
+
+
+def check_function(
+    source: str,
+    function: str,
+    cases: Iterable[Case | tuple[Sequence[Any], Any]],
+    timeout: float = 3.0,
+    *,
+    tolerance: float = 0.0,
+    isolate: bool = False,
+    limits: Limits | None = None,
+    jail: Jail | None = None,
+    checker_limits: Limits | None = None,
+    checker_jail: Jail | None = None,
+    python: str | None = None,
+    packages: bool = False,
+) -> FunctionReport:
+    """Call a function of an untrusted source with many arguments, and judge each result where it cannot reach.
+
+    Cases run one after the other in one pair of jails. A case that ends its candidate (a crash, a timeout) counts only
+    when it was the first in its jail; otherwise it, and the rest, get a new pair. So no case pays for the ones before.
+
+    Args:
+        source: the submission, Python. Not trusted.
+        function: the name of the function in it.
+        cases: each a `Case` or ``(args, expected)``.
+        timeout: seconds of wall time, and of CPU time, that every case has at least, and one pair of jails at most.
+        tolerance: how far a float may be from the expected one. Default 0: exactly equal.
+        isolate: a pair of jails for each case, so that no call can leave anything to the next. Default False.
+        limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
+
+    Returns:
+        A `FunctionReport`.
+
+    Raises:
+        SpecError: an argument makes no sense, or a case holds what is no plain data.
+        HostError, SetupError, ExecError, OSError: no jail could be made, as from `pyjail.run`.
+
+    >>> source = "def half(n):\\n    return n / 2 if n < 100 else exit()\\n"
+    >>> report = check_function(source, "half", [((3,), 1.5), ((4,), 1), ((100,), 50)])
+    >>> [r.reason for r in report.results]
+    ['passed', 'failed: another result than expected', 'crashed: SystemExit']
+    """
+    where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
+    entry_point(function)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+        raise SpecError("tolerance", tolerance, "a number that is not negative is needed")
+    todo = [_case(case) for case in cases]
+    for case in todo:  # before anything runs
+        _pair.job({"case": _plain(case)}, "cases")
+    submission = {f"{MODULE}.py": _pair.source("source", source)}
+    results: list[CaseResult] = []
+    while len(results) < len(todo):
+        first = len(results)
+        batch = todo[first : first + 1] if isolate else todo[first:]
+        task = {"kind": "cases", "module": MODULE, "entry_point": function, "tolerance": float(tolerance)}
+        blob, batch = _fitting(task, batch)
+        results += _read(_pair.run(where, submission, blob), batch)
+    return FunctionReport(tuple(results))
+
+
+def _case(case: object) -> Case:
+    if isinstance(case, Case):
+        for name, wanted in (("args", (tuple, list)), ("kwargs", Mapping), ("arguments", (tuple, list, type(None)))):
+            if not isinstance(getattr(case, name), wanted):
+                raise SpecError("cases", case, f"{name} cannot be a {type(getattr(case, name)).__name__}")
+        return case
+    if not isinstance(case, (tuple, list)) or len(case) != 2 or not isinstance(case[0], (tuple, list)):
+        raise SpecError("cases", case, "a Case, or a tuple of arguments and what is expected, is needed")
+    return Case(tuple(case[0]), case[1])
+
+
+def _plain(case: Case) -> tuple[Any, ...]:
+    return tuple(case.args), dict(case.kwargs), case.expected, case.raises, case.arguments
+
+
+def _fitting(task: dict[str, Any], batch: list[Case]) -> tuple[bytes, list[Case]]:
+    """The job of as many of these cases as go into one, and those."""
+    while True:
+        try:
+            return _pair.job({**task, "cases": [_plain(case) for case in batch]}, "cases"), batch
+        except SpecError:
+            if len(batch) == 1:
+                raise
+            batch = batch[: len(batch) // 2]
+
+
+def _read(pair: _pair.Pair, batch: list[Case]) -> list[CaseResult]:
+    """The results of the cases that this pair has judged, one at least."""
+    done = []
+    loaded = pair.reports[:1] == (("ready",),)
+    for case, report in zip(batch, pair.reports[1:], strict=False):
+        if report[0] != "case" or len(report) != 4:
+            break
+        _, status, detail, value = report
+        reason = _judge.line(str(status), str(detail))
+        done.append(CaseResult(case, status == "passed", reason, value, pair.candidate, pair.checker))
+    if not done:  # it did not get past the first case, or not so far
+        status, detail, _ = _judge.end(pair)
+        same = batch if status == "failed" and not loaded else batch[:1]
+        reason = _judge.line(status, detail)
+        done = [CaseResult(case, False, reason, None, pair.candidate, pair.checker) for case in same]
+    return done

@@ -1,0 +1,62 @@
+"""What a pair of jails came to, in one status and one line. A check has passed only when all of it says so."""
+
+from __future__ import annotations
+
+from pyjail import Result, Verdict
+from pyjail.grading._pair import Pair
+
+STATUSES = ("passed", "failed", "timed out", "crashed", "forged", "refused", "broken")
+_TIMES = (Verdict.CPU_TIME, Verdict.WALL_TIME)
+
+
+def end(pair: Pair) -> tuple[str, str, str]:
+    """(status, detail, what the tests printed)."""
+    last = pair.reports[-1] if pair.reports else ()
+    if len(last) == 4 and last[0] == "end" and last[1] in (*STATUSES, "gone"):
+        status, detail, printed = str(last[1]), str(last[2]), writable(str(last[3]))
+        if status == "gone":
+            return (*how_it_ended(pair.candidate, "before it had answered"), printed)
+        if status == "passed" and not pair.candidate.ok:  # the answers were right, and then it did not behave
+            return (*how_it_ended(pair.candidate, "after its last answer"), printed)
+        if status == "passed" and not pair.checker.ok:
+            return "broken", f"the checker passed it, and then: {_story(pair.checker)}", printed
+        return status, detail, printed
+    if pair.candidate.verdict in _TIMES:
+        return "timed out", "", ""
+    if pair.checker.verdict in _TIMES:
+        return "timed out", "the tests themselves took too long", ""
+    return "broken", f"the checker ended without a report: {_story(pair.checker)}", ""
+
+
+def how_it_ended(candidate: Result, when: str) -> tuple[str, str]:
+    """(status, detail) of a candidate that is gone though nobody sent it away."""
+    if candidate.verdict in _TIMES:
+        return "timed out", ""
+    return "crashed", f"{_story(candidate)}, {when}"
+
+
+def _story(r: Result) -> str:
+    if r.verdict is Verdict.MEMORY:
+        return "out of memory"
+    if r.verdict is Verdict.OUTPUT:
+        return "it printed more than Limits(output=) allows"
+    if r.verdict is Verdict.SECURITY:
+        return f"the filter ended it for {r.syscall}"
+    if r.verdict is Verdict.JAIL_ERROR:
+        return f"its jail failed: {r.error}"
+    return f"killed by signal {r.signal}" if r.signal else f"it exited with {r.exit_code}"
+
+
+def line(status: str, detail: str) -> str:
+    """As HumanEval's ``result``: "passed", "timed out", or "failed: ..." and the like."""
+    return f"{status}: {one_line(detail)}" if detail else status
+
+
+def one_line(text: str) -> str:
+    """A text that the candidate has a part in, as one line that can be printed: no line in a log is of its making."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def writable(text: str) -> str:
+    """Without lone surrogates, which no file takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
