@@ -43,6 +43,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   if (fd < 0) return fd;
   while (rc >= 0 && (n = SYS(__NR_pread64, K.fds[0], scratch, sizeof scratch, at)) > 0) {
     at += (uint64_t)n;
+    if (K.running && at % (16 * sizeof scratch) == 0) limits_watch(); /* a long copy suspends no limit */
     for (long done = 0; rc >= 0 && done < n; done += rc) rc = SYS(__NR_write, fd, scratch + done, n - done);
   }
   if (rc >= 0) rc = n;
@@ -85,22 +86,17 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
 /* OP_RESET: a new tmpfs in the place of a session's workspace, whatever is in it. An armed init has a copy of the old.
  */
 static long box_reset(void) {
-  const struct pj_plan *p = K.plan;
-  long rc;
   if (K.box < 0) return -EINVAL;
+  const struct pj_mount *m = ROW(K.plan, K.plan->mounts, struct pj_mount, K.box_row);
+  long fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr);
+  if (fd < 0) return fd;
   run_end();
-  for (uint32_t i = 1; i < p->mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
-    if (!(m->flags & MOUNT_IS_BOX)) continue;
-    rc = SYS(__NR_fchdir, K.box);
-    if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
-    SYS(__NR_fchdir, K.newroot);
-    if (rc < 0) return rc;
-    sys_close(K.box);
-    K.box = (int)fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr);
-    rc = K.box < 0 ? K.box : mount_attach(K.box, K.newroot, plan_str(m->target));
-    if (rc < 0) sys_exit(1); /* without a workspace there is no session */
-    return 0;
-  }
-  return -EINVAL;
+  long rc = SYS(__NR_fchdir, K.box);
+  if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
+  SYS(__NR_fchdir, K.newroot);
+  if (rc == 0) rc = mount_attach((int)fd, K.newroot, plan_str(m->target));
+  if (rc < 0) sys_exit(1); /* without a workspace there is no session */
+  sys_close(K.box);
+  K.box = (int)fd;
+  return 0;
 }

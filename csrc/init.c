@@ -81,8 +81,12 @@ static long program_arm(int proc) {
   const struct pj_plan *p = K.plan;
   const struct pj_limits *l = limits();
   K.page->facts.state = STATE_ARMING;
-  for (uint32_t h = 0; h < p->cgroups; h++) /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
-    if (K.leaf.tasks[h] >= 0) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
+  for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
+    long fd;
+    if (h == p->into) continue;
+    TRY(STEP_CGROUP_ENTER, h, fd = SYS(__NR_openat, K.leaf.dir[h], "tasks", O_WRONLY | O_CLOEXEC));
+    TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, fd, "0", 1));
+  }
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   TRY(STEP_SESSION, 0, SYS(__NR_setsid));
   if (p->flags & PLAN_KEYRING) TRY(STEP_KEYRING, 0, keyring_new());
@@ -164,6 +168,7 @@ static long program_start(void) {
   f->state = STATE_EXEC;
   f->exec_cpu = clock_ns(K_CLOCK_PROCESS_CPU);
   f->started = clock_ns(K_CLOCK_MONOTONIC);
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){0}, NULL, 8); /* from here on a signal is the program's */
   long rc = -ENOENT, seen = 0;
   for (uint32_t i = 0; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
     const char *path = request_str(*ROW(r, r->path, uint32_t, i));
@@ -218,8 +223,9 @@ static void init_report(int program) {
     while (pid > 0 && pid != program);
     if (pid != 0) continue;
     long sig = SYS(__NR_rt_sigtimedwait, &wanted, &from, NULL, 8);
-    /* SIGTERM by kill(2), from outside of our pid namespace, where senders have no number: the keeper's order; a
-     * program can send neither. kill(-1) also reaches processes whose first thread has exited, unlike cgroup.kill. */
+    /* SIGTERM by kill(2), from outside of our pid namespace, where senders have no number: the keeper's order. (A
+     * program that fills our queue first may pass for it: it can end itself.) kill(-1) also reaches processes whose
+     * first thread has exited, unlike cgroup.kill. */
     if (sig == K_SIGTERM && from.pid == 0 && from.code == 0) SYS(__NR_kill, -1, K_SIGKILL);
     if (sig == K_SIGQUEUED && from.pid == 0) SYS(__NR_kill, program, from.value); /* its own to have, whoever asks */
   }
@@ -249,7 +255,7 @@ static void __attribute__((noreturn)) init_main(void) {
   sys_close(r->go);
   fds_close(); /* the caller's stdio is the program's alone: it comes with the go */
   for (int i = 0; i < 2; i++) sys_close(r->pipe[i][0]);
-  uint64_t all = ~0ull, none = 0;
+  uint64_t all = ~0ull;
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, 8);
   long rc = SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
   /* Had the keeper died before that, nobody would hold the other end any more. */
@@ -266,7 +272,6 @@ static void __attribute__((noreturn)) init_main(void) {
                               .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
     long pid = SYS(__NR_clone3, &args, sizeof args);
     if (pid == 0) {
-      SYS(__NR_rt_sigprocmask, 2, &none, NULL, 8);
       if (program_arm(proc) == 0) program_start();
       sys_exit(127);
     }

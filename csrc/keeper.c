@@ -31,9 +31,7 @@ struct run { /* one jail: armed, running, or held for its files */
 };
 
 struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
-  int dir[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS];
-  int row[MAX_CGROUP_ROWS];
-  int clock, kill, watch;
+  int dir[PJ_MAX_CGROUPS], row[MAX_CGROUP_ROWS];
   uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
   uint32_t stale;      /* bits: hierarchies in which the next run needs another one */
   uint32_t set_len;    /* records of what was set and read back */
@@ -57,9 +55,12 @@ static struct {
   int sockets;          /* /proc/net/unix of our network namespace, which the runs share */
   long user_namespaces; /* 0 or -errno of forbidding more of them */
   int touched;          /* the armed run's workspace is not empty any more */
-  uint32_t run_box;     /* which tmpfs is the workspace */
-  uint64_t go_tick;     /* CLOCK_REALTIME_COARSE when the run started */
-  int ruleset;          /* Landlock, for all runs with these tmpfs */
+  int shared;           /* a socket among the run's stdio: its fds may have left through it */
+  int running;
+  uint32_t run_box; /* which tmpfs is the workspace, */
+  uint32_t box_row; /* or which row of the plan, in a session */
+  uint64_t go_tick; /* CLOCK_REALTIME_COARSE when the run started */
+  int ruleset;      /* Landlock, for all runs with these tmpfs */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct leaf leaf;
   uint64_t sequence;
@@ -114,6 +115,7 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
 
 static void keeper_exit(void) __attribute__((noreturn));
 static void run_end(void);
+static uint64_t limits_watch(void);
 
 /* Send one message of up to two parts, with up to four fds. */
 static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
@@ -221,9 +223,7 @@ static long entry_make(int root, const struct pj_mount *m) {
     rc = SYS(__NR_symlinkat, plan_str(m->data), dir, name);
   } else {
     long fd = SYS(__NR_openat, dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, m->attr);
-    rc = fd;
-    if (fd >= 0 && m->data_len) rc = SYS(__NR_write, fd, plan_str(m->data), m->data_len);
-    if (rc >= 0 && fd >= 0) rc = m->data_len && rc != (long)m->data_len ? -ENOSPC : 0;
+    rc = fd < 0 ? fd : SYS(__NR_write, fd, plan_str(m->data), m->data_len) == (long)m->data_len ? 0 : -ENOSPC;
     sys_close((int)fd);
   }
   sys_close((int)dir);
@@ -352,7 +352,7 @@ static long template_make(void) {
     } else if (fd >= 0) {
       TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, target));
       if (m->flags & MOUNT_IS_BOX)
-        K.box = (int)fd;
+        K.box = (int)fd, K.box_row = i;
       else
         sys_close((int)fd);
     } else {
@@ -374,7 +374,9 @@ static long template_make(void) {
   rc = keyring_new();
   if (rc < 0) return fail(STEP_KEYRING, 0, rc);
   namespaces_note(proc, (p->unshare_first | p->unshare_second) & ~p->run_clone);
-  K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
+  if ((p->unshare_first | p->unshare_second) &
+      CLONE_NEWNET) /* else it is the caller's, and each run has one of its own */
+    K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
   sys_close(proc);
   return 0;
 }

@@ -1,23 +1,6 @@
 /* The cgroup leaf of the runs: made, limited, read back, watched, used again or removed. C does not know v1 from v2:
  * rows say which file of which hierarchy. Included by keeper.c. */
 
-/* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
-static void leaf_drop(uint32_t which) {
-  struct leaf *r = &K.leaf;
-  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
-    if (!(which >> h & 1) || r->dir[h] < 0) continue;
-    sys_close(r->tasks[h]);
-    sys_close(r->dir[h]);
-    r->tasks[h] = r->dir[h] = -1;
-    for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
-      if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
-      sys_close(r->row[i]);
-      r->row[i] = -1;
-    }
-    r->gone[h] = r->number[h];
-  }
-}
-
 /* "r" and the number of the leaf, unique below this keeper's directory. */
 static const char *leaf_name(uint64_t number) {
   static char name[24];
@@ -42,6 +25,30 @@ static void leaf_remove(void) {
   }
 }
 
+/* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
+static void leaf_drop(uint32_t which) {
+  struct leaf *r = &K.leaf;
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
+    if (!(which >> h & 1) || r->dir[h] < 0) continue;
+    sys_close(r->dir[h]);
+    r->dir[h] = -1;
+    for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
+      if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
+      sys_close(r->row[i]);
+      r->row[i] = -1;
+    }
+    if (r->gone[h]) leaf_remove(); /* of a run before, when the next could not be armed */
+    r->gone[h] = r->number[h];
+  }
+}
+
+/* The fd of the row of that kind, -1 without one. */
+static int row_of(enum pj_cgroup_when when) {
+  for (uint32_t i = 0; i < limits()->cgroup.count; i++)
+    if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->when == when) return K.leaf.row[i];
+  return -1;
+}
+
 static long row_write(uint32_t i, uint32_t ref) {
   const char *value = limits_str(ref);
   return SYS(__NR_write, K.leaf.row[i], value, str_len(value));
@@ -53,10 +60,7 @@ static long row_open(uint32_t i) {
   int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : c->when == CGROUP_KILL ? O_WRONLY : O_RDONLY;
   r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
   r->base[i][0] = 0;
-  if (c->when == CGROUP_KILL) r->kill = r->row[i];
   if (c->when == CGROUP_READ || c->when == CGROUP_KILL) return 0; /* a file this kernel lacks: the report says so */
-  if (c->when == CGROUP_CLOCK) r->clock = r->row[i];
-  if (c->when == CGROUP_WATCH) r->watch = r->row[i];
   TRY(STEP_CGROUP, i, r->row[i]);
   if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));
   return 0;
@@ -80,8 +84,6 @@ static long leaf_ready(void) {
     fresh |= 1u << h;
     TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, name, 0755));
     TRY(STEP_CGROUP, PJ_NONE, r->dir[h] = (int)SYS(__NR_openat, FD_CGROUP + h, name, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (h != K.plan->into)
-      TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->dir[h], "tasks", O_WRONLY | O_CLOEXEC));
   }
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
@@ -91,10 +93,10 @@ static long leaf_ready(void) {
       TRY(STEP_CGROUP, i, row_write(i, c->renew));
     }
     const char *base = r->base[i];
-    if (c->base) text_add(TEXT_BASE, i, -1, base, (uint32_t)str_len(base));
+    if (c->base || c->when == CGROUP_CLOCK) text_add(TEXT_BASE, i, -1, base, (uint32_t)str_len(base));
     if (c->when == CGROUP_CLOCK) r->clock_base = clock_text(base, str_len(base));
   }
-  if (!fresh) { /* what was set is what was read back then */
+  if (!fresh && f->text_len + r->set_len < PJ_TEXT_SIZE) { /* what was set is what was read back then */
     memcpy(K.page->text + f->text_len, r->set, r->set_len);
     f->text_len += r->set_len;
     return 0;
@@ -131,12 +133,12 @@ static void leaf_report(void) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
     if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
     const struct pj_text *t = r->row[i] < 0 ? NULL : text_add(TEXT_READ, i, r->row[i], NULL, 0);
-    const int read = t && !t->err && t->len < BASE_SIZE;
+    const int read = t && !t->err && ((!c->base && c->when != CGROUP_CLOCK) || t->len < BASE_SIZE);
     if (!read || text_above((const char *)(t + 1), t->len, c->most)) {
       r->stale |= 1u << c->hierarchy;
       if (!read || !c->most) f->plain = 0;
     }
-    if (read && c->base) {
+    if (read && (c->base || c->when == CGROUP_CLOCK)) {
       memcpy(r->base[i], t + 1, t->len);
       r->base[i][t->len] = 0;
     }
@@ -149,7 +151,7 @@ static void leaf_report(void) {
 
 static uint64_t clock_read(void) {
   char buf[256];
-  long n = SYS(__NR_pread64, K.leaf.clock, buf, sizeof buf, 0);
+  long n = SYS(__NR_pread64, row_of(CGROUP_CLOCK), buf, sizeof buf, 0);
   const uint64_t now = n <= 0 ? 0 : clock_text(buf, (uint64_t)n);
   return now > K.leaf.clock_base ? now - K.leaf.clock_base : 0;
 }
@@ -158,8 +160,7 @@ static uint64_t clock_read(void) {
 static int watch_changed(void) {
   char buf[512];
   const struct pj_limits *l = limits();
-  if (K.leaf.watch < 0) return 0;
-  long n = SYS(__NR_pread64, K.leaf.watch, buf, sizeof buf, 0);
+  long n = SYS(__NR_pread64, row_of(CGROUP_WATCH), buf, sizeof buf, 0);
   const struct pj_facts *f = &K.page->facts;
   for (uint32_t at = 0; n > 0 && at < f->text_len;) {
     const struct pj_text *t = (const struct pj_text *)(const void *)(K.page->text + at);

@@ -41,7 +41,7 @@ static long arm(void) {
   struct run *r = &K.run;
   memset(&K.page->facts, 0, sizeof K.page->facts);
   K.page->facts.init_lost = 1; /* until init says otherwise */
-  K.touched = 0;
+  K.touched = K.shared = 0;
   for (int i = 0; i < 2; i++) {
     TRY(STEP_INIT, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
     TRY(STEP_INIT, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
@@ -67,10 +67,14 @@ static long arm(void) {
 /* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
  * run could read their names. The table has a head, a line for each, and an armed init has a pair of ours. */
 static int sockets_left(void) {
-  char text[512];
-  long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, text, sizeof text, 0);
-  for (long i = 0; i < n; i++) lines += text[i] == '\n';
-  return lines > 1 + (K.run.init > 0 ? 2 : 0);
+  const struct k_timespec ms = {0, 1000000};
+  for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
+    char text[512];
+    long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, text, sizeof text, 0);
+    for (long i = 0; i < n; i++) lines += text[i] == '\n';
+    if (lines <= 1 + (K.run.init > 0 ? 2 : 0)) return 0;
+    if (!--tries) return 1;
+  }
 }
 
 /* After a run: the next one first, it may be asked for at any moment; then what is left of this one. */
@@ -131,7 +135,7 @@ static uint64_t pump(int stream) {
 
 /* End the run. The leaf's own switch is the quickest; init's kill(-1) misses nothing; init then reports. */
 static void run_stop(void) {
-  if (K.leaf.kill >= 0) SYS(__NR_write, K.leaf.kill, "1", 1);
+  SYS(__NR_write, row_of(CGROUP_KILL), "1", 1);
   SYS(__NR_kill, K.run.init, K_SIGTERM);
 }
 static void trip(enum pj_trip why) {
@@ -167,69 +171,85 @@ static void signal_program(int sig) {
   SYS(__NR_rt_sigqueueinfo, K.run.init, K_SIGQUEUED, &info);
 }
 
+static struct watch { /* of the run in progress */
+  uint64_t go_at, tripped, cpu_at, memory_at;
+  int clock, memory;
+} W;
+
+/* Trip what has been passed; when to look again. */
+static uint64_t limits_watch(void) {
+  const struct pj_facts *f = &K.page->facts;
+  const struct pj_request *q = request();
+  uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
+  if (W.tripped) {
+    now > W.tripped + KILL_GRACE_NS ? run_kill() : run_stop();
+    return now + 10 * NS_PER_MS;
+  }
+  uint64_t since = f->state == STATE_EXEC && f->started ? f->started : W.go_at;
+  if (q->wall_ns && !f->ended) { /* a program that has ended was in time, whatever killing the rest takes */
+    if (now >= since + q->wall_ns)
+      trip(TRIP_WALL);
+    else if (since + q->wall_ns < next)
+      next = since + q->wall_ns;
+  }
+  if (q->cpu_ns && W.clock >= 0 && now >= W.cpu_at) {
+    uint64_t used = clock_read();
+    used = used > f->exec_cpu ? used - f->exec_cpu : 0;
+    uint64_t left = used < q->cpu_ns ? (q->cpu_ns - used) / q->cpus : 0;
+    if (!left) trip(TRIP_CPU);
+    W.cpu_at = now + (left > NS_PER_MS / 2 ? left : NS_PER_MS / 2);
+  }
+  if (W.memory >= 0 && now >= W.memory_at) {
+    if (watch_changed()) trip(TRIP_MEMORY);
+    W.memory_at = now + WATCH_NS;
+  }
+  if (f->out_total[0] > q->output || f->out_total[1] > q->output) trip(TRIP_OUTPUT);
+  if (q->cpu_ns && W.clock >= 0 && W.cpu_at < next) next = W.cpu_at;
+  if (W.memory >= 0 && W.memory_at < next) next = W.memory_at;
+  if (f->trip) W.tripped = now;
+  return next;
+}
+
+/* A message that came during a run. */
+static void run_message(long n) {
+  if (n < (long)sizeof in.m) keeper_exit();
+  if (in.m.op == OP_KILL) {
+    trip(TRIP_CALLER);
+    W.tripped = clock_ns(K_CLOCK_MONOTONIC);
+  } else if (in.m.op == OP_SIGNAL) {
+    signal_program((int)in.m.flags);
+  } else if (in.m.op == OP_LOOK) {
+    struct pj_look look = {{REPLY_LOOK, {0}}, W.clock >= 0 ? clock_read() : 0};
+    if (message_send(FD_CONTROL, &look, sizeof look, NULL, 0) < 0) keeper_exit();
+  } else if (in.m.op >= OP_OPEN && in.m.op <= OP_REMOVE) {
+    file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
+  } else if (in.m.op != OP_RELEASE) {
+    reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, in.m.op, EPROTO}, -1);
+  }
+  fds_close();
+}
+
 /* Until init has reported. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
   struct run *r = &K.run;
-  struct pj_facts *f = &K.page->facts;
-  const struct pj_request *q = request();
-  uint64_t tripped = 0, quiet[2] = {0, 0}, cpu_at = 0, watch_at = 0, go_at = clock_ns(K_CLOCK_MONOTONIC);
+  uint64_t quiet[2] = {0, 0};
+  W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH)};
+  K.running = 1;
   for (;;) {
-    uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
-    if (!tripped) {
-      uint64_t since = f->state == STATE_EXEC && f->started ? f->started : go_at;
-      if (q->wall_ns && !f->ended) { /* a program that has ended was in time, whatever killing the rest takes */
-        if (now >= since + q->wall_ns)
-          trip(TRIP_WALL);
-        else if (since + q->wall_ns < next)
-          next = since + q->wall_ns;
-      }
-      if (q->cpu_ns && K.leaf.clock >= 0 && now >= cpu_at) {
-        uint64_t used = clock_read();
-        used = used > f->exec_cpu ? used - f->exec_cpu : 0;
-        uint64_t left = used < q->cpu_ns ? (q->cpu_ns - used) / q->cpus : 0;
-        if (!left) trip(TRIP_CPU);
-        cpu_at = now + (left > NS_PER_MS / 2 ? left : NS_PER_MS / 2);
-      }
-      if (K.leaf.watch >= 0 && now >= watch_at) {
-        if (watch_changed()) trip(TRIP_MEMORY);
-        watch_at = now + WATCH_NS;
-      }
-      if (f->out_total[0] > q->output || f->out_total[1] > q->output) trip(TRIP_OUTPUT);
-      if (q->cpu_ns && K.leaf.clock >= 0 && cpu_at < next) next = cpu_at;
-      if (K.leaf.watch >= 0 && watch_at < next) next = watch_at;
-      if (f->trip) tripped = now;
-    } else {
-      now > tripped + KILL_GRACE_NS ? run_kill() : run_stop();
-      next = now + 10 * NS_PER_MS;
-    }
+    uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
     for (int i = 0; i < 2; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
     struct k_pollfd p[5] = {{r->go, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
                             {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
                             {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
-                            {tripped ? -1 : r->listener, K_POLLIN, 0}};
+                            {W.tripped ? -1 : r->listener, K_POLLIN, 0}};
     uint64_t wait = next > now ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     SYS(__NR_ppoll, p, 5, &t, NULL, 8);
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
-    if (p[1].revents) {
-      long n = message_receive(FD_CONTROL, &in, sizeof in);
-      if (n < (long)sizeof in.m) keeper_exit();
-      if (in.m.op == OP_KILL) {
-        trip(TRIP_CALLER);
-        tripped = now;
-      } else if (in.m.op == OP_SIGNAL) {
-        signal_program((int)in.m.flags);
-      } else if (in.m.op == OP_LOOK) {
-        struct pj_look look = {{REPLY_LOOK, {0}}, K.leaf.clock >= 0 ? clock_read() : 0};
-        if (message_send(FD_CONTROL, &look, sizeof look, NULL, 0) < 0) keeper_exit();
-      } else {
-        file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
-      }
-      fds_close();
-    }
+    if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in));
     if (p[4].revents & K_POLLIN)
       refused();
     else if (p[4].revents) { /* the last process under the filter is gone */
@@ -238,11 +258,12 @@ static void run_watch(void) {
     }
     if (p[0].revents) {
       char what = 0;
-      if (message_receive(r->go, &what, 1) != 1 || what != 'l' || !K.nfds) return; /* done, or init was lost */
+      if (message_receive(r->go, &what, 1) != 1 || what != 'l' || !K.nfds) break; /* done, or init was lost */
       r->listener = K.fds[0];
       K.nfds = 0;
     }
   }
+  K.running = 0;
 }
 
 static void tmpfs_note(uint32_t i, const struct k_statfs *s) {
@@ -328,6 +349,11 @@ static void run_start(uint64_t requested) {
   K.go_tick = clock_ns(K_CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   SYS(__NR_pwrite64, FD_REQUEST, &(uint32_t){PJ_STARTED_MAGIC}, 4, 0);
+  for (uint32_t i = 0; i < K.nfds; i++) {
+    struct k_statx s = {0};
+    SYS(__NR_statx, K.fds[i], "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &s);
+    if ((s.mode & 0170000) == 0140000) K.shared = 1;
+  }
   long rc = message_send(K.run.go, "g", 1, K.fds, K.nfds);
   if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) { /* those: the program died while it was armed, init reports */
     fail(STEP_FD, PJ_NONE, rc);
@@ -376,7 +402,9 @@ static void __attribute__((noreturn)) serve(void) {
 static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
   static struct k_sigaction by_default;
-  const uint64_t xfsz = 1ull << 24; /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on */
+  /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. K_SIGQUEUED: init is born with it
+   * blocked, or one sent before it has come to blocking it would be lost: pid 1 ignores what it does not block. */
+  const uint64_t blocked = 1ull << 24 | 1ull << (K_SIGQUEUED - 1);
   uint32_t row = 0;
   long rc;
   K.page = &early;
@@ -392,7 +420,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   if (SYS(__NR_getpriority, 0, 0) > 20) SYS(__NR_setpriority, 0, 0, 0); /* the raw result is 20 - nice */
   SYS(__NR_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 0);
   SYS(__NR_personality, 0);
-  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &xfsz, NULL, 8);
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &blocked, NULL, 8);
   for (int sig = 1; sig <= 64; sig++) SYS(__NR_rt_sigaction, sig, &by_default, NULL, 8); /* SIG_IGN survives execve */
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);

@@ -34,8 +34,10 @@ static int tmpfs_untouched(struct tmpfs *t) {
 /* All off their mount points, with what is mounted on them; "." because no path below a run's tmpfs can be trusted. */
 static void tmpfs_drop_all(int spares) {
   for (int i = PJ_MAX_TMPFS; i-- > 0;) {
-    if (spares) sys_close(K.tmpfs[i].spare);
-    if (spares) K.tmpfs[i].spare = -1;
+    if (spares) {
+      sys_close(K.tmpfs[i].spare);
+      K.tmpfs[i].spare = -1;
+    }
     if (K.tmpfs[i].fd < 0) continue;
     long rc = SYS(__NR_fchdir, K.tmpfs[i].fd);
     if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
@@ -53,7 +55,7 @@ static void tmpfs_drop_all(int spares) {
 static void tmpfs_renew(void) {
   const uint32_t count = limits()->tmpfs.count;
   uint32_t kept = 0;
-  for (uint32_t i = 0; i < count && !K.plan->run_mounts.count; i++)
+  for (uint32_t i = 0; i < count && K.sockets >= 0 && !K.shared && !K.plan->run_mounts.count; i++)
     if (tmpfs_untouched(&K.tmpfs[i])) kept |= 1u << i;
   if (kept == (1u << count) - 1) return;
   for (uint32_t i = 0; i < count; i++)
@@ -68,6 +70,7 @@ static long tmpfs_make(void) {
   const struct pj_limits *l = limits();
   static int rebind[PJ_MAX_ROWS];
   uint32_t made = 0;
+  if (!l->tmpfs.count) return 0;
   K.run_box = PJ_NONE;
   /* Template mounts below a run's tmpfs would be hidden by it: clone them first, put them back after. */
   for (uint32_t i = 0; i < p->run_mounts.count; i++) {
@@ -123,10 +126,12 @@ static long ruleset_make(void) {
       int32_t fd;
     } __attribute__((packed)) rule = {.access = r->access};
     long fd;
-    TRY(STEP_LANDLOCK, i, fd = SYS(__NR_openat, AT_FDCWD_, plan_str(r->path), O_PATH | O_CLOEXEC));
+    const char *path = plan_str(r->path);
+    TRY(STEP_LANDLOCK, i, fd = sys_open_beneath(K.newroot, path[1] ? path + 1 : ".", O_PATH, 0, BENEATH));
     rule.fd = (int32_t)fd;
-    TRY(STEP_LANDLOCK, i, SYS(445 /* landlock_add_rule */, K.ruleset, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0));
+    long rc = SYS(445 /* landlock_add_rule */, K.ruleset, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
     sys_close((int)fd);
+    TRY(STEP_LANDLOCK, i, rc);
   }
   return 0;
 }

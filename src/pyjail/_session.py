@@ -57,8 +57,8 @@ class Session:
             jail = Jail()
         elif not isinstance(jail, Jail):
             raise SpecError("jail", jail, "a pyjail.Jail is needed")
-        if any(m.dst == "/box" for m in jail.mounts):
-            raise SpecError("jail", jail, "something is mounted at /box, which is to be the session's own")
+        if any(f"{m.dst}/".startswith("/box/") for m in jail.mounts):
+            raise SpecError("jail", jail, "something is mounted in /box, which is to be the session's own")
         if limits is not None and not isinstance(limits, Limits):
             raise SpecError("limits", limits, "a pyjail.Limits is needed")
         size = _units.size("disk", disk)

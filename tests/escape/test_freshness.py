@@ -165,3 +165,19 @@ def test_a_leaf_that_is_as_good_as_new_is_used_again():
         time.sleep(0.05)
         seen.append(frozenset(p for p in leaves_of(os.getpid()) if os.path.basename(p).startswith("r")))
     assert any(a & b for a, b in itertools.pairwise(seen))
+
+
+def test_a_directory_that_left_through_a_socket_is_none_of_the_next_run():
+    """Whoever holds it would see the files of whoever comes next in that tmpfs."""
+    import socket
+
+    ours, theirs = socket.socketpair()
+    send = "import os, socket\ns = socket.socket(fileno=0)\nsocket.send_fds(s, [b'x'], [os.open('/tmp', os.O_RDONLY)])"
+    with ours, theirs:
+        for _ in range(3):
+            time.sleep(0.02)
+            assert pyjail.run([sys.executable, "-I", "-c", send], LIMITS, stdin=theirs).ok
+            _, (held,), _, _ = socket.recv_fds(ours, 10, 1)
+            assert pyjail.run(["sh", "-c", "echo > /tmp/secret; sleep 0.1"], LIMITS).ok
+            assert os.listdir(held) == []
+            os.close(held)

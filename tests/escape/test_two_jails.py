@@ -206,7 +206,7 @@ for i in range(20):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind("\\0pyjail-mark%d" % i)
     a, b = socket.socketpair()
     for x in a, b: socket.send_fds(x, [b"x"], [a.fileno(), b.fileno(), s.fileno()])
-print("MARKED", open("/proc/self/net/unix").read().count("pyjail-mark") >= 20)
+print("MARKED", open("/proc/self/net/unix").read().count("pyjail-mark") > 0)
 """
     look = "seen('pyjail-mark' in open('/proc/self/net/unix').read())"
     for _ in range(10):

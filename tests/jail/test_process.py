@@ -245,3 +245,11 @@ def test_nothing_is_left_open():
         with start(["true"], LIMITS, pty=True) as p:
             p.wait()
     assert fds() <= before
+
+
+def test_a_signal_sent_at_once_reaches_the_program():
+    """Before its execve it waits; what init and the program's process are before is nobody's to end."""
+    for _ in range(10):
+        with start(["sleep", "100"], LIMITS) as p:
+            p.terminate()
+            assert p.wait(20 * SLOW) == -signal.SIGTERM

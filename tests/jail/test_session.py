@@ -265,6 +265,7 @@ def test_what_makes_no_sense():
     for bad in (
         {"jail": "x"}, {"limits": 3}, {"disk": 0}, {"inodes": -1}, {"disk": "1X"},
         {"jail": Jail(mounts=(Mount.tmpfs("/box", 100),))}, {"jail": Jail(mounts=(Mount.bind("/usr", "/box"),))},
+        {"jail": Jail(mounts=(Mount.bind("/usr", "/box/usr"),))},
     ):  # fmt: skip
         with pytest.raises(SpecError):
             Session(**bad)
@@ -293,3 +294,33 @@ def test_two_sessions_have_nothing_in_common():
         a.write("x", "a")
         assert b.list() == []
         assert b.run(["ls"]).stdout == b""
+
+
+def test_a_network_of_its_own_for_each_run_keeps_the_keeper():
+    with Session(Jail(network="loopback"), limits=LIMITS) as s:
+        s.write("a", "a")
+        keeper = s._ready().pid
+        for _ in range(3):
+            assert s.run(["sh", "-c", "cat a; echo x > /tmp/x; ls /tmp"]).stdout == b"ax\n"
+        assert s._ready().pid == keeper
+
+
+def test_sockets_left_in_flight_end_no_session(s):
+    """The kernel's collector takes a moment; the keeper of a single run would rather end."""
+    code = """
+import socket
+a, b = socket.socketpair()
+for x in a, b: socket.send_fds(x, [b"x"], [a.fileno(), b.fileno()])
+"""
+    s.write("a", "a")
+    for _ in range(5):
+        assert s.run([sys.executable, "-c", code]).ok
+        assert s.read("a") == b"a"
+
+
+def test_limits_hold_while_a_long_file_is_written():
+    with Session(limits=LIMITS, disk="300M") as s, s.start(["sleep", "100"], Limits(wall_time=0.3, memory="512M")) as p:
+        s.write("a", b"x" * 200_000_000)
+        p.wait()
+    assert p.result.verdict is Verdict.WALL_TIME
+    assert p.result.usage.wall_time < 0.3 + 0.1 * SLOW

@@ -17,6 +17,7 @@ PERIOD_US = 100000
 # The kernel charges in batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH), whether they are used or not: a leaf with
 # no more than this is told from an empty one by nothing.
 STOCK = 64 * 4096
+MOST_LEFT = 1 << 20  # however many CPUs: it shows in the next run's watermark
 LEFT = "what the run left charged"
 
 

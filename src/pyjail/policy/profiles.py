@@ -225,6 +225,7 @@ GLUE: tuple[ArgRule, ...] = (
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
     ArgRule("ioctl", "allow", ((1, 0x540E, LOW32),), "TIOCSCTTY: takes the terminal that it was given"),
     ArgRule("clock_gettime", "allow", (), "the start of the run"),
+    ArgRule("rt_sigprocmask", "allow", (), "signals are the program's from here on"),
     ArgRule("execve", "allow", (), "becomes the program"),
     ArgRule("exit_group", "allow", (), "when that failed"),
 )

@@ -157,7 +157,6 @@ def deciding(name: str, found: Iterable[Rule]) -> dict[int, int]:
     return dict(sorted(masks.items()))
 
 
-@functools.cache
 def _seccomp() -> Any:
     try:
         with _lazy.lock:
