@@ -250,6 +250,10 @@ class Jail:
         proc: mount a /proc of the run's own pid namespace. Default True.
         env: the environment of programs that are not given one by ``run(env=)``.
         fresh: a new keeper, so new user, network and uts namespaces too, for every run. Default False.
+        deterministic: what a program can see of chance is the same in every run: no address randomization, the first
+            pid, CLOCK_MONOTONIC and CLOCK_BOOTTIME from 0 (where the kernel can; the receipt says so), and unless
+            the environment says otherwise PYTHONHASHSEED=0, LC_ALL=C.UTF-8, TZ=UTC. The calendar (CLOCK_REALTIME),
+            getrandom(2) and the kernel's scheduling stay as they are. Default False.
         strict: refuse to start (`HostError`) when a control cannot be enforced here. Default True; with False
             the receipt says what is missing.
 
@@ -268,7 +272,8 @@ class Jail:
     proc: bool = True
     env: Mapping[str, str] = Env(DEFAULT_ENV)
     fresh: bool = False
-    strict: bool = True
+    deterministic: bool = False
+    strict: bool = True  # the last one: see tests/place.py
 
     def __post_init__(self) -> None:
         if self.rootfs is not None:
@@ -304,7 +309,7 @@ class Jail:
 
             if not isinstance(self.seccomp, SeccompPolicy):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
-        for field in ("landlock", "proc", "fresh", "strict"):
+        for field in ("landlock", "proc", "fresh", "deterministic", "strict"):
             if not isinstance(getattr(self, field), bool):
                 raise SpecError(field, getattr(self, field), "True or False is needed")
         if not isinstance(self.env, Env):

@@ -87,6 +87,7 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
     group.add_argument("--hostname")
     group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
     group.add_argument("--fresh", action="store_true", help="new namespaces of every kind for this run")
+    group.add_argument("--deterministic", action="store_true", help="no chance inside: addresses, hashes, clocks")
     group.add_argument("--config", metavar="FILE.toml", help="[jail] and [limits] tables; options here win over it")
     return group
 
@@ -139,6 +140,8 @@ def _jail(options: argparse.Namespace, base: Jail) -> Jail:
         given["strict"] = False
     if options.fresh:
         given["fresh"] = True
+    if options.deterministic:
+        given["deterministic"] = True
     if options.bind:
         given["mounts"] = (*base.mounts, *(_bind(text) for text in options.bind))
     if options.env:

@@ -17,7 +17,7 @@ LAYERS = (
     {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
-     "policy.learned", "policy.cores", "_toml"},
+     "policy.learned", "policy.cores", "policy.same", "_toml"},
     {"_plan", "_wire"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
