@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
     from pyjail._learn import Learned, learn
+    from pyjail._measure import Measurement, Repeat, Spread, measure
     from pyjail._pool import Pool
     from pyjail._process import Process, start
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
@@ -64,6 +65,7 @@ __all__ = [
     "KeeperError",
     "Learned",
     "Limits",
+    "Measurement",
     "Mount",
     "PolicyWarning",
     "Pool",
@@ -73,6 +75,7 @@ __all__ = [
     "ProgramNotFoundError",
     "ProgramPermissionError",
     "Receipt",
+    "Repeat",
     "Result",
     "SeccompPolicy",
     "SeccompRule",
@@ -80,6 +83,7 @@ __all__ = [
     "SetupError",
     "Snapshot",
     "SpecError",
+    "Spread",
     "TimeoutExpired",
     "Usage",
     "Verdict",
@@ -89,6 +93,7 @@ __all__ = [
     "doctor",
     "learn",
     "lint",
+    "measure",
     "run",
     "selftest",
     "start",
@@ -106,6 +111,7 @@ _LATER = {
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
+    **dict.fromkeys(("Measurement", "Repeat", "Spread", "measure"), "pyjail._measure"),
     **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),

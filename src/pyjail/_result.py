@@ -47,6 +47,10 @@ class Usage:
             and /tmp and shared memory, "file" page cache, "kernel" the kernel's own; the rest of the peak was the
             processes'.
         idle: the wall limit passed while less than a tenth of the time was CPU.
+        quiet: False when something disturbed the run so that its times are no measure of it, and then ``noise`` says
+            what, a line each: it was throttled or stalled for 1 % of the wall time (and half a millisecond), or its
+            CPU was taken away more than 10 times and 100 times for each s of CPU. None where the kernel tells neither
+            stalls nor switches.
     """
 
     wall_time: float | None = None
@@ -66,6 +70,8 @@ class Usage:
     pressure: dict[str, int] | None = None
     memory_left: dict[str, int] | None = None
     idle: bool = False
+    quiet: bool | None = None
+    noise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,7 @@ class Result:
         usage = dict(d["usage"])
         if usage.get("context_switches") is not None:
             usage["context_switches"] = tuple(usage["context_switches"])
+        usage["noise"] = tuple(usage.get("noise", ()))
         args = d["args"]
         return cls(
             **{

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pyjail import _noise
 from pyjail._plan import RunLimits
 from pyjail._result import Usage, Verdict
 from pyjail._wire import Facts
@@ -144,6 +145,12 @@ def usage(facts: Facts, reading: Reading) -> Usage:
     wall = wall_time(facts)
     throttled = reading.value("cpu.stat", "throttled_time")
     throttled_us = reading.value("cpu.stat", "throttled_usec")
+    throttled_s = None if throttled_us is None else throttled_us / 1e6
+    if throttled is not None:
+        throttled_s = throttled / 1e9
+    switches = (facts.rusage[4], facts.rusage[5]) if facts.status is not None else None
+    pressure = _pressure(reading)
+    quiet, noise = _noise.reasons(wall, cpu, throttled_s, pressure, switches)
     peak = _first(reading.number("memory.peak"), reading.number("memory.max_usage_in_bytes"))
     return Usage(
         wall_time=wall,
@@ -156,16 +163,14 @@ def usage(facts: Facts, reading: Reading) -> Usage:
         processes_peak=reading.number("pids.peak"),
         io_read=reading.total("io.stat", "rbytes"),
         io_written=reading.total("io.stat", "wbytes"),
-        context_switches=(facts.rusage[4], facts.rusage[5]) if facts.status is not None else None,
+        context_switches=switches,
         page_faults=facts.rusage[2] + facts.rusage[3] if facts.status is not None else None,
-        throttled_time=throttled / 1e9
-        if throttled is not None
-        else throttled_us / 1e6
-        if throttled_us is not None
-        else None,
-        pressure=_pressure(reading),
+        throttled_time=throttled_s,
+        pressure=pressure,
         memory_left=_memory_left(reading),
         idle=facts.trip == "wall" and wall is not None and cpu < wall / 10,
+        quiet=quiet,
+        noise=noise,
     )
 
 

@@ -14,7 +14,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
+    {"_errors", "_units", "_noise", "_seccomp_spec", "_spec", "_result", "_native", "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "policy.same", "_toml"},
@@ -25,7 +25,7 @@ LAYERS = (
     {"_verdict"},
     {"_receipt"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
-     "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_session"},
+     "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_session", "_measure"},
     {"cgroup"},
     {"__init__"},
     {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
