@@ -174,10 +174,10 @@ class Session:
         """Run commands one after the other: [{command, timeout, stdin}] -> [{stdout, stderr, exit_code, ...}].
 
         Each step is a mapping with ``command`` (a sequence, or a str for ``sh -c``), and, if wanted, ``timeout``
-        (s of wall time), ``stdin`` (str or bytes), ``env``, ``read_only``. A step that fails does not stop the next
-        ones unless ``stop``. Each answer has stdout and stderr as str (undecodable bytes replaced), exit_code (None
-        when a signal or a limit ended it; 127 or 126 when the command was not found or not executable), verdict, and
-        the whole result. SpecError for a step that makes no sense, before any is run.
+        (s of wall time), ``stdin`` (str or bytes), ``env``, ``cwd``, ``read_only``. A step that fails does not stop
+        the next ones unless ``stop``. Each answer has stdout and stderr as str (undecodable bytes replaced), exit_code
+        (None when a signal or a limit ended it; 127 or 126 when the command was not found or not executable), verdict,
+        and the whole result. SpecError for a step that makes no sense, before any is run.
 
         >>> import pyjail
         >>> with pyjail.Session() as s:

@@ -83,6 +83,16 @@ class Limits:
         _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
         _set(self, "cpus", _cpus(self.cpus))
 
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Limits:
+        """The ``[limits]`` table of a TOML file: ``memory = "256M"``, ``wall_time = "500ms"``, ``cpus = [0, 1]``, "none".
+
+        Raises SpecError that names what is wrong in it and the right key nearest to an unknown one; OSError.
+        """
+        from pyjail._toml import load
+
+        return load(path).limits
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``pyjail plan``, ``pyjail doctor`` and ``pyjail selftest``."""
+"""The command line: ``pyjail run``, ``session``, ``plan``, ``doctor`` and ``selftest``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pyjail
-from pyjail import _units
+from pyjail import _session_command, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
     run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
     run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
+    session = commands.add_parser("session", help="run the steps of a file in one /box", epilog=_session_command.EPILOG)
+    _add_options(session)
+    _session_command.add(session)
     doctor = commands.add_parser(
         "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
     )
@@ -182,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = getattr(options, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
     try:
-        if not program and options.command != "selftest":
+        if not program and options.command not in ("selftest", "session"):
             raise SpecError("program", "", "name the program after --")
         jail, limits = Jail(), Limits()
         if options.config:
@@ -196,6 +199,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return show.main(jail, options.json, options.only)
         limits = _limits(options, limits)
+        if options.command == "session":
+            return _session_command.main(options, jail, limits, _files(options))
         if options.command == "plan":
             from pyjail import _show
 
