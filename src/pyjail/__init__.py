@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import aio, cgroup
+    from pyjail._artefacts import ArtefactCache
+    from pyjail._build import Build
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
@@ -52,6 +54,8 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "ArtefactCache",
+    "Build",
     "Control",
     "CwdNotFoundError",
     "ExecError",
@@ -104,6 +108,8 @@ _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
     **dict.fromkeys(("Process", "start"), "pyjail._process"),
     "Session": "pyjail._session",
+    "ArtefactCache": "pyjail._artefacts",
+    "Build": "pyjail._build",
     "Snapshot": "pyjail._snapshot",
     "Pool": "pyjail._pool",
     "JailExecutor": "pyjail._executor",

@@ -85,7 +85,7 @@ class Limits:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Limits:
-        """The ``[limits]`` table of a TOML file: ``memory = "256M"``, ``wall_time = "500ms"``, ``cpus = [0, 1]``, "none".
+        """The ``[limits]`` table of a TOML file: ``memory = "256M"``, ``wall_time = "500ms"``, ``cpus = [0, 1]``.
 
         Raises SpecError that names what is wrong in it and the right key nearest to an unknown one; OSError.
         """
