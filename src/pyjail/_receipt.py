@@ -83,13 +83,14 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
 def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
     reading = Reading(facts, run)
     for c in run.counters:
-        text = reading.text(c.file) if c.file else None
-        if text is None:
+        texts = reading.texts.get(c.file)
+        if not texts:
             yield Control(f"counter {c.usage}", "", c.file, c.note or "could not be read", "not_asked")
             continue
+        text, then = texts[-1 if c.usage == "cpu_time" else 0]  # v1's cpu.stat comes first, and is no clock
         value = " ".join(text.split())
         value = value if len(value) <= 60 else value[:57] + "..."
-        if before := " ".join(reading.texts[c.file][0][1].split()):
+        if before := " ".join(then.split()):
             value += f"; before: {before if len(before) <= 60 else before[:57] + '...'}"
         yield Control(f"counter {c.usage}", "", c.file, f"{value} ({c.note})" if c.note else value, "enforced")
 

@@ -37,7 +37,10 @@ class Usage:
         user_time, system_time: s; how the kernel divides ``cpu_time``.
         setup_time: s from the request reaching the keeper to execve. teardown_time: s from the program's end to
             the report.
-        memory_peak: bytes, the cgroup's own watermark.
+        memory_peak: bytes, the cgroup's own watermark. The kernel charges up to 64 pages (256 KiB) ahead for each CPU
+            that the program ran on, so it may be higher than what was used by that, never lower.
+        memory_before: bytes of such charges that a cgroup which served a run before had when this one began, at most;
+            ``memory_peak`` starts there. 0 in a new one, never above 512 KiB (docs/accuracy.md).
         processes_peak: most processes and threads alive at once.
         io_read, io_written: bytes of block I/O.
         context_switches: (voluntary, involuntary). page_faults: minor and major.
@@ -60,6 +63,7 @@ class Usage:
     setup_time: float | None = None
     teardown_time: float | None = None
     memory_peak: int | None = None
+    memory_before: int | None = None
     processes_peak: int | None = None
     io_read: int | None = None
     io_written: int | None = None

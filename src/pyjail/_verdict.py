@@ -79,13 +79,14 @@ class Reading:
             if i in facts.reads:
                 self.texts.setdefault(row.file, []).append((facts.reads[i], facts.before.get(i, "")))
 
-    def text(self, name: str) -> str | None:
-        found = self.texts.get(name)
-        return found[0][0] if found else None
-
     def number(self, name: str) -> int | None:
         text, before = self.texts.get(name, [("", "")])[0]
         return int(text) - int(before or 0) if text.strip().isdigit() else None
+
+    def before(self, *names: str) -> int | None:
+        """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
+        found = next((self.texts[name][0][1] for name in names if name in self.texts), None)
+        return None if found is None else int(found or 0)
 
     def value(self, name: str, key: str) -> int | None:
         """The number after ``key`` in a file of "key value" lines."""
@@ -160,6 +161,7 @@ def usage(facts: Facts, reading: Reading) -> Usage:
         setup_time=(facts.started - facts.requested) / 1e9 if facts.started else None,
         teardown_time=(facts.reported - facts.ended) / 1e9 if facts.ended else None,
         memory_peak=peak,
+        memory_before=None if peak is None else reading.before("memory.current", "memory.usage_in_bytes"),
         processes_peak=reading.number("pids.peak"),
         io_read=reading.total("io.stat", "rbytes"),
         io_written=reading.total("io.stat", "wbytes"),
