@@ -13,9 +13,9 @@ from typing import Any
 
 from pyjail import _steps, _units
 from pyjail._errors import SpecError
-from pyjail._progress import Progress
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
+from pyjail._step_line import StepLine
 
 EPILOG = (
     'STEPS is TOML ([[steps]] tables) or JSON (a list, or {"steps": [...]}) with command (a list, or text for sh -c), '
@@ -88,7 +88,7 @@ def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping
         for number, step in enumerate(steps, 1):
             if options.cwd is not None:
                 step = {"cwd": options.cwd, **step}
-            with Progress(sys.stderr, f"[{number}/{len(steps)}] {shlex.join(map(str, step['command']))}"):
+            with StepLine(sys.stderr, f"[{number}/{len(steps)}] {shlex.join(map(str, step['command']))}"):
                 answer = _steps.one(session, step, limits)
             result: Result | None = answer["result"]
             failed = answer["exit_code"] if result is None else exit_code(result)

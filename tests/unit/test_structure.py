@@ -37,7 +37,7 @@ LAYERS = (
     {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
-    {"_show", "_show_learned", "_progress", "_session_command", "cli", "__main__"},
+    {"_show", "_show_learned", "_step_line", "_session_command", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

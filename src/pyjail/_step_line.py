@@ -13,13 +13,13 @@ QUIET_S = 0.5  # what is done sooner is not worth a line
 _ERASE = "\r\x1b[K"
 
 
-class Progress:
-    """``with Progress(sys.stderr, "[2/5] gcc x.c"): ...`` shows the text and the seconds so far, and then wipes them.
+class StepLine:
+    """``with StepLine(sys.stderr, "[2/5] gcc x.c"): ...`` shows the text and the seconds so far, and then wipes them.
 
     Only where the stream is a terminal (and TERM is not "dumb"), and only from half a second on.
 
     >>> import io
-    >>> with Progress(io.StringIO(), "work") as line:
+    >>> with StepLine(io.StringIO(), "work") as line:
     ...     line.shown
     False
     """
@@ -31,7 +31,7 @@ class Progress:
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> StepLine:
         if self._stream is not None and self._stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
             self._thread = threading.Thread(target=self._show, args=(time.monotonic(),), daemon=True)
             self._thread.start()
