@@ -4,7 +4,7 @@
  * program:  everything that does not depend on the request, then wait for the go; fds, cwd, exec.
  * The order of the calls below is the order in which it happens: privileges only ever shrink. */
 
-enum { FD_GO = 3, FD_STATUS = 4 };
+enum { FD_GO = 3, FD_STATUS, FD_CLOCKS };
 
 /* ---- init: its own mount ---- */
 
@@ -12,9 +12,11 @@ enum { FD_GO = 3, FD_STATUS = 4 };
  * gives a user namespace a new one only where one is already fully visible (mount_too_revealing()). */
 static long proc_mount(int *proc) {
   const struct pj_plan *p = K.plan;
-  long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len,
-                    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  const uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr | MOUNT_ATTR_RDONLY);
   *proc = (int)fd;
+  if (p->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
+    *proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr);
   long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
   if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
   if (!(p->flags & PLAN_PROC)) return 0;
@@ -76,10 +78,26 @@ static long rlimits_set(int core) {
   return 0;
 }
 
+/* Two clocks start at 0, now. */
+static long clocks_set(void) {
+  for (int clock = K_CLOCK_MONOTONIC; clock <= K_CLOCK_BOOT; clock += K_CLOCK_BOOT - K_CLOCK_MONOTONIC) {
+    char line[48], *end = line + sizeof line - 1, *at;
+    const uint64_t now = clock_ns(clock), s = 1000 * NS_PER_MS;
+    at = number_before(end, s - 1 - now % s); /* - 1: s would be one ns too many */
+    *--at = ' ';
+    at = number_before(at, now / s + 1);
+    *--at = '-', *--at = ' ', *--at = (char)('0' + clock);
+    TRY(STEP_SAME, 4, SYS(__NR_write, FD_CLOCKS, at, end - at));
+  }
+  text_add(TEXT_CLOCKS, 0, FD_CLOCKS, NULL, 0);
+  return 0;
+}
+
 /* Everything that needs no request. What an armed process has seen: its template, nothing of any run. */
 static long program_arm(int proc) {
   const struct pj_plan *p = K.plan;
   const struct pj_limits *l = limits();
+  long clocks = -1;
   K.page->facts.state = STATE_ARMING;
   for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
     long fd;
@@ -90,6 +108,18 @@ static long program_arm(int proc) {
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   TRY(STEP_SESSION, 0, SYS(__NR_setsid));
   if (p->flags & PLAN_KEYRING) TRY(STEP_KEYRING, 0, keyring_new());
+  if (p->flags & PLAN_SAME) { /* two runs are to be equal: what the kernel says of it goes to the receipt */
+    char uts[6][65];
+    TRY(STEP_SAME, 0, SYS(__NR_personality, 0x40000 /* ADDR_NO_RANDOMIZE */));
+    TRY(STEP_SAME, 1, SYS(__NR_uname, uts));
+    text_add(TEXT_SAME, (uint32_t)SYS(__NR_personality, ~0u), -1, uts[1], (uint32_t)str_len(uts[1]));
+  }
+  if (p->flags & PLAN_CLOCKS) { /* execve will enter them; their file is for those who may be looked at */
+    TRY(STEP_SAME, 2, SYS(__NR_unshare, CLONE_NEWTIME));
+    SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0);
+    TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
+    SYS(__NR_prctl, 4, 0, 0, 0, 0);
+  }
   namespaces_note(proc, p->run_clone | CLONE_NEWCGROUP);
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
@@ -106,8 +136,10 @@ static long program_arm(int proc) {
   /* Opened before the fences, which may refuse it; the text is made when it is read, after them. */
   long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
   if (K.ruleset >= 0) TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, K.ruleset, 0));
-  if (status >= 0) TRY(STEP_STATUS, 0, SYS(__NR_dup3, status, FD_STATUS, O_CLOEXEC));
-  TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, status >= 0 ? FD_STATUS + 1 : FD_STATUS, ~0u, 0));
+  if (status >= 0 || clocks >= 0) TRY(STEP_STATUS, 0, SYS(__NR_dup3, status, FD_STATUS, O_CLOEXEC));
+  if (clocks >= 0 && clocks != FD_CLOCKS) TRY(STEP_STATUS, 1, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
+  const int last = clocks >= 0 ? FD_CLOCKS : status >= 0 ? FD_STATUS : FD_GO;
+  TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, last + 1, ~0u, 0));
   if (rlimits_set(1) < 0 || seccomp_apply() < 0) return -1;
   if (status >= 0) text_add(TEXT_STATUS, 0, FD_STATUS, NULL, 0);
   K.page->facts.state = STATE_ARMED;
@@ -165,6 +197,7 @@ static long program_start(void) {
 
   if (rlimits_set(0) < 0) return -1; /* last: few open files or little address space are for the program, not for us */
   struct pj_facts *f = &K.page->facts;
+  if (K.plan->flags & PLAN_CLOCKS && clocks_set() < 0) return -1;
   f->state = STATE_EXEC;
   f->exec_cpu = clock_ns(K_CLOCK_PROCESS_CPU);
   f->started = clock_ns(K_CLOCK_MONOTONIC);

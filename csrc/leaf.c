@@ -4,13 +4,9 @@
 /* "r" and the number of the leaf, unique below this keeper's directory. */
 static const char *leaf_name(uint64_t number) {
   static char name[24];
-  char digits[20], *n = name;
-  int d = 0;
-  for (uint64_t v = number; v || !d; v /= 10) digits[d++] = (char)('0' + v % 10);
-  *n++ = 'r';
-  while (d) *n++ = digits[--d];
-  *n = 0;
-  return name;
+  char *at = number_before(name + 23, number);
+  *--at = 'r';
+  return at;
 }
 
 static void leaf_remove(void) {

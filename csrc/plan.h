@@ -32,8 +32,8 @@ enum pj_step {
   STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_NET_LO,
   /* run, in keeper and init */ STEP_REQUEST, STEP_TMPFS, STEP_CGROUP, STEP_INIT, STEP_PDEATHSIG, STEP_RUN_MOUNT,
   STEP_PROC, STEP_FORK,
-  /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_GROUPS, STEP_GID,
-  STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_STATUS, STEP_CLOSE_REST,
+  /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_SAME, STEP_GROUPS,
+  STEP_GID, STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_STATUS, STEP_CLOSE_REST,
   STEP_SECCOMP,
   /* program, after the go */ STEP_FD, STEP_CWD, STEP_RLIMIT, STEP_EXEC,
   /* file requests */ STEP_OPEN,
@@ -97,7 +97,9 @@ enum pj_plan_flag {
   PLAN_NET_LO = 4,      /* bring lo up in the fresh network namespace of every run */
   PLAN_PROC = 8,        /* mount a procfs of the run's pid namespace; options in proc_options */
   PLAN_NOTIFY = 16,     /* the filter has notify actions: a refused syscall is reported, then everything is killed */
-  PLAN_KEYRING = 32     /* a session keyring for every run: its filter lets it use keys */
+  PLAN_KEYRING = 32,    /* a session keyring for every run: its filter lets it use keys */
+  PLAN_SAME = 64,       /* the same addresses in every run */
+  PLAN_CLOCKS = 128     /* a time namespace for every run */
 };
 
 struct pj_plan {
@@ -252,7 +254,7 @@ struct pj_facts {
 };
 
 /* The text area is a row of records: this header, then `len` bytes. */
-enum pj_text_kind { TEXT_BASE, TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS };
+enum pj_text_kind { TEXT_BASE, TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS, TEXT_SAME, TEXT_CLOCKS };
 
 struct pj_text {
   uint32_t kind;

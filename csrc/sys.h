@@ -106,7 +106,7 @@ struct k_sigaction { /* the kernel's own layout; larger than either architecture
 enum { K_SOL_SOCKET = 1, K_SCM_RIGHTS = 1, K_MSG_NOSIGNAL = 0x4000, K_MSG_CMSG_CLOEXEC = 0x40000000 };
 enum { K_SIGKILL = 9, K_SIGSEGV = 11, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGQUEUED = 40 /* real-time: each arrives */ };
 enum { K_POLLIN = 1, K_POLLERR = 8, K_POLLHUP = 16 };
-enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5 };
+enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5, K_CLOCK_BOOT = 7 };
 
 static inline uint64_t clock_ns(int clock) {
   struct k_timespec t = {0, 0};
@@ -134,6 +134,11 @@ static inline int mem_equal(const void *a, const void *b, size_t n) {
   while (n--)
     if (*x++ != *y++) return 0;
   return 1;
+}
+static inline char *number_before(char *end, uint64_t v) {
+  do *--end = (char)('0' + v % 10);
+  while (v /= 10);
+  return end;
 }
 static inline uint64_t parse_u64(const char *s, size_t n) {
   uint64_t v = 0;

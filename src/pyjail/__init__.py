@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import aio, cgroup, grading, languages
+    from pyjail._artefacts import ArtefactCache
+    from pyjail._build import Build
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
     from pyjail._learn import Learned, learn
+    from pyjail._measure import Measurement, Repeat, Spread, measure
     from pyjail._pool import Pool
     from pyjail._process import Process, start
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
@@ -53,6 +56,8 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "ArtefactCache",
+    "Build",
     "Control",
     "CwdNotFoundError",
     "ExecError",
@@ -68,6 +73,7 @@ __all__ = [
     "KeeperError",
     "Learned",
     "Limits",
+    "Measurement",
     "Mount",
     "PolicyWarning",
     "Pool",
@@ -77,6 +83,7 @@ __all__ = [
     "ProgramNotFoundError",
     "ProgramPermissionError",
     "Receipt",
+    "Repeat",
     "Result",
     "SeccompPolicy",
     "SeccompRule",
@@ -84,6 +91,7 @@ __all__ = [
     "SetupError",
     "Snapshot",
     "SpecError",
+    "Spread",
     "Test",
     "TestResult",
     "TimeoutExpired",
@@ -98,6 +106,7 @@ __all__ = [
     "languages",
     "learn",
     "lint",
+    "measure",
     "run",
     "selftest",
     "start",
@@ -108,6 +117,8 @@ _LATER = {
     **dict.fromkeys(("run", "close"), "pyjail._run"),
     **dict.fromkeys(("Process", "start"), "pyjail._process"),
     "Session": "pyjail._session",
+    "ArtefactCache": "pyjail._artefacts",
+    "Build": "pyjail._build",
     "Snapshot": "pyjail._snapshot",
     "Pool": "pyjail._pool",
     "JailExecutor": "pyjail._executor",
@@ -116,6 +127,7 @@ _LATER = {
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),
+    **dict.fromkeys(("Measurement", "Repeat", "Spread", "measure"), "pyjail._measure"),
     **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",
     **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),

@@ -55,3 +55,11 @@ class Glob:
             elif i < self._last and match(name) is not None:
                 found |= self._or_after(i + 1)
         return frozenset(found)
+
+    def fits(self, path: str) -> bool:
+        """Whether a path as a whole fits; to look through a tree, walk it."""
+        *directories, name = path.split("/")
+        at = self.start
+        for directory in directories:
+            at = self.below(at, directory)
+        return self.hit(at, name)

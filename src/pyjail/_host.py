@@ -99,6 +99,7 @@ class Host:
     subgids: tuple[int, int] | None = None
     disks: tuple[str, ...] = ()  # MAJOR:MINOR of whole disks
     swap: bool = True  # some is in use now
+    time_namespaces: bool = False
     refused: tuple[Refusal, ...] = ()  # what `_bring_up` could not get
     above: tuple[Above, ...] = ()
 
@@ -332,6 +333,7 @@ def probe(pid: int) -> Host:
         subgids=subgids,
         disks=_disks(),
         swap=read("/proc/swaps").count("\n") > 1,
+        time_namespaces=os.path.exists("/proc/self/timens_offsets") and _sysctl("user/max_time_namespaces") != 0,
     )
 
 

@@ -63,7 +63,7 @@ def result(
 
     def make(name: str) -> Any:
         if name == "receipt":
-            return Receipt(_receipt.receipt(template, run_part, facts, ids, prepared, captured))
+            return Receipt(_receipt.receipt(template, run_part, facts, ids, prepared, captured, request.env))
         reading = _verdict.Reading(facts, run_part)
         if name == "limits_hit":
             return _verdict.limits_hit(facts, run_part, reading, kills)

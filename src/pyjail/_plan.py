@@ -11,7 +11,7 @@ from pyjail import _host
 from pyjail._errors import HostError, SpecError
 from pyjail._host import Host
 from pyjail._spec import Env, Jail, Limits
-from pyjail.policy import cgroup, landlock, mounts, rlimits, seccomp
+from pyjail.policy import cgroup, landlock, mounts, rlimits, same, seccomp
 from pyjail.policy.cgroup import CgroupRow, Counter
 from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
@@ -49,6 +49,7 @@ class Template:
     keys: bool  # the filter lets the program use keyrings: each run gets one of its own
     sources: tuple[_host.Identity, ...]
     missing: tuple[Missing, ...]
+    clocks: bool = False  # each run has a time namespace
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,12 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     if host.euid == 0 and not host.maps_ids and not host.single_id:
         cause = "root without CAP_SETUID and CAP_SETGID: the program would be root outside"
         missing.append(Missing("ids", cause, "give this process both (docker: --cap-add SETUID --cap-add SETGID)"))
+    clocks = False
+    if jail.deterministic:
+        may_write = seccomp.allows_plainly(jail.seccomp, "write", jail.network != "none")
+        refusal = same.clocks_refusal(host.kernel, host.time_namespaces, may_write)
+        clocks = not refusal
+        missing += [Missing("clocks", refusal)] if refusal else []
     # What the caller alone may read or write, only the caller's own id can: subordinate ones are for all other jails.
     foreign = [m.src for m in jail.mounts if m.src is not None] + list(host.prefixes if real is None else [real])
     subordinate = (
@@ -118,6 +125,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         keys=seccomp.allows_any(jail.seccomp, ("keyctl", "add_key", "request_key"), jail.network != "none"),
         sources=sources,
         missing=tuple(missing),
+        clocks=clocks,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pyjail import _mountinfo
@@ -12,10 +12,17 @@ from pyjail._result import Control
 from pyjail._units import show_size
 from pyjail._verdict import Reading, workspaces
 from pyjail._wire import Facts, Prepared, Texts, parse_texts
+from pyjail.policy import same
 
 
 def receipt(
-    template: Template, run: RunLimits, facts: Facts, ids: tuple[int, int], prepared: Prepared, captured: Sequence[bool]
+    template: Template,
+    run: RunLimits,
+    facts: Facts,
+    ids: tuple[int, int],
+    prepared: Prepared,
+    captured: Sequence[bool],
+    env: Mapping[str, str],
 ) -> Iterator[Control]:
     """One row per control, values as the kernel gave them back for this run."""
     missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
@@ -32,6 +39,7 @@ def receipt(
     yield from _process_rows(template, texts, ids)
     yield from _fence_rows(template, texts, missing, prepared)
     yield from _template_rows(template, prepared)
+    yield from _same_rows(template, texts, missing, env)
 
 
 def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, str]) -> Iterator[Control]:
@@ -75,13 +83,14 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
 def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
     reading = Reading(facts, run)
     for c in run.counters:
-        text = reading.text(c.file) if c.file else None
-        if text is None:
+        texts = reading.texts.get(c.file)
+        if not texts:
             yield Control(f"counter {c.usage}", "", c.file, c.note or "could not be read", "not_asked")
             continue
+        text, then = texts[-1 if c.usage == "cpu_time" else 0]  # v1's cpu.stat comes first, and is no clock
         value = " ".join(text.split())
         value = value if len(value) <= 60 else value[:57] + "..."
-        if before := " ".join(reading.texts[c.file][0][1].split()):
+        if before := " ".join(then.split()):
             value += f"; before: {before if len(before) <= 60 else before[:57] + '...'}"
         yield Control(f"counter {c.usage}", "", c.file, f"{value} ({c.note})" if c.note else value, "enforced")
 
@@ -135,6 +144,30 @@ def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
     yield Control("nested user namespaces", "0", "user.max_user_namespaces", value, _done(not failed))
     rootfs = template.jail.rootfs
     yield _mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
+
+
+def _same_rows(template: Template, texts: Texts, missing: dict[str, str], env: Mapping[str, str]) -> Iterator[Control]:
+    jail = template.jail
+    if not jail.deterministic:
+        yield Control("deterministic", "False", "", "", "not_asked")
+        return
+    fine = texts.personality == same.ADDR_NO_RANDOMIZE
+    yield Control(
+        "deterministic addresses", "no ASLR", "personality(ADDR_NO_RANDOMIZE)", f"{texts.personality:#x}", _done(fine)
+    )
+    fine = texts.hostname == jail.hostname
+    yield Control("deterministic hostname", jail.hostname, "sethostname", texts.hostname, _done(fine))
+    lines = texts.proc_status.splitlines()
+    pid = next((line.split()[1] for line in lines if line.startswith("Pid:")), "?")
+    yield Control("deterministic pids", f"from {same.PID}", "pid namespace", pid, _done(pid == same.PID))
+    asked = "monotonic and boottime from 0"
+    if "clocks" in missing:
+        yield Control("deterministic clocks", asked, "", missing["clocks"], "not_enforced")
+    else:
+        value = ", ".join(" ".join(line.split()) for line in texts.clocks.splitlines())
+        yield Control("deterministic clocks", asked, "timens_offsets", value, _done(bool(value)))
+    value = " ".join(f"{name}={env.get(name)}" for name in same.ENV)
+    yield Control("deterministic environment", "the same", "execve", value, "enforced")
 
 
 def _done(fine: bool) -> str:

@@ -14,6 +14,7 @@ from pyjail import _files, _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text
 from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
+from pyjail.policy import same
 
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
@@ -58,6 +59,8 @@ def make(
         _check_codec(*decode)
     argv = _argv(args)
     environment: Any = jail.env if env is None else env if isinstance(env, Env) else Env(env)
+    if jail.deterministic:
+        environment = same.environment(environment)
     if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:
         raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
     modes, fds = _stdio(input, stdin, stdout, stderr)

@@ -37,7 +37,10 @@ class Usage:
         user_time, system_time: s; how the kernel divides ``cpu_time``.
         setup_time: s from the request reaching the keeper to execve. teardown_time: s from the program's end to
             the report.
-        memory_peak: bytes, the cgroup's own watermark.
+        memory_peak: bytes, the cgroup's own watermark. The kernel charges up to 64 pages (256 KiB) ahead for each CPU
+            that the program ran on, so it may be higher than what was used by that, never lower.
+        memory_before: bytes of such charges that a cgroup which served a run before had when this one began, at most;
+            ``memory_peak`` starts there. 0 in a new one, never above 512 KiB (docs/accuracy.md).
         processes_peak: most processes and threads alive at once.
         io_read, io_written: bytes of block I/O.
         context_switches: (voluntary, involuntary). page_faults: minor and major.
@@ -47,6 +50,10 @@ class Usage:
             and /tmp and shared memory, "file" page cache, "kernel" the kernel's own; the rest of the peak was the
             processes'.
         idle: the wall limit passed while less than a tenth of the time was CPU.
+        quiet: False when something disturbed the run so that its times are no measure of it, and then ``noise`` says
+            what, a line each: it was throttled or stalled for 1 % of the wall time (and half a millisecond), or its
+            CPU was taken away more than 10 times and 100 times for each s of CPU. None where the kernel tells neither
+            stalls nor switches.
     """
 
     wall_time: float | None = None
@@ -56,6 +63,7 @@ class Usage:
     setup_time: float | None = None
     teardown_time: float | None = None
     memory_peak: int | None = None
+    memory_before: int | None = None
     processes_peak: int | None = None
     io_read: int | None = None
     io_written: int | None = None
@@ -66,6 +74,8 @@ class Usage:
     pressure: dict[str, int] | None = None
     memory_left: dict[str, int] | None = None
     idle: bool = False
+    quiet: bool | None = None
+    noise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +229,7 @@ class Result:
         usage = dict(d["usage"])
         if usage.get("context_switches") is not None:
             usage["context_switches"] = tuple(usage["context_switches"])
+        usage["noise"] = tuple(usage.get("noise", ()))
         args = d["args"]
         return cls(
             **{

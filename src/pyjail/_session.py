@@ -18,6 +18,11 @@ from pyjail._shared import SharedKeeper
 from pyjail._snapshot import Snapshot
 from pyjail._spec import PIPE, Jail, Limits, Mount
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._artefacts import ArtefactCache
+    from pyjail._build import Build
+
 
 class Session:
     """A jail whose /box stays from run to run: write sources, compile, run many tests, read what they left.
@@ -174,10 +179,10 @@ class Session:
         """Run commands one after the other: [{command, timeout, stdin}] -> [{stdout, stderr, exit_code, ...}].
 
         Each step is a mapping with ``command`` (a sequence, or a str for ``sh -c``), and, if wanted, ``timeout``
-        (s of wall time), ``stdin`` (str or bytes), ``env``, ``read_only``. A step that fails does not stop the next
-        ones unless ``stop``. Each answer has stdout and stderr as str (undecodable bytes replaced), exit_code (None
-        when a signal or a limit ended it; 127 or 126 when the command was not found or not executable), verdict, and
-        the whole result. SpecError for a step that makes no sense, before any is run.
+        (s of wall time), ``stdin`` (str or bytes), ``env``, ``cwd``, ``read_only``. A step that fails does not stop
+        the next ones unless ``stop``. Each answer has stdout and stderr as str (undecodable bytes replaced), exit_code
+        (None when a signal or a limit ended it; 127 or 126 when the command was not found or not executable), verdict,
+        and the whole result. SpecError for a step that makes no sense, before any is run.
 
         >>> import pyjail
         >>> with pyjail.Session() as s:
@@ -188,6 +193,39 @@ class Session:
         from pyjail._steps import run_steps
 
         return run_steps(self, steps, stop, limits or self.limits)
+
+    def build(
+        self,
+        args: Sequence[str | bytes | os.PathLike[str]],
+        outputs: Sequence[str] = (),
+        *,
+        cache: ArtefactCache | None = None,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        tools: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> Build:
+        """Run a command for what it makes in /box, or take that from ``cache`` when the same was made before.
+
+        Args:
+            args, limits, env, cwd, timeout: as of `run`.
+            outputs: paths or patterns (as of ``collect=``) of the regular files that it makes.
+            cache: an `ArtefactCache`; None: always run.
+            tools: more programs that it uses, by name or path inside: another version of one makes another key.
+
+        The key is of all files in /box, command, env, cwd, the jail, and the size and time of the program and of
+        ``tools``. On a hit the outputs are written into /box and nothing runs. Kept is what a run with verdict OK
+        made when each of ``outputs`` is there. Returns a `Build`. Raises what `run`, `write` and `snapshot` raise.
+
+        >>> import pyjail
+        >>> with pyjail.Session() as s:
+        ...     s.build(["sh", "-c", "echo made > out"], ("out",)).cached
+        False
+        """
+        from pyjail._build import build
+
+        return build(self, args, outputs, cache, limits, env, cwd, tools, timeout)
 
     @property
     def cpu_time(self) -> float:

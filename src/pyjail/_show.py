@@ -39,6 +39,8 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
     for row in t.run_mounts:
         add("mount", _mount(row), row.why)
     add("session", "setsid, an empty session keyring")
+    if jail.deterministic:
+        add("same", "no address randomization" + (", clocks from 0" if t.clocks else ""), "two runs are to be equal")
     add("ids", f"uid {jail.uid}, gid {jail.gid}")
     for r in rlimits.rows(limits):
         add("rlimit", f"{r.name} = {r.soft}/{r.hard}", r.why)

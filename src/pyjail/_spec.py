@@ -83,6 +83,16 @@ class Limits:
         _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
         _set(self, "cpus", _cpus(self.cpus))
 
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Limits:
+        """The ``[limits]`` table of a TOML file: ``memory = "256M"``, ``wall_time = "500ms"``, ``cpus = [0, 1]``.
+
+        Raises SpecError that names what is wrong in it and the right key nearest to an unknown one; OSError.
+        """
+        from pyjail._toml import load
+
+        return load(path).limits
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -250,6 +260,10 @@ class Jail:
         proc: mount a /proc of the run's own pid namespace. Default True.
         env: the environment of programs that are not given one by ``run(env=)``.
         fresh: a new keeper, so new user, network and uts namespaces too, for every run. Default False.
+        deterministic: what a program can see of chance is the same in every run: no address randomization, the first
+            pid, CLOCK_MONOTONIC and CLOCK_BOOTTIME from 0 (where the kernel can; the receipt says so), and unless
+            the environment says otherwise PYTHONHASHSEED=0, LC_ALL=C.UTF-8, TZ=UTC. The calendar (CLOCK_REALTIME),
+            getrandom(2) and the kernel's scheduling stay as they are. Default False.
         strict: refuse to start (`HostError`) when a control cannot be enforced here. Default True; with False
             the receipt says what is missing.
 
@@ -268,7 +282,8 @@ class Jail:
     proc: bool = True
     env: Mapping[str, str] = Env(DEFAULT_ENV)
     fresh: bool = False
-    strict: bool = True
+    deterministic: bool = False
+    strict: bool = True  # the last one: see tests/place.py
 
     def __post_init__(self) -> None:
         if self.rootfs is not None:
@@ -305,7 +320,7 @@ class Jail:
 
             if not isinstance(self.seccomp, SeccompPolicy):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
-        for field in ("landlock", "proc", "fresh", "strict"):
+        for field in ("landlock", "proc", "fresh", "deterministic", "strict"):
             if not isinstance(getattr(self, field), bool):
                 raise SpecError(field, getattr(self, field), "True or False is needed")
         if not isinstance(self.env, Env):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pyjail import _units
 from pyjail._errors import ExecError, SpecError
 from pyjail._result import Result
 from pyjail._spec import Limits
@@ -13,35 +15,44 @@ from pyjail._spec import Limits
 if TYPE_CHECKING:
     from pyjail._session import Session
 
-KEYS = ("command", "timeout", "stdin", "env", "read_only")
+KEYS = ("command", "timeout", "stdin", "env", "cwd", "read_only")
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell has it
 
 
 def run_steps(session: Session, steps: Iterable[Mapping[str, Any]], stop: bool, limits: Limits) -> list[dict[str, Any]]:
     """See `Session.steps`."""
-    checked = [_check(step) for step in steps]  # all of them before any is started
+    checked = [check(step) for step in steps]  # all of them before any is started
     answers = []
     for step in checked:
-        answer = _one(session, step, limits)
+        answer = one(session, step, limits)
         answers.append(answer)
         if stop and answer["exit_code"] != 0:
             break
     return answers
 
 
-def _check(step: Mapping[str, Any]) -> dict[str, Any]:
+def check(step: Mapping[str, Any]) -> dict[str, Any]:
+    """One step, validated; its command as a list. SpecError names what is wrong."""
     if not isinstance(step, Mapping):
         raise SpecError("steps", step, 'a mapping with "command" is needed')
     for key in step:
         if key not in KEYS:
-            raise SpecError("steps", key, f"a step has {', '.join(KEYS)}")
+            near = difflib.get_close_matches(str(key), KEYS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise SpecError("steps", key, f"a step has {', '.join(KEYS)}{hint}")
     command = step.get("command")
     if not command:
         raise SpecError("steps", step, '"command" is missing')
+    if not isinstance(command, Sequence) or isinstance(command, bytes):
+        raise SpecError("steps.command", command, "a list of arguments is needed, or text for sh -c")
+    _units.seconds("steps.timeout", step.get("timeout"))
+    if not isinstance(step.get("stdin"), (str, bytes, bytearray, memoryview, type(None))):
+        raise SpecError("steps.stdin", step["stdin"], "str or bytes is needed")
     return {**step, "command": ["sh", "-c", command] if isinstance(command, str) else list(command)}
 
 
-def _one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Run a checked step: its answer."""
     if step.get("timeout") is not None:
         limits = replace(limits, wall_time=step["timeout"])
     given = step.get("stdin")
@@ -51,6 +62,7 @@ def _one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, An
             limits,
             input=given.encode("utf-8", "surrogateescape") if isinstance(given, str) else given,
             env=step.get("env"),
+            cwd=step.get("cwd"),
             read_only=bool(step.get("read_only")),
         )
     except ExecError as e:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pyjail import _noise
 from pyjail._plan import RunLimits
 from pyjail._result import Usage, Verdict
 from pyjail._wire import Facts
@@ -78,13 +79,14 @@ class Reading:
             if i in facts.reads:
                 self.texts.setdefault(row.file, []).append((facts.reads[i], facts.before.get(i, "")))
 
-    def text(self, name: str) -> str | None:
-        found = self.texts.get(name)
-        return found[0][0] if found else None
-
     def number(self, name: str) -> int | None:
         text, before = self.texts.get(name, [("", "")])[0]
         return int(text) - int(before or 0) if text.strip().isdigit() else None
+
+    def before(self, *names: str) -> int | None:
+        """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
+        found = next((self.texts[name][0][1] for name in names if name in self.texts), None)
+        return None if found is None else int(found or 0)
 
     def value(self, name: str, key: str) -> int | None:
         """The number after ``key`` in a file of "key value" lines."""
@@ -144,6 +146,12 @@ def usage(facts: Facts, reading: Reading) -> Usage:
     wall = wall_time(facts)
     throttled = reading.value("cpu.stat", "throttled_time")
     throttled_us = reading.value("cpu.stat", "throttled_usec")
+    throttled_s = None if throttled_us is None else throttled_us / 1e6
+    if throttled is not None:
+        throttled_s = throttled / 1e9
+    switches = (facts.rusage[4], facts.rusage[5]) if facts.status is not None else None
+    pressure = _pressure(reading)
+    quiet, noise = _noise.reasons(wall, cpu, throttled_s, pressure, switches)
     peak = _first(reading.number("memory.peak"), reading.number("memory.max_usage_in_bytes"))
     return Usage(
         wall_time=wall,
@@ -153,19 +161,18 @@ def usage(facts: Facts, reading: Reading) -> Usage:
         setup_time=(facts.started - facts.requested) / 1e9 if facts.started else None,
         teardown_time=(facts.reported - facts.ended) / 1e9 if facts.ended else None,
         memory_peak=peak,
+        memory_before=None if peak is None else reading.before("memory.current", "memory.usage_in_bytes"),
         processes_peak=reading.number("pids.peak"),
         io_read=reading.total("io.stat", "rbytes"),
         io_written=reading.total("io.stat", "wbytes"),
-        context_switches=(facts.rusage[4], facts.rusage[5]) if facts.status is not None else None,
+        context_switches=switches,
         page_faults=facts.rusage[2] + facts.rusage[3] if facts.status is not None else None,
-        throttled_time=throttled / 1e9
-        if throttled is not None
-        else throttled_us / 1e6
-        if throttled_us is not None
-        else None,
-        pressure=_pressure(reading),
+        throttled_time=throttled_s,
+        pressure=pressure,
         memory_left=_memory_left(reading),
         idle=facts.trip == "wall" and wall is not None and cpu < wall / 10,
+        quiet=quiet,
+        noise=noise,
     )
 
 

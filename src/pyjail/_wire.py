@@ -81,6 +81,8 @@ def pack_template(t: Template) -> bytes:
         | (lib.PLAN_PROC if jail.proc else 0)
         | (lib.PLAN_NOTIFY if t.filter.notify else 0)
         | (lib.PLAN_KEYRING if t.keys else 0)
+        | (lib.PLAN_SAME if jail.deterministic else 0)
+        | (lib.PLAN_CLOCKS if t.clocks else 0)
     )
     head.unshare_first, head.unshare_second, head.run_clone = t.unshare_first, t.unshare_second, t.run_clone
     head.uid, head.gid = jail.uid, jail.gid
@@ -307,6 +309,9 @@ class Texts:
     proc_status: str
     rlimits: dict[int, tuple[int, int]]
     namespaces: tuple[str, ...]
+    personality: int = -1
+    hostname: str = ""
+    clocks: str = ""  # offsets of the program's time namespace
 
 
 _TEXT = struct.Struct("<IIiI")
@@ -366,6 +371,10 @@ def parse_texts(texts: bytes) -> Texts:
             found.rlimits[row] = struct.unpack("<QQ", data)
         elif kind == _NS:
             found.namespaces += (data.decode("latin-1"),)
+        elif kind == _SAME:
+            found.personality, found.hostname = row, data.decode("utf-8", "surrogateescape")
+        elif kind == _CLOCKS:
+            found.clocks = data.decode("latin-1")
         elif kind == _STATUS:
             found.proc_status = data.decode("latin-1")
     return found
@@ -373,3 +382,4 @@ def parse_texts(texts: bytes) -> Texts:
 
 _BASE = lib.TEXT_BASE
 _SET, _RLIMIT, _NS, _STATUS = lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS
+_SAME, _CLOCKS = lib.TEXT_SAME, lib.TEXT_CLOCKS

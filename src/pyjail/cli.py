@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``plan``, ``doctor``, ``selftest`` and ``languages``."""
+"""The command line: ``pyjail run``, ``session``, ``plan``, ``doctor``, ``selftest`` and ``languages``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pyjail
-from pyjail import _show_languages, _units
+from pyjail import _session_command, _show_languages, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
     run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
     run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
+    session = commands.add_parser("session", help="run the steps of a file in one /box", epilog=_session_command.EPILOG)
+    _add_options(session)
+    _session_command.add(session)
     doctor = commands.add_parser(
         "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
     )
@@ -89,6 +92,7 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
     group.add_argument("--hostname")
     group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
     group.add_argument("--fresh", action="store_true", help="new namespaces of every kind for this run")
+    group.add_argument("--deterministic", action="store_true", help="no chance inside: addresses, hashes, clocks")
     group.add_argument("--config", metavar="FILE.toml", help="[jail] and [limits] tables; options here win over it")
     return group
 
@@ -141,6 +145,8 @@ def _jail(options: argparse.Namespace, base: Jail) -> Jail:
         given["strict"] = False
     if options.fresh:
         given["fresh"] = True
+    if options.deterministic:
+        given["deterministic"] = True
     if options.bind:
         given["mounts"] = (*base.mounts, *(_bind(text) for text in options.bind))
     if options.env:
@@ -183,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "languages":
             return _show_languages.main(options)
-        if not program and options.command != "selftest":
+        if not program and options.command not in ("selftest", "session"):
             raise SpecError("program", "", "name the program after --")
         jail, limits = Jail(), Limits()
         if options.config:
@@ -197,6 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return show.main(jail, options.json, options.only)
         limits = _limits(options, limits)
+        if options.command == "session":
+            return _session_command.main(options, jail, limits, _files(options))
         if options.command == "plan":
             from pyjail import _show
 

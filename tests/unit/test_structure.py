@@ -14,11 +14,11 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_units", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress",
+    {"_errors", "_units", "_noise", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress",
      "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
-     "policy.learned", "policy.cores", "_toml"},
+     "policy.learned", "policy.cores", "policy.same", "_toml"},
     {"languages._language"},
     {"languages._values", "languages._table", "languages._test"},
     {"_plan", "_wire"},
@@ -28,7 +28,7 @@ LAYERS = (
     {"_verdict"},
     {"_receipt"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
-     "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_session"},
+     "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_artefacts", "_build", "_session", "_measure"},
     {"cgroup"},
     {"languages._cpus", "languages._tools"},
     {"languages._program"},
@@ -55,7 +55,7 @@ LAYERS = (
     {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
-    {"_show", "_show_learned", "_show_languages", "cli", "__main__"},
+    {"_show", "_show_learned", "_show_languages", "_step_line", "_session_command", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

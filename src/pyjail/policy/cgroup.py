@@ -17,7 +17,8 @@ PERIOD_US = 100000
 # The kernel charges in batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH), whether they are used or not: a leaf with
 # no more than this is told from an empty one by nothing.
 STOCK = 64 * 4096
-MOST_LEFT = 1 << 20  # however many CPUs: it shows in the next run's watermark
+# The next run's watermark starts with what a leaf has charged: however many CPUs there are, no more than this.
+MOST_LEFT = 2 * STOCK
 LEFT = "what the run left charged"
 
 
@@ -131,7 +132,7 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
             *found,
             CgroupRow(h, "memory.peak", "read", "the watermark; since Linux 5.19", renew="reset"),
             CgroupRow(h, "memory.events", "read", "oom: our limit; oom_kill without it: somebody else's", most=0),
-            CgroupRow(h, "memory.current", "read", LEFT, most=STOCK),
+            CgroupRow(h, "memory.current", "read", LEFT, most=STOCK, counts_up=True),
             CgroupRow(h, "memory.stat", "read", "what is charged when all is over: files in tmpfs, page cache, kernel"),
         ]
     found = []
@@ -143,7 +144,7 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
         *found,
         CgroupRow(h, "memory.oom_control", "watch", "v1 kills one process only: a count above 0 ends the tree", most=0),
         CgroupRow(h, "memory.max_usage_in_bytes", "read", "the watermark", renew="0"),
-        CgroupRow(h, "memory.usage_in_bytes", "read", LEFT, most=STOCK),
+        CgroupRow(h, "memory.usage_in_bytes", "read", LEFT, most=STOCK, counts_up=True),
     ]
 
 

@@ -129,6 +129,12 @@ def allows_any(policy: str | SeccompPolicy, names: Sequence[str], inet: bool = T
     return default == "allow" or any(r.name in names and r.action == "allow" for r in found)
 
 
+def allows_plainly(policy: str | SeccompPolicy, name: str, inet: bool = True) -> bool:
+    """Whether this call is allowed before any test of its arguments, or by the first one."""
+    found, default = rules(policy, inet)
+    return next((r.action for r in found if r.name == name), default) == "allow"
+
+
 def _reached(found: list[Rule]) -> list[Rule]:
     """Without the rules that an earlier one of the same call takes every case from."""
     before: dict[str, list[set[tuple[int, int, int]]]] = {}

@@ -1,0 +1,150 @@
+"""`Session.build`: a command whose outputs come from a cache when nothing that it was made of has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyjail import _files, _plan, _request
+from pyjail._artefacts import ArtefactCache, Entry
+from pyjail._errors import SpecError
+from pyjail._result import Result
+from pyjail._snapshot import Snapshot
+from pyjail._spec import File, Jail, Limits
+
+if TYPE_CHECKING:
+    from pyjail._session import Session
+
+MOST_LINKS = 40  # as the kernel's own path lookup
+
+
+@dataclass(frozen=True)
+class Build:
+    """What `Session.build` did.
+
+    Attributes:
+        result: of the run; when ``cached``, of the run that made the outputs.
+        cached: nothing was run, the outputs came from the cache.
+        key: SHA-256, hexadecimal, of all that the outputs were made of.
+    """
+
+    result: Result
+    cached: bool
+    key: str
+
+
+def build(
+    session: Session,
+    args: Sequence[str | bytes | os.PathLike[str]],
+    outputs: Sequence[str],
+    cache: ArtefactCache | None,
+    limits: Limits | None,
+    env: Mapping[str, str] | None,
+    cwd: Any,
+    tools: Sequence[str],
+    timeout: float | None,
+) -> Build:
+    """See `Session.build`."""
+    if cache is not None and not isinstance(cache, ArtefactCache):
+        raise SpecError("cache", cache, "a pyjail.ArtefactCache is needed")
+    if isinstance(outputs, (str, bytes)):
+        raise SpecError("outputs", outputs, "a sequence of paths or patterns is needed")
+    patterns = _files.check_patterns(tuple(outputs))
+    request = _request.make(
+        args, limits or session.limits, session.jail, *(None,) * 4, env, cwd, None, (), False, None, None, timeout
+    )
+    key = key_of(request, session.snapshot(), tuple(outputs), tools)
+    entry = None if cache is None else cache.get(key)
+    if entry is not None:
+        for path, (mode, data) in entry.outputs.items():
+            session.write(path, File(data, mode))
+        return Build(Result.from_dict(entry.result), True, key)
+    result = session.run(args, limits, env=env, cwd=cwd, timeout=timeout)
+    if cache is not None and result.ok:
+        made = session.snapshot().files
+        found = {path: made[path] for path in sorted(made) if any(glob.fits(path) for glob in patterns)}
+        if all(any(map(glob.fits, found)) for glob in patterns):
+            cache.put(key, Entry(found, result.to_dict()))
+    return Build(result, False, key)
+
+
+def key_of(request: _request.Request, box: Snapshot, outputs: tuple[str, ...], tools: Sequence[str]) -> str:
+    """SHA-256 of what is in /box, what is run there and how, and of the programs that do it."""
+    programs = [request.argv[0], *(os.fsencode(t) for t in tools)]
+    parts: list[Any] = [
+        "pyjail-build-1",
+        os.uname().machine,
+        box.digest,
+        sorted(box.skipped),
+        request.argv,
+        sorted(request.env.packed),
+        request.cwd,
+        outputs,
+        repr(request.jail),
+        [identity(request.jail, p, request.env, request.cwd) for p in programs],
+    ]
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def identity(jail: Jail, program: bytes, env: Mapping[str, str], cwd: str = "/box") -> tuple[Any, ...]:
+    """What tells this program, as the jail's PATH finds it, from another one: (real path, size, mtime in ns). One below
+    /box is told by /box itself."""
+    for candidate in _plan.search(program, env):
+        inside = posixpath.normpath(posixpath.join(cwd, os.fsdecode(candidate)))
+        if inside.startswith("/box/"):
+            if b"/" in program:
+                return ("box", inside)
+            continue
+        found = _on_the_host(jail, inside)
+        if found is None:
+            continue
+        try:
+            st = os.stat(found)
+        except OSError:
+            continue
+        if st.st_mode & 0o111:
+            return (found, st.st_size, st.st_mtime_ns)
+    return ("none", os.fsdecode(program))
+
+
+def _on_the_host(jail: Jail, path: str) -> str | None:
+    """Where a path of the jail is outside, its symlinks followed as they are inside; None when there is nothing."""
+    done, todo, links = "/", [p for p in path.split("/") if p], 0
+    while todo:
+        part = todo.pop(0)
+        if part == "..":
+            done = posixpath.dirname(done)
+            continue
+        here = posixpath.join(done, part)
+        outside = _outside(jail, here)
+        try:
+            target = os.readlink(outside)
+        except FileNotFoundError:
+            return None
+        except OSError:  # no link
+            done = here
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            return None
+        done = "/" if target.startswith("/") else done
+        todo = [p for p in target.split("/") if p not in ("", ".")] + todo
+    return _outside(jail, done)
+
+
+def _outside(jail: Jail, path: str) -> str:
+    """The deepest bind that covers it; else the rootfs, or this host."""
+    for dst, src in sorted(_binds(jail), key=lambda pair: -len(pair[0])):
+        if path == dst or path.startswith(dst.rstrip("/") + "/"):
+            return src + path[len(dst) :]
+    return path if jail.rootfs is None else str(jail.rootfs) + path
+
+
+def _binds(jail: Jail) -> Iterator[tuple[str, str]]:
+    for mount in jail.mounts:
+        if mount.kind == "bind" and mount.src is not None:
+            yield mount.dst, mount.src

@@ -1,0 +1,104 @@
+"""A jail and limits from TOML: every field, units, and the nearest right name for a wrong one."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from pyjail import Jail, Limits, SpecError
+from pyjail._steps import check
+
+NAMES = [("jail", f.name) for f in fields(Jail)] + [("limits", f.name) for f in fields(Limits)]
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "c.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(("table", "name"), NAMES, ids=lambda v: v)
+def test_a_wrong_key_is_told_the_nearest_right_one(toml, table, name):
+    wrong = name[:-1] + "xx"[: 1 + (len(name) > 4)]
+    with pytest.raises(SpecError, match=rf"{table}\.{wrong}.*did you mean '{name}'") as e:
+        (Jail if table == "jail" else Limits).from_toml(toml(f"[{table}]\n{wrong} = 1\n"))
+    assert e.value.field == f"{table}.{wrong}"
+
+
+def test_tables_too(toml):
+    with pytest.raises(SpecError, match="did you mean 'limits'"):
+        Limits.from_toml(toml("[limit]\nmemory = 5\n"))
+    with pytest.raises(SpecError, match="did you mean 'jail'"):
+        Jail.from_toml(toml("[jial]\n"))
+
+
+def test_every_field_of_a_jail(toml):
+    text = """
+    [jail]
+    rootfs = "/srv/root"
+    hostname = "judge"
+    uid = 7
+    gid = 8
+    network = "loopback"
+    seccomp = "strict"
+    landlock = false
+    proc = false
+    fresh = true
+    deterministic = true
+    strict = false
+    [jail.env]
+    A = "b"
+    [[jail.mounts]]
+    dst = "/scratch"
+    size = "4M"
+    """
+    jail = Jail.from_toml(toml(text))
+    assert jail.deterministic is True
+    assert all(getattr(jail, f.name) != getattr(Jail(), f.name) for f in fields(Jail))
+    with pytest.raises(SpecError, match="deterministic"):
+        Jail.from_toml(toml('[jail]\ndeterministic = "yes"\n'))
+
+
+def test_units_of_limits(toml):
+    text = """
+    [limits]
+    cpu_time = "500ms"
+    wall_time = "1m"
+    memory = "64M"
+    processes = 3
+    output = 10
+    disk = "none"
+    inodes = 10
+    file_size = "1K"
+    open_files = 20
+    stack = "1M"
+    core = 0
+    collect = "1G"
+    cpus = [0, 1]
+    address_space = "4G"
+    io_rate = "10M"
+    """
+    found = Limits.from_toml(toml(text))
+    assert (found.cpu_time, found.wall_time, found.memory, found.disk) == (0.5, 60.0, 64 << 20, None)
+    assert found.cpus == {0, 1}
+    assert Limits.from_toml(toml("[limits]\ncpus = 1.5\nwall_time = 2\n")) == Limits(cpus=1.5, wall_time=2)
+    for bad in ('cpu_time = "2x"', 'memory = "2X"', 'cpus = "two"', "processes = 1.5", "wall_time = 0"):
+        with pytest.raises(SpecError, match=bad.partition(" ")[0]):
+            Limits.from_toml(toml(f"[limits]\n{bad}\n"))
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"comand": "x"}, "did you mean 'command'"), ({"command": 5}, "list of arguments"), ({"command": b"x"}, "list"),
+        ({"command": "x", "timeout": -1}, "timeout"), ({"command": "x", "stdin": 5}, "stdin"),
+    ],
+)  # fmt: skip
+def test_a_step_that_makes_no_sense(step, words):
+    with pytest.raises(SpecError, match=words):
+        check(step)
