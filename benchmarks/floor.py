@@ -1,0 +1,98 @@
+"""What the parts of a run need on this machine when they are done alone (floor.c)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+
+from machine import BUILD, CpuClock, compile_c
+from report import Goal, Section, table
+from sampling import Samples
+
+import pyjail
+from pyjail import _cgroup, _run
+
+OPERATIONS = {
+    "wake": "a word to another process and back (2 wake-ups)",
+    "armed": "a process that waits before execve of true: from the word to its end",
+    "spawn": "posix_spawn of true",
+    "pipes": "the same, with stdout and stderr read through pipes",
+    "fork": "fork and exit of a small process",
+    "forkexec": "fork and exec of true",
+    "pid": "fork into a new pid namespace",
+    "namespaces": "fork into new pid, mount and ipc namespaces",
+    "proc": "the same, with a /proc of its own",
+    "all": "fork into new pid, mount, ipc, uts, net and cgroup namespaces",
+    "tmpfs": "a tmpfs, mounted and unmounted",
+    "seccomp": "fork, and a seccomp filter of the size of ours",
+    "leaf": "fork, and cgroup leaves made, entered and removed",
+}
+
+
+def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float, float]]]:
+    """Seconds of time and of CPU of each operation."""
+    section = Section("The parts alone")
+    program = compile_c("floor")
+    template, _, _ = _run._compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+    filter_file = BUILD / "filter"
+    filter_file.write_bytes(template.filter.program)
+    tops = _cgroup.subtree(template.cgroups).keeper() if template.cgroups.used else None
+    arguments = {"seccomp": [str(filter_file)], "leaf": list(map(str, tops.paths)) if tops else []}
+    found: dict[str, tuple[float, float]] = {}
+    rows = []
+    idle = sorted(clock.idle_rate(0.1) for _ in range(5))[2]
+    try:
+        for name, what in OPERATIONS.items():
+            if name == "leaf" and tops is None:
+                continue
+            before = clock.read()
+            command = [program, name, str(count), *arguments.get(name, ())]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if done.returncode:
+                rows.append((what, f"not possible here: {done.stderr.strip()[:80]}", "", "", ""))
+                continue
+            s = Samples(name, [int(line) / 1e9 for line in done.stdout.split()])
+            cpu = max(0.0, clock.read() - before - idle * sum(s.values)) / count
+            found[name] = s.median, cpu
+            rows.append((what, f"{s.median * 1e6:.0f}", f"{s.p99 * 1e6:.0f}", f"{s.spread:.0%}", f"{cpu * 1e6:.0f}"))
+    finally:
+        if tops:
+            tops.remove()
+    section.say(
+        f"A static C program, {count} times each, children waited for. The filter has {len(template.filter.program) // 8}",
+        f"instructions; there are {len(arguments['leaf'])} leaves for a run on this machine. CPU is that of the whole machine,",
+        "what the kernel does after the end included.",
+        "",
+        *table(("", "median µs", "p99 µs", "spread", "CPU µs"), rows),
+    )
+    return section, found
+
+
+def beside(goals: list[Goal], floor: dict[str, tuple[float, float]]) -> list[Goal]:
+    """The goals, each with what its parts need."""
+
+    def parts(index: int) -> str:
+        """Without and with a jail's parts; 0: time, 1: CPU."""
+        if not {"pipes", "proc", "fork", "seccomp"} <= floor.keys():
+            return ""
+        fork = floor["fork"][index]
+        more = {name: floor[name][index] - fork for name in ("proc", "seccomp", "leaf") if name in floor}
+        total = floor["pipes"][index] + sum(more.values())
+        names = {"proc": "namespaces and /proc", "seccomp": "filter", "leaf": "leaves"}
+        text = ", ".join(f"{names[n]} {v * 1e3:.2f}" for n, v in more.items())
+        return f"{total * 1e3:.2f} ms: true with pipes {floor['pipes'][index] * 1e3:.2f}, {text}"
+
+    def of(goal: Goal) -> str:
+        if goal.floor:
+            return goal.floor
+        if goal.what.startswith(("latency, warm", "its p99")) and "armed" in floor and "wake" in floor:
+            ready = f"{(floor['armed'][0] + floor['wake'][0]) * 1e3:.2f} ms with all made ahead; "
+            return ready + "made each time " + parts(0)
+        if goal.what.startswith(("latency with fresh", "first run")):
+            return parts(0)
+        if goal.what.startswith(("CPU", "throughput")):
+            return f"CPU {parts(1)}"
+        return ""
+
+    return [replace(g, floor=of(g)) for g in goals]

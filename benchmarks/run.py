@@ -1,0 +1,198 @@
+"""All measurements, in order: ./dev bench [--quick] [--only PART]...
+
+Writes benchmarks/RESULTS.md, three PNGs, the README's figures and build/benchmarks/results.json (pyperf's format), but not
+with --quick or --only. Nothing here asserts: each goal is printed with PASS or FAIL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bigger
+import bulk
+import contenders
+import first
+import floor
+import kill
+import latency
+import memory
+import plots
+import pyperf
+import report
+import slowdown
+import throughput
+from machine import BUILD, CpuClock, facts
+from report import Section, ms
+from sampling import Samples
+
+import pyjail
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; seconds bound each part, whatever the rounds need."""
+
+    rounds: int = 700
+    turns: int = 30
+    latency_s: float = 90
+    throughput_rounds: int = 8
+    throughput_s: float = 60
+    embedder_rounds: int = 20
+    embedder_s: float = 30
+    embedder: int = 4 * GIB
+    first_rounds: int = 15
+    warm: int = 50
+    alive: int = 1000
+    alive_s: float = 45
+    slowdown_rounds: int = 12
+    slowdown_s: float = 30
+    share: float = 1.0
+    kills: int = 150
+    kills_s: float = 45
+    bulk: int = GIB
+    bulk_rounds: int = 3
+    floor_count: int = 300
+
+
+QUICK = Sizes(40, 4, 12, 3, 10, 4, 6, 256 << 20, 4, 10, 50, 6, 3, 6, 0.2, 20, 8, 128 << 20, 2, 40)
+
+
+class Findings:
+    """What the parts leave for the report."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.clock = CpuClock()
+        self.facts = facts(self.clock)
+        self.sections: list[Section] = []
+        self.rates: dict[int, dict[str, Samples]] = {}
+        self.embedders: list[tuple[int, Samples, Samples]] = []
+        self.floor: dict[str, tuple[float, float]] = {}
+        peers, self.missing = contenders.peers()
+        self.everyone = [*contenders.ours(), *peers]
+
+    def latency(self) -> Section:
+        z = self.sizes
+        section = latency.measure(self.everyone, z.rounds, z.turns, z.latency_s, self.clock)
+        section.say(*(f"- {name}: {why}." for name, why in self.missing.items()))
+        return section
+
+    def throughput(self) -> Section:
+        section, self.rates = throughput.measure(self.everyone, self.sizes.throughput_rounds, self.sizes.throughput_s)
+        return section
+
+    def first(self) -> Section:
+        return first.measure(self.sizes.first_rounds, 20)
+
+    def embedder(self) -> Section:
+        section, self.embedders = bigger.measure(self.sizes.embedder_rounds, self.sizes.embedder_s, self.sizes.embedder)
+        return section
+
+    def memory(self) -> Section:
+        return memory.measure(self.sizes.warm, self.sizes.alive, self.sizes.alive_s)
+
+    def slowdown(self) -> Section:
+        return slowdown.measure(self.sizes.slowdown_rounds, self.sizes.slowdown_s, self.sizes.share)
+
+    def kill(self) -> Section:
+        return kill.measure(self.sizes.kills, self.sizes.kills_s)
+
+    def bulk(self) -> Section:
+        return bulk.measure(self.sizes.bulk, self.sizes.bulk_rounds, 30)
+
+    def parts(self) -> Section:
+        section, self.floor = floor.measure(self.sizes.floor_count, self.clock)
+        return section
+
+
+PARTS: dict[str, Callable[[Findings], Section]] = {
+    "latency": Findings.latency,
+    "throughput": Findings.throughput,
+    "first": Findings.first,
+    "embedder": Findings.embedder,
+    "memory": Findings.memory,
+    "slowdown": Findings.slowdown,
+    "kill": Findings.kill,
+    "bulk": Findings.bulk,
+    "parts": Findings.parts,
+}
+
+
+def key_figures(found: Findings) -> list[str]:
+    """For the README."""
+    by_name = {s.name: s for section in found.sections[:1] for s in section.samples[: len(found.everyone)]}
+    cpu = {s.name: s for section in found.sections[:1] for s in section.samples[len(found.everyone) :]}
+    base, used = by_name[contenders.BASE], cpu[contenders.BASE]
+    rows = []
+    for c in found.everyone:
+        s, u, rate = by_name[c.name], cpu[c.name], [r[c.name] for r in found.rates.values() if c.name in r]
+        many = [f"{x.median:.0f}" for x in rate[1:]] or ["", "", ""]
+        rows.append((
+            f"`{c.name}`" if "." in c.name else f"{c.name}, {c.note}", ms(s.median), f"{s.median / base.median:.2f}", ms(s.p99),
+            ms(u.median), f"{u.median / used.median:.2f}", *many,
+        ))  # fmt: skip
+    head = (
+        "",
+        "median ms",
+        "ratio",
+        "p99 ms",
+        "CPU ms",
+        "ratio",
+        *(f"runs/s, {n} threads" for n in list(found.rates)[1:]),
+    )
+    return report.table(head, rows)
+
+
+def save(found: Findings) -> None:
+    suite = pyperf.BenchmarkSuite(
+        [s.benchmark for section in found.sections for s in section.samples[: len(found.everyone)]]
+    )
+    suite.dump(str(BUILD / "results.json"), replace=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few rounds, less than 90 s; writes nothing")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part; writes nothing")
+    options = parser.parse_args()
+    started = time.monotonic()
+    try:
+        pyjail.run(["/bin/true"], check=True)
+    except pyjail.JailError as e:
+        print(f"pyjail does not run here: {e}", file=sys.stderr)
+        return 1
+    found = Findings(QUICK if options.quick else Sizes())
+    print("\n".join(f"{name}: {value}" for name, value in found.facts.items()))
+    for name in options.only or PARTS:
+        at = time.monotonic()
+        section = PARTS[name](found)
+        report.show(section)
+        print(f"({name}: {time.monotonic() - at:.0f} s)")
+        found.sections.append(section)
+    for section in found.sections:
+        section.goals = floor.beside(section.goals, found.floor)
+    goals = [g for section in found.sections for g in section.goals]
+    took = time.monotonic() - started
+    print(f"\n{sum(g.met is True for g in goals)} of {len(goals)} goals met, in {took:.0f} s; missed:")
+    for g in goals:
+        if g.met is False:
+            print(f"  {g.what}: {g.measured} (goal {g.goal})" + (f"; the parts alone: {g.floor}" if g.floor else ""))
+    if not options.quick and not options.only:
+        report.write(found.facts, found.sections, took)
+        report.write_readme(found.facts, found.sections, key_figures(found))
+        machine = f"{found.facts['CPUs'].split(',')[0].split()[-1]} CPUs, kernel {found.facts['kernel'].split(',')[0]}"
+        paused = {s.name: s for s in found.sections[0].samples[: len(found.everyone)]}
+        plots.draw(paused, found.rates, found.embedders, machine)
+        save(found)
+        print("written: benchmarks/RESULTS.md, benchmarks/*.png, README.md, build/benchmarks/results.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
