@@ -1,6 +1,6 @@
 /* What this machine needs for the parts of a jail alone. floor OPERATION COUNT [ARGUMENT]...
  *
- * Prints, for each of COUNT times, the nanoseconds of the operation; bench/floor.py reads them. Each operation is whole:
+ * Prints, for each of COUNT times, the nanoseconds of the operation; floor.py reads them. Each operation is whole:
  * what it makes it takes down, and a child is waited for. Static, so that nothing but the operation is paid for. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -57,6 +57,12 @@ static pid_t cloned(uint64_t flags, int cgroup) {
 static void op_spawn(void) { /* posix_spawn of true: vfork and execve */
   pid_t pid;
   if (posix_spawn(&pid, TRUE_ARGV[0], NULL, NULL, TRUE_ARGV, NO_ENV)) die("posix_spawn");
+  reap(pid);
+}
+static void op_static(void) { /* posix_spawn of this program, which is static, and ends at once without arguments */
+  char *const argv[] = {"floor", NULL};
+  pid_t pid;
+  if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, NO_ENV)) die("posix_spawn");
   reap(pid);
 }
 static void op_pipes(void) { /* the same with stdout and stderr in pipes that are read to their end: capture_output */
@@ -170,7 +176,7 @@ static void op_wake(void) { /* there and back between two processes over a seqpa
 static const struct {
   const char *name;
   void (*run)(void);
-} OPS[] = {{"spawn", op_spawn}, {"pipes", op_pipes}, {"fork", op_fork}, {"forkexec", op_forkexec}, {"pid", op_pid},
+} OPS[] = {{"spawn", op_spawn}, {"static", op_static}, {"pipes", op_pipes}, {"fork", op_fork}, {"forkexec", op_forkexec}, {"pid", op_pid},
            {"namespaces", op_namespaces}, {"proc", op_proc}, {"all", op_all}, {"tmpfs", op_tmpfs},
            {"seccomp", op_seccomp}, {"leaf", op_leaf}, {"wake", op_wake}};
 
@@ -204,7 +210,7 @@ static void filter_read(const char *path) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 3) return 2;
+  if (argc < 3) return argc != 1;
   long count = atol(argv[2]);
   args = argv + 3;
   nargs = argc - 3;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import replace
 
 from machine import BUILD, CpuClock, compile_c
@@ -13,11 +14,13 @@ from sampling import Samples
 import pyjail
 from pyjail import _cgroup, _run
 
+TURNS = 5
 OPERATIONS = {
     "wake": "a word to another process and back (2 wake-ups)",
     "armed": "a process that waits before execve of true: from the word to its end",
     "spawn": "posix_spawn of true",
-    "pipes": "the same, with stdout and stderr read through pipes",
+    "static": "posix_spawn of a static program that does nothing",
+    "pipes": "posix_spawn of true, with stdout and stderr read through pipes",
     "fork": "fork and exit of a small process",
     "forkexec": "fork and exec of true",
     "pid": "fork into a new pid namespace",
@@ -40,27 +43,37 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     tops = _cgroup.subtree(template.cgroups).keeper() if template.cgroups.used else None
     arguments = {"seccomp": [str(filter_file)], "leaf": list(map(str, tops.paths)) if tops else []}
     found: dict[str, tuple[float, float]] = {}
-    rows = []
+    failed = {} if tops else {"leaf": "no cgroups to make"}
+    times: dict[str, list[float]] = {}
+    used: dict[str, float] = {}
     idle = sorted(clock.idle_rate(0.1) for _ in range(5))[2]
     try:
-        for name, what in OPERATIONS.items():
-            if name == "leaf" and tops is None:
-                continue
-            before = clock.read()
-            command = [program, name, str(count), *arguments.get(name, ())]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            if done.returncode:
-                rows.append((what, f"not possible here: {done.stderr.strip()[:80]}", "", "", ""))
-                continue
-            s = Samples(name, [int(line) / 1e9 for line in done.stdout.split()])
-            cpu = max(0.0, clock.read() - before - idle * sum(s.values)) / count
-            found[name] = s.median, cpu
-            rows.append((what, f"{s.median * 1e6:.0f}", f"{s.p99 * 1e6:.0f}", f"{s.spread:.0%}", f"{cpu * 1e6:.0f}"))
+        for name in OPERATIONS:
+            times[name], used[name] = [], 0.0
+        for _ in range(TURNS):
+            for name in [n for n in OPERATIONS if n not in failed]:
+                before, started = clock.read(), time.monotonic()
+                command = [program, name, str(count // TURNS), *arguments.get(name, ())]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                if done.returncode:
+                    failed[name] = f"not possible here: {done.stderr.strip()[:80]}"
+                    continue
+                time.sleep(0.01)
+                used[name] += clock.read() - before - idle * (time.monotonic() - started)
+                times[name] += [int(line) / 1e9 for line in done.stdout.split()]
     finally:
         if tops:
             tops.remove()
+    rows = []
+    for name, what in OPERATIONS.items():
+        if name in failed:
+            rows.append((what, failed[name], "", "", ""))
+            continue
+        s, cpu = Samples(name, times[name]), max(0.0, used[name]) / len(times[name])
+        found[name] = s.median, cpu
+        rows.append((what, f"{s.median * 1e6:.0f}", f"{s.p99 * 1e6:.0f}", f"{s.spread:.0%}", f"{cpu * 1e6:.0f}"))
     section.say(
-        f"A static C program, {count} times each, children waited for. The filter has {len(template.filter.program) // 8}",
+        f"A static C program, {count // TURNS * TURNS} times each in {TURNS} turns, children waited for. The filter has {len(template.filter.program) // 8}",
         f"instructions; there are {len(arguments['leaf'])} leaves for a run on this machine. CPU is that of the whole machine,",
         "what the kernel does after the end included.",
         "",

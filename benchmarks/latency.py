@@ -11,14 +11,15 @@ from report import Goal, Section, ms, table
 from sampling import Samples, in_turns, samples, timed
 
 LATENCY, TAIL, CPU_MS, CPU_RATIO, FRESH_RATIO = 1.00, 1.5, 0.95, 1.6, 2.0
+ByName = dict[str, Samples]
 PAUSE = 0.003
 SETTLE = 0.04  # for what the kernel does after the end: namespaces, cgroups and mounts go in threads of its own
 
 
 def _ways(
     all_of_them: list[Contender], rounds: int, turns: int, seconds: float, clock: CpuClock
-) -> tuple[dict[str, Samples], dict[str, Samples], dict[str, Samples], dict[str, Samples]]:
-    """Latencies with pauses, without, and back to back; CPU seconds of a run."""
+) -> tuple[ByName, ByName, ByName, ByName, float]:
+    """Latencies with pauses, without, and back to back; CPU seconds of a run; the share of a CPU that others used."""
     calls = {c.name: timed(functools.partial(c.call, 0)) for c in all_of_them}
     for call in calls.values():
         for _ in range(3):
@@ -45,17 +46,18 @@ def _ways(
     takes = {name: functools.partial(turn, name, 30 if name in two else 8) for name in calls}
     in_turns({**takes, "nothing": rest}, turns, seconds * 0.4)
     others = Samples("idle", idle).median
-    print(f"  while we did nothing, others used {others:.1%} of one CPU")
     cpu = {n: [max(0.0, (u - others * t) / count) for u, t, count in values] for n, values in used.items()}
-    return samples(paused), samples(alternating), samples(at_once), samples(cpu)
+    return samples(paused), samples(alternating), samples(at_once), samples(cpu), others
 
 
-def measure(found: list[Contender], rounds: int, turns: int, seconds: float, clock: CpuClock) -> Section:
+def measure(
+    found: list[Contender], rounds: int, turns: int, seconds: float, clock: CpuClock
+) -> tuple[Section, ByName, ByName]:
+    """Also latencies with pauses between the runs, and CPU, by contender."""
     section = Section("Latency and CPU, one run at a time")
     with ready(found, 1):
-        paused, alternating, at_once, cpu = _ways(found, rounds, turns, seconds, clock)
-    for s in (*paused.values(), *cpu.values()):
-        section.samples.append(s)
+        paused, alternating, at_once, cpu, others = _ways(found, rounds, turns, seconds, clock)
+    section.samples += [*paused.values(), *(Samples(f"CPU of {name}", s.values) for name, s in cpu.items())]
     base = paused[BASE]
     rows = []
     for c in found:
@@ -67,7 +69,8 @@ def measure(found: list[Contender], rounds: int, turns: int, seconds: float, clo
     section.say(
         f"/bin/true, stdout and stderr captured. {len(base.values)} rounds with {PAUSE * 1e3:.0f} ms between the runs; then",
         f"{len(at_once[OURS].values)} runs back to back, in turns, where a run waits until the next jail is ready. CPU is what",
-        "the whole machine used for a run, its teardown in the kernel and the making of the next jail included.",
+        "the whole machine used for a run, its teardown in the kernel and the making of the next jail included, less",
+        f"what others used meanwhile: {others:.1%} of one CPU while this benchmark did nothing.",
         "",
         *table(
             (
@@ -112,4 +115,4 @@ def measure(found: list[Contender], rounds: int, turns: int, seconds: float, clo
             Goal(f"{what} against the peers", f"{nearest}, the nearest, needs {factor:.1f} x ours" if nearest else "none here",
                  "ahead of every one", factor > 1 if nearest else None)
         )  # fmt: skip
-    return section
+    return section, paused, cpu

@@ -85,27 +85,31 @@ def write(facts: dict[str, str], sections: list[Section], took: float) -> None:
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
 
 
-def write_readme(facts: dict[str, str], sections: list[Section], key_figures: list[str]) -> None:
-    """Replace the block between the two marks."""
-    path = HERE.parent / "README.md"
-    text = path.read_text()
+def readme(facts: dict[str, str], sections: list[Section], key_figures: list[str]) -> list[str]:
+    """The README's figures."""
     goals = [g for s in sections for g in s.goals]
     missed = [f"{g.what} ({g.measured}, goal {g.goal})" for g in goals if g.met is False]
-    lines = [
-        f"{facts['CPUs'].split(',')[0].split()[-1]} CPUs, {'a virtual machine, ' if facts['virtual machine'] == 'yes' else ''}"
-        f"kernel {facts['kernel']}, Python {facts['Python'].split()[0]}, {facts['cgroups']} cgroups, {facts['date'][:10]}:",
+    cpus = facts["CPUs"].split(",")[0].split()[-1]
+    return [
+        f"{cpus} CPUs{' of a virtual machine' if facts['virtual machine'] == 'yes' else ''}, kernel {facts['kernel']},",
+        f"Python {facts['Python'].split()[0]}, {facts['cgroups']} cgroups, {facts['date'][:10]}:",
         "",
         *key_figures,
-        "",
-        f"{sum(g.met is True for g in goals)} of {len(goals)} goals are met. Missed: {'; '.join(missed) or 'none'}.",
         "",
         "![latency](benchmarks/latency.png)",
         "![throughput](benchmarks/throughput.png)",
         "![latency by size of the embedder](benchmarks/embedder.png)",
+        "",
+        f"{sum(g.met is True for g in goals)} of {len(goals)} goals are met. Missed:",
+        "",
+        *(f"- {line}" for line in missed or ["none"]),
     ]
-    block = f"{BEGIN}\n" + "\n".join(lines) + f"\n{END}"
-    if BEGIN in text:
-        path.write_text(re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: block, text, flags=re.S))
+
+
+def write_block(path: Path, lines: list[str]) -> None:
+    """Replace what is between the two marks of a document."""
+    block = "\n".join([BEGIN, *lines, END])
+    path.write_text(re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: block, path.read_text(), flags=re.S))
 
 
 def ms(seconds: float) -> str:

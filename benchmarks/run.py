@@ -1,7 +1,7 @@
 """All measurements, in order: ./dev bench [--quick] [--only PART]...
 
-Writes benchmarks/RESULTS.md, three PNGs, the README's figures and build/benchmarks/results.json (pyperf's format), but not
-with --quick or --only. Nothing here asserts: each goal is printed with PASS or FAIL.
+Writes benchmarks/RESULTS.md, three PNGs, the figures of README.md and docs/timings.md, and build/benchmarks/results.json
+(pyperf's format), but not with --quick or --only. Nothing here asserts: each goal is printed with PASS or FAIL.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import floor
 import kill
 import latency
 import memory
+import phases
 import plots
 import pyperf
 import report
 import slowdown
 import throughput
-from machine import BUILD, CpuClock, facts
+from machine import BUILD, ROOT, CpuClock, facts
 from report import Section, ms
 from sampling import Samples
 
@@ -57,7 +58,7 @@ class Sizes:
     kills_s: float = 45
     bulk: int = GIB
     bulk_rounds: int = 3
-    floor_count: int = 300
+    floor_count: int = 500
 
 
 QUICK = Sizes(40, 4, 12, 3, 10, 4, 6, 256 << 20, 4, 10, 50, 6, 3, 6, 0.2, 20, 8, 128 << 20, 2, 40)
@@ -71,15 +72,18 @@ class Findings:
         self.clock = CpuClock()
         self.facts = facts(self.clock)
         self.sections: list[Section] = []
+        self.latencies: dict[str, Samples] = {}
+        self.cpu: dict[str, Samples] = {}
         self.rates: dict[int, dict[str, Samples]] = {}
         self.embedders: list[tuple[int, Samples, Samples]] = []
         self.floor: dict[str, tuple[float, float]] = {}
+        self.phases: list[str] = []  # the table of docs/timings.md
         peers, self.missing = contenders.peers()
         self.everyone = [*contenders.ours(), *peers]
 
     def latency(self) -> Section:
         z = self.sizes
-        section = latency.measure(self.everyone, z.rounds, z.turns, z.latency_s, self.clock)
+        section, self.latencies, self.cpu = latency.measure(self.everyone, z.rounds, z.turns, z.latency_s, self.clock)
         section.say(*(f"- {name}: {why}." for name, why in self.missing.items()))
         return section
 
@@ -110,6 +114,12 @@ class Findings:
         section, self.floor = floor.measure(self.sizes.floor_count, self.clock)
         return section
 
+    def by_phase(self) -> Section:
+        section, found = phases.measure(self.sizes.first_rounds // 3)
+        self.phases = phases.lines(found, self.floor)
+        section.say(*self.phases)
+        return section
+
 
 PARTS: dict[str, Callable[[Findings], Section]] = {
     "latency": Findings.latency,
@@ -121,17 +131,20 @@ PARTS: dict[str, Callable[[Findings], Section]] = {
     "kill": Findings.kill,
     "bulk": Findings.bulk,
     "parts": Findings.parts,
+    "phases": Findings.by_phase,
 }
 
 
 def key_figures(found: Findings) -> list[str]:
     """For the README."""
-    by_name = {s.name: s for section in found.sections[:1] for s in section.samples[: len(found.everyone)]}
-    cpu = {s.name: s for section in found.sections[:1] for s in section.samples[len(found.everyone) :]}
-    base, used = by_name[contenders.BASE], cpu[contenders.BASE]
+    base, used = found.latencies[contenders.BASE], found.cpu[contenders.BASE]
     rows = []
     for c in found.everyone:
-        s, u, rate = by_name[c.name], cpu[c.name], [r[c.name] for r in found.rates.values() if c.name in r]
+        s, u, rate = (
+            found.latencies[c.name],
+            found.cpu[c.name],
+            [r[c.name] for r in found.rates.values() if c.name in r],
+        )
         many = [f"{x.median:.0f}" for x in rate[1:]] or ["", "", ""]
         rows.append((
             f"`{c.name}`" if "." in c.name else f"{c.name}, {c.note}", ms(s.median), f"{s.median / base.median:.2f}", ms(s.p99),
@@ -185,12 +198,14 @@ def main() -> int:
             print(f"  {g.what}: {g.measured} (goal {g.goal})" + (f"; the parts alone: {g.floor}" if g.floor else ""))
     if not options.quick and not options.only:
         report.write(found.facts, found.sections, took)
-        report.write_readme(found.facts, found.sections, key_figures(found))
+        report.write_block(ROOT / "README.md", report.readme(found.facts, found.sections, key_figures(found)))
+        report.write_block(ROOT / "docs/timings.md", ["", *found.phases, ""])
         machine = f"{found.facts['CPUs'].split(',')[0].split()[-1]} CPUs, kernel {found.facts['kernel'].split(',')[0]}"
-        paused = {s.name: s for s in found.sections[0].samples[: len(found.everyone)]}
-        plots.draw(paused, found.rates, found.embedders, machine)
+        plots.draw(found.latencies, found.rates, found.embedders, machine)
         save(found)
-        print("written: benchmarks/RESULTS.md, benchmarks/*.png, README.md, build/benchmarks/results.json")
+        print(
+            "written: benchmarks/RESULTS.md, benchmarks/*.png, the figures of README.md and docs/timings.md, build/benchmarks/results.json"
+        )
     return 0
 
 

@@ -108,5 +108,7 @@ def measure(everyone: list[Contender], rounds: int, seconds: float) -> tuple[Sec
         Goal("throughput against the peers", measured, "ahead of every one", worst > 1 if nearest else None)
     )
     for size, by_name in rates.items():
-        section.samples += [Samples(f"{name}, {size} threads", s.values, "byte") for name, s in by_name.items()]
+        section.samples += [
+            Samples(f"runs per second of {name}, {size} threads", s.values, "integer") for name, s in by_name.items()
+        ]
     return section, rates

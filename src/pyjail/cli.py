@@ -6,15 +6,19 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyjail
 from pyjail import _units
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
+
+if TYPE_CHECKING:
+    from pyjail._timings import Profile as _Profile
 
 EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 124, 125, 126, 127
 ENDED_BY_LIMIT = (Verdict.CPU_TIME, Verdict.WALL_TIME, Verdict.MEMORY, Verdict.OUTPUT)
@@ -232,9 +236,13 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
                 stream.flush()
             streams[name] = pyjail.DEVNULL if stream is None else stream.fileno()
     stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
-    result = pyjail.run(
-        program, limits, jail=jail, stdin=stdin, files=_files(options) or None, cwd=options.cwd, **streams
-    )
+    given = {"jail": jail, "stdin": stdin, "files": _files(options) or None, "cwd": options.cwd, **streams}
+    profile = None
+    if options.timings:
+        profile = _profile(program, limits, given)
+        result = profile.result
+    else:
+        result = pyjail.run(program, limits, **given)
     if options.json:
         print(json.dumps(result.to_dict()))
     elif not streams:  # a cap needs capture: what was kept comes at the end
@@ -244,8 +252,8 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
                 stream.flush()
     if not options.json and result.verdict in (*ENDED_BY_LIMIT, Verdict.SECURITY, Verdict.JAIL_ERROR):
         print(f"pyjail: {explain(result)}", file=sys.stderr)
-    if options.timings:
-        _timings(result)
+    if profile is not None:
+        _timings(profile)
     return exit_code(result)
 
 
@@ -274,11 +282,24 @@ def explain(result: Result) -> str:
     )
 
 
-def _timings(result: Result) -> None:
-    usage = result.usage
+def _profile(program: list[str], limits: Limits, given: dict[str, Any]) -> _Profile:
+    started = time.monotonic_ns()
+    from pyjail import _request, _timings
+
+    names = ("jail", "input", "stdin", "stdout", "stderr", "env", "cwd", "files", "collect")
+    values = [given.get(name) for name in names]
+    return _timings.profile(lambda: _request.make(program, limits, *values, *[None] * 4), started)
+
+
+def _timings(profile: _Profile) -> None:
+    from pyjail._timings import table
+
+    usage = profile.result.usage
     for name in ("setup_time", "wall_time", "cpu_time", "teardown_time"):
         value = getattr(usage, name)
         print(f"pyjail: {name:14} {'?' if value is None else f'{value * 1e3:9.3f} ms'}", file=sys.stderr)
+    for line in table(profile):
+        print(f"pyjail: {line}", file=sys.stderr)
 
 
 def exit_code(result: Result) -> int:

@@ -25,7 +25,7 @@ LAYERS = (
     {"_verdict"},
     {"_receipt"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
-     "_executor", "_loops", "_flight", "aio"},
+     "_executor", "_loops", "_flight", "_timings", "aio"},
     {"cgroup"},
     {"__init__"},
     {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
