@@ -72,7 +72,7 @@ def measure(rounds: int, seconds: float, largest: int) -> tuple[Section, list[tu
         for size, o, b in found
     ]  # fmt: skip
     section.say(
-        f"One process of each size, {RUNS} runs at a time, in turns; ratios to the smallest.",
+        f"One process of each size, {RUNS} runs at a time with 3 ms between them, in turns; ratios to the smallest.",
         "",
         *table(("resident", "pyjail.run ms", "ratio", "spread", "subprocess.run ms", "ratio"), rows),
         "",

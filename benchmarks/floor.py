@@ -46,11 +46,13 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     failed = {} if tops else {"leaf": "no cgroups to make"}
     times: dict[str, list[float]] = {}
     used: dict[str, float] = {}
-    idle = sorted(clock.idle_rate(0.1) for _ in range(5))[2]
+    took: dict[str, float] = {}
+    idles: list[float] = []
     try:
         for name in OPERATIONS:
-            times[name], used[name] = [], 0.0
+            times[name], used[name], took[name] = [], 0.0, 0.0
         for _ in range(TURNS):
+            idles.append(clock.idle_rate(0.2))
             for name in [n for n in OPERATIONS if n not in failed]:
                 before, started = clock.read(), time.monotonic()
                 command = [program, name, str(count // TURNS), *arguments.get(name, ())]
@@ -59,17 +61,19 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
                     failed[name] = f"not possible here: {done.stderr.strip()[:80]}"
                     continue
                 time.sleep(0.01)
-                used[name] += clock.read() - before - idle * (time.monotonic() - started)
+                used[name] += clock.read() - before
+                took[name] += time.monotonic() - started
                 times[name] += [int(line) / 1e9 for line in done.stdout.split()]
     finally:
         if tops:
             tops.remove()
     rows = []
+    idle = sorted(idles)[len(idles) // 2]
     for name, what in OPERATIONS.items():
         if name in failed:
             rows.append((what, failed[name], "", "", ""))
             continue
-        s, cpu = Samples(name, times[name]), max(0.0, used[name]) / len(times[name])
+        s, cpu = Samples(name, times[name]), max(0.0, used[name] - idle * took[name]) / len(times[name])
         found[name] = s.median, cpu
         rows.append((what, f"{s.median * 1e6:.0f}", f"{s.p99 * 1e6:.0f}", f"{s.spread:.0%}", f"{cpu * 1e6:.0f}"))
     section.say(

@@ -16,6 +16,7 @@ import pyjail
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "benchmarks"
+QUIET = 0.15  # of one CPU, used by others: below that nobody disturbs
 _CGROUP_FILES = ("/sys/fs/cgroup/cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage")
 
 
@@ -47,6 +48,13 @@ class CpuClock:
         start, at = self.read(), time.monotonic()
         time.sleep(seconds)
         return (self.read() - start) / (time.monotonic() - at)
+
+    def wait_until_quiet(self, seconds: float) -> float:
+        """Until others use little CPU, for so many seconds at most; how long it took."""
+        start = time.monotonic()
+        while time.monotonic() - start < seconds and self.idle_rate(1.0) > QUIET:
+            pass
+        return time.monotonic() - start
 
 
 def compile_c(name: str) -> str:

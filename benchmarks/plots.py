@@ -43,7 +43,8 @@ def draw(
                       label=name, linewidth=2.2 if name.startswith("pyjail") else 1.2,
                       linestyle="--" if name == "subprocess.run" else "-")  # fmt: skip
     axes.set(xlabel="threads", ylabel="runs per second", title=f"Throughput, {machine}", ylim=(0, None))
-    axes.legend()
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
+    axes.legend(loc="upper center", ncols=4)
     _save(figure, "throughput")
 
     figure, axes = plt.subplots()
@@ -61,7 +62,8 @@ def draw(
              ylim=(0, None))  # fmt: skip
     axes.set_xticks(x, [f"{v:.0f}" for v in x])
     axes.minorticks_off()
-    axes.legend(loc="lower right")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
+    axes.legend(loc="upper right")
     _save(figure, "embedder")
     plt.close("all")
 

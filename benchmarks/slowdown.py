@@ -12,11 +12,11 @@ from sampling import in_turns, samples
 import pyjail
 
 LOOPS = {
-    "cpu": (60000, 1.01),
-    "getpid": (800000, 1.05),
-    "read": (500000, 1.05),
-    "open": (50000, 1.05),
-    "forkexec": (250, 1.10),
+    "cpu": (15000, 1.01),
+    "getpid": (200000, 1.05),
+    "read": (125000, 1.05),
+    "open": (12500, 1.05),
+    "forkexec": (60, 1.10),
 }
 WHAT = {
     "cpu": "CPU-bound",
