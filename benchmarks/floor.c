@@ -176,9 +176,10 @@ static void op_wake(void) { /* there and back between two processes over a seqpa
 static const struct {
   const char *name;
   void (*run)(void);
-} OPS[] = {{"spawn", op_spawn}, {"static", op_static}, {"pipes", op_pipes}, {"fork", op_fork}, {"forkexec", op_forkexec}, {"pid", op_pid},
-           {"namespaces", op_namespaces}, {"proc", op_proc}, {"all", op_all}, {"tmpfs", op_tmpfs},
-           {"seccomp", op_seccomp}, {"leaf", op_leaf}, {"wake", op_wake}};
+} OPS[] = {{"spawn", op_spawn},       {"static", op_static}, {"pipes", op_pipes},           {"fork", op_fork},
+           {"forkexec", op_forkexec}, {"pid", op_pid},       {"namespaces", op_namespaces}, {"proc", op_proc},
+           {"all", op_all},           {"tmpfs", op_tmpfs},   {"seccomp", op_seccomp},       {"leaf", op_leaf},
+           {"wake", op_wake}};
 
 static uint64_t armed(void) { /* a process waits before execve of true: from the order to its end */
   int pair[2];

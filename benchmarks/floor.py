@@ -86,8 +86,8 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     return section, found
 
 
-def beside(goals: list[Goal], floor: dict[str, tuple[float, float]]) -> list[Goal]:
-    """The goals, each with what its parts need."""
+def beside(goals: list[Goal], floor: dict[str, tuple[float, float]], imports: float) -> list[Goal]:
+    """The goals, each with what its parts need. ``imports``: seconds of the import of what a run needs."""
 
     def parts(index: int) -> str:
         """Without and with a jail's parts; 0: time, 1: CPU."""
@@ -106,8 +106,10 @@ def beside(goals: list[Goal], floor: dict[str, tuple[float, float]]) -> list[Goa
         if goal.what.startswith(("latency, warm", "its p99")) and "armed" in floor and "wake" in floor:
             ready = f"{(floor['armed'][0] + floor['wake'][0]) * 1e3:.2f} ms with all made ahead; "
             return ready + "made each time " + parts(0)
-        if goal.what.startswith(("latency with fresh", "first run")):
+        if goal.what.startswith("latency with fresh"):
             return parts(0)
+        if goal.what.startswith("first run"):
+            return f"Python's imports {imports * 1e3:.1f} ms; a jail {parts(0)}"
         if goal.what.startswith(("CPU", "throughput")):
             return f"CPU {parts(1)}"
         return ""

@@ -12,6 +12,7 @@ from sampling import Samples, in_turns, samples, timed
 
 LATENCY, TAIL, CPU_MS, CPU_RATIO, FRESH_RATIO = 1.00, 1.5, 0.95, 1.6, 2.0
 ByName = dict[str, Samples]
+MUCH = 0.5  # of one CPU, used by others
 PAUSE = 0.003
 SETTLE = 0.04  # for what the kernel does after the end: namespaces, cgroups and mounts go in threads of its own
 
@@ -100,10 +101,11 @@ def measure(
                  own.median <= LATENCY * plain.median),
             Goal(f"its p99, {way}", f"{own.p99 / plain.p99:.2f} x", f"<= {TAIL} x", own.p99 <= TAIL * plain.p99),
         ]  # fmt: skip
+    exact = others <= MUCH  # else nobody can tell what was whose
     used, share = cpu[OURS].median * 1e3, cpu[OURS].median / cpu[BASE].median
     section.goals += [
         Goal("CPU of the whole machine for a run", f"{used:.2f} ms, {share:.2f} x", f"<= {CPU_MS} ms or <= {CPU_RATIO} x",
-             used <= CPU_MS or share <= CPU_RATIO),
+             (used <= CPU_MS or share <= CPU_RATIO) if exact else None),
         Goal("latency with fresh=True", f"{paused[FRESH].median / base.median:.2f} x", f"<= {FRESH_RATIO} x",
              paused[FRESH].median <= FRESH_RATIO * base.median),
     ]  # fmt: skip
@@ -113,6 +115,6 @@ def measure(
         factor = by_name[nearest].median / by_name[OURS].median if nearest else 0.0
         section.goals.append(
             Goal(f"{what} against the peers", f"{nearest}, the nearest, needs {factor:.1f} x ours" if nearest else "none here",
-                 "ahead of every one", factor > 1 if nearest else None)
+                 "ahead of every one", factor > 1 if nearest and (exact or what != "CPU") else None)
         )  # fmt: skip
     return section, paused, cpu

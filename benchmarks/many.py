@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 
@@ -62,7 +63,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
     stdin, hold = os.pipe()
     said, stdout = os.pipe()
     end = time.monotonic() + seconds
-    keepers, starts, usual = Idle(), [], []
+    keepers, starts, usual, plain = Idle(), [], [], []
     jails: list[tuple[Keeper, Request, _run.Plan]] = []
     jail = pyjail.Jail(fresh=True)  # so that none makes a next one when it ends: they all end at once
     try:
@@ -75,7 +76,10 @@ def alive(count: int, seconds: float) -> dict[str, object]:
                     time.sleep(0.003)
                     start = time.perf_counter()
                     pyjail.run(["/bin/true"])
-                    usual.append(time.perf_counter() - start)
+                    middle = time.perf_counter()
+                    subprocess.run(["/bin/true"], capture_output=True)
+                    usual.append(middle - start)
+                    plain.append(time.perf_counter() - middle)
             start = time.perf_counter()
             request = _request.make(SHELL, limits, jail, None, stdin, stdout, *[None] * 9)
             plan = _run.prepare(request)
@@ -90,7 +94,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
             with contextlib.suppress(Exception):
                 _run.conclude(keeper, request, plan.run, 30)
         keepers.close()
-    return {"starts": starts[1:], "warm": usual}
+    return {"starts": starts[1:], "warm": usual, "plain": plain}
 
 
 def main() -> None:

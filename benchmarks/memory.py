@@ -47,6 +47,8 @@ def measure(warm: int, alive: int, seconds: float) -> Section:
         )
     starts, usual = found["starts"], found["warm"]
     first, last = Samples("first jails", starts[:EDGE]), Samples("last jails", starts[-EDGE:])
+    bare = found["plain"]
+    few, crowd = Samples("plain, alone", bare[: len(bare) // 2]), Samples("plain, among many", bare[len(bare) // 2 :])
     alone, among = (
         Samples("warm, alone", usual[: len(usual) // 2]),
         Samples("warm, among many", usual[len(usual) // 2 :]),
@@ -63,6 +65,8 @@ def measure(warm: int, alive: int, seconds: float) -> Section:
                     (f"the last {EDGE}", last),
                     ("a warm run of true beside none", alone),
                     ("a warm run of true beside all of them", among),
+                    ("subprocess.run of true beside none", few),
+                    ("subprocess.run of true beside all of them", crowd),
                 )
             ],
         ),
@@ -73,6 +77,7 @@ def measure(warm: int, alive: int, seconds: float) -> Section:
             f"{last.median / first.median:.2f} x the first; a warm run {among.median / alone.median:.2f} x",
             f"<= {ALIVE_RATIO} x",
             last.median <= ALIVE_RATIO * first.median,
+            f"subprocess.run needs {crowd.median / few.median:.2f} x beside as many",
         )
     )
     return section

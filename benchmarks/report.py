@@ -47,8 +47,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def goals_table(goals: Iterable[Goal]) -> list[str]:
     lines = ["| what | measured | goal | | parts alone |", "|---|---|---|---|---|"]
+    said: set[str] = set()
     for g in goals:
-        floor = g.floor if g.met is False else ""
+        floor = "" if g.met is not False else "as above" if g.floor in said else g.floor
+        said |= {floor} - {""}
         lines.append(f"| {g.what} | {g.measured} | {g.goal} | {g.verdict} | {floor} |")
     return lines
 

@@ -1,7 +1,7 @@
 /* What a program does in and outside of a jail. work MODE COUNT [filter]; prints the nanoseconds that COUNT times took.
  *
- * cpu, getpid, read, open, forkexec: loops. write, copy, drain: COUNT bytes to stdout, from stdin to stdout, from stdin.
- * nothing: exit. spin: for ever. filter: under a seccomp filter of one instruction, which allows everything. */
+ * cpu, getpid, read, open, forkexec: loops. write, copy, drain: COUNT bytes to stdout, from stdin to stdout, from
+ * stdin. nothing: exit. spin: for ever. filter: under a seccomp filter of one instruction, which allows everything. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -89,7 +89,8 @@ int main(int argc, char **argv) {
   struct sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
   struct sock_fprog filter = {1, &allow};
   if (argc > 3)
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)) return fail("seccomp");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+      return fail("seccomp");
   cpu_set_t here; /* one CPU for it and its children: no migration in the middle */
   CPU_ZERO(&here);
   CPU_SET(sched_getcpu(), &here);
