@@ -45,7 +45,7 @@ class Sizes:
     turns: int = 30
     latency_s: float = 90
     throughput_rounds: int = 8
-    throughput_s: float = 60
+    throughput_s: float = 45
     embedder_rounds: int = 20
     embedder_s: float = 30
     embedder: int = 4 * GIB

