@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import replace
 
-from machine import BUILD, CpuClock, compile_c
+from machine import BUILD, MUCH, CpuClock, compile_c
 from report import Goal, Section, table
 from sampling import Samples
 
@@ -74,8 +74,16 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
             rows.append((what, failed[name], "", "", ""))
             continue
         s, cpu = Samples(name, times[name]), max(0.0, used[name] - idle * took[name]) / len(times[name])
-        found[name] = s.median, cpu
-        rows.append((what, f"{s.median * 1e6:.0f}", f"{s.p99 * 1e6:.0f}", f"{s.spread:.0%}", f"{cpu * 1e6:.0f}"))
+        found[name] = s.median, cpu if idle <= MUCH else 0.0
+        rows.append(
+            (
+                what,
+                f"{s.median * 1e6:.0f}",
+                f"{s.p99 * 1e6:.0f}",
+                f"{s.spread:.0%}",
+                f"{cpu * 1e6:.0f}" if idle <= MUCH else "?",
+            )
+        )
     section.say(
         f"A static C program, {count // TURNS * TURNS} times each in {TURNS} turns, children waited for. The filter has {len(template.filter.program) // 8}",
         f"instructions; there are {len(arguments['leaf'])} leaves for a run on this machine. CPU is that of the whole machine,",
@@ -111,7 +119,7 @@ def beside(goals: list[Goal], floor: dict[str, tuple[float, float]], imports: fl
         if goal.what.startswith("first run"):
             return f"Python's imports {imports * 1e3:.1f} ms; a jail {parts(0)}"
         if goal.what.startswith(("CPU", "throughput")):
-            return f"CPU {parts(1)}"
+            return f"CPU {parts(1)}" if floor.get("pipes", (0.0, 0.0))[1] > 0 else ""
         return ""
 
     return [replace(g, floor=of(g)) for g in goals]

@@ -6,13 +6,12 @@ import functools
 import time
 
 from contenders import BASE, FRESH, OURS, Contender, ready
-from machine import CpuClock
+from machine import MUCH, CpuClock
 from report import Goal, Section, ms, table
 from sampling import Samples, in_turns, samples, timed
 
 LATENCY, TAIL, CPU_MS, CPU_RATIO, FRESH_RATIO = 1.00, 1.5, 0.95, 1.6, 2.0
 ByName = dict[str, Samples]
-MUCH = 0.5  # of one CPU, used by others
 PAUSE = 0.003
 SETTLE = 0.04  # for what the kernel does after the end: namespaces, cgroups and mounts go in threads of its own
 
@@ -60,12 +59,14 @@ def measure(
         paused, alternating, at_once, cpu, others = _ways(found, rounds, turns, seconds, clock)
     section.samples += [*paused.values(), *(Samples(f"CPU of {name}", s.values) for name, s in cpu.items())]
     base = paused[BASE]
+    exact = others <= MUCH  # else nobody can tell what was whose
     rows = []
     for c in found:
         s, b, u = paused[c.name], at_once[c.name], cpu[c.name]
         rows.append((
             c.name, ms(s.median), ms(s.p99), f"{s.median / base.median:.2f}", f"{s.spread:.0%}", ms(b.median), ms(b.p99),
-            f"{b.median / at_once[BASE].median:.2f}", ms(u.median), f"{u.median / cpu[BASE].median:.2f}", f"{u.spread:.0%}",
+            f"{b.median / at_once[BASE].median:.2f}",
+            *((ms(u.median), f"{u.median / cpu[BASE].median:.2f}", f"{u.spread:.0%}") if exact else ("?", "", "")),
         ))  # fmt: skip
     section.say(
         f"/bin/true, stdout and stderr captured. {len(base.values)} rounds with {PAUSE * 1e3:.0f} ms between the runs; then",
@@ -101,7 +102,6 @@ def measure(
                  own.median <= LATENCY * plain.median),
             Goal(f"its p99, {way}", f"{own.p99 / plain.p99:.2f} x", f"<= {TAIL} x", own.p99 <= TAIL * plain.p99),
         ]  # fmt: skip
-    exact = others <= MUCH  # else nobody can tell what was whose
     noise = f"others used {others:.0%} of one CPU meanwhile"
     used, share = cpu[OURS].median * 1e3, cpu[OURS].median / cpu[BASE].median
     section.goals += [
@@ -118,4 +118,4 @@ def measure(
         measured = f"{nearest}, the nearest, needs {factor:.1f} x ours" if known else noise if nearest else "none here"
         met = factor > 1 if known else None
         section.goals.append(Goal(f"{what} against the peers", measured, "ahead of every one", met))
-    return section, paused, cpu
+    return section, paused, cpu if exact else {}

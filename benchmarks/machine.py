@@ -17,6 +17,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "benchmarks"
 QUIET = 0.15  # of one CPU, used by others: below that nobody disturbs
+MUCH = 0.5  # above that, what the whole machine used says nothing about a run
 _CGROUP_FILES = ("/sys/fs/cgroup/cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage")
 
 

@@ -12,6 +12,11 @@ from sampling import Samples
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- ./dev bench writes from here -->", "<!-- to here -->"
 
+DISTURBED = (
+    "Other work used this machine meanwhile (RESULTS.md says how much): on a quiet one times are shorter.",
+    "",
+)
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -98,6 +103,7 @@ def readme(facts: dict[str, str], sections: list[Section], key_figures: list[str
         "",
         *key_figures,
         "",
+        *(DISTURBED if any("Not a quiet machine" in line for s in sections for line in s.text) else ()),
         "![latency](benchmarks/latency.png)",
         "![throughput](benchmarks/throughput.png)",
         "![latency by size of the embedder](benchmarks/embedder.png)",

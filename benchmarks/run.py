@@ -140,19 +140,16 @@ PARTS: dict[str, Callable[[Findings], Section]] = {
 
 def key_figures(found: Findings) -> list[str]:
     """For the README."""
-    base, used = found.latencies[contenders.BASE], found.cpu[contenders.BASE]
-    rows = []
+    base, rows = found.latencies[contenders.BASE], []
     for c in found.everyone:
-        s, u, rate = (
-            found.latencies[c.name],
-            found.cpu[c.name],
-            [r[c.name] for r in found.rates.values() if c.name in r],
-        )
-        many = [f"{x.median:.0f}" for x in rate[1:]] or ["", "", ""]
-        rows.append((
-            f"`{c.name}`" if "." in c.name else f"{c.name}, {c.note}", ms(s.median), f"{s.median / base.median:.2f}", ms(s.p99),
-            ms(u.median), f"{u.median / used.median:.2f}", *many,
-        ))  # fmt: skip
+        s = found.latencies[c.name]
+        cpu = ["", ""]  # not known when others used the machine
+        if found.cpu:
+            used = found.cpu[c.name].median
+            cpu = [ms(used), f"{used / found.cpu[contenders.BASE].median:.2f}"]
+        many = [f"{r[c.name].median:.0f}" if c.name in r else "" for r in list(found.rates.values())[1:]]
+        name = f"`{c.name}`" if "." in c.name else f"{c.name}, {c.note}"
+        rows.append((name, ms(s.median), f"{s.median / base.median:.2f}", ms(s.p99), *cpu, *many))
     head = (
         "",
         "median ms",
