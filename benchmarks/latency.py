@@ -1,112 +1,121 @@
-"""Latency of a warm pyjail.run against subprocess.run and, if installed, bubblewrap: one interleaved run, medians.
-
-    ./dev bench [--quick]
-
-Prints ratios to `subprocess.run(["/bin/true"], capture_output=True)`, with a small embedder and one of 2 GiB.
-"""
+"""Latency of one run at a time, and the CPU of the whole machine for it."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import shutil
-import statistics
-import subprocess
-import sys
+import functools
 import time
 
-import pyjail
+from contenders import BASE, FRESH, OURS, Contender, ready
+from machine import MUCH, CpuClock
+from report import Goal, Section, ms, table
+from sampling import Samples, in_turns, samples, timed
 
-GOAL, FLAT = 2.0, 1.1
-BWRAP = [
-    "bwrap",
-    "--ro-bind",
-    "/usr",
-    "/usr",
-    "--symlink",
-    "usr/bin",
-    "/bin",
-    "--symlink",
-    "usr/lib",
-    "/lib",
-    "--symlink",
-    "usr/lib64",
-    "/lib64",
-    "--proc",
-    "/proc",
-    "--dev",
-    "/dev",
-    "--tmpfs",
-    "/tmp",
-    "--unshare-all",
-    "--die-with-parent",
-    "--new-session",
-]
+LATENCY, TAIL, CPU_MS, CPU_RATIO, FRESH_RATIO = 1.00, 1.5, 0.95, 1.6, 2.0
+ByName = dict[str, Samples]
+PAUSE = 0.003
+SETTLE = 0.04  # for what the kernel does after the end: namespaces, cgroups and mounts go in threads of its own
 
 
-def contenders() -> dict[str, object]:
-    found: dict[str, object] = {
-        "subprocess.run": lambda: subprocess.run(["/bin/true"], capture_output=True),
-        "pyjail.run": lambda: pyjail.run(["/bin/true"]),
-        "pyjail.run fresh": lambda: pyjail.run(["/bin/true"], jail=pyjail.Jail(fresh=True)),
-    }
-    if shutil.which("bwrap"):
-        found["bubblewrap"] = lambda: subprocess.run([*BWRAP, "/bin/true"], capture_output=True)
-    else:
-        print("bubblewrap: not installed, not measured")
-    return found
+def _ways(
+    all_of_them: list[Contender], rounds: int, turns: int, seconds: float, clock: CpuClock
+) -> tuple[ByName, ByName, ByName, ByName, float]:
+    """Latencies with pauses, without, and back to back; CPU seconds of a run; the share of a CPU that others used."""
+    calls = {c.name: timed(functools.partial(c.call, 0)) for c in all_of_them}
+    for call in calls.values():
+        for _ in range(3):
+            call()
+    paused = in_turns(calls, rounds, seconds * 0.55, PAUSE)
+    two = {name: calls[name] for name in (BASE, OURS)}
+    alternating = in_turns(two, rounds, seconds * 0.05)
+    at_once: dict[str, list[float]] = {name: [] for name in calls}
+
+    used: dict[str, list[tuple[float, float, int]]] = {name: [] for name in calls}  # CPU, seconds, runs
+    idle: list[float] = []
+
+    def turn(name: str, count: int) -> float:
+        call, before, started = calls[name], clock.read(), time.monotonic()
+        at_once[name] += [call() for _ in range(count)]
+        time.sleep(SETTLE)
+        used[name].append((clock.read() - before, time.monotonic() - started, count))
+        return 0.0
+
+    def rest() -> float:
+        idle.append(clock.idle_rate(2 * SETTLE))
+        return 0.0
+
+    takes = {name: functools.partial(turn, name, 30 if name in two else 8) for name in calls}
+    in_turns({**takes, "nothing": rest}, turns, seconds * 0.4)
+    others = Samples("idle", idle).median
+    cpu = {n: [max(0.0, (u - others * t) / count) for u, t, count in values] for n, values in used.items()}
+    return samples(paused), samples(alternating), samples(at_once), samples(cpu), others
 
 
-def measure(functions: dict[str, object], rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for f in functions.values():
-        for _ in range(5):
-            f()
-    for _ in range(rounds):
-        for name, f in functions.items():
-            start = time.perf_counter()
-            f()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def table(title: str, times: dict[str, list[float]]) -> float:
-    base = statistics.median(times["subprocess.run"])
-    print(f"\n{title}")
-    print(f"  {'':18} {'median ms':>10} {'p99 ms':>8} {'ratio':>6}")
-    for name, values in times.items():
-        p99 = sorted(values)[int(len(values) * 0.99)]
-        print(
-            f"  {name:18} {statistics.median(values) * 1e3:10.3f} {p99 * 1e3:8.3f} {statistics.median(values) / base:6.2f}"
-        )
-    return statistics.median(times["pyjail.run"]) / base
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, 256 MiB instead of 2 GiB")
-    options = parser.parse_args()
-    rounds, ballast_size = (60, 256 << 20) if options.quick else (400, 2 << 30)
-    print(f"kernel {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, {rounds} rounds")
-    ratio = table("embedder as it is", measure(contenders(), rounds))
-    # Small and large in turns, so that what else the machine does meets both.
-    only = {k: v for k, v in contenders().items() if k in ("subprocess.run", "pyjail.run")}
-    small: dict[str, list[float]] = {name: [] for name in only}
-    large: dict[str, list[float]] = {name: [] for name in only}
-    for _ in range(5):
-        for found, size in ((small, 0), (large, ballast_size)):
-            ballast = bytearray(size)
-            ballast[::4096] = b"x" * len(ballast[::4096])
-            for name, values in measure(only, rounds // 5).items():
-                found[name] += values
-            del ballast
-    table("embedder as it is, again", small)
-    table(f"embedder with {ballast_size >> 20} MiB more", large)
-    flat = statistics.median(large["pyjail.run"]) / statistics.median(small["pyjail.run"])
-    print(f"\npyjail.run / subprocess.run: {ratio:.2f} (goal <= {GOAL}) {'PASS' if ratio <= GOAL else 'FAIL'}")
-    print(f"large embedder / small:      {flat:.2f} (goal <= {FLAT}) {'PASS' if flat <= FLAT else 'FAIL'}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def measure(
+    found: list[Contender], rounds: int, turns: int, seconds: float, clock: CpuClock
+) -> tuple[Section, ByName, ByName]:
+    """Also latencies with pauses between the runs, and CPU, by contender."""
+    section = Section("Latency and CPU, one run at a time")
+    with ready(found, 1):
+        paused, alternating, at_once, cpu, others = _ways(found, rounds, turns, seconds, clock)
+    section.samples += [*paused.values(), *(Samples(f"CPU of {name}", s.values) for name, s in cpu.items())]
+    base = paused[BASE]
+    exact = others <= MUCH  # else nobody can tell what was whose
+    rows = []
+    for c in found:
+        s, b, u = paused[c.name], at_once[c.name], cpu[c.name]
+        rows.append((
+            c.name, ms(s.median), ms(s.p99), f"{s.median / base.median:.2f}", f"{s.spread:.0%}", ms(b.median), ms(b.p99),
+            f"{b.median / at_once[BASE].median:.2f}",
+            *((ms(u.median), f"{u.median / cpu[BASE].median:.2f}", f"{u.spread:.0%}") if exact else ("?", "", "")),
+        ))  # fmt: skip
+    section.say(
+        f"/bin/true, stdout and stderr captured. {len(base.values)} rounds with {PAUSE * 1e3:.0f} ms between the runs; then",
+        f"{len(at_once[OURS].values)} runs back to back, in turns, where a run waits until the next jail is ready. CPU is what",
+        "the whole machine used for a run, its teardown in the kernel and the making of the next jail included, less",
+        f"what others used meanwhile: {others:.1%} of one CPU while this benchmark did nothing.",
+        "",
+        *table(
+            (
+                "",
+                "median ms",
+                "p99 ms",
+                "ratio",
+                "spread",
+                "back to back ms",
+                "p99 ms",
+                "ratio",
+                "CPU ms",
+                "ratio",
+                "spread",
+            ),
+            rows,
+        ),
+        "",
+        "![latency](latency.png)",
+        "",
+        *(f"- {' '.join((c.name, c.version)).strip()}: {c.note}." for c in found if c.note),
+    )
+    for way, by_name in (("3 ms between runs", paused), ("without a pause", alternating), ("back to back", at_once)):
+        plain, own = by_name[BASE], by_name[OURS]
+        section.goals += [
+            Goal(f"latency, warm, {way}", f"{own.median / plain.median:.2f} x", f"<= {LATENCY:.2f} x subprocess.run",
+                 own.median <= LATENCY * plain.median),
+            Goal(f"its p99, {way}", f"{own.p99 / plain.p99:.2f} x", f"<= {TAIL} x", own.p99 <= TAIL * plain.p99),
+        ]  # fmt: skip
+    noise = f"others used {others:.0%} of one CPU meanwhile"
+    used, share = cpu[OURS].median * 1e3, cpu[OURS].median / cpu[BASE].median
+    section.goals += [
+        Goal("CPU of the whole machine for a run", f"{used:.2f} ms, {share:.2f} x" if exact else noise, f"<= {CPU_MS} ms or <= {CPU_RATIO} x",
+             (used <= CPU_MS or share <= CPU_RATIO) if exact else None),
+        Goal("latency with fresh=True", f"{paused[FRESH].median / base.median:.2f} x", f"<= {FRESH_RATIO} x",
+             paused[FRESH].median <= FRESH_RATIO * base.median),
+    ]  # fmt: skip
+    peers = [c.name for c in found if c.name not in (BASE, OURS, FRESH)]
+    for what, by_name in (("latency", paused), ("latency back to back", at_once), ("CPU", cpu)):
+        nearest = min(peers, key={name: by_name[name].median for name in peers}.__getitem__, default="")
+        factor = by_name[nearest].median / by_name[OURS].median if nearest else 0.0
+        known = bool(nearest) and (exact or what != "CPU")
+        measured = f"{nearest}, the nearest, needs {factor:.1f} x ours" if known else noise if nearest else "none here"
+        met = factor > 1 if known else None
+        section.goals.append(Goal(f"{what} against the peers", measured, "ahead of every one", met))
+    return section, paused, cpu if exact else {}

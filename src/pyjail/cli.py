@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pyjail
-from pyjail import _session_command, _show_languages, _units
+from pyjail import _session_command, _show_languages, _show_timings, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
@@ -250,7 +250,13 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
                 stream.flush()
             streams[name] = pyjail.DEVNULL if stream is None else stream.fileno()
     stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
-    result = start(stdin=stdin, files=_files(options) or None, **streams)
+    profile = None
+    if options.timings:
+        given = {"jail": jail, "stdin": stdin, "files": _files(options) or None, "cwd": options.cwd, **streams}
+        profile = _show_timings.profile(program, limits, given)
+        result = profile.result
+    else:
+        result = start(stdin=stdin, files=_files(options) or None, **streams)
     if options.json:
         print(json.dumps(result.to_dict()))
     elif not streams:  # a cap needs capture: what was kept comes at the end
@@ -260,8 +266,8 @@ def _run(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
                 stream.flush()
     if not options.json and result.verdict in (*ENDED_BY_LIMIT, Verdict.SECURITY, Verdict.JAIL_ERROR):
         print(f"pyjail: {explain(result)}", file=sys.stderr)
-    if options.timings:
-        _timings(result)
+    if profile is not None:
+        _show_timings.show(profile)
     return exit_code(result)
 
 
@@ -288,13 +294,6 @@ def explain(result: Result) -> str:
         f"{result.verdict.value}{more}: cpu {usage.cpu_time or 0:.3f} s, wall {usage.wall_time or 0:.3f} s, "
         f"memory peak {(usage.memory_peak or 0) / 1048576:.1f} MiB"
     )
-
-
-def _timings(result: Result) -> None:
-    usage = result.usage
-    for name in ("setup_time", "wall_time", "cpu_time", "teardown_time"):
-        value = getattr(usage, name)
-        print(f"pyjail: {name:14} {'?' if value is None else f'{value * 1e3:9.3f} ms'}", file=sys.stderr)
 
 
 def exit_code(result: Result) -> int:

@@ -110,6 +110,22 @@ def test_version_and_help():
 def test_timings():
     out = cli("run", "--timings", "--", "true", stdin=subprocess.DEVNULL)
     assert "wall_time" in out.stderr
+    columns = {line.split()[1]: line.split()[2:] for line in out.stderr.splitlines() if len(line.split()) > 2}
+    assert columns["µs"] == ["this", "run", "cold", "armed"]
+    assert {"modules", "host", "keeper_exec", "setup", "program", "teardown", "result", "total", "next"} <= set(columns)
+    first, cold, armed = (int(us) for us in columns["program"][:3])
+    assert min(first, cold, armed) > 0
+
+
+def test_timings_change_nothing_about_the_run():
+    out = cli("run", "--timings", "--json", "--", "sh", "-c", "echo x; exit 3")
+    assert out.returncode == 3 and json.loads(out.stdout)["stdout"] == {"bytes": "x\n"}
+    out = cli("run", "--timings", "--wall-time", "100ms", "--", "sleep", "60")
+    assert out.returncode == 124 and "wall_time: cpu" in out.stderr
+    out = cli("run", "--timings", "--", "/nonexistent")
+    assert out.returncode == 127 and "total" not in out.stderr
+    out = cli("run", "--timings", "--fresh", "--", "echo", "x")
+    assert out.stdout == "x\n" and "armed" not in out.stderr.splitlines()[4]
 
 
 def test_a_cap_on_output_holds_on_the_command_line_too():

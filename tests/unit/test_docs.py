@@ -25,3 +25,10 @@ def test_links_between_documents_lead_somewhere():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc/README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_every_phase_of_a_run_is_explained():
+    from pyjail._timings import AFTER, PHASES
+
+    text = (ROOT / "docs/timings.md").read_text()
+    assert [n for n in (*PHASES, AFTER) if f"| `{n}` | " not in text] == []

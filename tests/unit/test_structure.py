@@ -28,7 +28,7 @@ LAYERS = (
     {"_verdict"},
     {"_receipt"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
-     "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_artefacts", "_build", "_session", "_measure"},
+     "_executor", "_loops", "_flight", "_timings", "aio", "_process", "_communicate", "_box", "_steps", "_artefacts", "_build", "_session", "_measure"},
     {"cgroup"},
     {"languages._cpus", "languages._tools"},
     {"languages._program"},
@@ -55,7 +55,7 @@ LAYERS = (
     {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
-    {"_show", "_show_learned", "_show_languages", "_step_line", "_session_command", "cli", "__main__"},
+    {"_show", "_show_learned", "_show_languages", "_show_timings", "_step_line", "_session_command", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,74 @@
+"""The first run of a process: import, and what is found out and started once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+from machine import BUILD
+from report import Goal, Section, ms, table
+from sampling import Samples, in_turns
+
+FIRST_MS, IMPORT_MS = 10.0, 30.0
+SCRIPT = """
+import json, sys, time
+t0 = time.perf_counter()
+import {module}
+t1 = time.perf_counter()
+{run}
+t2 = time.perf_counter()
+{run}
+print(json.dumps([t1 - t0, t2 - t1, time.perf_counter() - t2]))
+"""
+CONTENDERS = {
+    "pyjail": SCRIPT.format(module="pyjail", run="pyjail.run(['/bin/true'])"),
+    "subprocess": SCRIPT.format(module="subprocess", run="subprocess.run(['/bin/true'], capture_output=True)"),
+}
+
+
+def measure(rounds: int, seconds: float) -> Section:
+    section = Section("First run of a process")
+    rows: dict[str, list[list[float]]] = {name: [] for name in CONTENDERS}
+
+    # With bytecode, as an installed package has, whatever this environment says.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(BUILD / "pycache")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def start(name: str) -> float:
+        command = [sys.executable, "-c", CONTENDERS[name]]
+        out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
+        rows[name].append(json.loads(out.stdout))
+        return 0.0
+
+    for name in CONTENDERS:
+        start(name)
+        rows[name].clear()
+    in_turns({name: functools.partial(start, name) for name in CONTENDERS}, rounds, seconds)
+    found = {
+        name: [
+            Samples(f"{name}: {what}", [row[i] for row in values])
+            for i, what in enumerate(("import", "first run", "second"))
+        ]
+        for name, values in rows.items()
+    }
+    section.say(
+        f"{rounds} new interpreters each, in turns, with bytecode there; the interpreter's own start is not in it.",
+        "",
+        *table(
+            ("", "import ms", "spread", "first run ms", "spread", "second run ms"),
+            [
+                (n, ms(i.median), f"{i.spread:.0%}", ms(f.median), f"{f.spread:.0%}", ms(s.median))
+                for n, (i, f, s) in found.items()
+            ],
+        ),
+    )
+    imported, first, _ = (s.median * 1e3 for s in found["pyjail"])
+    section.goals += [
+        Goal("first run after import", f"{first:.1f} ms", f"<= {FIRST_MS:.0f} ms", first <= FIRST_MS),
+        Goal("import pyjail", f"{imported:.1f} ms", f"<= {IMPORT_MS:.0f} ms", imported <= IMPORT_MS),
+    ]
+    section.samples += [*found["pyjail"], *found["subprocess"]]
+    return section

@@ -1,0 +1,35 @@
+"""``pyjail run --timings``: where the time of a run went, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from pyjail._spec import Limits
+
+if TYPE_CHECKING:
+    from pyjail._timings import Profile
+
+NAMES = ("jail", "input", "stdin", "stdout", "stderr", "env", "cwd", "files", "collect")
+
+
+def profile(program: list[str], limits: Limits, given: dict[str, Any]) -> Profile:
+    """Run it once, and `true` in the same jail for the phases of later runs."""
+    started = time.monotonic_ns()
+    from pyjail import _request, _timings
+
+    values = [given.get(name) for name in NAMES]
+    return _timings.profile(lambda: _request.make(program, limits, *values, *[None] * 4), started)
+
+
+def show(found: Profile) -> None:
+    """The table."""
+    from pyjail._timings import table
+
+    usage = found.result.usage
+    for name in ("setup_time", "wall_time", "cpu_time", "teardown_time"):
+        value = getattr(usage, name)
+        print(f"pyjail: {name:14} {'?' if value is None else f'{value * 1e3:9.3f} ms'}", file=sys.stderr)
+    for line in table(found):
+        print(f"pyjail: {line}", file=sys.stderr)

@@ -1,0 +1,200 @@
+"""Where the time of a run goes, phase by phase: `pyjail run --timings`, docs/timings.md.
+
+Python's own phases are timed here, around the same functions that `_run.run` calls; the keeper's are the four times of
+its report. All are of one clock, CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pyjail import _outcome, _run
+from pyjail._errors import JailError
+from pyjail._host import Host
+from pyjail._keeper import Gone, Keeper
+from pyjail._native import lib
+from pyjail._plan import Template
+from pyjail._request import Request, make
+from pyjail._result import Result
+from pyjail._wire import parse_reply, parse_report
+
+# In the order in which they happen. {name: (who works meanwhile, at what)}
+PHASES = {
+    "modules": ("Python", "import what a run needs"),
+    "request": ("Python", "check the arguments"),
+    "host": ("Python", "look at this machine, try its cgroups; once"),
+    "plan": ("Python", "compile the plan; later: pack the request"),
+    "keeper_cgroup": ("Python", "the keeper's cgroups, memfds and socket"),
+    "keeper_exec": ("kernel", "clone3 and execveat of the keeper"),
+    "namespaces": ("keeper", "unshare, open the sources of the root"),
+    "maps": ("Python", "id maps"),
+    "root": ("keeper", "mount the root, pivot into it"),
+    "send": ("Python", "the request to the keeper, its wake-up; with files: they are written"),
+    "setup": ("keeper, init", "not armed: leaf, tmpfs, init, /proc, filter; armed: fds, rlimits"),
+    "program": ("program", "from execve to its end"),
+    "teardown": ("init, keeper", "kill what is left, read the counters"),
+    "wake": ("kernel", "the report to Python"),
+    "result": ("Python", "verdict, output; usage and receipt only when looked at"),
+}
+AFTER = "next"  # when the result is there already: not part of the run
+Phases = dict[str, int]  # ns
+REPEATS_COLD, REPEATS_ARMED, PATIENCE_S = 8, 40, 2.0
+
+
+class _Marks:
+    def __init__(self, start: int) -> None:
+        self.phases: Phases = {}
+        self.last = start
+
+    def __call__(self, phase: str, now: int | None = None) -> None:
+        now = time.monotonic_ns() if now is None else now
+        self.phases[phase] = self.phases.get(phase, 0) + now - self.last
+        self.last = now
+
+
+class _TimedKeeper(Keeper):
+    """Notes when the parts of its start are over."""
+
+    def __init__(self, marks: _Marks, template: Template, host: Host) -> None:
+        self.marks = marks
+        super().__init__(template, host)
+
+    def _spawn(self, fds: list[int]) -> None:
+        self.marks("keeper_cgroup")
+        super()._spawn(fds)
+        self.marks("keeper_exec")
+
+    def _write_maps(self, host: Host) -> None:
+        self.marks("namespaces")
+        super()._write_maps(host)
+        self.marks("maps")
+
+    def _ready(self) -> object:  # type: ignore[override]
+        found = super()._ready()
+        self.marks("root")
+        return found
+
+
+class Profile(NamedTuple):
+    """Medians by phase, ns. ``first``: of this process; ``cold``: on a new keeper; ``armed``: on a warm one."""
+
+    result: Result
+    first: Phases
+    cold: Phases
+    armed: Phases
+
+
+def profile(ask: Callable[[], Request], started: int) -> Profile:
+    """Run the request that ``ask`` makes, once; then `true` in the same jail under the same limits, several times.
+
+    ``started``: CLOCK_MONOTONIC ns, before this module was imported. The repeats are left out where there is no `true`.
+    """
+    marks = _Marks(started)
+    marks("modules")
+    request = ask()
+    result, keeper = _turn(lambda: request, marks, None)
+    keeper.close()
+    cold: list[Phases] = []
+    armed: list[Phases] = []
+    with contextlib.suppress(JailError, OSError):
+        _repeat(request, cold, armed)
+    return Profile(result, marks.phases, _medians(cold), _medians(armed))
+
+
+def _repeat(like: Request, cold: list[Phases], armed: list[Phases]) -> None:
+    def ask() -> Request:
+        return make(["true"], like.limits, like.jail, *[None] * 12)
+
+    end = time.monotonic() + PATIENCE_S
+    keeper: Keeper | None = None
+    try:
+        while len(cold) < REPEATS_COLD and time.monotonic() < end:
+            if keeper is not None:
+                keeper.close()
+            marks = _Marks(time.monotonic_ns())
+            _, keeper = _turn(ask, marks, None)
+            cold.append(marks.phases)
+        while keeper is not None and not like.jail.fresh and len(armed) < REPEATS_ARMED and time.monotonic() < end + 1:
+            marks = _Marks(time.monotonic_ns())
+            _run.arm(keeper, _run.prepare(ask()).blob)
+            marks(AFTER)
+            (armed[-1] if armed else cold[-1])[AFTER] = marks.phases[AFTER]
+            time.sleep(0.005)  # the init that was started is ready by then, and the kernel done with the one before
+            marks = _Marks(time.monotonic_ns())
+            _turn(ask, marks, keeper)
+            armed.append(marks.phases)
+    finally:
+        if keeper is not None:
+            keeper.close()
+
+
+def _turn(ask: Callable[[], Request], marks: _Marks, keeper: Keeper | None) -> tuple[Result, Keeper]:
+    """One run as `_run.run` does it, on this keeper or on a new one. Raises what that would."""
+    request = ask()
+    marks("request")
+    host = _run._ground(os.getpid())
+    marks("host")
+    plan = _run.prepare(request)
+    marks("plan")
+    keeper = keeper or _TimedKeeper(marks, plan.template, host)
+    try:
+        outcome = _run.begin(keeper, request, plan)
+        if outcome is None:
+            raw = keeper.receive()
+            now = time.monotonic_ns()
+            outcome = _run._read(keeper, request, plan.run, raw)
+            done = time.monotonic_ns()
+            if parse_reply(raw)[0] == lib.REPLY_REPORT:
+                facts = parse_report(raw)
+                if facts.started and facts.ended:
+                    for phase, at in (("send", facts.requested), ("setup", facts.started), ("program", facts.ended)):
+                        marks(phase, at)
+                    marks("teardown", facts.reported)
+                    marks("wake", now)
+                    marks("result", done)
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0], keeper
+    except (Gone, _run.IdleDeath):
+        died = _outcome.lost(keeper, request)
+        keeper.close()
+        return died, keeper
+    except BaseException:
+        keeper.close()
+        raise
+
+
+def _medians(rows: list[Phases]) -> Phases:
+    names = [n for n in (*PHASES, AFTER) if any(n in row for row in rows)]
+    return {n: int(statistics.median(row[n] for row in rows if n in row)) for n in names}
+
+
+def table(found: Profile) -> list[str]:
+    """Lines of text, µs."""
+    columns = {"this run": found.first, "cold": found.cold, "armed": found.armed}
+    columns = {name: phases for name, phases in columns.items() if phases}
+
+    def line(name: str, values: list[int | None], who: str = "", what: str = "") -> str:
+        cells = "".join(f"{'' if v is None else f'{v / 1000:.0f}':>10}" for v in values)
+        return f"{name:14}{cells}  {who}{': ' if who else ''}{what}".rstrip()
+
+    out = [f"{'µs':14}" + "".join(f"{name:>10}" for name in columns)]
+    for name, (who, what) in PHASES.items():
+        values = [phases.get(name) for phases in columns.values()]
+        if any(v is not None for v in values):
+            out.append(line(name, values, who, what))
+    totals = [sum(v for name, v in phases.items() if name != AFTER) for phases in columns.values()]
+    out.append(line("total", [*totals], "", "until the result is there"))
+    after = [phases.get(AFTER) for phases in columns.values()]
+    if any(v is not None for v in after):
+        out.append(line(AFTER, after, "keeper", "after the result: the next jail's init is started"))
+    if found.cold:
+        out.append(
+            "this run: the program once, first of its process; cold: true in a new keeper; armed: true in a warm one"
+        )
+    return out
