@@ -154,9 +154,8 @@ def launch(
             raise
         break
     streams.give_up()
-    if outcome is not None and lease is None:  # MEMORY before there was a program, or an error
-        result = _run.settle(keeper, request, outcome, keepers)
-        return Process(request, plan, keeper, keepers, streams, (result, True))
+    if outcome is not None and lease is None and isinstance(outcome[0], BaseException):
+        _run.settle(keeper, request, outcome, keepers)  # raises it
     return Process(request, plan, keeper, keepers, streams, outcome)
 
 
