@@ -31,6 +31,8 @@ def test_public_names_under_mypy_strict(tmp_path):
         "    reveal_type(await pyjail.aio.run(['true']))\n"
         "    async with pyjail.aio.Pool(2) as apool:\n"
         "        reveal_type(await apool.map([['true']]))\n"
+        "    async with await pyjail.aio.start(['true']) as p:\n"
+        "        reveal_type(await p.wait())\n"
         "with pyjail.Pool(2) as pool, pyjail.JailExecutor(2) as executor:\n"
         "    reveal_type(pool.run(['true']).ok)\n"
         "    reveal_type(next(pool.map([['true'], {'args': ['true'], 'input': b''}])).ok)\n"
@@ -49,7 +51,9 @@ def test_public_names_under_mypy_strict(tmp_path):
     assert any(line.startswith("6: note") and "str" in line for line in lines)
     assert any(line.startswith("8: note") and "str" in line for line in lines)
     assert any(line.startswith("9: note") and "SeccompRule" in line for line in lines)
-    for number, kind in (("14", "Result"), ("16", "list"), ("18", "bool"), ("19", "bool"), ("20", "bool")):
+    for number, kind in (
+        ("14", "Result"), ("16", "list"), ("18", "int"), ("20", "bool"), ("21", "bool"), ("22", "bool"),
+    ):  # fmt: skip
         assert any(line.startswith(f"{number}: note") and kind in line for line in lines), (number, out.stdout)
     errors = {line.split(":")[0] for line in lines if "error" in line}
     assert errors <= {"10", "11", "12"}, lines
@@ -60,14 +64,30 @@ def test_docstrings_run():
     import doctest
 
     import pyjail
-    from pyjail import _doctor, _errors, _executor, _learn, _pool, _result, _run, _seccomp_spec, _spec, _units, aio
+    from pyjail import (
+        _aprocess,
+        _astreams,
+        _doctor,
+        _errors,
+        _executor,
+        _learn,
+        _pool,
+        _process,
+        _result,
+        _run,
+        _seccomp_spec,
+        _session,
+        _spec,
+        _units,
+        aio,
+    )
     from pyjail._doctor import finding
     from pyjail._selftest import runner
     from pyjail.policy import cores, lint
 
     modules = (
-        pyjail, _doctor, finding, _errors, _executor, _learn, _pool, _result, _run, _seccomp_spec, _spec, _units, aio,
-        cores, lint, runner,
+        pyjail, _aprocess, _astreams, _doctor, finding, _errors, _executor, _learn, _pool, _process,
+        _result, _run, _seccomp_spec, _session, _spec, _units, aio, cores, lint, runner,
     )  # fmt: skip
     for module in modules:
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
