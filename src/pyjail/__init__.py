@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
+    from pyjail._interact import interact
+    from pyjail._interaction import Flow, Happening, Interaction
     from pyjail._learn import Learned, learn
+    from pyjail._parties import Edge, Party
     from pyjail._pool import Pool
     from pyjail._process import Process, start
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
@@ -53,10 +56,14 @@ __all__ = [
     "STDOUT",
     "Control",
     "CwdNotFoundError",
+    "Edge",
     "ExecError",
     "File",
     "Finding",
+    "Flow",
+    "Happening",
     "HostError",
+    "Interaction",
     "Jail",
     "JailError",
     "JailExecutor",
@@ -65,6 +72,7 @@ __all__ = [
     "Learned",
     "Limits",
     "Mount",
+    "Party",
     "PolicyWarning",
     "Pool",
     "PoolClosedError",
@@ -87,6 +95,7 @@ __all__ = [
     "cgroup",
     "close",
     "doctor",
+    "interact",
     "learn",
     "lint",
     "run",
@@ -101,6 +110,9 @@ _LATER = {
     "Session": "pyjail._session",
     "Snapshot": "pyjail._snapshot",
     "Pool": "pyjail._pool",
+    "interact": "pyjail._interact",
+    **dict.fromkeys(("Flow", "Happening", "Interaction"), "pyjail._interaction"),
+    **dict.fromkeys(("Edge", "Party"), "pyjail._parties"),
     "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",
     "doctor": "pyjail._doctor",

@@ -37,6 +37,8 @@ def test_public_names_under_mypy_strict(tmp_path):
         "    reveal_type(pool.run(['true']).ok)\n"
         "    reveal_type(next(pool.map([['true'], {'args': ['true'], 'input': b''}])).ok)\n"
         "    reveal_type(executor.submit(['true'], input=b'x').result().ok)\n"
+        "reveal_type(pyjail.interact(pyjail.Party(['true']), ['true']).results['a'])\n"
+        "reveal_type(pyjail.interact(['true'], ['true'], edges=[('a.stdout', 'b.stdin')]).first)\n"
     )
     out = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(user)],
@@ -53,6 +55,7 @@ def test_public_names_under_mypy_strict(tmp_path):
     assert any(line.startswith("9: note") and "SeccompRule" in line for line in lines)
     for number, kind in (
         ("14", "Result"), ("16", "list"), ("18", "int"), ("20", "bool"), ("21", "bool"), ("22", "bool"),
+        ("23", "Result"), ("24", "Happening"),
     ):  # fmt: skip
         assert any(line.startswith(f"{number}: note") and kind in line for line in lines), (number, out.stdout)
     errors = {line.split(":")[0] for line in lines if "error" in line}
@@ -70,7 +73,9 @@ def test_docstrings_run():
         _doctor,
         _errors,
         _executor,
+        _interact,
         _learn,
+        _parties,
         _pool,
         _process,
         _result,
@@ -86,7 +91,7 @@ def test_docstrings_run():
     from pyjail.policy import cores, lint
 
     modules = (
-        pyjail, _aprocess, _astreams, _doctor, finding, _errors, _executor, _learn, _pool, _process,
+        pyjail, _aprocess, _astreams, _doctor, finding, _errors, _executor, _interact, _learn, _parties, _pool, _process,
         _result, _run, _seccomp_spec, _session, _spec, _units, aio, cores, lint, runner,
     )  # fmt: skip
     for module in modules:

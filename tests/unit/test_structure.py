@@ -26,7 +26,7 @@ LAYERS = (
     {"_receipt"},
     {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
      "_executor", "_loops", "_flight", "aio", "_process", "_communicate", "_box", "_steps", "_session", "_astreams",
-     "_aprocess"},
+     "_aprocess", "_waits", "_parties", "_interaction", "_relay", "_scene", "_referee", "_interact"},
     {"cgroup"},
     {"__init__"},
     {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
