@@ -86,8 +86,10 @@ class Idle:
                     surplus = self.keepers.pop(0)
             else:
                 surplus = keeper
+            if surplus is not None:
+                self.leased.add(surplus)  # until it is gone: when that is interrupted, `close` still knows it
         if surplus is not None:
-            surplus.close()
+            self.drop(surplus)
 
     def drop(self, keeper: Keeper) -> None:
         """Not to be used again."""

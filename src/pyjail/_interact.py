@@ -15,6 +15,8 @@ from pyjail._referee import Referee
 from pyjail._result import Result, Verdict
 from pyjail._scene import Scene
 
+SHELL_SIGPIPE = 128 + SIGPIPE  # what a shell exits with when its last command was ended so
+
 
 def interact(
     *parties: Party | Args,
@@ -86,7 +88,7 @@ def _told(scene: Scene, referee: Referee, wall_time: float) -> Interaction:
 
 def _fault(happenings: Sequence[Happening], results: Mapping[str, Result], flows: Sequence[Flow]) -> str | None:
     bad = [h.party for h in happenings if h.what == "ended" and h.verdict is not Verdict.OK]
-    by_itself = [party for party in bad if results[party].signal != SIGPIPE]
+    by_itself = [p for p in bad if results[p].signal != SIGPIPE and results[p].exit_code != SHELL_SIGPIPE]
     broken = [f for f in flows if f.edge.writer in bad and f.closed_by == f.edge.reader]
     broken.sort(key=lambda f: f.closed_at or 0.0)
     return next(iter([*by_itself, *(f.edge.reader for f in broken), *bad]), None)

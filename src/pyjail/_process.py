@@ -201,7 +201,13 @@ class Process:
             self._error = e
 
     def _end(self, outcome: _run.Outcome) -> Result:
-        return _run.settle(self._keeper, self._request, outcome, self._keepers)
+        try:
+            return _run.settle(self._keeper, self._request, outcome, self._keepers)
+        except Exception:
+            raise
+        except BaseException:  # interrupted while the keeper was put away: it must not stay
+            self._keepers.drop(self._keeper)
+            raise
 
     @property
     def ended(self) -> bool:

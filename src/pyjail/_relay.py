@@ -109,14 +109,12 @@ class Relay:
     def finish(self) -> None:
         """All is delivered, and no more will come: the reader sees the end."""
         if self.source < 0 and self.target >= 0 and not self.waiting:
-            os.close(self.target)
-            self.target = -1
+            self._close_target()
 
     def no_reader(self, now: float) -> None:
         """The reader closed its end, or has ended: tell the writer, if that is wanted."""
         if self.target >= 0:
-            os.close(self.target)
-            self.target = -1
+            self._close_target()
             self._ended(self.edge.reader, now)
         self.waiting.clear()
         if self.source >= 0 and self.edge.sigpipe:
@@ -131,8 +129,13 @@ class Relay:
 
     def _close_source(self) -> None:
         if self.source >= 0:
-            os.close(self.source)
-            self.source = -1
+            fd, self.source = self.source, -1  # forgotten first: an interrupt must not have it closed twice
+            os.close(fd)
+
+    def _close_target(self) -> None:
+        if self.target >= 0:
+            fd, self.target = self.target, -1
+            os.close(fd)
 
     def _ended(self, party: str, now: float) -> None:
         if self.closed_by is None and not self.over:
@@ -160,7 +163,5 @@ class Relay:
 
     def close(self) -> None:
         """Both ends. May be called twice."""
-        for fd in (self.source, self.target):
-            if fd >= 0:
-                os.close(fd)
-        self.source = self.target = -1
+        self._close_source()
+        self._close_target()

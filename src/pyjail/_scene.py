@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -126,16 +126,24 @@ class Scene:
     def _fifo(self, party: str, stream: str) -> str:
         """In a directory that is ours alone; the jail has it as a mount, so the path can go when all have started."""
         if self.directory is None:
-            self.directory = tempfile.mkdtemp(prefix="pyjail-pipes-")
+            # Named before it is made: an interrupt in between must not lose it.
+            self.directory = os.path.join(tempfile.gettempdir(), f"pyjail-pipes-{os.urandom(16).hex()}")
+            os.mkdir(self.directory, 0o700)
         path = os.path.join(self.directory, f"{party}.{stream}")
+        self.players[party].pipes[stream] = path
         os.mkfifo(path, 0o600)
         os.chmod(path, 0o666)  # noqa: S103  # the program's outside id is another one
-        self.players[party].pipes[stream] = path
         return path
 
     def _tidy(self) -> None:
+        """Without opening anything: this process may be out of fds."""
         if self.directory is not None:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for player in self.players.values():
+                    for path in player.pipes.values():
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(path)
+                os.rmdir(self.directory)
             self.directory = None
 
     def close(self) -> None:

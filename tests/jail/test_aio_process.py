@@ -40,6 +40,7 @@ def loops_were_used():
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     pyjail.run(["true"])
+    gc.collect()
     pyjail.close()
     before = left_over()
     others = set(keepers_of(os.getpid()))
@@ -48,7 +49,7 @@ def nothing_is_left():
     assert not aio._source.gate.inside
     pyjail.close()
     assert until(lambda: not set(keepers_of(os.getpid())) - others)
-    assert left_over() == before
+    assert until(lambda: left_over() == before), (before, left_over())
 
 
 @pytest.fixture(params=LOOPS)
