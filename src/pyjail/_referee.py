@@ -37,8 +37,7 @@ class Referee:
     def run(self) -> None:
         """Until all parties have ended. Raises what one of them could not be started for."""
         while self.live:
-            if not self._carry():
-                self._pass_time()
+            self._pass_time(quiet=not self._carry())
         for relay in self.scene.relays:  # nobody reads any more; what was written belongs to the transcript
             relay.target_awaited = False
             relay.no_reader(self._now())
@@ -140,7 +139,7 @@ class Referee:
         else:
             self.happenings.append(Happening(at, player.name, "ended", None, result.verdict))
 
-    def _pass_time(self) -> None:
+    def _pass_time(self, quiet: bool) -> None:
         now = time.monotonic()
         if self.deadline is not None and now >= self.deadline:
             if self.stopped:  # they were killed, and do not answer
@@ -148,7 +147,7 @@ class Referee:
                     assert player.process is not None
                     player.process._keeper.hang_up()
             self._stop("wall_time")
-        elif now >= self.look_at:
+        elif quiet and now >= self.look_at:
             self._look()
 
     def _stop(self, why: str) -> None:

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -231,6 +232,11 @@ def test_a_flood_ends_with_the_limit_of_who_floods():
     assert (i.verdict, i.fault) == ("fault", "a")
     assert i.results["a"].verdict is Verdict.CPU_TIME
     assert i.flow("a.stdout").written > 1 << 20
+
+
+def test_a_flood_does_not_outlast_the_wall_limit_for_all():
+    i = play(sh("exec yes"), sh("exec cat >/dev/null"), transcript="1K", wall_time=0.7)
+    assert i.verdict == "wall_time"
 
 
 @pytest.mark.needs_cgroups
@@ -535,7 +541,21 @@ def test_what_makes_no_sense_is_named_and_starts_nothing(parties, options, named
     assert named in str(e.value)
 
 
-# ---- the examples ----
+# ---- documents and examples ----
+
+
+@pytest.mark.parametrize(
+    ("page", "first"),
+    [("interact", [b"ok b'got 21\\n'", b"b'300\\n'", b"deadlock"]), ("sessions", [b"b'42\\n'", b"3", b"['data']"])],
+)
+def test_every_snippet_of_the_page_runs(page, first):
+    text = (Path(__file__).parents[2] / f"docs/{page}.md").read_text()
+    shown = []
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        out = script(code)
+        assert (out.returncode, out.stderr) == (0, ""), code
+        shown.append(out.stdout.encode())
+    assert [s[: len(f)] for s, f in zip(shown, first, strict=False)] == first
 
 
 @pytest.mark.parametrize(
