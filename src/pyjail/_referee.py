@@ -173,22 +173,23 @@ class Referee:
             found[name] = threads
         all_blocked = len(found) == len(self.live)
         if all_blocked and found == self.seen:
-            self.deadlock = {name: self._waits_of(threads) for name, threads in found.items()}
+            self.deadlock = {name: self._waits_of(name, threads) for name, threads in found.items()}
             self._stop("deadlock")
             return
         self.seen = found if all_blocked else None
         self.look_at = time.monotonic() + self.patience / 2
 
-    def _waits_of(self, threads: frozenset[_waits.Thread]) -> tuple[str, ...]:
+    def _waits_of(self, name: str, threads: frozenset[_waits.Thread]) -> tuple[str, ...]:
         pipes: list[str] = []
         calls: list[str] = []
         for thread in sorted(threads):
             file = _waits.file_of(thread)
             for relay in self.scene.relays:
                 source, target = relay.files
-                if file == target and "read" in thread.call:
+                # A file that cannot be told (None) is any of those that would block so.
+                if "read" in thread.call and (file == target or (file is None and relay.is_dry(name))):
                     pipes.append(f"reads {relay.edge.target}, and {relay.edge.writer} writes nothing")
-                elif file == source and "write" in thread.call:
+                elif "write" in thread.call and (file == source or (file is None and relay.is_full(name))):
                     pipes.append(f"writes {relay.edge.source}, and {relay.edge.reader} reads nothing")
             calls.append(f"waits in {thread.call}")
         return tuple(dict.fromkeys(pipes or calls))

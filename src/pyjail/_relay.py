@@ -73,6 +73,14 @@ class Relay:
             os.close(os.open(f"/proc/self/fd/{self.source}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         return not ready(self.source, select.POLLIN) & select.POLLHUP
 
+    def is_dry(self, reader: str) -> bool:
+        """Whether this reader would wait for something to read."""
+        return self.edge.reader == reader and self.target >= 0 and not self.waiting
+
+    def is_full(self, writer: str) -> bool:
+        """Whether this writer would wait for room."""
+        return self.edge.writer == writer and self.source >= 0 and len(self.waiting) >= ROOM
+
     def pull(self, now: float) -> bool:
         """Read what the writer has written, as far as there is room. True: it has closed its end."""
         room = ROOM - len(self.waiting)

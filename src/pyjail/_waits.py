@@ -24,6 +24,12 @@ _CALLS: dict[str, tuple[int | None, int | None, int | None]] = {
 _MILLISECONDS = frozenset(("poll", "epoll_wait", "epoll_pwait"))  # a number, and not a pointer: -1 is for ever
 _WITH_FD = frozenset(("read", "write", "readv", "writev"))
 _COLUMN = 1 if platform.machine() == "aarch64" else 0
+# Where in the kernel a thread sleeps, before Linux 6.15 and since: those that are for ever.
+_PLACES = {
+    "pipe_read": "read", "anon_pipe_read": "read", "fifo_pipe_read": "read", "pipe_write": "write",
+    "anon_pipe_write": "write", "fifo_pipe_write": "write", "wait_for_partner": "open", "do_wait": "wait4",
+    "__x64_sys_pause": "pause", "__do_sys_pause": "pause", "sigsuspend": "rt_sigsuspend",
+}  # fmt: skip
 _NAMES = {row[_COLUMN]: (name, row[2]) for name, row in _CALLS.items() if row[_COLUMN] is not None}
 
 
@@ -73,17 +79,28 @@ def _is_zombie(pid: int, tid: int) -> bool:
 
 
 def _thread(pid: int, tid: int) -> Thread | None:
-    number, *values = _read(f"/proc/{pid}/task/{tid}/syscall").split()
-    if number not in map(str, _NAMES):  # "running", "-1", or a call that ends by itself
+    try:
+        call = _call(_read(f"/proc/{pid}/task/{tid}/syscall").split())
+    except PermissionError:  # a program with a subordinate id of ours: only its owner may open that
+        call = _PLACES.get(_read(f"/proc/{pid}/task/{tid}/wchan")), -1
+    if call[0] is None:
         return None
+    status = _read(f"/proc/{pid}/task/{tid}/status")
+    switches = " ".join(line.split()[1] for line in status.splitlines() if "ctxt_switches" in line)
+    return Thread(pid, tid, call[0], call[1], switches)
+
+
+def _call(words: list[str]) -> tuple[str | None, int]:
+    """Its name and the fd that it reads or writes. None: "running", "-1", or a call that may end by itself."""
+    number, *values = words
+    if number not in map(str, _NAMES):
+        return None, -1
     name, timeout = _NAMES[int(number)]
     if timeout is not None:
         value = int(values[timeout], 16)
         if value & (1 << 31) == 0 if name in _MILLISECONDS else value != 0:
-            return None
-    status = _read(f"/proc/{pid}/task/{tid}/status")
-    switches = " ".join(line.split()[1] for line in status.splitlines() if "ctxt_switches" in line)
-    return Thread(pid, tid, name, int(values[0], 16) if name in _WITH_FD else -1, switches)
+            return None, -1
+    return name, int(values[0], 16) if name in _WITH_FD else -1
 
 
 def file_of(thread: Thread) -> tuple[int, int] | None:

@@ -20,8 +20,10 @@ from types import TracebackType
 from typing import Any
 
 from pyjail import _request, _run
-from pyjail._aprocess import AsyncProcess, start
-from pyjail._astreams import AsyncReader, AsyncWriter
+from pyjail._aprocess import AsyncProcess
+from pyjail._areader import AsyncReader
+from pyjail._astart import start
+from pyjail._awriter import AsyncWriter
 from pyjail._errors import SpecError
 from pyjail._flight import Flight, in_thread
 from pyjail._gate import Gate

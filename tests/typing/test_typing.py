@@ -68,8 +68,9 @@ def test_docstrings_run():
 
     import pyjail
     from pyjail import (
-        _aprocess,
-        _astreams,
+        _areader,
+        _astart,
+        _awriter,
         _doctor,
         _errors,
         _executor,
@@ -91,7 +92,7 @@ def test_docstrings_run():
     from pyjail.policy import cores, lint
 
     modules = (
-        pyjail, _aprocess, _astreams, _doctor, finding, _errors, _executor, _interact, _learn, _parties, _pool, _process,
+        pyjail, _areader, _astart, _awriter, _doctor, finding, _errors, _executor, _interact, _learn, _parties, _pool, _process,
         _result, _run, _seccomp_spec, _session, _spec, _units, aio, cores, lint, runner,
     )  # fmt: skip
     for module in modules:
