@@ -176,7 +176,7 @@ def test_communicate(everywhere):
 
 def test_wait_has_a_patience_that_ends_nothing(everywhere):
     async def main():
-        async with await aio.start(["sleep", "0.5"], LIMITS) as p:
+        async with await aio.start(["sleep", str(0.5 * SLOW)], LIMITS) as p:
             with pytest.raises(TimeoutExpired):
                 await p.wait(0.01)
             assert p.poll() is None

