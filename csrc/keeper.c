@@ -15,6 +15,7 @@ enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)        /* how often a CGROUP_WATCH row is looked at */
 #define KILL_GRACE_NS (2000 * NS_PER_MS) /* after this init is killed, too, and its report is lost */
+#define START_NS (10000 * NS_PER_MS)     /* from the go to execve, on the busiest machine */
 #define PUMP_WORTH 4096 /* after fewer bytes a stream rests for 1 ms: a wake-up for each byte would cost us */
 
 /* Shared with init and the program's process until execve replaces its memory. */

@@ -205,7 +205,6 @@ enum pj_op {
   OP_REMOVE,  /* the file `path` in the workspace; flags 1: the directory */
   OP_RESET,   /* empty a session's workspace */
   OP_SIGNAL,  /* send the program signal number `flags`; no answer */
-  OP_LOOK,    /* how much CPU time has the run used until now? answered by a struct pj_look */
   OP_RELEASE, /* done with the workspace of a held run */
   OP_COUNT
 };
@@ -217,16 +216,11 @@ struct pj_message {
   uint32_t len; /* OP_ARM, OP_RUN: bytes in the request memfd; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 
-enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_LOOK, REPLY_REFUSED /* OP_RUN */, REPLY_REPORT };
+enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_REFUSED /* OP_RUN */, REPLY_REPORT };
 
 struct pj_reply {
   uint32_t kind;
   struct pj_error error;
-};
-
-struct pj_look {
-  struct pj_reply reply;
-  uint64_t cpu; /* ns on the leaf's clock */
 };
 
 /* What keeper and init know of a finished run. Times: CLOCK_MONOTONIC ns. */

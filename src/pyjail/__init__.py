@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from pyjail._doctor import doctor
     from pyjail._doctor.finding import Finding
     from pyjail._executor import JailExecutor
+    from pyjail._interact import interact
+    from pyjail._interaction import Flow, Happening, Interaction
     from pyjail._learn import Learned, learn
     from pyjail._measure import Measurement, Repeat, Spread, measure
+    from pyjail._parties import Edge, Party
     from pyjail._pool import Pool
     from pyjail._process import Process, start
     from pyjail._result import Control, Receipt, Result, Usage, Verdict
@@ -60,10 +63,14 @@ __all__ = [
     "Build",
     "Control",
     "CwdNotFoundError",
+    "Edge",
     "ExecError",
     "File",
     "Finding",
+    "Flow",
+    "Happening",
     "HostError",
+    "Interaction",
     "Jail",
     "JailError",
     "JailExecutor",
@@ -75,6 +82,7 @@ __all__ = [
     "Limits",
     "Measurement",
     "Mount",
+    "Party",
     "PolicyWarning",
     "Pool",
     "PoolClosedError",
@@ -102,6 +110,7 @@ __all__ = [
     "close",
     "doctor",
     "grading",
+    "interact",
     "judge_source",
     "languages",
     "learn",
@@ -121,6 +130,9 @@ _LATER = {
     "Build": "pyjail._build",
     "Snapshot": "pyjail._snapshot",
     "Pool": "pyjail._pool",
+    "interact": "pyjail._interact",
+    **dict.fromkeys(("Flow", "Happening", "Interaction"), "pyjail._interaction"),
+    **dict.fromkeys(("Edge", "Party"), "pyjail._parties"),
     "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",
     **dict.fromkeys(("judge_source", "Judgement", "JudgeVerdict", "Test", "TestResult"), "pyjail.languages"),

@@ -19,7 +19,7 @@ CHUNK = 65536
 def communicate(process: Process, given: Any, timeout: float | None) -> tuple[Any, Any]:
     """See `Process.communicate`."""
     decode = process._request.decode
-    data = _bytes(process, given)
+    data = to_bytes(decode, process.stdin, given)
     end = None if timeout is None else time.monotonic() + timeout
     read: dict[int, bytearray] = {}
     fds: list[int | None] = [None, None]
@@ -57,11 +57,11 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
     return out
 
 
-def _bytes(process: Process, given: Any) -> memoryview:
-    decode = process._request.decode
+def to_bytes(decode: tuple[str, str] | None, stdin: Any, given: Any) -> memoryview:
+    """What ``given`` is as bytes for this stdin."""
     if given is None:
         return memoryview(b"")
-    if process.stdin is None:
+    if stdin is None:
         raise SpecError("input", given, "stdin is not a pipe of this process")
     if decode is not None and isinstance(given, str):
         return memoryview(given.encode(*decode))

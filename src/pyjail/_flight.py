@@ -33,10 +33,11 @@ threads = Threads(HELPERS, "pyjail-aio")
 
 async def in_thread(loop: Loop, call: Callable[[], T]) -> T:
     """Its outcome, however often this task is cancelled meanwhile."""
-    return await _outcome(loop, threads.submit(call))
+    return await outcome_of(loop, threads.submit(call))
 
 
-async def _outcome(loop: Loop, future: Future[T]) -> T:
+async def outcome_of(loop: Loop, future: Future[T]) -> T:
+    """What a helper comes to, however often this task is cancelled meanwhile."""
     flag = loop.flag()
     future.add_done_callback(lambda _: flag.set())
     await loop.wait(flag, shield=True)
@@ -191,7 +192,7 @@ class Flight:
         except BaseException:
             self.helped = False
             raise
-        return await _outcome(self.loop, future)
+        return await outcome_of(self.loop, future)
 
     # ---- when the loop is gone ----
 

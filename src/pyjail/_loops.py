@@ -31,6 +31,15 @@ class Loop(Protocol):
     async def readable(self, fd: int, seconds: float | None = None, *, shield: bool = False) -> bool:
         """Until the fd is readable: True; False after ``seconds``."""
 
+    async def writable(self, fd: int, seconds: float | None = None) -> bool:
+        """Until the fd can be written to, or its reader is gone: True; False after ``seconds``."""
+
+    def closing(self, fd: int) -> None:
+        """The fd that this waits for is about to be closed: end the wait, as if something had happened."""
+
+    def background(self, call: Callable[[], Any]) -> None:
+        """Await this, while nobody waits for it."""
+
     async def together(self, calls: list[Callable[[], Any]]) -> None:
         """Await them all at once. What the first one raises cancels the others, and is raised when all have ended."""
 
@@ -98,10 +107,14 @@ class _AsyncioFlag:
             self.wait.end(True)
 
 
+_tasks: set[Any] = set()  # loops refer but weakly to theirs
+
+
 class _Asyncio:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.cancelled: asyncio.CancelledError | None = None
+        self.watched: dict[int, tuple[_Wait, Any]] = {}
 
     def flag(self) -> _AsyncioFlag:
         return _AsyncioFlag(self.loop)
@@ -122,13 +135,31 @@ class _Asyncio:
         return await self._park(wait, seconds, shield)
 
     async def readable(self, fd: int, seconds: float | None = None, *, shield: bool = False) -> bool:
+        return await self._watch(fd, seconds, shield, self.loop.add_reader, self.loop.remove_reader)
+
+    async def writable(self, fd: int, seconds: float | None = None) -> bool:
+        return await self._watch(fd, seconds, False, self.loop.add_writer, self.loop.remove_writer)
+
+    async def _watch(self, fd: int, seconds: float | None, shield: bool, add: Any, remove: Any) -> bool:
         wait = _Wait(self.loop)
-        self.loop.add_reader(fd, wait.end, True)
+        add(fd, wait.end, True)
+        self.watched[fd] = wait, remove
         try:
             return await self._park(wait, seconds, shield)
         finally:
-            with contextlib.suppress(RuntimeError):  # the loop was closed, and knows no fd any more
-                self.loop.remove_reader(fd)
+            if self.watched.pop(fd, None) is not None:  # else it was `closing`
+                with contextlib.suppress(RuntimeError):  # the loop was closed, and knows no fd any more
+                    remove(fd)
+
+    def closing(self, fd: int) -> None:
+        wait, remove = self.watched.pop(fd)
+        remove(fd)
+        wait.end(True)
+
+    def background(self, call: Callable[[], Any]) -> None:
+        task = self.loop.create_task(call())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
 
     async def _park(self, wait: _Wait, seconds: float | None, shield: bool) -> bool:
         timer = None if seconds is None else self.loop.call_later(seconds, wait.end, False)
@@ -196,9 +227,20 @@ class _Trio:
         return not scope.cancelled_caught
 
     async def readable(self, fd: int, seconds: float | None = None, *, shield: bool = False) -> bool:
-        with self._scope(seconds, shield) as scope:
+        with self._scope(seconds, shield) as scope, contextlib.suppress(self.trio.ClosedResourceError):
             await self.trio.lowlevel.wait_readable(fd)
         return not scope.cancelled_caught
+
+    async def writable(self, fd: int, seconds: float | None = None) -> bool:
+        with self._scope(seconds, False) as scope, contextlib.suppress(self.trio.ClosedResourceError):
+            await self.trio.lowlevel.wait_writable(fd)
+        return not scope.cancelled_caught
+
+    def closing(self, fd: int) -> None:
+        self.trio.lowlevel.notify_closing(fd)
+
+    def background(self, call: Callable[[], Any]) -> None:
+        self.trio.lowlevel.spawn_system_task(call)
 
     def _scope(self, seconds: float | None, shield: bool) -> Any:
         scope = self.trio.move_on_after(float("inf") if seconds is None else seconds)

@@ -10,13 +10,13 @@ import signal as signals
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from pyjail import _request, _run
-from pyjail._errors import SpecError, TimeoutExpired
+from pyjail._errors import HostError, SetupError, SpecError, TimeoutExpired
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
@@ -132,31 +132,33 @@ def _window(size: object) -> tuple[int, int]:
     return size
 
 
-def launch(
-    request: Request, streams: Streams, keepers: Idle, lease: Callable[[_run.Plan], Keeper] | None = None
-) -> Process:
-    """Start it. ``lease`` finds the keeper, else a warm or new one is taken."""
+def launch(request: Request, streams: Streams, keepers: Idle) -> Process:
+    """Start it, with a warm keeper or a new one."""
+    try:
+        return _launch(request, streams, keepers)
+    except (SetupError, HostError) as e:
+        if not _run.outdated(e):
+            raise
+    _run.look_again()
+    return _launch(request, streams, keepers)
+
+
+def _launch(request: Request, streams: Streams, keepers: Idle) -> Process:
     while True:
         plan = _run.prepare(request)
-        if lease is not None:
-            keeper = lease(plan)
-        else:
-            keeper = _run.ready(plan, request, keepers) or _run.start(plan, request, keepers)
+        keeper = _run.ready(plan, request, keepers) or _run.start(plan, request, keepers)
         try:
             outcome = _run.begin(keeper, request, plan)
         except _run.IdleDeath:
-            if lease is not None:
-                raise
             _run.forsake(keeper, keepers)
             continue
         except BaseException:
             keepers.drop(keeper)
             raise
         break
+    if outcome is not None and isinstance(outcome[0], BaseException):
+        _run.settle(keeper, request, outcome, keepers)  # raises it
     streams.give_up()
-    if outcome is not None and lease is None:  # MEMORY before there was a program, or an error
-        result = _run.settle(keeper, request, outcome, keepers)
-        return Process(request, plan, keeper, keepers, streams, (result, True))
     return Process(request, plan, keeper, keepers, streams, outcome)
 
 
@@ -202,7 +204,13 @@ class Process:
             self._error = e
 
     def _end(self, outcome: _run.Outcome) -> Result:
-        return _run.settle(self._keeper, self._request, outcome, self._keepers)
+        try:
+            return _run.settle(self._keeper, self._request, outcome, self._keepers)
+        except Exception:
+            raise
+        except BaseException:  # interrupted while the keeper was put away: it must not stay
+            self._keepers.drop(self._keeper)
+            raise
 
     @property
     def ended(self) -> bool:

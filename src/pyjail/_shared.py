@@ -14,7 +14,7 @@ from pyjail._native import lib
 from pyjail._wire import parse_reply
 
 REPORTS = frozenset((lib.REPLY_REPORT, lib.REPLY_REFUSED))
-ANSWERS = frozenset((lib.REPLY_OK, lib.REPLY_LOOK))
+ANSWERS = frozenset((lib.REPLY_OK,))
 
 
 class SharedKeeper(Keeper):

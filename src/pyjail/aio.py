@@ -20,6 +20,10 @@ from types import TracebackType
 from typing import Any
 
 from pyjail import _request, _run
+from pyjail._aprocess import AsyncProcess
+from pyjail._areader import AsyncReader
+from pyjail._astart import start
+from pyjail._awriter import AsyncWriter
 from pyjail._errors import SpecError
 from pyjail._flight import Flight, in_thread
 from pyjail._gate import Gate
@@ -29,7 +33,7 @@ from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._warm import Source, Warm, Warmed
 
-__all__ = ["Pool", "run", "set_concurrency"]
+__all__ = ["AsyncProcess", "AsyncReader", "AsyncWriter", "Pool", "run", "set_concurrency", "start"]
 
 PER_CPU, AT_LEAST = 4, 8
 _source = Source(

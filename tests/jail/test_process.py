@@ -171,6 +171,22 @@ def test_what_cannot_be_executed_is_told_by_wait():
     assert fds() <= before + 2
 
 
+def test_memory_that_ends_before_the_program_began_is_told_once(monkeypatch):
+    """A keeper that is given back twice would serve two programs at the same time."""
+    pyjail.close()
+    _run = pyjail._run
+    begin = _run.begin
+
+    def starved(keeper, request, plan):
+        begin(keeper, request, plan)
+        return _run.conclude(keeper, request, plan.run)
+
+    monkeypatch.setattr(_run, "begin", starved)
+    with start(["true"], LIMITS) as p:
+        assert p.poll() == 0
+    assert len(_run.idle.keepers) == 1
+
+
 def test_an_exception_in_the_block_kills():
     with pytest.raises(KeyError), start(["sleep", "100"], LIMITS) as p:
         raise KeyError

@@ -31,12 +31,16 @@ def test_public_names_under_mypy_strict(tmp_path):
         "    reveal_type(await pyjail.aio.run(['true']))\n"
         "    async with pyjail.aio.Pool(2) as apool:\n"
         "        reveal_type(await apool.map([['true']]))\n"
+        "    async with await pyjail.aio.start(['true']) as p:\n"
+        "        reveal_type(await p.wait())\n"
         "with pyjail.Pool(2) as pool, pyjail.JailExecutor(2) as executor:\n"
         "    reveal_type(pool.run(['true']).ok)\n"
         "    reveal_type(next(pool.map([['true'], {'args': ['true'], 'input': b''}])).ok)\n"
         "    reveal_type(executor.submit(['true'], input=b'x').result().ok)\n"
         "reveal_type(pyjail.judge_source('c', '', [('1', '2'), pyjail.Test('3')]).results[0].verdict)\n"
         "reveal_type(pyjail.languages.load('x.toml')['c'].package)\n"
+        "reveal_type(pyjail.interact(pyjail.Party(['true']), ['true']).results['a'])\n"
+        "reveal_type(pyjail.interact(['true'], ['true'], edges=[('a.stdout', 'b.stdin')]).first)\n"
     )
     out = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(user)],
@@ -51,7 +55,10 @@ def test_public_names_under_mypy_strict(tmp_path):
     assert any(line.startswith("6: note") and "str" in line for line in lines)
     assert any(line.startswith("8: note") and "str" in line for line in lines)
     assert any(line.startswith("9: note") and "SeccompRule" in line for line in lines)
-    kinds = {"14": "Result", "16": "list", "18": "bool", "19": "bool", "20": "bool", "21": "JudgeVerdict", "22": "str"}
+    kinds = {
+        "14": "Result", "16": "list", "18": "int", "20": "bool", "21": "bool", "22": "bool", "23": "JudgeVerdict",
+        "24": "str", "25": "Result", "26": "Happening",
+    }  # fmt: skip
     for number, kind in kinds.items():
         assert any(line.startswith(f"{number}: note") and kind in line for line in lines), (number, out.stdout)
     errors = {line.split(":")[0] for line in lines if "error" in line}
@@ -63,15 +70,35 @@ def test_docstrings_run():
     import doctest
 
     import pyjail
-    from pyjail import _doctor, _errors, _executor, _learn, _pool, _result, _run, _seccomp_spec, _spec, _units, aio
+    from pyjail import (
+        _areader,
+        _astart,
+        _awriter,
+        _doctor,
+        _errors,
+        _executor,
+        _interact,
+        _learn,
+        _parties,
+        _pool,
+        _process,
+        _result,
+        _run,
+        _seccomp_spec,
+        _session,
+        _spec,
+        _units,
+        aio,
+    )
     from pyjail._doctor import finding
     from pyjail._selftest import runner
     from pyjail.languages import _check, _judge, _language, _program, _table, _test, _tools, _values
     from pyjail.policy import cores, lint
 
     modules = (
-        pyjail, _doctor, finding, _errors, _executor, _learn, _pool, _result, _run, _seccomp_spec, _spec, _units, aio,
-        cores, lint, runner, pyjail.languages, _check, _judge, _language, _program, _table, _test, _tools, _values,
+        pyjail, _areader, _astart, _awriter, _doctor, finding, _errors, _executor, _interact, _learn, _parties, _pool, _process,
+        _result, _run, _seccomp_spec, _session, _spec, _units, aio, cores, lint, runner, pyjail.languages, _check, _judge,
+        _language, _program, _table, _test, _tools, _values,
     )  # fmt: skip
     for module in modules:
         result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})

@@ -1,0 +1,129 @@
+"""What came out of `pyjail.interact`, as frozen, picklable, JSON-able data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyjail._parties import Edge
+from pyjail._result import Result, Verdict, _pack
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What went through one edge.
+
+    Attributes:
+        edge: the `Edge`.
+        transcript: (s since the start, bytes) of each piece, as the writer wrote it, until the cap.
+        truncated: the writer wrote more than the transcript has.
+        written: bytes that the writer wrote. delivered: bytes of them that reached the reader's pipe.
+        closed_by: the party that closed its end first, or None when all were killed before. closed_at: s, when.
+    """
+
+    edge: Edge
+    transcript: tuple[tuple[float, bytes], ...]
+    truncated: bool
+    written: int
+    delivered: int
+    closed_by: str | None
+    closed_at: float | None
+
+    @property
+    def data(self) -> bytes:
+        """The transcript without its times."""
+        return b"".join(piece for _, piece in self.transcript)
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that a party did.
+
+    Attributes:
+        time: s since the start. party: its name.
+        what: "closed" (its end of an edge, while it went on), "ended" (by itself or by its limits; all that was open
+            with it), "killed" (by `interact`, at the wall limit or a deadlock).
+        stream: with "closed", which: "stdin", "stdout", ... verdict: with "ended", its `Verdict`; else None.
+    """
+
+    time: float
+    party: str
+    what: str
+    stream: str | None = None
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """One finished interaction. Frozen and picklable; `to_dict` is JSON-able.
+
+    Attributes:
+        verdict: "ok": every party ended with `Verdict.OK`. "fault": ``fault`` did not. "deadlock", "wall_time": those
+            that still ran were killed for that.
+        fault: the party whose own end was bad first, or None. When SIGPIPE alone ended parties, it is the one that
+            closed that pipe. (Python ignores SIGPIPE, and fails by an exception of its own: see ``first``.)
+        results: {party: `Result`}, in the order of the parties.
+        flows: one `Flow` for each edge, in their order.
+        happenings: what the parties did, in the order of time. first: the first of them, or None.
+        deadlock: {party: what it waited for}, empty unless the verdict is "deadlock".
+        wall_time: s from the start of the first party to the end of the last.
+    """
+
+    verdict: str
+    fault: str | None
+    results: Mapping[str, Result]
+    flows: tuple[Flow, ...]
+    happenings: tuple[Happening, ...]
+    deadlock: Mapping[str, tuple[str, ...]]
+    wall_time: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is "ok"."""
+        return self.verdict == "ok"
+
+    @property
+    def first(self) -> Happening | None:
+        """Which party ended, closed or failed first, and how."""
+        return self.happenings[0] if self.happenings else None
+
+    def flow(self, edge: str) -> Flow:
+        """The flow of an edge, by its text ("a.stdout -> b.stdin") or one of its ends ("a.stdout"). KeyError: none."""
+        for flow in self.flows:
+            if edge in (str(flow.edge), flow.edge.source, flow.edge.target):
+                return flow
+        raise KeyError(edge)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes; bytes as in `Result.to_dict`."""
+        return {
+            "verdict": self.verdict,
+            "fault": self.fault,
+            "results": {name: result.to_dict() for name, result in self.results.items()},
+            "flows": [
+                {
+                    "edge": str(f.edge),
+                    "sigpipe": f.edge.sigpipe,
+                    "transcript": [[at, _pack(piece)] for at, piece in f.transcript],
+                    "truncated": f.truncated,
+                    "written": f.written,
+                    "delivered": f.delivered,
+                    "closed_by": f.closed_by,
+                    "closed_at": f.closed_at,
+                }
+                for f in self.flows
+            ],
+            "happenings": [
+                {
+                    "time": h.time,
+                    "party": h.party,
+                    "what": h.what,
+                    "stream": h.stream,
+                    "verdict": None if h.verdict is None else h.verdict.value,
+                }
+                for h in self.happenings
+            ],
+            "deadlock": {party: list(waits) for party, waits in self.deadlock.items()},
+            "wall_time": self.wall_time,
+        }

@@ -1,0 +1,162 @@
+"""The parties of an interaction with all their pipes: made, started, and gone again whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from pyjail import _process, _request, _run
+from pyjail._idle import Idle
+from pyjail._parties import Edge, Party, is_named, with_pipes
+from pyjail._relay import Relay
+from pyjail._request import Request
+from pyjail._result import Result
+
+CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Player:
+    """A party at work. ``sent``: time.monotonic() before it was started."""
+
+    def __init__(self, name: str, party: Party) -> None:
+        self.name, self.party = name, party
+        self.streams = _process.Streams(None, None, None, False)
+        self.pipes: dict[str, str] = {}  # named ones: their paths here
+        self.request: Request | None = None
+        self.process: _process.Process | None = None
+        self.sent = 0.0
+
+    def lend(self, stream: str, fd: int) -> None:
+        """This fd is what the program gets as that stream."""
+        self.streams.lent.append(fd)
+        i = ("stdin", "stdout", "stderr").index(stream)
+        theirs = list(self.streams.theirs)
+        theirs[i] = fd
+        self.streams.theirs = (theirs[0], theirs[1], theirs[2])
+
+    def prepare(self) -> None:
+        """Check all that can be checked before anything runs."""
+        p = self.party
+        with told(self.name):
+            self.request = _request.make(
+                p.args, p.limits, with_pipes(p.jail, self.pipes), p.input, *self.streams.theirs, p.env, p.cwd, p.files,
+                p.collect, False, None, None, None,
+            )  # fmt: skip
+
+    def start(self) -> None:
+        assert self.request is not None
+        # A jail with named pipes is nobody else's: its keeper ends with it.
+        keepers = Idle(0) if self.pipes else _run.idle
+        self.sent = time.monotonic()
+        with told(self.name):
+            self.process = _process.launch(self.request, self.streams, keepers)
+
+    def result(self) -> Result:
+        assert self.process is not None and self.process.result is not None
+        return self.process.result
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """An exception says whose it is."""
+    try:
+        yield
+    except Exception as e:
+        e.add_note(f"(party {name!r} of pyjail.interact)")
+        raise
+
+
+class Scene:
+    """Everything that an interaction holds. `close` it."""
+
+    def __init__(self, parties: Mapping[str, Party], edges: tuple[Edge, ...], cap: int | None, began: float) -> None:
+        self.players = {name: Player(name, party) for name, party in parties.items()}
+        self.relays: list[Relay] = []
+        self.edges, self.cap, self.began = edges, cap, began
+        self.directory: str | None = None
+
+    def start(self) -> None:
+        """Make all pipes, then start all parties, in their order."""
+        try:
+            for edge in self.edges:
+                self._join(edge)
+            for player in self.players.values():
+                player.prepare()
+            for player in self.players.values():
+                player.start()
+        finally:
+            self._tidy()
+
+    def _join(self, edge: Edge) -> None:
+        source = self._source(edge.source)
+        try:
+            target = self._target(edge.target)
+        except BaseException:
+            os.close(source)
+            raise
+        self.relays.append(Relay(edge, source, target, (is_named(edge.source), is_named(edge.target)), self.cap))
+
+    def _source(self, end: str) -> int:
+        """What a party writes there, for us to read."""
+        name, stream = end.split(".")
+        if is_named(end):
+            return os.open(self._fifo(name, stream), os.O_RDONLY | CLOEXEC_NONBLOCK)
+        ours, theirs = os.pipe()
+        self.players[name].lend(stream, theirs)
+        return ours
+
+    def _target(self, end: str) -> int:
+        """What we write there, for a party to read."""
+        name, stream = end.split(".")
+        if is_named(end):
+            path = self._fifo(name, stream)
+            reader = os.open(path, os.O_RDONLY | CLOEXEC_NONBLOCK)  # nobody can open to write before there is one
+            try:
+                return os.open(path, os.O_WRONLY | CLOEXEC_NONBLOCK)
+            finally:
+                os.close(reader)
+        theirs, ours = os.pipe()
+        self.players[name].lend(stream, theirs)
+        return ours
+
+    def _fifo(self, party: str, stream: str) -> str:
+        """In a directory that is ours alone; the jail has it as a mount, so the path can go when all have started."""
+        if self.directory is None:
+            # Named before it is made: an interrupt in between must not lose it.
+            self.directory = os.path.join(tempfile.gettempdir(), f"pyjail-pipes-{os.urandom(16).hex()}")
+            os.mkdir(self.directory, 0o700)
+        path = os.path.join(self.directory, f"{party}.{stream}")
+        self.players[party].pipes[stream] = path
+        os.mkfifo(path, 0o600)
+        os.chmod(path, 0o666)  # noqa: S103  # the program's outside id is another one
+        return path
+
+    def _tidy(self) -> None:
+        """Without opening anything: this process may be out of fds."""
+        if self.directory is not None:
+            with contextlib.suppress(OSError):
+                for player in self.players.values():
+                    for path in player.pipes.values():
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(path)
+                os.rmdir(self.directory)
+            self.directory = None
+
+    def close(self) -> None:
+        """End all parties that still run, wait until they are gone, close all pipes."""
+        running = [p.process for p in self.players.values() if p.process is not None and not p.process.ended]
+        try:
+            for process in running:
+                process.kill()
+            for process in running:
+                process._reap()
+        finally:
+            for player in self.players.values():
+                player.streams.close()
+            for relay in self.relays:
+                relay.close()
+            self._tidy()
