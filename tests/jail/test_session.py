@@ -324,3 +324,14 @@ def test_limits_hold_while_a_long_file_is_written():
         p.wait()
     assert p.result.verdict is Verdict.WALL_TIME
     assert p.result.usage.wall_time < 0.3 + 0.1 * SLOW
+
+
+def test_the_example_prints_what_it_says(capsys):
+    import runpy
+    from pathlib import Path
+
+    runpy.run_path(str(Path(__file__).parents[2] / "examples" / "session.py"))["main"]()
+    assert capsys.readouterr().out.splitlines() == [
+        "test 1: right, ['log']", "test 2: right, ['log']", "test 3: right, ['log']", "test 4: runtime_error, []",
+        "[('', 0), ('12\\n', 0), ('', 1)]", "8 runs in all",
+    ]  # fmt: skip
