@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 import subprocess
 from pathlib import Path
 
@@ -83,8 +84,17 @@ def rss() -> int:
 
 
 def left_over() -> tuple[int, ...]:
-    """What must be the same before and after: fds, mounts, SysV segments, processes below us, cgroup leaves of ours."""
-    return fds(), mounts(), shm_segments(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid()))
+    """What must be the same before and after: fds, mounts, SysV segments, processes below us, cgroup leaves of ours.
+
+    Looked at until it is the same twice: a warm keeper may just be putting away one jail and making the next.
+    """
+    end, last = time.monotonic() + 2, ()
+    while True:
+        now = fds(), mounts(), shm_segments(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid()))
+        if now == last or time.monotonic() > end:
+            return now
+        last = now
+        time.sleep(0.02)
 
 
 def kill_below(pid: int) -> None:

@@ -227,7 +227,10 @@ def test_what_a_compiler_leaves_is_gone():
     before = left_over()
     judged = judge(source, [("", "made")], language=language)
     assert judged.passed, judged.compile
-    assert (left_over(), programs(b"sleep")) == (before, [])
+    # No more than before: a warm keeper may just be making its next jail.
+    left = left_over()
+    assert all(now <= then for now, then in zip(left, before, strict=True)), (left, before)
+    assert programs(b"sleep") == []
 
 
 MANY = "mkdir junk; cd junk; seq 100000 | xargs touch 2>/dev/null; cd ..; echo 'ls | wc -l' > main"
