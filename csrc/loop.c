@@ -186,12 +186,14 @@ static uint64_t limits_watch(void) {
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
-  uint64_t since = f->state == STATE_EXEC && f->started ? f->started : W.go_at + START_NS;
+  const int started = f->state == STATE_EXEC && f->started;
+  uint64_t since = started ? f->started : W.go_at + START_NS;
   if (q->wall_ns && !f->ended) { /* a program that has ended was in time, whatever killing the rest takes */
     if (now >= since + q->wall_ns)
       trip(TRIP_WALL);
     else if (since + q->wall_ns < next)
       next = since + q->wall_ns;
+    if (!started) next = now + NS_PER_MS; /* nothing else tells us of its start */
   }
   if (q->cpu_ns && W.clock >= 0 && now >= W.cpu_at) {
     uint64_t used = clock_read();

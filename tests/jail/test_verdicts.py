@@ -273,3 +273,12 @@ def test_stack_is_what_was_asked(run_c, stack):
     source = "int main() { volatile char b[20 << 20]; for (int i = 0; i < (20 << 20); i += 4096) b[i] = 1; return 0; }"
     r = run_c(PRELUDE + source, Limits(stack=stack))
     assert r.verdict is (Verdict.OK if stack == "64M" else Verdict.SIGNALED)
+
+
+def test_a_wall_limit_is_kept_without_any_other_clock():
+    """Nothing but the keeper's own timer: no cgroup is looked at meanwhile."""
+    limits = Limits(wall_time=0.3, cpu_time=None, memory=None, processes=None, cpus=None)
+    for _ in range(3):
+        r = pyjail.run(["sleep", "100"], limits)
+        assert r.verdict is Verdict.WALL_TIME
+        assert r.usage.wall_time < 0.3 + 0.2 * SLOW
