@@ -62,7 +62,7 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process(request):
         p.kill()
         p.wait()
         p.stdout.close()
-        assert until(lambda below=below: not any(map(alive, below)), 1.0 + SLOW), [b for b in below if alive(b)]
+        assert until(lambda below=below: not any(map(alive, below)), 4.0 + SLOW), [b for b in below if alive(b)]
         left = cgroups_of(p.pid)
         assert all("/r" not in leaf.rpartition("/k")[2] for leaf in left)
     assert (mounts(), shm_segments()) == before
