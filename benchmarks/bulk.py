@@ -19,7 +19,7 @@ GOAL, GROWTH = 0.8, 1 << 20
 def measure(size: int, rounds: int, seconds: float) -> Section:
     section = Section("Much data")
     work = compile_c("work")
-    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(str(BUILD), "/work"),))
+    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(str(BUILD), "/bench"),))
     limits = pyjail.Limits(cpu_time=60, wall_time=120)
     grown = 0
 
@@ -38,7 +38,7 @@ def measure(size: int, rounds: int, seconds: float) -> Section:
             os.close(out_r)
             if jailed:
                 before = rss()
-                r = pyjail.run(["/work/work", "copy", str(size)], limits, jail=jail, stdin=in_r, stdout=out_w)
+                r = pyjail.run(["/bench/work", "copy", str(size)], limits, jail=jail, stdin=in_r, stdout=out_w)
                 assert r.ok, r
                 grown = max(grown, rss() - before)
             else:

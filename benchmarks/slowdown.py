@@ -32,7 +32,7 @@ def measure(rounds: int, seconds: float, share: float) -> Section:
     section = Section("A program inside and outside")
     compile_c("work")
     limits = pyjail.Limits(cpu_time=60, wall_time=120)
-    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(str(BUILD), "/work"),))
+    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(str(BUILD), "/bench"),))
 
     def outside(mode: str, count: str, *more: str) -> float:
         command = ["./work", mode, count, *more]
@@ -40,7 +40,7 @@ def measure(rounds: int, seconds: float, share: float) -> Section:
         return int(out) / 1e9 / int(count)
 
     def inside(mode: str, count: str) -> float:
-        r = pyjail.run(["./work", mode, count], limits, jail=jail, cwd="/work", check=True)
+        r = pyjail.run(["./work", mode, count], limits, jail=jail, cwd="/bench", check=True)
         return int(r.stdout) / 1e9 / int(count)
 
     rows = []
