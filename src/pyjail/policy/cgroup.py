@@ -209,7 +209,9 @@ def counters(cgroups: Cgroups, files: tuple[frozenset[str], ...]) -> list[Counte
         note = "" if file else since or "no writable cgroup"
         if file == "memory.peak":
             note = (
-                "" if "memory.peak (reset)" in names else "cannot be reset before Linux 6.12: every run has a new leaf"
+                "reset before each run"
+                if "memory.peak (reset)" in names
+                else "cannot be reset before Linux 6.12: every run has a new leaf"
             )
         found.append(Counter(usage, file, note))
     return found
