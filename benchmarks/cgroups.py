@@ -50,7 +50,8 @@ def per_run(times: int) -> tuple[float, float, int, int]:
     limits = pyjail.Limits()
     assert pyjail.run(["true"], limits).ok
     template, rows, _ = _run._compiled(pyjail.Jail(), limits, (), os.getpid())
-    tops = _cgroup.subtree(template.cgroups).keeper()
+    tops = _cgroup.KeeperCgroup()
+    tops.make(template.cgroups)
     modes = {"set": os.O_RDWR, "kill": os.O_WRONLY}
     calls = 0
 

@@ -40,7 +40,10 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     template, _, _ = _run._compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
     filter_file = BUILD / "filter"
     filter_file.write_bytes(template.filter.program)
-    tops = _cgroup.subtree(template.cgroups).keeper() if template.cgroups.used else None
+    tops = None
+    if template.cgroups.used:
+        tops = _cgroup.KeeperCgroup()
+        tops.make(template.cgroups)
     arguments = {"seccomp": [str(filter_file)], "leaf": list(map(str, tops.paths)) if tops else []}
     found: dict[str, tuple[float, float]] = {}
     failed = {} if tops else {"leaf": "no cgroups to make"}
