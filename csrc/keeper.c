@@ -386,4 +386,6 @@ static long template_make(void) {
 #include "tmpfs.c"
 #include "init.c"
 #include "files.c"
+#include "arm.c"
+#include "run.c"
 #include "loop.c"
