@@ -1,76 +1,80 @@
-/* The next init: armed ahead of its run; and what is put away after it. Included by keeper.c. */
+/* The next run: its process armed ahead; and what is put away after it. Included by keeper.c. */
 
 static void run_clear(void) {
   memset(&K.run, 0xff, sizeof K.run); /* every fd -1 */
-  K.run.init = 0;
+  K.run.made = K.run.program = K.run.listened = 0;
 }
 
-/* Let go of a run's files before the next init is cloned, which would hold copies. */
+/* Let go of a run's files before the next process is cloned, which would hold copies. */
 static void run_close(const struct run *r) {
-  sys_close(r->pidfd);
   sys_close(r->listener);
   sys_close(r->go);
   sys_close(r->peer);
   for (int i = 0; i < 4; i++) sys_close(r->pipe[i / 2][i % 2]);
 }
-static void run_kill(void) {
-  if (K.run.init > 0) SYS(__NR_kill, K.run.init, K_SIGKILL);
-}
-static void init_wait(int init) {
-  if (init > 0) SYS(__NR_wait4, init, NULL, 0x40000000 /* __WALL */, NULL);
-}
 
 /* Forget the run that is armed, half made or over, and all that was made for it. */
 static void run_end(void) {
-  run_kill();
+  do SYS(__NR_kill, -1, K_SIGKILL);
+  while (SYS(__NR_wait4, -1, NULL, 0x40000000 /* __WALL */, NULL) != -ECHILD);
   run_close(&K.run);
-  init_wait(K.run.init);
   leaf_drop(~0u);
   leaf_remove();
   tmpfs_drop_all(1);
   run_clear();
 }
 static void __attribute__((noreturn)) keeper_exit(void) {
-  if (K.run.init > 0) run_end();
+  if (K.run.made) run_end();
   sys_exit(0);
+}
+
+/* What no two runs share, of which an earlier one may have left something. */
+static long namespaces_renew(void) {
+  const struct pj_plan *p = K.plan;
+  TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare));
+  if (p->flags & PLAN_NET_LO) TRY(STEP_NET_LO, 0, net_lo_up());
+  /* The next process is number 2, as the first ever was. */
+  if (K.last_pid >= 0) TRY(STEP_RUN_NAMESPACES, 1, SYS(__NR_pwrite64, K.last_pid, "1", 1, 0));
+  return 0;
 }
 
 static long arm(void) {
   struct run *r = &K.run;
+  const uint32_t into = K.plan->into;
   memset(&K.page->facts, 0, sizeof K.page->facts);
-  K.page->facts.init_lost = 1; /* until init says otherwise */
   K.touched = K.shared = 0;
+  r->made = 1;
   for (int i = 0; i < 2; i++) {
-    TRY(STEP_INIT, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
-    TRY(STEP_INIT, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
+    TRY(STEP_ARM, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
+    TRY(STEP_ARM, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
     /* /dev/stdout can be opened to write, by anybody; to read its own output back, uncounted, by nobody but us. */
-    TRY(STEP_INIT, 2, SYS(__NR_fchmod, r->pipe[i][1], 0222));
+    TRY(STEP_ARM, 2, SYS(__NR_fchmod, r->pipe[i][1], 0222));
   }
   int pair[2];
-  TRY(STEP_INIT, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
+  TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
   r->go = pair[0];
   r->peer = pair[1];
-  if (leaf_ready() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
-  struct clone_args args = {
-      .flags = K.plan->run_clone | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&r->pidfd, .exit_signal = K_SIGCHLD};
+  if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
+  SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used);
+  struct clone_args args = {.exit_signal = K_SIGCHLD,
+                            .flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
+                            .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
   long pid = SYS(__NR_clone3, &args, sizeof args);
-  if (pid == 0) init_main();
-  TRY(STEP_INIT, 4, pid);
-  r->init = (int)pid;
-  sys_close(r->peer); /* so that each side sees the other's end */
-  r->peer = -1;
-  return 0; /* the pipes' other ends stay open: init tells the end, and a hang-up would only wake us */
+  if (pid == 0) program_main();
+  TRY(STEP_FORK, 0, pid);
+  r->program = (int)pid;
+  return 0; /* the other ends of pipes and pair stay open here: we are told of the end, a hang-up would only wake us */
 }
 
 /* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
- * run could read their names. The table has a head, a line for each, and an armed init has a pair of ours. */
+ * run could read their names. The table has a head, a line for each, and an armed run has a pair of ours. */
 static int sockets_left(void) {
   const struct k_timespec ms = {0, 1000000};
   for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
     char text[512];
     long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, text, sizeof text, 0);
     for (long i = 0; i < n; i++) lines += text[i] == '\n';
-    if (lines <= 1 + (K.run.init > 0 ? 2 : 0)) return 0;
+    if (lines <= 1 + (K.run.made ? 2 : 0)) return 0;
     if (!--tries) return 1;
   }
 }
@@ -79,22 +83,17 @@ static int sockets_left(void) {
 static void release(void) {
   const struct pj_facts *f = &K.page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
-  int init = K.run.init;
-  run_kill();
-  run_close(&K.run);
-  if (!ran) { /* it may still be arming, and notes its failures in the page that the next one shares */
-    init_wait(init);
-    init = 0;
+  if (!ran) {
+    run_end();
+  } else {
+    run_close(&K.run);
+    run_clear();
+    leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : K.leaf.stale);
+    K.leaf.stale = 0;
+    again ? tmpfs_renew() : tmpfs_drop_all(1);
   }
-  run_clear();
-  leaf_drop(f->trip || f->init_lost || f->reply.error.step || !ran || !again ? ~0u : K.leaf.stale);
-  K.leaf.stale = 0;
-  if (ran && again)
-    tmpfs_renew();
-  else
-    tmpfs_drop_all(1);
   if (again && arm() < 0) run_end();
-  init_wait(init);
   leaf_remove();
-  if (sockets_left()) keeper_exit();
+  /* A process number would tell of earlier runs; a session has files to lose. */
+  if (sockets_left() || (K.last_pid < 0 && K.box < 0)) keeper_exit();
 }

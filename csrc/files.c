@@ -83,8 +83,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
   sys_close(fd);
 }
 
-/* OP_RESET: a new tmpfs in the place of a session's workspace, whatever is in it. An armed init has a copy of the old.
- */
+/* OP_RESET: a new tmpfs in the place of a session's workspace, whatever is in it. What is armed goes with it. */
 static long box_reset(void) {
   if (K.box < 0) return -EINVAL;
   const struct pj_mount *m = ROW(K.plan, K.plan->mounts, struct pj_mount, K.box_row);

@@ -13,22 +13,23 @@ enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define LIMITS_MAX 65536
 #define BASE_SIZE 512
 #define NS_PER_MS 1000000ull
-#define WATCH_NS (50 * NS_PER_MS)        /* how often a CGROUP_WATCH row is looked at */
-#define KILL_GRACE_NS (2000 * NS_PER_MS) /* after this init is killed, too, and its report is lost */
-#define START_NS (10000 * NS_PER_MS)     /* from the go to execve, on the busiest machine */
+#define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
+#define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
 #define PUMP_WORTH 4096 /* after fewer bytes a stream rests for 1 ms: a wake-up for each byte would cost us */
 
-/* Shared with init and the program's process until execve replaces its memory. */
+/* Shared with the program's process until execve replaces its memory. */
 struct page {
   struct pj_facts facts;
   char text[PJ_TEXT_SIZE];
 };
 
-struct run { /* one jail: armed, running, or held for its files */
-  int init, pidfd;
-  int go, peer;   /* socketpair: ours, and the one of init and the program */
+struct run {      /* one jail: armed, running, or held for its files */
+  int made;       /* something of it is there */
+  int program;    /* its number, until it is reaped */
+  int go, peer;   /* socketpair: ours, and the one of the program's process */
   int pipe[2][2]; /* [stream][read, write] */
   int listener;   /* seccomp notifications */
+  int listened;   /* it has come */
 };
 
 struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
@@ -51,8 +52,11 @@ struct tmpfs {
 static struct {
   const struct pj_plan *plan;
   struct page *page;
-  char *request; /* PJ_MAX_BLOB bytes, shared with init */
+  char *request; /* PJ_MAX_BLOB bytes, shared with the program's process */
   int newroot, box, mountinfo;
+  int proc;             /* the procfs of our pid namespace */
+  int last_pid;         /* ns_last_pid of it */
+  int children;         /* signalfd of SIGCHLD */
   int sockets;          /* /proc/net/unix of our network namespace, which the runs share */
   long user_namespaces; /* 0 or -errno of forbidding more of them */
   int touched;          /* the armed run's workspace is not empty any more */
@@ -64,9 +68,10 @@ static struct {
   int ruleset;      /* Landlock, for all runs with these tmpfs */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct leaf leaf;
+  struct k_rusage used; /* by the runs before */
   uint64_t sequence;
   struct run run;
-  _Alignas(8) char limits[LIMITS_MAX]; /* what the armed init was made for */
+  _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
   int fds[4];                          /* received with the last message */
   uint32_t nfds;
 } K;
@@ -314,6 +319,53 @@ static long keyring_new(void) {
   return rc == -ENOSYS || rc == -EPERM ? 0 : rc; /* not there, or not for us at all */
 }
 
+/* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
+ * does not block, so it blocks no other. */
+static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
+static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1);
+
+/* Outside of the pid namespace: who sees us end knows that nothing in it is left. SIGTERM ends it, by SIGKILL. */
+static void __attribute__((noreturn)) guard_main(long keeper) {
+  int status = 0;
+  SYS(__NR_close_range, 0, ~0u, 0);
+  while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
+    long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, NULL, 8);
+    if (sig == K_SIGTERM || sig == K_SIGCONT) SYS(__NR_kill, keeper, sig == K_SIGTERM ? K_SIGKILL : K_SIGCONT);
+  }
+  sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
+}
+
+/* Become pid 1 of the new pid namespace: what dies here with its parent gone is ours to reap, what is left at our end
+ * is killed by the kernel. */
+static long init_become(void) {
+  const uint64_t mask = 1ull << (K_SIGCHLD - 1);
+  struct clone_args args = {.exit_signal = K_SIGCHLD};
+  long pid = SYS(__NR_clone3, &args, sizeof args);
+  if (pid > 0) guard_main(pid);
+  TRY(STEP_INIT, 0, pid);
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
+  TRY(STEP_INIT, 1, SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0));
+  TRY(STEP_INIT, 2, K.children = (int)SYS(__NR_signalfd4, -1, &mask, 8, O_CLOEXEC | O_NONBLOCK));
+  return 0;
+}
+
+/* A procfs of this pid namespace in the place of the caller's, which had to be there until now: the kernel gives a user
+ * namespace a new one only where one is already fully visible (mount_too_revealing()). */
+static long proc_mount(void) {
+  const struct pj_plan *p = K.plan;
+  const uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr | MOUNT_ATTR_RDONLY);
+  K.proc = (int)fd;
+  if (p->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
+    K.proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr);
+  long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
+  if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
+  if (!(p->flags & PLAN_PROC)) return 0;
+  if (fd < 0) return fail(STEP_PROC, 0, fd);
+  TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/proc", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+  return 0;
+}
+
 static long template_make(void) {
   const struct pj_plan *p = K.plan;
   static int source[PJ_MAX_ROWS];
@@ -340,6 +392,7 @@ static long template_make(void) {
     TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));
   }
   TRY(STEP_NODUMP, 0, SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0));
+  if (init_become() < 0) return -1;
 
   for (uint32_t i = 0; i < p->mounts.count; i++) {
     const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
@@ -374,17 +427,18 @@ static long template_make(void) {
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
   rc = keyring_new();
   if (rc < 0) return fail(STEP_KEYRING, 0, rc);
-  namespaces_note(proc, (p->unshare_first | p->unshare_second) & ~p->run_clone);
+  namespaces_note(proc, (p->unshare_first | p->unshare_second));
   if ((p->unshare_first | p->unshare_second) &
       CLONE_NEWNET) /* else it is the caller's, and each run has one of its own */
     K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
+  K.last_pid = (int)SYS(__NR_openat, proc, "sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
   sys_close(proc);
-  return 0;
+  return proc_mount();
 }
 
 #include "leaf.c"
 #include "tmpfs.c"
-#include "init.c"
+#include "program.c"
 #include "files.c"
 #include "arm.c"
 #include "run.c"

@@ -2,11 +2,11 @@
 
 /* ---- requests ---- */
 
-/* Read a request from its memfd, check it, have an init that fits it. What is wrong with the request goes to *e; what
- * goes wrong while arming is on the page, where an armed program may have noted its own failure already. */
+/* Read a request from its memfd, check it, have a process armed that fits it. What is wrong with the request goes to
+ * *e; what goes wrong while arming is on the page, where an armed program may have noted its own failure already. */
 static long request_prepare(uint32_t len, struct pj_error *e) {
   uint32_t row = 0, size = 0;
-  int was_armed = K.run.init > 0;
+  int was_armed = K.run.made;
   long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : SYS(__NR_pread64, FD_REQUEST, K.request, len, 0);
   if (rc >= 0) rc = rc == (long)len ? pj_check_limits(K.request, len, K.plan->cgroups, &row) : -EIO;
   if (rc == 0) {
@@ -21,14 +21,12 @@ static long request_prepare(uint32_t len, struct pj_error *e) {
     *e = (struct pj_error){STEP_REQUEST, row, (int32_t)-rc};
     return -1;
   }
-  struct k_pollfd p = {K.run.pidfd, K_POLLIN, 0}; /* idle for long, it may have been killed from outside */
-  struct k_timespec none = {0, 0};
-  if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) ||
-                    SYS(__NR_ppoll, &p, 1, &none, NULL, 8) != 0)) {
+  /* idle for long, it may have been killed from outside */
+  if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) || children_reap())) {
     run_end();
     was_armed = 0;
     if (K.touched) { /* the files that were written went with it */
-      *e = (struct pj_error){STEP_INIT, PJ_NONE, ESRCH};
+      *e = (struct pj_error){STEP_ARM, PJ_NONE, ESRCH};
       return -1;
     }
   }
@@ -55,9 +53,9 @@ static void run_start(uint64_t requested) {
     if ((s.mode & 0170000) == 0140000) K.shared = 1;
   }
   long rc = message_send(K.run.go, "g", 1, K.fds, K.nfds);
-  if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) { /* those: the program died while it was armed, init reports */
+  if (rc < 0) {
     fail(STEP_FD, PJ_NONE, rc);
-    run_kill();
+    run_stop();
   }
   fds_close();
   run_watch();
@@ -90,7 +88,7 @@ static void __attribute__((noreturn)) serve(void) {
       reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, op, EPROTO}, -1);
     }
     fds_close();
-    if (op == OP_RELEASE && K.run.init > 0) {
+    if (op == OP_RELEASE && K.run.made) {
       held = 0;
       release();
     }
@@ -102,13 +100,11 @@ static void __attribute__((noreturn)) serve(void) {
 static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
   static struct k_sigaction by_default;
-  /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. K_SIGQUEUED: init is born with it
-   * blocked, or one sent before it has come to blocking it would be lost: pid 1 ignores what it does not block. */
-  const uint64_t blocked = 1ull << 24 | 1ull << (K_SIGQUEUED - 1);
+  const uint64_t blocked = KEEPER_BLOCKED | GUARD_BLOCKED;
   uint32_t row = 0;
   long rc;
   K.page = &early;
-  K.box = K.newroot = K.mountinfo = K.sockets = K.ruleset = -1;
+  K.box = K.newroot = K.mountinfo = K.sockets = K.ruleset = K.proc = K.last_pid = K.children = -1;
   for (int i = 0; i < PJ_MAX_TMPFS; i++) K.tmpfs[i].fd = K.tmpfs[i].spare = -1;
   run_clear();
   memset(&K.leaf, 0xff, offsetof(struct leaf, number));

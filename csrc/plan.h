@@ -29,9 +29,9 @@ enum pj_step {
   STEP_NONE,
   /* host */ STEP_CLONE, STEP_KEEPER_EXEC,
   /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_NAMESPACES, STEP_WAIT_GO, STEP_KEEPER_IDS, STEP_NODUMP,
-  STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_NET_LO,
-  /* run, in keeper and init */ STEP_REQUEST, STEP_TMPFS, STEP_CGROUP, STEP_INIT, STEP_PDEATHSIG, STEP_RUN_MOUNT,
-  STEP_PROC, STEP_FORK,
+  STEP_INIT, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_PROC,
+  /* run, in the keeper */ STEP_REQUEST, STEP_ARM, STEP_CGROUP, STEP_RUN_NAMESPACES, STEP_NET_LO, STEP_TMPFS,
+  STEP_RUN_MOUNT, STEP_FORK,
   /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_SAME, STEP_GROUPS,
   STEP_GID, STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_STATUS, STEP_CLOSE_REST,
   STEP_SECCOMP,
@@ -106,7 +106,7 @@ struct pj_plan {
   uint32_t magic, version, size, flags;
   uint64_t unshare_first;  /* before sources are opened */
   uint64_t unshare_second; /* after */
-  uint64_t run_clone;      /* CLONE_NEW* of every run's init */
+  uint64_t run_unshare;    /* what every run has of its own, beside a cgroup namespace */
   uint32_t uid, gid;       /* the program's, inside */
   uint32_t keeper_uid, keeper_gid;
   uint32_t hostname; /* ref or PJ_NONE */
@@ -122,7 +122,7 @@ struct pj_plan {
   struct pj_table seccomp;    /* struct sock_filter, 8 bytes each */
 };
 
-/* ---- the limits blob: first part of a request; the same bytes = the armed init fits ---- */
+/* ---- the limits blob: first part of a request; the same bytes = the armed process fits ---- */
 
 /* A leaf serves another run when it is as good as a new one: no number in a text read at the end of a run is above
  * its row's `most`. What only counts up (`base`) is then reported with what it was before. */
@@ -173,7 +173,7 @@ struct pj_limits {
 enum pj_stdio { STDIO_NULL, STDIO_PIPE, STDIO_FD, STDIO_STDOUT };
 
 enum pj_request_flag {
-  REQUEST_REARM = 1, /* make the next init when this one is gone */
+  REQUEST_REARM = 1, /* arm the next run when this one is over */
   REQUEST_HOLD = 2,  /* keep the workspace for file requests until OP_RELEASE */
   REQUEST_CTTY = 4   /* stdin is to be the controlling terminal */
 };
@@ -223,15 +223,13 @@ struct pj_reply {
   struct pj_error error;
 };
 
-/* What keeper and init know of a finished run. Times: CLOCK_MONOTONIC ns. */
+/* What the keeper knows of a finished run. Times: CLOCK_MONOTONIC ns. */
 struct pj_facts {
   struct pj_reply reply;
-  int32_t status;     /* wait status of the program */
-  uint32_t state;     /* enum pj_state */
-  uint32_t trip;      /* enum pj_trip */
-  uint32_t init_lost; /* init did not live to report: status is unknown */
+  int32_t status; /* wait status of the program */
+  uint32_t state; /* enum pj_state */
+  uint32_t trip;  /* enum pj_trip */
   uint32_t was_armed;
-  uint32_t exec_tried; /* index of the last path row tried */
   uint32_t text_len;
   uint32_t tmpfs_count;
   int32_t syscall;   /* with TRIP_SECURITY: its number, */
@@ -242,7 +240,7 @@ struct pj_facts {
   uint64_t exec_cpu; /* ns the program's process had used when it called execve */
   uint64_t cpu;      /* ns on the leaf's clock since then; UINT64_MAX without one */
   uint64_t out_total[2], out_kept[2];
-  uint64_t user_us, system_us, page_faults, major_faults, voluntary, involuntary; /* rusage, reaped children of init */
+  uint64_t user_us, system_us, page_faults, major_faults, voluntary, involuntary; /* rusage of all that were reaped */
   uint64_t image; /* bytes of the program's PT_LOAD segments, read just before execve */
   uint64_t tmpfs_free[8], tmpfs_inodes_free[8], tmpfs_size[8], tmpfs_inodes[8];
 };

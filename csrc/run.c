@@ -30,11 +30,9 @@ static uint64_t pump(int stream) {
   return f->out_total[stream] - before;
 }
 
-/* End the run. The leaf's own switch is the quickest; init's kill(-1) misses nothing; init then reports. */
-static void run_stop(void) {
-  SYS(__NR_write, row_of(CGROUP_KILL), "1", 1);
-  SYS(__NR_kill, K.run.init, K_SIGTERM);
-}
+/* End the run: all that is below us, pid 1. kill(-1) takes the tasklist lock, so no fork slips past it, and it reaches
+ * processes whose first thread has exited, unlike cgroup.kill. */
+static void run_stop(void) { SYS(__NR_kill, -1, K_SIGKILL); }
 static void trip(enum pj_trip why) {
   struct pj_facts *f = &K.page->facts;
   if (f->trip == TRIP_NONE) f->trip = why;
@@ -60,14 +58,6 @@ static void refused(void) {
   trip(TRIP_SECURITY);
 }
 
-/* Init passes it on: the keeper does not know the number that the program has. A real-time signal: each one arrives. */
-static void signal_program(int sig) {
-  struct {
-    int signo, err, code, pad, pid, uid, value, rest[25];
-  } info = {.signo = K_SIGQUEUED, .code = -1 /* SI_QUEUE */, .value = sig};
-  SYS(__NR_rt_sigqueueinfo, K.run.init, K_SIGQUEUED, &info);
-}
-
 static struct watch { /* of the run in progress */
   uint64_t go_at, tripped, cpu_at, memory_at;
   int clock, memory;
@@ -79,7 +69,7 @@ static uint64_t limits_watch(void) {
   const struct pj_request *q = request();
   uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
   if (W.tripped) {
-    now > W.tripped + KILL_GRACE_NS ? run_kill() : run_stop();
+    run_stop();
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
@@ -117,7 +107,7 @@ static void run_message(long n) {
     trip(TRIP_CALLER);
     W.tripped = clock_ns(K_CLOCK_MONOTONIC);
   } else if (in.m.op == OP_SIGNAL) {
-    signal_program((int)in.m.flags);
+    if (K.run.program > 0) SYS(__NR_kill, K.run.program, in.m.flags);
   } else if (in.m.op >= OP_OPEN && in.m.op <= OP_REMOVE) {
     file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
   } else if (in.m.op != OP_RELEASE) {
@@ -126,7 +116,31 @@ static void run_message(long n) {
   fds_close();
 }
 
-/* Until init has reported. Limits are looked at when they could first be passed. */
+/* The filter's listener comes from the program's process while it is armed. */
+static void listener_take(void) {
+  char what;
+  K.run.listened = 1;
+  if (message_receive(K.run.go, &what, 1) != 1 || !K.nfds) return;
+  K.run.listener = K.fds[0];
+  K.nfds = 0;
+}
+
+/* Reap what has ended: the program, and its orphans, whose zombies would count. Nonzero when nobody is left. */
+static int children_reap(void) {
+  struct pj_facts *f = &K.page->facts;
+  int status = 0;
+  long pid;
+  while ((pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL)) > 0) {
+    if (pid != K.run.program) continue;
+    f->ended = clock_ns(K_CLOCK_MONOTONIC);
+    f->status = status;
+    K.run.program = 0;
+  }
+  if (pid == 0 && f->ended) run_stop(); /* every process here descends from a child of ours */
+  return pid != 0;
+}
+
+/* Until nobody is left. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
   struct run *r = &K.run;
   uint64_t quiet[2] = {0, 0};
@@ -136,17 +150,19 @@ static void run_watch(void) {
     uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
     for (int i = 0; i < 2; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
-    struct k_pollfd p[5] = {{r->go, K_POLLIN, 0},
+    struct k_pollfd p[6] = {{K.children, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
                             {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
                             {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
-                            {W.tripped ? -1 : r->listener, K_POLLIN, 0}};
+                            {W.tripped ? -1 : r->listener, K_POLLIN, 0},
+                            {r->listened ? -1 : r->go, K_POLLIN, 0}};
     uint64_t wait = next > now ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
-    SYS(__NR_ppoll, p, 5, &t, NULL, 8);
+    SYS(__NR_ppoll, p, 6, &t, NULL, 8);
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in));
+    if (p[5].revents) listener_take();
     if (p[4].revents & K_POLLIN)
       refused();
     else if (p[4].revents) { /* the last process under the filter is gone */
@@ -154,13 +170,45 @@ static void run_watch(void) {
       r->listener = -1;
     }
     if (p[0].revents) {
-      char what = 0;
-      if (message_receive(r->go, &what, 1) != 1 || what != 'l' || !K.nfds) break; /* done, or init was lost */
-      r->listener = K.fds[0];
-      K.nfds = 0;
+      SYS(__NR_read, K.children, scratch, sizeof scratch);
+      if (children_reap()) break;
     }
   }
   K.running = 0;
+}
+
+/* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them now. */
+static void ipc_sweep(void) {
+  char info[256], ds[256];
+  struct {
+    long nr, info, stat;
+    int info_cmd, stat_cmd;
+  } kind[] = {{__NR_shmctl, 0, 0, 14, 13}, {__NR_msgctl, 0, 0, 12, 11}, {__NR_semctl, 0, 0, 19, 18}};
+  for (int k = 0; k < 3; k++) {
+    int sem = kind[k].nr == __NR_semctl;
+    long top = sem ? SYS(kind[k].nr, 0, 0, kind[k].info_cmd, info) : SYS(kind[k].nr, 0, kind[k].info_cmd, info);
+    for (long i = 0; i <= top; i++) {
+      long id = sem ? SYS(kind[k].nr, i, 0, kind[k].stat_cmd, ds) : SYS(kind[k].nr, i, kind[k].stat_cmd, ds);
+      if (id < 0) continue;
+      if (sem)
+        SYS(kind[k].nr, id, 0, 0 /* IPC_RMID */, 0);
+      else
+        SYS(kind[k].nr, id, 0 /* IPC_RMID */, 0);
+    }
+  }
+}
+
+/* What its processes have used. */
+static void usage_take(void) {
+  struct pj_facts *f = &K.page->facts;
+  struct k_rusage u = {0};
+  SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, &u);
+  f->user_us = (uint64_t)((u.utime[0] - K.used.utime[0]) * 1000000 + u.utime[1] - K.used.utime[1]);
+  f->system_us = (uint64_t)((u.stime[0] - K.used.stime[0]) * 1000000 + u.stime[1] - K.used.stime[1]);
+  f->page_faults = (uint64_t)(u.minflt - K.used.minflt);
+  f->major_faults = (uint64_t)(u.majflt - K.used.majflt);
+  f->voluntary = (uint64_t)(u.nvcsw - K.used.nvcsw);
+  f->involuntary = (uint64_t)(u.nivcsw - K.used.nivcsw);
 }
 
 static void tmpfs_note(uint32_t i, const struct k_statfs *s) {
@@ -172,13 +220,10 @@ static void tmpfs_note(uint32_t i, const struct k_statfs *s) {
 }
 
 static void report(void) {
-  struct run *r = &K.run;
   struct pj_facts *f = &K.page->facts;
   const struct pj_limits *l = limits();
-  if (f->init_lost) { /* its socket hangs up before its pid namespace is empty: wait for that */
-    run_kill();
-    SYS(__NR_waitid, 1 /* P_PID */, r->init, NULL, 4 | 0x01000000 | 0x40000000 /* WEXITED|WNOWAIT|__WALL */, NULL);
-  }
+  usage_take();
+  ipc_sweep();
   f->reads_at = f->text_len;
   leaf_report();
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {

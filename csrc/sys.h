@@ -93,6 +93,10 @@ struct k_statfs {
   uint64_t blocks, bfree, bavail, files, ffree;
   int64_t rest[8];
 };
+struct k_rusage {
+  int64_t utime[2], stime[2], maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv,
+      nsignals, nvcsw, nivcsw;
+};
 struct k_pollfd {
   int fd;
   short events, revents;
@@ -104,7 +108,7 @@ struct k_sigaction { /* the kernel's own layout; larger than either architecture
   uint64_t mask;
 };
 enum { K_SOL_SOCKET = 1, K_SCM_RIGHTS = 1, K_MSG_NOSIGNAL = 0x4000, K_MSG_CMSG_CLOEXEC = 0x40000000 };
-enum { K_SIGKILL = 9, K_SIGSEGV = 11, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGQUEUED = 40 /* real-time: each arrives */ };
+enum { K_SIGKILL = 9, K_SIGSEGV = 11, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 enum { K_POLLIN = 1, K_POLLERR = 8, K_POLLHUP = 16 };
 enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5, K_CLOCK_BOOT = 7 };
 

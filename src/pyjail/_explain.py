@@ -17,6 +17,7 @@ _HINTS = {
     ("cgroup", errno.ENOENT): "somebody took a controller or a directory of ours away",
     ("cgroup", errno.EACCES): "the keeper may not write there: the cgroup subtree must be ours alone",
     ("init", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
+    ("fork", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
     ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
     ("keyring", errno.EDQUOT): "raise /proc/sys/kernel/keys/maxkeys",
 }

@@ -42,7 +42,7 @@ class Template:
     cgroups: cgroup.Cgroups
     unshare_first: int
     unshare_second: int
-    run_clone: int
+    run_unshare: int
     privileged: bool
     own_ids: bool
     subordinate: bool  # the program runs as one of the caller's subordinate ids
@@ -54,7 +54,7 @@ class Template:
 
 @dataclass(frozen=True)
 class RunLimits:
-    """The part of a run that its `Limits` decide. Equal ones fit an init that is armed already."""
+    """The part of a run that its `Limits` decide. Equal ones fit a process that is armed already."""
 
     limits: Limits
     cgroup: tuple[CgroupRow, ...]
@@ -108,7 +108,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         and all(_host.open_to_all(path) for path in foreign)
     )
     shared = NEWNET if jail.network == "none" else 0
-    namespaces = NEWUTS | shared
+    namespaces = NEWPID | NEWUTS | shared
     return Template(
         jail=jail,
         mounts=rows,
@@ -118,7 +118,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         cgroups=cgroup.choose(host, cpuset),
         unshare_first=NEWNS if host.privileged else NEWUSER | NEWNS,
         unshare_second=(NEWUSER | NEWNS if host.privileged else 0) | namespaces,
-        run_clone=NEWPID | NEWNS | NEWIPC | (NEWNET if jail.network == "loopback" else 0),
+        run_unshare=NEWIPC | (NEWNET if jail.network == "loopback" else 0),
         privileged=host.privileged,
         own_ids=host.maps_ids or subordinate,
         subordinate=subordinate,

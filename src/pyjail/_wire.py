@@ -84,7 +84,7 @@ def pack_template(t: Template) -> bytes:
         | (lib.PLAN_SAME if jail.deterministic else 0)
         | (lib.PLAN_CLOCKS if t.clocks else 0)
     )
-    head.unshare_first, head.unshare_second, head.run_clone = t.unshare_first, t.unshare_second, t.run_clone
+    head.unshare_first, head.unshare_second, head.run_unshare = t.unshare_first, t.unshare_second, t.run_unshare
     head.uid, head.gid = jail.uid, jail.gid
     head.keeper_uid = KEEPER if t.own_ids else jail.uid
     head.keeper_gid = KEEPER if t.own_ids else jail.gid
@@ -320,14 +320,14 @@ _TEXT = struct.Struct("<IIiI")
 def parse_report(raw: bytes) -> Facts:
     """A REPLY_REPORT message."""
     f = _FACTS.unpack_from(raw)
-    (_, step, index, err, status, state, trip, lost, armed, _, text_len, tmpfs, syscall, arch, reads_at, plain) = f[:16]
-    requested, started, ended, reported, exec_cpu, cpu = f[16:22]
-    image, table = f[32], f[33:]
+    (_, step, index, err, status, state, trip, armed, text_len, tmpfs, syscall, arch, reads_at, plain) = f[:14]
+    requested, started, ended, reported, exec_cpu, cpu = f[14:20]
+    image, table = f[30], f[31:]
     if len(raw) != _FACTS.size + text_len:
         raise KeeperError(f"a report of {len(raw)} bytes where {_FACTS.size + text_len} were due: another version?")
     return Facts(
         Failure(STEPS[step], None if index == NONE else index, err) if step else None,
-        None if lost else status,
+        status if ended else None,
         state == STATE_EXEC,
         TRIPS[trip],
         bool(armed),
@@ -340,9 +340,9 @@ def parse_report(raw: bytes) -> Facts:
         reported,
         exec_cpu,
         None if cpu == U64 else cpu,
+        f[20:22],
         f[22:24],
-        f[24:26],
-        f[26:32],
+        f[24:30],
         image,
         tuple([(table[16 + i], table[i], table[24 + i], table[8 + i]) for i in range(tmpfs)]),
         raw[_FACTS.size :],

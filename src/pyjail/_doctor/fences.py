@@ -19,8 +19,8 @@ _STEPS = {
     "user": _USER,
     "mounts": ("mount", 1),
     "proc": ("proc", None),
-    "network": ("init", None),
-    "others": ("init", None),
+    "network": ("namespaces", None),
+    "others": ("namespaces", None),
     "keeper_file": ("keeper_exec", None),
 }
 

@@ -30,9 +30,9 @@ class Obstacle(NamedTuple):
 def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | None:
     """The obstacle behind a failed step; None when it is no matter of the host."""
     refused = number in (errno.EPERM, errno.EACCES)
-    if step in ("clone", "init") and (number == errno.ENOSYS or (refused and host.seccomp)):
+    if step in ("clone", "init", "fork") and (number == errno.ENOSYS or (refused and host.seccomp)):
         return _clone3(host)
-    if step in ("private", "namespaces", "init") and number == errno.ENOSPC:
+    if step in ("private", "namespaces", "run_namespaces") and number == errno.ENOSPC:
         return _no_more_namespaces(host)
     if step in ("private", "namespaces") and index == 0:
         return _user_namespaces(number, host)

@@ -1,43 +1,23 @@
-/* Pid 1 of one run, and the last steps of the program. Included by keeper.c.
+/* The last steps of the program's process before execve. Included by keeper.c.
  *
- * init:     pdeathsig, mounts, proc, fork; then reap, sweep, report.
- * program:  everything that does not depend on the request, then wait for the go; fds, cwd, exec.
+ * program_arm:    everything that does not depend on the request; then it waits for the go.
+ * program_start:  fds, cwd, exec.
  * The order of the calls below is the order in which it happens: privileges only ever shrink. */
 
 enum { FD_GO = 3, FD_STATUS, FD_CLOCKS };
 
-/* ---- init: its own mount ---- */
-
-/* A procfs of this pid namespace. The template keeps the caller's own /proc mounted there because the kernel
- * gives a user namespace a new one only where one is already fully visible (mount_too_revealing()). */
-static long proc_mount(int *proc) {
-  const struct pj_plan *p = K.plan;
-  const uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr | MOUNT_ATTR_RDONLY);
-  *proc = (int)fd;
-  if (p->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
-    *proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr);
-  long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
-  if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
-  if (!(p->flags & PLAN_PROC)) return 0;
-  if (fd < 0) return fail(STEP_PROC, 0, fd);
-  TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/proc", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
-  return 0;
-}
-
-/* What this run may only read, in our copy of the mounts. */
+/* What this run may only read, in a mount namespace of its own: the keeper's is the other runs', too. */
 static long read_only_set(void) {
   const uint32_t path = limits()->read_only;
   struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
   if (path == PJ_NONE) return 0;
+  TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_unshare, CLONE_NEWNS));
   long fd = sys_open_beneath(AT_FDCWD_, limits_str(path), O_PATH | O_DIRECTORY, 0, BENEATH);
   if (fd < 0) return fail(STEP_RUN_MOUNT, PJ_NONE, fd);
   TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_mount_setattr, fd, "", AT_EMPTY_PATH_, &ro, sizeof ro));
   sys_close((int)fd);
   return 0;
 }
-
-/* ---- the program's process ---- */
 
 /* Install the filter; its notify actions go to the keeper, as evidence of what was refused. */
 static long seccomp_apply(void) {
@@ -94,11 +74,12 @@ static long clocks_set(void) {
 }
 
 /* Everything that needs no request. What an armed process has seen: its template, nothing of any run. */
-static long program_arm(int proc) {
+static long program_arm(void) {
   const struct pj_plan *p = K.plan;
   const struct pj_limits *l = limits();
   long clocks = -1;
   K.page->facts.state = STATE_ARMING;
+  if (read_only_set() < 0) return -1;
   for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
     long fd;
     if (h == p->into) continue;
@@ -117,10 +98,10 @@ static long program_arm(int proc) {
   if (p->flags & PLAN_CLOCKS) { /* execve will enter them; their file is for those who may be looked at */
     TRY(STEP_SAME, 2, SYS(__NR_unshare, CLONE_NEWTIME));
     SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0);
-    TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
+    TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
     SYS(__NR_prctl, 4, 0, 0, 0, 0);
   }
-  namespaces_note(proc, p->run_clone | CLONE_NEWCGROUP);
+  namespaces_note(K.proc, p->run_unshare | CLONE_NEWCGROUP | (l->read_only != PJ_NONE ? CLONE_NEWNS : 0));
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
   SYS(__NR_umask, 022);
@@ -134,7 +115,7 @@ static long program_arm(int proc) {
   TRY(STEP_CAPS, 1, caps_drop());
   TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0));
   /* Opened before the fences, which may refuse it; the text is made when it is read, after them. */
-  long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
+  long status = SYS(__NR_openat, K.proc, "self/status", O_RDONLY | O_CLOEXEC);
   if (K.ruleset >= 0) TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, K.ruleset, 0));
   if (status >= 0 || clocks >= 0) TRY(STEP_STATUS, 0, SYS(__NR_dup3, status, FD_STATUS, O_CLOEXEC));
   if (clocks >= 0 && clocks != FD_CLOCKS) TRY(STEP_STATUS, 1, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
@@ -203,9 +184,9 @@ static long program_start(void) {
   f->started = clock_ns(K_CLOCK_MONOTONIC);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){0}, NULL, 8); /* from here on a signal is the program's */
   long rc = -ENOENT, seen = 0;
-  for (uint32_t i = 0; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
+  uint32_t i = 0;
+  for (; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
     const char *path = request_str(*ROW(r, r->path, uint32_t, i));
-    f->exec_tried = i;
     f->image = image_bytes(path);
     rc = SYS(__NR_execve, path, argv, env);
     if (rc == -EACCES)
@@ -213,106 +194,15 @@ static long program_start(void) {
     else if (rc != -ENOENT && rc != -ENOTDIR)
       break;
   }
-  return fail(STEP_EXEC, f->exec_tried, seen && (rc == -ENOENT || rc == -ENOTDIR) ? seen : rc);
+  return fail(STEP_EXEC, i < r->path.count ? i : i - 1, seen && (rc == -ENOENT || rc == -ENOTDIR) ? seen : rc);
 }
 
-/* ---- init: after the program ---- */
-
-/* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them now. */
-static void ipc_sweep(void) {
-  char info[256], ds[256];
-  struct {
-    long nr, info, stat;
-    int info_cmd, stat_cmd;
-  } kind[] = {{__NR_shmctl, 0, 0, 14, 13}, {__NR_msgctl, 0, 0, 12, 11}, {__NR_semctl, 0, 0, 19, 18}};
-  for (int k = 0; k < 3; k++) {
-    int sem = kind[k].nr == __NR_semctl;
-    long top = sem ? SYS(kind[k].nr, 0, 0, kind[k].info_cmd, info) : SYS(kind[k].nr, 0, kind[k].info_cmd, info);
-    for (long i = 0; i <= top; i++) {
-      long id = sem ? SYS(kind[k].nr, i, 0, kind[k].stat_cmd, ds) : SYS(kind[k].nr, i, kind[k].stat_cmd, ds);
-      if (id < 0) continue;
-      if (sem)
-        SYS(kind[k].nr, id, 0, 0 /* IPC_RMID */, 0);
-      else
-        SYS(kind[k].nr, id, 0 /* IPC_RMID */, 0);
-    }
-  }
-}
-
-static void init_report(int program) {
-  struct pj_facts *f = &K.page->facts;
-  struct {
-    int64_t utime[2], stime[2], maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv,
-        nsignals, nvcsw, nivcsw;
-  } ru = {0};
-  struct {
-    int signo, err, code, pad, pid, uid, value, rest[25];
-  } from = {0};
-  int status = 0;
-  const uint64_t wanted = /* blocked since init_main */
-      1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGQUEUED - 1);
-  for (long pid = 0; pid != program && pid != -ECHILD;) {
-    do pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL);
-    while (pid > 0 && pid != program);
-    if (pid != 0) continue;
-    long sig = SYS(__NR_rt_sigtimedwait, &wanted, &from, NULL, 8);
-    /* SIGTERM by kill(2), from outside of our pid namespace, where senders have no number: the keeper's order. (A
-     * program that fills our queue first may pass for it: it can end itself.) kill(-1) also reaches processes whose
-     * first thread has exited, unlike cgroup.kill. */
-    if (sig == K_SIGTERM && from.pid == 0 && from.code == 0) SYS(__NR_kill, -1, K_SIGKILL);
-    if (sig == K_SIGQUEUED && from.pid == 0) SYS(__NR_kill, program, from.value); /* its own to have, whoever asks */
-  }
-  f->ended = clock_ns(K_CLOCK_MONOTONIC);
-  f->status = status;
-  /* Every process here descends from a child of ours. kill takes the tasklist lock: no fork can slip past it. */
-  if (SYS(__NR_wait4, -1, NULL, 0x40000001, NULL) != -ECHILD) SYS(__NR_kill, -1, K_SIGKILL);
-  while (SYS(__NR_wait4, -1, NULL, 0x40000000, NULL) != -ECHILD) {
-  }
-  SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &ru);
-  f->user_us = (uint64_t)(ru.utime[0] * 1000000 + ru.utime[1]);
-  f->system_us = (uint64_t)(ru.stime[0] * 1000000 + ru.stime[1]);
-  f->page_faults = (uint64_t)ru.minflt;
-  f->major_faults = (uint64_t)ru.majflt;
-  f->voluntary = (uint64_t)ru.nvcsw;
-  f->involuntary = (uint64_t)ru.nivcsw;
-  ipc_sweep();
-  f->init_lost = 0;
-}
-
-/* The first thing a new init does, and the last. */
-static void __attribute__((noreturn)) init_main(void) {
-  struct run *r = &K.run;
-  int proc = -1;
-  /* The caller's socket must not outlive the keeper in us; its number stays taken, 0-2 are the program's later. */
-  SYS(__NR_dup3, FD_PLAN, FD_CONTROL, O_CLOEXEC);
-  sys_close(r->go);
-  fds_close(); /* the caller's stdio is the program's alone: it comes with the go */
-  for (int i = 0; i < 2; i++) sys_close(r->pipe[i][0]);
+/* Where the program's process begins. Its parent, the keeper, is pid 1 of its pid namespace: with it everything ends.
+ */
+static void __attribute__((noreturn)) program_main(void) {
   uint64_t all = ~0ull;
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, 8);
-  long rc = SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
-  /* Had the keeper died before that, nobody would hold the other end any more. */
-  struct k_pollfd keeper = {r->peer, 0, 0};
-  struct k_timespec zero = {0, 0};
-  if (SYS(__NR_ppoll, &keeper, 1, &zero, NULL, 8) != 0) sys_exit(0);
-  if (rc < 0)
-    fail(STEP_PDEATHSIG, 0, rc);
-  else if (proc_mount(&proc) == 0 && read_only_set() == 0 &&
-           (!(K.plan->flags & PLAN_NET_LO) || (rc = net_lo_up()) >= 0)) {
-    uint32_t into = K.plan->into;
-    struct clone_args args = {.exit_signal = K_SIGCHLD,
-                              .flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
-                              .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
-    long pid = SYS(__NR_clone3, &args, sizeof args);
-    if (pid == 0) {
-      if (program_arm(proc) == 0) program_start();
-      sys_exit(127);
-    }
-    if (pid < 0) fail(STEP_FORK, 0, pid);
-    for (int i = 0; i < 2; i++) sys_close(r->pipe[i][1]); /* end of file is the program's to give */
-    if (pid > 0) init_report((int)pid);
-  } else if (rc < 0)
-    fail(STEP_NET_LO, 0, rc);
-  message_send(r->peer, "d", 1, NULL, 0); /* done: the facts are complete, our own end is off the caller's path */
-  sys_exit(0);
+  fds_close(); /* the caller's stdio comes with the go */
+  if (program_arm() == 0) program_start();
+  sys_exit(127);
 }
