@@ -74,6 +74,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
                              : file_remove(m, box, path);
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
+    self_guard();
     if (box != K.box) K.touched = 1;
   }
   struct pj_error e = {0};

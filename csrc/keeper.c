@@ -335,6 +335,12 @@ static void __attribute__((noreturn)) guard_main(long keeper) {
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }
 
+/* Any change of ids takes both back (commit_creds()): no ptrace, no /proc/PID/mem; and to end with the guard. */
+static long self_guard(void) {
+  long rc = SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
+  return rc < 0 ? rc : SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
+}
+
 /* Become pid 1 of the new pid namespace: what dies here with its parent gone is ours to reap, what is left at our end
  * is killed by the kernel. */
 static long init_become(void) {
@@ -344,7 +350,7 @@ static long init_become(void) {
   if (pid > 0) guard_main(pid);
   TRY(STEP_INIT, 0, pid);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
-  TRY(STEP_INIT, 1, SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0));
+  TRY(STEP_INIT, 1, self_guard());
   TRY(STEP_INIT, 2, K.children = (int)SYS(__NR_signalfd4, -1, &mask, 8, O_CLOEXEC | O_NONBLOCK));
   return 0;
 }

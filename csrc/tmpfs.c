@@ -50,18 +50,26 @@ static void tmpfs_drop_all(int spares) {
   K.ruleset = -1;
 }
 
-/* After a run. When one must be replaced, the others are mounted anew after it: the order of a mount table tells
- * nothing. Mounts and directories of ours inside of one are made anew with it. */
+static int tmpfs_new(uint32_t i) {
+  const struct pj_tmpfs *t = ROW(limits(), limits()->tmpfs, struct pj_tmpfs, i);
+  return (int)fs_make("tmpfs", limits_str(t->data), t->data_len, t->attr);
+}
+
+/* After a run. When one must be replaced, the others get mounts anew, too, in their order: a mount table is sorted by
+ * when its mounts were made. Mounts and directories of ours inside of one are made anew with it. */
 static void tmpfs_renew(void) {
   const uint32_t count = limits()->tmpfs.count;
   uint32_t kept = 0;
   for (uint32_t i = 0; i < count && K.sockets >= 0 && !K.shared && !K.plan->run_mounts.count; i++)
     if (tmpfs_untouched(&K.tmpfs[i])) kept |= 1u << i;
   if (kept == (1u << count) - 1) return;
-  for (uint32_t i = 0; i < count; i++)
-    if (kept >> i & 1)
-      K.tmpfs[i].spare =
-          (int)SYS(__NR_open_tree, K.tmpfs[i].fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_);
+  for (uint32_t i = 0; i < count; i++) {
+    struct tmpfs *t = &K.tmpfs[i];
+    const int keep = kept >> i & 1;
+    t->spare =
+        keep ? (int)SYS(__NR_open_tree, t->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_) : tmpfs_new(i);
+    if (!keep || t->spare < 0) t->inode = 0;
+  }
   tmpfs_drop_all(0);
 }
 
@@ -91,10 +99,12 @@ static long tmpfs_make(void) {
     made = 1;
     k->fd = k->spare;
     k->spare = -1;
-    const int again = k->fd >= 0;
-    if (!again) TRY(STEP_TMPFS, i, k->fd = (int)fs_make("tmpfs", limits_str(t->data), t->data_len, t->attr));
+    if (k->fd < 0) {
+      k->inode = 0;
+      TRY(STEP_TMPFS, i, k->fd = tmpfs_new(i));
+    }
     TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(t->target)));
-    if (!again) k->inode = tmpfs_inode(k) + 1;
+    if (!k->inode) k->inode = tmpfs_inode(k) + 1;
   }
   for (uint32_t i = 0; made && i < p->run_mounts.count; i++) {
     const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def keepers_of(pid: int) -> list[int]:
-    """Pids of processes below ``pid`` that are ours (keeper, init, programs), by parent links."""
+    """Pids of processes below ``pid`` that are ours (guard, keeper, programs), by parent links."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -95,6 +95,11 @@ def left_over() -> tuple[int, ...]:
             return now
         last = now
         time.sleep(0.02)
+
+
+def keeper_below(guard: int) -> int:
+    """The keeper's own pid: `Keeper.pid` is its guard's, its one child is the keeper."""
+    return int(Path(f"/proc/{guard}/task/{guard}/children").read_text())
 
 
 def kill_below(pid: int) -> None:

@@ -1,4 +1,7 @@
-"""One keeper process and the talk with it. See csrc/README.md for its side of the contract."""
+"""One keeper process and the talk with it. See csrc/README.md for its side of the contract.
+
+Our child is the keeper's guard, which waits for it outside of its pid namespace and ends when nothing in there is left.
+"""
 
 from __future__ import annotations
 
@@ -229,6 +232,7 @@ class Keeper:
             _, status = os.waitpid(self.pid, 0)
             self.pid = -1
             code = os.waitstatus_to_exitcode(status)
+            code = 128 - code if code > 128 else code  # the guard tells of the keeper as a shell does
             return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "its exit status went to somebody else's wait()"
 
@@ -370,9 +374,10 @@ class Keeper:
             self._find_again()
             if self.pidfd.ours:
                 self.wake()
-                if not _ended(self.pidfd.number, 5000):
-                    with contextlib.suppress(OSError):
-                        signal.pidfd_send_signal(self.pidfd.number, signal.SIGKILL)
+                for order in (signal.SIGTERM, signal.SIGKILL):  # to its guard: SIGKILL it, wait for it; leave at once
+                    if not _ended(self.pidfd.number, 5000):
+                        with contextlib.suppress(OSError):
+                            signal.pidfd_send_signal(self.pidfd.number, order)
                 with contextlib.suppress(ChildProcessError):
                     os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
                 self.pid = -1

@@ -36,6 +36,8 @@ def control(template: Template, text: bytes, asked: str) -> Control:
         return Control("root", asked, by, "could not be read back: no /proc here", "enforced")
     mounted = parse(text)
     planned = {row.target: row.attr for row in template.mounts if row.kind in ("bind", "fs")}
+    if not template.jail.proc:
+        planned.pop("proc", None)  # the caller's, there for a moment only
     planned[""] = RDONLY | NOSUID | NODEV
     wrong = [f"/{target} is not there" for target in planned if target not in {m.target for m in mounted}]
     for m in mounted:

@@ -1,4 +1,4 @@
-"""Sudden death of embedder, keeper and init, and the end of our own fds: clear errors, nothing left."""
+"""Sudden death of embedder, guard and keeper, and the end of our own fds: clear errors, nothing left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pyjail
 from pyjail import Verdict
 from tests import place
 from tests.conftest import SLOW
-from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of, mounts, shm_segments
+from tests.host_side import alive, cgroups_of, keeper_below, keepers_of, kill_below, leaves_of, mounts, shm_segments
 from tests.scripts import PRELUDE, script, until
 
 
@@ -109,22 +109,39 @@ def test_an_idle_keeper_that_was_killed_is_replaced_silently():
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 
-def test_an_idle_init_that_was_killed_is_replaced_silently():
+@pytest.mark.parametrize("who", ["keeper", "armed process"])
+def test_what_was_killed_while_idle_is_replaced_silently(who):
+    pyjail.close()
     pyjail.run(["true"])
     time.sleep(0.2)
     from pyjail._run import idle
 
     for keeper in idle.keepers:
-        kill_below(keeper.pid)
+        below = keeper_below(keeper.pid)
+        os.kill(below, signal.SIGKILL) if who == "keeper" else kill_below(below)
     time.sleep(0.2)
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_a_stopped_keeper_or_guard_is_ended_all_the_same():
+    pyjail.close()
+    for stop in (lambda guard: guard, keeper_below):
+        pyjail.run(["true"])
+        from pyjail._run import idle
+
+        guards = [keeper.pid for keeper in idle.keepers]
+        below = [p for guard in guards for p in keepers_of(guard)]
+        for guard in guards:
+            os.kill(stop(guard), signal.SIGSTOP)
+        pyjail.close()
+        assert not any(map(alive, guards + below))
 
 
 def test_a_stopped_keeper_keeps_no_caller_beyond_its_timeout():
     pyjail.run(["true"])
     from pyjail._run import idle
 
-    stopped = threading.Timer(0.3, lambda: [os.kill(k.pid, signal.SIGSTOP) for k in idle.leased])
+    stopped = threading.Timer(0.3, lambda: [os.kill(keeper_below(k.pid), signal.SIGSTOP) for k in idle.leased])
     stopped.start()
     before = time.monotonic()
     with pytest.raises(pyjail.TimeoutExpired):
@@ -162,31 +179,31 @@ def test_own_fd_limit_used_up_is_a_clean_error():
     assert out.stdout == "24\n24\n24\nok\n", out.stderr
 
 
-def test_an_init_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
+def test_an_armed_process_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
     from pyjail import _files, _run
 
     real = _files.write_inputs
 
     def write_then_lose(keeper, inputs):
         real(keeper, inputs)
-        kill_below(keeper.pid)
+        kill_below(keeper_below(keeper.pid))
         time.sleep(0.2)
 
     monkeypatch.setattr(_run._files, "write_inputs", write_then_lose)
     with pytest.raises(pyjail.SetupError) as e:
         pyjail.run(["cat", "a"], files={"a": b"x"})
-    assert e.value.step == "init"
+    assert e.value.step == "arm"
 
 
-def test_when_init_is_killed_nothing_of_its_jail_lives_on_after_the_report():
+def test_when_the_keeper_is_killed_nothing_of_its_jail_lives_on_after_the_report():
     found = []
     t = threading.Thread(target=lambda: found.append(pyjail.run(["sh", "-c", "sleep 100 & sleep 100"])))
     t.start()
     assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
     below = [p for p in keepers_of(os.getpid()) if _cmdline(p).startswith((b"sleep", b"sh"))]
     parents = {int(Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[1]) for p in below}
-    init = next(p for p in parents if p not in below)
-    os.kill(init, signal.SIGKILL)
+    keeper = next(p for p in parents if p not in below)
+    os.kill(keeper, signal.SIGKILL)
     t.join(20)
     assert [p for p in below if _cmdline(p)] == []
     assert found[0].signal == signal.SIGKILL

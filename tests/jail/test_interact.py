@@ -360,10 +360,14 @@ def test_a_party_that_is_killed_from_outside():
     assert i.results["b"].stderr == b"alone\n"
 
 
-def test_a_keeper_that_is_killed_from_outside():
+@pytest.mark.parametrize("generations", [1, 2], ids=["keeper", "guard"])
+def test_a_keeper_that_is_killed_from_outside(generations):
     def strike():
         assert until(lambda: len(programs(b"sleep")) == 1)
-        os.kill(parent(parent(programs(b"sleep")[0])), signal.SIGKILL)  # above it are init and the keeper
+        victim = programs(b"sleep")[0]
+        for _ in range(generations):
+            victim = parent(victim)
+        os.kill(victim, signal.SIGKILL)
 
     def parent(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

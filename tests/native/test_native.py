@@ -241,7 +241,7 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
     with memfd("x", b"content") as content:
         keeper.file(lib.OP_PUT, b"a", mode=0o644, fd=content.number)
     _, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
-    assert (failure.step, failure.errno) == ("init", errno.ESRCH)
+    assert (failure.step, failure.errno) == ("arm", errno.ESRCH)
     kind, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
     assert (kind, failure) == (lib.REPLY_REPORT, None)
 

@@ -139,10 +139,10 @@ def test_run_does_not_load_cgroupspy_or_pyseccomp_again():
 
 
 def test_steps_are_listed_in_the_order_in_which_they_happen():
-    """The enum, and the first mention of each step in the straight code of init.c, agree."""
+    """The enum, and the first mention of each step in the straight code of program.c, agree."""
     enum = re.search(r"enum pj_step \{(.*?)\};", (ROOT / "csrc/plan.h").read_text(), re.S)[1]
     listed = re.findall(r"STEP_[A-Z_]+", re.sub(r"/\*.*?\*/", "", enum, flags=re.S))
-    code = (ROOT / "csrc/init.c").read_text()
+    code = (ROOT / "csrc/program.c").read_text()
     for function, first, last in (
         ("program_arm", "STEP_CGROUP_ENTER", "STEP_CLOSE_REST"),
         ("program_start", "STEP_FD", "STEP_EXEC"),
