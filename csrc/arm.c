@@ -33,6 +33,7 @@ static long namespaces_renew(void) {
   const struct pj_plan *p = K.plan;
   TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare));
   if (p->flags & PLAN_NET_LO) TRY(STEP_NET_LO, 0, net_lo_up());
+  namespaces_note(K.proc, p->run_unshare);
   /* The next process is number 2, as the first ever was. */
   if (K.last_pid >= 0) TRY(STEP_RUN_NAMESPACES, 1, SYS(__NR_pwrite64, K.last_pid, "1", 1, 0));
   return 0;

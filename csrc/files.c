@@ -43,7 +43,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   if (fd < 0) return fd;
   while (rc >= 0 && (n = SYS(__NR_pread64, K.fds[0], scratch, sizeof scratch, at)) > 0) {
     at += (uint64_t)n;
-    if (K.running && at % (16 * sizeof scratch) == 0) limits_watch(); /* a long copy suspends no limit */
+    if (K.running && at % (16 * sizeof scratch) == 0) limits_watch(), children_reap(); /* it suspends no limit */
     for (long done = 0; rc >= 0 && done < n; done += rc) rc = SYS(__NR_write, fd, scratch + done, n - done);
   }
   if (rc >= 0) rc = n;

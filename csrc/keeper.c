@@ -33,7 +33,7 @@ struct run {      /* one jail: armed, running, or held for its files */
 };
 
 struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
-  int dir[PJ_MAX_CGROUPS], row[MAX_CGROUP_ROWS];
+  int dir[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS], row[MAX_CGROUP_ROWS];
   uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
   uint32_t stale;      /* bits: hierarchies in which the next run needs another one */
   uint32_t set_len;    /* records of what was set and read back */
@@ -122,6 +122,7 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
 static void keeper_exit(void) __attribute__((noreturn));
 static void run_end(void);
 static uint64_t limits_watch(void);
+static int children_reap(void);
 
 /* Send one message of up to two parts, with up to four fds. */
 static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {

@@ -27,7 +27,8 @@ static void leaf_drop(uint32_t which) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     if (!(which >> h & 1) || r->dir[h] < 0) continue;
     sys_close(r->dir[h]);
-    r->dir[h] = -1;
+    sys_close(r->tasks[h]);
+    r->dir[h] = r->tasks[h] = -1;
     for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
       if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
       sys_close(r->row[i]);
@@ -53,10 +54,10 @@ static long row_write(uint32_t i, uint32_t ref) {
 static long row_open(uint32_t i) {
   struct leaf *r = &K.leaf;
   const struct pj_cgroup_row *c = ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i);
-  int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : c->when == CGROUP_KILL ? O_WRONLY : O_RDONLY;
+  int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : O_RDONLY;
   r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
   r->base[i][0] = 0;
-  if (c->when == CGROUP_READ || c->when == CGROUP_KILL) return 0; /* a file this kernel lacks: the report says so */
+  if (c->when == CGROUP_READ) return 0; /* a file this kernel lacks: the report says so */
   TRY(STEP_CGROUP, i, r->row[i]);
   if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));
   return 0;
@@ -80,6 +81,8 @@ static long leaf_ready(void) {
     fresh |= 1u << h;
     TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, name, 0755));
     TRY(STEP_CGROUP, PJ_NONE, r->dir[h] = (int)SYS(__NR_openat, FD_CGROUP + h, name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (h == K.plan->into) continue;
+    TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->dir[h], "tasks", O_WRONLY | O_CLOEXEC));
   }
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
@@ -127,7 +130,7 @@ static void leaf_report(void) {
   f->cpu = UINT64_MAX;
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
-    if (c->when == CGROUP_SET || c->when == CGROUP_KILL) continue;
+    if (c->when == CGROUP_SET) continue;
     const struct pj_text *t = r->row[i] < 0 ? NULL : text_add(TEXT_READ, i, r->row[i], NULL, 0);
     const int read = t && !t->err && ((!c->base && c->when != CGROUP_CLOCK) || t->len < BASE_SIZE);
     if (!read || text_above((const char *)(t + 1), t->len, c->most)) {

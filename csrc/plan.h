@@ -141,7 +141,6 @@ enum pj_cgroup_when {
   CGROUP_READ,  /* read when all processes are dead */
   CGROUP_WATCH, /* poll during the run; a changed text = TRIP_MEMORY (v1 has no memory.oom.group) */
   CGROUP_CLOCK, /* cpu.stat's usage_usec or cpuacct.usage: the CPU clock */
-  CGROUP_KILL,  /* the file whose "1" kills the leaf */
   CGROUP_WHENS
 };
 

@@ -81,10 +81,7 @@ static long program_arm(void) {
   K.page->facts.state = STATE_ARMING;
   if (read_only_set() < 0) return -1;
   for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
-    long fd;
-    if (h == p->into) continue;
-    TRY(STEP_CGROUP_ENTER, h, fd = SYS(__NR_openat, K.leaf.dir[h], "tasks", O_WRONLY | O_CLOEXEC));
-    TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, fd, "0", 1));
+    if (h != p->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
   }
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   TRY(STEP_SESSION, 0, SYS(__NR_setsid));
@@ -101,7 +98,7 @@ static long program_arm(void) {
     TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
     SYS(__NR_prctl, 4, 0, 0, 0, 0);
   }
-  namespaces_note(K.proc, p->run_unshare | CLONE_NEWCGROUP | (l->read_only != PJ_NONE ? CLONE_NEWNS : 0));
+  namespaces_note(K.proc, CLONE_NEWCGROUP | (l->read_only != PJ_NONE ? CLONE_NEWNS : 0));
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
   SYS(__NR_umask, 022);

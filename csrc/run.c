@@ -76,9 +76,10 @@ static uint64_t limits_watch(void) {
   const int started = f->state == STATE_EXEC && f->started;
   uint64_t since = started ? f->started : W.go_at + START_NS;
   if (q->wall_ns && !f->ended) { /* a program that has ended was in time, whatever killing the rest takes */
-    if (now >= since + q->wall_ns)
-      trip(TRIP_WALL);
-    else if (since + q->wall_ns < next)
+    if (now >= since + q->wall_ns) {
+      children_reap(); /* we may be late ourselves */
+      if (!f->ended) trip(TRIP_WALL);
+    } else if (since + q->wall_ns < next)
       next = since + q->wall_ns;
     if (!started) next = now + NS_PER_MS; /* nothing else tells us of its start */
   }

@@ -40,7 +40,7 @@ class Idle:
     def ready(self, template: Template, run: RunLimits) -> Keeper | None:
         """A keeper of this template, leased, one that is armed for these limits by preference. Never waits.
 
-        The last one given has its caches warm, but takes about a millisecond to make its next init. A caller who is
+        The last one given has its caches warm, but takes about a millisecond to arm its next run. A caller who is
         back before that gets another one; when that happens again and again, None: there is to be a second keeper.
         """
         with self.lock:

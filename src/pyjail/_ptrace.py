@@ -1,8 +1,8 @@
 """Watch the system calls of one jailed program from outside, by ptrace(2). It stays inside all its fences meanwhile:
 a stop at a call comes before the filter decides, and the filter's decision is carried out as always.
 
-The keeper is seized while it still may be (before PR_SET_DUMPABLE 0); the kernel then attaches init and the program
-at their birth. Keeper and init are let go of at once. Should the watching thread end early, the kernel kills
+The guard is seized while it still may be (before PR_SET_DUMPABLE 0); the kernel then attaches keeper and
+program at their birth. Guard and keeper are let go of at once. Should the watching thread end early, the kernel kills
 what it still watches (PTRACE_O_EXITKILL).
 """
 

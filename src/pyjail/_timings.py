@@ -35,9 +35,9 @@ PHASES = {
     "maps": ("Python", "id maps"),
     "root": ("keeper", "mount the root, pivot into it"),
     "send": ("Python", "the request to the keeper, its wake-up; with files: they are written"),
-    "setup": ("keeper, init", "not armed: leaf, tmpfs, init, /proc, filter; armed: fds, rlimits"),
+    "setup": ("keeper", "not armed: leaf, tmpfs, a process, filter; armed: fds, rlimits"),
     "program": ("program", "from execve to its end"),
-    "teardown": ("init, keeper", "kill what is left, read the counters"),
+    "teardown": ("keeper", "kill what is left, read the counters"),
     "wake": ("kernel", "the report to Python"),
     "result": ("Python", "verdict, output; usage and receipt only when looked at"),
 }
@@ -124,7 +124,7 @@ def _repeat(like: Request, cold: list[Phases], armed: list[Phases]) -> None:
             _run.arm(keeper, _run.prepare(ask()).blob)
             marks(AFTER)
             (armed[-1] if armed else cold[-1])[AFTER] = marks.phases[AFTER]
-            time.sleep(0.005)  # the init that was started is ready by then, and the kernel done with the one before
+            time.sleep(0.005)  # the process that was started is ready by then, and the kernel done with the one before
             marks = _Marks(time.monotonic_ns())
             _turn(ask, marks, keeper)
             armed.append(marks.phases)
@@ -192,7 +192,7 @@ def table(found: Profile) -> list[str]:
     out.append(line("total", [*totals], "", "until the result is there"))
     after = [phases.get(AFTER) for phases in columns.values()]
     if any(v is not None for v in after):
-        out.append(line(AFTER, after, "keeper", "after the result: the next jail's init is started"))
+        out.append(line(AFTER, after, "keeper", "after the result: the next one's process is started"))
     if found.cold:
         out.append(
             "this run: the program once, first of its process; cold: true in a new keeper; armed: true in a warm one"

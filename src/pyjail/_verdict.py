@@ -271,7 +271,7 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> fr
 
 
 def exit_of(status: int | None) -> tuple[int | None, int | None]:
-    """(exit code, signal) of a wait status; with none known, init was killed with everything else: SIGKILL."""
+    """(exit code, signal) of a wait status; with none known, everything was killed: SIGKILL."""
     if status is None:
         return None, int(signal.SIGKILL)
     if os.WIFSIGNALED(status):

@@ -47,7 +47,7 @@ def look(keeper: int) -> frozenset[Thread] | None:
     """All threads of the keeper's programs. None: one of them may go on by itself, or could not be read."""
     found: set[Thread] = set()
     try:
-        todo = [pid for init in _children(keeper) for pid in _children(init)]
+        todo = [pid for pid_1 in _children(keeper) for pid in _children(pid_1)]
         while todo:
             pid = todo.pop()
             for tid in map(int, os.listdir(f"/proc/{pid}/task")):

@@ -18,8 +18,7 @@ NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
           "link": lib.MOUNT_LINK, "rebind": lib.MOUNT_REBIND}  # fmt: skip
-_WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK,
-          "kill": lib.CGROUP_KILL}  # fmt: skip
+_WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK}
 STEPS: dict[int, str] = {
     number: name.removeprefix("STEP_").lower()
     for number, name in ffi.typeof("enum pj_step").elements.items()
@@ -147,7 +146,7 @@ def pack_limits(r: RunLimits) -> bytes:
     for t in r.tmpfs:
         data, data_len = _options(blob, t.options)
         flags = lib.MOUNT_IS_BOX if t.is_box else 0
-        # paths below the root that init holds: no leading slash
+        # paths below the root: no leading slash
         target = blob.text(t.target.lstrip("/"))
         tmpfs.append({"target": target, "flags": flags, "attr": 2 | 4, "data": data, "data_len": data_len})
     rlimits = [{"resource": row.resource, "pad": 0, "soft": row.soft, "hard": row.hard} for row in r.rlimits]

@@ -1,4 +1,4 @@
-"""A keeper serves run after run, with the next init armed, a tmpfs that nobody touched mounted again and a leaf that is as
+"""A keeper serves run after run, with the next one armed, a tmpfs that nobody touched mounted again and a leaf that is as
 good as new used again. No run can tell: not by what is there, not by what is counted, not by numbers given in a row."""
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ from tests.conftest import SLOW
 LIMITS = Limits(cpu_time=10 * SLOW, wall_time=30 * SLOW)
 # All that a run can see of what could be handed down; numbers that the kernel gives to the whole host are left out.
 LOOK = """
-import os, stat, json
+import os, stat, json, time, ctypes
 found = {}
+found["child"] = os.fork() or os._exit(0)
+os.wait()
+c = ctypes.CDLL(None)
+found["objects"] = [c.shmget(0, 4096, 0o600), c.msgget(0, 0o600), c.semget(0, 1, 0o600)]
+try: found["clock of pid 1"] = time.clock_gettime(~1 << 3 | 2)
+except OSError as e: found["clock of pid 1"] = e.errno
 for d in "/box", "/tmp", "/dev/shm":
     s, v = os.stat(d), os.statvfs(d)
     found[d] = [s.st_mode, s.st_uid, s.st_gid, s.st_nlink, s.st_size, v.f_bfree, v.f_ffree, os.listxattr(d)]
@@ -49,6 +55,9 @@ LEAVE = {
     "memory": "import mmap\nm = mmap.mmap(-1, 50 << 20)\nfor i in range(0, 50 << 20, 4096): m[i] = 1",
     "its own numbers": "import os\nos.nice(5); os.umask(0o777); os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); os.setsid() if os.fork() == 0 else os.wait()",
     "ipc": "import ctypes\nc = ctypes.CDLL(None)\nfor k in 1, 2, 3: c.shmget(k, 4096, 0o1666); c.msgget(k, 0o1666); c.semget(k, 1, 0o1666)",
+    "numbers": "import os\nfor i in range(300): os.wait() if os.fork() else os._exit(0)",
+    "orphans": "import os\nfor i in range(100):\n    if not os.fork():\n        os.fork(); os._exit(0)\n    os.wait()",
+    "signals to pid 1": "import os, signal\nfor s in range(1, 65):\n    if s not in (32, 33):\n        try: os.kill(1, s)\n        except PermissionError: pass",
     "a session": "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN); os.close(0); os.close(1); os.close(2)",
 }
 

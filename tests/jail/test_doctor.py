@@ -20,7 +20,7 @@ from tests.scripts import script, until
 
 FENCES = (
     "kernel", "python", "libseccomp", "keeper", "clone3", "user namespaces", "mounts", "proc", "network namespace",
-    "other namespaces", "seccomp", "cgroup.kill", "rlimits",
+    "other namespaces", "seccomp", "rlimits",
 )  # fmt: skip
 LIMITS = ("cgroups", "memory", "swap", "processes", "cpu_time", "cpus", "memory peak")
 RUNS = ("strict jail", "jail without strict", "fresh keeper", "loopback", "seccomp strict", "rootfs and binds")
@@ -84,7 +84,7 @@ def test_a_user_of_a_hybrid_machine_is_told_why_memory_cannot_be_limited():
     assert "without cpu_time, memory, processes, cpus" in rows["jail without strict"].why
     for name in (*RUNS[2:], "id mapping"):
         assert rows[name].status in ("works partly", "works"), rows[name]
-    assert {name for name in FENCES if rows[name].status != "works"} == {"cgroup.kill"}
+    assert {name for name in FENCES if rows[name].status != "works"} == set()
 
 
 @pytest.mark.needs_root

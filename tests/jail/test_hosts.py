@@ -51,6 +51,24 @@ def test_a_masked_proc_is_named_and_can_be_done_without(mask):
     assert lines[1] == RAN
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason=place.ELSEWHERE)
+def test_where_process_numbers_cannot_be_set_back_no_keeper_serves_two_runs():
+    seal = ("mount --bind /proc/sys /proc/sys", "mount -o remount,bind,ro /proc/sys")
+    code = """
+    from pyjail._run import idle
+    jail = Jail(proc=False, strict=False)
+    for i in range(3):
+        seen = {k.pid for k in idle.keepers}
+        r = pyjail.run(["sh", "-c", "true & echo $$ $!"], jail=jail)
+        print(r.verdict, r.stdout, not seen & {k.pid for k in idle.keepers})
+    with pyjail.Session(jail=jail) as s:
+        s.write("a", "kept")
+        for i in range(3): print(s.run(["cat", "a"]).stdout)
+    """
+    lines = tried(code, "unshare", "--mount", *shell(*seal))
+    assert lines == ["ok b'2 3\\n' True"] * 3 + ["b'kept'"] * 3
+
+
 @pytest.mark.parametrize("kind", ["user", "net", "uts", "mnt", "pid"])
 def test_namespaces_switched_off_by_sysctl(kind):
     lines = tried("attempt()", *USERNS, *shell(f"echo 0 > /proc/sys/user/max_{kind}_namespaces"))
@@ -169,7 +187,7 @@ def test_swap_without_accounting_is_refused_and_no_swap_needs_none():
     from pyjail.policy import cgroup
 
     v2 = Hierarchy(2, frozenset({"memory", "pids", "cpu"}), "/cg", True)
-    files = (frozenset({"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat", "cgroup.kill"}),)
+    files = (frozenset({"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat"}),)
     for swap in (True, False):
         host = replace(_host.host(), hierarchies=(v2,), above=(), swap=swap)
         chosen = cgroup.choose(host, False)

@@ -50,7 +50,6 @@ def test_v2_rows():
     assert {"memory.peak", "memory.events", "pids.peak", "pids.events", "io.stat", "cpu.pressure"} <= {
         r.file for r in rows if r.when == "read"
     }
-    assert [r.file for r in rows if r.when == "kill"] == ["cgroup.kill"]
     assert [r.file for r in rows if r.when == "clock"] == ["cpu.stat"]
     assert {r.file: r.value for r in cgroup.rows(chosen, Limits(cpus={0, 2}), False, False) if "cpuset" in r.file} == {
         "cpuset.cpus": "0,2"
@@ -98,7 +97,7 @@ def test_limits_without_cgroups_are_refused_with_the_fix(limits, control):
 
 def test_a_kernel_without_a_file_is_refused():
     host = replace(HOST, hierarchies=(V2,), swap=True)
-    files = frozenset({"memory.max", "pids.max", "cpu.max", "cpu.stat", "cgroup.kill"})
+    files = frozenset({"memory.max", "pids.max", "cpu.max", "cpu.stat"})
     with pytest.raises(HostError, match=r"memory\.swap\.max"):
         _plan.run_limits(Jail(), Limits(), host, cgroup.choose(host, False), (files,))
 

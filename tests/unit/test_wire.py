@@ -15,10 +15,7 @@ from pyjail._spec import Env
 
 HOST = _host.host()
 TEMPLATE = _plan.template(Jail(strict=False), HOST, False)
-FILES = tuple(
-    frozenset({"memory.limit_in_bytes", "memory.max", "pids.max", "cpu.stat", "cgroup.kill"})
-    for _ in TEMPLATE.cgroups.used
-)
+FILES = tuple(frozenset({"memory.limit_in_bytes", "memory.max", "pids.max", "cpu.stat"}) for _ in TEMPLATE.cgroups.used)
 RUN = _plan.run_limits(Jail(strict=False), Limits(), HOST, TEMPLATE.cgroups, FILES)
 PLAN = _wire.pack_template(TEMPLATE)
 LIMITS = _wire.pack_limits(RUN)

@@ -75,7 +75,6 @@ def _layers() -> list[tuple[str, Callable[[Any], Finding]]]:
         ("cpuset", cgroups.cpuset),
         ("io_rate", cgroups.io_rate),
         ("limits above", cgroups.above),
-        ("cgroup.kill", cgroups.kill),
         ("memory peak", cgroups.memory_peak),
         ("processes peak", cgroups.processes_peak),
         ("pressure (PSI)", cgroups.pressure),

@@ -2,7 +2,7 @@
 
 Started as ``python -I attempts.py KEEPER`` by `pyjail._doctor.examination`; it imports nothing of pyjail. Every attempt
 is made in a forked child that ends at once, so namespaces, mounts and filters go with it. The system calls are the
-keeper's own (csrc/keeper.c, csrc/init.c): mount(2) or clone(2) would meet other filters than fsopen(2) and clone3(2).
+keeper's own (see csrc): mount(2) or clone(2) would meet other filters than fsopen(2) and clone3(2).
 """
 
 from __future__ import annotations

@@ -126,14 +126,6 @@ def swap(x: Examination) -> Finding:
     return Finding("swap", PARTLY, why, "boot with swapaccount=1 before swap is switched on")
 
 
-def kill(x: Examination) -> Finding:
-    if any(row.when == "kill" for row in x.default[1].cgroup):
-        return Finding("cgroup.kill", WORKS, "v2 cgroup.kill ends every process of a run at once")
-    refusal = x.host.refusal("")
-    why = "not here: init's kill(-1) and the end of the pid namespace end a run"
-    return Finding("cgroup.kill", PARTLY, why, refusal.fix if refusal else "Linux 5.14 or newer")
-
-
 _NEWER = {"memory_peak": "Linux 5.19 or newer", "processes_peak": "Linux 6.1 or newer (cgroup v1: 6.13)",
           "pressure": "boot with psi=1 (CONFIG_PSI)"}  # fmt: skip
 _CONTROLLER = {"memory_peak": "memory", "processes_peak": "pids", "pressure": ""}

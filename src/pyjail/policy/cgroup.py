@@ -23,7 +23,7 @@ LEFT = "what the run left charged"
 
 
 class CgroupRow(NamedTuple):
-    """One file of a leaf. ``when``: set, read, watch, clock, kill. ``limit``: the field of `Limits` behind it.
+    """One file of a leaf. ``when``: set, read, watch, clock. ``limit``: the field of `Limits` behind it.
 
     A leaf that is as good as new serves the keeper's next run (docs/adr/0007): no number in this file is above ``most``
     after the run, ``renew`` is written to set it back, and what ``counts_up`` is told without what it was before.
@@ -104,7 +104,6 @@ def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool, disks: tup
         found.append(
             CgroupRow(h, "cpu.stat", "clock", "CPU time of the whole tree, needs no controller", counts_up=True)
         )
-        found.append(CgroupRow(h, "cgroup.kill", "kill", "ends every process at once; since Linux 5.14"))
         if psi:
             found += [CgroupRow(h, f"{r}.pressure", "read", "PSI", counts_up=True) for r in ("cpu", "memory", "io")]
         if "io" in index:

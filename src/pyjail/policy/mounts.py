@@ -193,7 +193,7 @@ def template(jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: boo
         root.children[name] = Node(why="mount point of the run's own tmpfs")
     root.children["proc"] = Node(why="mount point of the run's own procfs")
     if has_proc:
-        # Never seen by a program: init takes it away after it has made the run's own (see csrc/init.c).
+        # Never seen by a program: the keeper takes it away after it has made its own (see proc_mount).
         root.children["proc"] = Node("bind", "for mount_too_revealing()", "/proc", SHOWN | NOEXEC)
     if jail.rootfs is None:
         for prefix in host.prefixes:

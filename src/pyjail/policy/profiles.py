@@ -177,7 +177,7 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("prlimit64", "allow", ((0, 0, LOW32), (1, RLIMIT_CORE, LOW32), (2, 0, ALL64)), "asking"),
     ArgRule("prlimit64", "EPERM", ((1, RLIMIT_CORE, LOW32),), CORE),
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
-    ArgRule("prlimit64", "EPERM", (), "of another process: init may have the same uid (single mapping)"),
+    ArgRule("prlimit64", "EPERM", (), "of another process: the keeper may have the same uid (single mapping)"),
     ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
     ArgRule("fcntl", "EPERM", ((1, F_NOTIFY, LOW32),), "dnotify tells what others do"),
     ArgRule("fcntl", "allow", (), "everything else acts on fds that the jail has"),
@@ -209,7 +209,7 @@ STRICT_ARGUMENTS: tuple[ArgRule, ...] = (
 )
 STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
 
-# ---- what the program's process still does between the filter and execve (csrc/init.c, program_start) ----
+# ---- what the program's process still does between the filter and execve (csrc/program.c, program_start) ----
 
 GLUE: tuple[ArgRule, ...] = (
     ArgRule("sendmsg", "allow", ((0, 3, LOW32),), "hands its listener to the keeper over FD_GO"),

@@ -9,7 +9,7 @@ from pyjail._errors import SpecError
 from pyjail._spec import Env
 
 ADDR_NO_RANDOMIZE = 0x0040000
-PID = "2"  # of every program: init is 1 in its pid namespace
+PID = "2"  # of every program: the keeper is 1
 ENV = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _SINCE = (6, 2)  # before, execve does not enter the time namespace that was unshared
 
