@@ -8,11 +8,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyjail import _noise
+from pyjail import _lazy, _noise
 from pyjail._plan import RunLimits
 from pyjail._result import Usage, Verdict
 from pyjail._wire import Facts
-from pyjail.policy.seccomp import name_of
 
 
 @dataclass(slots=True)
@@ -283,4 +282,7 @@ def syscall_name(facts: Facts) -> str | None:
     """What the filter ended the run for."""
     if facts.trip != "security" or facts.syscall == -1:  # -1: its caller died before the keeper could ask which
         return None
+    with _lazy.lock:
+        from pyjail.policy.seccomp import name_of
+
     return name_of(facts.arch, facts.syscall)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import SeccompPolicy, SpecError
-from pyjail.policy import bpf, profiles, seccomp
+from pyjail.policy import bpf, filters, profiles, seccomp, shipped
+from tests import ship_filters
 
 ARCHES = ("x86_64", "aarch64")
 I386, X32 = 0x40000003, 0x40000000
@@ -130,3 +131,30 @@ def test_names_of_what_was_refused():
 
 def test_size_stays_small():
     assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 150
+
+
+def test_what_is_shipped_is_what_compiling_gives():
+    """Else: ./dev filters"""
+    assert ship_filters.PLACE.read_text() == ship_filters.text()
+    for (policy, machine, inet), program in shipped.PROGRAMS.items():
+        chosen = filters.choose(policy, machine, inet)
+        assert chosen == seccomp.compile_policy(policy, machine, inet)
+        assert (chosen.program, chosen.keys) == (program, seccomp.allows_any(policy, seccomp.KEYS, inet))
+    assert {key[1] for key in shipped.PROGRAMS} == set(bpf.AUDIT_ARCH)
+
+
+def test_a_policy_of_ones_own_is_compiled():
+    policy = SeccompPolicy(allow=("ptrace", "keyctl"))
+    assert filters.choose(policy, "x86_64", False) == seccomp.compile_policy(policy, "x86_64", False)
+    assert filters.choose(policy, "x86_64", False).keys
+    assert not filters.choose(SeccompPolicy(kill=("fork",)), "x86_64", False).keys
+    assert filters.choose("none", "x86_64", False) == filters.Filter("none", b"", False, True)
+
+
+def test_numbers_that_an_older_libseccomp_lacks():
+    for machine in ARCHES:
+        for name, young in profiles.YOUNG.items():
+            assert seccomp.number(machine, name) == young, name
+        assert seccomp.number(machine, "no_such_call") == -1
+    assert seccomp.number("aarch64", "fork") == -1
+    assert seccomp.name_of(bpf.AUDIT_ARCH["aarch64"], 462) == "mseal"

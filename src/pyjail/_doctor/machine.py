@@ -41,7 +41,7 @@ class _Version(ctypes.Structure):
 
 
 def libseccomp(x: Examination) -> Finding:
-    """Compiles the default profile; without the library no filter can be made."""
+    """Compiles the default profile; without the library no policy of one's own can be."""
     made = seccomp.compile_policy.__wrapped__("default", x.host.arch)  # HostError with the package to install
     name = "libseccomp"
     try:

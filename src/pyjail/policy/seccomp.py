@@ -12,26 +12,12 @@ from typing import Any, NamedTuple
 from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
-from pyjail.policy import profiles
+from pyjail.policy import filters, profiles
 from pyjail.policy.bpf import ALLOW, AUDIT_ARCH, ERRNO, MOST, NOTIFY, X32_BIT, Case, assemble
+from pyjail.policy.filters import Filter
 
+KEYS = ("keyctl", "add_key", "request_key")
 ARCH_NAMES = {0xC000003E: "x86_64", 0xC00000B7: "aarch64", 0x40000003: "i386", 0x40000028: "arm"}
-
-
-class Filter(NamedTuple):
-    """A compiled profile: BPF of 8 bytes per instruction; ``notify``: some calls end the run."""
-
-    name: str
-    program: bytes
-    notify: bool
-
-    @property
-    def digest(self) -> str:
-        """What a receipt names it by."""
-        with _lazy.lock:
-            import hashlib
-
-        return hashlib.sha256(self.program).hexdigest()[:16]
 
 
 class Rule(NamedTuple):
@@ -170,8 +156,9 @@ def _arch(machine: str) -> int:
 
 
 def number(machine: str, name: str) -> int:
-    """The number of a syscall, or -1 when this architecture or libseccomp has none of that name."""
-    return max(-1, int(_seccomp().resolve_syscall(_arch(machine), name)))
+    """The number of a syscall, or -1 when this architecture has none of that name, or nobody knows it."""
+    found = int(_seccomp().resolve_syscall(_arch(machine), name))
+    return profiles.YOUNG.get(name, -1) if found == -1 else max(-1, found)  # below -1: on other architectures only
 
 
 def name_of(arch: int, nr: int) -> str:
@@ -183,7 +170,7 @@ def name_of(arch: int, nr: int) -> str:
         try:
             return str(_seccomp().resolve_syscall(_arch(machine), nr).decode())
         except (ValueError, OSError, AttributeError):
-            return f"syscall {nr}"
+            return next((name for name, young in profiles.YOUNG.items() if young == nr), f"syscall {nr}")
     if machine == "x86_64":
         return f"x32 syscall {nr & ~X32_BIT}"
     return f"{machine} syscall {nr}"
@@ -211,9 +198,10 @@ def _check_names(policy: SeccompPolicy, machine: str) -> None:
 
 @functools.cache
 def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True) -> Filter:
-    """BPF for this machine. Foreign architectures and x32 numbers end the run. Cached by policy."""
+    """BPF for this machine, by libseccomp's numbers. Foreign architectures and x32 numbers end the run. Cached by
+    policy."""
     if policy == "none":
-        return Filter("none", b"", False)
+        return filters.choose(policy, machine, inet)
     if isinstance(policy, SeccompPolicy):
         _check_names(policy, machine)
     found, default = rules(policy, inet)
@@ -227,7 +215,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
         program = assemble(AUDIT_ARCH[machine], cases, _action(default))
     except ValueError as e:
         raise SpecError("seccomp", int(str(e)), f"a filter has at most {MOST} instructions") from None
-    return Filter(name, program, True)
+    return Filter(name, program, True, allows_any(policy, KEYS, inet))
 
 
 def describe(action: int) -> str:
