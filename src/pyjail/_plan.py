@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from pyjail import _host, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._host import Host
+from pyjail._record import NamedTuple
 from pyjail._spec import Env, Jail, Limits
 from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same
 from pyjail.policy.cgroup import CgroupRow, Counter
@@ -30,8 +30,7 @@ class Missing(NamedTuple):
     fix: str = ""
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """What a keeper prepares once. Equal templates can share keepers."""
 
     jail: Jail
@@ -52,8 +51,7 @@ class Template:
     clocks: bool = False  # each run has a time namespace
 
 
-@dataclass(frozen=True)
-class RunLimits:
+class RunLimits(NamedTuple):
     """The part of a run that its `Limits` decide. Equal ones fit an init that is armed already."""
 
     limits: Limits
@@ -239,8 +237,7 @@ def run_limits(
     )
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What to execute, where, with which streams: the part of a run that is neither jail nor limits."""
 
     args: tuple[bytes, ...]

@@ -14,7 +14,12 @@ import contextlib
 import itertools
 import struct
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+
+from pyjail._record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000

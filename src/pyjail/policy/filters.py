@@ -6,9 +6,8 @@ plain run loads neither the tables of rules nor libseccomp, which would be most 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pyjail import _lazy
+from pyjail._record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

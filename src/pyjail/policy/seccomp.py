@@ -7,14 +7,18 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
 
 from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
+from pyjail._record import NamedTuple
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail.policy import filters, profiles
 from pyjail.policy.bpf import ALLOW, AUDIT_ARCH, ERRNO, MOST, NOTIFY, X32_BIT, Case, assemble
 from pyjail.policy.filters import Filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 KEYS = ("keyctl", "add_key", "request_key")
 ARCH_NAMES = {0xC000003E: "x86_64", 0xC00000B7: "aarch64", 0x40000003: "i386", 0x40000028: "arm"}
