@@ -44,12 +44,13 @@ if TYPE_CHECKING:
     from pyjail._parties import Edge, Party
     from pyjail._pool import Pool
     from pyjail._process import Process, start
-    from pyjail._result import Control, Receipt, Result, Usage, Verdict
+    from pyjail._result import Result, Verdict
     from pyjail._run import close, run
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail._selftest.runner import selftest
     from pyjail._session import Session
     from pyjail._snapshot import Snapshot
+    from pyjail._usage import Control, Receipt, Usage
     from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
 
@@ -142,7 +143,8 @@ _LATER = {
     **dict.fromkeys(("Measurement", "Repeat", "Spread", "measure"), "pyjail._measure"),
     **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",
-    **dict.fromkeys(("Control", "Receipt", "Result", "Usage", "Verdict"), "pyjail._result"),
+    **dict.fromkeys(("Result", "Verdict"), "pyjail._result"),
+    **dict.fromkeys(("Control", "Receipt", "Usage"), "pyjail._usage"),
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -63,7 +62,7 @@ async def start(
         request = _request.make(
             args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
         )
-        request = replace(request, terminal=streams.terminal >= 0)
+        request = request._replace(terminal=streams.terminal >= 0)
         ours = [os.dup(streams.terminal), streams.terminal, -1] if request.terminal else streams.ours
     except BaseException:
         streams.close()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import replace
+import re
 
 from pyjail import _cgroup, _host
 from pyjail._errors import HostError
@@ -37,7 +37,7 @@ def bring_up(host: Host) -> Host:
         given.add("")
     refused = [why.get(c) or delegation.unmounted(c) for c in ("", *CONTROLLERS, "cpuacct") if c not in given]
     above = [limit for h in usable for limit in _above(h)]
-    return replace(host, hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
+    return host._replace(hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
 
 
 def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
@@ -70,13 +70,13 @@ def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
             refused.append(delegation.explain(name, _situation("enable", h, number)))
         else:
             given.add(name)
-    return replace(h, controllers=frozenset(given), writable=True), refused
+    return h._replace(controllers=frozenset(given), writable=True), refused
 
 
 def _try_v1(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
     number = _mkdir_fails(h)
     if not number:
-        return replace(h, writable=True), []
+        return h._replace(writable=True), []
     step = "v1" if number in (errno.EACCES, errno.EPERM) else "mkdir"
     return None, [delegation.explain(c, _situation(step, h, number)) for c in V1 if c in h.controllers]
 
@@ -164,7 +164,7 @@ def _alone_in_the_way(host: Host) -> bool:
 
 def _in_leaf() -> bool:
     lines = _host.read("/proc/self/cgroup").splitlines()
-    return any(_host.LEAF.search(line) for line in lines if line.startswith("0::"))
+    return any(re.search(_host.LEAF, line) for line in lines if line.startswith("0::"))
 
 
 def enter_leaf(host: Host) -> str:

@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 import weakref
-from typing import Any
 
 from pyjail import _host, _lazy
 from pyjail._errors import HostError, KeeperError
@@ -23,7 +22,11 @@ from pyjail._fds import SHORT, Fd
 from pyjail._host import Hierarchy
 from pyjail.policy.cgroup import Cgroups
 
-_NAME = re.compile(r"pyjail-(?:leaf-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try)?\Z")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NAME = r"pyjail-(?:leaf-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try)?\Z"
 
 
 _UNKNOWN_BOOT = "00000000"  # of a masked /proc
@@ -50,9 +53,10 @@ def _start_time(pid: int) -> int | None:
 
 
 def _pid_namespace() -> str:
-    return re.sub(r"[^0-9]", "", os.readlink("/proc/self/ns/pid"))
+    return os.readlink("/proc/self/ns/pid").removeprefix("pid:[").removesuffix("]")
 
 
+@functools.cache
 def owner_name(pid: int, kind: str = "") -> str:
     """The name of this process's directory in every hierarchy."""
     return f"pyjail-{kind}{pid}-{_start_time(pid) or 0}-{_pid_namespace()}-{_boot_id()}"
@@ -60,7 +64,7 @@ def owner_name(pid: int, kind: str = "") -> str:
 
 def _dead(name: str) -> bool:
     """Whether the owner is gone for certain. A /proc that hides processes or is masked says nothing of that."""
-    match = _NAME.match(name)
+    match = re.match(_NAME, name) if name.startswith("pyjail-") else None
     if match is None or match[3] != _pid_namespace():
         return False  # a pid of another pid namespace says nothing here
     if _UNKNOWN_BOOT not in (match[4], _boot_id()) and match[4] != _boot_id():
@@ -269,6 +273,7 @@ def forget() -> None:
     """After os.fork, in the child: the directories are the parent's, and a lock may have been held by a thread."""
     global _lock
     _lock = threading.Lock()
+    owner_name.cache_clear()  # pids come again
     _subtrees.clear()
     _live.clear()
     _left.clear()

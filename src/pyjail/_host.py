@@ -10,13 +10,12 @@ import resource
 import stat
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from pyjail import _lazy
 from pyjail._errors import SpecError
 from pyjail._fds import SHORT
 from pyjail._native import lib
+from pyjail._record import NamedTuple
 
 # What a host view shows of the root directory, when it is there.
 SYSTEM_DIRS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -28,11 +27,10 @@ ETC = (
 ETC_PREFIXES = ("java-", "python3.", "jvm-")  # a JVM's lib/security and conf are symlinks into /etc/java-N-openjdk
 
 
-LEAF = re.compile(r"/pyjail-leaf-[0-9a-f-]+\Z")  # what `pyjail.cgroup.enter_leaf` moved us into: ours is one above
+LEAF = r"/pyjail-leaf-[0-9a-f-]+\Z"  # what `pyjail.cgroup.enter_leaf` moved us into: ours is one above
 
 
-@dataclass(frozen=True)
-class Hierarchy:
+class Hierarchy(NamedTuple):
     """One cgroup tree and our own directory in it. ``own`` is where this process is; leaves are made below.
 
     ``controllers``: as read, those it could give; after `_bring_up`, those that it gives. ``root``: nothing is above
@@ -63,8 +61,7 @@ class Above(NamedTuple):
     file: str
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A name of a root directory: "dir" or "file" to bind, or a symlink to make again."""
 
     name: str
@@ -73,8 +70,7 @@ class Entry:
     link: str = ""
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """What this machine can do, as far as reading tells; what only trying tells, the keeper reports."""
 
     arch: str
@@ -147,7 +143,7 @@ def _names(directory: str) -> list[str]:
 
 def _octal(path: str) -> str:
     """Undo mountinfo's escapes: space, tab, newline and backslash are written as \\ooo."""
-    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path)
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path) if "\\" in path else path
 
 
 def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
@@ -173,7 +169,8 @@ def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
             if path != root and not path.startswith(root + "/"):
                 continue  # our cgroup is not below this mount: nothing to be had from it
             path = path[len(root) :]
-        path = LEAF.sub("", path)
+        if "/pyjail-leaf-" in path:
+            path = re.sub(LEAF, "", path)
         where = point.rstrip("/") + ("" if path == "/" else path)
         controllers = (
             frozenset(read(where + "/cgroup.controllers").split()) if fstype == "cgroup2" else frozenset(names)

@@ -5,12 +5,13 @@ Our child is the keeper's guard, which waits for it outside of its pid namespace
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
 import select
 import signal
-import socket
+import struct
 import threading
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ KEPT_OUTPUT = 1 << 18
 _STARTED: bytes = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
 
 _elf = Fd()
+meanwhile: list[Callable[[], object]] = []  # what is done while a keeper starts, in another process: see `_run`
 
 
 def _program() -> Fd:
@@ -91,7 +93,7 @@ class Keeper:
         self.served = False  # has had a run
         self.watched = False  # an event loop has our socket in its set: nobody else may close it there
         self.idle_since = 0.0  # time.monotonic() of its return
-        self.sock: socket.socket
+        self.sock: _socket.socket
         self.sock_identity: tuple[int, int] | None = None
         self.pid = -1
         self.pidfd, self.request, self.outputs = Fd(), Fd(), (Fd(), Fd())
@@ -111,9 +113,9 @@ class Keeper:
         template = self.template
         if template.cgroups.used:
             self.cgroup.make(template.cgroups)
-        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         self.sock_identity = identity(self.sock.fileno())
-        with theirs:
+        with contextlib.closing(theirs):
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request = memfd("pyjail-request")
             with memfd("pyjail-plan", pack_template(template), seal=True) as plan:
@@ -121,6 +123,8 @@ class Keeper:
                 self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
         for fd in self._kept:
             fd.remember()
+        for do in meanwhile:
+            do()
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
         if attach is not None:
@@ -245,7 +249,8 @@ class Keeper:
         message = pack_message(op, flags, mode, length) + data
         try:
             if fds:
-                socket.send_fds(self.sock, [message], fds)
+                rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
+                self.sock.sendmsg([message], [rights])
             else:
                 self.sock.send(message)
         except OSError as e:
@@ -365,7 +370,7 @@ class Keeper:
         self.ended = True
         with contextlib.suppress(AttributeError, OSError):
             if self._linked:
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self.sock.shutdown(_socket.SHUT_RDWR)
 
     def _end(self) -> None:
         self.hang_up()

@@ -139,7 +139,7 @@ def learn(
         watched[:] = [(Watch(observer.entered, observer.left, observer.executed), observer)]
         watched[0][0].attach(keeper)
 
-    result = _run.execute(replace(request, jail=replace(chosen, fresh=True), attach=attach))
+    result = _run.execute(request._replace(jail=replace(chosen, fresh=True), attach=attach))
     watch, seen = watched[0]
     watch.wait()
     if not watch.started:

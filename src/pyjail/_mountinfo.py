@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from pyjail._plan import Template
-from pyjail._result import Control
+from pyjail._record import NamedTuple
+from pyjail._usage import Control
 from pyjail.policy.mounts import NODEV, NOEXEC, NOSUID, RDONLY
 
 _FLAGS = {RDONLY: "ro", NOSUID: "nosuid", NODEV: "nodev", NOEXEC: "noexec"}

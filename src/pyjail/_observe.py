@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pyjail._ptrace import fd_path, initial_stack, read_memory, read_string
-from pyjail.policy import seccomp
+from pyjail.policy import bpf, seccomp
 from pyjail.policy.learned import Call
 
 MOST_CALLS = 4096  # different ones (call and arguments that decide): a program that makes up more is told by count
@@ -73,7 +73,7 @@ class Observer:
 
     def entered(self, tid: int, nr: int, args: Sequence[int], arch: int) -> None:
         """Before a call."""
-        if arch != seccomp.AUDIT_ARCH[self.machine] or seccomp.X32_BIT <= nr < 1 << 31:
+        if arch != bpf.AUDIT_ARCH[self.machine] or bpf.X32_BIT <= nr < 1 << 31:
             self.counts[Call(seccomp.name_of(arch, nr), (), "kill", ())] += 1
             return
         known = self._known.get(nr) or self._look_up(nr)
@@ -92,7 +92,7 @@ class Observer:
                 self._pending[tid] = fd_path(tid, args[0] & 0x7FFFFFFF)
 
     def _look_up(self, nr: int) -> _Known:
-        name = seccomp.name_of(seccomp.AUDIT_ARCH[self.machine], nr)
+        name = seccomp.name_of(bpf.AUDIT_ARCH[self.machine], nr)
         masks = seccomp.deciding(name, [*self.rules, *self.strict])
         self._known[nr] = known = _Known(name, tuple(masks.items()), PATHS.get(name), name in LISTING)
         return known

@@ -5,15 +5,20 @@ from __future__ import annotations
 import codecs
 import functools
 import os
-from typing import Any
 
-from pyjail import _receipt, _verdict
+from pyjail import _lazy, _verdict
 from pyjail._host import Above
 from pyjail._keeper import Keeper
 from pyjail._plan import RunLimits
 from pyjail._request import Request
-from pyjail._result import Receipt, Result, Usage, Verdict
+from pyjail._result import Result, Verdict
 from pyjail._wire import STDIO_PIPE, Facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyjail._usage import Receipt, Usage
 
 
 def result(
@@ -62,6 +67,7 @@ def result(
     prepared, captured = keeper.prepared, [m == STDIO_PIPE for m in request.stdio[1:]]
 
     def make(name: str) -> Any:
+        _receipt, Receipt, Usage = load()
         if name == "receipt":
             return Receipt(_receipt.receipt(template, run_part, facts, ids, prepared, captured, request.env))
         reading = _verdict.Reading(facts, run_part)
@@ -87,6 +93,19 @@ def result(
         syscall=_verdict.syscall_name(facts),
         error=error,
     )
+
+
+@functools.cache
+def load() -> tuple[Any, type[Receipt], type[Usage]]:
+    """What runs need at their end, or for files: loaded while the first keeper starts, which takes as long. Not later:
+    then there may be no fd left to load it with."""
+    memory_total()
+    with _lazy.lock:
+        from pyjail import _files, _noise, _receipt
+        from pyjail._usage import Receipt, Usage
+
+    del _files, _noise
+    return _receipt, Receipt, Usage
 
 
 def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, ...]) -> str:

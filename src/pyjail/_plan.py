@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
-from pyjail import _host
+from pyjail import _host, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._host import Host
+from pyjail._record import NamedTuple
 from pyjail._spec import Env, Jail, Limits
-from pyjail.policy import cgroup, landlock, mounts, rlimits, same, seccomp
+from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same
 from pyjail.policy.cgroup import CgroupRow, Counter
 from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
@@ -30,15 +30,14 @@ class Missing(NamedTuple):
     fix: str = ""
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """What a keeper prepares once. Equal templates can share keepers."""
 
     jail: Jail
     mounts: tuple[MountRow, ...]
     run_mounts: tuple[MountRow, ...]
     landlock: Ruleset
-    filter: seccomp.Filter
+    filter: filters.Filter
     cgroups: cgroup.Cgroups
     unshare_first: int
     unshare_second: int
@@ -52,8 +51,7 @@ class Template:
     clocks: bool = False  # each run has a time namespace
 
 
-@dataclass(frozen=True)
-class RunLimits:
+class RunLimits(NamedTuple):
     """The part of a run that its `Limits` decide. Equal ones fit a process that is armed already."""
 
     limits: Limits
@@ -95,6 +93,9 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         missing.append(Missing("ids", cause, "give this process both (docker: --cap-add SETUID --cap-add SETGID)"))
     clocks = False
     if jail.deterministic:
+        with _lazy.lock:
+            from pyjail.policy import seccomp
+
         may_write = seccomp.allows_plainly(jail.seccomp, "write", jail.network != "none")
         refusal = same.clocks_refusal(host.kernel, host.time_namespaces, may_write)
         clocks = not refusal
@@ -107,6 +108,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         and all(m.ro for m in jail.mounts if m.kind == "bind")
         and all(_host.open_to_all(path) for path in foreign)
     )
+    program = filters.choose(jail.seccomp, host.arch, jail.network != "none")
     shared = NEWNET if jail.network == "none" else 0
     namespaces = NEWPID | NEWUTS | shared
     return Template(
@@ -114,7 +116,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         mounts=rows,
         run_mounts=tuple(mounts.over_tmpfs(jail, host, kind)),
         landlock=rules,
-        filter=seccomp.compile_policy(jail.seccomp, host.arch, jail.network != "none"),
+        filter=program,
         cgroups=cgroup.choose(host, cpuset),
         unshare_first=NEWNS if host.privileged else NEWUSER | NEWNS,
         unshare_second=(NEWUSER | NEWNS if host.privileged else 0) | namespaces,
@@ -122,7 +124,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         privileged=host.privileged,
         own_ids=host.maps_ids or subordinate,
         subordinate=subordinate,
-        keys=seccomp.allows_any(jail.seccomp, ("keyctl", "add_key", "request_key"), jail.network != "none"),
+        keys=program.keys,
         sources=sources,
         missing=tuple(missing),
         clocks=clocks,
@@ -235,8 +237,7 @@ def run_limits(
     )
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What to execute, where, with which streams: the part of a run that is neither jail nor limits."""
 
     args: tuple[bytes, ...]

@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -73,7 +72,7 @@ def start(
         request = _request.make(
             args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
         )
-        request = replace(request, terminal=streams.terminal >= 0)
+        request = request._replace(terminal=streams.terminal >= 0)
         return launch(request, streams, _run.idle)
     except BaseException:
         streams.close()

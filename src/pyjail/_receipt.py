@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from pyjail import _mountinfo
 from pyjail._plan import RunLimits, Template
-from pyjail._result import Control
 from pyjail._units import show_size
+from pyjail._usage import Control
 from pyjail._verdict import Reading, workspaces
 from pyjail._wire import Facts, Prepared, Texts, parse_texts
 from pyjail.policy import same

@@ -7,20 +7,24 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from pyjail import _files, _lazy, _units
+from pyjail import _lazy, _units
 from pyjail._errors import SpecError
+from pyjail._record import NamedTuple
 from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text
 from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
 from pyjail.policy import same
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyjail import _files
+
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One validated call of `run`."""
 
     args: Any  # as given, for the result
@@ -64,8 +68,14 @@ def make(
     if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:
         raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
     modes, fds = _stdio(input, stdin, stdout, stderr)
-    inputs = _files.check_inputs(files) if files else ()
-    patterns = _files.check_patterns(collect) if collect else ()
+    inputs: tuple[_files.Input, ...] = ()
+    patterns: tuple[Any, ...] = ()
+    if files or collect:
+        with _lazy.lock:
+            from pyjail import _files
+
+        inputs = _files.check_inputs(files) if files else ()
+        patterns = _files.check_patterns(collect) if collect else ()
     if (inputs or patterns) and any(m.dst == "/box" and m.kind == "bind" for m in jail.mounts):
         raise SpecError("files" if inputs else "collect", "...", "/box is a bind of yours: use that directory itself")
     return Request(

@@ -8,23 +8,27 @@ import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
 
-from pyjail import _bring_up, _cgroup, _explain, _files, _host, _idle, _lazy, _outcome, _request, _verdict, _wire
+from pyjail import _bring_up, _cgroup, _explain, _host, _idle, _keeper, _lazy, _outcome, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._fds import Fd, memfd
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
+from pyjail._record import NamedTuple
 from pyjail._request import Request
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, STDIO_PIPE, Failure, pack_limits, pack_request, parse_reply, parse_report
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 KILL_PATIENCE_S = 10.0
 idle = Idle()
+_keeper.meanwhile.append(_outcome.load)
 
 
 def run(
@@ -33,12 +37,12 @@ def run(
     *,
     jail: Jail | None = None,
     input: bytes | str | None = None,
-    stdin: Any = None,
-    stdout: Any = None,
-    stderr: Any = None,
+    stdin: object = None,
+    stdout: object = None,
+    stderr: object = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, Any] | None = None,
+    files: Mapping[str, object] | None = None,
     collect: Sequence[str] = (),
     text: bool = False,
     encoding: str | None = None,
@@ -172,7 +176,7 @@ def prepare(request: Request) -> Plan:
         if control not in ("landlock", "clocks"):  # of these the receipt tells
             raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
     if request.read_only:
-        run_part = replace(run_part, read_only="/box")
+        run_part = run_part._replace(read_only="/box")
         limits_blob = pack_limits(run_part)
     hold = bool(request.collect)
     command = Command(
@@ -207,7 +211,6 @@ def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
 
 def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased: some milliseconds."""
-    _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
     return keepers.start(plan.template, _ground(os.getpid()), request.attach)
 
 
@@ -264,6 +267,9 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
                 if failure is not None:
                     return _not_started(keeper, request, run_part, failure), True
                 try:
+                    with _lazy.lock:
+                        from pyjail import _files
+
                     _files.write_inputs(keeper, request.files)
                 except (JailError, OSError) as e:
                     keeper.send(lib.OP_RELEASE)
@@ -319,6 +325,9 @@ def _read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> 
     err = keeper.output(1, facts.out_kept[1])
     collected = None
     if request.collect:
+        with _lazy.lock:
+            from pyjail import _files
+
         try:
             collected = _files.Collector(keeper, request.collect, request.limits.collect).run()  # type: ignore[arg-type]
             keeper.send(lib.OP_RELEASE)

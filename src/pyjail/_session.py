@@ -110,7 +110,7 @@ class Session:
             args, limits or self.limits, self.jail, input, stdin, stdout, stderr, env, cwd, None, collect,
             text, encoding, errors, timeout,
         )  # fmt: skip
-        request = replace(request, read_only=read_only)
+        request = request._replace(read_only=read_only)
         with self._turn(args):
             for path, data in (files or {}).items():
                 self.write(path, data)
@@ -159,7 +159,7 @@ class Session:
                 args, limits or self.limits, self.jail, None, *streams.theirs, env, cwd, None, (),
                 text, encoding, errors, None,
             )  # fmt: skip
-            request = replace(request, read_only=read_only, terminal=streams.terminal >= 0)
+            request = request._replace(read_only=read_only, terminal=streams.terminal >= 0)
             keeper = self._ready()
             plan = self._plan(request, keeper)
             try:

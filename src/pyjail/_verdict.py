@@ -6,17 +6,20 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from pyjail import _noise
+from pyjail import _lazy
+from pyjail._errors import HostError
 from pyjail._plan import RunLimits
-from pyjail._result import Usage, Verdict
+from pyjail._record import NamedTuple
+from pyjail._result import Verdict
 from pyjail._wire import Facts
-from pyjail.policy.seccomp import name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._usage import Usage
 
 
-@dataclass(slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What the facts say, before precedence: each field is one counter or note."""
 
     trip: str = "none"
@@ -133,6 +136,10 @@ def wall_time(facts: Facts) -> float | None:
 
 def usage(facts: Facts, reading: Reading) -> Usage:
     """Numbers of the run; None where this kernel has none."""
+    with _lazy.lock:
+        from pyjail import _noise
+        from pyjail._usage import Usage
+
     cpu = cpu_time(facts)
     user, system = (facts.rusage[0] / 1e6, facts.rusage[1] / 1e6)
     if facts.cpu is not None:  # the kernel's own division of the tree's time, scaled to what is ours of it
@@ -283,4 +290,10 @@ def syscall_name(facts: Facts) -> str | None:
     """What the filter ended the run for."""
     if facts.trip != "security" or facts.syscall == -1:  # -1: its caller died before the keeper could ask which
         return None
-    return name_of(facts.arch, facts.syscall)
+    try:
+        with _lazy.lock:
+            from pyjail.policy.seccomp import name_of
+
+        return name_of(facts.arch, facts.syscall)
+    except (ImportError, HostError, OSError):  # no libseccomp, or no fd left to load it: no reason to lose a run
+        return f"syscall {facts.syscall & 0xFFFFFFFF}"

@@ -128,7 +128,7 @@ class Warm(Source):
         return self._on(request, place.number)
 
     def _on(self, request: Request, number: int) -> Request:
-        return replace(request, limits=_on_cpu(request.limits, self.cpus[number])) if self.cpus else request
+        return request._replace(limits=_on_cpu(request.limits, self.cpus[number])) if self.cpus else request
 
     def tend(self) -> None:
         """Replace idle keepers that died; end those that nobody has used for long."""

@@ -6,13 +6,16 @@ import functools
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from pyjail._errors import KeeperError
 from pyjail._native import ffi, lib
 from pyjail._plan import Command, RunLimits, Template, search
+from pyjail._record import NamedTuple
 from pyjail.policy.ids import KEEPER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 NONE = lib.PJ_NONE
 U64 = 2**64 - 1
@@ -221,12 +224,11 @@ def pack_message(op: int, flags: int = 0, mode: int = 0, length: int = 0) -> byt
     return struct.pack("<4I", op, flags, mode, length)
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A step that failed: names from the one enum, the row's index or None."""
 
     step: str
-    index: int | None
+    index: int | None  # type: ignore[assignment]  # a tuple's method of that name is not missed
     errno: int
 
 
@@ -251,10 +253,7 @@ def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
     return Prepared(struct.unpack_from("<3Ii", raw)[3], parse_texts(raw[16:]).namespaces, mountinfo)
 
 
-@dataclass
-class Facts:
-    """Raw kernel numbers of a finished run. Texts are what the kernel's files said, by row."""
-
+class _Facts(NamedTuple):
     failure: Failure | None
     status: int | None
     executed: bool
@@ -276,6 +275,10 @@ class Facts:
     tmpfs: tuple[tuple[int, int, int, int], ...]  # bytes, bytes free, inodes, inodes free
     texts: bytes  # all records, for `parse_texts`
     reads_at: int  # where the first of `reads` is
+
+
+class Facts(_Facts):
+    """Raw kernel numbers of a finished run. Texts are what the kernel's files said, by row."""
 
     @functools.cached_property
     def reads(self) -> dict[int, str]:
@@ -300,17 +303,17 @@ def not_started(failure: Failure) -> Facts:
     return Facts(failure, None, False, "none", False, False, *(0,) * 7, None, none, none, (0,) * 6, 0, (), b"", 0)
 
 
-@dataclass(slots=True)
 class Texts:
     """What only a receipt needs of a report's records."""
 
-    set_values: dict[int, str]
-    proc_status: str
-    rlimits: dict[int, tuple[int, int]]
-    namespaces: tuple[str, ...]
-    personality: int = -1
-    hostname: str = ""
-    clocks: str = ""  # offsets of the program's time namespace
+    def __init__(self) -> None:
+        self.set_values: dict[int, str] = {}
+        self.proc_status = ""
+        self.rlimits: dict[int, tuple[int, int]] = {}
+        self.namespaces: tuple[str, ...] = ()
+        self.personality = -1
+        self.hostname = ""
+        self.clocks = ""  # offsets of the program's time namespace
 
 
 _TEXT = struct.Struct("<IIiI")
@@ -362,7 +365,7 @@ def _records(texts: bytes, at: int = 0) -> Iterator[tuple[int, int, int, bytes]]
 
 def parse_texts(texts: bytes) -> Texts:
     """The records of a report that are not `Facts.reads`."""
-    found = Texts({}, "", {}, ())
+    found = Texts()
     for kind, row, failed, data in _records(texts):
         if kind == _SET:
             found.set_values[row] = f"unreadable: {os.strerror(failed)}" if failed else data.decode("latin-1").strip()

@@ -207,8 +207,9 @@ def test_a_probe_that_cannot_start_is_a_row_and_the_proof_goes_on():
 
 
 def test_without_libseccomp_the_package_is_named():
-    rows = examined("import sys; sys.modules['pyseccomp'] = None\n", code=1)
-    assert rows["libseccomp"].status == rows["strict jail"].status == "no"
+    rows = examined("import sys; sys.modules['pyseccomp'] = None\n", code=0 if place.CGROUPS else 1)
+    assert rows["libseccomp"].status == "no"  # policies of one's own cannot be compiled
+    assert rows["jail without strict"].status != "no"
     assert rows["libseccomp"].fix == "apt-get install libseccomp2"
     assert rows["user namespaces"].status == "works"
 

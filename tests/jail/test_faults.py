@@ -180,7 +180,7 @@ def test_own_fd_limit_used_up_is_a_clean_error():
 
 
 def test_an_armed_process_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
-    from pyjail import _files, _run
+    from pyjail import _files
 
     real = _files.write_inputs
 
@@ -189,7 +189,7 @@ def test_an_armed_process_lost_with_the_files_that_were_written_is_an_error_not_
         kill_below(keeper_below(keeper.pid))
         time.sleep(0.2)
 
-    monkeypatch.setattr(_run._files, "write_inputs", write_then_lose)
+    monkeypatch.setattr(_files, "write_inputs", write_then_lose)
     with pytest.raises(pyjail.SetupError) as e:
         pyjail.run(["cat", "a"], files={"a": b"x"})
     assert e.value.step == "arm"

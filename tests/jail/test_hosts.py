@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,7 +128,7 @@ def test_namespaces_can_be_made_but_no_mounts_in_them():
     """As AppArmor does it in Ubuntu 24.04; Landlock is the module that can be had anywhere."""
     lines = tried(LANDLOCK + "landlock(); attempt()")
     assert lines[0].startswith("mounts | the user namespace could be made, but no mounts in it")
-    host = replace(_host.host(), apparmor=True, seccomp=False)
+    host = _host.host()._replace(apparmor=True, seccomp=False)
     for step, index in (("private", 1), ("mount", 3)):
         found = obstacles.find(step, index, 13, host)
         assert found.control == "mounts"
@@ -189,7 +188,7 @@ def test_swap_without_accounting_is_refused_and_no_swap_needs_none():
     v2 = Hierarchy(2, frozenset({"memory", "pids", "cpu"}), "/cg", True)
     files = (frozenset({"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat"}),)
     for swap in (True, False):
-        host = replace(_host.host(), hierarchies=(v2,), above=(), swap=swap)
+        host = _host.host()._replace(hierarchies=(v2,), above=(), swap=swap)
         chosen = cgroup.choose(host, False)
         if swap:
             with pytest.raises(HostError, match="does not account for it") as e:

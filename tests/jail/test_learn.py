@@ -15,7 +15,7 @@ import pytest
 import pyjail
 from pyjail import Jail, Limits, Mount, SeccompPolicy, SeccompRule, SpecError, Verdict
 from pyjail._host import host
-from pyjail.policy import seccomp
+from pyjail.policy import bpf, seccomp
 from tests import place
 from tests.conftest import QUICK, SLOW
 from tests.scripts import script
@@ -27,7 +27,7 @@ PYTHON = "/usr/bin/python3"
 def decision(policy, name, *args):
     program = seccomp.compile_policy(policy, host().arch, False).program
     return seccomp.describe(
-        seccomp.simulate(program, seccomp.AUDIT_ARCH[host().arch], seccomp.number(host().arch, name), args)[0]
+        bpf.simulate(program, bpf.AUDIT_ARCH[host().arch], seccomp.number(host().arch, name), args)[0]
     )
 
 

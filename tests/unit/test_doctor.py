@@ -7,7 +7,7 @@ import io
 import json
 import pickle
 import sys
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import pytest
 
@@ -18,7 +18,7 @@ from pyjail._doctor.examination import Once, failed
 from pyjail._doctor.finding import ran
 from pyjail.policy import advice, delegation, obstacles
 
-HOST = replace(_host.host(), seccomp=False, apparmor=False)
+HOST = _host.host()._replace(seccomp=False, apparmor=False)
 GOOD = (
     Finding("kernel", "works", "Linux 6.1"),
     Finding("io_rate", "no", "no io\ncontroller", "boot otherwise"),
@@ -154,8 +154,8 @@ def test_what_is_looked_at_once_is_kept_errors_too():
 
 
 def test_attempts_are_explained_by_the_obstacles_of_the_run_path():
-    filtered = replace(HOST, seccomp=True)
-    off = replace(HOST, namespaces_off=("user",))
+    filtered = HOST._replace(seccomp=True)
+    off = HOST._replace(namespaces_off=("user",))
     for name, call, number, host, fix in (
         ("clone3", "clone3", errno.EPERM, filtered, obstacles.UNCONFINE),
         ("clone3", "clone3", errno.ENOSYS, HOST, "Linux 5.14 or newer"),
@@ -179,7 +179,7 @@ def test_attempts_are_explained_by_the_obstacles_of_the_run_path():
 def test_apparmor_gets_a_whole_profile_for_this_interpreter():
     import os
 
-    restricted = replace(HOST, apparmor=True)
+    restricted = HOST._replace(apparmor=True)
     fix = fences.explain("mounts", "mount_setattr", errno.EACCES, restricted).fix
     assert f'profile pyjail "{os.path.realpath(sys.executable)}" flags=(unconfined) {{\n    userns,\n' in fix
     assert "save this as /etc/apparmor.d/pyjail" in fix
@@ -203,7 +203,7 @@ def attempts(**failures):
 
 
 def test_apparmors_restriction_has_a_row_even_when_this_interpreter_is_exempt():
-    host = replace(HOST, apparmor=True, capabilities=0)
+    host = HOST._replace(apparmor=True, capabilities=0)
     row = machine.security_modules(Fake(host=host, attempts=attempts(mounts=("mount_setattr", 13))))
     assert (row.status, "profile pyjail" in row.fix) == ("no", True)
     row = machine.security_modules(Fake(host=host, attempts=attempts()))
@@ -258,7 +258,7 @@ def test_the_container_row_asks_for_what_the_other_rows_lack(monkeypatch):
     off = [Finding("user namespaces", "no", "off", obstacles.MORE_NAMESPACES), Finding("proc", "no", "see", "")]
     assert machine.container(Fake(off)).fix == ""  # an engine's options would not help
     no_cgroups = [Finding("memory", "no", "read-only", "remount")]
-    assert "--privileged" in machine.container(Fake(no_cgroups, host=replace(HOST, euid=0))).fix
+    assert "--privileged" in machine.container(Fake(no_cgroups, host=HOST._replace(euid=0))).fix
     assert machine.container(Fake(refused, strict=True)) == Finding("container", "works", "this looks like docker")
 
 
@@ -303,10 +303,10 @@ def test_landlock_by_abi():
         (5, "works partly", "6.12"),
         (6, "works", ""),
     ):
-        row = fences.landlock(Fake(host=replace(HOST, landlock_abi=abi), attempts=attempts()))
+        row = fences.landlock(Fake(host=HOST._replace(landlock_abi=abi), attempts=attempts()))
         assert row.status == status, abi
         assert fix in row.fix
-    assert "TCP" in fences.landlock(Fake(host=replace(HOST, landlock_abi=3), attempts=attempts())).why
+    assert "TCP" in fences.landlock(Fake(host=HOST._replace(landlock_abi=3), attempts=attempts())).why
 
 
 def test_keepers_without_a_memfd_are_executed_from_the_file():
@@ -348,7 +348,7 @@ def test_privileges_with_python_prctl(monkeypatch, capabilities, euid, status):
             return 0
 
     monkeypatch.setitem(sys.modules, "prctl", Prctl)
-    row = machine.privileges(Fake(host=replace(HOST, capabilities=capabilities, euid=euid)))
+    row = machine.privileges(Fake(host=HOST._replace(capabilities=capabilities, euid=euid)))
     assert row.status == status
     assert "effective all; permitted all; inheritable all; bounding all; securebits keep_caps" in row.why
     assert ("cap-add" in row.fix) == (status != "works")
@@ -375,8 +375,8 @@ def test_limits_above_are_named():
         missing = ()
 
     above = (_host.Above("memory", 1 << 30, "/cg/memory.max"),)
-    x = Fake(host=replace(HOST, above=above), default=(None, Plan))
+    x = Fake(host=HOST._replace(above=above), default=(None, Plan))
     assert cgroups.above(x).status == "works partly"
     Plan.missing = (Missing("memory", "/cg/memory.max is 1, below what was asked", "ask for less"),)
     assert (cgroups.above(x).status, cgroups.above(x).fix) == ("no", "ask for less")
-    assert cgroups.above(Fake(host=replace(HOST, above=()))).status == "works"
+    assert cgroups.above(Fake(host=HOST._replace(above=()))).status == "works"

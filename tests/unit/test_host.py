@@ -38,7 +38,7 @@ V2 = Hierarchy(2, frozenset({"memory", "pids", "cpu", "cpuset", "io"}), "/cg", T
 
 
 def test_v2_rows():
-    host = replace(HOST, hierarchies=(V2,))
+    host = HOST._replace(hierarchies=(V2,))
     chosen = cgroup.choose(host, True)
     assert chosen.into == 0
     rows = cgroup.rows(chosen, Limits(cpus=1.5), psi=True, loopback=False)
@@ -58,8 +58,7 @@ def test_v2_rows():
 
 def test_v1_rows_on_a_hybrid_host():
     names = ("memory", "pids", "cpu")
-    host = replace(
-        HOST,
+    host = HOST._replace(
         hierarchies=(
             Hierarchy(2, frozenset(), "/u", True),
             *(Hierarchy(1, frozenset({n}), f"/{n}", True) for n in names),
@@ -86,7 +85,7 @@ def test_v1_rows_on_a_hybrid_host():
     ],
 )
 def test_limits_without_cgroups_are_refused_with_the_fix(limits, control):
-    host = replace(HOST, hierarchies=())
+    host = HOST._replace(hierarchies=())
     with pytest.raises(HostError) as e:
         _plan.run_limits(Jail(), limits, host, cgroup.choose(host, False), ())
     assert e.value.control == control
@@ -96,7 +95,7 @@ def test_limits_without_cgroups_are_refused_with_the_fix(limits, control):
 
 
 def test_a_kernel_without_a_file_is_refused():
-    host = replace(HOST, hierarchies=(V2,), swap=True)
+    host = HOST._replace(hierarchies=(V2,), swap=True)
     files = frozenset({"memory.max", "pids.max", "cpu.max", "cpu.stat"})
     with pytest.raises(HostError, match=r"memory\.swap\.max"):
         _plan.run_limits(Jail(), Limits(), host, cgroup.choose(host, False), (files,))
@@ -121,21 +120,21 @@ def test_landlock_asks_only_what_the_abi_has(abi):
 def test_ids_are_the_keepers_own_and_never_root():
     seen = set()
     for pid in (1, 2, 4194304, 77):
-        m = ids.maps(Jail(), replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid, False)
+        m = ids.maps(Jail(), HOST._replace(capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid, False)
         assert m.outside_uid != 0
         seen.add(m.outside_uid)
-    small = replace(HOST, capabilities=2**41 - 1, uid_ranges=((0, 65536),), id_range=None)
+    small = HOST._replace(capabilities=2**41 - 1, uid_ranges=((0, 65536),), id_range=None)
     m = ids.maps(Jail(), small, 12345, False)
     assert 32768 <= m.outside_uid < 65536
-    user = replace(HOST, capabilities=0, euid=1001, egid=1002, subuids=(100000, 65536), subgids=(200000, 10))
+    user = HOST._replace(capabilities=0, euid=1001, egid=1002, subuids=(100000, 65536), subgids=(200000, 10))
     own = ids.maps(Jail(), user, 5, False)
     assert (own.uid_map, own.gid_map, own.keeper, own.helper) == (((1000, 1001, 1),), ((1000, 1002, 1),), None, False)
-    assert ids.maps(Jail(), replace(small, id_range=(500000, 10)), 3, False).outside_uid == 500006
+    assert ids.maps(Jail(), small._replace(id_range=(500000, 10)), 3, False).outside_uid == 500006
     sub = ids.maps(Jail(), user, 65541, True)
     assert sub.uid_map == ((1000, 100005, 1), (ids.KEEPER, 1001, 1))
     assert sub.gid_map == ((1000, 200001, 1), (ids.KEEPER, 1002, 1))
     assert (sub.keeper, sub.helper, sub.outside_uid) == (None, True, 100005)
-    assert replace(small, uid_ranges=((0, 1),)).maps_ids is False  # as unshare --map-root-user makes it
+    assert small._replace(uid_ranges=((0, 1),)).maps_ids is False  # as unshare --map-root-user makes it
 
 
 def test_the_mount_tree_never_creates_in_what_is_not_ours():
@@ -163,6 +162,6 @@ def test_the_mount_tree_never_creates_in_what_is_not_ours():
 
 
 def test_prefixes_below_tmp_are_put_back_over_the_runs_tmpfs():
-    host = replace(HOST, prefixes=("/tmp/venv/x",))
+    host = HOST._replace(prefixes=("/tmp/venv/x",))
     rows = mounts.over_tmpfs(Jail(), host, lambda p: ("dir", p))
     assert [(r.kind, r.target) for r in rows] == [("dir", "tmp/venv"), ("dir", "tmp/venv/x"), ("rebind", "tmp/venv/x")]

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 import pyjail
 from pyjail import Jail, Limits, Mount, PolicyWarning, SeccompPolicy, SeccompRule, SpecError, lint
 from pyjail import _toml as toml
-from pyjail.policy import learned, profiles, seccomp
+from pyjail.policy import bpf, learned, profiles, seccomp
 from pyjail.policy import lint as lint_module
 
 MACHINE = "x86_64"
-ARCH = seccomp.AUDIT_ARCH[MACHINE]
+ARCH = bpf.AUDIT_ARCH[MACHINE]
 
 
 def act(policy, name, *args, inet=True):
     program = seccomp.compile_policy(policy, MACHINE, inet).program
-    return seccomp.describe(seccomp.simulate(program, ARCH, seccomp.number(MACHINE, name), args)[0])
+    return seccomp.describe(bpf.simulate(program, ARCH, seccomp.number(MACHINE, name), args)[0])
 
 
 # ---- what is refused before anything starts ----
@@ -152,8 +152,8 @@ def test_base_none_allows_what_no_rule_names_but_no_foreign_architecture():
     assert (act(policy, "ptrace"), act(policy, "bpf")) == ("kill", "allow")
     for unfiltered in (policy, SeccompPolicy(base="none")):
         program = seccomp.compile_policy(unfiltered, MACHINE).program
-        assert seccomp.describe(seccomp.simulate(program, 0x40000003, 26)[0]) == "kill"
-        assert seccomp.describe(seccomp.simulate(program, ARCH, 0)[0]) == "allow"
+        assert seccomp.describe(bpf.simulate(program, 0x40000003, 26)[0]) == "kill"
+        assert seccomp.describe(bpf.simulate(program, ARCH, 0)[0]) == "allow"
 
 
 NAMES = ("socket", "ioctl", "ptrace", "clone", "personality", "mmap", "sendmsg", "openat", "fork", "read", "mq_open")
@@ -401,7 +401,7 @@ def test_what_has_no_name_is_learned_on_the_default_profile_less_what_was_not_us
         "kill",
         "kill",
     )
-    assert seccomp.describe(seccomp.simulate(seccomp.compile_policy(policy, MACHINE).program, ARCH, 600)[0]) == "ENOSYS"
+    assert seccomp.describe(bpf.simulate(seccomp.compile_policy(policy, MACHINE).program, ARCH, 600)[0]) == "ENOSYS"
 
 
 def test_many_values_of_an_argument_are_learned_as_the_rules_that_took_them():

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import SeccompPolicy, SpecError
-from pyjail.policy import profiles, seccomp
+from pyjail.policy import bpf, filters, profiles, seccomp, shipped
+from tests import ship_filters
 
 ARCHES = ("x86_64", "aarch64")
 I386, X32 = 0x40000003, 0x40000000
@@ -17,7 +18,7 @@ def act(policy, machine, name, *args):
     f = seccomp.compile_policy(policy, machine)
     nr = name if isinstance(name, int) else seccomp.number(machine, name)
     assert nr >= 0, name
-    return seccomp.describe(seccomp.simulate(f.program, seccomp.AUDIT_ARCH[machine], nr, args)[0])
+    return seccomp.describe(bpf.simulate(f.program, bpf.AUDIT_ARCH[machine], nr, args)[0])
 
 
 @pytest.mark.parametrize("machine", ARCHES)
@@ -74,10 +75,10 @@ def test_foreign_architectures_and_x32_end_the_run():
             (I386, 1),
             (0xC00000B7, 1),
             (0, 0),
-            (seccomp.AUDIT_ARCH["x86_64"], X32 | 1),
-            (seccomp.AUDIT_ARCH["x86_64"], 0x7FFFFFFF),
+            (bpf.AUDIT_ARCH["x86_64"], X32 | 1),
+            (bpf.AUDIT_ARCH["x86_64"], 0x7FFFFFFF),
         ):
-            assert seccomp.describe(seccomp.simulate(program, arch, nr)[0]) == "kill"
+            assert seccomp.describe(bpf.simulate(program, arch, nr)[0]) == "kill"
 
 
 def test_strict_kills_what_it_does_not_name():
@@ -115,13 +116,13 @@ def test_what_the_program_process_does_after_the_filter_is_allowed(policy, machi
     st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6)
 )
 def test_the_filter_always_ends_and_is_short(arch, nr, args):
-    action, cost = seccomp.simulate(seccomp.compile_policy("default", "x86_64").program, arch, nr, tuple(args))
+    action, cost = bpf.simulate(seccomp.compile_policy("default", "x86_64").program, arch, nr, tuple(args))
     assert seccomp.describe(action)
-    assert cost < 40
+    assert cost < 24
 
 
 def test_names_of_what_was_refused():
-    arch = seccomp.AUDIT_ARCH["x86_64"]
+    arch = bpf.AUDIT_ARCH["x86_64"]
     assert seccomp.name_of(arch, 101) == "ptrace"
     assert seccomp.name_of(I386, 11) == "i386 syscall 11"
     assert seccomp.name_of(arch, X32 | 5) == "x32 syscall 5"
@@ -129,4 +130,31 @@ def test_names_of_what_was_refused():
 
 
 def test_size_stays_small():
-    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 430
+    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 150
+
+
+def test_what_is_shipped_is_what_compiling_gives():
+    """Else: ./dev filters"""
+    assert ship_filters.PLACE.read_text() == ship_filters.text()
+    for (policy, machine, inet), program in shipped.PROGRAMS.items():
+        chosen = filters.choose(policy, machine, inet)
+        assert chosen == seccomp.compile_policy(policy, machine, inet)
+        assert (chosen.program, chosen.keys) == (program, seccomp.allows_any(policy, seccomp.KEYS, inet))
+    assert {key[1] for key in shipped.PROGRAMS} == set(bpf.AUDIT_ARCH)
+
+
+def test_a_policy_of_ones_own_is_compiled():
+    policy = SeccompPolicy(allow=("ptrace", "keyctl"))
+    assert filters.choose(policy, "x86_64", False) == seccomp.compile_policy(policy, "x86_64", False)
+    assert filters.choose(policy, "x86_64", False).keys
+    assert not filters.choose(SeccompPolicy(kill=("fork",)), "x86_64", False).keys
+    assert filters.choose("none", "x86_64", False) == filters.Filter("none", b"", False, True)
+
+
+def test_numbers_that_an_older_libseccomp_lacks():
+    for machine in ARCHES:
+        for name, young in profiles.YOUNG.items():
+            assert seccomp.number(machine, name) == young, name
+        assert seccomp.number(machine, "no_such_call") == -1
+    assert seccomp.number("aarch64", "fork") == -1
+    assert seccomp.name_of(bpf.AUDIT_ARCH["aarch64"], 462) == "mseal"

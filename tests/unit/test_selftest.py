@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from pyjail import Limits, _progress
-from pyjail._result import Control, Receipt, Result, Usage, Verdict
+from pyjail._result import Result, Verdict
 from pyjail._selftest import applicable, judge, runner, show
 from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._spec import Jail, Mount
+from pyjail._usage import Control, Receipt, Usage
 from pyjail.attacks.numbers import MACHINES, NUMBERS
 from pyjail.attacks.privileges import tiny_program
 from pyjail.attacks.toolkit import Attack

@@ -14,7 +14,7 @@ from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
 from pyjail._errors import HostError
 from pyjail._host import read
-from pyjail.policy import advice, seccomp
+from pyjail.policy import advice, bpf, seccomp
 
 OLDEST = (5, 14)
 
@@ -23,8 +23,8 @@ def kernel(x: Examination) -> Finding:
     """cgroup.kill and the mount calls need Linux 5.14; the system call numbers are those of two architectures."""
     uname = os.uname()
     said = f"Linux {uname.release}, {uname.machine}"
-    if uname.machine not in seccomp.AUDIT_ARCH:
-        return Finding("kernel", NO, said, "a machine of architecture " + " or ".join(seccomp.AUDIT_ARCH))
+    if uname.machine not in bpf.AUDIT_ARCH:
+        return Finding("kernel", NO, said, "a machine of architecture " + " or ".join(bpf.AUDIT_ARCH))
     version = re.match(r"(\d+)\.(\d+)", uname.release)
     if version is None or (int(version[1]), int(version[2])) < OLDEST:
         return Finding("kernel", NO, said, "Linux 5.14 or newer")
@@ -41,7 +41,7 @@ class _Version(ctypes.Structure):
 
 
 def libseccomp(x: Examination) -> Finding:
-    """Compiles the default profile; without the library no filter can be made."""
+    """Compiles the default profile; without the library no policy of one's own can be."""
     made = seccomp.compile_policy.__wrapped__("default", x.host.arch)  # HostError with the package to install
     name = "libseccomp"
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pyjail._result import Receipt
 from pyjail._spec import Jail
+from pyjail._usage import Receipt
 from pyjail.attacks.toolkit import Attack
 
 LIMITS = ("memory", "processes", "cpu_time", "cpus")

@@ -6,9 +6,8 @@ Every run has a fresh leaf in each hierarchy used. On v2 the program's process i
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pyjail._host import Hierarchy, Host
+from pyjail._record import NamedTuple
 from pyjail._spec import Limits
 
 PERIOD_US = 100000

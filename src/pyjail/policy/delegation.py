@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
 from pyjail._host import Refusal
+from pyjail._record import NamedTuple
 
 SCOPE = "systemd-run --user --scope -p Delegate=yes env PYJAIL_ENTER_LEAF=1 PROGRAM"
 UNIT = "Delegate=yes in the unit (or systemd-run --scope -p Delegate=yes PROGRAM)"

@@ -8,11 +8,10 @@ or /box (symlinks, files, FIFOs) is never looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from pyjail._errors import SpecError
 from pyjail._host import Entry, Host
+from pyjail._record import NamedTuple
 from pyjail._spec import Jail, Limits, Mount
 
 # mount_setattr(2)
@@ -48,17 +47,14 @@ class TmpfsRow(NamedTuple):
     is_box: bool = False
 
 
-@dataclass
 class Node:
-    """A place in the jail's tree: a directory of ours, or one thing."""
+    """A place in the jail's tree: a directory of ours, or one thing. ``kind``: dir, bind, file, link, fs."""
 
-    kind: str = "dir"  # dir | bind | file | link | fs
-    why: str = ""
-    source: str = ""
-    attr: int = 0
-    data: bytes = b""
-    is_dir: bool = True
-    children: dict[str, Node] = field(default_factory=dict)
+    def __init__(
+        self, kind: str = "dir", why: str = "", source: str = "", attr: int = 0, data: bytes = b"", is_dir: bool = True
+    ) -> None:
+        self.kind, self.why, self.source, self.attr, self.data, self.is_dir = kind, why, source, attr, data, is_dir
+        self.children: dict[str, Node] = {}
 
 
 def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None:

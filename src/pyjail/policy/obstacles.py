@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
 from pyjail._host import Host
+from pyjail._record import NamedTuple
 
 UNCONFINE = (
     "allow clone3, unshare, setns, pivot_root and the mount calls in it: docker or podman run --security-opt "

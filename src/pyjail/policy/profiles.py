@@ -2,12 +2,12 @@
 
 The default profile is an allow-list. What it does not name gets ENOSYS, as from an older kernel, so that libc and
 runtimes fall back; what it names as refused gets EPERM, so that a program sees a policy and not a missing feature.
-Names are resolved for each architecture by libseccomp; a name that an architecture or libseccomp lacks is skipped.
+Names are resolved for each architecture by libseccomp; a name that an architecture lacks is skipped.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pyjail._record import NamedTuple
 
 # ---- allowed, in groups: reason -> names ----
 
@@ -84,6 +84,14 @@ MISSING: dict[str, str] = {
     "clone3": "its flags lie behind a pointer; with ENOSYS glibc and musl use clone",
     "cachestat": "whether others have read a shared file, before Linux 6.15 for everyone",
 }
+
+# ---- numbers that an older libseccomp lacks; from 424 on they are the same on every architecture ----
+
+YOUNG: dict[str, int] = {
+    "futex_waitv": 449, "set_mempolicy_home_node": 450, "cachestat": 451, "fchmodat2": 452, "map_shadow_stack": 453,
+    "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456, "statmount": 457, "listmount": 458,
+    "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461, "mseal": 462, "open_tree_attr": 467,
+}  # fmt: skip
 
 # ---- what else is knowingly allowed, and why ----
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import resource
-from typing import NamedTuple
 
+from pyjail._record import NamedTuple
 from pyjail._spec import Limits
 
 INFINITY = 2**64 - 1

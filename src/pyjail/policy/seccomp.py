@@ -1,46 +1,27 @@
-"""Profiles -> BPF. Names are resolved by libseccomp (pyseccomp, imported lazily: it costs 11-17 ms); the program is
-laid out here, because first-match rules on masked arguments are more than libseccomp can express (docs/adr/0002)."""
+"""Profiles -> rules -> BPF. Names are resolved by libseccomp (pyseccomp, imported lazily: it costs 11-17 ms); the
+program is laid out by `pyjail.policy.bpf`, because first-match rules on masked arguments are more than libseccomp can
+express (docs/adr/0002)."""
 
 from __future__ import annotations
 
 import errno
 import functools
-import struct
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
 
 from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
-from pyjail._seccomp_spec import LOW32, SeccompPolicy, SeccompRule
-from pyjail.policy import profiles
+from pyjail._record import NamedTuple
+from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+from pyjail.policy import filters, profiles
+from pyjail.policy.bpf import ALLOW, AUDIT_ARCH, ERRNO, MOST, NOTIFY, X32_BIT, Case, assemble
+from pyjail.policy.filters import Filter
 
-AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+KEYS = ("keyctl", "add_key", "request_key")
 ARCH_NAMES = {0xC000003E: "x86_64", 0xC00000B7: "aarch64", 0x40000003: "i386", 0x40000028: "arm"}
-X32_BIT = 0x40000000
-ALLOW, NOTIFY, ERRNO = 0x7FFF0000, 0x7FC00000, 0x00050000
-
-# struct seccomp_data: nr, arch, instruction_pointer, args[6]; low halves, little-endian
-OFF_NR, OFF_ARCH, OFF_ARGS = 0, 4, 16
-LD, AND, JEQ, JGE, JA, RET = 0x20, 0x54, 0x15, 0x35, 0x05, 0x06
-
-Insn = tuple[int, int, int, int]  # code, jt, jf, k
-Case = tuple[tuple[tuple[int, int, int], ...], int]  # tests, action
-
-
-class Filter(NamedTuple):
-    """A compiled profile: BPF of 8 bytes per instruction; ``notify``: some calls end the run."""
-
-    name: str
-    program: bytes
-    notify: bool
-
-    @property
-    def digest(self) -> str:
-        """What a receipt names it by."""
-        with _lazy.lock:
-            import hashlib
-
-        return hashlib.sha256(self.program).hexdigest()[:16]
 
 
 class Rule(NamedTuple):
@@ -179,8 +160,9 @@ def _arch(machine: str) -> int:
 
 
 def number(machine: str, name: str) -> int:
-    """The number of a syscall, or -1 when this architecture or libseccomp has none of that name."""
-    return max(-1, int(_seccomp().resolve_syscall(_arch(machine), name)))
+    """The number of a syscall, or -1 when this architecture has none of that name, or nobody knows it."""
+    found = int(_seccomp().resolve_syscall(_arch(machine), name))
+    return profiles.YOUNG.get(name, -1) if found == -1 else max(-1, found)  # below -1: on other architectures only
 
 
 def name_of(arch: int, nr: int) -> str:
@@ -192,7 +174,7 @@ def name_of(arch: int, nr: int) -> str:
         try:
             return str(_seccomp().resolve_syscall(_arch(machine), nr).decode())
         except (ValueError, OSError, AttributeError):
-            return f"syscall {nr}"
+            return next((name for name, young in profiles.YOUNG.items() if young == nr), f"syscall {nr}")
     if machine == "x86_64":
         return f"x32 syscall {nr & ~X32_BIT}"
     return f"{machine} syscall {nr}"
@@ -220,9 +202,10 @@ def _check_names(policy: SeccompPolicy, machine: str) -> None:
 
 @functools.cache
 def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True) -> Filter:
-    """BPF for this machine. Foreign architectures and x32 numbers end the run. Cached by policy."""
+    """BPF for this machine, by libseccomp's numbers. Foreign architectures and x32 numbers end the run. Cached by
+    policy."""
     if policy == "none":
-        return Filter("none", b"", False)
+        return filters.choose(policy, machine, inet)
     if isinstance(policy, SeccompPolicy):
         _check_names(policy, machine)
     found, default = rules(policy, inet)
@@ -232,81 +215,11 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
         if nr >= 0:
             cases.setdefault(nr, []).append((rule.tests, _action(rule.action)))
     name = policy if isinstance(policy, str) else f"{policy.base}, changed"
-    return Filter(name, assemble(AUDIT_ARCH[machine], cases, _action(default)), True)
-
-
-def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
-    """A binary tree over ranges of syscall numbers with the same outcome, argument tests in its leaves."""
-    ranges: list[tuple[int, list[Case]]] = [(0, [((), default)])]
-    for nr in range(max(cases, default=-1) + 2):
-        case = [*_until_certain(cases.get(nr, [])), ((), default)]
-        case = _until_certain(case)
-        if ranges[-1][1] != case:
-            ranges.append((nr, case)) if nr else ranges.__setitem__(0, (0, case))
-    # x32 numbers; above them are negative ones, which programs use to probe: no such call, as natively
-    ranges += [(X32_BIT, [((), NOTIFY)]), (1 << 31, [((), default)])]
-    tree = _tree(ranges)
-    head: list[Insn] = [(LD, 0, 0, OFF_ARCH), (JEQ, 1, 0, arch), (RET, 0, 0, NOTIFY), (LD, 0, 0, OFF_NR)]
-    program = head + tree
-    if len(program) > 4096:
-        raise SpecError("seccomp", len(program), "a filter has at most 4096 instructions")
-    return b"".join(struct.pack("<HBBI", *insn) for insn in program)
-
-
-def _until_certain(case: Iterable[Case]) -> list[Case]:
-    kept: list[Case] = []
-    for tests, action in case:
-        kept.append((tests, action))
-        if not tests:
-            break
-    return kept
-
-
-def _tree(ranges: list[tuple[int, list[Case]]]) -> list[Insn]:
-    if len(ranges) == 1:
-        return _leaf(ranges[0][1])
-    half = len(ranges) // 2
-    left, right = _tree(ranges[:half]), _tree(ranges[half:])
-    at = ranges[half][0]
-    if len(left) <= 255:
-        return [(JGE, len(left), 0, at), *left, *right]
-    return [(JGE, 0, 1, at), (JA, 0, 0, len(left)), *left, *right]  # a jump's own offset has 8 bits
-
-
-def _leaf(case: list[Case]) -> list[Insn]:
-    out: list[Insn] = []
-    for tests, action in case:
-        body: list[Insn] = [(RET, 0, 0, action)]
-        for arg, value, mask in reversed(tests):
-            for half in (1, 0):  # the accumulator has 32 bits
-                part_mask, part_value = mask >> 32 * half & LOW32, value >> 32 * half & LOW32
-                if part_mask:
-                    at = OFF_ARGS + 8 * arg + 4 * half
-                    body = [(LD, 0, 0, at), (AND, 0, 0, part_mask), (JEQ, 0, len(body), part_value), *body]
-        out += body
-    return out
-
-
-def simulate(program: bytes, arch: int, nr: int, args: tuple[int, ...] = ()) -> tuple[int, int]:
-    """Run a filter without a kernel: (action, instructions executed)."""
-    data = struct.pack("<iIQ6Q", nr if nr < 1 << 31 else nr - (1 << 32), arch, 0, *(*args, *(0,) * (6 - len(args))))
-    code = list(struct.iter_unpack("<HBBI", program))
-    acc = pc = cost = 0
-    while True:
-        op, jt, jf, k = code[pc]
-        pc, cost = pc + 1, cost + 1
-        if op == LD:
-            acc = int.from_bytes(data[k : k + 4], "little")
-        elif op == AND:
-            acc &= k
-        elif op == JEQ:
-            pc += jt if acc == k else jf
-        elif op == JGE:
-            pc += jt if acc >= k else jf
-        elif op == JA:
-            pc += k
-        else:
-            return k, cost
+    try:
+        program = assemble(AUDIT_ARCH[machine], cases, _action(default))
+    except ValueError as e:
+        raise SpecError("seccomp", int(str(e)), f"a filter has at most {MOST} instructions") from None
+    return Filter(name, program, True, allows_any(policy, KEYS, inet))
 
 
 def describe(action: int) -> str:

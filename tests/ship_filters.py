@@ -1,0 +1,33 @@
+"""Writes src/pyjail/policy/shipped.py: the filters of the profiles as they are. Run by ./dev filters."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from pyjail.policy import bpf, seccomp
+
+PLACE = Path(__file__).resolve().parents[1] / "src/pyjail/policy/shipped.py"
+HEAD = '''"""What compiling the profiles gives, 8 bytes for each instruction; written by ./dev filters, never by hand."""
+
+from __future__ import annotations
+
+# (profile, machine, whether the jail has a network to use) -> program
+PROGRAMS: dict[tuple[str, str, bool], bytes] = {
+'''
+WIDTH = 96
+
+
+def text() -> str:
+    """The whole module."""
+    out = [HEAD]
+    for key in itertools.product(("default", "strict"), bpf.AUDIT_ARCH, (False, True)):
+        digits = seccomp.compile_policy(*key).program.hex()
+        out.append(f"    {key!r}: bytes.fromhex(\n".replace("'", '"'))
+        out += [f'        "{digits[i : i + WIDTH]}"\n' for i in range(0, len(digits), WIDTH)]
+        out.append("    ),\n")
+    return "".join([*out, "}\n"])
+
+
+if __name__ == "__main__":
+    PLACE.write_text(text())
