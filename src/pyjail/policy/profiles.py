@@ -36,7 +36,7 @@ ALLOWED: dict[str, str] = {
     "setpriority ioprio_get getcpu sched_setscheduler sched_setparam sched_setattr",
     "ids: all are the jail's own, capabilities are gone": "getuid geteuid getgid getegid getresuid getresgid getgroups "
     "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
-    "time": "time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep alarm getitimer setitimer times "
+    "time": "time gettimeofday clock_getres nanosleep alarm getitimer setitimer times "
     "timer_create timer_settime timer_gettime timer_getoverrun timer_delete",
     "the system, read only": "uname sysinfo getrlimit getrusage getrandom",
     "SysV and POSIX IPC, in an ipc namespace of the run": "shmat shmdt shmctl semget semop semtimedop semctl "
@@ -131,6 +131,7 @@ LOW32 = 0xFFFFFFFF
 F_NOTIFY, F_SETLEASE, F_GETLK, F_OFD_GETLK = 1026, 1024, 5, 36  # asm-generic: x86_64 and aarch64
 F_SETLKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 RWF_NOWAIT = 8
+CLOCKS_OF_PID_1 = ~1 << 3 & LOW32  # clock_getcpuclockid(3): the low bits tell which
 
 ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("clone", "EPERM", ((0, CLONE_UNTRACED, CLONE_UNTRACED),), UNTRACED),
@@ -186,6 +187,16 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("prlimit64", "EPERM", ((1, RLIMIT_CORE, LOW32),), CORE),
     ArgRule("prlimit64", "allow", ((0, 0, LOW32),), "its own limits"),
     ArgRule("prlimit64", "EPERM", (), "of another process: the keeper may have the same uid (single mapping)"),
+    *(
+        rule
+        for name in ("clock_gettime", "clock_nanosleep", "timer_create")
+        for rule in (
+            ArgRule(
+                name, "EINVAL", ((0, CLOCKS_OF_PID_1, 0xFFFFFFF8),), "the keeper's CPU clock tells of earlier runs"
+            ),
+            ArgRule(name, "allow", (), "no other clock of another process is in reach"),
+        )
+    ),
     ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
     ArgRule("fcntl", "EPERM", ((1, F_NOTIFY, LOW32),), "dnotify tells what others do"),
     ArgRule("fcntl", "allow", (), "everything else acts on fds that the jail has"),
@@ -193,7 +204,14 @@ ARGUMENTS: tuple[ArgRule, ...] = (
 
 # ---- the strict profile: compute, read stdin, write stdout ----
 
-STRICT_AS_ABOVE = ("ioctl", "fcntl", "prlimit64", "mmap")  # by the rules of the default profile, too
+STRICT_AS_ABOVE = (
+    "ioctl",
+    "fcntl",
+    "prlimit64",
+    "mmap",
+    "clock_gettime",
+    "clock_nanosleep",
+)  # by the rules of the default profile, too
 STRICT: dict[str, str] = {
     "start and end": "execve exit exit_group arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom "
     "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack uname restart_syscall",
