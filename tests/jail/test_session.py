@@ -333,5 +333,5 @@ def test_the_example_prints_what_it_says(capsys):
     runpy.run_path(str(Path(__file__).parents[2] / "examples" / "session.py"))["main"]()
     assert capsys.readouterr().out.splitlines() == [
         "test 1: right, ['log']", "test 2: right, ['log']", "test 3: right, ['log']", "test 4: runtime_error, []",
-        "[('', 0), ('12\\n', 0), ('', 1)]", "8 runs in all",
+        "5 runs in all", "[('', 0), ('', 127), ('12\\n', 0)]", "compiled: 12", "from the cache: 12",
     ]  # fmt: skip
