@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import pyjail
 from pyjail import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,3 +84,12 @@ def test_every_page_is_in_the_index():
 def test_files_that_a_page_shows_are_the_examples(page, file):
     shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)[1]
     assert tomllib.loads(shown) == tomllib.loads((ROOT / "examples" / file).read_text())
+
+
+def test_names_of_pyjail_exist():
+    for page in [*PAGES, *ROOT.glob("examples/**/*.py")]:
+        for named in re.findall(r"\bpyjail((?:\.[A-Za-z_]\w*)+)", page.read_text()):
+            found = pyjail
+            for name in named[1:].split("."):
+                assert hasattr(found, name), (page.name, f"pyjail{named}")
+                found = getattr(found, name)
