@@ -1,21 +1,20 @@
 """Talk to a program that lives on: a Python prompt in a jail, `python examples/repl.py`.
 
-Limits hold all the while, each answer may be waited for as long as one likes, and the prompt survives an interrupt. Then a
-shell on a terminal of its own, and two prompts at once under asyncio.
+Limits hold all the while, and the prompt survives an interrupt. Then a shell on a terminal of its own, and two programs at
+once under asyncio.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 
 import pyjail
 from pyjail import Limits
 
-LIMITS = Limits(cpu_time=20, wall_time=None, memory="64M", processes=8)  # no wall limit: it may live for hours
+LIMITS = Limits(cpu_time=10, wall_time=None, memory="64M", processes=8)  # no wall limit: it may live for hours
 READY = "ready for more\n"  # the prompt. Who prints it himself confuses nobody but himself
-PYTHON = ["python3", "-q", "-i", "-c", f"import sys; sys.ps1, sys.ps2 = {READY!r}, ''"]
+PYTHON = ["python3", "-u", "-q", "-i", "-c", f"import sys; sys.ps1, sys.ps2 = {READY!r}, ''"]
 
 
 class Prompt:
@@ -29,27 +28,24 @@ class Prompt:
     def __exit__(self, *exc: object) -> None:
         self.process.__exit__(*exc)  # closes stdin, waits, reaps; kills first after an exception
 
-    def ask(self, line: str, patience: float = 60) -> str:
-        """What it prints for a line. An interrupt, as ^C would be, when it takes longer than ``patience`` s."""
-        interrupt = threading.Timer(patience, self.process.send_signal, (signal.SIGINT,))
+    def ask(self, line: str, enough: str = "") -> str:
+        """What it prints for a line. When it has printed the line ``enough``, it is interrupted, as by ^C."""
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        interrupt.start()
-        try:
-            return self._answer()
-        finally:
-            interrupt.cancel()
+        return self._answer(enough)
 
-    def _answer(self) -> str:
+    def _answer(self, enough: str = "") -> str:
         said = []
         while (line := self.process.stdout.readline()) not in (READY, ""):  # "": it has ended
             said.append(line)
+            if line == f"{enough}\n":
+                self.process.send_signal(signal.SIGINT)
         return "".join(said)
 
 
 def terminal() -> None:
-    """A shell on a terminal: its window, and ^C."""
-    with pyjail.start(["sh"], LIMITS, pty=(24, 80), env={"PATH": "/usr/bin:/bin", "PS1": "$ "}) as p:
+    """A shell on a terminal: its window, and ^C. Each time it is waited for the prompt, or else what is typed mixes with it."""
+    with pyjail.start(["sh"], Limits(wall_time=60), pty=(24, 80), env={"PATH": "/usr/bin:/bin", "PS1": "$ "}) as p:
 
         def ask(keys: str, until: str) -> None:
             p.terminal.write(keys.encode())
@@ -57,11 +53,11 @@ def terminal() -> None:
             while until not in seen:
                 seen += p.terminal.read(1024).decode()
 
-        ask("stty size\n", "24 80")
+        ask("stty size\n", "24 80\r\n$ ")
         p.resize(50, 132)
-        ask("stty size\n", "50 132")
-        ask("echo sleeping; sleep 1000\n", "sleeping\r\n")
-        ask("\x03", "$ ")  # ^C ends sleep, not the shell
+        ask("stty size\n", "50 132\r\n$ ")
+        ask("cat\nhello\n", "hello\r\nhello\r\n")  # the terminal's echo, and cat's
+        ask("\x03", "$ ")  # ^C ends cat, not the shell
         p.terminal.write(b"exit 0\n")
         p.wait()
     print("terminal:", p.result.verdict, "after 24 80, 50 132 and an interrupt")
@@ -83,7 +79,8 @@ def main() -> None:
     with Prompt() as prompt:
         prompt.ask("import math; kept = math.factorial(10)")
         print("kept from line to line:", prompt.ask("kept").strip())
-        print("interrupted:", prompt.ask("while True: pass\n", patience=0.3).splitlines()[-1])
+        endless = prompt.ask("exec('print(1)\\nwhile True: pass')", enough="1")
+        print("interrupted:", endless.splitlines()[-1])
         print("still there:", prompt.ask("kept + 1").strip(), prompt.process.poll())
         prompt.ask("x = bytearray(1 << 30)")  # more than its memory: the jail ends
         prompt.process.wait(timeout=60)

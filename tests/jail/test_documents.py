@@ -89,6 +89,7 @@ def example(name: str, timeout: float = 60) -> list[str]:
     return out.stdout.splitlines()
 
 
+@quick
 @pytest.mark.needs_cgroups
 def test_a_prompt_lives_on_within_limits():
     assert example("repl.py", timeout=100) == [
