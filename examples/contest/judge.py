@@ -43,7 +43,7 @@ def why(judged: Judgement) -> str:
 
 
 def main() -> int:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 140)
     table = Table(title="A small contest, judged in jails")
     for column in ("submission", "verdict", "expected", "tests", "CPU s", "wall s", "peak MiB", "detail"):
         table.add_column(column, justify="right" if column in ("tests", "CPU s", "wall s", "peak MiB") else "left")

@@ -20,6 +20,7 @@ from pyjail._wire import parse_reply
 
 MOST_ENTRIES = 100_000
 MOST_DEPTH = 256
+FULL = "No space left in the session's /box: raise Session(disk=) or Session(inodes=)"
 TRIES = 20  # against a program that makes and removes the same name
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -59,6 +60,12 @@ def _put(keeper: Keeper, name: str, mode: int, source: int, flags: int = 0) -> N
         except FileExistsError:
             if attempt == TRIES - 1:
                 raise
+        except OSError as e:
+            if e.errno != errno.ENOSPC:
+                raise
+            with contextlib.suppress(OSError):  # half of a file would be taken for all of it
+                _ask(keeper, lib.OP_REMOVE, name)
+            raise OSError(errno.ENOSPC, FULL, name) from None
         try:
             _ask(keeper, lib.OP_REMOVE, name)
         except FileNotFoundError:

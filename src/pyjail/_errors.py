@@ -1,22 +1,4 @@
-"""The exceptions of pyjail, drawn as a tree.
-
-    JailError
-      SpecError(ValueError)            a request that makes no sense: which field, why
-      HostError(RuntimeError)          this machine cannot enforce a control here
-      SetupError(OSError)              a step of building the jail failed
-        ExecError                      the program could not be executed
-          ProgramNotFoundError(FileNotFoundError)
-          ProgramPermissionError(PermissionError)
-        CwdNotFoundError(FileNotFoundError)
-      KeeperError                      our own helper died before the program started
-      TimeoutExpired(subprocess.TimeoutExpired)
-        PoolExhaustedError(TimeoutError)   the patience ended before there was a free place: nothing was started
-      PoolClosedError(RuntimeError)    the pool takes no more runs
-      JailedProcessError(subprocess.CalledProcessError)
-
-Every one of them can be pickled, and everything in its text is also an attribute.
-A limit that is exceeded is a result, never an exception (unless ``check=True``).
-"""
+"""The exceptions of pyjail; `JailError` has them drawn as a tree."""
 
 from __future__ import annotations
 
@@ -32,7 +14,25 @@ if TYPE_CHECKING:
 
 
 class JailError(Exception):
-    """Base of everything that pyjail raises by itself."""
+    """Base of everything that pyjail raises by itself.
+
+        JailError
+          SpecError(ValueError)            a request that makes no sense: which field, why
+          HostError(RuntimeError)          this machine cannot enforce a control here
+          SetupError(OSError)              a step of building the jail failed
+            ExecError                      the program could not be executed
+              ProgramNotFoundError(FileNotFoundError)
+              ProgramPermissionError(PermissionError)
+            CwdNotFoundError(FileNotFoundError)
+          KeeperError                      our own helper died before the program started
+          TimeoutExpired(subprocess.TimeoutExpired)
+            PoolExhaustedError(TimeoutError)   the patience ended before there was a free place: nothing was started
+          PoolClosedError(RuntimeError)    the pool takes no more runs
+          JailedProcessError(subprocess.CalledProcessError)
+
+    Every one of them can be pickled, and everything in its text is also an attribute.
+    A limit that is exceeded is a result, never an exception (unless ``check=True``).
+    """
 
 
 class SpecError(JailError, ValueError):

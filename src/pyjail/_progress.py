@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
@@ -11,7 +13,11 @@ Progress = Callable[[int, int, str], None]  # done, all, what is next
 
 def console_of(stream: IO[str]) -> Any:
     """Colours only on a terminal, and not with NO_COLOR or TERM=dumb: rich knows those."""
-    from rich.console import Console
+    from rich.console import Console as RichConsole
+
+    class Console(RichConsole):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))  # theirs ends this process with 1
 
     return Console(
         file=stream, force_terminal=stream.isatty(), highlight=False, soft_wrap=True, emoji=False, markup=False

@@ -242,7 +242,8 @@ class Session:
     def write(self, path: str | os.PathLike[str], data: Any, mode: int = 0o644) -> None:
         """Write a file below /box as the jail's user, over one that is there: bytes, str, PathLike (a copy) or `File`.
 
-        Directories on the way are made. Raises SpecError, OSError (ENOSPC: the session's disk or inodes are used up).
+        Directories on the way are made. Raises SpecError, OSError (ENOSPC: the session's disk or inodes are used up; no
+        file of this name is there then, neither the old one nor a part of the new).
         """
         _box.write(self._ready(), path, data, mode)
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pyjail._errors import SpecError
@@ -29,6 +29,7 @@ def add_options(commands: Any, run: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (a name, or an extension such as .cpp)")
     parser.add_argument("--check", action="store_true", help="compile and run the test program of each")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--no-strict", action="store_true", help="look even if a control cannot be enforced here")
     parser.add_argument(
         "--config", metavar="FILE.toml", help="[languages.NAME] tables of yours; [jail] is what they run in"
     )
@@ -79,6 +80,8 @@ def main(options: argparse.Namespace) -> int:
 
     known = _table(options.config)
     jail = Jail.from_toml(options.config) if options.config else Jail()
+    if options.no_strict:
+        jail = replace(jail, strict=False)
     chosen = list(dict.fromkeys(languages.find(name, known) for name in options.names)) or list(known.values())
     with bar(sys.stderr) as progress:
         rows = [_row(one, jail, options.check, _shown(progress, n, len(chosen))) for n, one in enumerate(chosen)]

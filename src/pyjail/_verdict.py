@@ -148,8 +148,8 @@ def usage(facts: Facts, reading: Reading) -> Usage:
             _first(reading.value("cpu.stat", "system_usec"), facts.rusage[1]),
         )
         total = (u or 0) + (s or 0)
-        user = cpu * (u or 0) / total if total else cpu
-        system = max(0.0, cpu - user)
+        user = round(cpu * (u or 0) / total, 9) if total else cpu
+        system = max(0.0, round(cpu - user, 9))
     wall = wall_time(facts)
     throttled = reading.value("cpu.stat", "throttled_time")
     throttled_us = reading.value("cpu.stat", "throttled_usec")

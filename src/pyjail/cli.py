@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
 
-EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 124, 125, 126, 127
+EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, EXIT_PIPE = 124, 125, 126, 127, 141
 ENDED_BY_LIMIT = (Verdict.CPU_TIME, Verdict.WALL_TIME, Verdict.MEMORY, Verdict.OUTPUT)
 _SECONDS, _SIZES, _COUNTS = (
     ("cpu_time", "wall_time"),
@@ -40,9 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     run = commands.add_parser("run", help="run a program in a jail", epilog=_EXIT_CODES)
     plan = commands.add_parser("plan", help="show what would be done, step by step; changes nothing")
-    for sub in (run, plan):
+    for sub, what in ((run, "the result"), (plan, "the steps")):
         _add_options(sub)
-        sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+        sub.add_argument("--json", action="store_true", help=f"print {what} as JSON on stdout")
         sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
     run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
@@ -73,23 +74,27 @@ _DOCTOR = "Exit code: 0 when strict jails run here, else 1."
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits", 'sizes like 64K 256M 1G, times like 500ms 2s 1m, "none" for no limit')
-    for name in (f.name for f in fields(Limits)):
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=_METAVAR.get(name, "N"))
+    for field in fields(Limits):
+        option, default = f"--{field.name.replace('_', '-')}", _shown(field.name, getattr(Limits(), field.name))
+        meaning = f"{_MEANING[field.name]}; default {default}"
+        group.add_argument(option, metavar=_METAVAR.get(field.name, "N"), help=meaning)
     group = _add_jail_options(parser)
-    group.add_argument("--file", action="append", default=[], metavar="SRC[:DST]", help="copy a file into /box")
+    group.add_argument(
+        "--file", action="append", default=[], metavar="SRC[:DST]", help="copy a file into /box; more than once, too"
+    )
     group.add_argument("--cwd", metavar="DIR", help="working directory inside (default /box)")
 
 
 def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
     group = parser.add_argument_group("jail")
     group.add_argument(
-        "--bind", action="append", default=[], metavar="SRC[:DST][:rw]", help="show it inside, read-only"
+        "--bind", action="append", default=[], metavar="SRC[:DST][:rw]", help="show it inside; read-only without :rw"
     )
-    group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable")
+    group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable of its environment")
     group.add_argument("--rootfs", metavar="DIR", help="a directory to be the root, instead of this system's own")
-    group.add_argument("--network", choices=("none", "loopback"))
-    group.add_argument("--seccomp", choices=("default", "strict", "none"))
-    group.add_argument("--hostname")
+    group.add_argument("--network", choices=("none", "loopback"), help="default none")
+    group.add_argument("--seccomp", choices=("default", "strict", "none"), help="which system calls it may make")
+    group.add_argument("--hostname", metavar="NAME", help="default pyjail")
     group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
     group.add_argument("--fresh", action="store_true", help="new namespaces of every kind for this run")
     group.add_argument("--deterministic", action="store_true", help="no chance inside: addresses, hashes, clocks")
@@ -98,6 +103,30 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
 
 
 _METAVAR = {**dict.fromkeys(_SECONDS, "TIME"), **dict.fromkeys(_SIZES, "SIZE"), "cpus": "N|I,J"}
+_MEANING = {
+    "cpu_time": "CPU time of all its processes together",
+    "wall_time": "time from its start to its end",
+    "memory": "memory of all its processes together",
+    "processes": "processes and threads at once",
+    "output": "stdout and stderr, each, if asked for or captured (--json): then what was kept is shown at the end",
+    "disk": "/box and /tmp, each",
+    "inodes": "files and directories in /box and in /tmp, each",
+    "file_size": "one file",
+    "open_files": "open files of one process",
+    "stack": "stack of the main thread",
+    "core": "core file",
+    "collect": "what is read back from /box",
+    "cpus": "cores: a share like 1.5, or CPU numbers like 0,1 ('0,' is one)",
+    "address_space": "virtual memory of one process",
+    "io_rate": "each disk, a second (cgroup v2)",
+}
+
+
+def _shown(name: str, value: Any) -> str:
+    """A default as one would type it."""
+    if value is None:
+        return "none"
+    return f"{value:g}s" if name in _SECONDS else _units.show_size(value) if name in _SIZES else str(value)
 
 
 def _limits(options: argparse.Namespace, base: Limits) -> Limits:
@@ -114,7 +143,8 @@ def _limits(options: argparse.Namespace, base: Limits) -> Limits:
             given[name] = _int(name, value)
         elif name == "cpus":
             is_set = "," in value or value.startswith("#")
-            given[name] = {_int(name, v) for v in value.lstrip("#").split(",")} if is_set else _float(name, value)
+            numbers = value.lstrip("#").removesuffix(",").split(",")
+            given[name] = {_int(name, v) for v in numbers} if is_set else _float(name, value)
         else:
             given[name] = value
     return replace(base, **given)
@@ -130,7 +160,7 @@ def _float(name: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise SpecError(name, value, "a number of cores like 1.5, or CPU numbers like 0,1 (#0 for one)") from None
+        raise SpecError(name, value, "a number of cores like 1.5, or CPU numbers like 0,1 ('0,' is one)") from None
 
 
 def _jail(options: argparse.Namespace, base: Jail) -> Jail:
@@ -182,8 +212,38 @@ def _files(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``pyjail``; the exit code."""
     options = _parser().parse_args(argv)
+    try:
+        code = _command(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        code = EXIT_PIPE
+    except OSError as e:
+        code = _failed(e, EXIT_FAILED)
+    return _written(code)
+
+
+def _written(code: int) -> int:
+    """The exit code, when all that was printed is written; else another one."""
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read it wants no more, as `head` does
+        code = EXIT_PIPE
+    except OSError as e:
+        code = code if code == EXIT_FAILED else _failed(e, EXIT_FAILED)
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or the interpreter's exit would try once more
+    return code
+
+
+def _command(options: argparse.Namespace) -> int:
     if options.command == "doctor":
-        return _examine(options.json)
+        from pyjail import _doctor
+
+        return _doctor.main(options.json)
     program = getattr(options, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
     try:
@@ -216,19 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(e, EXIT_NOT_FOUND)
     except pyjail.ExecError as e:
         return _failed(e, EXIT_CANNOT_EXECUTE)
-    except (pyjail.JailError, OSError) as e:
+    except pyjail.JailError as e:
         return _failed(e, EXIT_FAILED)
-    except KeyboardInterrupt:
-        return 130
-
-
-def _examine(as_json: bool) -> int:
-    from pyjail import _doctor
-
-    try:
-        return _doctor.main(as_json)
-    except KeyboardInterrupt:
-        return 130
 
 
 def _failed(error: Exception, code: int) -> int:

@@ -87,7 +87,7 @@ def test_wall_time_is_not_less_than_the_programs_own(told):
 
 
 @pytest.mark.parametrize("page", ["accuracy.md", "builds.md"])
-def test_the_snippets_of_the_pages_run(page, tmp_path):
+def test_the_snippets_of_the_pages_run(page):
     text = (ROOT / "docs" / page).read_text()
     snippets = re.findall(r"```python\n(.*?)```", text, re.S)
     assert snippets
@@ -102,8 +102,3 @@ def test_the_snippets_of_the_pages_run(page, tmp_path):
             timeout=100 * SLOW,
         )
         assert (out.returncode, out.stderr) == (0, ""), code
-    for code in re.findall(r"```toml\n(.*?)```", text, re.S):
-        if "[jail]" in code:
-            (tmp_path / "c.toml").write_text(code.replace("/usr/share/dict", "/usr/share"))
-            assert Jail.from_toml(tmp_path / "c.toml").deterministic
-            assert Limits.from_toml(tmp_path / "c.toml").cpu_time == 0.5

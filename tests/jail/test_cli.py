@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -104,7 +105,43 @@ def test_plan_shows_the_steps_and_changes_nothing():
 
 def test_version_and_help():
     assert cli("--version").stdout == f"pyjail {pyjail.__version__}\n"
-    assert "124 when a limit did" in " ".join(cli("run", "--help").stdout.split())
+    told = " ".join(cli("run", "--help").stdout.split())
+    assert "124 when a limit did" in told
+    assert "--cpu-time TIME CPU time of all its processes together; default 10s" in told
+    assert all(shown in told for shown in ("default 256M", "default 64 ", "default 1.0", "default none"))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["plan", "--", "true"], ["doctor"], ["languages", "--no-strict", "c"], ["run", "--no-strict", "--json", "--", "true"],
+     ["selftest", "--no-strict", "--only", "kernel.bpf"]],
+    ids=lambda args: args[0],
+)  # fmt: skip
+def test_a_reader_that_wants_no_more_is_no_failure_of_ours(args):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "pyjail", *args]
+        out = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=100, check=False)
+    finally:
+        os.close(write)
+    assert (out.returncode, out.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_full_disk_is_told():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "pyjail", "plan", "--no-strict", "--", "true"]
+        out = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100, check=False)
+    assert (out.returncode, out.stderr) == (125, "pyjail: [Errno 28] No space left on device\n")
+
+
+def test_cpus_by_number():
+    cpu = min(os.sched_getaffinity(0))
+    assert json.loads(cli("run", "--no-strict", "--json", "--cpus", f"{cpu},", "--", "true").stdout)["limits"][
+        "cpus"
+    ] == [cpu]
+    out = cli("run", "--cpus", ",", "--", "true")
+    assert (out.returncode, out.stderr) == (125, "pyjail: cpus='': a whole number is needed\n")
 
 
 def test_timings():

@@ -221,6 +221,7 @@ def test_usage_counts_orphans_and_leaves_setup_out(sh):
     assert 0 < u.wall_time < 2 * SLOW
     assert 0 <= u.cpu_time < 0.5 * SLOW
     assert u.user_time + u.system_time == pytest.approx(u.cpu_time)
+    assert [u.user_time, u.system_time] == [round(u.user_time, 9), round(u.system_time, 9)]  # no dust of a subtraction
     assert 0 < u.memory_peak < 16 << 20
     assert u.processes_peak >= 1
     assert u.setup_time > 0

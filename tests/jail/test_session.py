@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -247,6 +248,19 @@ def test_limits_may_differ_from_run_to_run(s):
         assert s.run(["cat", "x"], Limits(memory=memory)).stdout == b"x"
 
 
+def test_a_box_that_is_full_is_told_and_keeps_no_half_of_a_file(s):
+    s.write("kept", b"k")
+    s.write("big", b"small")
+    for write in (lambda: s.write("big", b"x" * (9 << 20)), lambda: s.run(["true"], files={"big": b"x" * (9 << 20)})):
+        with pytest.raises(OSError, match=r"No space left in the session's /box: raise Session\(disk=\)") as e:
+            write()
+        assert (e.value.errno, e.value.filename, s.list()) == (errno.ENOSPC, "big", ["kept"])
+    with pytest.raises(OSError, match=r"Session\(inodes=\)"):
+        for n in range(600):
+            s.write(str(n), b"")
+    assert s.run(["cat", "kept"]).stdout == b"k"
+
+
 def test_errors_leave_the_session_usable(s):
     with pytest.raises(FileNotFoundError):
         s.run(["/nope"])
@@ -333,5 +347,5 @@ def test_the_example_prints_what_it_says(capsys):
     runpy.run_path(str(Path(__file__).parents[2] / "examples" / "session.py"))["main"]()
     assert capsys.readouterr().out.splitlines() == [
         "test 1: right, ['log']", "test 2: right, ['log']", "test 3: right, ['log']", "test 4: runtime_error, []",
-        "[('', 0), ('12\\n', 0), ('', 1)]", "8 runs in all",
+        "5 runs in all", "[('', 0), ('', 127), ('12\\n', 0)]", "compiled: 12", "from the cache: 12",
     ]  # fmt: skip

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import pyjail
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,40 +71,23 @@ def test_public_names_under_mypy_strict(tmp_path):
     assert {"11", "12"} <= errors
 
 
-def test_docstrings_run():
-    import doctest
+def docstrings():
+    """(module, name in it, docstring) of all that have examples, read from the source: doctest's own finder leaves out
+    methods of classes that are exported under another module's name."""
+    src = ROOT / "src" / "pyjail"
+    for path in sorted(src.rglob("*.py")):
+        module = ".".join(("pyjail", *path.relative_to(src).with_suffix("").parts)).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node)
+                if text and ">>> " in text and module != "pyjail.cgroup":  # which would move this process
+                    yield module, getattr(node, "name", ""), text
 
-    import pyjail
-    from pyjail import (
-        _areader,
-        _astart,
-        _awriter,
-        _doctor,
-        _errors,
-        _executor,
-        _interact,
-        _learn,
-        _parties,
-        _pool,
-        _process,
-        _result,
-        _run,
-        _seccomp_spec,
-        _session,
-        _spec,
-        _units,
-        aio,
-    )
-    from pyjail._doctor import finding
-    from pyjail._selftest import runner
-    from pyjail.languages import _check, _judge, _language, _program, _table, _test, _tools, _values
-    from pyjail.policy import cores, lint
 
-    modules = (
-        pyjail, _areader, _astart, _awriter, _doctor, finding, _errors, _executor, _interact, _learn, _parties, _pool, _process,
-        _result, _run, _seccomp_spec, _session, _spec, _units, aio, cores, lint, runner, pyjail.languages, _check, _judge,
-        _language, _program, _table, _test, _tools, _values,
-    )  # fmt: skip
-    for module in modules:
-        result = doctest.testmod(module, extraglobs={n: getattr(pyjail, n) for n in pyjail.__all__})
-        assert result.failed == 0, module
+@pytest.mark.parametrize(("module", "name", "text"), [*docstrings()], ids=lambda v: "" if "\n" in v else v)
+def test_docstrings_run(module, name, text):
+    names = {n: getattr(pyjail, n) for n in pyjail.__all__} | vars(importlib.import_module(module))
+    shown = []
+    example = doctest.DocTestParser().get_doctest(text, names, f"{module}.{name}", None, 0)
+    doctest.DocTestRunner(verbose=False).run(example, out=shown.append)
+    assert not shown, "".join(shown)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
+import pytest
+
+import pyjail
+from pyjail import cli
+
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc/README.md"]
 
 
 def test_every_test_that_the_list_of_incidents_names_exists():
@@ -22,7 +30,7 @@ def test_every_test_that_the_list_of_incidents_names_exists():
 
 
 def test_links_between_documents_lead_somewhere():
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc/README.md"]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), (page.name, target)
 
@@ -32,3 +40,56 @@ def test_every_phase_of_a_run_is_explained():
 
     text = (ROOT / "docs/timings.md").read_text()
     assert [n for n in (*PHASES, AFTER) if f"| `{n}` | " not in text] == []
+
+
+def commands():
+    """(page, words) of every ``pyjail`` command in a block of shell, pipes and redirections cut off."""
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
+            for line in block.splitlines():
+                words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+                while "pyjail" in words:
+                    words = words[words.index("pyjail") + 1 :]
+                    end = next((i for i, word in enumerate(words) if word in ("|", "<", ">")), len(words))
+                    yield page.name, words[:end]
+
+
+@pytest.mark.parametrize(("page", "words"), [*commands()], ids=lambda v: v if isinstance(v, str) else " ".join(v))
+def test_commands_have_options_that_exist(page, words):
+    cli._parser().parse_args(words)
+
+
+def test_there_are_commands():
+    assert len([*commands()]) > 30
+
+
+def test_every_example_is_named_by_the_index_and_what_it_names_is_there():
+    index = (ROOT / "docs/README.md").read_text()
+    for path in (ROOT / "examples").iterdir():
+        assert path.name.startswith(("_", ".")) or f"`examples/{path.name}`" in index, path.name
+    for page in PAGES:
+        for named in re.findall(r"\bexamples/[\w/.]*\w", page.read_text()):
+            assert (ROOT / named).exists(), (page.name, named)
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    for page in ROOT.glob("docs/*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize(
+    ("page", "file"), [("configuration.md", "config/judge.toml"), ("builds.md", "config/steps.toml")]
+)
+def test_files_that_a_page_shows_are_the_examples(page, file):
+    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)[1]
+    assert tomllib.loads(shown) == tomllib.loads((ROOT / "examples" / file).read_text())
+
+
+def test_names_of_pyjail_exist():
+    for page in [*PAGES, *ROOT.glob("examples/**/*.py")]:
+        for named in re.findall(r"\bpyjail((?:\.[A-Za-z_]\w*)+)", page.read_text()):
+            found = pyjail
+            for name in named[1:].split("."):
+                assert hasattr(found, name), (page.name, f"pyjail{named}")
+                found = getattr(found, name)

@@ -37,7 +37,7 @@ ALLOWED: dict[str, str] = {
     "ids: all are the jail's own, capabilities are gone": "getuid geteuid getgid getegid getresuid getresgid getgroups "
     "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "time": "time gettimeofday clock_getres nanosleep alarm getitimer setitimer times "
-    "timer_create timer_settime timer_gettime timer_getoverrun timer_delete",
+    "timer_settime timer_gettime timer_getoverrun timer_delete",
     "the system, read only": "uname sysinfo getrlimit getrusage getrandom",
     "SysV and POSIX IPC, in an ipc namespace of the run": "shmat shmdt shmctl semget semop semtimedop semctl "
     "msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr",

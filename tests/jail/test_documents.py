@@ -1,0 +1,120 @@
+"""What README and docs/ tell a user to type, typed: snippets, commands, examples. Pages with tests of their own have them
+beside those of their subject."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyjail import Jail, Limits, languages
+from tests import place
+from tests.conftest import SLOW
+from tests.scripts import script
+
+ROOT = Path(__file__).resolve().parents[2]
+PYJAIL = f"{sys.executable} -m pyjail"
+quick = pytest.mark.skipif(SLOW > 1, reason=place.ELSEWHERE)  # in an emulated guest they take minutes
+
+
+def snippets(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+def promised(code: str) -> list[str]:
+    """What the comments behind and below the calls of print say that they print."""
+    return re.findall(r"print\(.*\)  # (.*)", code)
+
+
+@quick
+@pytest.mark.needs_cgroups
+def test_the_snippets_of_the_readme_run_one_after_the_other():
+    code = "".join(snippets("README.md"))
+    out = script(code, timeout=100)
+    assert (out.returncode, out.stderr) == (0, "")
+    lines = out.stdout.splitlines()
+    for text in promised(code):
+        for line in text.split(", ") if text.startswith("ok, ") else [text]:
+            assert line in lines, line
+    assert "memory 268435456" in out.stdout
+
+
+@quick
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("page", ["docs/run.md", "docs/configuration.md"])
+def test_the_snippets_of_a_page_run_and_print_what_they_say(page):
+    for code in snippets(page):
+        out = script(code)
+        assert (out.returncode, out.stderr) == (0, ""), code
+        lines = out.stdout.splitlines()
+        said = promised(code) + [line[2:] for line in code.splitlines() if line.startswith("# ")]
+        assert [line for line in said if line not in lines and not line.startswith("empty")] == [], out.stdout
+
+
+LONG = ("languages --check", "selftest", "doctor")  # these have tests of their own
+
+
+@quick
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/builds.md"])
+def test_commands_run(page, tmp_path):
+    tried = 0
+    for block in snippets(page, "sh"):
+        for line in block.replace("/tmp/main.py", f"{tmp_path}/main.py").splitlines():
+            if not any(f"pyjail {long}" in line for long in LONG) and not line.startswith(("./dev", ". ")):
+                out = subprocess.run(
+                    ["sh", "-c", line.replace("pyjail ", f"{PYJAIL} ")],
+                    stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, timeout=100, check=False,
+                )  # fmt: skip
+                assert out.returncode == (3 if "exit 3" in line else 0), (line, out.stderr)
+                tried += 1
+    assert tried >= 3
+
+
+def test_the_example_s_configuration(tmp_path):
+    path = ROOT / "examples/config/judge.toml"
+    assert Jail.from_toml(path).deterministic and Jail.from_toml(path).mounts[0].dst == "/share"
+    assert (Limits.from_toml(path).cpu_time, Limits.from_toml(path).address_space) == (5, None)
+    assert languages.load(path)["awk"].extensions == (".awk",)
+
+
+def example(name: str, timeout: float = 60) -> list[str]:
+    out = script(
+        f"import runpy; runpy.run_path({str(ROOT / 'examples' / name)!r}, run_name='__main__')", timeout=timeout
+    )
+    assert (out.returncode, out.stderr) == (0, "")
+    return out.stdout.splitlines()
+
+
+@quick
+@pytest.mark.needs_cgroups
+def test_a_prompt_lives_on_within_limits():
+    assert example("repl.py", timeout=100) == [
+        "kept from line to line: 3628800", "interrupted: KeyboardInterrupt", "still there: 3628801 None",
+        "ended by: memory", "terminal: ok after 24 80, 50 132 and an interrupt", "at once: ['144', '1156']",
+    ]  # fmt: skip
+
+
+@quick
+def test_measures_and_runs_without_chance():
+    lines = example("measure.py")
+    assert [line.split()[0] for line in lines[:2]] == ["loop", "formula"]
+    assert lines[2:5] == [
+        "less CPU: formula", "two runs agree, deterministic: True", "two runs agree, as usual: False",
+    ]  # fmt: skip
+    assert all(line.startswith("  deterministic ") for line in lines[5:]) and len(lines) == 10
+
+
+@quick
+def test_functions_and_test_files_are_graded():
+    lines = example("functions.py")
+    assert [line.split(";")[0] for line in lines[:5]] == [
+        "right: 4 of 4", "wrong for none: 3 of 4", "equals everything: 0 of 4", "exits with 0: 0 of 4", "never ends: 0 of 4",
+    ]  # fmt: skip
+    reasons = [line.partition("; ")[2].partition(":")[0] for line in lines[:5]]
+    assert reasons == ["", "failed", "refused", "crashed", "timed out"]
+    assert lines[5] == "test file, right: passed"
+    assert lines[6].startswith("test file, replaces unittest: failed: 1 of 1 tests")
