@@ -119,7 +119,7 @@ static void run_message(long n) {
 
 /* The filter's listener comes from the program's process while it is armed. */
 static void listener_take(void) {
-  char what;
+  char what = 0;
   K.run.listened = 1;
   if (message_receive(K.run.go, &what, 1) != 1 || !K.nfds) return;
   K.run.listener = K.fds[0];
