@@ -26,6 +26,8 @@ def bring_up(host: Host) -> Host:
     usable: list[Hierarchy] = []
     why: dict[str, Refusal] = {}
     for h in host.hierarchies:  # v2 comes first; what v1 says of a controller that v1 has counts more
+        if h.version == 1 and h.controllers.isdisjoint(("blkio", *V1)):
+            continue  # nothing of it is used
         got, refused = _try_v2(h) if h.version == 2 else _try_v1(h)
         why |= {r.controller: r for r in refused}
         if h.version == 1 and "blkio" in h.controllers:  # io's name on v1

@@ -123,8 +123,8 @@ class Host(NamedTuple):
 def read(path: str) -> str:
     """A file's text, "" when there is none to be had. What we lack ourselves for now (`SHORT`) says nothing of that."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as f:
-            return f.read()
+        with open(path, "rb", buffering=0) as f:
+            return f.readall().decode("utf-8", "surrogateescape")
     except OSError as e:
         if e.errno in SHORT:
             raise

@@ -31,7 +31,6 @@ KEPT_OUTPUT = 1 << 18
 _STARTED: bytes = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
 
 _elf = Fd()
-meanwhile: list[Callable[[], object]] = []  # what is done while a keeper starts, in another process: see `_run`
 
 
 def _program() -> Fd:
@@ -123,8 +122,6 @@ class Keeper:
                 self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
         for fd in self._kept:
             fd.remember()
-        for do in meanwhile:
-            do()
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
         if attach is not None:

@@ -97,9 +97,8 @@ def result(
 
 @functools.cache
 def load() -> tuple[Any, type[Receipt], type[Usage]]:
-    """What runs need at their end, or for files: loaded while the first keeper starts, which takes as long. Not later:
-    then there may be no fd left to load it with."""
-    memory_total()
+    """What results are looked at with, and files: for who runs more than one program, before it is needed, for then
+    there may be no fd left to load it with. It takes as long as a run, so a run is under way meanwhile."""
     with _lazy.lock:
         from pyjail import _files, _noise, _receipt
         from pyjail._usage import Receipt, Usage

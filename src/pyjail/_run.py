@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from pyjail import _bring_up, _cgroup, _explain, _host, _idle, _keeper, _lazy, _outcome, _request, _verdict, _wire
+from pyjail import _bring_up, _cgroup, _explain, _host, _idle, _lazy, _outcome, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._fds import Fd, memfd
 from pyjail._idle import Idle
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 KILL_PATIENCE_S = 10.0
 idle = Idle()
-_keeper.meanwhile.append(_outcome.load)
 
 
 def run(
@@ -211,6 +210,7 @@ def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
 
 def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased: some milliseconds."""
+    _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
     return keepers.start(plan.template, _ground(os.getpid()), request.attach)
 
 
@@ -275,6 +275,8 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
                     keeper.send(lib.OP_RELEASE)
                     return e, True
             keeper.send(lib.OP_RUN, length=len(blob), fds=fds)
+            if keeper.served:
+                _outcome.load()
         except Gone:
             raise IdleDeath from None
         return None

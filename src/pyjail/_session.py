@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from pyjail import _box, _idle, _process, _request, _run, _units
+from pyjail import _box, _idle, _outcome, _process, _request, _run, _units
 from pyjail._errors import JailedProcessError, KeeperError, SpecError
 from pyjail._keeper import Keeper
 from pyjail._request import Request
@@ -301,6 +301,7 @@ class Session:
                     ["true"], self.limits, self.jail, *(None,) * 6, None, (), False, None, None, None
                 )  # fmt: skip
                 plan = _run.prepare(request)
+                _outcome.load()
                 self._keeper = self._keepers.start(plan.template, _run._ground(os.getpid()), None, SharedKeeper)  # type: ignore[assignment]
                 assert self._keeper is not None
             return self._keeper

@@ -10,7 +10,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from pyjail import _explain, _pinning, _request, _run, _units, _upkeep
+from pyjail import _explain, _outcome, _pinning, _request, _run, _units, _upkeep
 from pyjail._errors import HostError, KeeperError, PoolClosedError, PoolExhaustedError, SpecError
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
@@ -101,6 +101,7 @@ class Warm(Source):
 
     def _start(self, request: Request) -> None:
         plan = _run.prepare(request)
+        _outcome.load()
         keeper = _run.start(plan, request, self.keepers)
         try:
             os.pwrite(keeper.request.number, plan.blob, 0)

@@ -337,3 +337,17 @@ def test_a_socket_of_the_callers_at_our_number_is_not_shut_down():
     """
     out = script(code)
     assert out.stdout == "b'x\\n'\nall theirs\n", (out.stdout, out.stderr)
+
+
+def test_a_plain_first_run_loads_little():
+    """What a process pays once: see `pyjail._record`, `pyjail.policy.filters`, `pyjail._outcome.load`."""
+    code = """
+    import sys, pyjail
+    before = set(sys.modules)
+    assert pyjail.run(["true"]).ok
+    heavy = {"pyseccomp", "ctypes", "typing", "socket", "base64", "pyjail.policy.seccomp", "pyjail.policy.profiles",
+             "pyjail._seccomp_spec", "pyjail._usage", "pyjail._receipt", "pyjail._files", "asyncio", "tomllib"}
+    print(sorted(heavy & (set(sys.modules) - before)))
+    """
+    out = script(code)
+    assert out.stdout == "[]\n", out.stderr
