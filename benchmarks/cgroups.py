@@ -17,7 +17,7 @@ import time
 FRESH = """
 import time
 import pyjail
-from pyjail import _bring_up, _cgroup, _host, _run
+from pyjail import _bring_up, _cgroup, _host, _prepare, _prepare, _run
 from pyjail._plan import template
 host = _host.host()
 t0 = time.perf_counter()
@@ -45,11 +45,11 @@ def bring_up(times: int) -> list[float]:
 def per_run(times: int) -> tuple[float, float, int, int]:
     """Seconds of a run; of the system calls of its leaf alone; how many of those; how many leaves."""
     import pyjail
-    from pyjail import _cgroup, _run
+    from pyjail import _cgroup, _prepare
 
     limits = pyjail.Limits()
     assert pyjail.run(["true"], limits).ok
-    template, rows, _ = _run._compiled(pyjail.Jail(), limits, (), os.getpid())
+    template, rows, _ = _prepare.compiled(pyjail.Jail(), limits, (), os.getpid())
     tops = _cgroup.KeeperCgroup()
     tops.make(template.cgroups)
     modes = {"set": os.O_RDWR, "kill": os.O_WRONLY}

@@ -12,7 +12,7 @@ from report import Goal, Section, table
 from sampling import Samples
 
 import pyjail
-from pyjail import _cgroup, _run
+from pyjail import _cgroup, _prepare
 
 TURNS = 5
 OPERATIONS = {
@@ -37,7 +37,7 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     """Seconds of time and of CPU of each operation."""
     section = Section("The parts alone")
     program = compile_c("floor")
-    template, _, _ = _run._compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+    template, _, _ = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
     filter_file = BUILD / "filter"
     filter_file.write_bytes(template.filter.program)
     tops = None

@@ -59,10 +59,10 @@ def adapt() -> None:
     if CGROUPS:
         return
     Jail.__init__.__defaults__ = (*Jail.__init__.__defaults__[:-1], False)
-    from pyjail import _request, _run
+    from pyjail import _prepare, _request
 
     _request._DEFAULT_JAIL = Jail()
-    _run.look_again()  # a script may change what it is before its first run
+    _prepare.look_again()  # a script may change what it is before its first run
 
 
 def expects(skip: str) -> bool:

@@ -25,6 +25,7 @@ from pyjail._errors import (
     SpecError,
     TimeoutExpired,
 )
+from pyjail._run import close, run
 from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
 
 TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from pyjail._pool import Pool
     from pyjail._process import Process, start
     from pyjail._result import Result, Verdict
-    from pyjail._run import close, run
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail._selftest.runner import selftest
     from pyjail._session import Session
@@ -122,9 +122,8 @@ __all__ = [
     "start",
 ]
 
-# Loaded when they are first used: importing pyjail stays cheap for programs that may never run anything.
+# Loaded when they are first used.
 _LATER = {
-    **dict.fromkeys(("run", "close"), "pyjail._run"),
     **dict.fromkeys(("Process", "start"), "pyjail._process"),
     "Session": "pyjail._session",
     "ArtefactCache": "pyjail._artefacts",
@@ -177,6 +176,6 @@ def __dir__() -> list[str]:
 
 
 for _name in __all__:
-    if isinstance(globals().get(_name), type):
+    if _name in globals() and callable(globals()[_name]):
         globals()[_name].__module__ = "pyjail"
 del _name

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from pyjail import _run, _upkeep
+from pyjail import _prepare, _run, _upkeep
 from pyjail._errors import HostError, JailedProcessError, JailError, SetupError
 from pyjail._gate import Place
 from pyjail._keeper import KEPT_OUTPUT, Gone, Keeper
@@ -71,7 +71,7 @@ class Flight:
             except (SetupError, HostError) as e:
                 if not _run.outdated(e):
                     raise
-                _run.look_again()
+                _prepare.look_again()
                 result = await self._attempt(deadline)
             self.loop.checkpoint()
         except GeneratorExit:  # the loop was closed: nobody can be waited for
@@ -90,7 +90,7 @@ class Flight:
     async def _attempt(self, deadline: float | None) -> Result:
         request, keepers = self.request, self.source.keepers
         known = (request.jail, request.limits)
-        plan = _run.prepare(request) if known in _known else await self._help(partial(_run.prepare, request))
+        plan = _prepare.prepare(request) if known in _known else await self._help(partial(_prepare.prepare, request))
         _known[known] = None
         if len(_known) > 1024:
             _known.clear()
@@ -114,10 +114,10 @@ class Flight:
                 return _run.settle(keeper, request, outcome, keepers)
             return await self._help(partial(_run.settle, keeper, request, outcome, keepers))
 
-    def _start(self, plan: _run.Plan) -> None:
+    def _start(self, plan: _prepare.Plan) -> None:
         self.keeper = _run.start(plan, self.request, self.source.keepers)
 
-    async def _turn(self, plan: _run.Plan, deadline: float | None) -> _run.Outcome:
+    async def _turn(self, plan: _prepare.Plan, deadline: float | None) -> _run.Outcome:
         keeper, request = self.keeper, self.request
         assert keeper is not None
         self.loop.checkpoint()

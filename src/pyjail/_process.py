@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from pyjail import _request, _run
+from pyjail import _prepare, _request, _run
 from pyjail._errors import HostError, SetupError, SpecError, TimeoutExpired
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
@@ -138,13 +138,13 @@ def launch(request: Request, streams: Streams, keepers: Idle) -> Process:
     except (SetupError, HostError) as e:
         if not _run.outdated(e):
             raise
-    _run.look_again()
+    _prepare.look_again()
     return _launch(request, streams, keepers)
 
 
 def _launch(request: Request, streams: Streams, keepers: Idle) -> Process:
     while True:
-        plan = _run.prepare(request)
+        plan = _prepare.prepare(request)
         keeper = _run.ready(plan, request, keepers) or _run.start(plan, request, keepers)
         try:
             outcome = _run.begin(keeper, request, plan)
@@ -174,7 +174,7 @@ class Process:
     def __init__(
         self,
         request: Request,
-        plan: _run.Plan,
+        plan: _prepare.Plan,
         keeper: Keeper,
         keepers: Idle,
         streams: Streams,

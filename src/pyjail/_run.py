@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
 
-from pyjail import _bring_up, _cgroup, _explain, _host, _idle, _lazy, _outcome, _request, _verdict, _wire
+from pyjail import _cgroup, _explain, _idle, _lazy, _outcome, _prepare, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
 from pyjail._fds import Fd, memfd
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
-from pyjail._plan import Command, RunLimits, Template, run_limits, template
-from pyjail._record import NamedTuple
+from pyjail._plan import RunLimits
+from pyjail._prepare import Plan
 from pyjail._request import Request
 from pyjail._result import Result, Verdict
+from pyjail._spare import spares
 from pyjail._spec import Jail, Limits
-from pyjail._wire import STDIO_FD, STDIO_PIPE, Failure, pack_limits, pack_request, parse_reply, parse_report
+from pyjail._wire import STDIO_PIPE, Failure, parse_reply, parse_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,42 +89,6 @@ def run(
     return result
 
 
-@functools.cache
-def _ground(pid: int) -> _host.Host:
-    """This machine, with the cgroups that were found to work; once per process."""
-    del pid
-    return _bring_up.bring_up(_host.host())
-
-
-def cpus() -> frozenset[int]:
-    """The CPUs that this process may use, as far as is known."""
-    return _ground(os.getpid()).cpus
-
-
-def look_again() -> None:
-    """What was found out about this machine may be no longer so: the next run looks again."""
-    _host.probe.cache_clear()
-    _ground.cache_clear()
-    _compiled.cache_clear()
-    _cgroup.look_again()
-
-
-@functools.lru_cache(maxsize=1024)
-def _compiled(
-    jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
-) -> tuple[Template, RunLimits, bytes]:
-    if not isinstance(jail.seccomp, str):  # "none" is asked for by its name; `lint` and the plan tell of it
-        with _lazy.lock:
-            from pyjail.policy import lint
-
-        lint.warn(jail.seccomp)
-    host = _ground(pid)  # a forked child has a subtree of its own
-    t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
-    files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
-    r = run_limits(jail, limits, host, t.cgroups, files)
-    return t, r, pack_limits(r)
-
-
 _CGROUP_STEPS = ("cgroup", "cgroup_enter")
 
 
@@ -137,7 +101,7 @@ def execute(request: Request, keepers: Idle = idle, deadline: float | None = Non
     except (SetupError, HostError) as e:
         if not outdated(e):
             raise
-    look_again()
+    _prepare.look_again()
     return _attempt(request, keepers, deadline)
 
 
@@ -151,42 +115,12 @@ def outdated(e: SetupError | HostError) -> bool:
     return e.step in _CGROUP_STEPS if isinstance(e, SetupError) else e.control == "cgroup"
 
 
-class Plan(NamedTuple):
-    """What a request comes to on this machine."""
-
-    template: Template
-    run: RunLimits
-    blob: bytes  # as the keeper reads it
-
-
 # What a keeper's turn comes to: the result or what to raise, and whether the keeper can serve again.
 Outcome = tuple[Result | BaseException, bool]
 
 
-def prepare(request: Request) -> Plan:
-    """Compile a request; raises what can be told before anything is started."""
-    jail = request.jail
-    sources: tuple[_host.Identity, ...] = ()
-    if jail.mounts or jail.rootfs is not None:
-        binds = [m.src for m in jail.mounts if m.src is not None]
-        sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
-    compiled, run_part, limits_blob = _compiled(jail, request.limits, sources, os.getpid())
-    for control, cause, fix in compiled.missing if jail.strict else ():
-        if control not in ("landlock", "clocks"):  # of these the receipt tells
-            raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
-    if request.read_only:
-        run_part = run_part._replace(read_only="/box")
-        limits_blob = pack_limits(run_part)
-    hold = bool(request.collect)
-    command = Command(
-        request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
-        rearm=not jail.fresh, hold=hold, terminal=request.terminal,
-    )  # fmt: skip
-    return Plan(compiled, run_part, limits_blob + pack_request(run_part, command))
-
-
 def _attempt(request: Request, keepers: Idle, deadline: float | None) -> Result:
-    plan = prepare(request)
+    plan = _prepare.prepare(request)
     while True:
         keeper = ready(plan, request, keepers) or start(plan, request, keepers)
         try:
@@ -205,13 +139,32 @@ def _attempt(request: Request, keepers: Idle, deadline: float | None) -> Result:
 
 def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
     """A warm keeper that may serve this request, leased. Never waits."""
-    return None if request.jail.fresh else keepers.ready(plan.template, plan.run)
+    return None if request.attach is not None else keepers.ready(plan.template, plan.run)
 
 
 def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased: some milliseconds."""
     _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
-    return keepers.start(plan.template, _ground(os.getpid()), request.attach)
+    return keepers.start(plan.template, _prepare.ground(os.getpid()), request.attach)
+
+
+def start_armed(request: Request, keepers: Idle) -> Keeper:
+    """A new keeper, leased, with a jail for the request's limits made: ready to start a program at once."""
+    plan = _prepare.prepare(request)
+    keeper = start(plan, request, keepers)
+    try:
+        os.pwrite(keeper.request.number, plan.blob, 0)
+        failure = arm(keeper, plan.blob)
+        if failure is not None:
+            raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)
+        keeper.armed, keeper.served = plan.run, True
+    except Gone:
+        keepers.drop(keeper)
+        raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
+    except BaseException:
+        keepers.drop(keeper)
+        raise
+    return keeper
 
 
 def forsake(keeper: Keeper, keepers: Idle) -> None:
@@ -237,6 +190,8 @@ def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) ->
     keeper.served = True
     if usable(request, outcome):
         keepers.give(keeper)
+    elif request.jail.fresh and outcome[1]:
+        spares.replace(keeper, keepers, lambda: start_armed(_true(request), keepers))
     else:
         keepers.drop(keeper)
     result = outcome[0]
@@ -245,12 +200,13 @@ def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) ->
     return result
 
 
+def _true(like: Request) -> Request:
+    """A request of nothing, in the same jail under the same limits."""
+    return _request.make(["true"], like.limits, like.jail, *[None] * 12)
+
+
 class IdleDeath(Exception):
     """The keeper was dead before it could start anything."""
-
-
-def _modes(request: Request) -> tuple[int, int, int]:
-    return (STDIO_FD, *request.stdio[1:]) if request.input is not None else request.stdio
 
 
 def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
@@ -379,6 +335,7 @@ def close() -> None:
 
     Called at interpreter exit by itself; call it before dropping privileges or moving to another cgroup.
     """
+    spares.rest()
     _idle.close_all()
     _cgroup.remove_all()
 
@@ -386,7 +343,7 @@ def close() -> None:
 def _after_fork() -> None:
     _idle.forget_all()
     _cgroup.forget()
-    look_again()
+    _prepare.look_again()
 
 
 atexit.register(_exit)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from pyjail import _box, _idle, _outcome, _process, _request, _run, _units
+from pyjail import _box, _idle, _outcome, _prepare, _process, _request, _run, _units
 from pyjail._errors import JailedProcessError, KeeperError, SpecError
 from pyjail._keeper import Keeper
 from pyjail._request import Request
@@ -300,14 +300,14 @@ class Session:
                 request = _request.make(
                     ["true"], self.limits, self.jail, *(None,) * 6, None, (), False, None, None, None
                 )  # fmt: skip
-                plan = _run.prepare(request)
+                plan = _prepare.prepare(request)
                 _outcome.load()
-                self._keeper = self._keepers.start(plan.template, _run._ground(os.getpid()), None, SharedKeeper)  # type: ignore[assignment]
+                self._keeper = self._keepers.start(plan.template, _prepare.ground(os.getpid()), None, SharedKeeper)  # type: ignore[assignment]
                 assert self._keeper is not None
             return self._keeper
 
-    def _plan(self, request: Request, keeper: Keeper) -> _run.Plan:
-        plan = _run.prepare(request)
+    def _plan(self, request: Request, keeper: Keeper) -> _prepare.Plan:
+        plan = _prepare.prepare(request)
         if plan.template != keeper.template:
             cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
             raise SpecError("limits", request.limits, cause)
@@ -359,7 +359,7 @@ class _SessionProcess(_process.Process):
         self,
         session: Session,
         request: Request,
-        plan: _run.Plan,
+        plan: _prepare.Plan,
         keeper: SharedKeeper,
         streams: _process.Streams,
         outcome: _run.Outcome | None,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pyjail import _outcome, _run
+from pyjail import _outcome, _prepare, _run
 from pyjail._errors import JailError
 from pyjail._host import Host
 from pyjail._keeper import Gone, Keeper
@@ -121,7 +121,7 @@ def _repeat(like: Request, cold: list[Phases], armed: list[Phases]) -> None:
             cold.append(marks.phases)
         while keeper is not None and not like.jail.fresh and len(armed) < REPEATS_ARMED and time.monotonic() < end + 1:
             marks = _Marks(time.monotonic_ns())
-            _run.arm(keeper, _run.prepare(ask()).blob)
+            _run.arm(keeper, _prepare.prepare(ask()).blob)
             marks(AFTER)
             (armed[-1] if armed else cold[-1])[AFTER] = marks.phases[AFTER]
             time.sleep(0.005)  # the process that was started is ready by then, and the kernel done with the one before
@@ -137,9 +137,9 @@ def _turn(ask: Callable[[], Request], marks: _Marks, keeper: Keeper | None) -> t
     """One run as `_run.run` does it, on this keeper or on a new one. Raises what that would."""
     request = ask()
     marks("request")
-    host = _run._ground(os.getpid())
+    host = _prepare.ground(os.getpid())
     marks("host")
-    plan = _run.prepare(request)
+    plan = _prepare.prepare(request)
     marks("plan")
     keeper = keeper or _TimedKeeper(marks, plan.template, host)
     try:

@@ -10,11 +10,10 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from pyjail import _explain, _outcome, _pinning, _request, _run, _units, _upkeep
-from pyjail._errors import HostError, KeeperError, PoolClosedError, PoolExhaustedError, SpecError
+from pyjail import _outcome, _pinning, _prepare, _request, _run, _units, _upkeep
+from pyjail._errors import HostError, PoolClosedError, PoolExhaustedError, SpecError
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
-from pyjail._keeper import Gone
 from pyjail._request import Request
 from pyjail._spec import Jail, Limits
 
@@ -75,8 +74,8 @@ class Warm(Source):
     def begin(self) -> None:
         """Start what is to be warm. Raises what `run` would, before there is a program; then nothing is left."""
         try:
-            if not set(self.cpus) <= _run.cpus():
-                _run.look_again()  # this process has been given others since
+            if not set(self.cpus) <= _prepare.cpus():
+                _prepare.look_again()  # this process has been given others since
             self.start(self.warm)
             self.look_after()
         except BaseException:
@@ -100,22 +99,8 @@ class Warm(Source):
                 raise
 
     def _start(self, request: Request) -> None:
-        plan = _run.prepare(request)
         _outcome.load()
-        keeper = _run.start(plan, request, self.keepers)
-        try:
-            os.pwrite(keeper.request.number, plan.blob, 0)
-            failure = _run.arm(keeper, plan.blob)
-            if failure is not None:
-                raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)
-            keeper.armed, keeper.served = plan.run, True
-        except Gone:
-            self.keepers.drop(keeper)
-            raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
-        except BaseException:
-            self.keepers.drop(keeper)
-            raise
-        self.keepers.give(keeper)
+        self.keepers.give(_run.start_armed(request, self.keepers))
 
     def check(self, request: Request) -> None:
         """SpecError: this pool cannot run it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyjail import _bring_up, _host, _run
+from pyjail import _bring_up, _host, _prepare, _run
 
 __all__ = ["enter_leaf"]
 
@@ -32,5 +32,5 @@ def enter_leaf() -> str:
     """
     _run.close()
     leaf = _bring_up.enter_leaf(_host.host())
-    _run.look_again()
+    _prepare.look_again()
     return leaf

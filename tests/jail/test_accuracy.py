@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, _run
+from pyjail import Jail, Limits, _prepare
 from tests import place
 from tests.conftest import SLOW
 
@@ -59,7 +59,7 @@ def test_peaks_of_memory(told, what):
         truth, usage = told(what, "16")
         used = truth["bytes"] if what != "nothing" else 0
         assert usage.memory_peak >= used
-        assert usage.memory_peak <= used + 3 * MIB + 2 * 64 * 4096 * len(_run.cpus())
+        assert usage.memory_peak <= used + 3 * MIB + 2 * 64 * 4096 * len(_prepare.cpus())
 
 
 @pytest.mark.needs_cgroups

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pyjail._native import lib
 
 import pyjail
-from pyjail import Jail, _plan, _run, _wire
+from pyjail import Jail, _plan, _prepare, _wire
 from pyjail._fds import memfd
 from pyjail._keeper import Keeper
 from pyjail._spec import Env
@@ -26,7 +26,7 @@ INSIDE = {b"a", b"b", b"d/a", b"d/b"}
 class Protocol(RuleBasedStateMachine):
     @initialize()
     def start(self):
-        host = _run._ground(os.getpid())
+        host = _prepare.ground(os.getpid())
         template = _plan.template(Jail(), host, False)
         self.keeper = Keeper(template, host)
         from pyjail._cgroup import subtree

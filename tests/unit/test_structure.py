@@ -24,10 +24,11 @@ LAYERS = (
     {"_plan", "_wire"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
+    {"_spare"},
     {"_mountinfo"},
     {"_verdict"},
     {"_receipt"},
-    {"_files", "_request", "_outcome", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
+    {"_files", "_request", "_outcome", "_prepare", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
      "_executor", "_loops", "_flight", "_timings", "aio", "_process", "_communicate", "_box", "_steps", "_artefacts", "_build", "_session", "_measure",
      "_awriter", "_areader", "_aprocess", "_astart", "_waits", "_parties", "_interaction", "_relay", "_scene", "_referee",
      "_interact"},
@@ -129,7 +130,7 @@ def test_exports_are_sorted_documented_and_public():
 
 
 def test_import_is_light():
-    code = "import sys, pyjail; print([m for m in ('pyseccomp', 'cgroupspy', 'rich', 'pyjail._native', 'asyncio', 'ctypes') if m in sys.modules])"
+    code = "import sys, pyjail; print([m for m in ('pyseccomp', 'cgroupspy', 'rich', 'asyncio', 'ctypes', 'concurrent.futures') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

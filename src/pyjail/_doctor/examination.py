@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pyjail
-from pyjail import _run
+from pyjail import _prepare
 from pyjail._doctor.finding import NO, Finding
 from pyjail._errors import HostError, SetupError
 from pyjail._host import Host
@@ -55,12 +55,12 @@ class Examination:
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
-        _run.look_again()
+        _prepare.look_again()
 
     @Once
     def host(self) -> Host:
         """This machine with the cgroups that were found to work, as a run sees it."""
-        return _run._ground(os.getpid())
+        return _prepare.ground(os.getpid())
 
     @Once
     def attempts(self) -> dict[str, tuple[str, int] | None]:
@@ -80,7 +80,7 @@ class Examination:
 
     def plan(self, limits: Limits) -> tuple[Template, RunLimits]:
         """What a run with these limits would be, missing controls and all."""
-        template, run, _ = _run._compiled(Jail(strict=False), limits, (), os.getpid())
+        template, run, _ = _prepare.compiled(Jail(strict=False), limits, (), os.getpid())
         return template, run
 
     @Once

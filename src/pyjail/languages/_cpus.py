@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from pyjail import _request, _run
+from pyjail import _prepare, _request
 from pyjail._errors import HostError
 from pyjail._spec import Jail, Limits
 
@@ -20,7 +20,7 @@ _taken: dict[int, int] = {}
 @contextmanager
 def given_cpus(limits: Limits, jail: Jail) -> Iterator[Limits]:
     """The limits with a set of CPUs for a whole number of them: those that the fewest runs of ours have now."""
-    share, there = limits.cpus, _run.cpus()
+    share, there = limits.cpus, _prepare.cpus()
     if not isinstance(share, float) or not share.is_integer() or share >= len(there) or not _sets(jail, there):
         yield limits
         return
@@ -44,7 +44,7 @@ def _sets(jail: Jail, there: frozenset[int]) -> bool:
     limits = Limits(cpus={min(there)})
     request = _request.make(["true"], limits, jail, **nothing, collect=(), text_mode=False)
     try:
-        missing = _run.prepare(request).run.missing
+        missing = _prepare.prepare(request).run.missing
     except HostError:
         return False
     return all(row.control != "cpus" for row in missing)

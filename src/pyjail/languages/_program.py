@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _run
+from pyjail import _prepare, _run
 from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._spec import Env, File, Jail, Limits
@@ -59,7 +59,7 @@ class Program:
         """
         limits = fitted(self.language, limits)
         with given_cpus(limits, self.jail) as chosen:
-            given = values(self.language, limits, visible(limits.cpus, len(_run.cpus())), self.source)
+            given = values(self.language, limits, visible(limits.cpus, len(_prepare.cpus())), self.source)
             yield {
                 "args": [*arguments(self.language.run, given), *args],
                 "limits": chosen,
@@ -140,7 +140,7 @@ def build(
 ) -> tuple[Result, dict[str, Any]]:
     """Compile: the compiler's result, and what it made. Other files and processes that it left go with its jail."""
     jail = replace(found.jail(jail), seccomp="none" if jail.seccomp == "none" else "default")
-    given = values(language, limits, visible(limits.cpus, len(_run.cpus())), name)
+    given = values(language, limits, visible(limits.cpus, len(_prepare.cpus())), name)
     result = _run.run(
         arguments(language.compile, given),
         limits,

@@ -1,0 +1,84 @@
+"""A request and this machine -> plan and bytes: all that can be told before anything is started."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import NamedTuple
+
+from pyjail import _bring_up, _cgroup, _host, _lazy
+from pyjail._errors import HostError
+from pyjail._plan import Command, RunLimits, Template, run_limits, template
+from pyjail._request import Request
+from pyjail._spec import Jail, Limits
+from pyjail._wire import STDIO_FD, pack_limits, pack_request
+
+
+@functools.cache
+def ground(pid: int) -> _host.Host:
+    """This machine, with the cgroups that were found to work; once per process."""
+    del pid
+    return _bring_up.bring_up(_host.host())
+
+
+def cpus() -> frozenset[int]:
+    """The CPUs that this process may use, as far as is known."""
+    return ground(os.getpid()).cpus
+
+
+def look_again() -> None:
+    """What was found out about this machine may be no longer so: the next run looks again."""
+    _host.probe.cache_clear()
+    ground.cache_clear()
+    compiled.cache_clear()
+    _cgroup.look_again()
+
+
+@functools.lru_cache(maxsize=1024)
+def compiled(
+    jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
+) -> tuple[Template, RunLimits, bytes]:
+    if not isinstance(jail.seccomp, str):  # "none" is asked for by its name; `lint` and the plan tell of it
+        with _lazy.lock:
+            from pyjail.policy import lint
+
+        lint.warn(jail.seccomp)
+    host = ground(pid)  # a forked child has a subtree of its own
+    t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
+    files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
+    r = run_limits(jail, limits, host, t.cgroups, files)
+    return t, r, pack_limits(r)
+
+
+class Plan(NamedTuple):
+    """What a request comes to on this machine."""
+
+    template: Template
+    run: RunLimits
+    blob: bytes  # as the keeper reads it
+
+
+def _modes(request: Request) -> tuple[int, int, int]:
+    return (STDIO_FD, *request.stdio[1:]) if request.input is not None else request.stdio
+
+
+def prepare(request: Request) -> Plan:
+    """Compile a request; raises what can be told before anything is started."""
+    jail = request.jail
+    sources: tuple[_host.Identity, ...] = ()
+    if jail.mounts or jail.rootfs is not None:
+        binds = [m.src for m in jail.mounts if m.src is not None]
+        sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
+    found, run_part, limits_blob = compiled(jail, request.limits, sources, os.getpid())
+    for control, cause, fix in found.missing if jail.strict else ():
+        if control not in ("landlock", "clocks"):  # of these the receipt tells
+            raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
+    if request.read_only:
+        run_part = run_part._replace(read_only="/box")
+        limits_blob = pack_limits(run_part)
+    hold = bool(request.collect)
+    command = Command(
+        request.argv, request.env, request.cwd, _modes(request), request.limits.output,  # type: ignore[arg-type]
+        rearm=not jail.fresh, hold=hold, terminal=request.terminal,
+    )  # fmt: skip
+    return Plan(found, run_part, limits_blob + pack_request(run_part, command))
