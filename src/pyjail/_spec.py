@@ -259,7 +259,7 @@ class Jail:
         landlock: a second fence around files where the kernel has Landlock. Default True.
         proc: mount a /proc of the run's own pid namespace. Default True.
         env: the environment of programs that are not given one by ``run(env=)``.
-        fresh: a new keeper, so new user, network and uts namespaces too, for every run. Default False.
+        fresh: a new keeper, so new namespaces of every kind, for every run. Default False.
         deterministic: what a program can see of chance is the same in every run: no address randomization, the first
             pid, CLOCK_MONOTONIC and CLOCK_BOOTTIME from 0 (where the kernel can; the receipt says so), and unless
             the environment says otherwise PYTHONHASHSEED=0, LC_ALL=C.UTF-8, TZ=UTC. The calendar (CLOCK_REALTIME),
