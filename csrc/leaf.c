@@ -21,6 +21,13 @@ static void leaf_remove(void) {
   }
 }
 
+/* The fd of the row of that kind, -1 without one. */
+static int row_of(enum pj_cgroup_when when) {
+  for (uint32_t i = 0; i < limits()->cgroup.count; i++)
+    if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->when == when) return K.leaf.row[i];
+  return -1;
+}
+
 /* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
 static void leaf_drop(uint32_t which) {
   struct leaf *r = &K.leaf;
@@ -31,6 +38,10 @@ static void leaf_drop(uint32_t which) {
     r->dir[h] = r->tasks[h] = -1;
     for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
       if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
+      if (r->row[i] == row_of(CGROUP_WATCH)) {
+        sys_close(r->event);
+        r->event = -1;
+      }
       sys_close(r->row[i]);
       r->row[i] = -1;
     }
@@ -39,16 +50,25 @@ static void leaf_drop(uint32_t which) {
   }
 }
 
-/* The fd of the row of that kind, -1 without one. */
-static int row_of(enum pj_cgroup_when when) {
-  for (uint32_t i = 0; i < limits()->cgroup.count; i++)
-    if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->when == when) return K.leaf.row[i];
-  return -1;
-}
-
 static long row_write(uint32_t i, uint32_t ref) {
   const char *value = limits_str(ref);
   return SYS(__NR_write, K.leaf.row[i], value, str_len(value));
+}
+
+/* v1 has no group kill, but tells when a limit is met. To look every now and then, a thousand jails would keep a CPU
+ * busy. */
+static int event_make(int dir, int file) {
+  char line[48], *end = line + sizeof line, *at;
+  const long event = SYS(__NR_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
+  const long control = SYS(__NR_openat, dir, "cgroup.event_control", O_WRONLY | O_CLOEXEC);
+  at = number_before(end, (uint64_t)file);
+  *--at = ' ';
+  at = number_before(at, (uint64_t)event);
+  const long rc = event < 0 || control < 0 ? -1 : SYS(__NR_write, control, at, end - at);
+  sys_close((int)control);
+  if (rc >= 0) return (int)event;
+  sys_close((int)event);
+  return -1;
 }
 
 static long row_open(uint32_t i) {
@@ -60,6 +80,7 @@ static long row_open(uint32_t i) {
   if (c->when == CGROUP_READ) return 0; /* a file this kernel lacks: the report says so */
   TRY(STEP_CGROUP, i, r->row[i]);
   if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));
+  if (c->when == CGROUP_WATCH) r->event = event_make(r->dir[c->hierarchy], r->row[i]);
   return 0;
 }
 

@@ -59,7 +59,7 @@ static void refused(void) {
 }
 
 static struct watch { /* of the run in progress */
-  uint64_t go_at, tripped, cpu_at, memory_at;
+  uint64_t go_at, tripped, cpu_at, memory_at, pause;
   int clock, memory;
 } W;
 
@@ -92,7 +92,8 @@ static uint64_t limits_watch(void) {
   }
   if (W.memory >= 0 && now >= W.memory_at) {
     if (watch_changed()) trip(TRIP_MEMORY);
-    W.memory_at = now + WATCH_NS;
+    W.memory_at = now + W.pause; /* the event comes before the kill */
+    if (W.pause < WATCH_NS) W.pause *= 2;
   }
   if (f->out_total[0] > q->output || f->out_total[1] > q->output) trip(TRIP_OUTPUT);
   if (q->cpu_ns && W.clock >= 0 && W.cpu_at < next) next = W.cpu_at;
@@ -145,25 +146,28 @@ static int children_reap(void) {
 static void run_watch(void) {
   struct run *r = &K.run;
   uint64_t quiet[2] = {0, 0};
-  W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH)};
+  W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH)};
+  if (K.leaf.event >= 0) W.memory_at = UINT64_MAX;
   K.running = 1;
   for (;;) {
     uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
     for (int i = 0; i < 2; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
-    struct k_pollfd p[6] = {{K.children, K_POLLIN, 0},
+    struct k_pollfd p[7] = {{K.children, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
                             {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
                             {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
                             {W.tripped ? -1 : r->listener, K_POLLIN, 0},
-                            {r->listened ? -1 : r->go, K_POLLIN, 0}};
+                            {r->listened ? -1 : r->go, K_POLLIN, 0},
+                            {K.leaf.event, K_POLLIN, 0}};
     uint64_t wait = next > now ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
-    SYS(__NR_ppoll, p, 6, &t, NULL, 8);
+    SYS(__NR_ppoll, p, 7, &t, NULL, 8);
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in));
     if (p[5].revents) listener_take();
+    if (p[6].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
     if (p[4].revents & K_POLLIN)
       refused();
     else if (p[4].revents) { /* the last process under the filter is gone */
