@@ -49,9 +49,9 @@ def measure(rounds: int, seconds: float, share: float) -> Section:
         found = samples(in_turns({
             "outside": functools.partial(outside, mode, count),
             "inside": functools.partial(inside, mode, count),
-            "filter": functools.partial(outside, mode, count, "filter"),
+            "fences": functools.partial(outside, mode, count, "fences"),
         }, rounds, seconds / len(LOOPS)))  # fmt: skip
-        out, into, least = found["outside"], found["inside"], found["filter"]
+        out, into, least = found["outside"], found["inside"], found["fences"]
         ratio, floor = into.median / out.median, least.median / out.median
         rows.append((
             WHAT[mode], f"{out.median * 1e9:.0f}", f"{out.spread:.1%}", f"{into.median * 1e9:.0f}", f"{into.spread:.1%}",
@@ -59,12 +59,12 @@ def measure(rounds: int, seconds: float, share: float) -> Section:
         ))  # fmt: skip
         section.goals.append(
             Goal(f"slowdown inside, {WHAT[mode]}", f"{ratio:.3f} x", f"<= {goal} x", ratio <= goal,
-                 f"a filter of one instruction, no jail: {floor:.3f} x")
+                 f"a filter of one instruction and one Landlock rule, no jail: {floor:.3f} x")
         )  # fmt: skip
     section.say(
         f"One static C program ({rounds} times each, in turns), per loop. The last two columns: no jail, but a seccomp filter",
-        "of one instruction that allows everything, the least that any filter costs.",
+        "of one instruction that allows everything and a Landlock ruleset of one rule, the least that such fences cost.",
         "",
-        *table(("", "outside ns", "spread", "inside ns", "spread", "ratio", "least filter ns", "ratio"), rows),
+        *table(("", "outside ns", "spread", "inside ns", "spread", "ratio", "least fences ns", "ratio"), rows),
     )
     return section

@@ -1,10 +1,12 @@
-/* What a program does in and outside of a jail. work MODE COUNT [filter]; prints the nanoseconds that COUNT times took.
+/* What a program does in and outside of a jail. work MODE COUNT [fences]; prints the nanoseconds that COUNT times took.
  *
  * cpu, getpid, read, open, forkexec: loops. write, copy, drain: COUNT bytes to stdout, from stdin to stdout, from
- * stdin. nothing: exit. spin: for ever. filter: under a seccomp filter of one instruction, which allows everything. */
+ * stdin. nothing: exit. spin: for ever. fences: under a seccomp filter of one instruction, which allows everything, and a
+ * Landlock ruleset of one rule, which allows reading below "/". */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdint.h>
@@ -77,6 +79,21 @@ static int move(const char *mode, long count) {
   return count != 0; /* fewer or more bytes than there should be */
 }
 
+static int fences(void) {
+  struct sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+  struct sock_fprog filter = {1, &allow};
+  const uint64_t reading = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+  struct landlock_ruleset_attr all = {.handled_access_fs = 0x1fff}; /* those of ABI 1 */
+  struct landlock_path_beneath_attr rule = {.allowed_access = reading, .parent_fd = open("/", O_PATH | O_CLOEXEC)};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return fail("no_new_privs");
+  int ruleset = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
+  if (ruleset >= 0) { /* else this kernel has none, and a jail has none */
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0)) return fail("landlock_add_rule");
+    if (syscall(SYS_landlock_restrict_self, ruleset, 0)) return fail("landlock_restrict_self");
+  }
+  return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) ? fail("seccomp") : 0;
+}
+
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
   const char *mode = argv[1];
@@ -86,11 +103,7 @@ int main(int argc, char **argv) {
     for (;;) {
     }
   if (!strcmp(mode, "write") || !strcmp(mode, "copy") || !strcmp(mode, "drain")) return move(mode, count);
-  struct sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
-  struct sock_fprog filter = {1, &allow};
-  if (argc > 3)
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
-      return fail("seccomp");
+  if (argc > 3 && fences()) return 1;
   cpu_set_t here; /* one CPU for it and its children: no migration in the middle */
   CPU_ZERO(&here);
   CPU_SET(sched_getcpu(), &here);

@@ -80,30 +80,32 @@ static long tmpfs_make(void) {
   uint32_t made = 0;
   if (!l->tmpfs.count) return 0;
   K.run_box = PJ_NONE;
+  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
+    struct tmpfs *k = &K.tmpfs[i];
+    if (ROW(l, l->tmpfs, struct pj_tmpfs, i)->flags & MOUNT_IS_BOX) K.run_box = i;
+    if (k->fd >= 0) continue;
+    made = 1;
+    if (k->spare >= 0) continue;
+    k->inode = 0;
+    TRY(STEP_TMPFS, i, k->spare = tmpfs_new(i));
+  }
   /* Template mounts below a run's tmpfs would be hidden by it: clone them first, put them back after. */
-  for (uint32_t i = 0; i < p->run_mounts.count; i++) {
+  for (uint32_t i = 0; made && i < p->run_mounts.count; i++) {
     const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
-    if (m->kind != MOUNT_REBIND || K.tmpfs[0].fd >= 0) continue;
+    if (m->kind != MOUNT_REBIND) continue;
     TRY(STEP_RUN_MOUNT, i,
         rebind[i] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE_));
   }
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    const struct pj_tmpfs *t = ROW(l, l->tmpfs, struct pj_tmpfs, i);
     struct tmpfs *k = &K.tmpfs[i];
-    if (t->flags & MOUNT_IS_BOX) K.run_box = i;
     if (k->fd >= 0) continue;
     for (uint32_t j = 0; j < p->run_mounts.count; j++) /* its own mount point, when that lies in another one */
       if (ROW(p, p->run_mounts, struct pj_mount, j)->kind == MOUNT_DIR)
         entry_make(K.newroot, ROW(p, p->run_mounts, struct pj_mount, j));
-    made = 1;
     k->fd = k->spare;
     k->spare = -1;
-    if (k->fd < 0) {
-      k->inode = 0;
-      TRY(STEP_TMPFS, i, k->fd = tmpfs_new(i));
-    }
-    TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(t->target)));
+    TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(ROW(l, l->tmpfs, struct pj_tmpfs, i)->target)));
     if (!k->inode) k->inode = tmpfs_inode(k) + 1;
   }
   for (uint32_t i = 0; made && i < p->run_mounts.count; i++) {

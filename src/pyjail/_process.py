@@ -157,8 +157,12 @@ def _launch(request: Request, streams: Streams, keepers: Idle) -> Process:
         break
     if outcome is not None and isinstance(outcome[0], BaseException):
         _run.settle(keeper, request, outcome, keepers)  # raises it
-    streams.give_up()
-    return Process(request, plan, keeper, keepers, streams, outcome)
+    try:
+        streams.give_up()
+        return Process(request, plan, keeper, keepers, streams, outcome)
+    except BaseException:  # interrupted, or out of memory: nobody would know of it
+        keepers.drop(keeper)
+        raise
 
 
 class Process:

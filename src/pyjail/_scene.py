@@ -26,6 +26,7 @@ class Player:
         self.name, self.party = name, party
         self.streams = _process.Streams(None, None, None, False)
         self.pipes: dict[str, str] = {}  # named ones: their paths here
+        self.keepers: Idle | None = None  # its own: a jail with named pipes is nobody else's
         self.request: Request | None = None
         self.process: _process.Process | None = None
         self.sent = 0.0
@@ -49,11 +50,11 @@ class Player:
 
     def start(self) -> None:
         assert self.request is not None
-        # A jail with named pipes is nobody else's: its keeper ends with it.
-        keepers = Idle(0) if self.pipes else _run.idle
+        if self.pipes:
+            self.keepers = Idle(0)
         self.sent = time.monotonic()
         with told(self.name):
-            self.process = _process.launch(self.request, self.streams, keepers)
+            self.process = _process.launch(self.request, self.streams, self.keepers or _run.idle)
 
     def result(self) -> Result:
         assert self.process is not None and self.process.result is not None
@@ -156,6 +157,8 @@ class Scene:
                 process._reap()
         finally:
             for player in self.players.values():
+                if player.keepers is not None:  # one may have been started just when an interrupt came
+                    player.keepers.close()
                 player.streams.close()
             for relay in self.relays:
                 relay.close()
