@@ -1,8 +1,8 @@
 /* What a program does in and outside of a jail. work MODE COUNT [fences]; prints the nanoseconds that COUNT times took.
  *
  * cpu, getpid, read, open, forkexec: loops. write, copy, drain: COUNT bytes to stdout, from stdin to stdout, from
- * stdin. nothing: exit. spin: for ever. fences: under a seccomp filter of one instruction, which allows everything, and a
- * Landlock ruleset of one rule, which allows reading below "/". */
+ * stdin. nothing: exit. spin: for ever. fences: under a seccomp filter of one instruction, which allows everything, and
+ * a Landlock ruleset of one rule, which allows reading below "/". */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>

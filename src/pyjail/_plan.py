@@ -168,7 +168,7 @@ def _cgroup_rows(
             if row.file == "memory.peak" and "memory.peak (reset)" not in files[row.hierarchy]:
                 row = row._replace(renew=None, most=0)
             if row.most == cgroup.STOCK:
-                row = row._replace(most=min(cgroup.STOCK * len(host.cpus), cgroup.MOST_LEFT))
+                row = row._replace(most=min(cgroup.STOCK * (1 + len(host.cpus)), cgroup.MOST_LEFT))
             rows.append(row)
         elif row.when in ("set", "clock") and row.limit:
             if row.file in ("memory.swap.max", "memory.memsw.limit_in_bytes"):

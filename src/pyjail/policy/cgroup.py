@@ -13,11 +13,11 @@ from pyjail._spec import Limits
 PERIOD_US = 100000
 
 
-# The kernel charges in batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH), whether they are used or not: a leaf with
-# no more than this is told from an empty one by nothing.
+# The kernel charges in batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH), whether they are used or not, and frees
+# some of its own only after a grace period: a leaf with no more than that is as good as an empty one.
 STOCK = 64 * 4096
 # The next run's watermark starts with what a leaf has charged: however many CPUs there are, no more than this.
-MOST_LEFT = 2 * STOCK
+MOST_LEFT = 3 * STOCK
 LEFT = "what the run left charged"
 
 
