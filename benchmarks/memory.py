@@ -27,7 +27,7 @@ def measure(warm: int, alive: int, seconds: float) -> Section:
     else:
         ours = (memory["tree"] + memory["python"]) / 1024
         section.say(
-            f"{memory['count']} warm keepers, {memory['processes']:.0f} processes each (keeper, init, armed program):",
+            f"{memory['count']} warm keepers, {memory['processes']:.0f} processes each (guard, keeper, armed program):",
             "",
             *table(
                 ("of each", "KiB"),

@@ -68,14 +68,14 @@ static uint64_t limits_watch(void) {
   const struct pj_facts *f = &K.page->facts;
   const struct pj_request *q = request();
   uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
-  if (W.tripped) {
+  if (W.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
   const int started = f->state == STATE_EXEC && f->started;
   uint64_t since = started ? f->started : W.go_at + START_NS;
-  if (q->wall_ns && !f->ended) { /* a program that has ended was in time, whatever killing the rest takes */
+  if (q->wall_ns) {
     if (now >= since + q->wall_ns) {
       children_reap(); /* we may be late ourselves */
       if (!f->ended) trip(TRIP_WALL);
@@ -174,7 +174,7 @@ static void run_watch(void) {
       sys_close(r->listener);
       r->listener = -1;
     }
-    if (p[0].revents) {
+    if (p[0].revents || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;
     }

@@ -63,9 +63,9 @@ def alive(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
 
 
-def shm_segments() -> int:
-    """SysV segments of the host's own ipc namespace."""
-    return len(Path("/proc/sysvipc/shm").read_text().splitlines())
+def shm_segments() -> frozenset[str]:
+    """Ids of the SysV segments of the host's own ipc namespace; others' may go meanwhile."""
+    return frozenset(line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines())
 
 
 def mounts() -> int:
@@ -84,13 +84,13 @@ def rss() -> int:
 
 
 def left_over() -> tuple[int, ...]:
-    """What must be the same before and after: fds, mounts, SysV segments, processes below us, cgroup leaves of ours.
+    """What must be the same before and after: fds, mounts, processes below us, cgroup leaves of ours.
 
     Looked at until it is the same twice: a warm keeper may just be putting away one jail and making the next.
     """
     end, last = time.monotonic() + 2, ()
     while True:
-        now = fds(), mounts(), shm_segments(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid()))
+        now = fds(), mounts(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid()))
         if now == last or time.monotonic() > end:
             return now
         last = now

@@ -53,7 +53,7 @@ time.sleep(60)
 @pytest.mark.timeout(1200)
 def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process(request):
     rng = random.Random(7)
-    before = (mounts(), shm_segments())
+    before, segments = mounts(), shm_segments()
     for _ in range(200 if request.config.getoption("--soak") else 8):
         p = subprocess.Popen([sys.executable, "-c", PRELUDE + BUSY], stdout=subprocess.PIPE)
         assert p.stdout.readline() == b"go\n"
@@ -65,7 +65,8 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process(request):
         assert until(lambda below=below: not any(map(alive, below)), 4.0 + SLOW), [b for b in below if alive(b)]
         left = cgroups_of(p.pid)
         assert all("/r" not in leaf.rpartition("/k")[2] for leaf in left)
-    assert (mounts(), shm_segments()) == before
+    assert mounts() == before
+    assert shm_segments() <= segments
     script("import pyjail; pyjail.run(['true'])")  # the next start removes the empty directories that are left
     assert cgroups_of(p.pid) == []
 
