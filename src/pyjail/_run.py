@@ -190,7 +190,7 @@ def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) ->
     keeper.served = True
     if usable(request, outcome):
         keepers.give(keeper)
-    elif request.jail.fresh and outcome[1]:
+    elif request.jail.fresh and request.attach is None and outcome[1]:
         spares.replace(keeper, keepers, lambda: start_armed(_true(request), keepers))
     else:
         keepers.drop(keeper)
