@@ -34,8 +34,8 @@ struct run {      /* one jail: armed, running, or held for its files */
 
 struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
   int dir[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS], row[MAX_CGROUP_ROWS];
+  int event; /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
   uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
-  int event;           /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
   uint32_t stale;      /* bits: hierarchies in which the next run needs another one */
   uint32_t set_len;    /* records of what was set and read back */
   uint64_t clock_base; /* ns on its clock at the end of the last run */
