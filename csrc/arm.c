@@ -60,8 +60,10 @@ static long arm(void) {
   struct clone_args args = {.exit_signal = K_SIGCHLD,
                             .flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
                             .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){~0ull}, NULL, 8); /* its own; a signal may come at once */
   long pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid == 0) program_main();
+  SYS(__NR_rt_sigprocmask, 2, &KEEPER_BLOCKED, NULL, 8);
   TRY(STEP_FORK, 0, pid);
   r->program = (int)pid;
   return 0; /* the other ends of pipes and pair stay open here: we are told of the end, a hang-up would only wake us */
@@ -72,18 +74,30 @@ static long arm(void) {
 static int sockets_left(void) {
   const struct k_timespec ms = {0, 1000000};
   for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
-    char text[512];
-    long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, text, sizeof text, 0);
-    for (long i = 0; i < n; i++) lines += text[i] == '\n';
+    long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
+    for (long i = 0; i < n; i++) lines += scratch[i] == '\n';
     if (lines <= 1 + (K.run.made ? 2 : 0)) return 0;
     if (!--tries) return 1;
   }
+}
+
+/* With one id for both, only the filter keeps a program from prlimit(1, ...): what it has set would be the next one's.
+ */
+static int rlimits_changed(void) {
+  int changed = 0;
+  for (int i = 0; i < RLIMITS && K.plan->uid == K.plan->keeper_uid; i++) {
+    uint64_t now[2] = {0, 0};
+    SYS(__NR_prlimit64, 0, i, NULL, now);
+    changed |= !mem_equal(now, K.rlimits[i], sizeof now);
+  }
+  return changed;
 }
 
 /* After a run: the next one first, it may be asked for at any moment; then what is left of this one. */
 static void release(void) {
   const struct pj_facts *f = &K.page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
+  if (rlimits_changed()) keeper_exit();
   if (!ran) {
     run_end();
   } else {

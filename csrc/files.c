@@ -68,6 +68,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
   if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0) {
     SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
+    self_guard();
     rc = m->op == OP_OPEN    ? file_open(m, box, path)
          : m->op == OP_MKDIR ? file_mkdir(m, box, path)
          : m->op == OP_PUT   ? m->flags & 1 ? file_link(box, path) : file_put(m, box, path)

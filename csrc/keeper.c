@@ -12,6 +12,7 @@ enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
 #define BASE_SIZE 512
+#define RLIMITS 16 /* of setrlimit(2) */
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
@@ -63,6 +64,7 @@ static struct {
   int touched;          /* the armed run's workspace is not empty any more */
   int shared;           /* a socket among the run's stdio: its fds may have left through it */
   int running;
+  int more;         /* children may be waiting to be reaped */
   uint32_t run_box; /* which tmpfs is the workspace, */
   uint32_t box_row; /* or which row of the plan, in a session */
   uint64_t go_tick; /* CLOCK_REALTIME_COARSE when the run started */
@@ -71,6 +73,7 @@ static struct {
   struct leaf leaf;
   struct k_rusage used; /* by the runs before */
   uint64_t sequence;
+  uint64_t rlimits[RLIMITS][2]; /* our own */
   struct run run;
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
   int fds[4];                          /* received with the last message */
@@ -329,6 +332,7 @@ static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTE
 /* Outside of the pid namespace: who sees us end knows that nothing in it is left. SIGTERM ends it, by SIGKILL. */
 static void __attribute__((noreturn)) guard_main(long keeper) {
   int status = 0;
+  SYS(__NR_chdir, "/"); /* goes along when the root is changed: the caller's directory is not kept busy */
   SYS(__NR_close_range, 0, ~0u, 0);
   while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
     long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, NULL, 8);
@@ -353,6 +357,7 @@ static long init_become(void) {
   TRY(STEP_INIT, 0, pid);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
   TRY(STEP_INIT, 1, self_guard());
+  for (int i = 0; i < RLIMITS; i++) SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]);
   /* A short slice (since Linux 6.12): who wakes up to enforce a limit goes before those who compute. Not inherited. */
   struct {
     uint32_t size, policy;

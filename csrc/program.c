@@ -197,8 +197,6 @@ static long program_start(void) {
 /* Where the program's process begins. Its parent, the keeper, is pid 1 of its pid namespace: with it everything ends.
  */
 static void __attribute__((noreturn)) program_main(void) {
-  uint64_t all = ~0ull;
-  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, 8);
   fds_close(); /* the caller's stdio comes with the go */
   if (program_arm() == 0) program_start();
   sys_exit(127);

@@ -127,19 +127,21 @@ static void listener_take(void) {
   K.nfds = 0;
 }
 
-/* Reap what has ended: the program, and its orphans, whose zombies would count. Nonzero when nobody is left. */
+/* Reap what has ended: the program, and its orphans, whose zombies would count; some, for there may be no end of them.
+ * Nonzero when nobody is left. */
 static int children_reap(void) {
   struct pj_facts *f = &K.page->facts;
-  int status = 0;
-  long pid;
-  while ((pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL)) > 0) {
+  int status = 0, most = 64;
+  long pid = 1;
+  while (most-- > 0 && (pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL)) > 0) {
     if (pid != K.run.program) continue;
     f->ended = clock_ns(K_CLOCK_MONOTONIC);
     f->status = status;
     K.run.program = 0;
   }
-  if (pid == 0 && f->ended) run_stop(); /* every process here descends from a child of ours */
-  return pid != 0;
+  K.more = pid > 0;
+  if (pid >= 0 && f->ended) run_stop(); /* every process here descends from a child of ours */
+  return pid < 0;
 }
 
 /* Until nobody is left. Limits are looked at when they could first be passed. */
@@ -160,7 +162,7 @@ static void run_watch(void) {
                             {W.tripped ? -1 : r->listener, K_POLLIN, 0},
                             {r->listened ? -1 : r->go, K_POLLIN, 0},
                             {K.leaf.event, K_POLLIN, 0}};
-    uint64_t wait = next > now ? next - now : 0;
+    uint64_t wait = next > now && !K.more ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
     if (SYS(__NR_ppoll, p, 7, &t, NULL, 8) == -EINVAL) keeper_exit();
@@ -175,7 +177,7 @@ static void run_watch(void) {
       sys_close(r->listener);
       r->listener = -1;
     }
-    if (p[0].revents || K.page->facts.ended) {
+    if (p[0].revents || K.more || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;
     }

@@ -3,7 +3,7 @@
 The user (uid 1000, no groups, no capabilities) could not reach an interpreter or a checkout below somebody's closed
 home directory, so those are made reachable, at their own paths, in a mount namespace of this command only. On a pure
 cgroup v2 machine the user gets a delegated cgroup, as `systemd-run --user --scope -p Delegate=yes` gives one. With
-AS_USER_SUBORDINATE=FIRST it also gets subordinate ids.
+AS_USER_SUBORDINATE=FIRST it also gets subordinate ids; AS_USER_GROUP is its group instead of 1000.
 """
 
 from __future__ import annotations
@@ -85,7 +85,15 @@ def main() -> None:
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{home}/hypothesis"
     if delegate():
         os.environ["PYJAIL_ENTER_LEAF"] = "1"
-    user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--inh-caps=-all"]
+    user = [
+        "setpriv",
+        "--reuid",
+        str(UID),
+        "--regid",
+        os.environ.get("AS_USER_GROUP", str(UID)),
+        "--clear-groups",
+        "--inh-caps=-all",
+    ]
     os.execvp(user[0], [*user, *sys.argv[1:]])
 
 

@@ -19,7 +19,7 @@ from pyjail.policy.rlimits import RlimitRow
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
-PROC_OPTIONS = (("subset", "pid"), ("hidepid", "invisible"))
+PROC_OPTIONS = (("subset", "pid"), ("hidepid", "ptraceable"))
 
 
 class Missing(NamedTuple):

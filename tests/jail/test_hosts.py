@@ -221,3 +221,28 @@ def test_a_v1_limit_above_that_is_smaller_is_refused_and_its_kill_is_no_memory_v
         assert lines[2] == "memory None"
     finally:
         remove_tree(str(cell), 2)
+
+
+@pytest.mark.needs_root
+def test_the_keeper_is_not_in_proc_for_a_caller_of_group_0():
+    """hidepid=invisible makes an exception for the group 0 of the host."""
+    code = """
+    import os, pyjail
+    jail = pyjail.Jail(strict=False)
+    print(pyjail.run(["sh", "-c", "ls -d /proc/1 /proc/1/stat; echo /proc/[0-9]*"], jail=jail, text=True).stdout, end="")
+    """
+    out = script(code, wrap=(sys.executable, "tests/as_user.py"), env=os.environ | {"AS_USER_GROUP": "0"})
+    assert out.stdout.startswith("/proc/2"), (out.stdout, out.stderr)
+
+
+@pytest.mark.needs_root
+def test_the_guard_keeps_no_directory_of_the_caller_busy():
+    code = """
+    import os, pyjail
+    pyjail.run(["true"])
+    from pyjail._run import idle
+    print({os.readlink(f"/proc/{k.pid}/cwd") for k in idle.keepers})
+    """
+    out = script(code, cwd="/usr/share")
+    assert "/usr/share" not in out.stdout, (out.stdout, out.stderr)
+    assert out.stdout, out.stderr

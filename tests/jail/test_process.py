@@ -269,3 +269,12 @@ def test_a_signal_sent_at_once_reaches_the_program():
         with start(["sleep", "100"], LIMITS) as p:
             p.terminate()
             assert p.wait(20 * SLOW) == -signal.SIGTERM
+
+
+def test_a_signal_at_the_first_instant_is_the_programs(monkeypatch):
+    """On a new keeper its process may not have run one instruction when the signal comes."""
+    for fresh in (True, False) * 10:
+        with pyjail.start(["sleep", "100"], LIMITS, jail=pyjail.Jail(fresh=fresh)) as p:
+            p.send_signal(signal.SIGUSR1)
+            p.wait()
+        assert (p.result.verdict, p.result.signal) == (Verdict.SIGNALED, signal.SIGUSR1), p.result

@@ -110,3 +110,23 @@ def test_a_newuidmap_that_fails_is_a_clear_error_and_leaves_nothing(tmp_path):
     assert "/etc/subuid" in first
     assert "PYJAIL_SUBORDINATE_IDS=0" in first
     assert cgroups_of(int(pid)) == []
+
+
+@pytest.mark.parametrize("which", ["NOFILE", "FSIZE", "NPROC", "CPU", "AS"])
+def test_with_one_id_and_no_filter_limits_set_on_the_keeper_are_no_other_runs(which):
+    """prlimit(2) asks for equal ids only. The keeper is of no use then: it and the run end, the next run has another."""
+    code = f"""
+    import os, pyjail, time
+    os.environ["PYJAIL_SUBORDINATE_IDS"] = "0"
+    jail = pyjail.Jail(strict=False, seccomp="none")
+    limits = pyjail.Limits(wall_time=20)
+    lower = "import resource, time; resource.prlimit(1, resource.RLIMIT_{which}, (3, 3)); print('x' * 9)"
+    before = time.monotonic()
+    for i in range(3):
+        pyjail.run(["python3", "-I", "-c", lower], limits, jail=jail)
+        r = pyjail.run(["echo", "fine"], limits, jail=jail)
+        print(r.verdict, r.stdout)
+    print(time.monotonic() - before < 15)
+    """
+    out = script(code)
+    assert out.stdout == "ok b'fine\\n'\n" * 3 + "True\n", (out.stdout, out.stderr)

@@ -104,7 +104,7 @@ def proc() -> None:
     unshare("pid", NEWPID)
 
     def inside() -> None:
-        options = ((b"subset", b"pid"), (b"hidepid", b"invisible"))
+        options = ((b"subset", b"pid"), (b"hidepid", b"ptraceable"))
         filesystem(b"proc", options, RDONLY | NOSUID | NODEV | NOEXEC)
 
     failure = attempt(inside)

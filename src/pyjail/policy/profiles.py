@@ -199,6 +199,12 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ),
     ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
     ArgRule("fcntl", "EPERM", ((1, F_NOTIFY, LOW32),), "dnotify tells what others do"),
+    *(
+        ArgRule(
+            "fcntl", "EINVAL", ((1, command, LOW32),), "a write hint stays on a shared inode, for the next run to read"
+        )
+        for command in (1036, 1038)  # F_SET_RW_HINT, F_SET_FILE_RW_HINT
+    ),
     ArgRule("fcntl", "allow", (), "everything else acts on fds that the jail has"),
 )
 
