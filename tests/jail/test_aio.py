@@ -17,7 +17,7 @@ import uvloop
 import pyjail
 from pyjail import Jail, Limits, Verdict, aio
 from tests.conftest import QUICK, SLOW
-from tests.host_side import alive, cgroups_of, keepers_of, left_over, programs
+from tests.host_side import alive, cgroups_of, keeper_below, keepers_of, left_over, programs
 from tests.scripts import script, until
 
 FOREVER = Limits(wall_time=None)
@@ -313,7 +313,7 @@ def test_a_keeper_killed_in_mid_run_is_a_jail_error_and_an_idle_one_is_replaced(
             assert results[0].verdict is Verdict.JAIL_ERROR and "SIGKILL" in results[0].error
             await there(lambda: not any(map(alive, below)))
             assert (await pool.run(["true"])).ok
-            os.kill(pool._warm.keepers.keepers[0].pid, signal.SIGKILL)
+            os.kill(keeper_below(pool._warm.keepers.keepers[0].pid), signal.SIGKILL)
             assert (await pool.run(["echo", "x"])).stdout == b"x\n"
 
     loop(main)

@@ -106,7 +106,7 @@ def test_an_idle_keeper_that_was_killed_is_replaced_silently():
     from pyjail._run import idle
 
     for keeper in idle.keepers:
-        os.kill(keeper.pid, signal.SIGKILL)
+        os.kill(keeper_below(keeper.pid), signal.SIGKILL)
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 

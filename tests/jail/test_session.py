@@ -15,7 +15,7 @@ import pytest
 import pyjail
 from pyjail import File, Jail, KeeperError, Limits, Mount, Session, SpecError, Verdict
 from tests.conftest import SLOW
-from tests.host_side import alive, keepers_of
+from tests.host_side import alive, keeper_below, keepers_of
 
 LIMITS = Limits(cpu_time=20 * SLOW, wall_time=60 * SLOW)
 
@@ -228,7 +228,7 @@ def test_a_keeper_that_died_takes_the_session_with_it(s):
 
 def test_a_keeper_that_died_between_two_runs_is_an_error_not_an_empty_box(s):
     s.write("x", "x")
-    os.kill(s._keeper.pid, signal.SIGKILL)
+    os.kill(keeper_below(s._keeper.pid), signal.SIGKILL)
     with pytest.raises(KeeperError, match="new session"):
         s.run(["cat", "x"])
 
