@@ -1,0 +1,217 @@
+/* The template of a jail, made once: namespaces, the root, /proc; and how the keeper becomes pid 1 of it.
+ * Included by keeper.c. */
+
+/* Open a bind source once: what is mounted later is this very inode, whatever its path becomes. */
+static long source_open(const struct pj_mount *m) {
+  struct k_statx st = {0};
+  long fd = sys_open_beneath(AT_FDCWD_, plan_str(m->source), O_PATH | O_NOFOLLOW, 0,
+                             RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  if (fd < 0) return fd;
+  long rc = SYS(__NR_statx, fd, "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &st);
+  int is_dir = (st.mode & 0170000) == 0040000;
+  if (rc == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) rc = is_dir ? -EISDIR : -ENOTDIR;
+  if (rc == 0 && (st.mode & 0170000) == 0120000) rc = -ELOOP;
+  long tree = rc;
+  if (rc == 0)
+    tree = SYS(__NR_open_tree, fd, "",
+               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_ | (is_dir ? AT_RECURSIVE_ : 0));
+  sys_close((int)fd);
+  if (tree < 0) return tree;
+  struct mount_attr attr = {.attr_set = m->attr};
+  rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH_ | AT_RECURSIVE_, &attr, sizeof attr);
+  if (rc < 0) {
+    sys_close((int)tree);
+    return rc;
+  }
+  return tree;
+}
+
+static long net_lo_up(void) {
+  struct {
+    char name[16];
+    short flags;
+    char pad[22];
+  } ifr = {.name = "lo", .flags = 1 /* IFF_UP */};
+  long s = SYS(__NR_socket, 2 /* AF_INET */, 2 | O_CLOEXEC /* SOCK_DGRAM */, 0);
+  if (s < 0) return s;
+  long rc = SYS(__NR_ioctl, s, 0x8914 /* SIOCSIFFLAGS */, &ifr);
+  sys_close((int)s);
+  return rc;
+}
+
+/* The keeper never execs again, so what execve could give is thrown away once, here, for every run. */
+static long exec_rights_drop(void) {
+  long rc;
+  for (long cap = 0; cap < 64; cap++) {
+    rc = SYS(__NR_prctl, 24 /* PR_CAPBSET_DROP */, cap, 0, 0, 0);
+    if (rc == -EINVAL) break; /* past the kernel's last capability */
+    if (rc < 0) return rc;
+  }
+  rc = SYS(__NR_prctl, 47 /* PR_CAP_AMBIENT */, 4 /* CLEAR_ALL */, 0, 0, 0);
+  if (rc < 0 && rc != -EINVAL) return rc;
+  /* NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE; all locked */
+  return SYS(__NR_prctl, 28 /* PR_SET_SECUREBITS */, 0xef, 0, 0, 0);
+}
+
+/* A second fence: no user namespaces below ours. 0 or -errno; a masked /proc/sys may refuse, the receipt says so. */
+static long user_namespaces_forbid(int proc) {
+  long fd = SYS(__NR_openat, proc, "sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC); /* the opener's own limit */
+  if (fd < 0) return fd;
+  long rc = SYS(__NR_write, fd, "0", 1);
+  sys_close((int)fd);
+  return rc < 0 ? rc : 0;
+}
+
+/* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
+static void namespaces_note(int proc, uint64_t kinds) {
+  static const struct {
+    const char *name;
+    uint64_t kind;
+  } of[] = {{"self/ns/user", CLONE_NEWUSER},    {"self/ns/mnt", CLONE_NEWNS},  {"self/ns/pid", CLONE_NEWPID},
+            {"self/ns/ipc", CLONE_NEWIPC},      {"self/ns/net", CLONE_NEWNET}, {"self/ns/uts", CLONE_NEWUTS},
+            {"self/ns/cgroup", CLONE_NEWCGROUP}};
+  for (uint32_t i = 0; i < sizeof of / sizeof *of; i++) {
+    char link[64];
+    long n = kinds & of[i].kind ? SYS(__NR_readlinkat, proc, of[i].name, link, sizeof link) : 0;
+    if (n > 0) text_add(TEXT_NS, i, -1, link, (uint32_t)n);
+  }
+}
+
+static long keyring_new(void) {
+  long rc = SYS(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL, 0, 0, 0);
+  return rc == -ENOSYS || rc == -EPERM ? 0 : rc; /* not there, or not for us at all */
+}
+
+/* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
+ * does not block, so it blocks no other. */
+static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
+static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1);
+
+/* Outside of the pid namespace: who sees us end knows that nothing in it is left. SIGTERM ends it, by SIGKILL. */
+static void __attribute__((noreturn)) guard_main(long keeper) {
+  int status = 0;
+  SYS(__NR_chdir, "/"); /* goes along when the root is changed: the caller's directory is not kept busy */
+  SYS(__NR_close_range, 0, ~0u, 0);
+  while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
+    long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, NULL, 8);
+    if (sig == K_SIGTERM || sig == K_SIGCONT) SYS(__NR_kill, keeper, sig == K_SIGTERM ? K_SIGKILL : K_SIGCONT);
+  }
+  sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
+}
+
+/* Any change of ids takes both back (commit_creds()): no ptrace, no /proc/PID/mem; and to end with the guard. */
+static long self_guard(void) {
+  long rc = SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
+  return rc < 0 ? rc : SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
+}
+
+/* Become pid 1 of the new pid namespace: what dies here with its parent gone is ours to reap, what is left at our end
+ * is killed by the kernel. */
+static long init_become(void) {
+  const uint64_t mask = 1ull << (K_SIGCHLD - 1);
+  struct clone_args args = {.exit_signal = K_SIGCHLD};
+  long pid = SYS(__NR_clone3, &args, sizeof args);
+  if (pid > 0) guard_main(pid);
+  TRY(STEP_INIT, 0, pid);
+  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
+  TRY(STEP_INIT, 1, self_guard());
+  for (int i = 0; i < RLIMITS; i++) SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]);
+  /* A short slice (since Linux 6.12): who wakes up to enforce a limit goes before those who compute. Not inherited. */
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } quick = {48, 0, 1 /* SCHED_FLAG_RESET_ON_FORK */, 20 - (int32_t)SYS(__NR_getpriority, 0, 0), 0, 100000, 0, 0};
+  SYS(__NR_sched_setattr, 0, &quick, 0);
+  TRY(STEP_INIT, 2, K.children = (int)SYS(__NR_signalfd4, -1, &mask, 8, O_CLOEXEC | O_NONBLOCK));
+  return 0;
+}
+
+/* A procfs of this pid namespace in the place of the caller's, which had to be there until now: the kernel gives a user
+ * namespace a new one only where one is already fully visible (mount_too_revealing()). */
+static long proc_mount(void) {
+  const struct pj_plan *p = K.plan;
+  const uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr | MOUNT_ATTR_RDONLY);
+  K.proc = (int)fd;
+  if (p->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
+    K.proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr);
+  long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
+  if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
+  if (!(p->flags & PLAN_PROC)) return 0;
+  if (fd < 0) return fail(STEP_PROC, 0, fd);
+  TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/proc", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+  return 0;
+}
+
+static long template_make(void) {
+  const struct pj_plan *p = K.plan;
+  static int source[PJ_MAX_ROWS];
+  struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */}, read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+  struct pj_message go;
+  long rc;
+
+  TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
+  TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD_, "/", AT_RECURSIVE_, &private, sizeof private));
+  /* With the caller's own rights: what it cannot open, its jails cannot see. */
+  for (uint32_t i = 0; i < p->mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
+    if (m->kind != MOUNT_BIND) continue;
+    TRY(STEP_SOURCE, i, source[i] = (int)source_open(m));
+  }
+  if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
+  if (p->unshare_second) TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second));
+  reply(REPLY_MAPS);
+  if (message_receive(FD_CONTROL, &go, sizeof go) != (long)sizeof go || go.op != OP_GO)
+    return fail(STEP_WAIT_GO, 0, -EPROTO);
+  fds_close();
+  if (p->flags & PLAN_SET_IDS) {
+    TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
+    TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));
+  }
+  TRY(STEP_NODUMP, 0, SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0));
+  if (init_become() < 0) return -1;
+
+  for (uint32_t i = 0; i < p->mounts.count; i++) {
+    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
+    const char *target = plan_str(m->target);
+    long fd = m->kind == MOUNT_BIND ? source[i] : -1;
+    if (m->kind == MOUNT_FS)
+      TRY(STEP_MOUNT, i, fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr));
+    if (i == 0) { /* the new root: first row, on top of "/" until pivot_root */
+      K.newroot = (int)fd;
+      TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+    } else if (fd >= 0) {
+      TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, target));
+      if (m->flags & MOUNT_IS_BOX)
+        K.box = (int)fd, K.box_row = i;
+      else
+        sys_close((int)fd);
+    } else {
+      TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
+    }
+  }
+  int proc = (int)SYS(__NR_openat, AT_FDCWD_, "/proc", O_PATH | O_CLOEXEC); /* the outer one, about to go */
+  K.user_namespaces = user_namespaces_forbid(proc);
+  TRY(STEP_PIVOT, 0, SYS(__NR_fchdir, K.newroot));
+  TRY(STEP_PIVOT, 1, SYS(__NR_pivot_root, ".", "."));
+  TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
+  TRY(STEP_PIVOT, 3, SYS(__NR_chdir, "/"));
+  TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH_, &read_only, sizeof read_only));
+  if (p->hostname != PJ_NONE)
+    TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
+  TRY(STEP_CAPS, 0, exec_rights_drop());
+  K.mountinfo = (int)SYS(__NR_openat, proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+  /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
+  rc = keyring_new();
+  if (rc < 0) return fail(STEP_KEYRING, 0, rc);
+  namespaces_note(proc, (p->unshare_first | p->unshare_second));
+  if ((p->unshare_first | p->unshare_second) &
+      CLONE_NEWNET) /* else it is the caller's, and each run has one of its own */
+    K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
+  K.last_pid = (int)SYS(__NR_openat, proc, "sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+  sys_close(proc);
+  return proc_mount();
+}
