@@ -2,12 +2,11 @@
 
 static void run_clear(void) {
   memset(&K.run, 0xff, sizeof K.run); /* every fd -1 */
-  K.run.made = K.run.program = K.run.listened = 0;
+  K.run.made = K.run.program = 0;
 }
 
 /* Let go of a run's files before the next process is cloned, which would hold copies. */
 static void run_close(const struct run *r) {
-  sys_close(r->listener);
   sys_close(r->go);
   sys_close(r->peer);
   for (int i = 0; i < 4; i++) sys_close(r->pipe[i / 2][i % 2]);
@@ -31,9 +30,16 @@ static void __attribute__((noreturn)) keeper_exit(void) {
 /* What no two runs share, of which an earlier one may have left something. */
 static long namespaces_renew(void) {
   const struct pj_plan *p = K.plan;
-  TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare));
+  const uint64_t kept = K.ipc_used ? 0 : CLONE_NEWIPC;
+  TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare & ~kept));
   if (p->flags & PLAN_NET_LO) TRY(STEP_NET_LO, 0, net_lo_up());
-  namespaces_note(K.proc, p->run_unshare);
+  namespaces_note(K.proc, p->run_unshare & ~kept);
+  const struct pj_text *t = text_find(TEXT_NS, NS_IPC);
+  if (t)
+    memcpy(K.ipc_name, t + 1, K.ipc_name_len = t->len < sizeof K.ipc_name ? t->len : sizeof K.ipc_name);
+  else
+    text_add(TEXT_NS, NS_IPC, -1, K.ipc_name, K.ipc_name_len);
+  K.ipc_used = !(p->flags & PLAN_IPC_KEPT);
   /* The next process is number 2, as the first ever was. */
   if (K.last_pid >= 0) TRY(STEP_RUN_NAMESPACES, 1, SYS(__NR_pwrite64, K.last_pid, "1", 1, 0));
   return 0;
@@ -57,12 +63,15 @@ static long arm(void) {
   r->peer = pair[1];
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
   SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used);
-  struct clone_args args = {.exit_signal = K_SIGCHLD,
-                            .flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
+  static _Alignas(4096) char stack[16384];
+  struct clone_args args = {.flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
+                            .exit_signal = K_SIGCHLD,
+                            .stack = (uint64_t)(uintptr_t)stack,
+                            .stack_size = sizeof stack,
                             .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
+  if (limits()->flags & LIMITS_ROOMY && !(K.plan->flags & PLAN_CLOCKS)) args.flags |= CLONE_VM;
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){~0ull}, NULL, 8); /* its own; a signal may come at once */
-  long pid = SYS(__NR_clone3, &args, sizeof args);
-  if (pid == 0) program_main();
+  long pid = sys_clone(&args, program_main, NULL);
   SYS(__NR_rt_sigprocmask, 2, &KEEPER_BLOCKED, NULL, 8);
   TRY(STEP_FORK, 0, pid);
   r->program = (int)pid;
@@ -70,13 +79,19 @@ static long arm(void) {
 }
 
 /* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
- * run could read their names. The table has a head, a line for each, and an armed run has a pair of ours. */
+ * run could read their names. An armed run has a pair of ours. To count all sockets is quick; netlink's are counted for
+ * a while after their end, so with more than ours the table of named ones decides: a head, and a line for each. */
 static int sockets_left(void) {
+  static const char used[] = "sockets: used ";
   const struct k_timespec ms = {0, 1000000};
+  const uint64_t ours = K.run.made ? 2 : 0;
   for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
-    long lines = 0, n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
+    uint64_t lines = 0;
+    long n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
+    if (K.sockets < 0 || (n > 24 && mem_equal(scratch, used, 14) && parse_u64(scratch + 14, 10) <= ours)) return 0;
+    n = SYS(__NR_pread64, K.unix, scratch, sizeof scratch, 0);
     for (long i = 0; i < n; i++) lines += scratch[i] == '\n';
-    if (lines <= 1 + (K.run.made ? 2 : 0)) return 0;
+    if (lines <= 1 + ours) return 0;
     if (!--tries) return 1;
   }
 }
@@ -98,9 +113,12 @@ static void release(void) {
   const struct pj_facts *f = &K.page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
   if (rlimits_changed()) keeper_exit();
+  if (K.many_len) SYS(__NR_munmap, K.many, K.many_len);
+  K.many_len = 0;
   if (!ran) {
     run_end();
   } else {
+    leaf_namespace_take();
     run_close(&K.run);
     run_clear();
     leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : K.leaf.stale);

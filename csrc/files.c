@@ -9,7 +9,8 @@ static const uint64_t IN_BOX = BENEATH | RESOLVE_NO_XDEV;
 static long file_open(const struct pj_message *m, int box, const char *path) {
   const uint32_t allowed = O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW;
   if (m->flags & ~allowed) return -EINVAL;
-  return sys_open_beneath(K.nfds ? K.fds[0] : box, path, m->flags | O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0, IN_BOX);
+  return sys_open_beneath(K.got.count ? K.got.fd[0] : box, path, m->flags | O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0,
+                          IN_BOX);
 }
 
 static long file_mkdir(const struct pj_message *m, int box, const char *path) {
@@ -24,7 +25,7 @@ static long file_mkdir(const struct pj_message *m, int box, const char *path) {
 /* OP_PUT with flags 1: a symlink to what the fd that came with the message holds. */
 static long file_link(int box, const char *path) {
   const char *name;
-  long n = K.nfds == 1 ? SYS(__NR_pread64, K.fds[0], scratch, PJ_PATH_MAX, 0) : -EINVAL;
+  long n = K.got.count == 1 ? SYS(__NR_pread64, K.got.fd[0], scratch, PJ_PATH_MAX, 0) : -EINVAL;
   if (n <= 0 || n == PJ_PATH_MAX) return n < 0 ? n : -EINVAL;
   scratch[n] = 0;
   long parent = parent_open(box, path, &name, IN_BOX);
@@ -38,10 +39,10 @@ static long file_link(int box, const char *path) {
 static long file_put(const struct pj_message *m, int box, const char *path) {
   uint64_t at = 0;
   long rc = 0, n = 0;
-  if (K.nfds != 1) return -EINVAL;
+  if (K.got.count != 1) return -EINVAL;
   long fd = sys_open_beneath(box, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, IN_BOX);
   if (fd < 0) return fd;
-  while (rc >= 0 && (n = SYS(__NR_pread64, K.fds[0], scratch, sizeof scratch, at)) > 0) {
+  while (rc >= 0 && (n = SYS(__NR_pread64, K.got.fd[0], scratch, sizeof scratch, at)) > 0) {
     at += (uint64_t)n;
     if (K.running && at % (16 * sizeof scratch) == 0) limits_watch(), children_reap(); /* it suspends no limit */
     for (long done = 0; rc >= 0 && done < n; done += rc) rc = SYS(__NR_write, fd, scratch + done, n - done);
@@ -54,7 +55,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
 
 static long file_remove(const struct pj_message *m, int box, const char *path) {
   const char *name;
-  if (K.nfds) box = K.fds[0];
+  if (K.got.count) box = K.got.fd[0];
   long parent = parent_open(box, path, &name, IN_BOX);
   if (parent < 0) return parent;
   long rc = SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR_ : 0);

@@ -29,13 +29,13 @@ struct run {      /* one jail: armed, running, or held for its files */
   int program;    /* its number, until it is reaped */
   int go, peer;   /* socketpair: ours, and the one of the program's process */
   int pipe[2][2]; /* [stream][read, write] */
-  int listener;   /* seccomp notifications */
-  int listened;   /* it has come */
 };
 
 struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
   int dir[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS], row[MAX_CGROUP_ROWS];
-  int event; /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
+  int namespace;           /* cgroup namespace with it as its root */
+  char namespace_name[32]; /* cgroup:[NUMBER] */
+  int event;               /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
   uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
   uint32_t stale;      /* bits: hierarchies in which the next run needs another one */
   uint32_t set_len;    /* records of what was set and read back */
@@ -51,6 +51,11 @@ struct tmpfs {
   struct k_statx root;
 };
 
+struct fds {
+  int fd[4];
+  uint32_t count;
+};
+
 static struct {
   const struct pj_plan *plan;
   struct page *page;
@@ -59,11 +64,15 @@ static struct {
   int proc;             /* the procfs of our pid namespace */
   int last_pid;         /* ns_last_pid of it */
   int children;         /* signalfd of SIGCHLD */
-  int sockets;          /* /proc/net/unix of our network namespace, which the runs share */
+  int listener;         /* seccomp notifications */
+  int sockets, unix;    /* /proc/net/sockstat and unix of our network namespace, which the runs share */
   long user_namespaces; /* 0 or -errno of forbidding more of them */
   int touched;          /* the armed run's workspace is not empty any more */
   int shared;           /* a socket among the run's stdio: its fds may have left through it */
   int running;
+  int ipc_used; /* by the last run, for all we know */
+  char ipc_name[32];
+  uint32_t ipc_name_len;
   int more;         /* children may be waiting to be reaped */
   uint32_t run_box; /* which tmpfs is the workspace, */
   uint32_t box_row; /* or which row of the plan, in a session */
@@ -75,9 +84,10 @@ static struct {
   uint64_t sequence;
   uint64_t rlimits[RLIMITS][2]; /* our own */
   struct run run;
+  long many;                           /* the program's process: its pointers to arguments, when they are many, */
+  uint64_t many_len;                   /* and their bytes */
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
-  int fds[4];                          /* received with the last message */
-  uint32_t nfds;
+  struct fds got;                      /* with the last message */
 } K;
 
 static char scratch[65536];
@@ -121,6 +131,15 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
   return t;
 }
 
+static const struct pj_text *text_find(enum pj_text_kind kind, uint32_t index) {
+  for (uint32_t at = 0; at < K.page->facts.text_len;) {
+    const struct pj_text *t = (const struct pj_text *)(const void *)(K.page->text + at);
+    if (t->kind == kind && t->index == index) return t;
+    at += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
+  }
+  return NULL;
+}
+
 /* ---- messages ---- */
 
 static void keeper_exit(void) __attribute__((noreturn));
@@ -155,24 +174,24 @@ static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
 }
 static void reply(enum pj_reply_kind kind) { reply_with(kind, K.page->facts.reply.error, -1); }
 
-static void fds_close(void) {
-  for (uint32_t i = 0; i < K.nfds; i++) sys_close(K.fds[i]);
-  K.nfds = 0;
+static void fds_close(struct fds *got) {
+  for (uint32_t i = 0; i < got->count; i++) sys_close(got->fd[i]);
+  got->count = 0;
 }
 
-/* Receive one message from `sock`, its fds into K.fds. 0 = the peer is gone. */
-static long message_receive(int sock, void *buf, size_t len) {
+/* Receive one message from `sock`, its fds into *got. 0 = the peer is gone. */
+static long message_receive(int sock, void *buf, size_t len, int flags, struct fds *got) {
   struct k_iovec iov = {buf, len};
   struct k_cmsg c = {0};
   struct k_msghdr m = {.iov = &iov, .iovlen = 1, .control = &c, .controllen = sizeof c};
   long n;
-  do n = SYS(__NR_recvmsg, sock, &m, K_MSG_CMSG_CLOEXEC);
+  do n = SYS(__NR_recvmsg, sock, &m, K_MSG_CMSG_CLOEXEC | flags);
   while (n == -EINTR);
-  K.nfds = 0;
+  got->count = 0;
   if (n > 0 && m.controllen >= 20 && c.level == K_SOL_SOCKET && c.type == K_SCM_RIGHTS)
-    for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) K.fds[K.nfds++] = c.fd[i];
+    for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
   if (n > 0 && m.flags & 8 /* MSG_CTRUNC */) { /* no room for its fds: without them the message means something else */
-    fds_close();
+    fds_close(got);
     n = 0;
   }
   return n < 0 ? 0 : n;

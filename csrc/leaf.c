@@ -31,6 +31,10 @@ static int row_of(enum pj_cgroup_when when) {
 /* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
 static void leaf_drop(uint32_t which) {
   struct leaf *r = &K.leaf;
+  if (which) {
+    sys_close(r->namespace);
+    r->namespace = -1;
+  }
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     if (!(which >> h & 1) || r->dir[h] < 0) continue;
     sys_close(r->dir[h]);
@@ -176,17 +180,26 @@ static uint64_t clock_read(void) {
   return now > K.leaf.clock_base ? now - K.leaf.clock_base : 0;
 }
 
+/* The cgroup namespace that the first process in this leaf has made, for those after it. */
+static void leaf_namespace_take(void) {
+  struct leaf *r = &K.leaf;
+  char what = 0;
+  const struct pj_text *t = text_find(TEXT_NS, NS_CGROUP);
+  if (r->namespace >= 0 || !t || t->len >= sizeof r->namespace_name) return;
+  if (message_receive(K.run.go, &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
+  r->namespace = K.got.fd[0];
+  K.got.count = 0;
+  memcpy(r->namespace_name, t + 1, t->len);
+  r->namespace_name[t->len] = 0;
+}
+
 /* Did the watched text change since the start? */
 static int watch_changed(void) {
   char buf[512];
   const struct pj_limits *l = limits();
   long n = SYS(__NR_pread64, row_of(CGROUP_WATCH), buf, sizeof buf, 0);
-  const struct pj_facts *f = &K.page->facts;
-  for (uint32_t at = 0; n > 0 && at < f->text_len;) {
-    const struct pj_text *t = (const struct pj_text *)(const void *)(K.page->text + at);
-    if (t->kind == TEXT_SET && ROW(l, l->cgroup, struct pj_cgroup_row, t->index)->when == CGROUP_WATCH)
-      return t->len != (uint32_t)n || !mem_equal(t + 1, buf, t->len);
-    at += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
-  }
-  return 0;
+  uint32_t row = 0;
+  while (ROW(l, l->cgroup, struct pj_cgroup_row, row)->when != CGROUP_WATCH) row++;
+  const struct pj_text *t = text_find(TEXT_SET, row);
+  return n > 0 && t && (t->len != (uint32_t)n || !mem_equal(t + 1, buf, t->len));
 }

@@ -47,17 +47,17 @@ static void run_start(uint64_t requested) {
   K.go_tick = clock_ns(K_CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   SYS(__NR_pwrite64, FD_REQUEST, &(uint32_t){PJ_STARTED_MAGIC}, 4, 0);
-  for (uint32_t i = 0; i < K.nfds; i++) {
+  for (uint32_t i = 0; i < K.got.count; i++) {
     struct k_statx s = {0};
-    SYS(__NR_statx, K.fds[i], "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &s);
+    SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &s);
     if ((s.mode & 0170000) == 0140000) K.shared = 1;
   }
-  long rc = message_send(K.run.go, "g", 1, K.fds, K.nfds);
+  long rc = message_send(K.run.go, "g", 1, K.got.fd, K.got.count);
   if (rc < 0) {
     fail(STEP_FD, PJ_NONE, rc);
     run_stop();
   }
-  fds_close();
+  fds_close(&K.got);
   run_watch();
   report();
 }
@@ -65,7 +65,7 @@ static void run_start(uint64_t requested) {
 static void __attribute__((noreturn)) serve(void) {
   int held = 0;
   for (;;) {
-    long n = message_receive(FD_CONTROL, &in, sizeof in);
+    long n = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got);
     uint64_t now = clock_ns(K_CLOCK_MONOTONIC);
     if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
     uint32_t op = in.m.op;
@@ -87,7 +87,7 @@ static void __attribute__((noreturn)) serve(void) {
     } else if (op != OP_KILL && op != OP_SIGNAL && op != OP_RELEASE) { /* the first two may come just after the end */
       reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, op, EPROTO}, -1);
     }
-    fds_close();
+    fds_close(&K.got);
     if (op == OP_RELEASE && K.run.made) {
       held = 0;
       release();
@@ -104,8 +104,9 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   uint32_t row = 0;
   long rc;
   K.page = &early;
-  K.box = K.newroot = K.mountinfo = K.sockets = K.ruleset = K.proc = K.last_pid = K.children = -1;
+  K.box = K.newroot = K.mountinfo = K.sockets = K.unix = K.ruleset = K.proc = K.last_pid = K.children = K.listener = -1;
   for (int i = 0; i < PJ_MAX_TMPFS; i++) K.tmpfs[i].fd = K.tmpfs[i].spare = -1;
+  K.ipc_used = 1;
   run_clear();
   memset(&K.leaf, 0xff, offsetof(struct leaf, number));
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its

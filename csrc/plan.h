@@ -29,12 +29,11 @@ enum pj_step {
   STEP_NONE,
   /* host */ STEP_CLONE, STEP_KEEPER_EXEC,
   /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_NAMESPACES, STEP_WAIT_GO, STEP_KEEPER_IDS, STEP_NODUMP,
-  STEP_INIT, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_PROC,
+  STEP_INIT, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_PROC, STEP_SECCOMP,
   /* run, in the keeper */ STEP_REQUEST, STEP_ARM, STEP_CGROUP, STEP_RUN_NAMESPACES, STEP_NET_LO, STEP_TMPFS,
   STEP_RUN_MOUNT, STEP_FORK,
   /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_SAME, STEP_GROUPS,
-  STEP_GID, STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_STATUS, STEP_CLOSE_REST,
-  STEP_SECCOMP,
+  STEP_GID, STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CLOSE_REST,
   /* program, after the go */ STEP_FD, STEP_CWD, STEP_RLIMIT, STEP_EXEC,
   /* file requests */ STEP_OPEN,
   STEP_COUNT
@@ -99,7 +98,10 @@ enum pj_plan_flag {
   PLAN_NOTIFY = 16,     /* the filter has notify actions: a refused syscall is reported, then everything is killed */
   PLAN_KEYRING = 32,    /* a session keyring for every run: its filter lets it use keys */
   PLAN_SAME = 64,       /* the same addresses in every run */
-  PLAN_CLOCKS = 128     /* a time namespace for every run */
+  PLAN_CLOCKS = 128,    /* a time namespace for every run */
+  PLAN_SPLICE = 256,    /* the filter lets splice(2) through, whatever its arguments */
+  PLAN_IPC_TOLD = 512,  /* shmget, semget, msgget and mq_open notify, and go on: then the ipc namespace is used */
+  PLAN_IPC_KEPT = 1024  /* who makes nothing in it is told, or nobody can: unused, it serves the next run */
 };
 
 struct pj_plan {
@@ -158,10 +160,16 @@ struct pj_rlimit {
   uint64_t soft, hard;
 };
 
+/* ROOMY: until execve nothing comes near the memory limit, so the program's process shares the keeper's memory. When
+ * one of them is the OOM killer's victim, so is the other. */
+enum pj_limits_flag { LIMITS_ROOMY = 1 };
+
 struct pj_limits {
   uint32_t magic, version, size, affinity_len;
-  uint32_t affinity;       /* ref to a CPU mask of affinity_len bytes; 0 bytes = untouched */
-  uint32_t read_only;      /* ref to a mount that this run only reads, below the root; PJ_NONE = none */
+  uint32_t affinity;  /* ref to a CPU mask of affinity_len bytes; 0 bytes = untouched */
+  uint32_t read_only; /* ref to a mount that this run only reads, below the root; PJ_NONE = none */
+  uint32_t flags;
+  uint32_t pad;
   struct pj_table cgroup;  /* struct pj_cgroup_row */
   struct pj_table tmpfs;   /* struct pj_tmpfs */
   struct pj_table rlimits; /* struct pj_rlimit */
@@ -244,8 +252,25 @@ struct pj_facts {
   uint64_t tmpfs_free[8], tmpfs_inodes_free[8], tmpfs_size[8], tmpfs_inodes[8];
 };
 
+/* TEXT_STATUS: what the kernel says of the program's process when all is set. */
+struct pj_status {
+  uint32_t uid[3], gid[3]; /* real, effective, saved */
+  uint32_t caps[6];        /* as capget(2) */
+  int32_t groups, no_new_privs, seccomp, pid;
+};
+
 /* The text area is a row of records: this header, then `len` bytes. */
-enum pj_text_kind { TEXT_BASE, TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS, TEXT_SAME, TEXT_CLOCKS };
+enum pj_text_kind {
+  TEXT_BASE,
+  TEXT_SET,
+  TEXT_READ,
+  TEXT_STATUS,
+  TEXT_RLIMIT,
+  TEXT_NS,
+  TEXT_SAME,
+  TEXT_CLOCKS,
+  TEXT_CAPS
+};
 
 struct pj_text {
   uint32_t kind;

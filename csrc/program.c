@@ -4,7 +4,7 @@
  * program_start:  fds, cwd, exec.
  * The order of the calls below is the order in which it happens: privileges only ever shrink. */
 
-enum { FD_GO = 3, FD_STATUS, FD_CLOCKS };
+enum { FD_GO = 3, FD_CLOCKS };
 
 /* What this run may only read, in a mount namespace of its own: the keeper's is the other runs', too. */
 static long read_only_set(void) {
@@ -19,39 +19,54 @@ static long read_only_set(void) {
   return 0;
 }
 
-/* Install the filter; its notify actions go to the keeper, as evidence of what was refused. */
-static long seccomp_apply(void) {
-  const struct pj_table t = K.plan->seccomp;
-  const int notify = K.plan->flags & PLAN_NOTIFY;
-  struct {
-    uint16_t len;
-    const void *filter;
-  } prog = {(uint16_t)t.count, (const char *)K.plan + t.off};
-  long listener;
-  if (!t.count) return 0;
-  TRY(STEP_SECCOMP, 0, listener = SYS(__NR_seccomp, 1 /* SET_MODE_FILTER */, notify ? 8 /* NEW_LISTENER */ : 0, &prog));
-  if (notify) TRY(STEP_SECCOMP, 1, message_send(FD_GO, "l", 1, (const int[]){(int)listener}, 1));
-  if (notify) SYS(__NR_close, listener);
+static struct {
+  uint32_t version;
+  int pid;
+} caps_head = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
+
+static long caps_drop(void) {
+  uint32_t none[6] = {0};
+  return SYS(__NR_capset, &caps_head, none);
+}
+
+/* Not from /proc/self/status: to make its files for a new process, and to forget them when it ends, takes as long as
+ * all other steps here together. */
+static void status_note(void) {
+  struct pj_status s = {0};
+  SYS(__NR_getresuid, &s.uid[0], &s.uid[1], &s.uid[2]);
+  SYS(__NR_getresgid, &s.gid[0], &s.gid[1], &s.gid[2]);
+  SYS(__NR_capget, &caps_head, s.caps);
+  s.groups = (int32_t)SYS(__NR_getgroups, 0, NULL);
+  s.no_new_privs = (int32_t)SYS(__NR_prctl, 39 /* PR_GET_NO_NEW_PRIVS */, 0, 0, 0, 0);
+  s.seccomp = (int32_t)SYS(__NR_prctl, 21 /* PR_GET_SECCOMP */, 0, 0, 0, 0);
+  s.pid = (int32_t)SYS(__NR_getpid);
+  text_add(TEXT_STATUS, 0, -1, &s, sizeof s);
+}
+
+/* A leaf has one cgroup namespace, whose root it is. The first process in it makes that, and sends it to the keeper. */
+static long cgroup_namespace_enter(void) {
+  if (K.leaf.namespace >= 0) {
+    TRY(STEP_CGROUP_NS, 1, SYS(__NR_setns, K.leaf.namespace, CLONE_NEWCGROUP));
+    text_add(TEXT_NS, NS_CGROUP, -1, K.leaf.namespace_name, (uint32_t)str_len(K.leaf.namespace_name));
+    return 0;
+  }
+  TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
+  namespaces_note(K.proc, CLONE_NEWCGROUP);
+  const long fd = SYS(__NR_openat, K.proc, "self/ns/cgroup", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) message_send(K.run.peer, "n", 1, (const int[]){(int)fd}, 1);
+  sys_close((int)fd);
   return 0;
 }
 
-static long caps_drop(void) {
-  struct {
-    uint32_t version;
-    int pid;
-  } head = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
-  uint32_t none[6] = {0};
-  return SYS(__NR_capset, &head, none);
-}
-
-static long rlimits_set(int core) {
+/* `late`: few open files or little address space are for the program, not for what we do after the go. */
+static long rlimits_set(int late) {
   const struct pj_limits *l = limits();
   for (uint32_t i = 0; i < l->rlimits.count; i++) {
     const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
     uint64_t now[2] = {0, 0};
-    if ((r->resource == 4 /* RLIMIT_CORE: the filter will refuse it */) == core)
-      TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
-    if (core) continue;
+    if ((r->resource == 2 /* RLIMIT_DATA */ || r->resource == 7 /* NOFILE */ || r->resource == 9 /* AS */) != late)
+      continue;
+    TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, NULL, now));
     text_add(TEXT_RLIMIT, i, -1, now, sizeof now);
   }
@@ -83,7 +98,7 @@ static long program_arm(void) {
   for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
     if (h != p->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
   }
-  TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
+  if (cgroup_namespace_enter() < 0) return -1;
   TRY(STEP_SESSION, 0, SYS(__NR_setsid));
   if (p->flags & PLAN_KEYRING) TRY(STEP_KEYRING, 0, keyring_new());
   if (p->flags & PLAN_SAME) { /* two runs are to be equal: what the kernel says of it goes to the receipt */
@@ -98,9 +113,10 @@ static long program_arm(void) {
     TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
     SYS(__NR_prctl, 4, 0, 0, 0, 0);
   }
-  namespaces_note(K.proc, CLONE_NEWCGROUP | (l->read_only != PJ_NONE ? CLONE_NEWNS : 0));
+  if (l->read_only != PJ_NONE) namespaces_note(K.proc, CLONE_NEWNS);
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
+  TRY(STEP_UID, 1, SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE: with fs.suid_dumpable = 1 it is now */, 0, 0, 0, 0));
   SYS(__NR_umask, 022);
   long null;
   TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD_, "/dev/null", O_RDWR | O_CLOEXEC));
@@ -111,15 +127,11 @@ static long program_arm(void) {
   if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, caps_drop());
   TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0));
-  /* Opened before the fences, which may refuse it; the text is made when it is read, after them. */
-  long status = SYS(__NR_openat, K.proc, "self/status", O_RDONLY | O_CLOEXEC);
   if (K.ruleset >= 0) TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, K.ruleset, 0));
-  if (status >= 0 || clocks >= 0) TRY(STEP_STATUS, 0, SYS(__NR_dup3, status, FD_STATUS, O_CLOEXEC));
-  if (clocks >= 0 && clocks != FD_CLOCKS) TRY(STEP_STATUS, 1, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
-  const int last = clocks >= 0 ? FD_CLOCKS : status >= 0 ? FD_STATUS : FD_GO;
-  TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, last + 1, ~0u, 0));
-  if (rlimits_set(1) < 0 || seccomp_apply() < 0) return -1;
-  if (status >= 0) text_add(TEXT_STATUS, 0, FD_STATUS, NULL, 0);
+  status_note();
+  if (clocks >= 0) TRY(STEP_STDIO, 5, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
+  TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, (clocks >= 0 ? FD_CLOCKS : FD_GO) + 1, ~0u, 0));
+  if (rlimits_set(0) < 0) return -1;
   K.page->facts.state = STATE_ARMED;
   return 0;
 }
@@ -149,31 +161,38 @@ static uint64_t image_bytes(const char *path) {
   return sum;
 }
 
-/* What is left when the request is there. Every filter must allow it: policy/seccomp.py's GLUE lists these calls. */
+/* What is left when the request is there. */
 static long program_start(void) {
   const struct pj_request *r;
-  char go = 0;                                          /* fds for STDIO_FD ride along, in order */
-  if (message_receive(FD_GO, &go, 1) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */
+  struct fds with = {0}; /* for STDIO_FD, in order */
+  char go = 0;
+  if (message_receive(FD_GO, &go, 1, 0, &with) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */
   r = request();
   uint32_t given = 0, from[3];
   for (int i = 0; i < 3; i++) from[i] = r->stdio[i] == STDIO_FD ? given++ : 0;
   for (int i = 2; i >= 0; i--) { /* stdin last: it is the /dev/null that others may want */
-    if (r->stdio[i] == STDIO_FD && from[i] < K.nfds) TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, K.fds[from[i]], i, 0));
-    if (r->stdio[i] == STDIO_FD && from[i] >= K.nfds) return fail(STEP_FD, (uint32_t)i, -EBADF);
+    if (r->stdio[i] == STDIO_FD && from[i] < with.count)
+      TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, with.fd[from[i]], i, 0));
+    if (r->stdio[i] == STDIO_FD && from[i] >= with.count) return fail(STEP_FD, (uint32_t)i, -EBADF);
     if (r->stdio[i] == STDIO_NULL && i > 0) TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, 0, i, 0));
   }
   if (r->stdio[2] == STDIO_STDOUT) TRY(STEP_FD, 2, SYS(__NR_dup3, 1, 2, 0));
   if (r->flags & REQUEST_CTTY) TRY(STEP_FD, 0, SYS(__NR_ioctl, 0, 0x540e /* TIOCSCTTY */, 0));
   TRY(STEP_CWD, 0, SYS(__NR_chdir, request_str(r->cwd)));
 
-  uint64_t count = (uint64_t)r->argv.count + r->env.count + 2; /* arrays of pointers, from arrays of refs */
-  long at;
-  TRY(STEP_EXEC, PJ_NONE, at = SYS(__NR_mmap, NULL, count * 8, 3 /* RW */, 0x22 /* PRIVATE|ANON */, -1, 0));
-  const char **argv = (const char **)at, **env = argv + r->argv.count + 1;
+  const char *few[64], **argv = few; /* pointers, from arrays of refs */
+  const uint64_t count = (uint64_t)r->argv.count + r->env.count + 2;
+  if (count > sizeof few / sizeof *few) {
+    TRY(STEP_EXEC, PJ_NONE, K.many = SYS(__NR_mmap, NULL, count * 8, 3 /* RW */, 0x22 /* PRIVATE|ANON */, -1, 0));
+    K.many_len = count * 8;
+    argv = (const char **)K.many;
+  }
+  const char **env = argv + r->argv.count + 1;
+  argv[r->argv.count] = env[r->env.count] = NULL;
   for (uint32_t i = 0; i < r->argv.count; i++) argv[i] = request_str(*ROW(r, r->argv, uint32_t, i));
   for (uint32_t i = 0; i < r->env.count; i++) env[i] = request_str(*ROW(r, r->env, uint32_t, i));
 
-  if (rlimits_set(0) < 0) return -1; /* last: few open files or little address space are for the program, not for us */
+  if (rlimits_set(1) < 0) return -1;
   struct pj_facts *f = &K.page->facts;
   if (K.plan->flags & PLAN_CLOCKS && clocks_set() < 0) return -1;
   f->state = STATE_EXEC;
@@ -195,9 +214,9 @@ static long program_start(void) {
 }
 
 /* Where the program's process begins. Its parent, the keeper, is pid 1 of its pid namespace: with it everything ends.
- */
-static void __attribute__((noreturn)) program_main(void) {
-  fds_close(); /* the caller's stdio comes with the go */
+ * It may be in the keeper's own memory until execve: it writes to its stack, the page and what is marked as its own. */
+static void __attribute__((noreturn)) program_main(void *unused) {
+  (void)unused;
   if (program_arm() == 0) program_start();
   sys_exit(127);
 }

@@ -10,19 +10,22 @@ static uint64_t pump(int stream) {
   struct pj_facts *f = &K.page->facts;
   const uint64_t cap = request()->output;
   const uint64_t before = f->out_total[stream];
+  const int splice = K.plan->flags & PLAN_SPLICE || !K.plan->seccomp.count;
   int fd = K.run.pipe[stream][0];
   for (int rounds = 0; rounds < 64; rounds++) { /* then let the clock be looked at */
     uint64_t room = cap - f->out_kept[stream];
-    long n;
-    if (room) {
-      int64_t at = (int64_t)f->out_kept[stream];
+    int64_t at = (int64_t)f->out_kept[stream];
+    long n = -EINVAL;
+    if (room && splice) {
       n = SYS(__NR_splice, fd, NULL, FD_OUT + stream, &at, room < 1048576 ? room : 1048576, 2 /* SPLICE_F_NONBLOCK */);
-      if (n < 0 && n != -EAGAIN && n != -EINTR)
-        n = SYS(__NR_read, fd, scratch, sizeof scratch); /* no room left for us */
-      else if (n > 0)
-        f->out_kept[stream] += (uint64_t)n;
-    } else {
+      if (n > 0) f->out_kept[stream] += (uint64_t)n;
+    }
+    if (n < 0 && n != -EAGAIN && n != -EINTR) { /* not allowed, or no room left for us */
       n = SYS(__NR_read, fd, scratch, sizeof scratch);
+      const long some = n <= 0 || splice
+                            ? 0
+                            : SYS(__NR_pwrite64, FD_OUT + stream, scratch, (uint64_t)n < room ? (uint64_t)n : room, at);
+      if (some > 0) f->out_kept[stream] += (uint64_t)some;
     }
     if (n <= 0) break;
     f->out_total[stream] += (uint64_t)n;
@@ -39,8 +42,9 @@ static void trip(enum pj_trip why) {
   run_stop();
 }
 
-/* The filter refused a syscall for good: note which, then nothing of the run goes on. */
-static void refused(void) {
+/* The filter tells of a syscall. It has refused it for good: note which, then nothing of the run goes on. Or it is one
+ * that makes something in the ipc namespace: nobody's arguments are judged here, so it may go on. */
+static void told(void) {
   struct {
     uint64_t id;
     uint32_t pid, flags;
@@ -49,8 +53,19 @@ static void refused(void) {
     uint64_t ip, args[6];
   } n = {0};
   struct pj_facts *f = &K.page->facts;
-  long rc = SYS(__NR_ioctl, K.run.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n);
+  long rc = SYS(__NR_ioctl, K.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n);
   if (rc < 0 && rc != -ENOENT) return;
+  const int makes = n.nr == __NR_shmget || n.nr == __NR_semget || n.nr == __NR_msgget || n.nr == __NR_mq_open;
+  if (rc >= 0 && makes && K.plan->flags & PLAN_IPC_TOLD && n.arch == ARCH) {
+    struct {
+      uint64_t id, val;
+      int32_t error;
+      uint32_t flags;
+    } go_on = {n.id, 0, 0, 1 /* SECCOMP_USER_NOTIF_FLAG_CONTINUE */};
+    K.ipc_used = 1;
+    SYS(__NR_ioctl, K.listener, 0xc0182101 /* SECCOMP_IOCTL_NOTIF_SEND */, &go_on);
+    return;
+  }
   if (f->trip == TRIP_NONE) { /* ENOENT: the caller died meanwhile; that it was refused is certain all the same */
     f->syscall = rc < 0 ? -1 : n.nr;
     f->arch = n.arch;
@@ -115,16 +130,7 @@ static void run_message(long n) {
   } else if (in.m.op != OP_RELEASE) {
     reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, in.m.op, EPROTO}, -1);
   }
-  fds_close();
-}
-
-/* The filter's listener comes from the program's process while it is armed. */
-static void listener_take(void) {
-  char what = 0;
-  K.run.listened = 1;
-  if (message_receive(K.run.go, &what, 1) != 1 || !K.nfds) return;
-  K.run.listener = K.fds[0];
-  K.nfds = 0;
+  fds_close(&K.got);
 }
 
 /* Reap what has ended: the program, and its orphans, whose zombies would count; some, for there may be no end of them.
@@ -155,28 +161,21 @@ static void run_watch(void) {
     uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
     for (int i = 0; i < 2; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
-    struct k_pollfd p[7] = {{K.children, K_POLLIN, 0},
+    struct k_pollfd p[6] = {{K.children, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
                             {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
                             {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
-                            {W.tripped ? -1 : r->listener, K_POLLIN, 0},
-                            {r->listened ? -1 : r->go, K_POLLIN, 0},
+                            {W.tripped ? -1 : K.listener, K_POLLIN, 0},
                             {K.leaf.event, K_POLLIN, 0}};
     uint64_t wait = next > now && !K.more ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
-    if (SYS(__NR_ppoll, p, 7, &t, NULL, 8) == -EINVAL) keeper_exit();
+    if (SYS(__NR_ppoll, p, 6, &t, NULL, 8) == -EINVAL) keeper_exit();
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
-    if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in));
-    if (p[5].revents) listener_take();
-    if (p[6].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
-    if (p[4].revents & K_POLLIN)
-      refused();
-    else if (p[4].revents) { /* the last process under the filter is gone */
-      sys_close(r->listener);
-      r->listener = -1;
-    }
+    if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
+    if (p[5].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
+    if (p[4].revents) told();
     if (p[0].revents || K.more || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;
@@ -231,7 +230,7 @@ static void report(void) {
   struct pj_facts *f = &K.page->facts;
   const struct pj_limits *l = limits();
   usage_take();
-  ipc_sweep();
+  if (K.ipc_used) ipc_sweep();
   f->reads_at = f->text_len;
   leaf_report();
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {

@@ -48,44 +48,6 @@ static void __attribute__((noreturn)) child_main(void *arg) {
   child_fail(c, STEP_KEEPER_EXEC, c->nfds, rc);
 }
 
-/* clone3 whose child starts in child_main(arg) on the stack in args: it must never return here. */
-static long clone_child(struct clone_args *args, void *arg) {
-#if defined(__x86_64__)
-  long ret;
-  register void *rarg __asm__("r12") = arg;
-  register void (*rfn)(void *) __asm__("r13") = child_main;
-  __asm__ volatile("syscall\n\t"
-                   "test %%rax, %%rax\n\t"
-                   "jnz 1f\n\t"
-                   "xor %%ebp, %%ebp\n\t"
-                   "mov %%r12, %%rdi\n\t"
-                   "call *%%r13\n\t"
-                   "ud2\n"
-                   "1:"
-                   : "=a"(ret)
-                   : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(rarg), "r"(rfn)
-                   : "rcx", "r11", "memory");
-  return ret;
-#else
-  register long x8 __asm__("x8") = __NR_clone3;
-  register long x0 __asm__("x0") = (long)args;
-  register long x1 __asm__("x1") = (long)sizeof *args;
-  register void *x20 __asm__("x20") = arg;
-  register void (*x21)(void *) __asm__("x21") = child_main;
-  __asm__ volatile("svc 0\n\t"
-                   "cbnz x0, 1f\n\t"
-                   "mov x29, xzr\n\t"
-                   "mov x0, x20\n\t"
-                   "blr x21\n\t"
-                   "brk #1\n"
-                   "1:"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x20), "r"(x21)
-                   : "memory", "x30");
-  return x0;
-#endif
-}
-
 /* Start the keeper `exe` with fds[i] as its fd i, in the cgroup directory `cgroup` unless that is < 0.
  * Returns its pid, or -1 with *error set. *pidfd is the caller's. */
 int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, struct pj_error *error) {
@@ -111,7 +73,7 @@ int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, str
   };
   uint64_t all = ~0ull, old = 0; /* a handler must not run in the child on our memory */
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &old, 8);
-  long pid = clone_child(&args, &c);
+  long pid = sys_clone(&args, child_main, &c);
   SYS(__NR_rt_sigprocmask, 2, &old, NULL, 8);
   munmap(stack, STACK_SIZE);
   if (pid < 0) {

@@ -11,6 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__x86_64__)
+#define ARCH 0xc000003e /* AUDIT_ARCH_X86_64 */
+#else
+#define ARCH 0xc00000b7 /* AUDIT_ARCH_AARCH64 */
+#endif
 #define AT_FDCWD_ (-100)
 #define AT_EMPTY_PATH_ 0x1000
 #define AT_REMOVEDIR_ 0x200
@@ -44,16 +49,60 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
 #error "pyjail knows x86_64 and aarch64"
 #endif
 }
+/* The last argument of all our calls that have one to spare (all but mmap and splice). The keeper and what it forks are
+ * under the programs' own filter, which lets through what it refuses to all others for who knows these 64 random bits
+ * (docs/adr/0011). 0 where there is no such filter. */
+static long pass;
 #define SYS_PICK(_1, _2, _3, _4, _5, _6, _7, N, ...) N
 #define SYS(...) SYS_PICK(__VA_ARGS__, SYS7, SYS6, SYS5, SYS4, SYS3, SYS2, SYS1, )(__VA_ARGS__)
 #define L(x) ((long)(x))
-#define SYS1(n) sys6(n, 0, 0, 0, 0, 0, 0)
-#define SYS2(n, a) sys6(n, L(a), 0, 0, 0, 0, 0)
-#define SYS3(n, a, b) sys6(n, L(a), L(b), 0, 0, 0, 0)
-#define SYS4(n, a, b, c) sys6(n, L(a), L(b), L(c), 0, 0, 0)
-#define SYS5(n, a, b, c, d) sys6(n, L(a), L(b), L(c), L(d), 0, 0)
-#define SYS6(n, a, b, c, d, e) sys6(n, L(a), L(b), L(c), L(d), L(e), 0)
+#define SYS1(n) sys6(n, 0, 0, 0, 0, 0, pass)
+#define SYS2(n, a) sys6(n, L(a), 0, 0, 0, 0, pass)
+#define SYS3(n, a, b) sys6(n, L(a), L(b), 0, 0, 0, pass)
+#define SYS4(n, a, b, c) sys6(n, L(a), L(b), L(c), 0, 0, pass)
+#define SYS5(n, a, b, c, d) sys6(n, L(a), L(b), L(c), L(d), 0, pass)
+#define SYS6(n, a, b, c, d, e) sys6(n, L(a), L(b), L(c), L(d), L(e), pass)
 #define SYS7(n, a, b, c, d, e, f) sys6(n, L(a), L(b), L(c), L(d), L(e), L(f))
+
+/* clone3 whose child starts in run(arg) on the stack in args: it must never return here. */
+static inline long sys_clone(struct clone_args *args, void (*run)(void *), void *arg) {
+#if defined(__x86_64__)
+  long ret;
+  register long r9 __asm__("r9") = pass;
+  register void *rarg __asm__("r12") = arg;
+  register void (*rrun)(void *) __asm__("r13") = run;
+  __asm__ volatile("syscall\n\t"
+                   "test %%rax, %%rax\n\t"
+                   "jnz 1f\n\t"
+                   "xor %%ebp, %%ebp\n\t"
+                   "mov %%r12, %%rdi\n\t"
+                   "call *%%r13\n\t"
+                   "ud2\n"
+                   "1:"
+                   : "=a"(ret)
+                   : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(r9), "r"(rarg), "r"(rrun)
+                   : "rcx", "r11", "memory");
+  return ret;
+#else
+  register long x8 __asm__("x8") = __NR_clone3;
+  register long x0 __asm__("x0") = (long)args;
+  register long x1 __asm__("x1") = (long)sizeof *args;
+  register long x5 __asm__("x5") = pass;
+  register void *x20 __asm__("x20") = arg;
+  register void (*x21)(void *) __asm__("x21") = run;
+  __asm__ volatile("svc 0\n\t"
+                   "cbnz x0, 1f\n\t"
+                   "mov x29, xzr\n\t"
+                   "mov x0, x20\n\t"
+                   "blr x21\n\t"
+                   "brk #1\n"
+                   "1:"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x5), "r"(x20), "r"(x21)
+                   : "memory", "x30");
+  return x0;
+#endif
+}
 
 struct k_timespec {
   int64_t sec, nsec;
@@ -107,7 +156,13 @@ struct k_sigaction { /* the kernel's own layout; larger than either architecture
   void *restorer;
   uint64_t mask;
 };
-enum { K_SOL_SOCKET = 1, K_SCM_RIGHTS = 1, K_MSG_NOSIGNAL = 0x4000, K_MSG_CMSG_CLOEXEC = 0x40000000 };
+enum {
+  K_SOL_SOCKET = 1,
+  K_SCM_RIGHTS = 1,
+  K_MSG_DONTWAIT = 0x40,
+  K_MSG_NOSIGNAL = 0x4000,
+  K_MSG_CMSG_CLOEXEC = 0x40000000
+};
 enum { K_SIGKILL = 9, K_SIGSEGV = 11, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 enum { K_POLLIN = 1, K_POLLERR = 8, K_POLLHUP = 16 };
 enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5, K_CLOCK_BOOT = 7 };

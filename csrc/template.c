@@ -62,14 +62,19 @@ static long user_namespaces_forbid(int proc) {
   return rc < 0 ? rc : 0;
 }
 
+enum { NS_IPC = 3, NS_CGROUP = 6 };
 /* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
 static void namespaces_note(int proc, uint64_t kinds) {
   static const struct {
     const char *name;
     uint64_t kind;
-  } of[] = {{"self/ns/user", CLONE_NEWUSER},    {"self/ns/mnt", CLONE_NEWNS},  {"self/ns/pid", CLONE_NEWPID},
-            {"self/ns/ipc", CLONE_NEWIPC},      {"self/ns/net", CLONE_NEWNET}, {"self/ns/uts", CLONE_NEWUTS},
-            {"self/ns/cgroup", CLONE_NEWCGROUP}};
+  } of[] = {{"self/ns/user", CLONE_NEWUSER},
+            {"self/ns/mnt", CLONE_NEWNS},
+            {"self/ns/pid", CLONE_NEWPID},
+            [NS_IPC] = {"self/ns/ipc", CLONE_NEWIPC},
+            {"self/ns/net", CLONE_NEWNET},
+            {"self/ns/uts", CLONE_NEWUTS},
+            [NS_CGROUP] = {"self/ns/cgroup", CLONE_NEWCGROUP}};
   for (uint32_t i = 0; i < sizeof of / sizeof *of; i++) {
     char link[64];
     long n = kinds & of[i].kind ? SYS(__NR_readlinkat, proc, of[i].name, link, sizeof link) : 0;
@@ -146,6 +151,33 @@ static long proc_mount(void) {
   return 0;
 }
 
+/* The filter of the programs, on the keeper: they inherit it. To install it for each costs more than to execute one.
+ * Where it says PASS (policy/bpf.py), it gets ours. Its notify actions are evidence of what was refused. */
+static long filter_install(void) {
+  const struct pj_table t = K.plan->seccomp;
+  struct pj_insn {
+    uint16_t code;
+    uint8_t jt, jf;
+    uint32_t k;
+  } *row = (struct pj_insn *)(uintptr_t)ROW(K.plan, t, struct pj_insn, 0);
+  struct {
+    uint16_t len;
+    const void *filter;
+  } prog = {(uint16_t)t.count, row};
+  const int notify = K.plan->flags & PLAN_NOTIFY;
+  uint32_t halves[2], found = 0;
+  long rc, listener;
+  if (!t.count) return 0;
+  TRY(STEP_SECCOMP, 0, rc = SYS(__NR_getrandom, halves, sizeof halves, 0));
+  for (uint32_t i = 0; i < t.count; i++)
+    if (row[i].code == 0xa4 /* BPF_ALU | BPF_XOR | BPF_K */ && found < 2) row[i].k = halves[found++];
+  if (rc != sizeof halves || found != 2) return fail(STEP_SECCOMP, 1, -EINVAL);
+  TRY(STEP_SECCOMP, 2, listener = SYS(__NR_seccomp, 1 /* SET_MODE_FILTER */, notify ? 8 /* NEW_LISTENER */ : 0, &prog));
+  K.listener = notify ? (int)listener : -1;
+  pass = (long)((uint64_t)halves[1] << 32 | halves[0]);
+  return 0;
+}
+
 static long template_make(void) {
   const struct pj_plan *p = K.plan;
   static int source[PJ_MAX_ROWS];
@@ -164,9 +196,9 @@ static long template_make(void) {
   if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
   if (p->unshare_second) TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second));
   reply(REPLY_MAPS);
-  if (message_receive(FD_CONTROL, &go, sizeof go) != (long)sizeof go || go.op != OP_GO)
+  if (message_receive(FD_CONTROL, &go, sizeof go, 0, &K.got) != (long)sizeof go || go.op != OP_GO)
     return fail(STEP_WAIT_GO, 0, -EPROTO);
-  fds_close();
+  fds_close(&K.got);
   if (p->flags & PLAN_SET_IDS) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
     TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));
@@ -204,14 +236,19 @@ static long template_make(void) {
     TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
   TRY(STEP_CAPS, 0, exec_rights_drop());
   K.mountinfo = (int)SYS(__NR_openat, proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+  long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
+  if (status >= 0) text_add(TEXT_CAPS, 0, (int)status, NULL, 0); /* of the bounding and ambient sets no run has more */
+  sys_close((int)status);
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
   rc = keyring_new();
   if (rc < 0) return fail(STEP_KEYRING, 0, rc);
   namespaces_note(proc, (p->unshare_first | p->unshare_second));
   if ((p->unshare_first | p->unshare_second) &
-      CLONE_NEWNET) /* else it is the caller's, and each run has one of its own */
-    K.sockets = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
+      CLONE_NEWNET) { /* else it is the caller's, and each run has one of its own */
+    K.sockets = (int)SYS(__NR_openat, proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
+    K.unix = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
+  }
   K.last_pid = (int)SYS(__NR_openat, proc, "sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
   sys_close(proc);
-  return proc_mount();
+  return proc_mount() < 0 ? -1 : filter_install();
 }

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from pyjail import _mountinfo
 from pyjail._plan import RunLimits, Template
+from pyjail._texts import Texts, parse_texts
 from pyjail._units import show_size
 from pyjail._usage import Control
 from pyjail._verdict import Reading, workspaces
-from pyjail._wire import Facts, Prepared, Texts, parse_texts
+from pyjail._wire import Facts, Prepared
 from pyjail.policy import same
 
 
@@ -36,7 +37,7 @@ def receipt(
             row = replace(row, value=f"{run.limits.output} bytes of {kept}; {own} is the caller's own")
         yield row
     yield from _counter_rows(run, facts)
-    yield from _process_rows(template, texts, ids)
+    yield from _process_rows(template, texts, ids, prepared)
     yield from _fence_rows(template, texts, missing, prepared)
     yield from _template_rows(template, prepared)
     yield from _same_rows(template, texts, missing, env)
@@ -95,26 +96,26 @@ def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
         yield Control(f"counter {c.usage}", "", c.file, f"{value} ({c.note})" if c.note else value, "enforced")
 
 
-def _process_rows(template: Template, texts: Texts, ids: tuple[int, int]) -> Iterator[Control]:
-    status = {k: v.strip() for k, _, v in (line.partition(":") for line in texts.proc_status.splitlines())}
-    jail = template.jail
-    uid, gid = status.get("Uid", "?").split(), status.get("Gid", "?").split()
-    right = uid == [str(jail.uid)] * 4 and gid == [str(jail.gid)] * 4
-    value = f"uid {uid[0]} gid {gid[0]}; outside uid {ids[0]} gid {ids[1]}"
-    yield Control("ids", f"uid {jail.uid} gid {jail.gid}", "user namespace, setresuid", value, _done(right))
-    caps = [status.get(f"Cap{n}", "?") for n in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
+def _process_rows(template: Template, texts: Texts, ids: tuple[int, int], prepared: Prepared) -> Iterator[Control]:
+    jail, s = template.jail, texts.status
+    asked = f"uid {jail.uid} gid {jail.gid}"
+    value = f"uid {s.uids[1]} gid {s.gids[1]}; outside uid {ids[0]} gid {ids[1]}" if s else "?"
+    right = s is not None and s.uids == (jail.uid,) * 3 and s.gids == (jail.gid,) * 3
+    yield Control("ids", asked, "user namespace, setresuid", value, _done(right))
+    own = [f"{n:016x}" for n in (s.inheritable, s.permitted, s.effective)] if s else ["?"] * 3
+    caps = [*own, *(prepared.capabilities.get(f"Cap{n}", "?") for n in ("Bnd", "Amb"))]
     none = all(c.strip("0") == "" for c in caps)
     yield Control("capabilities", "none", "capset, PR_CAPBSET_DROP", " ".join(caps), _done(none))
-    groups = status.get("Groups", "")
+    groups = str(s.groups or "none") if s else "?"
     by = "setgroups" if template.privileged else "setgroups denied; the caller's stay, unmapped"
-    yield Control("groups", "none", by, groups or "none", _done(template.privileged is False or not groups))
-    nnp = status.get("NoNewPrivs", "?")
+    yield Control("groups", "none", by, groups, _done(template.privileged is False or groups == "none"))
+    nnp = str(s.no_new_privs) if s else "?"
     yield Control("no_new_privs", "1", "prctl", nnp, _done(nnp == "1"))
 
 
 def _fence_rows(template: Template, texts: Texts, missing: dict[str, str], prepared: Prepared) -> Iterator[Control]:
     jail = template.jail
-    mode = next((line.split()[1] for line in texts.proc_status.splitlines() if line.startswith("Seccomp:")), "?")
+    mode = str(texts.status.seccomp) if texts.status else "?"
     if jail.seccomp == "none":
         yield Control("seccomp", "none", "", "", "not_asked")
     else:
@@ -157,8 +158,7 @@ def _same_rows(template: Template, texts: Texts, missing: dict[str, str], env: M
     )
     fine = texts.hostname == jail.hostname
     yield Control("deterministic hostname", jail.hostname, "sethostname", texts.hostname, _done(fine))
-    lines = texts.proc_status.splitlines()
-    pid = next((line.split()[1] for line in lines if line.startswith("Pid:")), "?")
+    pid = str(texts.status.pid) if texts.status else "?"
     yield Control("deterministic pids", f"from {same.PID}", "pid namespace", pid, _done(pid == same.PID))
     asked = "monotonic and boottime from 0"
     if "clocks" in missing:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from pyjail._errors import KeeperError
 from pyjail._native import ffi, lib
 from pyjail._plan import Command, RunLimits, Template, search
 from pyjail._record import NamedTuple
+from pyjail._texts import BASE, parse_texts, records
 from pyjail.policy.ids import KEEPER
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
           "link": lib.MOUNT_LINK, "rebind": lib.MOUNT_REBIND}  # fmt: skip
+ROOMY = 64 << 20  # execve takes at most 6 MiB of arguments
 _WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK}
 STEPS: dict[int, str] = {
     number: name.removeprefix("STEP_").lower()
@@ -83,6 +84,9 @@ def pack_template(t: Template) -> bytes:
         | (lib.PLAN_PROC if jail.proc else 0)
         | (lib.PLAN_NOTIFY if t.filter.notify else 0)
         | (lib.PLAN_KEYRING if t.keys else 0)
+        | (lib.PLAN_SPLICE if t.filter.splice else 0)
+        | (lib.PLAN_IPC_TOLD if t.filter.ipc_told else 0)
+        | (lib.PLAN_IPC_KEPT if t.filter.ipc_kept else 0)
         | (lib.PLAN_SAME if jail.deterministic else 0)
         | (lib.PLAN_CLOCKS if t.clocks else 0)
     )
@@ -144,6 +148,8 @@ def pack_limits(r: RunLimits) -> bytes:
         }
         for row in r.cgroup
     ]
+    memory = r.limits.memory
+    blob.head.flags = lib.LIMITS_ROOMY if memory is None or int(memory) >= ROOMY else 0
     blob.head.read_only = NONE if r.read_only is None else blob.text(r.read_only.lstrip("/"))
     tmpfs = []
     for t in r.tmpfs:
@@ -245,12 +251,14 @@ class Prepared(NamedTuple):
 
     user_namespaces: int  # 0, or the errno of forbidding more of them
     namespaces: tuple[str, ...]  # that it shares with its runs
+    capabilities: dict[str, str]  # the keeper's, as in /proc/self/status; a run's bounding and ambient sets are these
     mountinfo: bytes  # of its mount namespace; empty where there is no /proc
 
 
 def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
     """REPLY_READY without a failure has the errno of the one step that may be refused."""
-    return Prepared(struct.unpack_from("<3Ii", raw)[3], parse_texts(raw[16:]).namespaces, mountinfo)
+    texts = parse_texts(raw[16:])
+    return Prepared(struct.unpack_from("<3Ii", raw)[3], texts.namespaces, texts.capabilities, mountinfo)
 
 
 class _Facts(NamedTuple):
@@ -283,15 +291,15 @@ class Facts(_Facts):
     @functools.cached_property
     def reads(self) -> dict[int, str]:
         """CGROUP_READ, watch and clock rows, by index."""
-        found = _records(self.texts, self.reads_at)
+        found = records(self.texts, self.reads_at)
         return {row: data.decode("latin-1") for _, row, failed, data in found if not failed}
 
     @functools.cached_property
     def before(self) -> dict[int, str]:
         """Those that only count up: what they said before this run."""
         found = {}
-        for kind, row, _, data in _records(self.texts):
-            if kind != _BASE:
+        for kind, row, _, data in records(self.texts):
+            if kind != BASE:
                 break
             found[row] = data.decode("latin-1")
         return found
@@ -301,22 +309,6 @@ def not_started(failure: Failure) -> Facts:
     """The facts of a run that failed before there was a program."""
     none = (0, 0)
     return Facts(failure, None, False, "none", False, False, *(0,) * 7, None, none, none, (0,) * 6, 0, (), b"", 0)
-
-
-class Texts:
-    """What only a receipt needs of a report's records."""
-
-    def __init__(self) -> None:
-        self.set_values: dict[int, str] = {}
-        self.proc_status = ""
-        self.rlimits: dict[int, tuple[int, int]] = {}
-        self.namespaces: tuple[str, ...] = ()
-        self.personality = -1
-        self.hostname = ""
-        self.clocks = ""  # offsets of the program's time namespace
-
-
-_TEXT = struct.Struct("<IIiI")
 
 
 def parse_report(raw: bytes) -> Facts:
@@ -350,38 +342,3 @@ def parse_report(raw: bytes) -> Facts:
         raw[_FACTS.size :],
         reads_at,
     )
-
-
-def _records(texts: bytes, at: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
-    """(kind, row, errno, data) of each record from offset ``at`` on."""
-    end = len(texts)
-    unpack, head = _TEXT.unpack_from, _TEXT.size
-    while at < end:
-        kind, row, failed, length = unpack(texts, at)
-        at += head
-        yield kind, row, failed, texts[at : at + length]
-        at += -(-length // 8) * 8
-
-
-def parse_texts(texts: bytes) -> Texts:
-    """The records of a report that are not `Facts.reads`."""
-    found = Texts()
-    for kind, row, failed, data in _records(texts):
-        if kind == _SET:
-            found.set_values[row] = f"unreadable: {os.strerror(failed)}" if failed else data.decode("latin-1").strip()
-        elif kind == _RLIMIT:
-            found.rlimits[row] = struct.unpack("<QQ", data)
-        elif kind == _NS:
-            found.namespaces += (data.decode("latin-1"),)
-        elif kind == _SAME:
-            found.personality, found.hostname = row, data.decode("utf-8", "surrogateescape")
-        elif kind == _CLOCKS:
-            found.clocks = data.decode("latin-1")
-        elif kind == _STATUS:
-            found.proc_status = data.decode("latin-1")
-    return found
-
-
-_BASE = lib.TEXT_BASE
-_SET, _RLIMIT, _NS, _STATUS = lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS
-_SAME, _CLOCKS = lib.TEXT_SAME, lib.TEXT_CLOCKS

@@ -19,6 +19,7 @@ from pyjail.policy import bpf, seccomp
 from tests import place
 from tests.conftest import QUICK, SLOW
 from tests.scripts import script
+from tests.simulate import simulate
 
 PATIENT = Limits(cpu_time=20 * SLOW, wall_time=40 * SLOW)  # every stop at a call costs
 PYTHON = "/usr/bin/python3"
@@ -26,9 +27,7 @@ PYTHON = "/usr/bin/python3"
 
 def decision(policy, name, *args):
     program = seccomp.compile_policy(policy, host().arch, False).program
-    return seccomp.describe(
-        bpf.simulate(program, bpf.AUDIT_ARCH[host().arch], seccomp.number(host().arch, name), args)[0]
-    )
+    return seccomp.describe(simulate(program, bpf.AUDIT_ARCH[host().arch], seccomp.number(host().arch, name), args)[0])
 
 
 def allowed(policy):

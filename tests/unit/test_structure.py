@@ -21,7 +21,7 @@ LAYERS = (
      "policy.learned", "policy.cores", "policy.same", "_toml"},
     {"languages._language"},
     {"languages._values", "languages._table", "languages._test"},
-    {"_plan", "_wire"},
+    {"_plan", "_wire", "_texts"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
     {"_spare"},
@@ -161,8 +161,8 @@ def test_steps_are_listed_in_the_order_in_which_they_happen():
             "caps_drop()",
             "NO_NEW_PRIVS",
             "landlock_restrict_self",
+            "status_note()",
             "CLOSE_REST",
-            "seccomp_apply()",
         )
     ]
     assert order == sorted(order)

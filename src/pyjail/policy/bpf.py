@@ -1,4 +1,4 @@
-"""Decisions by system call and arguments -> the smallest program of classic BPF we know, and back (`simulate`).
+"""Decisions by system call and arguments -> the smallest program of classic BPF we know.
 
 Every run pays for each instruction when the kernel translates the filter. So the program is a graph, not a tree: what
 decides alike is there once, an action is one return for all who jump to it, and a word is loaded once for as many
@@ -6,6 +6,10 @@ tests as follow each other. Numbers are told apart by `JGE` between ranges of th
 number that interrupts such a range, where that takes fewer instructions. Nothing but comparisons stands between the
 start and "allow" for calls whose arguments do not matter: these the kernel finds by itself, and does not run the
 filter for them any more (since Linux 5.11).
+
+The keeper is under the filter, too, for to install it costs more than to start a program, and what is forked has it. A
+call that is refused is let through when its last argument is the keeper's pass: 64 random bits that it puts into the
+program in the place of `PASS`, and that no jailed program is ever told (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -33,6 +37,11 @@ WORTH = 80  # comparisons at the filter's installation that weigh as much as an 
 # struct seccomp_data: nr, arch, instruction_pointer, args[6]; low halves first, little-endian
 OFF_NR, OFF_ARCH, OFF_ARGS = 0, 4, 16
 LD, AND, JEQ, JGE, JSET, JA, RET = 0x20, 0x54, 0x15, 0x35, 0x45, 0x05, 0x06
+LDX, STX, LDM, TAX, OR, XOR, RETA = 0x01, 0x03, 0x60, 0x07, 0x4C, 0xA4, 0x16
+REFUSE = -1  # a node's op: a return of anything but "allow", unless the call has the pass
+
+PASS = (0x73736150, 0x73736150)  # the keeper replaces both: the one use of XOR
+OFF_PASS = OFF_ARGS + 8 * 5
 
 Insn = tuple[int, int, int, int]  # code, jt, jf, k
 Case = tuple[tuple[tuple[int, int, int], ...], int]  # tests, action
@@ -41,13 +50,17 @@ Rules = tuple[tuple[tuple[Half, ...], int], ...]
 
 
 class Node(NamedTuple):
-    """One step of a decision: a return when ``op`` is RET, else a comparison of ``k`` with a masked word."""
+    """One step of a decision: a return when ``op`` is RET or REFUSE, else a comparison of ``k`` with a masked word."""
 
     op: int
     k: int
     word: tuple[int, int] = (0, 0)  # offset, mask
     yes: int = -1  # other nodes, by their place in `Graph.nodes`
     no: int = -1
+
+    @property
+    def last(self) -> bool:
+        return self.op in (RET, REFUSE)
 
 
 class _TooManyError(Exception):
@@ -63,7 +76,7 @@ class Graph:
 
     def add(self, node: Node) -> int:
         """Where it is, or an older one like it."""
-        if node.op != RET and node.yes == node.no:
+        if not node.last and node.yes == node.no:
             return node.yes
         at = self.known.setdefault(node, len(self.nodes))
         if at == len(self.nodes):
@@ -71,7 +84,7 @@ class Graph:
         return at
 
     def result(self, action: int) -> int:
-        return self.add(Node(RET, action))
+        return self.add(Node(RET if action == ALLOW else REFUSE, action))
 
     def test(self, half: Half, yes: int, no: int) -> int:
         """Bits that are all to be 0, or a single one, are looked at without changing the accumulator."""
@@ -145,28 +158,37 @@ class Graph:
     def program(self, root: int) -> list[Insn]:
         """The nodes as instructions. Jumps go forward only, so it is written from its end."""
         cold, warm = self._entries(root)
-        code: list[Insn] = []  # the last instruction first
+        code = _passed() if any(node.op == REFUSE for node in self.nodes) else []  # the last instruction first
+        passed = len(code)
         at: dict[tuple[int, bool], int] = {}  # (node, with its word loaded already) -> place in `code`
 
         def place(node: int, loaded: tuple[int, int], other: int = 0) -> int:
             """Where to jump to; brought nearer when it is too far for 8 bits. ``other``: instructions to come yet."""
-            key = (node, self.nodes[node].op == RET or self.nodes[node].word == loaded)
+            key = (node, self.nodes[node].last or self.nodes[node].word == loaded)
             if len(code) + other - at[key] > 255:
-                if self.nodes[node].op == RET:
-                    code.append((RET, 0, 0, self.nodes[node].k))
+                if self.nodes[node].last:
+                    end(node)
                 else:
                     code.append((JA, 0, 0, len(code) - at[key] - 1))
                 at[key] = len(code) - 1
             return at[key]
 
+        def end(node: int) -> None:
+            """A return, or the way to the one place that looks for the pass first."""
+            if self.nodes[node].op == RET:
+                code.append((RET, 0, 0, self.nodes[node].k))
+            else:
+                code.append((JA, 0, 0, len(code) - passed))
+                code.append((LDX, 0, 0, self.nodes[node].k))
+            at[node, True] = len(code) - 1
+
         for i, node in enumerate(self.nodes[: root + 1]):
             if i not in cold and i not in warm:
                 continue
-            if node.op == RET:
-                at[i, True] = len(code)
-                code.append((RET, 0, 0, node.k))
+            if node.last:
+                end(i)
                 continue
-            place(node.yes, node.word, 1)
+            place(node.yes, node.word, 2)  # of `no`
             no = place(node.no, node.word)
             yes = place(node.yes, node.word)
             at[i, True] = len(code)
@@ -184,11 +206,30 @@ class Graph:
         cold, warm = {root}, set[int]()
         for i in range(root, -1, -1):
             node = self.nodes[i]
-            if node.op != RET and (i in cold or i in warm):
+            if not node.last and (i in cold or i in warm):
                 for child in (node.yes, node.no):
-                    same = self.nodes[child].op == RET or self.nodes[child].word == node.word
+                    same = self.nodes[child].last or self.nodes[child].word == node.word
                     (warm if same else cold).add(child)
         return cold, warm
+
+
+def _passed() -> list[Insn]:
+    """Allow what has the pass, else return X; the last instruction first. One comparison for all 64 bits: no time that
+    a call takes tells how much of a guess was right."""
+    code = [
+        (STX, 0, 0, 0),
+        (LD, 0, 0, OFF_PASS),
+        (XOR, 0, 0, PASS[0]),
+        (TAX, 0, 0, 0),
+        (LD, 0, 0, OFF_PASS + 4),
+        (XOR, 0, 0, PASS[1]),
+        (OR, 0, 0, 0),
+        (JEQ, 0, 1, 0),
+        (RET, 0, 0, ALLOW),
+        (LDM, 0, 0, 0),
+        (RETA, 0, 0, 0),
+    ]
+    return code[::-1]
 
 
 class _Range(NamedTuple):
@@ -306,7 +347,7 @@ def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
     outcome(X32_BIT, (((), NOTIFY),))
     outcome(1 << 31, (((), default),))  # negative ones, which programs use to probe: no such call, as natively
     tree = graph.numbers(ranges)
-    root = graph.add(Node(JEQ, arch, (OFF_ARCH, LOW32), tree, graph.result(NOTIFY)))
+    root = graph.add(Node(JEQ, arch, (OFF_ARCH, LOW32), tree, graph.add(Node(RET, NOTIFY))))
     program = graph.program(root)
     if len(program) > MOST:
         raise ValueError(len(program))
@@ -327,27 +368,3 @@ def _halves(case: Iterable[Case]) -> Rules:
         )
         for tests, action in case
     )
-
-
-def simulate(program: bytes, arch: int, nr: int, args: tuple[int, ...] = ()) -> tuple[int, int]:
-    """Run a filter without a kernel: (action, instructions executed)."""
-    data = struct.pack("<iIQ6Q", nr if nr < 1 << 31 else nr - (1 << 32), arch, 0, *(*args, *(0,) * (6 - len(args))))
-    code = list(struct.iter_unpack("<HBBI", program))
-    acc = pc = cost = 0
-    while True:
-        op, jt, jf, k = code[pc]
-        pc, cost = pc + 1, cost + 1
-        if op == LD:
-            acc = int.from_bytes(data[k : k + 4], "little")
-        elif op == AND:
-            acc &= k
-        elif op == JEQ:
-            pc += jt if acc == k else jf
-        elif op == JGE:
-            pc += jt if acc >= k else jf
-        elif op == JSET:
-            pc += jt if acc & k else jf
-        elif op == JA:
-            pc += k
-        else:
-            return k, cost

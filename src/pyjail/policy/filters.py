@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 class Filter(NamedTuple):
     """A compiled profile: BPF of 8 bytes per instruction; ``notify``: some calls end the run; ``keys``: the program
-    may use keyrings."""
+    may use keyrings; ``splice``: it may always use splice(2), and so may the keeper, which has no argument left to show
+    its pass in; ``ipc_told``: calls that make something in the ipc namespace are told to the keeper, and allowed;
+    ``ipc_kept``: they are, or are never allowed."""
 
     name: str
     program: bytes
     notify: bool
     keys: bool = False
+    splice: bool = True
+    ipc_told: bool = False
+    ipc_kept: bool = False
 
     @property
     def digest(self) -> str:
@@ -40,7 +45,8 @@ def choose(policy: str | SeccompPolicy, machine: str, inet: bool) -> Filter:
         from pyjail.policy import shipped
 
         if isinstance(policy, str) and (policy, machine, inet) in shipped.PROGRAMS:
-            return Filter(policy, shipped.PROGRAMS[policy, machine, inet], True)
+            wide = policy == "default"
+            return Filter(policy, shipped.PROGRAMS[policy, machine, inet], True, False, wide, wide, True)
         from pyjail.policy import seccomp
 
     return seccomp.compile_policy(policy, machine, inet)

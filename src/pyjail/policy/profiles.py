@@ -241,14 +241,15 @@ STRICT_ARGUMENTS: tuple[ArgRule, ...] = (
 )
 STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
 
-# ---- what the program's process still does between the filter and execve (csrc/program.c, program_start) ----
+# ---- what the program's process does between the go and execve (csrc/program.c, program_start) ----
+# It has the keeper's pass (docs/adr/0011), so these are rules for the program: a policy that takes from it what every start
+# of a program needs is told so, before anything starts.
 
 GLUE: tuple[ArgRule, ...] = (
-    ArgRule("sendmsg", "allow", ((0, 3, LOW32),), "hands its listener to the keeper over FD_GO"),
     ArgRule("recvmsg", "allow", ((0, 3, LOW32),), "waits for the go on FD_GO"),
     ArgRule("openat", "allow", (), "looks at the program's header"),
-    ArgRule("pread64", "allow", (), "and at its own status for the receipt"),
-    ArgRule("close", "allow", (), "closes the listener"),
+    ArgRule("pread64", "allow", (), "reads it"),
+    ArgRule("close", "allow", (), "closes it"),
     ArgRule("dup3", "allow", (), "puts the caller's fds on 0-2"),
     ArgRule("chdir", "allow", (), "cwd"),
     ArgRule("mmap", "allow", ((3, 0, 0x40000),), "argv and env"),
@@ -263,7 +264,6 @@ GLUE: tuple[ArgRule, ...] = (
 )
 # Arguments of theirs that are always the same: a rule about other ones does not reach the jail's own calls.
 GLUE_ARGUMENTS: dict[str, dict[int, int]] = {
-    "sendmsg": {0: 3},
     "recvmsg": {0: 3},
     "openat": {0: (1 << 64) - 100, 2: 0x80800, 3: 0},  # AT_FDCWD, O_RDONLY | O_NONBLOCK | O_CLOEXEC
     "dup3": {2: 0},

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 KEYS = ("keyctl", "add_key", "request_key")
+IPC_MAKERS = ("shmget", "semget", "msgget", "mq_open")  # as csrc/run.c has them
 ARCH_NAMES = {0xC000003E: "x86_64", 0xC00000B7: "aarch64", 0x40000003: "i386", 0x40000028: "arm"}
 
 
@@ -81,7 +82,7 @@ def _spares_the_jail(rule: SeccompRule) -> bool:
     if all(g.name != rule.name for g in profiles.GLUE):
         return True
     if not rule.tests:  # then the jail's own rule, for its own fd, comes first
-        return rule.name in ("sendmsg", "recvmsg", "ioctl")
+        return rule.name in ("recvmsg", "ioctl")
     fixed = profiles.GLUE_ARGUMENTS.get(rule.name, {})
     return any(arg in fixed and fixed[arg] & mask != value for arg, value, mask in rule.tests)
 
@@ -114,6 +115,12 @@ def allows_plainly(policy: str | SeccompPolicy, name: str, inet: bool = True) ->
     """Whether this call is allowed before any test of its arguments, or by the first one."""
     found, default = rules(policy, inet)
     return next((r.action for r in found if r.name == name), default) == "allow"
+
+
+def _kills(found: list[Rule], default: str, name: str) -> bool:
+    """Whether this call may end the run."""
+    rules = [r for r in found if r.name == name]
+    return any(r.action == "kill" for r in rules) or (default == "kill" and all(r.tests for r in rules))
 
 
 def _reached(found: list[Rule]) -> list[Rule]:
@@ -209,17 +216,23 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
     if isinstance(policy, SeccompPolicy):
         _check_names(policy, machine)
     found, default = rules(policy, inet)
+    told = allows_any(policy, IPC_MAKERS, inet) and not any(_kills(found, default, name) for name in IPC_MAKERS)
     cases: dict[int, list[Case]] = {}
     for rule in found:
         nr = number(machine, rule.name)
         if nr >= 0:
-            cases.setdefault(nr, []).append((rule.tests, _action(rule.action)))
+            tells = told and rule.name in IPC_MAKERS and rule.action == "allow"
+            cases.setdefault(nr, []).append((rule.tests, NOTIFY if tells else _action(rule.action)))
+    for name in IPC_MAKERS if told and default == "allow" else ():
+        cases.setdefault(number(machine, name), []).append(((), NOTIFY))
     name = policy if isinstance(policy, str) else f"{policy.base}, changed"
     try:
         program = assemble(AUDIT_ARCH[machine], cases, _action(default))
     except ValueError as e:
         raise SpecError("seccomp", int(str(e)), f"a filter has at most {MOST} instructions") from None
-    return Filter(name, program, True, allows_any(policy, KEYS, inet))
+    splice = allows_plainly(policy, "splice", inet)
+    kept = told or not allows_any(policy, IPC_MAKERS, inet)
+    return Filter(name, program, True, allows_any(policy, KEYS, inet), splice, told, kept)
 
 
 def describe(action: int) -> str:
