@@ -242,8 +242,8 @@ STRICT_ARGUMENTS: tuple[ArgRule, ...] = (
 STRICT_MISSING = "clone3 membarrier pidfd_open statmount landlock_create_ruleset io_uring_setup"
 
 # ---- what the program's process does between the go and execve (csrc/program.c, program_start) ----
-# It has the keeper's pass (docs/adr/0011), so these are rules for the program: a policy that takes from it what every start
-# of a program needs is told so, before anything starts.
+# It has the keeper's pass (docs/adr/0011), so these are rules for the program: a policy that takes from it what every
+# start of a program needs is told so, before anything starts.
 
 GLUE: tuple[ArgRule, ...] = (
     ArgRule("recvmsg", "allow", ((0, 3, LOW32),), "waits for the go on FD_GO"),
