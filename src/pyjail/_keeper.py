@@ -139,7 +139,8 @@ class Keeper:
     @property
     def intact(self) -> bool:
         """Whether what we talk and write to is still what we opened (os.closerange takes it from us)."""
-        return self._linked and self.request.ours and all(fd.ours for fd in self.outputs)
+        out, err = self.outputs
+        return self._linked and self.request.ours and out.ours and err.ours
 
     @property
     def _linked(self) -> bool:

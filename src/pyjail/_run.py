@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from pyjail import _cgroup, _explain, _idle, _lazy, _outcome, _prepare, _request, _verdict, _wire
 from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
-from pyjail._fds import Fd, memfd
+from pyjail._fds import memfd
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
@@ -211,31 +211,36 @@ class IdleDeath(Exception):
 
 def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     """Start the program; None: its report is to come. Waits for the keeper only when there are files to write."""
-    run_part, blob = plan.run, plan.blob
     if not keeper.intact:
         raise IdleDeath
-    with Fd() if request.input is None else memfd("pyjail-stdin", request.input, seal=True) as stdin:
-        fds = request.fds if request.input is None else (stdin.number, *request.fds)
-        os.pwrite(keeper.request.number, blob, 0)
-        try:
-            if request.files:
-                failure = arm(keeper, blob)
-                if failure is not None:
-                    return _not_started(keeper, request, run_part, failure), True
-                try:
-                    with _lazy.lock:
-                        from pyjail import _files
+    if request.input is None:
+        return _begin(keeper, request, plan, request.fds)
+    with memfd("pyjail-stdin", request.input, seal=True) as stdin:
+        return _begin(keeper, request, plan, (stdin.number, *request.fds))
 
-                    _files.write_inputs(keeper, request.files)
-                except (JailError, OSError) as e:
-                    keeper.send(lib.OP_RELEASE)
-                    return e, True
-            keeper.send(lib.OP_RUN, length=len(blob), fds=fds)
-            if keeper.served:
-                _outcome.load()
-        except Gone:
-            raise IdleDeath from None
-        return None
+
+def _begin(keeper: Keeper, request: Request, plan: Plan, fds: tuple[int, ...]) -> Outcome | None:
+    blob = plan.blob
+    os.pwrite(keeper.request.number, blob, 0)
+    try:
+        if request.files:
+            failure = arm(keeper, blob)
+            if failure is not None:
+                return _not_started(keeper, request, plan.run, failure), True
+            try:
+                with _lazy.lock:
+                    from pyjail import _files
+
+                _files.write_inputs(keeper, request.files)
+            except (JailError, OSError) as e:
+                keeper.send(lib.OP_RELEASE)
+                return e, True
+        keeper.send(lib.OP_RUN, length=len(blob), fds=fds)
+        if keeper.served:
+            _outcome.load()
+    except Gone:
+        raise IdleDeath from None
+    return None
 
 
 def arm(keeper: Keeper, blob: bytes) -> Failure | None:
