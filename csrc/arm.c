@@ -63,7 +63,7 @@ static long arm(void) {
   r->peer = pair[1];
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
   SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used);
-  static _Alignas(4096) char stack[16384];
+  static _Alignas(4096) char stack[32768];
   struct clone_args args = {.flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
                             .exit_signal = K_SIGCHLD,
                             .stack = (uint64_t)(uintptr_t)stack,

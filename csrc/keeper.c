@@ -16,6 +16,7 @@ enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
+#define TOLD_AT_ONCE 64              /* calls that the filter tells of and lets go on; then one in each ms */
 #define PUMP_WORTH 4096 /* after fewer bytes a stream rests for 1 ms: a wake-up for each byte would cost us */
 
 /* Shared with the program's process until execve replaces its memory. */

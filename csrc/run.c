@@ -42,6 +42,12 @@ static void trip(enum pj_trip why) {
   run_stop();
 }
 
+static struct watch { /* of the run in progress */
+  uint64_t go_at, tripped, cpu_at, memory_at, pause;
+  int clock, memory;
+  uint32_t told; /* calls that went on */
+} W;
+
 /* The filter tells of a syscall. It has refused it for good: note which, then nothing of the run goes on. Or it is one
  * that makes something in the ipc namespace: nobody's arguments are judged here, so it may go on. */
 static void told(void) {
@@ -63,6 +69,7 @@ static void told(void) {
       uint32_t flags;
     } go_on = {n.id, 0, 0, 1 /* SECCOMP_USER_NOTIF_FLAG_CONTINUE */};
     K.ipc_used = 1;
+    W.told++;
     SYS(__NR_ioctl, K.listener, 0xc0182101 /* SECCOMP_IOCTL_NOTIF_SEND */, &go_on);
     return;
   }
@@ -72,11 +79,6 @@ static void told(void) {
   }
   trip(TRIP_SECURITY);
 }
-
-static struct watch { /* of the run in progress */
-  uint64_t go_at, tripped, cpu_at, memory_at, pause;
-  int clock, memory;
-} W;
 
 /* Trip what has been passed; when to look again. */
 static uint64_t limits_watch(void) {
@@ -153,19 +155,19 @@ static int children_reap(void) {
 /* Until nobody is left. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
   struct run *r = &K.run;
-  uint64_t quiet[2] = {0, 0};
-  W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH)};
+  uint64_t quiet[3] = {0, 0, 0}; /* streams, and the listener: who wakes us often waits for it */
+  W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH), 0};
   if (K.leaf.event >= 0) W.memory_at = UINT64_MAX;
   K.running = 1;
   for (;;) {
     uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
     struct k_pollfd p[6] = {{K.children, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
                             {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
                             {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
-                            {W.tripped ? -1 : K.listener, K_POLLIN, 0},
+                            {W.tripped || quiet[2] > now ? -1 : K.listener, K_POLLIN, 0},
                             {K.leaf.event, K_POLLIN, 0}};
     uint64_t wait = next > now && !K.more ? next - now : 0;
     struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
@@ -176,6 +178,7 @@ static void run_watch(void) {
     if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
     if (p[5].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
     if (p[4].revents) told();
+    if (p[4].revents && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[0].revents || K.more || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, SeccompPolicy, Verdict
-from tests.conftest import QUICK
+from pyjail import Jail, Limits, SeccompPolicy, SeccompRule, Verdict
+from tests.conftest import QUICK, SLOW
 from tests.host_side import keeper_below
 from tests.scripts import until
 
@@ -93,7 +96,7 @@ int main(int n, char **v) {
   char name[64] = {0};
   if (readlink("/proc/self/ns/ipc", name, 63) < 0) return 1;
   int seg = -2, set = -2, queue = -2;
-  if (n > 1) seg = shmget(7, 4096, IPC_CREAT | 0666), set = semget(7, 3, IPC_CREAT | 0666), queue = msgget(7, IPC_CREAT | 0666);
+  if (n > 1) seg = shmget(7, 4096, IPC_CREAT | IPC_EXCL | 0666), set = semget(7, 3, IPC_CREAT | IPC_EXCL | 0666), queue = msgget(7, IPC_CREAT | IPC_EXCL | 0666);
   int there = -1; /* to look is to use it */
   if (n > 1) there = (shmget(7, 0, 0) >= 0) + (semget(7, 0, 0) >= 0) + (msgget(7, 0) >= 0);
   printf("%s %d %d %d %d\n", name, seg, set, queue, there);
@@ -152,3 +155,36 @@ def test_arguments_larger_than_the_memory_limit_end_their_run_and_not_the_keeper
             assert r.verdict in (Verdict.MEMORY, Verdict.OK), r
         assert pyjail.run(["/bin/echo", "alive"], limits).stdout == b"alive\n"
         assert until(lambda keepers=keepers: keepers & {keeper_below(k.pid) for k in idle.keepers})
+
+
+def test_calls_that_are_told_of_cannot_keep_a_cpu_of_the_host_busy(run_c):
+    """Each wakes the keeper, whose time no cgroup of the run is charged with: after some they wait for it."""
+    source = """
+    #include <stdio.h>
+    #include <sys/shm.h>
+    #include <time.h>
+    #include <unistd.h>
+    int main() {
+      for (int i = 0; i < 8; i++) if (!fork()) break;
+      for (long n = 0;; n++) shmget(1, 0, 0);
+    }
+    """
+    before = os.times()
+    r = run_c(source, Limits(wall_time=1 * SLOW, cpu_time=20))
+    assert r.verdict is Verdict.WALL_TIME
+    assert r.usage.cpu_time < 0.25 * SLOW
+    pyjail.close()  # so that the keeper's time is told of
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent - r.usage.cpu_time < 0.3 * SLOW
+
+
+def test_splice_under_a_condition_is_not_the_keepers():
+    """It has no argument left for the pass: the keeper would wait for its own answer."""
+    policy = SeccompPolicy(kill=("splice",), rules=(SeccompRule("splice", "allow", ((0, 9, 0xFFFFFFFF),)),))
+    for seccomp in (policy, "strict", SeccompPolicy(kill=("splice",))):
+        r = pyjail.run(["/bin/head", "-c", "300000", "/dev/zero"], QUICK, jail=Jail(seccomp=seccomp))
+        assert (r.verdict, r.stdout) == (Verdict.OK, bytes(300000))
+        capped = replace(QUICK, output=1000)
+        r = pyjail.run(["/bin/head", "-c", "300000", "/dev/zero"], capped, jail=Jail(seccomp=seccomp))
+        assert (r.verdict, r.stdout, r.stdout_bytes) == (Verdict.OUTPUT, bytes(1000), r.stdout_bytes)

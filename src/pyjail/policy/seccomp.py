@@ -117,6 +117,12 @@ def allows_plainly(policy: str | SeccompPolicy, name: str, inet: bool = True) ->
     return next((r.action for r in found if r.name == name), default) == "allow"
 
 
+def _always(found: list[Rule], default: str, name: str) -> bool:
+    """Whether this call is allowed whatever its arguments."""
+    rules = [r for r in found if r.name == name]
+    return all(r.action == "allow" for r in rules) and (default == "allow" or any(not r.tests for r in rules))
+
+
 def _kills(found: list[Rule], default: str, name: str) -> bool:
     """Whether this call may end the run."""
     rules = [r for r in found if r.name == name]
@@ -230,7 +236,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
         program = assemble(AUDIT_ARCH[machine], cases, _action(default))
     except ValueError as e:
         raise SpecError("seccomp", int(str(e)), f"a filter has at most {MOST} instructions") from None
-    splice = allows_plainly(policy, "splice", inet)
+    splice = _always(found, default, "splice")
     kept = told or not allows_any(policy, IPC_MAKERS, inet)
     return Filter(name, program, True, allows_any(policy, KEYS, inet), splice, told, kept)
 
