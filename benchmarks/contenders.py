@@ -7,14 +7,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from machine import compile_c
 
 import pyjail
 
 TRUE = "/bin/true"
 BASE, OURS, FRESH = "subprocess.run", "pyjail.run", "pyjail.run fresh"
+RELAY = "relay"  # no peer: the floor
+FLOOR = "a relay with nothing of a jail, in the same turns"
+NO_PEERS = (BASE, OURS, FRESH, RELAY)
 GO_JUDGE = "PYJAIL_BENCH_GO_JUDGE"
 FIRST_BOX = 900  # isolate: sandboxes from this number on, one for each thread
 SYSTEM = [d for d in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(d)]
@@ -93,6 +99,34 @@ def isolate() -> Contender:
     )
 
 
+def relay() -> Contender:
+    """What any keeper needs with nothing of a jail: see floor.c."""
+    program = compile_c("floor")
+    ends: dict[int, tuple[socket.socket, subprocess.Popen[bytes]]] = {}
+
+    def begin(thread: int) -> object:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            number = its.fileno()
+            ends[thread] = ours, subprocess.Popen([program, "relay", str(number)], pass_fds=[number])
+        return None
+
+    def call(thread: int) -> object:
+        end = ends[thread][0]
+        end.send(b"g")
+        if end.recv(1) != b"g":
+            raise OSError("the relay has ended")
+        return None
+
+    def end(thread: int) -> object:
+        ours, process = ends.pop(thread)
+        ours.close()
+        return process.wait(10)
+
+    note = "the floor: a process that starts true, forked ahead, and says when it has ended; nothing of a jail, in C"
+    return Contender(RELAY, call, "", note, begin, end)
+
+
 @contextlib.contextmanager
 def ready(found: Iterable[Contender], threads: int) -> Iterator[None]:
     """What they need before, for so many threads, and its end."""
@@ -123,6 +157,7 @@ def ours() -> list[Contender]:
             OURS, lambda thread: pyjail.run([TRUE], limits, jail=jail), pyjail.__version__, "default Jail and Limits"
         ),
         Contender(FRESH, lambda thread: pyjail.run([TRUE], limits, jail=fresh), pyjail.__version__, "Jail(fresh=True)"),
+        relay(),
     ]
 
 

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 
-from contenders import BASE, FRESH, OURS, Contender, ready
+from contenders import BASE, FLOOR, FRESH, NO_PEERS, OURS, RELAY, Contender, ready
 from report import Goal, Section, table
 from sampling import Samples, in_turns, samples
 
@@ -67,7 +67,7 @@ def _rates(found: list[Contender], size: int, rounds: int, seconds: float) -> di
             for c in found:
                 crews[c.name] = Crew(c, size)
                 crews[c.name].turn(2 * size if c.name == OURS else size)  # warm
-            counts = {name: 96 if name in (BASE, OURS) else 32 for name in crews}
+            counts = {name: 96 if name in NO_PEERS else 32 for name in crews}
             calls = {name: functools.partial(crew.turn, counts[name]) for name, crew in crews.items()}
             return samples(in_turns(calls, rounds, seconds))
         finally:
@@ -96,9 +96,10 @@ def measure(everyone: list[Contender], rounds: int, seconds: float) -> tuple[Sec
                 f"{ours / plain:.2f} x",
                 f">= {least:.2f} x subprocess.run",
                 ours >= least * plain,
+                f"{FLOOR}: {rates[size][RELAY].median / plain:.2f} x",
             )
         )
-    peers = [c.name for c in found if c.name not in (BASE, OURS)]
+    peers = [c.name for c in found if c.name not in NO_PEERS]
     worst, nearest, at = min(
         ((rates[size][OURS].median / rates[size][p].median, p, size) for p in peers for size in GOALS),
         default=(0.0, "", 0),

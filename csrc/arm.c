@@ -87,11 +87,12 @@ static int sockets_left(void) {
   const uint64_t ours = K.run.made ? 2 : 0;
   for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
     uint64_t lines = 0;
-    long n = K.sockets < 0 ? 0 : SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
-    if (K.sockets < 0 || (n > 24 && mem_equal(scratch, used, 14) && parse_u64(scratch + 14, 10) <= ours)) return 0;
+    if (K.sockets < 0 && K.unix < 0) return 0; /* a network namespace for each run, or the caller's */
+    long n = SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
+    if (n > 24 && mem_equal(scratch, used, 14) && parse_u64(scratch + 14, 10) <= ours) return 0;
     n = SYS(__NR_pread64, K.unix, scratch, sizeof scratch, 0);
     for (long i = 0; i < n; i++) lines += scratch[i] == '\n';
-    if (lines <= 1 + ours) return 0;
+    if (n > 0 && lines <= 1 + ours) return 0;
     if (!--tries) return 1;
   }
 }
@@ -113,8 +114,8 @@ static void release(void) {
   const struct pj_facts *f = &K.page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
   if (rlimits_changed()) keeper_exit();
-  if (K.many_len) SYS(__NR_munmap, K.many, K.many_len);
-  K.many_len = 0;
+  if (K.many > 0) SYS(__NR_munmap, K.many, K.many_len);
+  K.many = 0;
   if (!ran) {
     run_end();
   } else {

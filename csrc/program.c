@@ -183,8 +183,8 @@ static long program_start(void) {
   const char *few[64], **argv = few; /* pointers, from arrays of refs */
   const uint64_t count = (uint64_t)r->argv.count + r->env.count + 2;
   if (count > sizeof few / sizeof *few) {
-    TRY(STEP_EXEC, PJ_NONE, K.many = SYS(__NR_mmap, NULL, count * 8, 3 /* RW */, 0x22 /* PRIVATE|ANON */, -1, 0));
     K.many_len = count * 8;
+    TRY(STEP_EXEC, PJ_NONE, K.many = SYS(__NR_mmap, NULL, count * 8, 3 /* RW */, 0x22 /* PRIVATE|ANON */, -1, 0));
     argv = (const char **)K.many;
   }
   const char **env = argv + r->argv.count + 1;

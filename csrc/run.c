@@ -60,7 +60,9 @@ static void told(void) {
   } n = {0};
   struct pj_facts *f = &K.page->facts;
   long rc = SYS(__NR_ioctl, K.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n);
-  if (rc < 0 && rc != -ENOENT) return;
+  /* ENOENT: its caller died meanwhile, or a signal interrupted it. Where only refusals are told, that it was refused is
+   * certain all the same; elsewhere who was interrupted asks again, and who died has made nothing. */
+  if (rc < 0 && (rc != -ENOENT || K.plan->flags & PLAN_IPC_TOLD)) return;
   const int makes = n.nr == __NR_shmget || n.nr == __NR_semget || n.nr == __NR_msgget || n.nr == __NR_mq_open;
   if (rc >= 0 && makes && K.plan->flags & PLAN_IPC_TOLD && n.arch == ARCH) {
     struct {
@@ -73,7 +75,7 @@ static void told(void) {
     SYS(__NR_ioctl, K.listener, 0xc0182101 /* SECCOMP_IOCTL_NOTIF_SEND */, &go_on);
     return;
   }
-  if (f->trip == TRIP_NONE) { /* ENOENT: the caller died meanwhile; that it was refused is certain all the same */
+  if (f->trip == TRIP_NONE) {
     f->syscall = rc < 0 ? -1 : n.nr;
     f->arch = n.arch;
   }
@@ -177,8 +179,8 @@ static void run_watch(void) {
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
     if (p[5].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
-    if (p[4].revents) told();
-    if (p[4].revents && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
+    if (p[4].revents & K_POLLIN) told(); /* not on POLLERR: then it could wait for good */
+    if (p[4].revents & K_POLLIN && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[0].revents || K.more || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;

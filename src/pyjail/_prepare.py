@@ -76,7 +76,17 @@ def prepare(request: Request) -> Plan:
     if request.read_only:
         run_part = run_part._replace(read_only="/box")
         limits_blob = pack_limits(run_part)
+        return Plan(found, run_part, limits_blob + _packed(request, run_part))
     return Plan(found, run_part, _blob(request, run_part, limits_blob))
+
+
+def _packed(request: Request, run_part: RunLimits) -> bytes:
+    output: int | None = request.limits.output  # type: ignore[assignment]
+    command = Command(
+        request.argv, request.env, request.cwd, _modes(request), output,
+        rearm=not request.jail.fresh, hold=bool(request.collect), terminal=request.terminal,
+    )  # fmt: skip
+    return pack_request(run_part, command)
 
 
 SMALL, MOST_BLOBS = 4096, 64
@@ -91,9 +101,7 @@ def _blob(request: Request, run_part: RunLimits, limits_blob: bytes) -> bytes:
     found = _blobs.get(key)
     if found is not None and found[0] is run_part:
         return found[1]
-    output: int | None = request.limits.output  # type: ignore[assignment]
-    command = Command(request.argv, request.env, request.cwd, modes, output, rearm, hold, request.terminal)
-    blob = limits_blob + pack_request(run_part, command)
+    blob = limits_blob + _packed(request, run_part)
     if len(blob) <= SMALL:
         if len(_blobs) >= MOST_BLOBS:
             _blobs.clear()
