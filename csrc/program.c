@@ -19,14 +19,11 @@ static long read_only_set(void) {
   return 0;
 }
 
-static struct {
-  uint32_t version;
-  int pid;
-} caps_head = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
+static uint32_t caps_head[2] = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0 /* this process */};
 
 static long caps_drop(void) {
   uint32_t none[6] = {0};
-  return SYS(__NR_capset, &caps_head, none);
+  return SYS(__NR_capset, caps_head, none);
 }
 
 /* Not from /proc/self/status: to make its files for a new process, and to forget them when it ends, takes as long as
@@ -35,7 +32,7 @@ static void status_note(void) {
   struct pj_status s = {0};
   SYS(__NR_getresuid, &s.uid[0], &s.uid[1], &s.uid[2]);
   SYS(__NR_getresgid, &s.gid[0], &s.gid[1], &s.gid[2]);
-  SYS(__NR_capget, &caps_head, s.caps);
+  SYS(__NR_capget, caps_head, s.caps);
   s.groups = (int32_t)SYS(__NR_getgroups, 0, NULL);
   s.no_new_privs = (int32_t)SYS(__NR_prctl, 39 /* PR_GET_NO_NEW_PRIVS */, 0, 0, 0, 0);
   s.seccomp = (int32_t)SYS(__NR_prctl, 21 /* PR_GET_SECCOMP */, 0, 0, 0, 0);

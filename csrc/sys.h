@@ -5,6 +5,7 @@
 #include <asm/fcntl.h>
 #include <asm/unistd.h>
 #include <linux/errno.h>
+#include <linux/filter.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>

@@ -160,22 +160,15 @@ static long proc_mount(int outer) {
  * Where it says PASS (policy/bpf.py), it gets ours. Its notify actions are evidence of what was refused. */
 static long filter_install(void) {
   const struct pj_table t = K.plan->seccomp;
-  struct pj_insn {
-    uint16_t code;
-    uint8_t jt, jf;
-    uint32_t k;
-  } *row = (struct pj_insn *)(uintptr_t)ROW(K.plan, t, struct pj_insn, 0);
-  struct {
-    uint16_t len;
-    const void *filter;
-  } prog = {(uint16_t)t.count, row};
+  struct sock_filter *row = (struct sock_filter *)(uintptr_t)ROW(K.plan, t, struct sock_filter, 0);
+  struct sock_fprog prog = {(uint16_t)t.count, row};
   const int notify = K.plan->flags & PLAN_NOTIFY;
   uint32_t halves[2], found = 0;
   long rc, listener;
   if (!t.count) return 0;
   TRY(STEP_SECCOMP, 0, rc = SYS(__NR_getrandom, halves, sizeof halves, 0));
   for (uint32_t i = 0; i < t.count; i++)
-    if (row[i].code == 0xa4 /* BPF_ALU | BPF_XOR | BPF_K */ && found < 2) row[i].k = halves[found++];
+    if (row[i].code == (BPF_ALU | BPF_XOR | BPF_K) && found < 2) row[i].k = halves[found++];
   if (rc != sizeof halves || found != 2) return fail(STEP_SECCOMP, 1, -EINVAL);
   TRY(STEP_SECCOMP, 2, listener = SYS(__NR_seccomp, 1 /* SET_MODE_FILTER */, notify ? 8 /* NEW_LISTENER */ : 0, &prog));
   K.listener = notify ? (int)listener : -1;
