@@ -211,6 +211,7 @@ static int relay(int control) {
       if (pipe2(pipes[i], O_CLOEXEC)) die("pipe2");
     pid_t pid = fork();
     if (pid == 0) {
+      close(pair[0]);
       for (int i = 0; i < 2; i++) dup2(pipes[i][1], 1 + i);
       if (read(pair[1], &c, 1) == 1) execve(TRUE_ARGV[0], TRUE_ARGV, NO_ENV);
       _exit(127);
