@@ -1,26 +1,26 @@
 /* The next run: its process armed ahead; and what is put away after it. Included by keeper.c. */
 
-static void run_clear(void) {
-  memset(&K.run, 0xff, sizeof K.run); /* every fd -1 */
+/* Let go of a run's files before the next process is cloned, which would hold copies. */
+static void run_close(void) {
+  for (int i = 0; i < 4; i++) fd_drop(&K.run.pipe[i / 2][i % 2]);
   K.run.made = K.run.program = 0;
 }
 
-/* Let go of a run's files before the next process is cloned, which would hold copies. */
-static void run_close(const struct run *r) {
-  sys_close(r->go);
-  sys_close(r->peer);
-  for (int i = 0; i < 4; i++) sys_close(r->pipe[i / 2][i % 2]);
+/* A message may be left in it: the next run's process gets another one. */
+static void go_close(void) {
+  fd_drop(&K.go[0]);
+  fd_drop(&K.go[1]);
 }
 
 /* Forget the run that is armed, half made or over, and all that was made for it. */
 static void run_end(void) {
   do SYS(__NR_kill, -1, K_SIGKILL);
   while (SYS(__NR_wait4, -1, NULL, 0x40000000 /* __WALL */, NULL) != -ECHILD);
-  run_close(&K.run);
+  run_close();
+  go_close();
   leaf_drop(~0u);
   leaf_remove();
   tmpfs_drop_all(1);
-  run_clear();
 }
 static void __attribute__((noreturn)) keeper_exit(void) {
   if (K.run.made) run_end();
@@ -46,21 +46,17 @@ static long namespaces_renew(void) {
 }
 
 static long arm(void) {
-  struct run *r = &K.run;
   const uint32_t into = K.plan->into;
   memset(&K.page->facts, 0, sizeof K.page->facts);
   K.touched = K.shared = 0;
-  r->made = 1;
+  K.run.made = 1;
   for (int i = 0; i < 2; i++) {
-    TRY(STEP_ARM, 0, SYS(__NR_pipe2, r->pipe[i], O_CLOEXEC));
-    TRY(STEP_ARM, 1, SYS(__NR_fcntl, r->pipe[i][0], F_SETFL, O_NONBLOCK));
+    TRY(STEP_ARM, 0, SYS(__NR_pipe2, K.run.pipe[i], O_CLOEXEC));
+    TRY(STEP_ARM, 1, SYS(__NR_fcntl, K.run.pipe[i][0], F_SETFL, O_NONBLOCK));
     /* /dev/stdout can be opened to write, by anybody; to read its own output back, uncounted, by nobody but us. */
-    TRY(STEP_ARM, 2, SYS(__NR_fchmod, r->pipe[i][1], 0222));
+    TRY(STEP_ARM, 2, SYS(__NR_fchmod, K.run.pipe[i][1], 0222));
   }
-  int pair[2];
-  TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair));
-  r->go = pair[0];
-  r->peer = pair[1];
+  if (K.go[0] < 0) TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, K.go));
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
   SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used);
   static _Alignas(4096) char stack[32768];
@@ -74,17 +70,17 @@ static long arm(void) {
   long pid = sys_clone(&args, program_main, NULL);
   SYS(__NR_rt_sigprocmask, 2, &KEEPER_BLOCKED, NULL, 8);
   TRY(STEP_FORK, 0, pid);
-  r->program = (int)pid;
+  K.run.program = (int)pid;
   return 0; /* the other ends of pipes and pair stay open here: we are told of the end, a hang-up would only wake us */
 }
 
 /* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
- * run could read their names. An armed run has a pair of ours. To count all sockets is quick; netlink's are counted for
- * a while after their end, so with more than ours the table of named ones decides: a head, and a line for each. */
+ * run could read their names. There is a pair of ours. To count all sockets is quick; netlink's are counted for a while
+ * after their end, so with more than ours the table of named ones decides: a head, and a line for each. */
 static int sockets_left(void) {
   static const char used[] = "sockets: used ";
   const struct k_timespec ms = {0, 1000000};
-  const uint64_t ours = K.run.made ? 2 : 0;
+  const uint64_t ours = K.go[0] >= 0 ? 2 : 0;
   for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
     uint64_t lines = 0;
     if (K.sockets < 0 && K.unix < 0) return 0; /* a network namespace for each run, or the caller's */
@@ -94,11 +90,11 @@ static int sockets_left(void) {
     for (long i = 0; i < n; i++) lines += scratch[i] == '\n';
     if (n > 0 && lines <= 1 + ours) return 0;
     if (!--tries) return 1;
+    sys_close((int)SYS(__NR_socket, 1 /* AF_UNIX */, 5 | O_CLOEXEC, 0)); /* its end starts the collector */
   }
 }
 
-/* With one id for both, only the filter keeps a program from prlimit(1, ...): what it has set would be the next one's.
- */
+/* With one id for both, only the filter keeps a program from prlimit(1, ...): what it sets would be the next one's. */
 static int rlimits_changed(void) {
   int changed = 0;
   for (int i = 0; i < RLIMITS && K.plan->uid == K.plan->keeper_uid; i++) {
@@ -120,8 +116,8 @@ static void release(void) {
     run_end();
   } else {
     leaf_namespace_take();
-    run_close(&K.run);
-    run_clear();
+    if (f->state != STATE_EXEC || K.leaf.namespace < 0) go_close();
+    run_close();
     leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : K.leaf.stale);
     K.leaf.stale = 0;
     again ? tmpfs_renew() : tmpfs_drop_all(1);

@@ -28,7 +28,6 @@ struct page {
 struct run {      /* one jail: armed, running, or held for its files */
   int made;       /* something of it is there */
   int program;    /* its number, until it is reaped */
-  int go, peer;   /* socketpair: ours, and the one of the program's process */
   int pipe[2][2]; /* [stream][read, write] */
 };
 
@@ -60,7 +59,9 @@ struct fds {
 static struct {
   const struct pj_plan *plan;
   struct page *page;
-  char *request; /* PJ_MAX_BLOB bytes, shared with the program's process */
+  char *request;     /* PJ_MAX_BLOB bytes, shared with the program's process */
+  uint32_t *started; /* for the embedder, should we die */
+  int go[2];         /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
   int newroot, box, mountinfo;
   int proc;             /* the procfs of our pid namespace */
   int last_pid;         /* ns_last_pid of it */
@@ -173,7 +174,6 @@ static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   }
   if (rc < 0) keeper_exit();
 }
-static void reply(enum pj_reply_kind kind) { reply_with(kind, K.page->facts.reply.error, -1); }
 
 static void fds_close(struct fds *got) {
   for (uint32_t i = 0; i < got->count; i++) sys_close(got->fd[i]);

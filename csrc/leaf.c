@@ -31,23 +31,15 @@ static int row_of(enum pj_cgroup_when when) {
 /* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
 static void leaf_drop(uint32_t which) {
   struct leaf *r = &K.leaf;
-  if (which) {
-    sys_close(r->namespace);
-    r->namespace = -1;
-  }
+  if (which) fd_drop(&r->namespace);
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     if (!(which >> h & 1) || r->dir[h] < 0) continue;
-    sys_close(r->dir[h]);
-    sys_close(r->tasks[h]);
-    r->dir[h] = r->tasks[h] = -1;
+    fd_drop(&r->dir[h]);
+    fd_drop(&r->tasks[h]);
     for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
       if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
-      if (r->row[i] == row_of(CGROUP_WATCH)) {
-        sys_close(r->event);
-        r->event = -1;
-      }
-      sys_close(r->row[i]);
-      r->row[i] = -1;
+      if (r->row[i] == row_of(CGROUP_WATCH)) fd_drop(&r->event);
+      fd_drop(&r->row[i]);
     }
     if (r->gone[h]) leaf_remove(); /* of a run before, when the next could not be armed */
     r->gone[h] = r->number[h];
@@ -186,7 +178,7 @@ static void leaf_namespace_take(void) {
   char what = 0;
   const struct pj_text *t = text_find(TEXT_NS, NS_CGROUP);
   if (r->namespace >= 0 || !t || t->len >= sizeof r->namespace_name) return;
-  if (message_receive(K.run.go, &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
+  if (message_receive(K.go[0], &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
   r->namespace = K.got.fd[0];
   K.got.count = 0;
   memcpy(r->namespace_name, t + 1, t->len);

@@ -2,12 +2,14 @@
 
 /* ---- requests ---- */
 
-/* Read a request from its memfd, check it, have a process armed that fits it. What is wrong with the request goes to
- * *e; what goes wrong while arming is on the page, where an armed program may have noted its own failure already. */
-static long request_prepare(uint32_t len, struct pj_error *e) {
+/* Take a request from the `have` bytes that came with its message, or from its memfd when none did; check it, have a
+ * process armed that fits it. What is wrong with the request goes to *e; what goes wrong while arming is on the page,
+ * where an armed program may have noted its own failure already. */
+static long request_prepare(uint32_t len, uint32_t have, struct pj_error *e) {
   uint32_t row = 0, size = 0;
   int was_armed = K.run.made;
-  long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : SYS(__NR_pread64, FD_REQUEST, K.request, len, 0);
+  long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : have ? (long)have : SYS(__NR_pread64, FD_REQUEST, K.request, len, 0);
+  if (have && have == len) memcpy(K.request, in.body, len);
   if (rc >= 0) rc = rc == (long)len ? pj_check_limits(K.request, len, K.plan->cgroups, &row) : -EIO;
   if (rc == 0) {
     size = ((const struct pj_limits *)(const void *)K.request)->size;
@@ -46,13 +48,13 @@ static void run_start(uint64_t requested) {
   K.page->facts.requested = requested;
   K.go_tick = clock_ns(K_CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
-  SYS(__NR_pwrite64, FD_REQUEST, &(uint32_t){PJ_STARTED_MAGIC}, 4, 0);
+  K.started[0] = PJ_STARTED_MAGIC, K.started[1] = in.m.flags;
   for (uint32_t i = 0; i < K.got.count; i++) {
     struct k_statx s = {0};
     SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &s);
     if ((s.mode & 0170000) == 0140000) K.shared = 1;
   }
-  long rc = message_send(K.run.go, "g", 1, K.got.fd, K.got.count);
+  long rc = message_send(K.go[0], "g", 1, K.got.fd, K.got.count);
   if (rc < 0) {
     fail(STEP_FD, PJ_NONE, rc);
     run_stop();
@@ -68,10 +70,10 @@ static void __attribute__((noreturn)) serve(void) {
     long n = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got);
     uint64_t now = clock_ns(K_CLOCK_MONOTONIC);
     if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
-    uint32_t op = in.m.op;
+    uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
     struct pj_error e = {0};
     if ((op == OP_RUN || op == OP_ARM) && !held) {
-      if (request_prepare(in.m.len, &e) < 0 || op == OP_ARM) {
+      if (request_prepare(in.m.len, have, &e) < 0 || op == OP_ARM) {
         reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, e, -1);
       } else {
         run_start(now);
@@ -79,7 +81,7 @@ static void __attribute__((noreturn)) serve(void) {
         if (!held) op = OP_RELEASE;
       }
     } else if (op == OP_OPEN || op == OP_MKDIR || op == OP_PUT || op == OP_REMOVE) {
-      file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
+      file_request(&in.m, in.body, have);
     } else if (op == OP_RESET && !held) {
       long rc = box_reset();
       if (rc < 0) e = (struct pj_error){STEP_TMPFS, PJ_NONE, (int32_t)-rc};
@@ -102,12 +104,12 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   static struct k_sigaction by_default;
   const uint64_t blocked = KEEPER_BLOCKED | GUARD_BLOCKED;
   uint32_t row = 0;
-  long rc;
   K.page = &early;
-  K.box = K.newroot = K.mountinfo = K.sockets = K.unix = K.ruleset = K.proc = K.last_pid = K.children = K.listener = -1;
+  K.go[0] = K.go[1] = K.box = K.newroot = K.mountinfo = K.sockets = K.unix = K.ruleset = K.proc = K.last_pid =
+      K.children = K.listener = -1;
   for (int i = 0; i < PJ_MAX_TMPFS; i++) K.tmpfs[i].fd = K.tmpfs[i].spare = -1;
   K.ipc_used = 1;
-  run_clear();
+  memset(K.run.pipe, 0xff, sizeof K.run.pipe); /* every fd -1 */
   memset(&K.leaf, 0xff, offsetof(struct leaf, number));
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
@@ -121,9 +123,12 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   for (int sig = 1; sig <= 64; sig++) SYS(__NR_rt_sigaction, sig, &by_default, NULL, 8); /* SIG_IGN survives execve */
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
+  SYS(__NR_ftruncate, FD_REQUEST, 4096);
+  long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
-  rc = shared < 0 && shared > -4096 ? shared : plan < 0 && plan > -4096 ? plan : 0;
+  long rc = NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;
   if (rc == 0) {
+    K.started = (uint32_t *)marks;
     K.request = (char *)shared;
     K.page = (struct page *)(shared + PJ_MAX_BLOB);
     rc = SYS(__NR_pread64, FD_PLAN, plan, size, 0);

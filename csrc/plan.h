@@ -13,7 +13,7 @@
 #define PJ_PLAN_MAGIC 0x4e4c504a
 #define PJ_LIMITS_MAGIC 0x4d494c4a
 #define PJ_REQUEST_MAGIC 0x5145524a
-#define PJ_STARTED_MAGIC 0x4f474f47 /* the keeper puts it at the start of the request memfd before the go */
+#define PJ_STARTED_MAGIC 0x4f474f47 /* and the run's number: first in the request memfd, from before the go */
 #define PJ_NONE 0xffffffff
 
 #define PJ_MAX_BLOB 16777216 /* a request of this many bytes or fewer */
@@ -22,6 +22,7 @@
 #define PJ_MAX_TMPFS 8
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
+#define PJ_MAX_INLINE 32768 /* bytes of a request that come with its message; a longer one is in the memfd */
 
 /* Every step that can fail, in the order in which they happen. An error is {step, index of the row, errno}. */
 /* clang-format off */
@@ -203,7 +204,7 @@ struct pj_request {
 
 enum pj_op {
   OP_GO,   /* id maps are written, go on with the template */
-  OP_ARM,  /* a request of `len` bytes is in the request memfd: prepare its jail, start nothing */
+  OP_ARM,  /* a request of `len` bytes, here or in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */
   OP_KILL, /* end the run now */
   OP_OPEN, /* open `path` in the workspace to read, as the jail's user; fd comes back */
@@ -218,9 +219,9 @@ enum pj_op {
 
 struct pj_message {
   uint32_t op;
-  uint32_t flags; /* OP_OPEN: open(2) flags */
+  uint32_t flags; /* OP_OPEN: open(2) flags; OP_RUN: a number for the run */
   uint32_t mode;  /* OP_MKDIR, OP_PUT */
-  uint32_t len; /* OP_ARM, OP_RUN: bytes in the request memfd; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
+  uint32_t len;   /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 
 enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_REFUSED /* OP_RUN */, REPLY_REPORT };

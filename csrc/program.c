@@ -50,19 +50,19 @@ static long cgroup_namespace_enter(void) {
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   namespaces_note(K.proc, CLONE_NEWCGROUP);
   const long fd = SYS(__NR_openat, K.proc, "self/ns/cgroup", O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) message_send(K.run.peer, "n", 1, (const int[]){(int)fd}, 1);
+  if (fd >= 0) message_send(K.go[1], "n", 1, (const int[]){(int)fd}, 1);
   sys_close((int)fd);
   return 0;
 }
 
-/* `late`: few open files or little address space are for the program, not for what we do after the go. */
+/* `late`: very few open files or little address space are for the program, not for what we do after the go. */
 static long rlimits_set(int late) {
   const struct pj_limits *l = limits();
   for (uint32_t i = 0; i < l->rlimits.count; i++) {
     const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
     uint64_t now[2] = {0, 0};
-    if ((r->resource == 2 /* RLIMIT_DATA */ || r->resource == 7 /* NOFILE */ || r->resource == 9 /* AS */) != late)
-      continue;
+    const int few = r->resource == 7 /* RLIMIT_NOFILE */ && r->soft < 64;
+    if ((few || r->resource == 2 /* DATA */ || r->resource == 9 /* AS */) != late) continue;
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, NULL, now));
     text_add(TEXT_RLIMIT, i, -1, now, sizeof now);
@@ -119,7 +119,7 @@ static long program_arm(void) {
   TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD_, "/dev/null", O_RDWR | O_CLOEXEC));
   TRY(STEP_STDIO, 1, SYS(__NR_dup3, K.run.pipe[0][1], 1, 0));
   TRY(STEP_STDIO, 2, SYS(__NR_dup3, K.run.pipe[1][1], 2, 0));
-  TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.run.peer, FD_GO, O_CLOEXEC));
+  TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.go[1], FD_GO, O_CLOEXEC));
   TRY(STEP_STDIO, 4, SYS(__NR_dup3, null, 0, 0));
   if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, caps_drop());

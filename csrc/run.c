@@ -2,7 +2,7 @@
 
 static struct {
   struct pj_message m;
-  char path[PJ_PATH_MAX];
+  char body[PJ_MAX_INLINE]; /* a path, or a request */
 } in;
 
 /* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. Bytes moved. */
@@ -95,12 +95,13 @@ static uint64_t limits_watch(void) {
   const int started = f->state == STATE_EXEC && f->started;
   uint64_t since = started ? f->started : W.go_at + START_NS;
   if (q->wall_ns) {
-    if (now >= since + q->wall_ns) {
+    uint64_t look = since + q->wall_ns;
+    if (now >= look) {
       children_reap(); /* we may be late ourselves */
       if (!f->ended) trip(TRIP_WALL);
-    } else if (since + q->wall_ns < next)
-      next = since + q->wall_ns;
-    if (!started) next = now + NS_PER_MS; /* nothing else tells us of its start */
+    }
+    if (!started && (look = W.go_at + q->wall_ns) <= now) look = now + NS_PER_MS; /* nothing tells us of its start */
+    if (look < next) next = look;
   }
   if (q->cpu_ns && W.clock >= 0 && now >= W.cpu_at) {
     uint64_t used = clock_read();
@@ -130,7 +131,7 @@ static void run_message(long n) {
   } else if (in.m.op == OP_SIGNAL) {
     if (K.run.program > 0) SYS(__NR_kill, K.run.program, in.m.flags);
   } else if (in.m.op >= OP_OPEN && in.m.op <= OP_REMOVE) {
-    file_request(&in.m, in.path, (uint32_t)(n - (long)sizeof in.m));
+    file_request(&in.m, in.body, (uint32_t)(n - (long)sizeof in.m));
   } else if (in.m.op != OP_RELEASE) {
     reply_with(REPLY_OK, (struct pj_error){STEP_REQUEST, in.m.op, EPROTO}, -1);
   }
@@ -156,10 +157,9 @@ static int children_reap(void) {
 
 /* Until nobody is left. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
-  struct run *r = &K.run;
   uint64_t quiet[3] = {0, 0, 0}; /* streams, and the listener: who wakes us often waits for it */
   W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH), 0};
-  if (K.leaf.event >= 0) W.memory_at = UINT64_MAX;
+  W.cpu_at = W.go_at + request()->cpu_ns / request()->cpus, W.memory_at = K.leaf.event >= 0 ? UINT64_MAX : 0;
   K.running = 1;
   for (;;) {
     uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
@@ -167,8 +167,8 @@ static void run_watch(void) {
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
     struct k_pollfd p[6] = {{K.children, K_POLLIN, 0},
                             {FD_CONTROL, K_POLLIN, 0},
-                            {quiet[0] > now ? -1 : r->pipe[0][0], K_POLLIN, 0},
-                            {quiet[1] > now ? -1 : r->pipe[1][0], K_POLLIN, 0},
+                            {quiet[0] > now ? -1 : K.run.pipe[0][0], K_POLLIN, 0},
+                            {quiet[1] > now ? -1 : K.run.pipe[1][0], K_POLLIN, 0},
                             {W.tripped || quiet[2] > now ? -1 : K.listener, K_POLLIN, 0},
                             {K.leaf.event, K_POLLIN, 0}};
     uint64_t wait = next > now && !K.more ? next - now : 0;

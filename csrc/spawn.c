@@ -1,10 +1,11 @@
-/* The only native code that runs inside the embedder's process: start the keeper.
+/* The only native code that runs inside the embedder's process: start the keeper, look at our own fds.
  *
  * clone3(CLONE_VM | CLONE_VFORK) on a stack of its own costs the same whatever the embedder's size
  * (fork would copy its page tables: 36 ms per GiB). The child shares our memory until it has exec'd,
  * so it makes raw system calls only, with all signals blocked, and reports through *error. */
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "plan.h"
 #include "sys.h"
@@ -88,6 +89,14 @@ int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, str
     return -1;
   }
   return (int)pid;
+}
+
+/* Whether these (fd, st_dev, st_ino) are still what they were: who closes what is not his puts his own in its place. */
+int pj_intact(const uint64_t (*held)[3], uint32_t count) {
+  struct stat now;
+  for (uint32_t i = 0; i < count; i++)
+    if (fstat((int)held[i][0], &now) < 0 || now.st_dev != held[i][1] || now.st_ino != held[i][2]) return 0;
+  return 1;
 }
 
 /* The Landlock ABI of this kernel, or -errno (ENOSYS: not built in, EOPNOTSUPP: not enabled at boot). */

@@ -21,6 +21,7 @@
 #define AT_EMPTY_PATH_ 0x1000
 #define AT_REMOVEDIR_ 0x200
 #define AT_RECURSIVE_ 0x8000
+#define NO_MAP(address) ((address) < 0 && (address) > -4096)
 #ifndef OPEN_TREE_CLOEXEC
 #define OPEN_TREE_CLOEXEC O_CLOEXEC
 #endif
@@ -164,8 +165,8 @@ enum {
   K_MSG_NOSIGNAL = 0x4000,
   K_MSG_CMSG_CLOEXEC = 0x40000000
 };
-enum { K_SIGKILL = 9, K_SIGSEGV = 11, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
-enum { K_POLLIN = 1, K_POLLERR = 8, K_POLLHUP = 16 };
+enum { K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
+enum { K_POLLIN = 1 };
 enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5, K_CLOCK_BOOT = 7 };
 
 static inline uint64_t clock_ns(int clock) {
@@ -179,6 +180,10 @@ static inline long sys_open_beneath(int dir, const char *path, uint64_t flags, u
 }
 static inline void sys_close(int fd) {
   if (fd >= 0) SYS(__NR_close, fd);
+}
+static inline void fd_drop(int *fd) {
+  sys_close(*fd);
+  *fd = -1;
 }
 static inline void __attribute__((noreturn)) sys_exit(int code) {
   for (;;) SYS(__NR_exit_group, code);

@@ -141,8 +141,7 @@ static long proc_mount(int outer) {
   const uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr | MOUNT_ATTR_RDONLY);
   K.proc = (int)fd;
-  /* The caller's procfs has one of these for each user namespace: with a thousand keepers it takes 2 ms to find ours.
-   */
+  /* The caller's procfs has one of these for each user namespace: among a thousand it takes 2 ms to find ours. */
   const long all = fs_make("proc", NULL, 0, attr);
   K.user_namespaces = user_namespaces_forbid(all >= 0 ? (int)all : outer);
   sys_close((int)all);
@@ -193,7 +192,7 @@ static long template_make(void) {
   }
   if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
   if (p->unshare_second) TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second));
-  reply(REPLY_MAPS);
+  reply_with(REPLY_MAPS, K.page->facts.reply.error, -1);
   if (message_receive(FD_CONTROL, &go, sizeof go, 0, &K.got) != (long)sizeof go || go.op != OP_GO)
     return fail(STEP_WAIT_GO, 0, -EPROTO);
   fds_close(&K.got);

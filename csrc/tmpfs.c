@@ -34,20 +34,15 @@ static int tmpfs_untouched(struct tmpfs *t) {
 /* All off their mount points, with what is mounted on them; "." because no path below a run's tmpfs can be trusted. */
 static void tmpfs_drop_all(int spares) {
   for (int i = PJ_MAX_TMPFS; i-- > 0;) {
-    if (spares) {
-      sys_close(K.tmpfs[i].spare);
-      K.tmpfs[i].spare = -1;
-    }
+    if (spares) fd_drop(&K.tmpfs[i].spare);
     if (K.tmpfs[i].fd < 0) continue;
     long rc = SYS(__NR_fchdir, K.tmpfs[i].fd);
     if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
     if (rc < 0 && rc != -EINVAL /* not mounted yet */) sys_exit(1);
     SYS(__NR_fchdir, K.newroot);
-    sys_close(K.tmpfs[i].fd);
-    K.tmpfs[i].fd = -1;
+    fd_drop(&K.tmpfs[i].fd);
   }
-  sys_close(K.ruleset); /* its rules name the inodes */
-  K.ruleset = -1;
+  fd_drop(&K.ruleset); /* its rules name the inodes */
 }
 
 static int tmpfs_new(uint32_t i) {

@@ -38,9 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """``--keeper``: for this process; scripts that the tests start use the installed one."""
     if path := config.getoption("--keeper"):
-        from pyjail import _keeper
+        from pyjail import _elf, _fds
 
-        _keeper._elf = _keeper.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
+        _elf.loaded = _fds.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

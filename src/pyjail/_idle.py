@@ -58,9 +58,10 @@ class Idle:
                     found = keeper
             if resting is not None:
                 self.hurried += 1
-                if self.hurried >= HURRIED and self.most and sum(k.template == template for k in self.known()) < CPUS:
+                if self.hurried >= HURRIED and self.most:
                     self.hurried = 0
-                    return None
+                    if sum(k.template is template or k.template == template for k in self.known()) < CPUS:
+                        return None
                 found = resting
             if found is not None:
                 self.leased.add(found)  # before anybody is interrupted: `close` knows it at any instant
@@ -102,7 +103,7 @@ class Idle:
         surplus = keeper
         keeper.idle_since = time.monotonic()
         with self.lock:
-            if keeper in self.leased and keeper.owner == os.getpid() and self.closed is None:  # else it was ended
+            if keeper in self.leased and self.closed is None:  # else it was ended, or is the parent's
                 self.keepers.append(keeper)
                 self.leased.discard(keeper)
                 if len(self.keepers) <= self.most:

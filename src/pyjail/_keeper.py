@@ -15,10 +15,10 @@ import struct
 import threading
 from collections.abc import Callable
 
-from pyjail import _explain
+from pyjail import _elf, _explain
 from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import KeeperError, SetupError
-from pyjail._fds import SEALS, SHORT, Fd, identity, memfd
+from pyjail._fds import SHORT, Fd, identity, memfd
 from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._plan import RunLimits, Template
@@ -27,32 +27,10 @@ from pyjail.policy import ids
 
 HANDSHAKE_S = 30.0
 REPORT_SIZE = 1 << 17
+USED, HELD = 3, 4  # of socket, two outputs, and the request's memfd, for long ones only
 KEPT_OUTPUT = 1 << 18
-_STARTED: bytes = lib.PJ_STARTED_MAGIC.to_bytes(4, "little")
-
-_elf = Fd()
-
-
-def _program() -> Fd:
-    """The keeper's ELF in a sealed memfd: nothing on disk to replace, nothing of ours to write (CVE-2019-5736).
-    Who closes fds that are not his has others at our number: what is there now is executed only if it is still ours."""
-    global _elf
-    elf = _elf
-    if not elf.ours:
-        elf = _elf = _load()
-    return elf
-
-
-def _load() -> Fd:
-    path = os.path.join(os.path.dirname(__file__), "keeper")
-    try:
-        with open(path, "rb") as f:
-            elf = memfd("pyjail-keeper", f.read(), seal=True, execute=True)
-        elf.remember(SEALS)
-    except PermissionError:  # vm.memfd_noexec=2: then the file itself, which no program can reach to write
-        elf = Fd(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-        elf.remember()
-    return elf
+_MESSAGE = struct.Struct("<4I").pack  # struct pj_message
+_STARTED = struct.Struct("<2I").pack  # struct pj_started
 
 
 def _ended(pidfd: int, milliseconds: int) -> bool:
@@ -90,6 +68,7 @@ class Keeper:
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
         self.served = False  # has had a run
+        self.turn = 0  # the number of the last request
         self.watched = False  # an event loop has our socket in its set: nobody else may close it there
         self.idle_since = 0.0  # time.monotonic() of its return
         self.sock: _socket.socket
@@ -122,6 +101,8 @@ class Keeper:
                 self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
         for fd in self._kept:
             fd.remember()
+        numbers = (self.sock.fileno(), *(fd.number for fd in self.outputs), self.request.number)
+        self.held = ffi.new("uint64_t[][3]", [(n, *(identity(n) or (0, 0))) for n in numbers])
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
         if attach is not None:
@@ -139,8 +120,7 @@ class Keeper:
     @property
     def intact(self) -> bool:
         """Whether what we talk and write to is still what we opened (os.closerange takes it from us)."""
-        out, err = self.outputs
-        return self._linked and self.request.ours and out.ours and err.ours
+        return bool(lib.pj_intact(self.held, USED))
 
     @property
     def _linked(self) -> bool:
@@ -148,7 +128,7 @@ class Keeper:
 
     def _spawn(self, fds: list[int]) -> None:
         failure = ffi.new("struct pj_error *")
-        exe = _program()
+        exe = _elf.program()
         pid = lib.pj_spawn(exe.number, fds, len(fds), self.cgroup.home.number, self.spawned, failure)
         if pid < 0:
             raise _explain.error(Failure(STEPS[failure.step], failure.index, failure.err), self.template)
@@ -244,7 +224,20 @@ class Keeper:
         self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
     ) -> None:
         """Send one message; `Gone` when the keeper is."""
-        message = pack_message(op, flags, mode, length) + data
+        self._send(pack_message(op, flags, mode, length) + data, fds)
+
+    def submit(self, op: int, blob: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Send a request: OP_ARM or OP_RUN. As `send`."""
+        self.turn = turn = (self.turn + 1) & 0xFFFFFFFF
+        length = len(blob)
+        if length > lib.PJ_MAX_INLINE:
+            if not lib.pj_intact(self.held, HELD):
+                raise Gone
+            os.pwrite(self.request.number, blob, 0)
+            blob = b""
+        self._send(_MESSAGE(op, turn, 0, length) + blob, fds)
+
+    def _send(self, message: bytes, fds: tuple[int, ...]) -> None:
         try:
             if fds:
                 rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
@@ -256,10 +249,11 @@ class Keeper:
 
     def receive(self, timeout: float | None = None) -> bytes:
         """One message. `Gone` at hang-up, TimeoutError after ``timeout`` s."""
-        if timeout != self.sock.gettimeout():
-            self.sock.settimeout(timeout)
+        sock = self.sock
+        if timeout != sock.gettimeout():
+            sock.settimeout(timeout)
         try:
-            raw = self.sock.recv(REPORT_SIZE)
+            raw = sock.recv(REPORT_SIZE)
         except TimeoutError:
             raise
         except OSError as e:
@@ -323,8 +317,7 @@ class Keeper:
     def started(self) -> bool:
         """Whether the last request got as far as its go; False means that no program ever ran."""
         with contextlib.suppress(OSError):
-            mark: bytes = os.pread(self.request.number, 4, 0)
-            return mark == _STARTED
+            return os.pread(self.request.number, 8, 0) == _STARTED(lib.PJ_STARTED_MAGIC, self.turn)
         return True  # closed under us: it may have
 
     @property

@@ -32,39 +32,28 @@ def result(
 ) -> Result:
     """The `Result` of a run that has been reported."""
     limits = request.limits
-    code, sig = _verdict.exit_of(facts.status)
     kills = outside_kills = 0
     lost: list[str] = []
+    starved = facts.status != 0 and _verdict.starved(facts, run_part, memory_total())
     if not facts.plain:
         kills, outside_kills = _verdict.oom_kills(_verdict.Reading(facts, run_part), limits.memory)  # type: ignore[arg-type]
         lost = _verdict.lost_files(facts, run_part)
-    verdict = _verdict.decide(
-        _verdict.Evidence(
-            trip=facts.trip,
-            oom_kills=kills,
-            outside_kills=outside_kills,
-            lost=bool(lost),
-            starved=_verdict.starved(facts, run_part, memory_total()),
-            cpu_time=_verdict.cpu_time(facts),
-            cpu_limit=limits.cpu_time,
-            wall_time=_verdict.wall_time(facts),
-            wall_limit=limits.wall_time,
-            written=max(facts.out_total),
-            output_limit=limits.output,  # type: ignore[arg-type]
-            exit_code=code,
-            signal=sig,
-            executed=facts.executed,
-        )
-    )
+    evidence = _verdict.evidence(facts, limits, starved, kills, outside_kills, bool(lost))
+    verdict = _verdict.decide(evidence)
     error = None
     if verdict is Verdict.JAIL_ERROR:
         error = _jail_error(outside_kills, lost, keeper.above)
-    for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
-        if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
-            verdict = Verdict.JAIL_ERROR
-            error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
+    if facts.out_kept != facts.out_total:
+        for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
+            if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
+                verdict = Verdict.JAIL_ERROR
+                error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
-    prepared, captured = keeper.prepared, [m == STDIO_PIPE for m in request.stdio[1:]]
+    _, stdout, stderr = request.stdio
+    prepared, captured = keeper.prepared, [stdout == STDIO_PIPE, stderr == STDIO_PIPE]
+    if request.decode is not None:
+        out = decode(out, request.decode, len(out) < facts.out_total[0])
+        err = decode(err, request.decode, len(err) < facts.out_total[1])
 
     def make(name: str) -> Any:
         _receipt, Receipt, Usage = load()
@@ -75,23 +64,26 @@ def result(
             return _verdict.limits_hit(facts, run_part, reading, kills)
         return _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
 
+    code, sig = evidence.exit_code, evidence.signal
     return Result.later(
         make,
-        args=request.args,
-        returncode=code if code is not None else -(sig or 0),
-        verdict=verdict,
-        stdout=decode(out, request, len(out) < facts.out_total[0]) if captured[0] else None,
-        stderr=decode(err, request, len(err) < facts.out_total[1]) if captured[1] else None,
-        exit_code=code,
-        signal=sig,
-        limits=limits,
-        files=collected[0] if collected else {},
-        uncollected=collected[1] if collected else {},
-        stdout_bytes=facts.out_total[0] if captured[0] else None,
-        stderr_bytes=facts.out_total[1] if captured[1] else None,
-        oom_kills=kills,
-        syscall=_verdict.syscall_name(facts),
-        error=error,
+        {
+            "args": request.args,
+            "returncode": -(sig or 0) if code is None else code,
+            "verdict": verdict,
+            "stdout": out if captured[0] else None,
+            "stderr": err if captured[1] else None,
+            "exit_code": code,
+            "signal": sig,
+            "limits": limits,
+            "files": collected[0] if collected else {},
+            "uncollected": collected[1] if collected else {},
+            "stdout_bytes": facts.out_total[0] if captured[0] else None,
+            "stderr_bytes": facts.out_total[1] if captured[1] else None,
+            "oom_kills": kills,
+            "syscall": _verdict.syscall_name(facts) if facts.trip == "security" else None,
+            "error": error,
+        },
     )
 
 
@@ -133,11 +125,9 @@ def lost(keeper: Keeper, request: Request) -> Result:
     )
 
 
-def decode(data: bytes, request: Request, cut: bool) -> Any:
+def decode(data: bytes, how: tuple[str, str], cut: bool) -> Any:
     """As subprocess does; a character that our own cap cut in two is no error of the program's."""
-    if request.decode is None:
-        return data
-    encoding, errors = request.decode
+    encoding, errors = how
     text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

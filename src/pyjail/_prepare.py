@@ -31,6 +31,7 @@ def look_again() -> None:
     _host.probe.cache_clear()
     ground.cache_clear()
     compiled.cache_clear()
+    _plans.clear()
     _cgroup.look_again()
 
 
@@ -62,8 +63,28 @@ def _modes(request: Request) -> tuple[int, int, int]:
     return (STDIO_FD, *request.stdio[1:]) if request.input is not None else request.stdio
 
 
+# Many callers run one command again and again, under the same objects: what a small one came to is kept, and they with
+# it, so that their ids stay theirs. Not where something is mounted, which may have become something else.
+SMALL, MOST_PLANS = 4096, 64
+_plans: dict[tuple[object, ...], tuple[Jail, Limits, Plan]] = {}
+
+
 def prepare(request: Request) -> Plan:
     """Compile a request; raises what can be told before anything is started."""
+    _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal = request
+    key = (id(jail), id(limits), argv, env.packed, cwd, stdio, data is None, not collect, read_only, terminal)
+    found = _plans.get(key)
+    if found is not None:
+        return found[2]
+    plan = _prepare(request)
+    if len(plan.blob) <= SMALL and not jail.mounts and jail.rootfs is None:
+        if len(_plans) >= MOST_PLANS:
+            _plans.clear()
+        _plans[key] = jail, limits, plan
+    return plan
+
+
+def _prepare(request: Request) -> Plan:
     jail = request.jail
     sources: tuple[_host.Identity, ...] = ()
     if jail.mounts or jail.rootfs is not None:
@@ -76,8 +97,7 @@ def prepare(request: Request) -> Plan:
     if request.read_only:
         run_part = run_part._replace(read_only="/box")
         limits_blob = pack_limits(run_part)
-        return Plan(found, run_part, limits_blob + _packed(request, run_part))
-    return Plan(found, run_part, _blob(request, run_part, limits_blob))
+    return Plan(found, run_part, limits_blob + _packed(request, run_part))
 
 
 def _packed(request: Request, run_part: RunLimits) -> bytes:
@@ -87,23 +107,3 @@ def _packed(request: Request, run_part: RunLimits) -> bytes:
         rearm=not request.jail.fresh, hold=bool(request.collect), terminal=request.terminal,
     )  # fmt: skip
     return pack_request(run_part, command)
-
-
-SMALL, MOST_BLOBS = 4096, 64
-_blobs: dict[tuple[object, ...], tuple[RunLimits, bytes]] = {}
-
-
-def _blob(request: Request, run_part: RunLimits, limits_blob: bytes) -> bytes:
-    """What the keeper reads. Many callers run one command again and again: small ones are kept."""
-    modes, hold = _modes(request), bool(request.collect)
-    rearm = not request.jail.fresh
-    key = (id(run_part), request.argv, request.env.packed, request.cwd, modes, rearm, hold, request.terminal)
-    found = _blobs.get(key)
-    if found is not None and found[0] is run_part:
-        return found[1]
-    blob = limits_blob + _packed(request, run_part)
-    if len(blob) <= SMALL:
-        if len(_blobs) >= MOST_BLOBS:
-            _blobs.clear()
-        _blobs[key] = run_part, blob  # its id stays its own as long as it is kept
-    return blob

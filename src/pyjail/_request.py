@@ -28,12 +28,12 @@ class Request(NamedTuple):
     """One validated call of `run`."""
 
     args: Any  # as given, for the result
+    input: bytes | None
     argv: tuple[bytes, ...]
     limits: Limits
     jail: Jail
     env: Env
     cwd: str
-    input: bytes | None
     stdio: tuple[int, int, int]
     fds: tuple[int, ...]
     files: tuple[_files.Input, ...]
@@ -50,6 +50,17 @@ def make(
     files: Any, collect: Any, text_mode: Any, encoding: Any, errors: Any, timeout: Any,
 ) -> Request:  # fmt: skip
     """Validate everything; SpecError names the argument at fault."""
+    key = None
+    if env is cwd is files is stdin is stdout is stderr is timeout is None and not collect and type(args) in _SEQUENCES:
+        key = (*args, id(limits), id(jail), text_mode, encoding, errors)
+        try:
+            found = _made.get(key)
+        except TypeError:  # an argument that is none
+            found = key = None
+        if found is not None:
+            rest = found[2]
+            data = None if input is None else _input(input, rest[_DECODE])
+            return _new(Request, (args, data, *rest))
     if limits is None:
         limits = _DEFAULT_LIMITS
     elif not isinstance(limits, Limits):
@@ -78,14 +89,14 @@ def make(
         patterns = _files.check_patterns(collect) if collect else ()
     if (inputs or patterns) and any(m.dst == "/box" and m.kind == "bind" for m in jail.mounts):
         raise SpecError("files" if inputs else "collect", "...", "/box is a bind of yours: use that directory itself")
-    return Request(
+    made = Request(
         args=args,
+        input=_input(input, decode),
         argv=argv,
         limits=limits,
         jail=jail,
         env=environment,
         cwd="/box" if cwd is None else inside("cwd", cwd),
-        input=_input(input, decode),
         stdio=modes,
         fds=fds,
         files=inputs,
@@ -93,10 +104,22 @@ def make(
         decode=decode,
         timeout=_units.seconds("timeout", timeout),
     )
+    if key is not None and {*map(type, args)} == {str} and sum(map(len, argv)) <= SMALL:
+        if len(_made) >= MOST_MADE:
+            _made.clear()
+        _made[key] = limits, jail, made[2:]
+    return made
 
 
 _DEFAULT_LIMITS = Limits()
 _DEFAULT_JAIL = Jail()
+_SEQUENCES = (list, tuple)
+_DECODE = Request._fields.index("decode") - 2
+_new = tuple.__new__
+# Many callers run one command again and again, under the same objects: those stay alive here, so that their ids stay
+# theirs. A str equals nothing but a str.
+SMALL, MOST_MADE = 4096, 64
+_made: dict[tuple[Any, ...], tuple[Limits, Jail, tuple[Any, ...]]] = {}
 
 
 def _check_codec(encoding: Any, errors: Any) -> None:

@@ -93,13 +93,14 @@ class Result:
     error: str | None = None
 
     @classmethod
-    def later(cls, make: Callable[[str], Any], **known: Any) -> Result:
+    def later(cls, make: Callable[[str], Any], known: dict[str, Any]) -> Result:
         """A result whose other fields, `LATER`, are made by ``make(name)`` when somebody looks at them.
 
         Decoding the kernel's texts costs more than all else that this process does for a run.
         """
         made = cls.__new__(cls)
-        made.__dict__.update(known, _make=make)
+        made.__dict__.update(known)
+        made.__dict__["_make"] = make
         return made
 
     def __getstate__(self) -> dict[str, Any]:

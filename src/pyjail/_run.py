@@ -94,7 +94,7 @@ _CGROUP_STEPS = ("cgroup", "cgroup_enter")
 
 def execute(request: Request, keepers: Idle = idle, deadline: float | None = None) -> Result:
     """The whole way of one validated request. ``deadline``: when its timeout has begun already."""
-    if deadline is None:
+    if deadline is None and request.timeout is not None:
         deadline = deadline_of(request)
     try:
         return _attempt(request, keepers, deadline)
@@ -124,7 +124,11 @@ def _attempt(request: Request, keepers: Idle, deadline: float | None) -> Result:
     while True:
         keeper = ready(plan, request, keepers) or start(plan, request, keepers)
         try:
-            outcome = begin(keeper, request, plan) or _await_report(keeper, request, plan.run, deadline)
+            outcome = begin(keeper, request, plan) or (
+                conclude(keeper, request, plan.run)
+                if deadline is None
+                else _await_report(keeper, request, plan.run, deadline)
+            )
         except IdleDeath:
             forsake(keeper, keepers)
             continue
@@ -153,7 +157,6 @@ def start_armed(request: Request, keepers: Idle) -> Keeper:
     plan = _prepare.prepare(request)
     keeper = start(plan, request, keepers)
     try:
-        os.pwrite(keeper.request.number, plan.blob, 0)
         failure = arm(keeper, plan.blob)
         if failure is not None:
             raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)
@@ -188,13 +191,13 @@ def usable(request: Request, outcome: Outcome) -> bool:
 def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> Result:
     """Give the keeper back, or end it; return or raise what came out."""
     keeper.served = True
+    result = outcome[0]
     if usable(request, outcome):
         keepers.give(keeper)
     elif request.jail.fresh and request.attach is None and outcome[1]:
         spares.replace(keeper, keepers, lambda: start_armed(_true(request), keepers))
     else:
         keepers.drop(keeper)
-    result = outcome[0]
     if isinstance(result, BaseException):
         raise result
     return result
@@ -213,40 +216,44 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     """Start the program; None: its report is to come. Waits for the keeper only when there are files to write."""
     if not keeper.intact:
         raise IdleDeath
-    if request.input is None:
-        return _begin(keeper, request, plan, request.fds)
-    with memfd("pyjail-stdin", request.input, seal=True) as stdin:
-        return _begin(keeper, request, plan, (stdin.number, *request.fds))
-
-
-def _begin(keeper: Keeper, request: Request, plan: Plan, fds: tuple[int, ...]) -> Outcome | None:
-    blob = plan.blob
-    os.pwrite(keeper.request.number, blob, 0)
     try:
         if request.files:
-            failure = arm(keeper, blob)
-            if failure is not None:
-                return _not_started(keeper, request, plan.run, failure), True
-            try:
-                with _lazy.lock:
-                    from pyjail import _files
-
-                _files.write_inputs(keeper, request.files)
-            except (JailError, OSError) as e:
-                keeper.send(lib.OP_RELEASE)
-                return e, True
-        keeper.send(lib.OP_RUN, length=len(blob), fds=fds)
-        if keeper.served:
-            _outcome.load()
+            outcome = _with_files(keeper, request, plan)
+            if outcome is not None:
+                return outcome
+        if request.input is None:
+            keeper.submit(lib.OP_RUN, plan.blob, request.fds)
+        else:
+            with memfd("pyjail-stdin", request.input, seal=True) as stdin:
+                keeper.submit(lib.OP_RUN, plan.blob, (stdin.number, *request.fds))
     except Gone:
         raise IdleDeath from None
+    if keeper.served:
+        _outcome.load()
+    return None
+
+
+def _with_files(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
+    failure = arm(keeper, plan.blob)
+    if failure is not None:
+        return _not_started(keeper, request, plan.run, failure), True
+    try:
+        with _lazy.lock:
+            from pyjail import _files
+
+        _files.write_inputs(keeper, request.files)
+    except (JailError, OSError) as e:
+        keeper.send(lib.OP_RELEASE)
+        return e, True
     return None
 
 
 def arm(keeper: Keeper, blob: bytes) -> Failure | None:
     """Have the request's jail made, and no program started. `Gone` when the keeper is."""
     keeper.armed = None
-    return parse_reply(keeper.ask(lib.OP_ARM, length=len(blob))[0])[1]
+    keeper.submit(lib.OP_ARM, blob)
+    keeper.sock.settimeout(None)
+    return parse_reply(keeper.answer()[0])[1]
 
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
@@ -278,14 +285,15 @@ def conclude(keeper: Keeper, request: Request, run_part: RunLimits, patience: fl
 
 
 def _read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> Outcome:
-    kind, failure = parse_reply(raw)
-    if kind != lib.REPLY_REPORT:
+    if raw[0] != lib.REPLY_REPORT:
+        kind, failure = parse_reply(raw)
         if failure is None:
             return KeeperError(f"the keeper answered {kind} where a report was due"), False
         return _not_started(keeper, request, run_part, failure), True
     facts = parse_report(raw)
-    out = keeper.output(0, facts.out_kept[0])
-    err = keeper.output(1, facts.out_kept[1])
+    kept, more = facts.out_kept
+    out = keeper.output(0, kept) if kept else b""
+    err = keeper.output(1, more) if more else b""
     collected = None
     if request.collect:
         with _lazy.lock:
@@ -323,7 +331,7 @@ def expired(keeper: Keeper, request: Request) -> Outcome:
             with contextlib.suppress(Gone):
                 keeper.send(lib.OP_RELEASE)
     captured = [
-        _outcome.decode(o, request, True) if m == STDIO_PIPE else None
+        None if m != STDIO_PIPE else o if request.decode is None else _outcome.decode(o, request.decode, True)
         for o, m in zip((out, err), request.stdio[1:], strict=True)
     ]
     return TimeoutExpired(request.args, request.timeout or 0.0, *captured), raw is not None

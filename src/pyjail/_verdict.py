@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 
 from pyjail import _lazy
 from pyjail._errors import HostError
 from pyjail._plan import RunLimits
 from pyjail._record import NamedTuple
 from pyjail._result import Verdict
+from pyjail._spec import Limits
 from pyjail._wire import Facts
 
 TYPE_CHECKING = False
@@ -38,37 +38,44 @@ class Evidence(NamedTuple):
     executed: bool = True
 
 
-def _over(value: float | None, limit: float | None) -> bool:
-    return value is not None and limit is not None and value >= limit
+def evidence(
+    facts: Facts, limits: Limits, starved: bool = False, oom_kills: int = 0, outside_kills: int = 0, lost: bool = False
+) -> Evidence:
+    """What these facts say. One call: it is on the way of every run."""
+    status, cpu, output = facts.status, facts.cpu, facts.out_total
+    code, sig = (0, None) if status == 0 else exit_of(status)
+    started, ended = facts.started, facts.ended
+    return Evidence(
+        facts.trip, oom_kills, outside_kills, lost, starved,
+        cpu_time(facts) if cpu is None else cpu // 1000 / 1e6, limits.cpu_time,
+        (ended - started) / 1e9 if started and ended >= started else None, limits.wall_time,
+        output[0] if output[0] > output[1] else output[1], limits.output,  # type: ignore[arg-type]
+        code, sig, facts.executed,
+    )  # fmt: skip
 
 
-def _unexplained(e: Evidence) -> bool:
-    """The program's process ended before execve, and no limit did it."""
-    return not e.executed and e.trip == "none" and not e.oom_kills and not e.starved
-
-
-def _outside(e: Evidence) -> bool:
-    """Something other than this run's own limits decided how it ended: nothing can be said of the program."""
-    return e.outside_kills > 0 or e.lost
-
-
-# First row that holds wins.
-PRECEDENCE: tuple[tuple[Verdict, Callable[[Evidence], bool]], ...] = (
-    (Verdict.JAIL_ERROR, lambda e: (e.exit_code is None and e.signal is None) or _unexplained(e) or _outside(e)),
-    (Verdict.SECURITY, lambda e: e.trip == "security"),
-    (Verdict.MEMORY, lambda e: e.oom_kills > 0 or e.starved or e.trip == "memory"),
-    (Verdict.CPU_TIME, lambda e: e.trip == "cpu" or _over(e.cpu_time, e.cpu_limit)),
-    (Verdict.WALL_TIME, lambda e: e.trip == "wall" or _over(e.wall_time, e.wall_limit)),
-    (Verdict.OUTPUT, lambda e: e.trip == "output" or (e.output_limit is not None and e.written > e.output_limit)),
-    (Verdict.SIGNALED, lambda e: e.signal is not None),
-    (Verdict.RUNTIME_ERROR, lambda e: e.exit_code != 0),
-    (Verdict.OK, lambda e: True),
-)
-
-
-def decide(evidence: Evidence) -> Verdict:
-    """The verdict of the first row of `PRECEDENCE` that holds."""
-    return next(verdict for verdict, holds in PRECEDENCE if holds(evidence))
+def decide(e: Evidence) -> Verdict:
+    """The verdict: the first of these that holds."""
+    ended = e.exit_code is not None or e.signal is not None
+    # The program's process ended before execve, and no limit did it.
+    unexplained = not e.executed and e.trip == "none" and not e.oom_kills and not e.starved
+    # Something other than this run's own limits decided how it ended: nothing can be said of the program.
+    outside = e.outside_kills > 0 or e.lost
+    if not ended or unexplained or outside:
+        return Verdict.JAIL_ERROR
+    if e.trip == "security":
+        return Verdict.SECURITY
+    if e.oom_kills > 0 or e.starved or e.trip == "memory":
+        return Verdict.MEMORY
+    if e.trip == "cpu" or (e.cpu_time is not None and e.cpu_limit is not None and e.cpu_time >= e.cpu_limit):
+        return Verdict.CPU_TIME
+    if e.trip == "wall" or (e.wall_time is not None and e.wall_limit is not None and e.wall_time >= e.wall_limit):
+        return Verdict.WALL_TIME
+    if e.trip == "output" or (e.output_limit is not None and e.written > e.output_limit):
+        return Verdict.OUTPUT
+    if e.signal is not None:
+        return Verdict.SIGNALED
+    return Verdict.OK if e.exit_code == 0 else Verdict.RUNTIME_ERROR
 
 
 class Reading:
@@ -125,7 +132,7 @@ def _first(*values: int | None) -> int | None:
 def cpu_time(facts: Facts) -> float:
     """s of the whole tree, by the leaf's clock; without one, of those processes that somebody waited for."""
     if facts.cpu is not None:
-        return facts.cpu // 1000 / 1e6
+        return facts.cpu // 1000 / 1e6  # as `evidence` has it
     return (facts.rusage[0] + facts.rusage[1]) / 1e6
 
 
@@ -240,6 +247,8 @@ def lost_files(facts: Facts, run: RunLimits) -> list[str]:
 def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
     """Setting up or execve failed because the memory limit (or the machine) is too small for the program."""
     failure = facts.failure
+    if failure is None and facts.status == 0:
+        return False
     if failure is not None:
         if failure.errno == 12:  # ENOMEM
             return True
@@ -279,6 +288,8 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> fr
 
 def exit_of(status: int | None) -> tuple[int | None, int | None]:
     """(exit code, signal) of a wait status; with none known, everything was killed: SIGKILL."""
+    if status == 0:
+        return 0, None
     if status is None:
         return None, int(signal.SIGKILL)
     if os.WIFSIGNALED(status):
@@ -288,7 +299,7 @@ def exit_of(status: int | None) -> tuple[int | None, int | None]:
 
 def syscall_name(facts: Facts) -> str | None:
     """What the filter ended the run for."""
-    if facts.trip != "security" or facts.syscall == -1:  # -1: its caller died before the keeper could ask which
+    if facts.syscall == -1:  # its caller died before the keeper could ask which
         return None
     try:
         with _lazy.lock:

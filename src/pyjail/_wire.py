@@ -166,9 +166,9 @@ def pack_limits(r: RunLimits) -> bytes:
     return raw + bytes(-len(raw) % 8)
 
 
-def _layout(kind: str) -> struct.Struct:
-    """The struct module's format of a C struct of u32, i32, u64 and tables: for the path of every run, where cffi's
-    attribute access would be most of the cost. Padding is explicit in plan.h; a test compares the sizes."""
+def _layout(kind: str, since: str = "", until: str = "") -> struct.Struct:
+    """The struct module's format of a C struct of u32, i32, u64 and tables, or of a part of it: for the path of every
+    run, where cffi's attribute access would be most of the cost. Padding is explicit in plan.h."""
     codes = {"uint32_t": "I", "int32_t": "i", "uint64_t": "Q", "struct pj_table": "II"}
 
     def code(ctype: Any) -> str:
@@ -178,13 +178,19 @@ def _layout(kind: str) -> struct.Struct:
             return "".join(code(field.type) for _, field in ctype.fields)
         return codes[ctype.cname]
 
-    found = struct.Struct("<" + code(ffi.typeof(f"struct {kind}")))
-    assert found.size == ffi.sizeof(f"struct {kind}"), f"struct {kind} has hidden padding"
+    name = f"struct {kind}"
+    fields = ffi.typeof(name).fields
+    names = [field for field, _ in fields]
+    first, last = names.index(since) if since else 0, names.index(until) if until else len(names)
+    found = struct.Struct("<" + "".join(code(field.type) for _, field in fields[first:last]))
+    size = (ffi.offsetof(name, until) if until else ffi.sizeof(name)) - (ffi.offsetof(name, since) if since else 0)
+    assert found.size == size, f"{name} has hidden padding"
     return found
 
 
 _REQUEST = _layout("pj_request")
-_FACTS = _layout("pj_facts")
+_FACTS, _MORE = _layout("pj_facts", until="user_us"), _layout("pj_facts", since="user_us")
+_FACTS_SIZE = _FACTS.size + _MORE.size
 
 
 def pack_request(r: RunLimits, c: Command) -> bytes:
@@ -261,32 +267,51 @@ def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
     return Prepared(struct.unpack_from("<3Ii", raw)[3], texts.namespaces, texts.capabilities, mountinfo)
 
 
-class _Facts(NamedTuple):
-    failure: Failure | None
-    status: int | None
-    executed: bool
-    trip: str
-    was_armed: bool
-    plain: bool  # all of the leaf's files could be read, and none that counts what went wrong has a count
-    syscall: int
-    arch: int
-    requested: int
-    started: int
-    ended: int
-    reported: int
-    exec_cpu: int
-    cpu: int | None  # ns on the leaf's clock
-    out_total: tuple[int, int]
-    out_kept: tuple[int, int]
-    rusage: tuple[int, ...]  # user µs, system µs, minor, major, voluntary, involuntary
-    image: int
-    tmpfs: tuple[tuple[int, int, int, int], ...]  # bytes, bytes free, inodes, inodes free
-    texts: bytes  # all records, for `parse_texts`
-    reads_at: int  # where the first of `reads` is
+class Facts:
+    """Raw kernel numbers of a finished run; without a report, of one that had no program. Texts are what the kernel's
+    files said, by row."""
 
+    failure: Failure | None = None
+    status: int | None = None
+    executed = False
+    trip = "none"
+    was_armed = False
+    plain = False  # all of the leaf's files could be read, and none that counts what went wrong has a count
+    syscall = 0
+    arch = 0
+    reads_at = 0  # where the first of `reads` is
+    requested = started = ended = reported = 0
+    exec_cpu = 0
+    cpu: int | None = None  # ns on the leaf's clock
+    out_total: tuple[int, int] = (0, 0)
+    out_kept: tuple[int, int] = (0, 0)
+    tmpfs_count = 0
+    raw = b""
 
-class Facts(_Facts):
-    """Raw kernel numbers of a finished run. Texts are what the kernel's files said, by row."""
+    @functools.cached_property
+    def _more(self) -> tuple[int, ...]:
+        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 39
+
+    @property
+    def rusage(self) -> tuple[int, ...]:
+        """user µs, system µs, page faults minor, major, switches voluntary, involuntary."""
+        return self._more[:6]
+
+    @property
+    def image(self) -> int:
+        """bytes of the program's segments."""
+        return self._more[6]
+
+    @property
+    def tmpfs(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(bytes, bytes free, inodes, inodes free) of each."""
+        t = self._more[7:]
+        return tuple([(t[16 + i], t[i], t[24 + i], t[8 + i]) for i in range(self.tmpfs_count)])
+
+    @property
+    def texts(self) -> bytes:
+        """All records, for `parse_texts`."""
+        return self.raw[_FACTS_SIZE:]
 
     @functools.cached_property
     def reads(self) -> dict[int, str]:
@@ -307,38 +332,31 @@ class Facts(_Facts):
 
 def not_started(failure: Failure) -> Facts:
     """The facts of a run that failed before there was a program."""
-    none = (0, 0)
-    return Facts(failure, None, False, "none", False, False, *(0,) * 7, None, none, none, (0,) * 6, 0, (), b"", 0)
+    facts = Facts()
+    facts.failure = failure
+    return facts
 
 
 def parse_report(raw: bytes) -> Facts:
-    """A REPLY_REPORT message."""
-    f = _FACTS.unpack_from(raw)
-    (_, step, index, err, status, state, trip, armed, text_len, tmpfs, syscall, arch, reads_at, plain) = f[:14]
-    requested, started, ended, reported, exec_cpu, cpu = f[14:20]
-    image, table = f[30], f[31:]
-    if len(raw) != _FACTS.size + text_len:
-        raise KeeperError(f"a report of {len(raw)} bytes where {_FACTS.size + text_len} were due: another version?")
-    return Facts(
-        Failure(STEPS[step], None if index == NONE else index, err) if step else None,
-        status if ended else None,
-        state == STATE_EXEC,
-        TRIPS[trip],
-        bool(armed),
-        bool(plain),
-        syscall,
-        arch,
-        requested,
-        started,
-        ended,
-        reported,
-        exec_cpu,
-        None if cpu == U64 else cpu,
-        f[20:22],
-        f[22:24],
-        f[24:30],
-        image,
-        tuple([(table[16 + i], table[i], table[24 + i], table[8 + i]) for i in range(tmpfs)]),
-        raw[_FACTS.size :],
-        reads_at,
-    )
+    """A REPLY_REPORT message. What no verdict rests on is unpacked when somebody looks at it."""
+    facts = Facts()
+    facts.raw = raw
+    (
+        _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, facts.syscall, facts.arch,
+        facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported, facts.exec_cpu, cpu,
+        out, more, kept, more_kept,
+    ) = _FACTS.unpack_from(raw)  # fmt: skip
+    if len(raw) != _FACTS_SIZE + text_len:
+        raise KeeperError(f"a report of {len(raw)} bytes where {_FACTS_SIZE + text_len} were due: another version?")
+    if step:
+        facts.failure = Failure(STEPS[step], None if index == NONE else index, err)
+    if facts.ended:
+        facts.status = status
+    facts.executed = state == STATE_EXEC
+    facts.trip = TRIPS[trip]
+    facts.was_armed = armed != 0
+    facts.plain = plain != 0
+    if cpu != U64:
+        facts.cpu = cpu
+    facts.out_total, facts.out_kept = (out, more), (kept, more_kept)
+    return facts

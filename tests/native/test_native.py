@@ -366,13 +366,13 @@ def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):
 
 def test_runs_with_a_keeper_built_to_trap_on_undefined_behaviour(tmp_path, monkeypatch):
     """Freestanding code has no sanitizer runtime: UBSan's checks become traps, so a finding is a dead keeper."""
-    from pyjail import _keeper
+    from pyjail import _elf
 
     binary = tmp_path / "keeper"
     flags = ["-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
     subprocess.run(["gcc", *FLAGS, *flags, "-o", str(binary), str(CSRC / "keeper.c")], check=True)
     fd = memfd("pyjail-keeper-ubsan", binary.read_bytes(), seal=True, execute=True)
-    monkeypatch.setattr(_keeper, "_elf", fd)
+    monkeypatch.setattr(_elf, "loaded", fd)
     fresh = Jail(fresh=True, network="loopback", mounts=(pyjail.Mount.bind("/usr/share", "/tmp/deep/er"),))
     small = pyjail.Limits(memory="16M", output=1000, wall_time=1, cpu_time=1)
     try:
