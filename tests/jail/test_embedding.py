@@ -317,6 +317,23 @@ def test_nothing_that_has_our_fd_numbers_is_executed_written_or_closed(tmp_path)
     assert out.stdout == "b'x\\n' b'y\\n'\n60 []\n{True} False\nno child\n", (out.stdout, out.stderr)
 
 
+@pytest.mark.parametrize("which", ["sock.fileno()", "outputs[0].number", "outputs[1].number", "request.number"])
+def test_one_fd_of_ours_that_has_become_a_file_of_the_callers(which, tmp_path):
+    """A long request is written to a memfd, a short one is not; output is read from two others."""
+    code = f"""
+    import os, pyjail
+    from pyjail._run import idle
+    for pad in "", "z" * 40000:
+        pyjail.run(["true"])
+        file = os.open({str(tmp_path / "file")!r}, os.O_RDWR | os.O_CREAT)
+        os.dup2(file, idle.keepers[-1].{which})
+        r = pyjail.run(["sh", "-c", "echo x; echo y >&2", pad])
+        print(r.verdict.value, r.stdout, r.stderr, os.fstat(file).st_size)
+    """
+    out = script(code)
+    assert out.stdout == "ok b'x\\n' b'y\\n' 0\n" * 2, (out.stdout, out.stderr)
+
+
 def test_a_socket_of_the_callers_at_our_number_is_not_shut_down():
     code = """
     import os, pyjail, socket

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,39 @@ def test_what_was_killed_while_idle_is_replaced_silently(who):
         os.kill(below, signal.SIGKILL) if who == "keeper" else kill_below(below)
     time.sleep(0.2)
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+def test_a_keeper_killed_before_its_program_started_is_replaced_silently():
+    """It still has the mark of the run before in its memfd."""
+    pyjail.close()
+    pyjail.run(["true"])
+    time.sleep(0.2)
+    from pyjail._run import idle
+
+    below = keeper_below(idle.keepers[0].pid)
+    os.kill(below, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(pyjail.run, ["echo", "x"])
+        assert until(lambda: idle.leased)
+        time.sleep(0.2)
+        os.kill(below, signal.SIGKILL)
+        assert run.result(30).stdout == b"x\n"
+
+
+def test_a_keeper_killed_after_its_program_started_is_an_error_of_the_run(tmp_path):
+    """It must not be run a second time."""
+    pyjail.run(["true"])
+    from pyjail._run import idle
+
+    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(str(tmp_path), "/shared", ro=False),), uid=os.getuid() or 1000)
+    tmp_path.chmod(0o777)
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(pyjail.run, ["sh", "-c", "echo x >> /shared/ran; exec sleep 100"], jail=jail)
+        assert until(lambda: (tmp_path / "ran").exists())
+        for keeper in list(idle.leased):
+            os.kill(keeper_below(keeper.pid), signal.SIGKILL)
+        assert run.result(30).verdict is Verdict.JAIL_ERROR
+    assert (tmp_path / "ran").read_text() == "x\n"
 
 
 def test_a_stopped_keeper_or_guard_is_ended_all_the_same():
