@@ -13,17 +13,14 @@ from pyjail._errors import (
     CwdNotFoundError,
     ExecError,
     HostError,
-    JailedProcessError,
     JailError,
     KeeperError,
     PolicyWarning,
     PoolClosedError,
-    PoolExhaustedError,
     ProgramNotFoundError,
     ProgramPermissionError,
     SetupError,
     SpecError,
-    TimeoutExpired,
 )
 from pyjail._run import close, run
 from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
@@ -50,6 +47,7 @@ if TYPE_CHECKING:
     from pyjail._selftest.runner import selftest
     from pyjail._session import Session
     from pyjail._snapshot import Snapshot
+    from pyjail._subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
     from pyjail._usage import Control, Receipt, Usage
     from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
@@ -142,6 +140,7 @@ _LATER = {
     **dict.fromkeys(("Measurement", "Repeat", "Spread", "measure"), "pyjail._measure"),
     **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",
+    **dict.fromkeys(("JailedProcessError", "PoolExhaustedError", "TimeoutExpired"), "pyjail._subprocess_errors"),
     **dict.fromkeys(("Result", "Verdict"), "pyjail._result"),
     **dict.fromkeys(("Control", "Receipt", "Usage"), "pyjail._usage"),
 }

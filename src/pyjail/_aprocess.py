@@ -13,12 +13,13 @@ from pyjail import _process, _run
 from pyjail._areader import AsyncReader
 from pyjail._awriter import CHUNK, AsyncWriter
 from pyjail._communicate import to_bytes
-from pyjail._errors import SpecError, TimeoutExpired
+from pyjail._errors import SpecError
 from pyjail._flight import in_thread
 from pyjail._loops import Loop, current
 from pyjail._process import Process
 from pyjail._request import Request
 from pyjail._result import Result
+from pyjail._subprocess_errors import TimeoutExpired
 
 
 class AsyncProcess:

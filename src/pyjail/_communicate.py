@@ -8,7 +8,8 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyjail._errors import SpecError, TimeoutExpired
+from pyjail._errors import SpecError
+from pyjail._subprocess_errors import TimeoutExpired
 
 if TYPE_CHECKING:
     from pyjail._process import Process

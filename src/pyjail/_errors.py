@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-import subprocess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from pyjail._result import Result
 
 
 class JailError(Exception):
@@ -122,57 +119,8 @@ class KeeperError(JailError):
     """Our own helper died or spoke nonsense before the program started."""
 
 
-class TimeoutExpired(JailError, subprocess.TimeoutExpired):
-    """The caller's own ``timeout`` passed; the jail is gone. ``output`` and ``stderr`` hold what came until then."""
-
-    def __init__(self, cmd: Any, timeout: float, output: Any = None, stderr: Any = None) -> None:
-        subprocess.TimeoutExpired.__init__(self, cmd, timeout, output=output, stderr=stderr)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.cmd, self.timeout, self.output, self.stderr)
-
-
-class PoolExhaustedError(TimeoutExpired, TimeoutError):
-    """No place became free within the caller's patience; nothing was started.
-
-    Attributes: ``size`` (int, jails that may run at once), ``waiting`` (int, others in the queue then), ``timeout``
-    (float, seconds), ``hint`` (str, the fix); ``cmd`` is what was to be run.
-    """
-
-    def __init__(self, cmd: Any, timeout: float, size: int, waiting: int, hint: str) -> None:
-        TimeoutExpired.__init__(self, cmd, timeout)
-        self.size = size
-        self.waiting = waiting
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return (
-            f"all {self.size} places were taken for {self.timeout:g} s, and {self.waiting} others wait; nothing was "
-            f"started. {self.hint}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.cmd, self.timeout, self.size, self.waiting, self.hint)
-
-
 class PoolClosedError(JailError, RuntimeError):
     """The pool takes no more runs: it was closed, or terminated, or what it ran in has ended; nothing was started."""
-
-
-class JailedProcessError(JailError, subprocess.CalledProcessError):
-    """Raised with ``check=True`` for any verdict but OK; ``result`` is the whole `Result`."""
-
-    def __init__(self, result: Result) -> None:
-        self.result = result
-        subprocess.CalledProcessError.__init__(
-            self, result.returncode, result.args, output=result.stdout, stderr=result.stderr
-        )
-
-    def __str__(self) -> str:
-        return f"{self.result.args!r}: {self.result.verdict.value} (returncode {self.result.returncode})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.result,)
 
 
 class PolicyWarning(UserWarning):

@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pyjail import _prepare, _run, _upkeep
-from pyjail._errors import HostError, JailedProcessError, JailError, SetupError
+from pyjail._errors import HostError, JailError, SetupError
 from pyjail._gate import Place
 from pyjail._keeper import KEPT_OUTPUT, Gone, Keeper
 from pyjail._loops import Loop, current
 from pyjail._native import lib
 from pyjail._request import Request
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._threads import Threads
 from pyjail._warm import Source
 
@@ -83,8 +83,8 @@ class Flight:
         finally:
             _flying.discard(self)
             self.place.leave()
-        if check and result.verdict is not Verdict.OK:
-            raise JailedProcessError(result)
+        if check:
+            result.check_returncode()
         return result
 
     async def _attempt(self, deadline: float | None) -> Result:

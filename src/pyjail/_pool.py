@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from pyjail import _request, _run
-from pyjail._errors import JailedProcessError, SpecError
+from pyjail._errors import SpecError
 from pyjail._gate import Place, thread_waker
 from pyjail._request import Request
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._threads import Threads
 from pyjail._warm import Warm, Warmed
@@ -181,8 +181,8 @@ class Pool(Warmed):
             result = _run.execute(warm.fitted(request, place), warm.keepers, deadline)
         finally:
             place.leave()
-        if check and result.verdict is not Verdict.OK:
-            raise JailedProcessError(result)
+        if check:
+            result.check_returncode()
         return result
 
     def _submit(self, args: Any, limits: Any, options: Mapping[str, Any]) -> Future[Result]:

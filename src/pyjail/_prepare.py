@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import NamedTuple
 
 from pyjail import _bring_up, _cgroup, _host, _lazy
 from pyjail._errors import HostError
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
+from pyjail._record import NamedTuple
 from pyjail._request import Request
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, pack_limits, pack_request

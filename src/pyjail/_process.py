@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from pyjail import _prepare, _request, _run
-from pyjail._errors import HostError, SetupError, SpecError, TimeoutExpired
+from pyjail._errors import HostError, SetupError, SpecError
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
 from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._spec import PIPE, Jail, Limits
+from pyjail._subprocess_errors import TimeoutExpired
 
 CHUNK = 65536
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
 from pyjail import _lazy
-from pyjail._errors import JailedProcessError
 from pyjail._spec import Limits
 
 TYPE_CHECKING = False
@@ -114,6 +113,9 @@ class Result:
     def check_returncode(self) -> None:
         """Raise `JailedProcessError` unless the verdict is OK."""
         if not self.ok:
+            with _lazy.lock:
+                from pyjail._subprocess_errors import JailedProcessError
+
             raise JailedProcessError(self)
 
     def to_dict(self) -> dict[str, Any]:

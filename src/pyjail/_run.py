@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from pyjail import _cgroup, _explain, _idle, _lazy, _outcome, _prepare, _request, _verdict, _wire
-from pyjail._errors import HostError, JailedProcessError, JailError, KeeperError, SetupError, TimeoutExpired
+from pyjail._errors import HostError, JailError, KeeperError, SetupError
 from pyjail._fds import memfd
 from pyjail._idle import Idle
 from pyjail._keeper import Gone, Keeper
@@ -17,7 +17,7 @@ from pyjail._native import lib
 from pyjail._plan import RunLimits
 from pyjail._prepare import Plan
 from pyjail._request import Request
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._spare import spares
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_PIPE, Failure, parse_reply, parse_report
@@ -83,9 +83,11 @@ def run(
     request = _request.make(
         args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
     )
+    if check:
+        load_errors()
     result = execute(request)
-    if check and result.verdict is not Verdict.OK:
-        raise JailedProcessError(result)
+    if check:
+        result.check_returncode()
     return result
 
 
@@ -107,7 +109,18 @@ def execute(request: Request, keepers: Idle = idle, deadline: float | None = Non
 
 def deadline_of(request: Request) -> float | None:
     """When the caller's patience ends, if it begins now."""
-    return None if request.timeout is None else time.monotonic() + request.timeout
+    if request.timeout is None:
+        return None
+    load_errors()
+    return time.monotonic() + request.timeout
+
+
+def load_errors() -> None:
+    """What may be raised: when it is, there may be no fd left to load it with."""
+    with _lazy.lock:
+        from pyjail import _subprocess_errors
+
+    del _subprocess_errors
 
 
 def outdated(e: SetupError | HostError) -> bool:
@@ -334,6 +347,9 @@ def expired(keeper: Keeper, request: Request) -> Outcome:
         None if m != STDIO_PIPE else o if request.decode is None else _outcome.decode(o, request.decode, True)
         for o, m in zip((out, err), request.stdio[1:], strict=True)
     ]
+    with _lazy.lock:
+        from pyjail._subprocess_errors import TimeoutExpired
+
     return TimeoutExpired(request.args, request.timeout or 0.0, *captured), raw is not None
 
 

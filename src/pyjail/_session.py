@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from pyjail import _box, _idle, _outcome, _prepare, _process, _request, _run, _units
-from pyjail._errors import JailedProcessError, KeeperError, SpecError
+from pyjail._errors import KeeperError, SpecError
 from pyjail._keeper import Keeper
 from pyjail._request import Request
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._shared import SharedKeeper
 from pyjail._snapshot import Snapshot
 from pyjail._spec import PIPE, Jail, Limits, Mount
@@ -131,8 +131,8 @@ class Session:
                 self.results.append(result)
         if isinstance(result, BaseException):
             raise result
-        if check and result.verdict is not Verdict.OK:
-            raise JailedProcessError(result)
+        if check:
+            result.check_returncode()
         return result
 
     def start(

@@ -7,7 +7,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pyjail import _lazy
 from pyjail._errors import JailError
@@ -15,6 +14,10 @@ from pyjail._idle import Idle
 from pyjail._keeper import Keeper
 
 OFTEN, SOON_S = 4, 1.0  # so many runs, each so soon after the one before
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Spares:

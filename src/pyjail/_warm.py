@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from pyjail import _outcome, _pinning, _prepare, _request, _run, _units, _upkeep
-from pyjail._errors import HostError, PoolClosedError, PoolExhaustedError, SpecError
+from pyjail._errors import HostError, PoolClosedError, SpecError
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
 from pyjail._request import Request
 from pyjail._spec import Jail, Limits
+from pyjail._subprocess_errors import PoolExhaustedError
 
 MOST = 4096  # keepers of one pool: each has about ten fds and two processes
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyjail import _lazy
 from pyjail._record import NamedTuple
+from pyjail.policy import shipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,12 +42,10 @@ def choose(policy: str | SeccompPolicy, machine: str, inet: bool) -> Filter:
     """The filter for this machine; ``inet``: see `pyjail.policy.seccomp.rules`."""
     if policy == "none":
         return Filter("none", b"", False, True)
+    if isinstance(policy, str) and (policy, machine, inet) in shipped.PROGRAMS:
+        wide = policy == "default"
+        return Filter(policy, shipped.PROGRAMS[policy, machine, inet], True, False, wide, wide, True)
     with _lazy.lock:
-        from pyjail.policy import shipped
-
-        if isinstance(policy, str) and (policy, machine, inet) in shipped.PROGRAMS:
-            wide = policy == "default"
-            return Filter(policy, shipped.PROGRAMS[policy, machine, inet], True, False, wide, wide, True)
         from pyjail.policy import seccomp
 
     return seccomp.compile_policy(policy, machine, inet)
