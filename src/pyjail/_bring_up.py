@@ -56,7 +56,7 @@ def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
 
 def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
     """The hierarchy with the controllers that it gives to our children; None when not even a directory."""
-    number = _mkdir_fails(h)
+    number, files = _mkdir(h)
     if number or not os.access(h.own + "/cgroup.procs", os.W_OK):
         situation = _situation("mkdir" if number else "procs", h, number)
         return None, [delegation.explain(c, situation) for c in ("", *CONTROLLERS) if c in h.controllers or not c]
@@ -72,29 +72,32 @@ def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
             refused.append(delegation.explain(name, _situation("enable", h, number)))
         else:
             given.add(name)
-    return h._replace(controllers=frozenset(given), writable=True), refused
+    return h._replace(controllers=frozenset(given), writable=True, files=None if given else files), refused
 
 
 def _try_v1(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
-    number = _mkdir_fails(h)
+    number, files = _mkdir(h)
     if not number:
-        return h._replace(writable=True), []
+        return h._replace(writable=True, files=files), []
     step = "v1" if number in (errno.EACCES, errno.EPERM) else "mkdir"
     return None, [delegation.explain(c, _situation(step, h, number)) for c in V1 if c in h.controllers]
 
 
-def _mkdir_fails(h: Hierarchy) -> int:
-    """0, or the errno of making a directory there."""
+def _mkdir(h: Hierarchy) -> tuple[int, frozenset[str] | None]:
+    """0, or the errno of making a directory there; and what was in it."""
     path = f"{h.own}/{_cgroup.owner_name(os.getpid())}-try"
+    files = None
     try:
         os.mkdir(path)
     except FileExistsError:
-        return 0
+        return 0, None
     except OSError as e:
-        return _number(e)
+        return _number(e), None
+    with contextlib.suppress(OSError):
+        files = frozenset(os.listdir(path))
     with contextlib.suppress(OSError):
         os.rmdir(path)
-    return 0
+    return 0, files
 
 
 def _enable_fails(own: str, name: str) -> int:
@@ -160,7 +163,7 @@ def _alone_in_the_way(host: Host) -> bool:
     """Whether this process sits where it keeps controllers from its cgroup's children."""
     with contextlib.suppress(HostError):
         h = _v2(host)
-        return not h.root and bool(h.controllers) and not _in_leaf() and not _mkdir_fails(h)
+        return not h.root and bool(h.controllers) and not _in_leaf() and not _mkdir(h)[0]
     return False
 
 

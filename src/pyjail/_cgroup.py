@@ -164,9 +164,13 @@ class Subtree:
             raise _refused(h, parent, e) from e
 
     def _list_files(self) -> tuple[frozenset[str], ...]:
-        """The interface files of a leaf, by making one: what this kernel has, not what its version promises."""
+        """The interface files of a leaf, as one that was made had them: what this kernel has, not what its version
+        promises."""
         found = []
         for h, path in zip(self.cgroups.used, self.paths, strict=True):
+            if h.files is not None:
+                found.append(h.files)
+                continue
             probe = f"{path}/probe{threading.get_native_id()}"
             self.make(h, probe)
             names = os.listdir(probe)
