@@ -9,18 +9,20 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from machine import compile_c
+from machine import BUILD, compile_c
+from sampling import Samples
 
 import pyjail
+from pyjail import _cgroup, _prepare
 
 TRUE = "/bin/true"
 BASE, OURS, FRESH = "subprocess.run", "pyjail.run", "pyjail.run fresh"
-RELAY = "relay"  # no peer: the floor
-FLOOR = "a relay with nothing of a jail, in the same turns"
-NO_PEERS = (BASE, OURS, FRESH, RELAY)
+RELAY, FENCED = "relay", "fenced relay"  # no peers: the floor
+NO_PEERS = (BASE, OURS, FRESH, RELAY, FENCED)
 GO_JUDGE = "PYJAIL_BENCH_GO_JUDGE"
 FIRST_BOX = 900  # isolate: sandboxes from this number on, one for each thread
 SYSTEM = [d for d in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(d)]
@@ -99,16 +101,47 @@ def isolate() -> Contender:
     )
 
 
-def relay() -> Contender:
-    """What any keeper needs with nothing of a jail: see floor.c."""
+class _Leaf:
+    """A leaf in each hierarchy that a default jail has, with its limits; and the files that a run reads there."""
+
+    def __init__(self) -> None:
+        template, run, _ = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+        self.tops = _cgroup.KeeperCgroup()
+        self.tops.make(template.cgroups)
+        self.paths = [f"{top}/floor" for top in self.tops.paths]
+        self.arguments = []
+        for path in self.paths:
+            os.mkdir(path)
+            self.arguments.append(f"+{path}/{'tasks' if os.path.exists(f'{path}/tasks') else 'cgroup.procs'}")
+        for row in run.cgroup:
+            file = f"{self.paths[row.hierarchy]}/{row.file}"
+            if row.when != "set":
+                self.arguments.append(file)
+            elif row.value is not None:
+                with open(file, "w") as f:
+                    f.write(row.value)
+        self.landlock = str(template.landlock.fs & 0x1FFF)  # what the first version of Landlock knows
+        self.filter = BUILD / "filter"
+        self.filter.write_bytes(template.filter.program)
+
+    def remove(self) -> None:
+        for path in self.paths:
+            os.rmdir(path)
+        self.tops.remove()
+
+
+def relay(fenced: bool = False) -> Contender:
+    """What any keeper needs with nothing of a jail; ``fenced``: or with what the kernel does for one. See floor.c."""
     program = compile_c("floor")
-    ends: dict[int, tuple[socket.socket, subprocess.Popen[bytes]]] = {}
+    ends: dict[int, tuple[socket.socket, subprocess.Popen[bytes], _Leaf | None]] = {}
 
     def begin(thread: int) -> object:
+        leaf = _Leaf() if fenced else None
+        more = [str(leaf.filter), leaf.landlock, *leaf.arguments] if leaf else []
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             number = its.fileno()
-            ends[thread] = ours, subprocess.Popen([program, "relay", str(number)], pass_fds=[number])
+            ends[thread] = ours, subprocess.Popen([program, "relay", str(number), *more], pass_fds=[number]), leaf
         return None
 
     def call(thread: int) -> object:
@@ -119,12 +152,18 @@ def relay() -> Contender:
         return None
 
     def end(thread: int) -> object:
-        ours, process = ends.pop(thread)
+        ours, process, leaf = ends.pop(thread)
         ours.close()
-        return process.wait(10)
+        code = process.wait(10)
+        if leaf:
+            time.sleep(0.05)  # its last exit is worked off
+            leaf.remove()
+        return code
 
     note = "the floor: a process that starts true, forked ahead, and says when it has ended; nothing of a jail, in C"
-    return Contender(RELAY, call, "", note, begin, end)
+    if fenced:
+        note = "the same with the kernel's part of a default jail: its leaves with their limits and counters, its filter, Landlock"
+    return Contender(FENCED if fenced else RELAY, call, "", note, begin, end)
 
 
 @contextlib.contextmanager
@@ -158,6 +197,7 @@ def ours() -> list[Contender]:
         ),
         Contender(FRESH, lambda thread: pyjail.run([TRUE], limits, jail=fresh), pyjail.__version__, "Jail(fresh=True)"),
         relay(),
+        *([relay(True)] if _prepare.compiled(jail, limits, (), os.getpid())[0].cgroups.used else []),
     ]
 
 
@@ -206,3 +246,12 @@ def peers() -> tuple[list[Contender], dict[str, str]]:
             said = e.stderr.decode(errors="replace").strip() if isinstance(e, subprocess.CalledProcessError) else str(e)
             missing[program] = f"does not work here: {said[:150]}"
     return found, missing
+
+
+def floors(by_name: Mapping[str, Samples]) -> str:
+    """What the relays need, or reach, of `BASE`."""
+    base = by_name[BASE].median
+    found = f"a relay with nothing of a jail, in the same turns: {by_name[RELAY].median / base:.2f} x"
+    if FENCED in by_name:
+        found += f"; with the same leaves, filter and Landlock: {by_name[FENCED].median / base:.2f} x"
+    return found

@@ -200,38 +200,6 @@ static uint64_t armed(void) { /* a process waits before execve of true: from the
   return took;
 }
 
-/* What any design with a process between caller and program needs, with no jail at all: a word on `control` starts true
- * in a process that waits before execve; when it has ended and its pipes are read, a word goes back. Then the next one. */
-static int relay(int control) {
-  for (;;) {
-    int pair[2], pipes[2][2], status;
-    char c = 'g', buffer[256];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) die("socketpair");
-    for (int i = 0; i < 2; i++)
-      if (pipe2(pipes[i], O_CLOEXEC)) die("pipe2");
-    pid_t pid = fork();
-    if (pid == 0) {
-      close(pair[0]);
-      for (int i = 0; i < 2; i++) dup2(pipes[i][1], 1 + i);
-      if (read(pair[1], &c, 1) == 1) execve(TRUE_ARGV[0], TRUE_ARGV, NO_ENV);
-      _exit(127);
-    }
-    if (pid < 0) die("fork");
-    close(pair[1]);
-    for (int i = 0; i < 2; i++) close(pipes[i][1]);
-    const int more = read(control, &c, 1) == 1;
-    if (more && write(pair[0], &c, 1) != 1) die("write");
-    close(pair[0]); /* with no word before, it ends */
-    if (waitpid(pid, &status, 0) != pid || (more && status)) die("true");
-    for (int i = 0; i < 2; i++) {
-      if (read(pipes[i][0], buffer, sizeof buffer)) die("read");
-      close(pipes[i][0]);
-    }
-    if (!more) return 0;
-    if (write(control, &c, 1) != 1) return 0;
-  }
-}
-
 static void filter_read(const char *path) {
   struct stat st;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -242,12 +210,81 @@ static void filter_read(const char *path) {
   close(fd);
 }
 
+/* What the kernel itself does for a jail, without any of ours: FILTER LANDLOCK-RIGHTS, files that a program enters a
+ * leaf by ("+/sys/fs/cgroup/.../tasks"), files that are read when it has ended. */
+static struct {
+  int ruleset, enter[16], entries, counter[64], counters;
+} fences = {.ruleset = -1};
+
+static void fences_make(void) {
+  filter_read(args[0]);
+  uint64_t rights = strtoull(args[1], NULL, 0);
+  struct {
+    uint64_t access;
+    int fd;
+  } __attribute__((packed)) rule = {rights, open("/", O_PATH | O_CLOEXEC)};
+  if (rights) {
+    fences.ruleset = (int)syscall(SYS_landlock_create_ruleset, &rights, sizeof rights, 0);
+    if (fences.ruleset < 0 || syscall(SYS_landlock_add_rule, fences.ruleset, 1 /* PATH_BENEATH */, &rule, 0))
+      die("landlock");
+  }
+  close(rule.fd);
+  for (int i = 2; i < nargs; i++) {
+    const int enter = args[i][0] == '+';
+    int fd = open(args[i] + enter, (enter ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+    if (fd < 0 || fences.entries == 16 || fences.counters == 64) die(args[i]);
+    *(enter ? &fences.enter[fences.entries++] : &fences.counter[fences.counters++]) = fd;
+  }
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter))
+    die("filter");
+}
+
+/* What any design with a process between caller and program needs: a word on `control` starts true in a process that
+ * waits before execve; when it has ended and its pipes are read, a word goes back. Then the next one. No jail at all,
+ * but for the fences if there are any. */
+static int relay(int control) {
+  char text[4096];
+  if (nargs) fences_make();
+  for (;;) {
+    int pair[2], pipes[2][2], status;
+    char c = 'g', buffer[256];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) die("socketpair");
+    for (int i = 0; i < 2; i++)
+      if (pipe2(pipes[i], O_CLOEXEC)) die("pipe2");
+    pid_t pid = fork();
+    if (pid == 0) {
+      close(pair[0]);
+      for (int i = 0; i < fences.entries; i++)
+        if (write(fences.enter[i], "0", 1) != 1) _exit(126);
+      for (int i = 0; i < 2; i++) dup2(pipes[i][1], 1 + i);
+      if (fences.ruleset >= 0 && syscall(SYS_landlock_restrict_self, fences.ruleset, 0)) _exit(126);
+      if (read(pair[1], &c, 1) == 1) execve(TRUE_ARGV[0], TRUE_ARGV, NO_ENV);
+      _exit(127);
+    }
+    if (pid < 0) die("fork");
+    close(pair[1]);
+    for (int i = 0; i < 2; i++) close(pipes[i][1]);
+    const int more = read(control, &c, 1) == 1;
+    if (more && write(pair[0], &c, 1) != 1) die("write");
+    close(pair[0]); /* with no word before, it ends */
+    if (waitpid(pid, &status, 0) != pid || (more && status)) die("true");
+    for (int i = 0; i < fences.counters; i++)
+      if (pread(fences.counter[i], text, sizeof text, 0) < 0) die("counter");
+    for (int i = 0; i < 2; i++) {
+      if (read(pipes[i][0], buffer, sizeof buffer)) die("read");
+      close(pipes[i][0]);
+    }
+    if (!more) return 0;
+    if (write(control, &c, 1) != 1) return 0;
+  }
+}
+
 int main(int argc, char **argv) {
   if (argc < 3) return argc != 1;
   long count = atol(argv[2]);
   args = argv + 3;
   nargs = argc - 3;
-  if (nargs > 16) return 2;
+  if (nargs > 16 && strcmp(argv[1], "relay")) return 2;
   if (!strcmp(argv[1], "seccomp")) filter_read(args[0]);
   if (!strcmp(argv[1], "tmpfs") || !strcmp(argv[1], "proc")) /* nothing is mounted where others see it */
     if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) die("unshare");

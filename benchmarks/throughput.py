@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 
-from contenders import BASE, FLOOR, FRESH, NO_PEERS, OURS, RELAY, Contender, ready
+from contenders import BASE, FRESH, NO_PEERS, OURS, Contender, floors, ready
 from report import Goal, Section, table
 from sampling import Samples, in_turns, samples
 
@@ -96,7 +96,7 @@ def measure(everyone: list[Contender], rounds: int, seconds: float) -> tuple[Sec
                 f"{ours / plain:.2f} x",
                 f">= {least:.2f} x subprocess.run",
                 ours >= least * plain,
-                f"{FLOOR}: {rates[size][RELAY].median / plain:.2f} x",
+                floors(rates[size]),
             )
         )
     peers = [c.name for c in found if c.name not in NO_PEERS]

@@ -118,11 +118,6 @@ class Keeper:
         return (*self.outputs, self.request, self.pidfd)
 
     @property
-    def intact(self) -> bool:
-        """Whether what we talk and write to is still what we opened (os.closerange takes it from us)."""
-        return bool(lib.pj_intact(self.held, USED))
-
-    @property
     def _linked(self) -> bool:
         return identity(self.sock.fileno()) == self.sock_identity is not None
 
@@ -227,15 +222,24 @@ class Keeper:
         self._send(pack_message(op, flags, mode, length) + data, fds)
 
     def submit(self, op: int, blob: bytes, fds: tuple[int, ...] = ()) -> None:
-        """Send a request: OP_ARM or OP_RUN. As `send`."""
-        self.turn = turn = (self.turn + 1) & 0xFFFFFFFF
+        """Send a request: OP_ARM or OP_RUN. As `send`; `Gone`, too, when what we talk and write to is not what we
+        opened any more (os.closerange takes it from us)."""
         length = len(blob)
-        if length > lib.PJ_MAX_INLINE:
-            if not lib.pj_intact(self.held, HELD):
-                raise Gone
+        long = length > lib.PJ_MAX_INLINE
+        if not lib.pj_intact(self.held, HELD if long else USED):
+            raise Gone
+        if long:
             os.pwrite(self.request.number, blob, 0)
             blob = b""
-        self._send(_MESSAGE(op, turn, 0, length) + blob, fds)
+        self.turn = turn = (self.turn + 1) & 0xFFFFFFFF
+        message = _MESSAGE(op, turn, 0, length) + blob
+        if fds:
+            self._send(message, fds)
+            return
+        try:
+            self.sock.send(message)
+        except OSError as e:
+            raise _gone(e) from None
 
     def _send(self, message: bytes, fds: tuple[int, ...]) -> None:
         try:

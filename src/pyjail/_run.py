@@ -98,13 +98,29 @@ def execute(request: Request, keepers: Idle = idle, deadline: float | None = Non
     """The whole way of one validated request. ``deadline``: when its timeout has begun already."""
     if deadline is None and request.timeout is not None:
         deadline = deadline_of(request)
-    try:
-        return _attempt(request, keepers, deadline)
-    except (SetupError, HostError) as e:
-        if not outdated(e):
-            raise
-    _prepare.look_again()
-    return _attempt(request, keepers, deadline)
+    looked = False
+    while True:
+        try:
+            plan = _prepare.prepare(request)
+            keeper = ready(plan, request, keepers) or start(plan, request, keepers)
+            try:
+                outcome = begin(keeper, request, plan) or (
+                    conclude(keeper, request, plan.run)
+                    if deadline is None
+                    else await_report(keeper, request, plan.run, deadline)
+                )
+            except IdleDeath:
+                forsake(keeper, keepers)
+                continue
+            except BaseException:
+                keepers.drop(keeper)
+                raise
+            return settle(keeper, request, outcome, keepers)
+        except (SetupError, HostError) as e:
+            if looked or not outdated(e):
+                raise
+        _prepare.look_again()
+        looked = True
 
 
 def deadline_of(request: Request) -> float | None:
@@ -130,25 +146,6 @@ def outdated(e: SetupError | HostError) -> bool:
 
 # What a keeper's turn comes to: the result or what to raise, and whether the keeper can serve again.
 Outcome = tuple[Result | BaseException, bool]
-
-
-def _attempt(request: Request, keepers: Idle, deadline: float | None) -> Result:
-    plan = _prepare.prepare(request)
-    while True:
-        keeper = ready(plan, request, keepers) or start(plan, request, keepers)
-        try:
-            outcome = begin(keeper, request, plan) or (
-                conclude(keeper, request, plan.run)
-                if deadline is None
-                else _await_report(keeper, request, plan.run, deadline)
-            )
-        except IdleDeath:
-            forsake(keeper, keepers)
-            continue
-        except BaseException:
-            keepers.drop(keeper)
-            raise
-        return settle(keeper, request, outcome, keepers)
 
 
 # ---- the parts of a keeper's turn, shared with the event loops (_flight.py) ----
@@ -204,10 +201,10 @@ def usable(request: Request, outcome: Outcome) -> bool:
 def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> Result:
     """Give the keeper back, or end it; return or raise what came out."""
     keeper.served = True
-    result = outcome[0]
+    result, reusable = outcome
     if usable(request, outcome):
         keepers.give(keeper)
-    elif request.jail.fresh and request.attach is None and outcome[1]:
+    elif request.jail.fresh and request.attach is None and reusable:
         spares.replace(keeper, keepers, lambda: start_armed(_true(request), keepers))
     else:
         keepers.drop(keeper)
@@ -227,18 +224,13 @@ class IdleDeath(Exception):
 
 def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     """Start the program; None: its report is to come. Waits for the keeper only when there are files to write."""
-    if not keeper.intact:
-        raise IdleDeath
     try:
-        if request.files:
-            outcome = _with_files(keeper, request, plan)
-            if outcome is not None:
-                return outcome
-        if request.input is None:
+        if request.input is None and not request.files:
             keeper.submit(lib.OP_RUN, plan.blob, request.fds)
         else:
-            with memfd("pyjail-stdin", request.input, seal=True) as stdin:
-                keeper.submit(lib.OP_RUN, plan.blob, (stdin.number, *request.fds))
+            outcome = _begin_with_files(keeper, request, plan)
+            if outcome is not None:
+                return outcome
     except Gone:
         raise IdleDeath from None
     if keeper.served:
@@ -246,18 +238,24 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     return None
 
 
-def _with_files(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
-    failure = arm(keeper, plan.blob)
-    if failure is not None:
-        return _not_started(keeper, request, plan.run, failure), True
-    try:
-        with _lazy.lock:
-            from pyjail import _files
+def _begin_with_files(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
+    if request.files:
+        failure = arm(keeper, plan.blob)
+        if failure is not None:
+            return _not_started(keeper, request, plan.run, failure), True
+        try:
+            with _lazy.lock:
+                from pyjail import _files
 
-        _files.write_inputs(keeper, request.files)
-    except (JailError, OSError) as e:
-        keeper.send(lib.OP_RELEASE)
-        return e, True
+            _files.write_inputs(keeper, request.files)
+        except (JailError, OSError) as e:
+            keeper.send(lib.OP_RELEASE)
+            return e, True
+    if request.input is None:
+        keeper.submit(lib.OP_RUN, plan.blob, request.fds)
+    else:
+        with memfd("pyjail-stdin", request.input, seal=True) as stdin:
+            keeper.submit(lib.OP_RUN, plan.blob, (stdin.number, *request.fds))
     return None
 
 
@@ -277,7 +275,8 @@ def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure:
     return _explain.error(failure, keeper.template, run_part, program=request.args[0], cwd=request.cwd)
 
 
-def _await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None) -> Outcome:
+def await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None) -> Outcome:
+    """`conclude`, or the end of the run when the caller's patience ends."""
     try:
         return conclude(
             keeper, request, run_part, None if deadline is None else max(0.001, deadline - time.monotonic())

@@ -118,7 +118,7 @@ class Session:
             keeper = self._ready()
             plan = self._plan(request, keeper)
             try:
-                outcome = _run.begin(keeper, request, plan) or _run._await_report(keeper, request, plan.run, deadline)
+                outcome = _run.begin(keeper, request, plan) or _run.await_report(keeper, request, plan.run, deadline)
             except _run.IdleDeath:
                 raise self._lost() from None
             except BaseException:

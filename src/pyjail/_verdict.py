@@ -45,13 +45,14 @@ def evidence(
     status, cpu, output = facts.status, facts.cpu, facts.out_total
     code, sig = (0, None) if status == 0 else exit_of(status)
     started, ended = facts.started, facts.ended
-    return Evidence(
+    found = (
         facts.trip, oom_kills, outside_kills, lost, starved,
         cpu_time(facts) if cpu is None else cpu // 1000 / 1e6, limits.cpu_time,
         (ended - started) / 1e9 if started and ended >= started else None, limits.wall_time,
-        output[0] if output[0] > output[1] else output[1], limits.output,  # type: ignore[arg-type]
+        output[0] if output[0] > output[1] else output[1], limits.output,
         code, sig, facts.executed,
     )  # fmt: skip
+    return tuple.__new__(Evidence, found)
 
 
 def decide(e: Evidence) -> Verdict:
