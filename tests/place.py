@@ -62,6 +62,7 @@ def adapt() -> None:
     from pyjail import _prepare, _request
 
     _request._DEFAULT_JAIL = Jail()
+    _request._made.clear()
     _prepare.look_again()  # a script may change what it is before its first run
 
 

@@ -12,7 +12,7 @@ from pyjail import _cgroup, _host
 from pyjail._errors import HostError
 from pyjail._fds import SHORT
 from pyjail._host import Above, Hierarchy, Host, Refusal
-from pyjail.policy import delegation
+from pyjail.policy import cgroup, delegation
 from pyjail.policy.delegation import Situation
 
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
@@ -26,12 +26,12 @@ def bring_up(host: Host) -> Host:
     usable: list[Hierarchy] = []
     why: dict[str, Refusal] = {}
     for h in host.hierarchies:  # v2 comes first; what v1 says of a controller that v1 has counts more
-        if h.version == 1 and h.controllers.isdisjoint(("blkio", *V1)):
+        if h.version == 1 and "blkio" in h.controllers:  # io's name on v1
+            why["io"] = delegation.explain("io", _situation("bound", h))
+        if h.version == 1 and h.controllers.isdisjoint(V1):
             continue  # nothing of it is used
         got, refused = _try_v2(h) if h.version == 2 else _try_v1(h)
         why |= {r.controller: r for r in refused}
-        if h.version == 1 and "blkio" in h.controllers:  # io's name on v1
-            why["io"] = delegation.explain("io", _situation("bound", h))
         if got is not None:
             usable.append(got)
     given = {c for h in usable for c in h.controllers}
@@ -39,7 +39,16 @@ def bring_up(host: Host) -> Host:
         given.add("")
     refused = [why.get(c) or delegation.unmounted(c) for c in ("", *CONTROLLERS, "cpuacct") if c not in given]
     above = [limit for h in usable for limit in _above(h)]
-    return host._replace(hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
+    found = host._replace(hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
+    kept = {h.own for h in cgroup.choose(found, False).used}
+    for h in host.hierarchies:
+        if h.own not in kept:
+            _cgroup.unmake(_ours(h))
+    return found
+
+
+def _ours(h: Hierarchy) -> str:
+    return f"{h.own}/{_cgroup.owner_name(os.getpid())}"
 
 
 def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
@@ -84,20 +93,17 @@ def _try_v1(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
 
 
 def _mkdir(h: Hierarchy) -> tuple[int, frozenset[str] | None]:
-    """0, or the errno of making a directory there; and what was in it."""
-    path = f"{h.own}/{_cgroup.owner_name(os.getpid())}-try"
-    files = None
+    """0, or the errno of making our directory there; and what is in it when it is new."""
     try:
-        os.mkdir(path)
+        _cgroup.make_first(_ours(h))
     except FileExistsError:
         return 0, None
     except OSError as e:
         return _number(e), None
-    with contextlib.suppress(OSError):
-        files = frozenset(os.listdir(path))
-    with contextlib.suppress(OSError):
-        os.rmdir(path)
-    return 0, files
+    try:
+        return 0, frozenset(os.listdir(_ours(h)))
+    except OSError:
+        return 0, None
 
 
 def _enable_fails(own: str, name: str) -> int:

@@ -64,7 +64,7 @@ def owner_name(pid: int, kind: str = "") -> str:
 
 def _dead(name: str) -> bool:
     """Whether the owner is gone for certain. A /proc that hides processes or is masked says nothing of that."""
-    match = re.match(_NAME, name) if name.startswith("pyjail-") else None
+    match = re.match(_NAME, name)
     if match is None or match[3] != _pid_namespace():
         return False  # a pid of another pid namespace says nothing here
     if _UNKNOWN_BOOT not in (match[4], _boot_id()) and match[4] != _boot_id():
@@ -107,7 +107,7 @@ def clean_stale(directory: str) -> list[str]:
     gone = []
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
-            if not _dead(name):
+            if not name.startswith("pyjail-") or name == owner_name(os.getpid()) or not _dead(name):
                 continue
             path = f"{directory}/{name}"
             if "leaf" not in name:  # in an owner's leaf may live children of its own, which are no jail
@@ -133,6 +133,7 @@ def kill_tree(path: str) -> None:
                         os.kill(int(pid), signal.SIGKILL)
 
 
+_HANDED = frozenset(("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"))  # cgroup-v2.rst, Delegation
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _numbers = itertools.count(1)  # of keepers, across subtrees: they share the owner's directory
 
@@ -255,8 +256,8 @@ class KeeperCgroup:
         """Hand the directories to the keeper's outside id, so that it can make leaves."""
         for path in self.paths:
             os.chown(path, uid, gid)
-            for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"):
-                with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(path):
+                if name in _HANDED:
                     os.chown(f"{path}/{name}", uid, gid)
 
     def close_fds(self) -> None:
@@ -281,6 +282,29 @@ def forget() -> None:
     _subtrees.clear()
     _live.clear()
     _left.clear()
+
+
+def make_first(path: str) -> None:
+    """This process's directory in one hierarchy, before there is a plan for it: to see whether that works. What is not
+    used is to be unmade; `remove_all` removes the rest. Raises OSError."""
+    with _lock:
+        if _shut:
+            raise KeeperError("the interpreter is shutting down: no new jail is started")
+        new = path not in _left
+        _left.add(path)
+        try:
+            os.mkdir(path, 0o755)
+        except BaseException:
+            if new:
+                _left.discard(path)
+            raise
+
+
+def unmake(path: str) -> None:
+    """If nothing is in it."""
+    with _lock, contextlib.suppress(OSError):
+        os.rmdir(path)
+        _left.discard(path)
 
 
 def look_again() -> None:

@@ -158,7 +158,6 @@ def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
 
 def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased: some milliseconds."""
-    _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
     return keepers.start(plan.template, _prepare.ground(os.getpid()), request.attach)
 
 
@@ -235,6 +234,8 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
         raise IdleDeath from None
     if keeper.served:
         _outcome.load()
+    else:
+        _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
     return None
 
 

@@ -204,3 +204,21 @@ def test_500_runs_leave_the_memory_of_the_parent_where_it_was(run_c):
     for _ in range(500):
         assert run_c(SHM).ok
     assert until(lambda: settled() - before < 4 << 20, 20), (before, settled())
+
+
+def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
+    """One directory of ours in each hierarchy that runs use, none in the others; none at all after close."""
+    code = """
+    import os, pyjail
+    from pyjail import _cgroup, _host, _prepare
+    host = _prepare.ground(os.getpid())
+    ours = lambda: {h.own for h in _host.host().hierarchies if os.path.exists(f"{h.own}/{_cgroup.owner_name(os.getpid())}")}
+    first = ours()
+    template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())[0]
+    used = {h.own for h in template.cgroups.used}
+    print(first == used, pyjail.run(["true"]).ok, ours() == used)
+    pyjail.close()
+    print(ours(), pyjail.run(["true"]).ok, ours() == used)
+    """
+    out = script(code)
+    assert out.stdout == "True True True\nset() True True\n", (out.stdout, out.stderr)
