@@ -65,7 +65,7 @@ def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
 
 def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
     """The hierarchy with the controllers that it gives to our children; None when not even a directory."""
-    number, files = _mkdir(h)
+    number, new = _mkdir(h)
     if number or not os.access(h.own + "/cgroup.procs", os.W_OK):
         situation = _situation("mkdir" if number else "procs", h, number)
         return None, [delegation.explain(c, situation) for c in ("", *CONTROLLERS) if c in h.controllers or not c]
@@ -81,29 +81,30 @@ def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
             refused.append(delegation.explain(name, _situation("enable", h, number)))
         else:
             given.add(name)
-    return h._replace(controllers=frozenset(given), writable=True, files=None if given else files), refused
+    if new and not given:
+        _cgroup.list_first(_ours(h))
+    return h._replace(controllers=frozenset(given), writable=True), refused
 
 
 def _try_v1(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
-    number, files = _mkdir(h)
+    number, new = _mkdir(h)
     if not number:
-        return h._replace(writable=True, files=files), []
+        if new:
+            _cgroup.list_first(_ours(h))
+        return h._replace(writable=True), []
     step = "v1" if number in (errno.EACCES, errno.EPERM) else "mkdir"
     return None, [delegation.explain(c, _situation(step, h, number)) for c in V1 if c in h.controllers]
 
 
-def _mkdir(h: Hierarchy) -> tuple[int, frozenset[str] | None]:
-    """0, or the errno of making our directory there; and what is in it when it is new."""
+def _mkdir(h: Hierarchy) -> tuple[int, bool]:
+    """0, or the errno of making our directory there; and whether it is new."""
     try:
         _cgroup.make_first(_ours(h))
     except FileExistsError:
-        return 0, None
+        return 0, False
     except OSError as e:
-        return _number(e), None
-    try:
-        return 0, frozenset(os.listdir(_ours(h)))
-    except OSError:
-        return 0, None
+        return _number(e), False
+    return 0, True
 
 
 def _enable_fails(own: str, name: str) -> int:

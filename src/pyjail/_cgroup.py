@@ -169,8 +169,8 @@ class Subtree:
         promises."""
         found = []
         for h, path in zip(self.cgroups.used, self.paths, strict=True):
-            if h.files is not None:
-                found.append(h.files)
+            if path in _listed:
+                found.append(_listed[path])
                 continue
             probe = f"{path}/probe{threading.get_native_id()}"
             self.make(h, probe)
@@ -206,6 +206,7 @@ def _refused(h: Hierarchy, path: str, e: OSError) -> HostError:
 _subtrees: dict[tuple[int, Cgroups], Subtree] = {}
 _live: weakref.WeakSet[KeeperCgroup] = weakref.WeakSet()
 _left: set[str] = set()  # directories of subtrees that were given up: to be removed when no keeper lives below
+_listed: dict[str, frozenset[str]] = {}  # what `list_first` found
 _lock = threading.Lock()
 _shut = False  # the interpreter exits: what a daemon thread made now would stay
 
@@ -282,6 +283,7 @@ def forget() -> None:
     _subtrees.clear()
     _live.clear()
     _left.clear()
+    _listed.clear()
 
 
 def make_first(path: str) -> None:
@@ -298,6 +300,12 @@ def make_first(path: str) -> None:
             if new:
                 _left.discard(path)
             raise
+
+
+def list_first(path: str) -> None:
+    """Remember its files, when it is new, and has the controllers that its leaves will have: they have the same."""
+    with contextlib.suppress(OSError):
+        _listed[path] = frozenset(os.listdir(path))
 
 
 def unmake(path: str) -> None:

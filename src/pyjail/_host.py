@@ -35,7 +35,6 @@ class Hierarchy(NamedTuple):
 
     ``controllers``: as read, those it could give; after `_bring_up`, those that it gives. ``root``: nothing is above
     ``own``, in the kernel's view; ``mount``: where the tree is mounted, the highest directory that we can see.
-    ``files``: of a directory below ``own``, when that has been seen.
     """
 
     version: int
@@ -44,7 +43,6 @@ class Hierarchy(NamedTuple):
     writable: bool
     root: bool = False
     mount: str = ""
-    files: frozenset[str] | None = None
 
 
 class Refusal(NamedTuple):

@@ -321,6 +321,8 @@ class Keeper:
     def started(self) -> bool:
         """Whether the last request got as far as its go; False means that no program ever ran."""
         with contextlib.suppress(OSError):
+            if not self.request.ours:
+                return True
             return os.pread(self.request.number, 8, 0) == _STARTED(lib.PJ_STARTED_MAGIC, self.turn)
         return True  # closed under us: it may have
 

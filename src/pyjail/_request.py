@@ -51,11 +51,16 @@ def make(
 ) -> Request:  # fmt: skip
     """Validate everything; SpecError names the argument at fault."""
     key = None
-    if env is cwd is files is stdin is stdout is stderr is timeout is None and not collect and type(args) in _SEQUENCES:
+    if (
+        env is cwd is files is stdin is stdout is stderr is timeout is None
+        and not collect
+        and type(args) in _SEQUENCES
+        and {*map(type, args)} == _STRINGS
+    ):
         key = (*args, id(limits), id(jail), text_mode, encoding, errors)
         try:
             found = _made.get(key)
-        except TypeError:  # an argument that is none
+        except TypeError:  # an encoding that is none
             found = key = None
         if found is not None:
             rest = found[2]
@@ -104,7 +109,7 @@ def make(
         decode=decode,
         timeout=_units.seconds("timeout", timeout),
     )
-    if key is not None and {*map(type, args)} == {str} and sum(map(len, argv)) <= SMALL:
+    if key is not None and sum(map(len, argv)) <= SMALL:
         if len(_made) >= MOST_MADE:
             _made.clear()
         _made[key] = limits, jail, made[2:]
@@ -113,11 +118,11 @@ def make(
 
 _DEFAULT_LIMITS = Limits()
 _DEFAULT_JAIL = Jail()
-_SEQUENCES = (list, tuple)
+_SEQUENCES, _STRINGS = (list, tuple), {str}
 _DECODE = Request._fields.index("decode") - 2
 _new = tuple.__new__
 # Many callers run one command again and again, under the same objects: those stay alive here, so that their ids stay
-# theirs. A str equals nothing but a str.
+# theirs.
 SMALL, MOST_MADE = 4096, 64
 _made: dict[tuple[Any, ...], tuple[Limits, Jail, tuple[Any, ...]]] = {}
 

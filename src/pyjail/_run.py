@@ -235,7 +235,7 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     if keeper.served:
         _outcome.load()
     else:
-        _outcome.memory_total()  # read once, and now: when a run ends this process may be out of fds
+        _outcome.memory_total()  # as `load` has it
     return None
 
 

@@ -319,6 +319,16 @@ def test_a_network_of_its_own_for_each_run_keeps_the_keeper():
         assert s._ready().pid == keeper
 
 
+def test_a_look_at_the_machine_again_is_no_other_machine(s):
+    """What was there already is not listed anew, and must make no other plan of the same jail."""
+    from pyjail import _prepare
+
+    s.write("a", "a")
+    assert s.run(["cat", "a"]).stdout == b"a"
+    _prepare.look_again()
+    assert s.run(["cat", "a"], Limits(processes=5)).stdout == b"a"
+
+
 def test_sockets_left_in_flight_end_no_session(s):
     """The kernel's collector takes a moment; the keeper of a single run would rather end."""
     code = """

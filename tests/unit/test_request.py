@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import PurePosixPath
 
 import pytest
@@ -103,3 +105,10 @@ def test_every_call_means_what_it_means_alone(calls):
         assert alone == found
         if isinstance(alone, _request.Request):
             assert found.args is call[0] and (found.limits, found.jail) == (alone.limits, alone.jail)
+
+
+def test_bytes_are_compared_with_no_str():
+    """python -bb makes an error of that."""
+    code = "from pyjail import _request as r; print([r.make(a, *[None] * 14).argv for a in (['true'], [b'true'], ['true'])])"
+    done = subprocess.run([sys.executable, "-bb", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{[(b'true',)] * 3}\n", done.stderr
