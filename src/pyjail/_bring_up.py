@@ -81,7 +81,9 @@ def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
             refused.append(delegation.explain(name, _situation("enable", h, number)))
         else:
             given.add(name)
-    if new and not given:
+    if given:  # their files are in the leaves, not in what was made before they were enabled
+        _cgroup.unlist(_ours(h))
+    elif new:
         _cgroup.list_first(_ours(h))
     return h._replace(controllers=frozenset(given), writable=True), refused
 

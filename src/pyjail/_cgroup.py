@@ -308,6 +308,11 @@ def list_first(path: str) -> None:
         _listed[path] = frozenset(os.listdir(path))
 
 
+def unlist(path: str) -> None:
+    """Its leaves may have other files now."""
+    _listed.pop(path, None)
+
+
 def unmake(path: str) -> None:
     """If nothing is in it."""
     with _lock, contextlib.suppress(OSError):
@@ -318,6 +323,7 @@ def unmake(path: str) -> None:
 def look_again() -> None:
     """The next `subtree` is made anew: the directories are made again, their controllers enabled again."""
     with _lock:
+        _listed.clear()
         _give_up()
 
 

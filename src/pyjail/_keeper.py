@@ -103,11 +103,14 @@ class Keeper:
             fd.remember()
         numbers = (self.sock.fileno(), *(fd.number for fd in self.outputs), self.request.number)
         self.held = ffi.new("uint64_t[][3]", [(n, *(identity(n) or (0, 0))) for n in numbers])
+        self.ids = ids.maps(template.jail, host, self.pid, template.subordinate)
+        if self.ids.keeper is not None:  # while it is busy with its namespaces; it touches no cgroup before its go
+            self.cgroup.give(*self.ids.keeper)
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
         if attach is not None:
             attach(self.pid)
-        self._write_maps(host)
+        self._write_maps()
         self.sock.sendall(pack_message(lib.OP_GO))
         self.prepared = self._ready()
         self.sock.settimeout(None)
@@ -161,18 +164,15 @@ class Keeper:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return raw, fd
 
-    def _write_maps(self, host: Host) -> None:
+    def _write_maps(self) -> None:
         """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
-        m = ids.maps(self.template.jail, host, self.pid, self.template.subordinate)
+        m = self.ids
         self._write("setgroups", "deny")
         for name, helper, rows in (("uid_map", "newuidmap", m.uid_map), ("gid_map", "newgidmap", m.gid_map)):
             if m.helper:
                 self._help(helper, rows)
             else:
                 self._write(name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
-        if m.keeper is not None:
-            self.cgroup.give(*m.keeper)
-        self.ids = m
         try:
             with open(f"/proc/{self.pid}/oom_score_adj", "r+") as f:
                 if int(f.read()) < 0:  # a protected embedder must not make protected programs

@@ -69,9 +69,9 @@ class _TimedKeeper(Keeper):
         super()._spawn(fds)
         self.marks("keeper_exec")
 
-    def _write_maps(self, host: Host) -> None:
+    def _write_maps(self) -> None:
         self.marks("namespaces")
-        super()._write_maps(host)
+        super()._write_maps()
         self.marks("maps")
 
     def _ready(self) -> object:  # type: ignore[override]
