@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pyjail
 from pyjail import Jail, Limits, SpecError, _request
 
 
@@ -112,3 +113,9 @@ def test_bytes_are_compared_with_no_str():
     code = "from pyjail import _request as r; print([r.make(a, *[None] * 14).argv for a in (['true'], [b'true'], ['true'])])"
     done = subprocess.run([sys.executable, "-bb", "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == f"{[(b'true',)] * 3}\n", done.stderr
+
+
+def test_the_names_of_streams_are_those_of_subprocess():
+    """They are written down, so that it need not be imported."""
+    names = ("PIPE", "STDOUT", "DEVNULL")
+    assert [getattr(pyjail, n) for n in names] == [getattr(subprocess, n) for n in names]
