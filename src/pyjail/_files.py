@@ -10,13 +10,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from pyjail._errors import SetupError, SpecError
 from pyjail._fds import Fd, memfd
 from pyjail._glob import At, Glob
 from pyjail._keeper import Keeper
 from pyjail._native import lib
+from pyjail._record import NamedTuple
 from pyjail._spec import File, text
 
 MOST_FILES = 1000  # collected by one run
@@ -26,8 +26,7 @@ MOST_SECONDS = 10.0
 CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """One file to write: bytes, or a host file that is open already."""
 
     path: str

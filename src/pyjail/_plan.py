@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pyjail import _host, _lazy
 from pyjail._errors import HostError, SpecError
+from pyjail._frozen import replace
 from pyjail._host import Host
 from pyjail._record import NamedTuple
 from pyjail._spec import Env, Jail, Limits

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from pyjail import _mountinfo
+from pyjail._frozen import replace
 from pyjail._plan import RunLimits, Template
 from pyjail._texts import Texts, parse_texts
 from pyjail._units import show_size

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
 from pyjail import _lazy
+from pyjail._frozen import dataclass, field
 from pyjail._spec import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail._usage import Receipt, Usage
+    from pyjail._usage import Control, Receipt, Usage
 
 
 class Verdict(StrEnum):
@@ -103,7 +103,7 @@ class Result:
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in self.__match_args__}
 
     @property
     def ok(self) -> bool:
@@ -128,9 +128,9 @@ class Result:
             "stderr": _pack(self.stderr),
             "exit_code": self.exit_code,
             "signal": self.signal,
-            "usage": asdict(self.usage),
+            "usage": _plain(self.usage),
             "limits": self.limits.to_dict(),
-            "receipt": [asdict(row) for row in self.receipt],
+            "receipt": [_plain(row) for row in self.receipt],
             "files": {name: _pack(data) for name, data in self.files.items()},
             "uncollected": dict(self.uncollected),
             "stdout_bytes": self.stdout_bytes,
@@ -197,6 +197,11 @@ def _pack(value: Any) -> Any:
             import base64
 
         return {"base64": base64.b64encode(value).decode("ascii")}
+
+
+def _plain(record: Usage | Control) -> dict[str, Any]:
+    found = {name: getattr(record, name) for name in record.__match_args__}
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
 
 
 def _unpack(value: Any) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from dataclasses import field as dataclass_field
 
-from pyjail import _lazy, _units
+from pyjail import _frozen, _lazy, _units
 from pyjail._errors import SpecError
+from pyjail._frozen import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class Limits:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
-        out = {f.name: getattr(self, f.name) for f in fields(self)}
+        out: dict[str, Any] = {name: getattr(self, name) for name in self.__match_args__}
         if isinstance(out["cpus"], frozenset):
             out["cpus"] = sorted(out["cpus"])
         return out
@@ -152,7 +151,7 @@ class Mount:
     src: str | None = None
     ro: bool = True
     size: int | None = None
-    inodes: int | None = dataclass_field(default=None, repr=False)  # of a workspace
+    inodes: int | None = _frozen.field(default=None, repr=False)  # of a workspace
 
     @staticmethod
     def bind(src: str | os.PathLike[str], dst: str | None = None, ro: bool = True) -> Mount:

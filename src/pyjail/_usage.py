@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from pyjail._frozen import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import os
 import time
 import warnings
 import weakref
-from dataclasses import replace
 from typing import Any
 
 from pyjail import _outcome, _pinning, _prepare, _request, _run, _units, _upkeep
 from pyjail._errors import HostError, PoolClosedError, SpecError
+from pyjail._frozen import replace
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
 from pyjail._request import Request

@@ -363,7 +363,7 @@ def test_a_plain_first_run_loads_little():
     before = set(sys.modules)
     assert pyjail.run(["true"]).ok
     heavy = {"pyseccomp", "ctypes", "typing", "socket", "base64", "pyjail.policy.seccomp", "pyjail.policy.profiles",
-             "pyjail._seccomp_spec", "pyjail._usage", "pyjail._receipt", "pyjail._files", "asyncio", "tomllib"}
+             "dataclasses", "inspect", "pyjail._seccomp_spec", "pyjail._usage", "pyjail._receipt", "pyjail._files", "asyncio", "tomllib"}
     print(sorted(heavy & (set(sys.modules) - before)))
     """
     out = script(code)

@@ -14,7 +14,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_subprocess_errors", "_units", "_record", "_usage", "_noise", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress",
+    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_usage", "_noise", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress",
      "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
@@ -130,7 +130,7 @@ def test_exports_are_sorted_documented_and_public():
 
 
 def test_import_is_light():
-    code = "import sys, pyjail; print([m for m in ('pyseccomp', 'cgroupspy', 'rich', 'asyncio', 'ctypes', 'concurrent.futures', 'subprocess', 'typing') if m in sys.modules])"
+    code = "import sys, pyjail; print([m for m in ('pyseccomp', 'cgroupspy', 'rich', 'asyncio', 'ctypes', 'concurrent.futures', 'subprocess', 'typing', 'dataclasses', 'inspect') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -1,0 +1,147 @@
+"""`dataclass` as dataclasses', frozen, for what every process that imports pyjail needs: without generated code, and
+without `inspect` and what that imports, together a third of the import (docs/adr/0013).
+
+Whoever asks sees a dataclass: `dataclasses.fields`, `replace`, `asdict`, `is_dataclass` and `inspect.signature` are
+answered from a real one of the same fields, made when the first of them is called.
+
+>>> @dataclass(frozen=True)
+... class Point:
+...     x: int
+...     y: int = 0
+>>> replace(Point(1), y=2)
+Point(x=1, y=2)
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass as dataclass
+    from dataclasses import field as field
+    from dataclasses import replace as replace
+else:
+    _MISSING = object()
+
+    class field:  # as dataclasses.field
+        """A default that is made for each instance, or that repr() leaves out."""
+
+        def __init__(self, *, default=_MISSING, default_factory=None, repr=True):
+            self.default, self.factory, self.repr = default, default_factory, repr
+
+    def replace(instance, /, **changes):
+        """A copy with some fields changed; checked as a new one."""
+        return instance.__replace__(**changes)
+
+    def dataclass(*, frozen):
+        """Of a class with at least two annotated names; ``frozen`` is there for the type checker's eye."""
+        assert frozen
+        return _make
+
+    def _make(cls):
+        names = tuple(cls.__annotations__)
+        own = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+        factories, hidden = {}, set()
+        template = dict.fromkeys(names, _MISSING)
+        for name, value in own.items():
+            if isinstance(value, field):
+                if not value.repr:
+                    hidden.add(name)
+                if value.factory is not None:
+                    factories[name] = value.factory
+                    delattr(cls, name)
+                    continue
+                value = value.default
+                setattr(cls, name, value)
+            template[name] = value
+        shown = tuple(name for name in names if name not in hidden)
+        values_of = attrgetter(*names)
+        after = getattr(cls, "__post_init__", None)
+
+        def __init__(self, *args, **given):
+            if args:
+                if len(args) > len(names):
+                    raise TypeError(f"{cls.__qualname__}() takes {len(names)} arguments, {len(args)} were given")
+                for name, value in zip(names, args, strict=False):
+                    if name in given:
+                        raise TypeError(f"{cls.__qualname__}() got multiple values for argument {name!r}")
+                    given[name] = value
+            values = template | given
+            if len(values) > len(names):
+                unknown = next(name for name in given if name not in template)
+                raise TypeError(f"{cls.__qualname__}() got an unexpected keyword argument {unknown!r}")
+            for name, factory in factories.items():
+                if name not in given:
+                    values[name] = factory()
+            for name, value in values.items():
+                if value is _MISSING:
+                    raise TypeError(f"{cls.__qualname__}() missing 1 required argument: {name!r}")
+            self.__dict__.update(values)
+            if after is not None:
+                after(self)
+
+        def __repr__(self):
+            text = ", ".join([f"{name}={getattr(self, name)!r}" for name in shown])
+            return f"{type(self).__qualname__}({text})"
+
+        def __eq__(self, other):
+            if other.__class__ is not self.__class__:
+                return NotImplemented
+            return values_of(self) == values_of(other)
+
+        def __hash__(self):
+            return hash(values_of(self))
+
+        def __setattr__(self, name, value):
+            if type(self) is cls or name in template:
+                raise _frozen_error(f"cannot assign to field {name!r}")
+            object.__setattr__(self, name, value)
+
+        def __delattr__(self, name):
+            if type(self) is cls or name in template:
+                raise _frozen_error(f"cannot delete field {name!r}")
+            object.__delattr__(self, name)
+
+        def __replace__(self, /, **changes):
+            return self.__class__(**dict(zip(names, values_of(self), strict=True)) | changes)
+
+        for method in (__init__, __repr__, __eq__, __hash__, __setattr__, __delattr__, __replace__):
+            method.__qualname__ = f"{cls.__qualname__}.{method.__name__}"
+            method.__module__ = cls.__module__
+            setattr(cls, method.__name__, method)
+        cls.__match_args__ = names
+        for name in _Real.names:
+            setattr(cls, name, _Real(cls, own, name))
+        return cls
+
+    def _frozen_error(text):
+        from dataclasses import FrozenInstanceError
+
+        return FrozenInstanceError(text)
+
+    class _Real:
+        """An attribute of the real dataclass of these fields."""
+
+        names = ("__dataclass_fields__", "__dataclass_params__", "__signature__")
+
+        def __init__(self, cls, own, name):
+            self.cls, self.own, self.name = cls, own, name
+
+        def __get__(self, instance, owner):
+            if self.name == "__signature__" and owner is not self.cls:
+                raise AttributeError(self.name)  # a subclass has its own
+            import dataclasses
+            import inspect
+
+            body = {"__annotations__": dict(self.cls.__annotations__), "__module__": self.cls.__module__}
+            for name, value in self.own.items():
+                if isinstance(value, field):
+                    given = {"default_factory": value.factory} if value.factory else {"default": value.default}
+                    value = dataclasses.field(repr=value.repr, **given)
+                body[name] = value
+            real = dataclasses.dataclass(frozen=True)(type(self.cls.__name__, (), body))
+            real.__signature__ = inspect.signature(real)
+            value = getattr(real, self.name)
+            setattr(self.cls, self.name, value) if self.name != "__signature__" else None
+            return value
