@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
+from collections.abc import Callable
 
 from pyjail import _cgroup, _host
 from pyjail._errors import HostError
@@ -17,31 +19,39 @@ from pyjail.policy.delegation import Situation
 
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
 V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset")
+Why = dict[str, Callable[[], Refusal]]  # by controller; asked when no other hierarchy gives it
 
 
-def bring_up(host: Host) -> Host:
-    """``host`` with the hierarchies that work, what each gives, why others do not, and the limits above us."""
+def bring_up(host: Host, cpuset: bool = True) -> Host:
+    """``host`` with the hierarchies that work, what each gives, why others do not, and the limits above us.
+
+    ``cpuset``: whether that controller is wanted, too: on v1 it is a tree of its own.
+    """
     if os.environ.get("PYJAIL_ENTER_LEAF", "") not in ("", "0") and _alone_in_the_way(host):
         enter_leaf(host)
     usable: list[Hierarchy] = []
-    why: dict[str, Refusal] = {}
+    why: Why = {}
+    tried, wanted = [], {*CONTROLLERS, *V1} - (set() if cpuset else {"cpuset"})
     for h in host.hierarchies:  # v2 comes first; what v1 says of a controller that v1 has counts more
         if h.version == 1 and "blkio" in h.controllers:  # io's name on v1
-            why["io"] = delegation.explain("io", _situation("bound", h))
-        if h.version == 1 and h.controllers.isdisjoint(V1):
+            why["io"] = functools.partial(_refusal, "io", "bound", h)
+        if h.version == 1 and h.controllers.isdisjoint(wanted):
             continue  # nothing of it is used
-        got, refused = _try_v2(h) if h.version == 2 else _try_v1(h)
-        why |= {r.controller: r for r in refused}
+        tried.append(h)
+        got = _try_v2(h, wanted, why) if h.version == 2 else _try_v1(h, why)
         if got is not None:
             usable.append(got)
+            if got.version == 2:
+                wanted.discard("cpuacct")  # cpu.stat of every v2 cgroup has the clock
     given = {c for h in usable for c in h.controllers}
     if any(h.version == 2 for h in usable):
         given.add("")
-    refused = [why.get(c) or delegation.unmounted(c) for c in ("", *CONTROLLERS, "cpuacct") if c not in given]
+    lacking = [c for c in ("", *CONTROLLERS, "cpuacct") if c not in given and (c in wanted or not c)]
+    refused = [why[c]() if c in why else delegation.unmounted(c) for c in lacking]
     above = [limit for h in usable for limit in _above(h)]
     found = host._replace(hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
-    kept = {h.own for h in cgroup.choose(found, False).used}
-    for h in host.hierarchies:
+    kept = {h.own for h in cgroup.choose(found, cpuset).used}
+    for h in tried:
         if h.own not in kept:
             _cgroup.unmake(_ours(h))
     return found
@@ -63,39 +73,51 @@ def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
     return Situation(step, h.own, h.mount, number, others, os.geteuid(), owner, "", root, systemd)
 
 
-def _try_v2(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
+def _refusal(controller: str, step: str, h: Hierarchy, number: int = 0) -> Refusal:
+    situation = _situation(step, h, number)
+    if step == "absent":
+        situation = situation._replace(stops_at=_stops_at(h, controller))
+    return delegation.explain(controller, situation)
+
+
+def _try_v2(h: Hierarchy, wanted: set[str], why: Why) -> Hierarchy | None:
     """The hierarchy with the controllers that it gives to our children; None when not even a directory."""
     number, new = _mkdir(h)
     if number or not os.access(h.own + "/cgroup.procs", os.W_OK):
-        situation = _situation("mkdir" if number else "procs", h, number)
-        return None, [delegation.explain(c, situation) for c in ("", *CONTROLLERS) if c in h.controllers or not c]
-    given, refused = set(), []
+        for c in ("", *CONTROLLERS):
+            if c in h.controllers or not c:
+                why[c] = functools.partial(_refusal, c, "mkdir" if number else "procs", h, number)
+        return None
+    given = set()
     # With processes in it, a cgroup takes +cpu and +pids all the same, but then its children are "domain invalid" and
     # hold no process (cgroup-v2.rst, Threads): nothing is tried there. Only the kernel's root is free of that rule.
     occupied = not h.root and bool(_host.read(h.own + "/cgroup.procs").split())
     for name in CONTROLLERS:
+        if name not in wanted:
+            continue
         if name not in h.controllers:
-            situation = _situation("absent", h)._replace(stops_at=_stops_at(h, name))
-            refused.append(delegation.explain(name, situation))
+            why[name] = functools.partial(_refusal, name, "absent", h)
         elif number := errno.EBUSY if occupied else _enable_fails(h.own, name):
-            refused.append(delegation.explain(name, _situation("enable", h, number)))
+            why[name] = functools.partial(_refusal, name, "enable", h, number)
         else:
             given.add(name)
     if given:  # their files are in the leaves, not in what was made before they were enabled
         _cgroup.unlist(_ours(h))
     elif new:
         _cgroup.list_first(_ours(h))
-    return h._replace(controllers=frozenset(given), writable=True), refused
+    return h._replace(controllers=frozenset(given), writable=True)
 
 
-def _try_v1(h: Hierarchy) -> tuple[Hierarchy | None, list[Refusal]]:
+def _try_v1(h: Hierarchy, why: Why) -> Hierarchy | None:
     number, new = _mkdir(h)
     if not number:
         if new:
             _cgroup.list_first(_ours(h))
-        return h._replace(writable=True), []
+        return h._replace(writable=True)
     step = "v1" if number in (errno.EACCES, errno.EPERM) else "mkdir"
-    return None, [delegation.explain(c, _situation(step, h, number)) for c in V1 if c in h.controllers]
+    for c in h.controllers.intersection(V1):
+        why[c] = functools.partial(_refusal, c, step, h, number)
+    return None
 
 
 def _mkdir(h: Hierarchy) -> tuple[int, bool]:

@@ -156,7 +156,12 @@ class Subtree:
         try:
             if h.version == 2 and wanted:
                 files().directory(parent).enable(wanted)
-            os.makedirs(path, mode=0o755, exist_ok=True)
+            try:
+                os.mkdir(path, 0o755)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:  # somebody removed what it is to be in
+                os.makedirs(path, mode=0o755, exist_ok=True)
             if "cpuset" in wanted and h.version == 1:
                 files().fill_cpuset(parent, path)
         except OSError as e:

@@ -55,7 +55,7 @@ def error(
 ) -> _errors.SetupError | _errors.HostError:
     """The exception for a failed step: HostError when this host refuses to every jail what the step does."""
     step, i, number = failure.step, failure.index, failure.errno
-    obstacle = obstacles.find(step, i, number, _host.probe.__wrapped__(os.getpid()))  # as it is now
+    obstacle = obstacles.find(step, i, number, _host.with_switches(_host.probe.__wrapped__(os.getpid())))  # as now
     if obstacle is not None:
         return _errors.HostError(*obstacle)
     hint = _HINTS.get((step, number), "")

@@ -27,6 +27,7 @@ ETC = (
 ETC_PREFIXES = ("java-", "python3.", "jvm-")  # a JVM's lib/security and conf are symlinks into /etc/java-N-openjdk
 
 
+USED_V1 = frozenset(("memory", "pids", "cpu", "cpuacct", "cpuset", "blkio"))  # blkio: io's name there, to be explained
 LEAF = r"/pyjail-leaf-[0-9a-f-]+\Z"  # what `pyjail.cgroup.enter_leaf` moved us into: ours is one above
 
 
@@ -84,18 +85,16 @@ class Host(NamedTuple):
     hierarchies: tuple[Hierarchy, ...]
     landlock_abi: int
     psi: bool
-    namespaces_off: tuple[str, ...]  # kinds whose sysctl user.max_KIND_namespaces is 0
     system: tuple[Entry, ...]
     etc: tuple[Entry, ...]
     prefixes: tuple[str, ...]
-    userns_clone: int = -1  # sysctl kernel.unprivileged_userns_clone of Debian's kernels
-    apparmor: bool = False  # it restricts unprivileged user namespaces (Ubuntu 23.10 and later)
     seccomp: bool = False  # a filter is around us
     subuids: tuple[int, int] | None = None  # (first, count) that newuidmap maps for this user; None = single mapping
     subgids: tuple[int, int] | None = None
-    disks: tuple[str, ...] = ()  # MAJOR:MINOR of whole disks
     swap: bool = True  # some is in use now
-    time_namespaces: bool = False
+    namespaces_off: tuple[str, ...] = ()  # this and the next two as `with_switches` reads them: to explain a refusal
+    userns_clone: int = -1
+    apparmor: bool = False
     refused: tuple[Refusal, ...] = ()  # what `_bring_up` could not get
     above: tuple[Above, ...] = ()
 
@@ -134,7 +133,7 @@ def read(path: str) -> str:
 def _names(directory: str) -> list[str]:
     """What is in a directory, nothing when it cannot be read; as `read` does."""
     try:
-        return sorted(os.listdir(directory))
+        return os.listdir(directory)
     except OSError as e:
         if e.errno in SHORT:
             raise
@@ -163,6 +162,8 @@ def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
         root, point = _octal(fields[3]), _octal(fields[4])
         names = [""] if fstype == "cgroup2" else [o for o in options.split(",") if o in own]
         if not names or names[0] not in own:
+            continue
+        if fstype == "cgroup" and USED_V1.isdisjoint(names):
             continue
         path = own[names[0]]
         if root != "/":
@@ -205,7 +206,7 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
 
 
 def _etc() -> tuple[Entry, ...]:
-    extra = [n for n in _names("/etc") if n.startswith(ETC_PREFIXES)]
+    extra = sorted([n for n in _names("/etc") if n.startswith(ETC_PREFIXES)])
     found = []
     for entry in entries("/etc", [*ETC, *extra]):
         if entry.kind == "link":  # /etc/localtime -> /usr/share/zoneinfo/...: fine; into what we do not show: bind it
@@ -218,7 +219,7 @@ def _etc() -> tuple[Entry, ...]:
 
 def interpreter_prefixes() -> tuple[str, ...]:
     """Directories that the running Python needs and the system directories do not hold, outermost first."""
-    wanted = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
+    wanted = {os.path.realpath(p) for p in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}}
     executable = os.path.realpath(sys.executable) if sys.executable else ""
     if executable and not any(executable.startswith(p + "/") for p in wanted):
         wanted.add(executable)
@@ -282,9 +283,9 @@ def open_to_all(path: str) -> bool:
     return mode & need == need
 
 
-def _disks() -> tuple[str, ...]:
-    """Whole disks: io.max takes no partitions, and a loop or memory disk is limited by what is below it."""
-    names = [n for n in _names("/sys/block") if not n.startswith(("loop", "ram", "zram"))]
+def disks() -> tuple[str, ...]:
+    """Whole disks, as MAJOR:MINOR: io.max takes no partitions; a loop or memory disk is limited by what is below it."""
+    names = [n for n in sorted(_names("/sys/block")) if not n.startswith(("loop", "ram", "zram"))]
     return tuple(
         read(f"/sys/block/{n}/dev").strip() for n in names if read(f"/sys/block/{n}/size").strip() not in ("", "0")
     )
@@ -319,19 +320,29 @@ def probe(pid: int) -> Host:
         hierarchies=hierarchies(read("/proc/self/cgroup"), read("/proc/self/mountinfo")),
         landlock_abi=lib.pj_landlock_abi(),
         psi=bool(read("/proc/pressure/cpu")),  # there, but not to be read, where it is switched off
-        namespaces_off=tuple(kind for kind in _KINDS if _sysctl(f"user/max_{kind}_namespaces") == 0),
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),
         prefixes=interpreter_prefixes(),
-        userns_clone=_sysctl("kernel/unprivileged_userns_clone"),
-        apparmor=_sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1,
         seccomp=status.get("Seccomp", "0") == "2",
         subuids=subuids,
         subgids=subgids,
-        disks=_disks(),
         swap=read("/proc/swaps").count("\n") > 1,
-        time_namespaces=os.path.exists("/proc/self/timens_offsets") and _sysctl("user/max_time_namespaces") != 0,
     )
+
+
+def with_switches(host: Host) -> Host:
+    """With what an administrator has switched off, as it is now; no run that succeeds needs to know."""
+    return host._replace(
+        namespaces_off=tuple(kind for kind in _KINDS if _sysctl(f"user/max_{kind}_namespaces") == 0),
+        userns_clone=_sysctl("kernel/unprivileged_userns_clone"),  # of Debian's kernels
+        # It restricts unprivileged user namespaces: Ubuntu 23.10 and later.
+        apparmor=_sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1,
+    )
+
+
+def time_namespaces() -> bool:
+    """Whether this kernel makes some."""
+    return os.path.exists("/proc/self/timens_offsets") and _sysctl("user/max_time_namespaces") != 0
 
 
 def host() -> Host:

@@ -97,7 +97,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
             from pyjail.policy import seccomp
 
         may_write = seccomp.allows_plainly(jail.seccomp, "write", jail.network != "none")
-        refusal = same.clocks_refusal(host.kernel, host.time_namespaces, may_write)
+        refusal = same.clocks_refusal(host.kernel, _host.time_namespaces(), may_write)
         clocks = not refusal
         missing += [Missing("clocks", refusal)] if refusal else []
     # What the caller alone may read or write, only the caller's own id can: subordinate ones are for all other jails.
@@ -163,7 +163,8 @@ def _cgroup_rows(
     """The files of a leaf that this kernel has, and the limits that lack one."""
     rows: list[CgroupRow] = []
     missing: list[Missing] = []
-    for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", host.disks):
+    disks = () if limits.io_rate is None else _host.disks()
+    for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", disks):
         if row.file in files[row.hierarchy]:
             if row.file == "memory.peak" and "memory.peak (reset)" not in files[row.hierarchy]:
                 row = row._replace(renew=None, most=0)
@@ -196,7 +197,7 @@ def run_limits(
                 missing.append(_lacking(host, field, controller))
         elif field in ("memory", "processes"):
             missing += _unreachable(host, field, controller, value)
-    if limits.io_rate is not None and "io" in index and not host.disks:
+    if limits.io_rate is not None and "io" in index and not _host.disks():
         missing.append(Missing("io_rate", "no disk in /sys/block to limit", "none is needed"))
     if limits.cpu_time is not None and not {"v2", "cpuacct"} & set(index):
         lacking = _lacking(host, "cpu_time", "cpuacct" if host.refusal("cpuacct") else "")

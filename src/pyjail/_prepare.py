@@ -14,11 +14,15 @@ from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, pack_limits, pack_request
 
 
+def ground(pid: int, cpuset: bool = False) -> _host.Host:
+    """This machine, with the cgroups that were found to work; once per process. ``cpuset``: that controller, too."""
+    return _ground(pid, cpuset)
+
+
 @functools.cache
-def ground(pid: int) -> _host.Host:
-    """This machine, with the cgroups that were found to work; once per process."""
+def _ground(pid: int, cpuset: bool) -> _host.Host:
     del pid
-    return _bring_up.bring_up(_host.host())
+    return _bring_up.bring_up(_host.host(), cpuset)
 
 
 def cpus() -> frozenset[int]:
@@ -29,7 +33,7 @@ def cpus() -> frozenset[int]:
 def look_again() -> None:
     """What was found out about this machine may be no longer so: the next run looks again."""
     _host.probe.cache_clear()
-    ground.cache_clear()
+    _ground.cache_clear()
     compiled.cache_clear()
     _plans.clear()
     _cgroup.look_again()
@@ -44,8 +48,9 @@ def compiled(
             from pyjail.policy import lint
 
         lint.warn(jail.seccomp)
-    host = ground(pid)  # a forked child has a subtree of its own
-    t = template(jail, host, isinstance(limits.cpus, frozenset), sources)
+    cpuset = isinstance(limits.cpus, frozenset)
+    host = ground(pid, cpuset)  # a forked child has a subtree of its own
+    t = template(jail, host, cpuset, sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
     r = run_limits(jail, limits, host, t.cgroups, files)
     return t, r, pack_limits(r)

@@ -31,7 +31,7 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
         add("mount", _mount(row), row.why)
     add("pivot", "pivot_root, detach the old root, root read-only")
     add("namespaces", ", ".join(_names(t.run_unshare)) + ", cgroup", "of every run")
-    for c in cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", host.disks):
+    for c in cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", _host.disks()):
         where = t.cgroups.used[c.hierarchy].own
         add(f"cgroup {c.when}", f"{where}/.../{c.file}" + (f" = {c.value}" if c.value else ""), c.why)
     for tmpfs in mounts.tmpfs(jail, limits):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pyjail
-from pyjail import _prepare
+from pyjail import _host, _prepare
 from pyjail._doctor.finding import NO, Finding
 from pyjail._errors import HostError, SetupError
 from pyjail._host import Host
@@ -60,7 +60,7 @@ class Examination:
     @Once
     def host(self) -> Host:
         """This machine with the cgroups that were found to work, as a run sees it."""
-        return _prepare.ground(os.getpid())
+        return _host.with_switches(_prepare.ground(os.getpid(), cpuset=True))
 
     @Once
     def attempts(self) -> dict[str, tuple[str, int] | None]:
