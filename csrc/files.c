@@ -13,26 +13,22 @@ static long file_open(const struct pj_message *m, int box, const char *path) {
                           IN_BOX);
 }
 
-static long file_mkdir(const struct pj_message *m, int box, const char *path) {
+/* OP_MKDIR; OP_PUT with flags 1, a symlink to what the fd that came with the message holds; OP_REMOVE, there or below
+ * the directory that came with it: one name. */
+static long file_name(const struct pj_message *m, int box, const char *path) {
   const char *name;
-  long parent = parent_open(box, path, &name, IN_BOX);
+  if (m->op == OP_PUT) {
+    long n = K.got.count == 1 ? SYS(__NR_pread64, K.got.fd[0], scratch, PJ_PATH_MAX, 0) : -EINVAL;
+    if (n <= 0 || n == PJ_PATH_MAX) return n < 0 ? n : -EINVAL;
+    scratch[n] = 0;
+  }
+  long parent = parent_open(m->op == OP_REMOVE && K.got.count ? K.got.fd[0] : box, path, &name, IN_BOX);
   if (parent < 0) return parent;
-  long rc = SYS(__NR_mkdirat, parent, name, m->mode & 07777);
+  long rc = m->op == OP_MKDIR ? SYS(__NR_mkdirat, parent, name, m->mode & 07777)
+            : m->op == OP_PUT ? SYS(__NR_symlinkat, scratch, parent, name)
+                              : SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR_ : 0);
   sys_close((int)parent);
   return rc;
-}
-
-/* OP_PUT with flags 1: a symlink to what the fd that came with the message holds. */
-static long file_link(int box, const char *path) {
-  const char *name;
-  long n = K.got.count == 1 ? SYS(__NR_pread64, K.got.fd[0], scratch, PJ_PATH_MAX, 0) : -EINVAL;
-  if (n <= 0 || n == PJ_PATH_MAX) return n < 0 ? n : -EINVAL;
-  scratch[n] = 0;
-  long parent = parent_open(box, path, &name, IN_BOX);
-  if (parent < 0) return parent;
-  n = SYS(__NR_symlinkat, scratch, parent, name);
-  sys_close((int)parent);
-  return n;
 }
 
 /* OP_PUT: a new file with the content of the fd that came with the message. */
@@ -53,16 +49,6 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
-static long file_remove(const struct pj_message *m, int box, const char *path) {
-  const char *name;
-  if (K.got.count) box = K.got.fd[0];
-  long parent = parent_open(box, path, &name, IN_BOX);
-  if (parent < 0) return parent;
-  long rc = SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR_ : 0);
-  sys_close((int)parent);
-  return rc;
-}
-
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
   int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
   long rc = -EINVAL;
@@ -70,10 +56,9 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
     self_guard();
-    rc = m->op == OP_OPEN    ? file_open(m, box, path)
-         : m->op == OP_MKDIR ? file_mkdir(m, box, path)
-         : m->op == OP_PUT   ? m->flags & 1 ? file_link(box, path) : file_put(m, box, path)
-                             : file_remove(m, box, path);
+    rc = m->op == OP_OPEN                     ? file_open(m, box, path)
+         : m->op == OP_PUT && !(m->flags & 1) ? file_put(m, box, path)
+                                              : file_name(m, box, path);
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
     self_guard();

@@ -8,7 +8,7 @@
 /* */
 #include "check.c"
 
-enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
+enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
 #define BASE_SIZE 512
@@ -37,9 +37,9 @@ struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long
   char namespace_name[32]; /* cgroup:[NUMBER] */
   int event;               /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
   uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
-  uint32_t stale;      /* bits: hierarchies in which the next run needs another one */
-  uint32_t set_len;    /* records of what was set and read back */
-  uint64_t clock_base; /* ns on its clock at the end of the last run */
+  uint32_t stale, fresh; /* bits: hierarchies in which the next run needs another one; has a new one */
+  uint32_t set_len;      /* records of what was set and read back */
+  uint64_t clock_base;   /* ns on its clock at the end of the last run */
   char set[4096];
   char base[MAX_CGROUP_ROWS][BASE_SIZE]; /* texts at the end of the last run */
 };
@@ -52,7 +52,7 @@ struct tmpfs {
 };
 
 struct fds {
-  int fd[4];
+  int fd[PJ_MAX_FDS];
   uint32_t count;
 };
 
@@ -89,7 +89,7 @@ static struct {
   long many;                           /* the program's process: its pointers to arguments, when they are many, */
   uint64_t many_len;                   /* and their bytes */
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
-  struct fds got;                      /* with the last message */
+  struct fds got, cgroup;              /* with the last message; the directories of each hierarchy */
 } K;
 
 static char scratch[65536];
@@ -149,7 +149,7 @@ static void run_end(void);
 static uint64_t limits_watch(void);
 static int children_reap(void);
 
-/* Send one message of up to two parts, with up to four fds. */
+/* Send one message of up to two parts, with fds. */
 static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
   struct k_cmsg c = {.len = 16 + 4 * nfds, .level = K_SOL_SOCKET, .type = K_SCM_RIGHTS};
   struct k_msghdr m = {.iov = iov, .iovlen = parts};
@@ -190,7 +190,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
   while (n == -EINTR);
   got->count = 0;
   if (n > 0 && m.controllen >= 20 && c.level == K_SOL_SOCKET && c.type == K_SCM_RIGHTS)
-    for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
+    for (size_t i = 0; i < PJ_MAX_FDS && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
   if (n > 0 && m.flags & 8 /* MSG_CTRUNC */) { /* no room for its fds: without them the message means something else */
     fds_close(got);
     n = 0;

@@ -14,7 +14,7 @@ static void leaf_remove(void) {
     /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
     for (int tries = 0; K.leaf.gone[h] && tries < 200; tries++) {
       struct k_timespec ms = {0, 1000000};
-      if (SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR_) != -EBUSY) break;
+      if (SYS(__NR_unlinkat, K.cgroup.fd[h], leaf_name(K.leaf.gone[h]), AT_REMOVEDIR_) != -EBUSY) break;
       SYS(__NR_nanosleep, &ms, NULL);
     }
     K.leaf.gone[h] = 0;
@@ -86,21 +86,30 @@ static uint64_t clock_text(const char *s, uint64_t n) {
   return n > 11 ? parse_u64(s + 11, n - 11) * 1000 : 0;
 }
 
-/* For the next run: a new leaf in each hierarchy, or the last run's with its marks set back. */
+/* A new leaf in each hierarchy without one. */
+static long leaf_make(void) {
+  struct leaf *r = &K.leaf;
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
+    if (r->dir[h] >= 0) continue;
+    const char *name = leaf_name(r->number[h] = ++K.sequence);
+    r->fresh |= 1u << h;
+    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, K.cgroup.fd[h], name, 0755));
+    TRY(STEP_CGROUP, PJ_NONE,
+        r->dir[h] = (int)SYS(__NR_openat, K.cgroup.fd[h], name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (h == K.plan->into) continue;
+    TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->dir[h], "tasks", O_WRONLY | O_CLOEXEC));
+  }
+  return 0;
+}
+
+/* For the next run: new leaves, or the last run's with their marks set back. */
 static long leaf_ready(void) {
   const struct pj_limits *l = limits();
   struct pj_facts *f = &K.page->facts;
   struct leaf *r = &K.leaf;
-  uint32_t fresh = 0;
-  for (uint32_t h = 0; h < K.plan->cgroups; h++) {
-    if (r->dir[h] >= 0) continue;
-    const char *name = leaf_name(r->number[h] = ++K.sequence);
-    fresh |= 1u << h;
-    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, name, 0755));
-    TRY(STEP_CGROUP, PJ_NONE, r->dir[h] = (int)SYS(__NR_openat, FD_CGROUP + h, name, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (h == K.plan->into) continue;
-    TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->dir[h], "tasks", O_WRONLY | O_CLOEXEC));
-  }
+  if (leaf_make() < 0) return -1;
+  const uint32_t fresh = r->fresh;
+  r->fresh = 0;
   for (uint32_t i = 0; i < l->cgroup.count; i++) {
     const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
     if (fresh >> c->hierarchy & 1) {

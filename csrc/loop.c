@@ -122,9 +122,10 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &blocked, NULL, 8);
   for (int sig = 1; sig <= 64; sig++) SYS(__NR_rt_sigaction, sig, &by_default, NULL, 8); /* SIG_IGN survives execve */
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
-  long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
+  message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: it is written now; or a hang-up: it is not */
+  long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
   long rc = NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;
   if (rc == 0) {
@@ -144,6 +145,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   reply_with(REPLY_READY, e, K.mountinfo); /* Python reads back what was mounted */
   if (e.step) sys_exit(1);
   sys_close(K.mountinfo);
+  leaf_make(); /* while the first request is on its way; which is told, should it fail again */
   serve();
 }
 

@@ -19,6 +19,7 @@
 #define PJ_MAX_BLOB 16777216 /* a request of this many bytes or fewer */
 #define PJ_MAX_ROWS 4096     /* rows of one table, argv and env apart */
 #define PJ_MAX_CGROUPS 8
+#define PJ_MAX_FDS 8 /* with one message: stdio, or the directories of all hierarchies */
 #define PJ_MAX_TMPFS 8
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
@@ -113,7 +114,7 @@ struct pj_plan {
   uint32_t uid, gid;       /* the program's, inside */
   uint32_t keeper_uid, keeper_gid;
   uint32_t hostname; /* ref or PJ_NONE */
-  uint32_t cgroups;  /* hierarchies; their directory fds start at FD_CGROUP */
+  uint32_t cgroups;  /* hierarchies; their directories come with OP_GO */
   uint32_t into;     /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
   uint32_t proc_options;
   uint32_t proc_options_len;
@@ -203,6 +204,7 @@ struct pj_request {
 /* ---- messages: one seqpacket each ---- */
 
 enum pj_op {
+  OP_PLAN, /* the plan's memfd is written */
   OP_GO,   /* id maps are written, go on with the template */
   OP_ARM,  /* a request of `len` bytes, here or in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */

@@ -168,9 +168,8 @@ static long program_start(void) {
   uint32_t given = 0, from[3];
   for (int i = 0; i < 3; i++) from[i] = r->stdio[i] == STDIO_FD ? given++ : 0;
   for (int i = 2; i >= 0; i--) { /* stdin last: it is the /dev/null that others may want */
-    if (r->stdio[i] == STDIO_FD && from[i] < with.count)
-      TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, with.fd[from[i]], i, 0));
-    if (r->stdio[i] == STDIO_FD && from[i] >= with.count) return fail(STEP_FD, (uint32_t)i, -EBADF);
+    if (r->stdio[i] == STDIO_FD)
+      TRY(STEP_FD, (uint32_t)i, from[i] < with.count ? SYS(__NR_dup3, with.fd[from[i]], i, 0) : -EBADF);
     if (r->stdio[i] == STDIO_NULL && i > 0) TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, 0, i, 0));
   }
   if (r->stdio[2] == STDIO_STDOUT) TRY(STEP_FD, 2, SYS(__NR_dup3, 1, 2, 0));

@@ -122,10 +122,10 @@ struct k_msghdr {
   size_t controllen;
   unsigned flags;
 };
-struct k_cmsg { /* one SCM_RIGHTS record of up to four fds */
+struct k_cmsg { /* one SCM_RIGHTS record of fds */
   size_t len;
   int level, type;
-  int fd[4];
+  int fd[PJ_MAX_FDS];
 };
 struct k_statx {
   uint32_t mask, blksize;

@@ -19,11 +19,9 @@ static long source_open(const struct pj_mount *m) {
   if (tree < 0) return tree;
   struct mount_attr attr = {.attr_set = m->attr};
   rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH_ | AT_RECURSIVE_, &attr, sizeof attr);
-  if (rc < 0) {
-    sys_close((int)tree);
-    return rc;
-  }
-  return tree;
+  if (rc >= 0) return tree;
+  sys_close((int)tree);
+  return rc;
 }
 
 static long net_lo_up(void) {
@@ -191,11 +189,14 @@ static long template_make(void) {
     TRY(STEP_SOURCE, i, source[i] = (int)source_open(m));
   }
   if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
-  if (p->unshare_second) TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second));
+  TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second & ~CLONE_NEWNET));
   reply_with(REPLY_MAPS, K.page->facts.reply.error, -1);
-  if (message_receive(FD_CONTROL, &go, sizeof go, 0, &K.got) != (long)sizeof go || go.op != OP_GO)
+  /* It takes longest, and no maps: the caller writes them meanwhile. */
+  TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & CLONE_NEWNET));
+  if (message_receive(FD_CONTROL, &go, sizeof go, 0, &K.got) != (long)sizeof go || go.op != OP_GO ||
+      K.got.count != p->cgroups)
     return fail(STEP_WAIT_GO, 0, -EPROTO);
-  fds_close(&K.got);
+  K.cgroup = K.got, K.got.count = 0;
   if (p->flags & PLAN_SET_IDS) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
     TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));

@@ -145,9 +145,16 @@ class Subtree:
         self.cgroups = cgroups
         self.paths = tuple(f"{h.own}/{owner_name(os.getpid())}" for h in cgroups.used)
         for h, path in zip(cgroups.used, self.paths, strict=True):
-            clean_stale(h.own)
             self.make(h, path)
         self.files = self._list_files()
+        self.clean = False
+
+    def clean_stale(self) -> None:
+        """`clean_stale` where these are, once."""
+        if not self.clean:
+            self.clean = True
+            for h in self.cgroups.used:
+                clean_stale(h.own)
 
     def make(self, h: Hierarchy, path: str) -> None:
         """One directory, of the controllers that the plan wants of this hierarchy."""
@@ -234,37 +241,51 @@ def _find(cgroups: Cgroups) -> Subtree:
 
 class KeeperCgroup:
     """One keeper's directories: ``fds`` in the order of the plan's hierarchies, ``home`` where it lives (v2).
-    Empty until `make`: who has to remove them has it in hand before there is anything."""
+    Empty until `make_home`: who has to remove them has it in hand before there is anything."""
 
     def __init__(self) -> None:
         self.paths: tuple[str, ...] = ()
         self.fds: list[Fd] = []
         self.home = Fd()
+        self.tree: Subtree | None = None
 
-    def make(self, cgroups: Cgroups) -> None:
-        """New directories."""
+    def make_home(self, cgroups: Cgroups) -> None:
+        """The new directory that the keeper is to be born in, when there is v2."""
         name = f"k{next(_numbers)}"
         with _lock:
-            tree = _find(cgroups)
-            self.paths = tuple(f"{path}/{name}" for path in tree.paths)
+            self.tree = _find(cgroups)
+            self.paths = tuple(f"{path}/{name}" for path in self.tree.paths)
             _live.add(self)  # from here on nobody removes what it is to be made in
-        for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
-            tree.make(h, path)
-            self.fds.append(Fd(os.open, path, _DIRECTORY))
-            if i == cgroups.into:
-                os.mkdir(f"{path}/keeper")
-                wanted = frozenset(n for n, j in cgroups.where.items() if j == i and n != "v2")
-                if wanted:
-                    files().directory(path).enable(wanted)
-                self.home = Fd(os.open, f"{path}/keeper", _DIRECTORY)
+        i = cgroups.into
+        if i is None:
+            return
+        path = self.paths[i]
+        self.tree.make(cgroups.used[i], path)
+        os.mkdir(f"{path}/keeper")
+        wanted = frozenset(n for n, j in cgroups.where.items() if j == i and n != "v2")
+        if wanted:
+            files().directory(path).enable(wanted)
+        self.home = Fd(os.open, f"{path}/keeper", _DIRECTORY)
 
-    def give(self, uid: int, gid: int) -> None:
-        """Hand the directories to the keeper's outside id, so that it can make leaves."""
-        for path in self.paths:
-            os.chown(path, uid, gid)
-            for name in os.listdir(path):
-                if name in _HANDED:
-                    os.chown(f"{path}/{name}", uid, gid)
+    def make_rest(self, owner: tuple[int, int] | None) -> None:
+        """The other directories; all are handed to the keeper's outside (uid, gid), so that it can make leaves."""
+        if self.tree is None:
+            return
+        cgroups = self.tree.cgroups
+        for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
+            if i != cgroups.into:
+                self.tree.make(h, path)
+            self.fds.append(Fd(os.open, path, _DIRECTORY))
+            if owner is not None:
+                os.chown(path, *owner)
+                for name in os.listdir(path):
+                    if name in _HANDED:
+                        os.chown(f"{path}/{name}", *owner)
+
+    def clean_stale(self) -> None:
+        """What dead owners left beside ours."""
+        if self.tree is not None:
+            self.tree.clean_stale()
 
     def close_fds(self) -> None:
         for fd in (*self.fds, self.home):

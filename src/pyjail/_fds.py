@@ -114,13 +114,18 @@ def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = F
         if e.errno != errno.EINVAL:  # what a kernel before 6.3 says
             raise
         fd = Fd(os.memfd_create, name, flags)
+    fill(fd, data, seal=seal)
+    return fd
+
+
+def fill(fd: Fd, data: bytes, *, seal: bool) -> None:
+    """Write this into an empty memfd; then nobody changes it when ``seal``."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd.number, view) :]
     if seal:
         fcntl.fcntl(fd.number, fcntl.F_ADD_SEALS, SEALS)
         os.lseek(fd.number, 0, os.SEEK_SET)
-    return fd
 
 
 def identity(number: int) -> tuple[int, int] | None:

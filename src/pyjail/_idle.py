@@ -78,8 +78,9 @@ class Idle:
         host: Host,
         attach: Callable[[int], None] | None = None,
         kind: type[Keeper] = Keeper,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Keeper:
-        """A new keeper, leased; ``attach`` as `Keeper` has it."""
+        """A new keeper, leased; ``attach`` and ``meanwhile`` as `Keeper` has them."""
         counted = False
         try:
             with self.lock:
@@ -87,7 +88,7 @@ class Idle:
                     raise type(self.closed)(*self.closed.args)
                 self.starting += 1
                 counted = True
-            return kind(template, host, attach, self._book)
+            return kind(template, host, attach, self._book, meanwhile)
         finally:
             if counted:
                 with self.lock:

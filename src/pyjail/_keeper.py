@@ -8,6 +8,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import functools
 import os
 import select
 import signal
@@ -15,10 +16,10 @@ import struct
 import threading
 from collections.abc import Callable
 
-from pyjail import _elf, _explain
+from pyjail import _elf, _explain, _id_maps
 from pyjail._cgroup import KeeperCgroup
-from pyjail._errors import KeeperError, SetupError
-from pyjail._fds import SHORT, Fd, identity, memfd
+from pyjail._errors import KeeperError
+from pyjail._fds import Fd, fill, identity, memfd
 from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._plan import RunLimits, Template
@@ -54,7 +55,8 @@ def _gone(e: OSError) -> Gone | OSError:
 
 class Keeper:
     """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
-    ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`)."""
+    ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`).
+    ``meanwhile()`` is called while it prepares the jail."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Keeper:
         host: Host,
         attach: Callable[[int], None] | None = None,
         book: Callable[[Keeper], None] | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> None:
         self.template = template
         self.above = host.above
@@ -80,41 +83,49 @@ class Keeper:
         self.ended = False  # by us: `Idle.close`, an error
         self.closing = threading.Lock()
         try:
-            self._start(host, attach)
+            self._start(host, attach, meanwhile)
             if book is not None:  # before anybody can be interrupted with it in hand
                 book(self)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, host: Host, attach: Callable[[int], None] | None) -> None:
+    def _start(self, host: Host, attach: Callable[[int], None] | None, meanwhile: Callable[[], object] | None) -> None:
         template = self.template
         if template.cgroups.used:
-            self.cgroup.make(template.cgroups)
+            self.cgroup.make_home(template.cgroups)
         self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         self.sock_identity = identity(self.sock.fileno())
-        with contextlib.closing(theirs):
+        with contextlib.closing(theirs), memfd("pyjail-plan") as plan:
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request = memfd("pyjail-request")
-            with memfd("pyjail-plan", pack_template(template), seal=True) as plan:
-                fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
-                self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
+            self._spawn([theirs.fileno(), *(fd.number for fd in (plan, *self.outputs, self.request))])
+            # From here on two processes work: it prepares what it can, and we what it needs next.
+            fill(plan, pack_template(template), seal=True)
+            self._tell(lib.OP_PLAN)
         for fd in self._kept:
             fd.remember()
         numbers = (self.sock.fileno(), *(fd.number for fd in self.outputs), self.request.number)
         self.held = ffi.new("uint64_t[][3]", [(n, *(identity(n) or (0, 0))) for n in numbers])
         self.ids = ids.maps(template.jail, host, self.pid, template.subordinate)
-        if self.ids.keeper is not None:  # while it is busy with its namespaces; it touches no cgroup before its go
-            self.cgroup.give(*self.ids.keeper)
+        self.cgroup.make_rest(self.ids.keeper)
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
         if attach is not None:
             attach(self.pid)
         self._write_maps()
-        self.sock.sendall(pack_message(lib.OP_GO))
-        self.prepared = self._ready()
+        self._tell(lib.OP_GO, tuple(fd.number for fd in self.cgroup.fds))
+        if meanwhile is not None:
+            meanwhile()
+        self.cgroup.clean_stale()
+        self.ready = self._ready()
         self.sock.settimeout(None)
         self.cgroup.close_fds()
+
+    def _tell(self, op: int, fds: tuple[int, ...] = ()) -> None:
+        """While it starts. Should it be gone, its last words tell why: see `_expect`."""
+        with contextlib.suppress(Gone):
+            self.send(op, fds=fds)
 
     @property
     def _kept(self) -> tuple[Fd, ...]:
@@ -138,19 +149,28 @@ class Keeper:
             self.pidfd.adopt(self.spawned[0])
             self.spawned[0] = -1
 
-    def _ready(self) -> Prepared:
+    def _ready(self) -> tuple[bytes, bytes]:
+        """Its report, and what is mounted: now, for its runs mount more."""
         raw, fd = self._expect(lib.REPLY_READY)
         text = b""
         with fd:
             if fd.number >= 0:
                 with open(fd.number, "rb", buffering=0, closefd=False) as f:
                     text = f.readall()
-        return parse_ready(raw, text)
+        return raw, text
+
+    @functools.cached_property
+    def prepared(self) -> Prepared:
+        """What it read back of its template."""
+        return parse_ready(*self.ready)
 
     def _expect(self, kind: int) -> tuple[bytes, Fd]:
         fd = Fd()
         try:
-            raw, no_room = fd.receive(self.sock, REPORT_SIZE)
+            try:
+                raw, no_room = fd.receive(self.sock, REPORT_SIZE)
+            except ConnectionResetError:  # it left our message unread; once that is told, what it has said follows
+                raw, no_room = fd.receive(self.sock, REPORT_SIZE)
         except TimeoutError:
             raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start") from None
         if not raw:
@@ -165,39 +185,7 @@ class Keeper:
         return raw, fd
 
     def _write_maps(self) -> None:
-        """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
-        m = self.ids
-        self._write("setgroups", "deny")
-        for name, helper, rows in (("uid_map", "newuidmap", m.uid_map), ("gid_map", "newgidmap", m.gid_map)):
-            if m.helper:
-                self._help(helper, rows)
-            else:
-                self._write(name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
-        try:
-            with open(f"/proc/{self.pid}/oom_score_adj", "r+") as f:
-                if int(f.read()) < 0:  # a protected embedder must not make protected programs
-                    f.write("0")
-        except OSError as e:
-            if e.errno in SHORT:
-                raise
-
-    def _write(self, name: str, text: str) -> None:
-        try:
-            with open(f"/proc/{self.pid}/{name}", "w") as f:
-                f.write(text)
-        except OSError as e:
-            hint = "ids outside of what this user namespace has? set PYJAIL_ID_RANGE=FIRST:COUNT"
-            raise SetupError("wait_go", None, f"{name}: {text!r}", e.errno or 0, hint) from e
-
-    def _help(self, program: str, rows: tuple[tuple[int, int, int], ...]) -> None:
-        """newuidmap(1), newgidmap(1): setuid programs that check /etc/subuid and /etc/subgid."""
-        import subprocess
-
-        command = [program, str(self.pid), *(str(n) for row in rows for n in row)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            hint = "check this user's lines in /etc/subuid and /etc/subgid, or set PYJAIL_SUBORDINATE_IDS=0"
-            raise SetupError("wait_go", None, f"{' '.join(command)}: {done.stderr.strip()}", errno.EPERM, hint)
+        _id_maps.write(self.pid, self.ids)
 
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""

@@ -92,10 +92,10 @@ def load() -> tuple[Any, type[Receipt], type[Usage]]:
     """What results are looked at with, and files: for who runs more than one program, before it is needed, for then
     there may be no fd left to load it with. It takes as long as a run, so a run is under way meanwhile."""
     with _lazy.lock:
-        from pyjail import _files, _noise, _receipt, _subprocess_errors
+        from pyjail import _files, _noise, _receipt
         from pyjail._usage import Receipt, Usage
 
-    del _files, _noise, _subprocess_errors
+    del _files, _noise
     memory_total()  # read once, and now: when a run ends this process may be out of fds
     return _receipt, Receipt, Usage
 

@@ -8,7 +8,6 @@ import os
 from pyjail import _bring_up, _cgroup, _host, _lazy
 from pyjail._errors import HostError
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
-from pyjail._record import NamedTuple
 from pyjail._request import Request
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, pack_limits, pack_request
@@ -39,10 +38,20 @@ def look_again() -> None:
     _cgroup.look_again()
 
 
+class Compiled:
+    """What a jail and limits come to. Its bytes are made when they are needed: a new keeper is busy meanwhile."""
+
+    def __init__(self, template: Template, run: RunLimits) -> None:
+        self.template, self.run = template, run
+
+    @functools.cached_property
+    def blob(self) -> bytes:
+        """The limits as the keeper reads them."""
+        return pack_limits(self.run)
+
+
 @functools.lru_cache(maxsize=1024)
-def compiled(
-    jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int
-) -> tuple[Template, RunLimits, bytes]:
+def compiled(jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pid: int) -> Compiled:
     if not isinstance(jail.seccomp, str):  # "none" is asked for by its name; `lint` and the plan tell of it
         with _lazy.lock:
             from pyjail.policy import lint
@@ -52,16 +61,20 @@ def compiled(
     host = ground(pid, cpuset)  # a forked child has a subtree of its own
     t = template(jail, host, cpuset, sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
-    r = run_limits(jail, limits, host, t.cgroups, files)
-    return t, r, pack_limits(r)
+    return Compiled(t, run_limits(jail, limits, host, t.cgroups, files))
 
 
-class Plan(NamedTuple):
+class Plan:
     """What a request comes to on this machine."""
 
-    template: Template
-    run: RunLimits
-    blob: bytes  # as the keeper reads it
+    def __init__(self, limits: Compiled, command: Command) -> None:
+        self.template, self.run = limits.template, limits.run
+        self._limits, self._command = limits, command
+
+    @functools.cached_property
+    def blob(self) -> bytes:
+        """As the keeper reads it."""
+        return self._limits.blob + pack_request(self.run, self._command)
 
 
 def _modes(request: Request) -> tuple[int, int, int]:
@@ -82,7 +95,8 @@ def prepare(request: Request) -> Plan:
     if found is not None:
         return found[2]
     plan = _prepare(request)
-    if len(plan.blob) <= SMALL and not jail.mounts and jail.rootfs is None:
+    small = sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
+    if small and not jail.mounts and jail.rootfs is None:
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = jail, limits, plan
@@ -95,20 +109,15 @@ def _prepare(request: Request) -> Plan:
     if jail.mounts or jail.rootfs is not None:
         binds = [m.src for m in jail.mounts if m.src is not None]
         sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
-    found, run_part, limits_blob = compiled(jail, request.limits, sources, os.getpid())
-    for control, cause, fix in found.missing if jail.strict else ():
+    found = compiled(jail, request.limits, sources, os.getpid())
+    for control, cause, fix in found.template.missing if jail.strict else ():
         if control not in ("landlock", "clocks"):  # of these the receipt tells
             raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
     if request.read_only:
-        run_part = run_part._replace(read_only="/box")
-        limits_blob = pack_limits(run_part)
-    return Plan(found, run_part, limits_blob + _packed(request, run_part))
-
-
-def _packed(request: Request, run_part: RunLimits) -> bytes:
+        found = Compiled(found.template, found.run._replace(read_only="/box"))
     output: int | None = request.limits.output  # type: ignore[assignment]
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), output,
-        rearm=not request.jail.fresh, hold=bool(request.collect), terminal=request.terminal,
+        rearm=not jail.fresh, hold=bool(request.collect), terminal=request.terminal,
     )  # fmt: skip
-    return pack_request(run_part, command)
+    return Plan(found, command)

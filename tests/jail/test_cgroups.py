@@ -214,7 +214,7 @@ def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
     host = _prepare.ground(os.getpid())
     ours = lambda: {h.own for h in _host.host().hierarchies if os.path.exists(f"{h.own}/{_cgroup.owner_name(os.getpid())}")}
     first = ours()
-    template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())[0]
+    template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
     used = {h.own for h in template.cgroups.used}
     print(first == used, pyjail.run(["true"]).ok, ours() == used)
     pyjail.close()

@@ -22,7 +22,7 @@ LAYERS = (
     {"languages._language"},
     {"languages._values", "languages._table", "languages._test"},
     {"_plan", "_wire", "_texts"},
-    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_elf", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
+    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_elf", "_id_maps", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
     {"_spare"},
     {"_mountinfo"},

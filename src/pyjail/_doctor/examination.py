@@ -80,8 +80,8 @@ class Examination:
 
     def plan(self, limits: Limits) -> tuple[Template, RunLimits]:
         """What a run with these limits would be, missing controls and all."""
-        template, run, _ = _prepare.compiled(Jail(strict=False), limits, (), os.getpid())
-        return template, run
+        found = _prepare.compiled(Jail(strict=False), limits, (), os.getpid())
+        return found.template, found.run
 
     @Once
     def default(self) -> tuple[Template, RunLimits]:

@@ -130,8 +130,8 @@ def _flatten(node: Node, path: str) -> Iterator[MountRow]:
             yield MountRow("fs", target, child.why, source=child.source, attr=child.attr, data=child.data, is_box=True)
         else:
             if not on_top:
-                point = MountRow("dir", target, "mount point", attr=0o755)
-                yield point if child.is_dir else point._replace(kind="file", attr=0o444)
+                kind, attr = ("dir", 0o755) if child.is_dir else ("file", 0o444)
+                yield MountRow(kind, target, "mount point", attr=attr)
             yield MountRow("bind", target, child.why, source=child.source, attr=child.attr, is_dir=child.is_dir)
         yield from _flatten(child, target)
 

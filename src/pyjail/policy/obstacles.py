@@ -36,6 +36,11 @@ def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | No
         return _no_more_namespaces(host)
     if step in ("private", "namespaces") and index == 0:
         return _user_namespaces(number, host)
+    if step == "namespaces" and refused:
+        if host.seccomp:
+            cause = "a seccomp filter around this process refuses unshare(CLONE_NEWNET)"
+            return Obstacle("network namespace", cause, UNCONFINE)
+        return Obstacle("network namespace", "a security module refuses it", "allow it there: dmesg names the module")
     if step == "seccomp" and number == errno.EBUSY:
         return Obstacle(
             "seccomp",

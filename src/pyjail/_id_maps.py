@@ -1,0 +1,46 @@
+"""The id maps of a keeper's user namespace, written from outside while it waits for them (user_namespaces(7))."""
+
+from __future__ import annotations
+
+import errno
+
+from pyjail._errors import SetupError
+from pyjail._fds import SHORT
+from pyjail.policy.ids import Ids
+
+
+def write(pid: int, maps: Ids) -> None:
+    """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
+    _write(pid, "setgroups", "deny")
+    for name, helper, rows in (("uid_map", "newuidmap", maps.uid_map), ("gid_map", "newgidmap", maps.gid_map)):
+        if maps.helper:
+            _help(pid, helper, rows)
+        else:
+            _write(pid, name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "r+") as f:
+            if int(f.read()) < 0:  # a protected embedder must not make protected programs
+                f.write("0")
+    except OSError as e:
+        if e.errno in SHORT:
+            raise
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    try:
+        with open(f"/proc/{pid}/{name}", "w") as f:
+            f.write(text)
+    except OSError as e:
+        hint = "ids outside of what this user namespace has? set PYJAIL_ID_RANGE=FIRST:COUNT"
+        raise SetupError("wait_go", None, f"{name}: {text!r}", e.errno or 0, hint) from e
+
+
+def _help(pid: int, program: str, rows: tuple[tuple[int, int, int], ...]) -> None:
+    """newuidmap(1), newgidmap(1): setuid programs that check /etc/subuid and /etc/subgid."""
+    import subprocess
+
+    command = [program, str(pid), *(str(n) for row in rows for n in row)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        hint = "check this user's lines in /etc/subuid and /etc/subgid, or set PYJAIL_SUBORDINATE_IDS=0"
+        raise SetupError("wait_go", None, f"{' '.join(command)}: {done.stderr.strip()}", errno.EPERM, hint)
