@@ -29,11 +29,11 @@ PHASES = {
     "request": ("Python", "check the arguments"),
     "host": ("Python", "look at this machine, try its cgroups; once"),
     "plan": ("Python", "compile the plan; later: pack the request"),
-    "keeper_cgroup": ("Python", "the keeper's cgroups, memfds and socket"),
+    "keeper_cgroup": ("Python", "the cgroup that the keeper is born in, memfds and socket"),
     "keeper_exec": ("kernel", "clone3 and execveat of the keeper"),
-    "namespaces": ("keeper", "unshare, open the sources of the root"),
+    "namespaces": ("keeper", "unshare, open the sources of the root; Python: pack its plan, its other cgroups"),
     "maps": ("Python", "id maps"),
-    "root": ("keeper", "mount the root, pivot into it"),
+    "root": ("keeper", "the network namespace, mount the root, pivot into it; Python: pack the request"),
     "send": ("Python", "the request to the keeper, its wake-up; with files: they are written"),
     "setup": ("keeper", "not armed: leaf, tmpfs, a process, filter; armed: fds, rlimits"),
     "program": ("program", "from execve to its end"),
@@ -60,9 +60,9 @@ class _Marks:
 class _TimedKeeper(Keeper):
     """Notes when the parts of its start are over."""
 
-    def __init__(self, marks: _Marks, template: Template, host: Host) -> None:
+    def __init__(self, marks: _Marks, template: Template, host: Host, meanwhile: Callable[[], object]) -> None:
         self.marks = marks
-        super().__init__(template, host)
+        super().__init__(template, host, meanwhile=meanwhile)
 
     def _spawn(self, fds: list[int]) -> None:
         self.marks("keeper_cgroup")
@@ -74,7 +74,7 @@ class _TimedKeeper(Keeper):
         super()._write_maps()
         self.marks("maps")
 
-    def _ready(self) -> object:  # type: ignore[override]
+    def _ready(self) -> tuple[bytes, bytes]:
         found = super()._ready()
         self.marks("root")
         return found
@@ -141,7 +141,7 @@ def _turn(ask: Callable[[], Request], marks: _Marks, keeper: Keeper | None) -> t
     marks("host")
     plan = _prepare.prepare(request)
     marks("plan")
-    keeper = keeper or _TimedKeeper(marks, plan.template, host)
+    keeper = keeper or _TimedKeeper(marks, plan.template, host, lambda: plan.blob)
     try:
         outcome = _run.begin(keeper, request, plan)
         if outcome is None:

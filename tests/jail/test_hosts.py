@@ -114,6 +114,21 @@ def test_a_seccomp_filter_around_us(refused, number, control):
     assert "seccomp=unconfined" in lines[0]
 
 
+def test_a_seccomp_filter_that_refuses_network_namespaces_only():
+    """The keeper makes them while its id maps are written: what it says then is told all the same."""
+    code = """
+    import errno, pyseccomp
+    f = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    f.add_rule(pyseccomp.ERRNO(errno.EPERM), "unshare", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, 0x40000000, 0x40000000))
+    f.load()
+    for _ in range(10): attempt()
+    """
+    lines = tried(code)
+    assert len(lines) == 10
+    for line in lines:
+        assert line.startswith("network namespace | a seccomp filter around this process refuses unshare(CLONE_NEWNET)")
+
+
 LANDLOCK = """
 import ctypes, struct
 def landlock():
