@@ -49,9 +49,11 @@ def per_run(times: int) -> tuple[float, float, int, int]:
 
     limits = pyjail.Limits()
     assert pyjail.run(["true"], limits).ok
-    template, rows, _ = _prepare.compiled(pyjail.Jail(), limits, (), os.getpid())
+    found = _prepare.compiled(pyjail.Jail(), limits, (), os.getpid())
+    template, rows = found.template, found.run
     tops = _cgroup.KeeperCgroup()
-    tops.make(template.cgroups)
+    tops.make_home(template.cgroups)
+    tops.make_rest(None)
     modes = {"set": os.O_RDWR, "kill": os.O_WRONLY}
     calls = 0
 

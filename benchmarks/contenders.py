@@ -105,9 +105,11 @@ class _Leaf:
     """A leaf in each hierarchy that a default jail has, with its limits; and the files that a run reads there."""
 
     def __init__(self) -> None:
-        template, run, _ = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+        found = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+        template, run = found.template, found.run
         self.tops = _cgroup.KeeperCgroup()
-        self.tops.make(template.cgroups)
+        self.tops.make_home(template.cgroups)
+        self.tops.make_rest(None)
         self.paths = [f"{top}/floor" for top in self.tops.paths]
         self.arguments = []
         for path in self.paths:
@@ -197,7 +199,7 @@ def ours() -> list[Contender]:
         ),
         Contender(FRESH, lambda thread: pyjail.run([TRUE], limits, jail=fresh), pyjail.__version__, "Jail(fresh=True)"),
         relay(),
-        *([relay(True)] if _prepare.compiled(jail, limits, (), os.getpid())[0].cgroups.used else []),
+        *([relay(True)] if _prepare.compiled(jail, limits, (), os.getpid()).template.cgroups.used else []),
     ]
 
 

@@ -37,13 +37,14 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     """Seconds of time and of CPU of each operation."""
     section = Section("The parts alone")
     program = compile_c("floor")
-    template, _, _ = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+    template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
     filter_file = BUILD / "filter"
     filter_file.write_bytes(template.filter.program)
     tops = None
     if template.cgroups.used:
         tops = _cgroup.KeeperCgroup()
-        tops.make(template.cgroups)
+        tops.make_home(template.cgroups)
+        tops.make_rest(None)
     arguments = {"seccomp": [str(filter_file)], "leaf": list(map(str, tops.paths)) if tops else []}
     found: dict[str, tuple[float, float]] = {}
     failed = {} if tops else {"leaf": "no cgroups to make"}
