@@ -8,7 +8,7 @@
 /* */
 #include "check.c"
 
-enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST };
+enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
 #define BASE_SIZE 512
@@ -52,7 +52,7 @@ struct tmpfs {
 };
 
 struct fds {
-  int fd[PJ_MAX_FDS];
+  int fd[4];
   uint32_t count;
 };
 
@@ -89,10 +89,14 @@ static struct {
   long many;                           /* the program's process: its pointers to arguments, when they are many, */
   uint64_t many_len;                   /* and their bytes */
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
-  struct fds got, cgroup;              /* with the last message; the directories of each hierarchy */
+  struct fds got;                      /* with the last message */
 } K;
 
 static char scratch[65536];
+static struct { /* the last message */
+  struct pj_message m;
+  char body[PJ_MAX_INLINE]; /* a path, a name, or a request */
+} in;
 
 static const char *plan_str(uint32_t ref) { return (const char *)K.plan + ref; }
 static const struct pj_limits *limits(void) { return (const struct pj_limits *)(const void *)K.limits; }
@@ -149,7 +153,7 @@ static void run_end(void);
 static uint64_t limits_watch(void);
 static int children_reap(void);
 
-/* Send one message of up to two parts, with fds. */
+/* Send one message of up to two parts, with up to four fds. */
 static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
   struct k_cmsg c = {.len = 16 + 4 * nfds, .level = K_SOL_SOCKET, .type = K_SCM_RIGHTS};
   struct k_msghdr m = {.iov = iov, .iovlen = parts};
@@ -190,7 +194,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
   while (n == -EINTR);
   got->count = 0;
   if (n > 0 && m.controllen >= 20 && c.level == K_SOL_SOCKET && c.type == K_SCM_RIGHTS)
-    for (size_t i = 0; i < PJ_MAX_FDS && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
+    for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
   if (n > 0 && m.flags & 8 /* MSG_CTRUNC */) { /* no room for its fds: without them the message means something else */
     fds_close(got);
     n = 0;

@@ -14,7 +14,7 @@ static void leaf_remove(void) {
     /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
     for (int tries = 0; K.leaf.gone[h] && tries < 200; tries++) {
       struct k_timespec ms = {0, 1000000};
-      if (SYS(__NR_unlinkat, K.cgroup.fd[h], leaf_name(K.leaf.gone[h]), AT_REMOVEDIR_) != -EBUSY) break;
+      if (SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR_) != -EBUSY) break;
       SYS(__NR_nanosleep, &ms, NULL);
     }
     K.leaf.gone[h] = 0;
@@ -93,9 +93,8 @@ static long leaf_make(void) {
     if (r->dir[h] >= 0) continue;
     const char *name = leaf_name(r->number[h] = ++K.sequence);
     r->fresh |= 1u << h;
-    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, K.cgroup.fd[h], name, 0755));
-    TRY(STEP_CGROUP, PJ_NONE,
-        r->dir[h] = (int)SYS(__NR_openat, K.cgroup.fd[h], name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_mkdirat, FD_CGROUP + h, name, 0755));
+    TRY(STEP_CGROUP, PJ_NONE, r->dir[h] = (int)SYS(__NR_openat, FD_CGROUP + h, name, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (h == K.plan->into) continue;
     TRY(STEP_CGROUP, PJ_NONE, r->tasks[h] = (int)SYS(__NR_openat, r->dir[h], "tasks", O_WRONLY | O_CLOEXEC));
   }

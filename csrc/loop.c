@@ -145,7 +145,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   reply_with(REPLY_READY, e, K.mountinfo); /* Python reads back what was mounted */
   if (e.step) sys_exit(1);
   sys_close(K.mountinfo);
-  leaf_make(); /* while the first request is on its way; which is told, should it fail again */
+  if (leaf_make() < 0) leaf_drop(~0u), leaf_remove(); /* for the first request, on its way; it tells what goes wrong */
   serve();
 }
 

@@ -19,7 +19,6 @@
 #define PJ_MAX_BLOB 16777216 /* a request of this many bytes or fewer */
 #define PJ_MAX_ROWS 4096     /* rows of one table, argv and env apart */
 #define PJ_MAX_CGROUPS 8
-#define PJ_MAX_FDS 8 /* with one message: stdio, or the directories of all hierarchies */
 #define PJ_MAX_TMPFS 8
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
@@ -114,7 +113,7 @@ struct pj_plan {
   uint32_t uid, gid;       /* the program's, inside */
   uint32_t keeper_uid, keeper_gid;
   uint32_t hostname; /* ref or PJ_NONE */
-  uint32_t cgroups;  /* hierarchies; their directories come with OP_GO */
+  uint32_t cgroups;  /* hierarchies; the embedder's directories start at FD_CGROUP, the keeper's own are below */
   uint32_t into;     /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
   uint32_t proc_options;
   uint32_t proc_options_len;
@@ -205,7 +204,7 @@ struct pj_request {
 
 enum pj_op {
   OP_PLAN, /* the plan's memfd is written */
-  OP_GO,   /* id maps are written, go on with the template */
+  OP_GO,   /* id maps are written, cgroups of the name that follows made: go on with the template */
   OP_ARM,  /* a request of `len` bytes, here or in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */
   OP_KILL, /* end the run now */

@@ -1,10 +1,5 @@
 /* One run, from its go to its report: limits, output, messages meanwhile. Included by keeper.c. */
 
-static struct {
-  struct pj_message m;
-  char body[PJ_MAX_INLINE]; /* a path, or a request */
-} in;
-
 /* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. Bytes moved. */
 static uint64_t pump(int stream) {
   struct pj_facts *f = &K.page->facts;

@@ -28,7 +28,7 @@ static void __attribute__((noreturn)) child_fail(struct child *c, int step, uint
 
 static void __attribute__((noreturn)) child_main(void *arg) {
   struct child *c = arg;
-  int high[PJ_MAX_FDS];
+  int high[8 + PJ_MAX_CGROUPS];
   static const char *const argv[] = {"pyjail-keeper", NULL};
   static const char *const envp[] = {NULL};
   /* First out of the way of the low numbers, then down: the caller's fds may be any, 0-2 included. */
@@ -55,7 +55,7 @@ int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, str
   struct child c = {.fds = fds, .nfds = nfds, .exe = exe, .error = error};
   memset(error, 0, sizeof *error);
   *pidfd = -1;
-  if (nfds > PJ_MAX_FDS) {
+  if (nfds > 8 + PJ_MAX_CGROUPS) {
     *error = (struct pj_error){STEP_CLONE, nfds, EINVAL};
     return -1;
   }

@@ -122,10 +122,10 @@ struct k_msghdr {
   size_t controllen;
   unsigned flags;
 };
-struct k_cmsg { /* one SCM_RIGHTS record of fds */
+struct k_cmsg { /* one SCM_RIGHTS record of up to four fds */
   size_t len;
   int level, type;
-  int fd[PJ_MAX_FDS];
+  int fd[4];
 };
 struct k_statx {
   uint32_t mask, blksize;

@@ -177,7 +177,6 @@ static long template_make(void) {
   const struct pj_plan *p = K.plan;
   static int source[PJ_MAX_ROWS];
   struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */}, read_only = {.attr_set = MOUNT_ATTR_RDONLY};
-  struct pj_message go;
   long rc;
 
   TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
@@ -189,14 +188,20 @@ static long template_make(void) {
     TRY(STEP_SOURCE, i, source[i] = (int)source_open(m));
   }
   if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
-  TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second & ~CLONE_NEWNET));
+  /* The network namespace takes longest, and no maps: the caller writes them meanwhile. Only whether there is an id 0
+   * when it is made decides who owns its files in /proc. */
+  const uint64_t late = p->uid && p->gid ? CLONE_NEWNET : 0;
+  TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second & ~late));
   reply_with(REPLY_MAPS, K.page->facts.reply.error, -1);
-  /* It takes longest, and no maps: the caller writes them meanwhile. */
-  TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & CLONE_NEWNET));
-  if (message_receive(FD_CONTROL, &go, sizeof go, 0, &K.got) != (long)sizeof go || go.op != OP_GO ||
-      K.got.count != p->cgroups)
+  TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & late));
+  if (message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got) < (long)sizeof in.m || in.m.op != OP_GO)
     return fail(STEP_WAIT_GO, 0, -EPROTO);
-  K.cgroup = K.got, K.got.count = 0;
+  fds_close(&K.got);
+  for (uint32_t h = 0; h < p->cgroups; h++) { /* our own, in the place of the one that they are in */
+    TRY(STEP_CGROUP, PJ_NONE, rc = SYS(__NR_openat, FD_CGROUP + h, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    SYS(__NR_dup3, rc, FD_CGROUP + h, O_CLOEXEC);
+    sys_close((int)rc);
+  }
   if (p->flags & PLAN_SET_IDS) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
     TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));

@@ -7,6 +7,7 @@ killed one left behind, and only that. Nothing here runs per run: leaves are the
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -133,6 +134,18 @@ def kill_tree(path: str) -> None:
                         os.kill(int(pid), signal.SIGKILL)
 
 
+def _mkdir(path: str) -> None:
+    """In a full cgroup (cgroup.max.descendants, 65535 of them) what dead owners left may be what fills it."""
+    try:
+        os.mkdir(path, 0o755)
+    except OSError as e:
+        if e.errno not in (errno.EAGAIN, errno.ENOSPC):
+            raise
+        if not clean_stale(path.rpartition(f"/{owner_name(os.getpid())}")[0]):
+            raise
+        os.mkdir(path, 0o755)
+
+
 _HANDED = frozenset(("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"))  # cgroup-v2.rst, Delegation
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _numbers = itertools.count(1)  # of keepers, across subtrees: they share the owner's directory
@@ -164,7 +177,7 @@ class Subtree:
             if h.version == 2 and wanted:
                 files().directory(parent).enable(wanted)
             try:
-                os.mkdir(path, 0o755)
+                _mkdir(path)
             except FileExistsError:
                 pass
             except FileNotFoundError:  # somebody removed what it is to be in
@@ -240,10 +253,11 @@ def _find(cgroups: Cgroups) -> Subtree:
 
 
 class KeeperCgroup:
-    """One keeper's directories: ``fds`` in the order of the plan's hierarchies, ``home`` where it lives (v2).
-    Empty until `make_home`: who has to remove them has it in hand before there is anything."""
+    """One keeper's directories, ``name`` in each of ours: ``fds``, in the order of the plan's hierarchies. ``home`` is
+    where it lives (v2). Empty until `make_home`: who has to remove them has it in hand before there is anything."""
 
     def __init__(self) -> None:
+        self.name = ""
         self.paths: tuple[str, ...] = ()
         self.fds: list[Fd] = []
         self.home = Fd()
@@ -251,17 +265,24 @@ class KeeperCgroup:
 
     def make_home(self, cgroups: Cgroups) -> None:
         """The new directory that the keeper is to be born in, when there is v2."""
-        name = f"k{next(_numbers)}"
+        self.name = f"k{next(_numbers)}"
         with _lock:
             self.tree = _find(cgroups)
-            self.paths = tuple(f"{path}/{name}" for path in self.tree.paths)
+            self.paths = tuple(f"{path}/{self.name}" for path in self.tree.paths)
             _live.add(self)  # from here on nobody removes what it is to be made in
+        for h, path in zip(cgroups.used, self.tree.paths, strict=True):
+            if not os.path.isdir(path):  # somebody removed it
+                self.tree.make(h, path)
+            self.fds.append(Fd(os.open, path, _DIRECTORY))
         i = cgroups.into
         if i is None:
             return
         path = self.paths[i]
         self.tree.make(cgroups.used[i], path)
-        os.mkdir(f"{path}/keeper")
+        try:
+            _mkdir(f"{path}/keeper")
+        except OSError as e:
+            raise _refused(cgroups.used[i], path, e) from e
         wanted = frozenset(n for n, j in cgroups.where.items() if j == i and n != "v2")
         if wanted:
             files().directory(path).enable(wanted)
@@ -275,7 +296,6 @@ class KeeperCgroup:
         for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
             if i != cgroups.into:
                 self.tree.make(h, path)
-            self.fds.append(Fd(os.open, path, _DIRECTORY))
             if owner is not None:
                 os.chown(path, *owner)
                 for name in os.listdir(path):
@@ -321,7 +341,7 @@ def make_first(path: str) -> None:
         new = path not in _left
         _left.add(path)
         try:
-            os.mkdir(path, 0o755)
+            _mkdir(path)
         except BaseException:
             if new:
                 _left.discard(path)

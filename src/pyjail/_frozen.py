@@ -16,13 +16,19 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+from pyjail import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
     from dataclasses import replace as replace
+    from typing import Any
+
+    def names(instance: Any) -> tuple[str, ...]: ...
 else:
     _MISSING = object()
+    _names = {}  # of the classes made here; a dataclass that somebody derives may have more
 
     class field:  # as dataclasses.field
         """A default that is made for each instance, or that repr() leaves out."""
@@ -32,7 +38,19 @@ else:
 
     def replace(instance, /, **changes):
         """A copy with some fields changed; checked as a new one."""
-        return instance.__replace__(**changes)
+        if type(instance) in _names:
+            return type(instance)(**{name: getattr(instance, name) for name in names(instance)} | changes)
+        return _dataclasses().replace(instance, **changes)
+
+    def names(instance):
+        """Of the fields, in their order."""
+        return _names.get(type(instance)) or tuple([f.name for f in _dataclasses().fields(instance)])
+
+    def _dataclasses():
+        with _lazy.lock:
+            import dataclasses
+
+        return dataclasses
 
     def dataclass(*, frozen):
         """Of a class with at least two annotated names; ``frozen`` is there for the type checker's eye."""
@@ -40,10 +58,10 @@ else:
         return _make
 
     def _make(cls):
-        names = tuple(cls.__annotations__)
-        own = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+        fields = tuple(cls.__annotations__)
+        own = {name: cls.__dict__[name] for name in fields if name in cls.__dict__}
         factories, hidden = {}, set()
-        template = dict.fromkeys(names, _MISSING)
+        template = dict.fromkeys(fields, _MISSING)
         for name, value in own.items():
             if isinstance(value, field):
                 if not value.repr:
@@ -55,20 +73,20 @@ else:
                 value = value.default
                 setattr(cls, name, value)
             template[name] = value
-        shown = tuple(name for name in names if name not in hidden)
-        values_of = attrgetter(*names)
-        after = getattr(cls, "__post_init__", None)
+        shown = tuple(name for name in fields if name not in hidden)
+        values_of = attrgetter(*fields)
+        checked = hasattr(cls, "__post_init__")
 
         def __init__(self, *args, **given):
             if args:
-                if len(args) > len(names):
-                    raise TypeError(f"{cls.__qualname__}() takes {len(names)} arguments, {len(args)} were given")
-                for name, value in zip(names, args, strict=False):
+                if len(args) > len(fields):
+                    raise TypeError(f"{cls.__qualname__}() takes {len(fields)} arguments, {len(args)} were given")
+                for name, value in zip(fields, args, strict=False):
                     if name in given:
                         raise TypeError(f"{cls.__qualname__}() got multiple values for argument {name!r}")
                     given[name] = value
             values = template | given
-            if len(values) > len(names):
+            if len(values) > len(fields):
                 unknown = next(name for name in given if name not in template)
                 raise TypeError(f"{cls.__qualname__}() got an unexpected keyword argument {unknown!r}")
             for name, factory in factories.items():
@@ -78,12 +96,17 @@ else:
                 if value is _MISSING:
                     raise TypeError(f"{cls.__qualname__}() missing 1 required argument: {name!r}")
             self.__dict__.update(values)
-            if after is not None:
-                after(self)
+            if checked:
+                self.__post_init__()
 
-        def __repr__(self):
+        def __create_fn__(self):
             text = ", ".join([f"{name}={getattr(self, name)!r}" for name in shown])
             return f"{type(self).__qualname__}({text})"
+
+        def __repr__(self):
+            return __create_fn__(self)
+
+        __repr__.__wrapped__ = __create_fn__  # by this pprint knows a dataclass's own
 
         def __eq__(self, other):
             if other.__class__ is not self.__class__:
@@ -103,22 +126,20 @@ else:
                 raise _frozen_error(f"cannot delete field {name!r}")
             object.__delattr__(self, name)
 
-        def __replace__(self, /, **changes):
-            return self.__class__(**dict(zip(names, values_of(self), strict=True)) | changes)
+        def __replace__(self, /, **changes):  # of copy.replace, since Python 3.13
+            return replace(self, **changes)
 
         for method in (__init__, __repr__, __eq__, __hash__, __setattr__, __delattr__, __replace__):
             method.__qualname__ = f"{cls.__qualname__}.{method.__name__}"
             method.__module__ = cls.__module__
             setattr(cls, method.__name__, method)
-        cls.__match_args__ = names
+        cls.__match_args__ = _names[cls] = fields
         for name in _Real.names:
             setattr(cls, name, _Real(cls, own, name))
         return cls
 
     def _frozen_error(text):
-        from dataclasses import FrozenInstanceError
-
-        return FrozenInstanceError(text)
+        return _dataclasses().FrozenInstanceError(text)
 
     class _Real:
         """An attribute of the real dataclass of these fields."""
@@ -129,10 +150,11 @@ else:
             self.cls, self.own, self.name = cls, own, name
 
         def __get__(self, instance, owner):
-            if self.name == "__signature__" and owner is not self.cls:
-                raise AttributeError(self.name)  # a subclass has its own
-            import dataclasses
-            import inspect
+            if self.name == "__signature__" and owner.__init__ is not self.cls.__init__:
+                raise AttributeError(self.name)  # a subclass with its own
+            dataclasses = _dataclasses()
+            with _lazy.lock:
+                import inspect
 
             body = {"__annotations__": dict(self.cls.__annotations__), "__module__": self.cls.__module__}
             for name, value in self.own.items():

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 
 from pyjail._errors import SetupError
 from pyjail._fds import SHORT
 from pyjail.policy.ids import Ids
 
 
-def write(pid: int, maps: Ids) -> None:
-    """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989)."""
-    _write(pid, "setgroups", "deny")
+def write(pid: int, maps: Ids, alive: Callable[[], bool]) -> None:
+    """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989).
+
+    ``alive`` is asked when a file is open: if it is not, and somebody ignores SIGCHLD, the pid may be another's.
+    """
+
+    def put(name: str, text: str) -> None:
+        with open(f"/proc/{pid}/{name}", "w") as f:
+            if not alive():
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            f.write(text)
+
+    _write(put, "setgroups", "deny")
     for name, helper, rows in (("uid_map", "newuidmap", maps.uid_map), ("gid_map", "newgidmap", maps.gid_map)):
         if maps.helper:
             _help(pid, helper, rows)
         else:
-            _write(pid, name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
+            _write(put, name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
     try:
         with open(f"/proc/{pid}/oom_score_adj", "r+") as f:
-            if int(f.read()) < 0:  # a protected embedder must not make protected programs
+            if alive() and int(f.read()) < 0:  # a protected embedder must not make protected programs
                 f.write("0")
     except OSError as e:
         if e.errno in SHORT:
             raise
 
 
-def _write(pid: int, name: str, text: str) -> None:
+def _write(put: Callable[[str, str], None], name: str, text: str) -> None:
     try:
-        with open(f"/proc/{pid}/{name}", "w") as f:
-            f.write(text)
+        put(name, text)
     except OSError as e:
         hint = "ids outside of what this user namespace has? set PYJAIL_ID_RANGE=FIRST:COUNT"
         raise SetupError("wait_go", None, f"{name}: {text!r}", e.errno or 0, hint) from e

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
-import functools
 import os
 import select
 import signal
@@ -18,10 +17,11 @@ from collections.abc import Callable
 
 from pyjail import _elf, _explain, _id_maps
 from pyjail._cgroup import KeeperCgroup
-from pyjail._errors import KeeperError
+from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, memfd
 from pyjail._host import Host
 from pyjail._native import ffi, lib
+from pyjail._once import once
 from pyjail._plan import RunLimits, Template
 from pyjail._wire import STEPS, Failure, Prepared, pack_message, pack_template, parse_ready, parse_reply
 from pyjail.policy import ids
@@ -41,6 +41,12 @@ def _ended(pidfd: int, milliseconds: int) -> bool:
     return bool(poller.poll(milliseconds))
 
 
+def _readable(sock: int) -> bool:
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
 class Gone(Exception):
     """The keeper hung up: it is dead."""
 
@@ -55,7 +61,7 @@ def _gone(e: OSError) -> Gone | OSError:
 
 class Keeper:
     """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
-    ``attach(pid)`` is called while it waits for its go, before it becomes not dumpable (see `_ptrace`).
+    ``attach(pid)`` is called before its go, and so before it becomes not dumpable (see `_ptrace`).
     ``meanwhile()`` is called while it prepares the jail."""
 
     def __init__(
@@ -99,7 +105,8 @@ class Keeper:
         with contextlib.closing(theirs), memfd("pyjail-plan") as plan:
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request = memfd("pyjail-request")
-            self._spawn([theirs.fileno(), *(fd.number for fd in (plan, *self.outputs, self.request))])
+            fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
+            self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
             # From here on two processes work: it prepares what it can, and we what it needs next.
             fill(plan, pack_template(template), seal=True)
             self._tell(lib.OP_PLAN)
@@ -111,10 +118,15 @@ class Keeper:
         self.cgroup.make_rest(self.ids.keeper)
         self.sock.settimeout(HANDSHAKE_S)
         self._expect(lib.REPLY_MAPS)
-        if attach is not None:
-            attach(self.pid)
-        self._write_maps()
-        self._tell(lib.OP_GO, tuple(fd.number for fd in self.cgroup.fds))
+        try:
+            if attach is not None:
+                attach(self.pid)
+            self._write_maps()
+        except (JailError, OSError):
+            if _readable(self.sock.fileno()):  # it has failed: what it says of that is the reason
+                self._expect(lib.REPLY_READY)
+            raise
+        self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")
         if meanwhile is not None:
             meanwhile()
         self.cgroup.clean_stale()
@@ -122,10 +134,10 @@ class Keeper:
         self.sock.settimeout(None)
         self.cgroup.close_fds()
 
-    def _tell(self, op: int, fds: tuple[int, ...] = ()) -> None:
+    def _tell(self, op: int, data: bytes = b"") -> None:
         """While it starts. Should it be gone, its last words tell why: see `_expect`."""
         with contextlib.suppress(Gone):
-            self.send(op, fds=fds)
+            self.send(op, data=data)
 
     @property
     def _kept(self) -> tuple[Fd, ...]:
@@ -133,7 +145,7 @@ class Keeper:
 
     @property
     def _linked(self) -> bool:
-        return identity(self.sock.fileno()) == self.sock_identity is not None
+        return self.sock_identity is None or identity(self.sock.fileno()) == self.sock_identity
 
     def _spawn(self, fds: list[int]) -> None:
         failure = ffi.new("struct pj_error *")
@@ -159,7 +171,7 @@ class Keeper:
                     text = f.readall()
         return raw, text
 
-    @functools.cached_property
+    @once
     def prepared(self) -> Prepared:
         """What it read back of its template."""
         return parse_ready(*self.ready)
@@ -185,7 +197,7 @@ class Keeper:
         return raw, fd
 
     def _write_maps(self) -> None:
-        _id_maps.write(self.pid, self.ids)
+        _id_maps.write(self.pid, self.ids, lambda: self.alive)
 
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""

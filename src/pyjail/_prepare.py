@@ -7,6 +7,7 @@ import os
 
 from pyjail import _bring_up, _cgroup, _host, _lazy
 from pyjail._errors import HostError
+from pyjail._once import once
 from pyjail._plan import Command, RunLimits, Template, run_limits, template
 from pyjail._request import Request
 from pyjail._spec import Jail, Limits
@@ -33,7 +34,8 @@ def look_again() -> None:
     """What was found out about this machine may be no longer so: the next run looks again."""
     _host.probe.cache_clear()
     _ground.cache_clear()
-    compiled.cache_clear()
+    for cache in (compiled, template, run_limits):
+        cache.cache_clear()
     _plans.clear()
     _cgroup.look_again()
 
@@ -41,10 +43,10 @@ def look_again() -> None:
 class Compiled:
     """What a jail and limits come to. Its bytes are made when they are needed: a new keeper is busy meanwhile."""
 
-    def __init__(self, template: Template, run: RunLimits) -> None:
-        self.template, self.run = template, run
+    def __init__(self, host: _host.Host, template: Template, run: RunLimits) -> None:
+        self.host, self.template, self.run = host, template, run
 
-    @functools.cached_property
+    @once
     def blob(self) -> bytes:
         """The limits as the keeper reads them."""
         return pack_limits(self.run)
@@ -61,17 +63,17 @@ def compiled(jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pi
     host = ground(pid, cpuset)  # a forked child has a subtree of its own
     t = template(jail, host, cpuset, sources)
     files = _cgroup.subtree(t.cgroups).files if t.cgroups.used else ()
-    return Compiled(t, run_limits(jail, limits, host, t.cgroups, files))
+    return Compiled(host, t, run_limits(jail, limits, host, t.cgroups, files))
 
 
 class Plan:
     """What a request comes to on this machine."""
 
     def __init__(self, limits: Compiled, command: Command) -> None:
-        self.template, self.run = limits.template, limits.run
+        self.host, self.template, self.run = limits.host, limits.template, limits.run
         self._limits, self._command = limits, command
 
-    @functools.cached_property
+    @once
     def blob(self) -> bytes:
         """As the keeper reads it."""
         return self._limits.blob + pack_request(self.run, self._command)
@@ -88,14 +90,16 @@ _plans: dict[tuple[object, ...], tuple[Jail, Limits, Plan]] = {}
 
 
 def prepare(request: Request) -> Plan:
-    """Compile a request; raises what can be told before anything is started."""
+    """Compile a request; raises what can be told before anything is started. Its bytes are packed later."""
     _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal = request
     key = (id(jail), id(limits), argv, env.packed, cwd, stdio, data is None, not collect, read_only, terminal)
     found = _plans.get(key)
     if found is not None:
         return found[2]
     plan = _prepare(request)
-    small = sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
+    # The program is looked for in each directory of PATH: so many paths go with it.
+    searched = len(argv[0]) * sum(text.count(b":") for text in env.packed)
+    small = searched + sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
     if small and not jail.mounts and jail.rootfs is None:
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
@@ -114,7 +118,7 @@ def _prepare(request: Request) -> Plan:
         if control not in ("landlock", "clocks"):  # of these the receipt tells
             raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
     if request.read_only:
-        found = Compiled(found.template, found.run._replace(read_only="/box"))
+        found = Compiled(found.host, found.template, found.run._replace(read_only="/box"))
     output: int | None = request.limits.output  # type: ignore[assignment]
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), output,

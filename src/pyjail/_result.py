@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from pyjail import _lazy
-from pyjail._frozen import dataclass, field
+from pyjail._frozen import dataclass, field, names
 from pyjail._spec import Limits
 
 TYPE_CHECKING = False
@@ -103,7 +103,7 @@ class Result:
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__match_args__}
+        return {name: getattr(self, name) for name in names(self)}
 
     @property
     def ok(self) -> bool:
@@ -200,7 +200,7 @@ def _pack(value: Any) -> Any:
 
 
 def _plain(record: Usage | Control) -> dict[str, Any]:
-    found = {name: getattr(record, name) for name in record.__match_args__}
+    found = {name: getattr(record, name) for name in names(record)}
     return {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
 
 

@@ -158,7 +158,7 @@ def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
 
 def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased: some milliseconds, in which the request is packed."""
-    return keepers.start(plan.template, _prepare.ground(os.getpid()), request.attach, meanwhile=lambda: plan.blob)
+    return keepers.start(plan.template, plan.host, request.attach, meanwhile=lambda: plan.blob)
 
 
 def start_armed(request: Request, keepers: Idle) -> Keeper:

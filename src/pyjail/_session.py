@@ -302,7 +302,7 @@ class Session:
                 )  # fmt: skip
                 plan = _prepare.prepare(request)
                 _outcome.load()
-                self._keeper = self._keepers.start(plan.template, _prepare.ground(os.getpid()), None, SharedKeeper)  # type: ignore[assignment]
+                self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
                 assert self._keeper is not None
             return self._keeper
 

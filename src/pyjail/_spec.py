@@ -93,7 +93,7 @@ class Limits:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
-        out: dict[str, Any] = {name: getattr(self, name) for name in self.__match_args__}
+        out: dict[str, Any] = {name: getattr(self, name) for name in _frozen.names(self)}
         if isinstance(out["cpus"], frozenset):
             out["cpus"] = sorted(out["cpus"])
         return out

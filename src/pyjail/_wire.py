@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Iterable
 
 from pyjail._errors import KeeperError
 from pyjail._native import ffi, lib
+from pyjail._once import once
 from pyjail._plan import Command, RunLimits, Template, search
 from pyjail._record import NamedTuple
 from pyjail._texts import BASE, parse_texts, records
@@ -288,7 +288,7 @@ class Facts:
     tmpfs_count = 0
     raw = b""
 
-    @functools.cached_property
+    @once
     def _more(self) -> tuple[int, ...]:
         return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 39
 
@@ -313,13 +313,13 @@ class Facts:
         """All records, for `parse_texts`."""
         return self.raw[_FACTS_SIZE:]
 
-    @functools.cached_property
+    @once
     def reads(self) -> dict[int, str]:
         """CGROUP_READ, watch and clock rows, by index."""
         found = records(self.texts, self.reads_at)
         return {row: data.decode("latin-1") for _, row, failed, data in found if not failed}
 
-    @functools.cached_property
+    @once
     def before(self) -> dict[int, str]:
         """Those that only count up: what they said before this run."""
         found = {}

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict, _cgroup, _run
+from pyjail import Limits, Verdict, _cgroup, _host, _run
+from pyjail._cgroup import remove_tree
 from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of
 from tests.jail.test_faults import BUSY
 from tests.scripts import PRELUDE, script, until
@@ -222,3 +223,27 @@ def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
     """
     out = script(code)
     assert out.stdout == "True True True\nset() True True\n", (out.stdout, out.stderr)
+
+
+@pytest.mark.needs_root
+def test_what_a_killed_owner_left_is_removed_when_it_is_in_the_way():
+    """In a cgroup that may not have more below it."""
+    v2 = next((h for h in _host.host().hierarchies if h.version == 2 and h.writable), None)
+    assert v2 is not None
+    mine = f"{v2.own}/pyjail-test-{os.getpid()}"
+    count = lambda: sum(len(names) for _, names, _ in os.walk(mine))  # noqa: E731
+    enter = ("sh", "-c", f'echo 0 > {mine}/cgroup.procs; exec "$@"', "sh")
+    run = "import pyjail; print(pyjail.run(['true'], jail=pyjail.Jail(strict=False)).ok, flush=True)"
+    os.mkdir(mine)
+    try:
+        for room in (1, 2, 3, 4):
+            killed = script(f"import os, signal; {run}; os.kill(os.getpid(), signal.SIGKILL)", wrap=enter)
+            assert killed.stdout == "True\n", killed.stderr
+            left = count()
+            assert left > 1
+            Path(f"{mine}/cgroup.max.descendants").write_text(str(left + room))
+            found = script(run, wrap=enter)
+            Path(f"{mine}/cgroup.max.descendants").write_text("max")
+            assert (found.stdout, count()) == ("True\n", 0), (room, found.stderr)
+    finally:
+        assert remove_tree(mine, 5)

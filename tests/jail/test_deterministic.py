@@ -9,6 +9,7 @@ import pytest
 import pyjail
 from pyjail import Jail, Session, SpecError
 from tests.conftest import SLOW
+from tests.scripts import script
 
 SAME = Jail(deterministic=True)
 WORLD = r"""
@@ -45,6 +46,24 @@ int main() {
   }
 }
 """
+
+
+def test_who_owns_the_files_of_the_network_namespace():
+    """The kernel asks for id 0 when it is made (net_ns_get_ownership()), while the id maps are written."""
+    code = """
+    import os, pyjail
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    owners = set()
+    for _ in range(20):
+        jail = pyjail.Jail(uid=0, gid=0, deterministic=True, strict=False)
+        owners.add(pyjail.run(["stat", "-c", "%u:%g", "/proc/self/net/dev"], jail=jail).stdout)
+        pyjail.close()
+    print(len(owners))
+    """
+    out = script(code)
+    assert out.stdout == "1\n", out.stderr
+
+
 HASHES = "import locale, time; print(hash('x'), {'a', 'b', 'c'}, locale.setlocale(locale.LC_ALL, ''), time.tzname)"
 
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import pprint
 from typing import Any
 
 import pytest
@@ -143,6 +144,41 @@ def test_the_public_records_are_dataclasses_to_whoever_asks(kind: Any) -> None:
     required = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
     with pytest.raises(TypeError, match="nonsense"):
         kind(**dict.fromkeys(required, "x"), nonsense=1)
+
+
+def test_a_subclass_checks_its_own_way() -> None:
+    class House(pyjail.Limits):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.memory is None or self.memory > 64 << 20:  # type: ignore[operator]
+                raise ValueError("house limit")
+
+    with pytest.raises(ValueError, match="house limit"):
+        House(memory="1G")
+    small = House(memory="1M")
+    with pytest.raises(ValueError, match="house limit"):
+        _frozen.replace(small, memory="1G")
+    assert _frozen.replace(small, cpu_time=1) == House(memory="1M", cpu_time=1)
+    assert list(inspect.signature(House).parameters) == list(inspect.signature(pyjail.Limits).parameters)
+
+
+def test_a_dataclass_of_ones_own_keeps_its_fields() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Labelled(pyjail.Limits):
+        label: str = "none"
+
+    @dataclasses.dataclass(frozen=True)
+    class Team(pyjail.Jail):
+        name: str = dataclasses.field(kw_only=True)
+
+    assert _frozen.replace(Labelled(label="a"), cpu_time=1).label == "a"
+    assert Labelled(label="a").to_dict()["label"] == "a"
+    assert _frozen.replace(Team(name="a"), fresh=True) == Team(name="a", fresh=True)
+
+
+def test_pprint_shows_a_field_a_line() -> None:
+    assert pprint.pformat(Ours("a" * 50, more={"b" * 40: 1}), width=60).count("\n") == 2
+    assert pprint.pformat(pyjail.Limits()).count("\n") == len(dataclasses.fields(pyjail.Limits)) - 1
 
 
 def test_pattern_matching_finds_the_fields() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyjail import HostError, Jail, Limits, SpecError, _host, _plan
+from pyjail import HostError, Jail, Limits, SpecError, _host, _plan, _prepare
 from pyjail._host import Entry, Hierarchy
 from pyjail.policy import cgroup, ids, landlock, mounts
 
@@ -54,6 +54,21 @@ def test_v2_rows():
     assert {r.file: r.value for r in cgroup.rows(chosen, Limits(cpus={0, 2}), False, False) if "cpuset" in r.file} == {
         "cpuset.cpus": "0,2"
     }
+
+
+def test_disks_that_come_and_go_are_seen_when_looked_at_again(monkeypatch):
+    chosen = cgroup.Cgroups((V2,), 0, (("v2", 0), ("io", 0)))
+    files = (frozenset({"io.max", "cpu.stat", "cgroup.max.descendants", "cgroup.max.depth"}),)
+    limits = Limits(io_rate="1M", memory=None, processes=None, cpus=None)
+
+    def limited() -> list[str]:
+        run = _plan.run_limits(Jail(strict=False), limits, HOST, chosen, files)
+        return [str(row.value).split()[0] for row in run.cgroup if row.file == "io.max"]
+
+    for disks in (("8:0", "8:16"), ("8:0",), ()):
+        monkeypatch.setattr(_host, "disks", lambda found=disks: found)
+        _prepare.look_again()
+        assert limited() == list(disks)
 
 
 def test_v1_rows_on_a_hybrid_host():
