@@ -58,8 +58,14 @@ def adapt() -> None:
         pyjail.cgroup.enter_leaf()
     if CGROUPS:
         return
-    Jail.__init__.__defaults__ = (*Jail.__init__.__defaults__[:-1], False)
     from pyjail import _prepare, _request
+
+    made, strict = Jail.__init__, Jail.__match_args__.index("strict")
+
+    def not_strict(self, *args, **given):
+        made(self, *args, **given if len(args) > strict else {"strict": False, **given})
+
+    Jail.__init__ = not_strict
 
     _request._DEFAULT_JAIL = Jail()
     _request._made.clear()

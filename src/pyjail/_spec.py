@@ -281,7 +281,7 @@ class Jail:
     env: Mapping[str, str] = Env(DEFAULT_ENV)
     fresh: bool = False
     deterministic: bool = False
-    strict: bool = True  # the last one: see tests/place.py
+    strict: bool = True
 
     def __post_init__(self) -> None:
         if self.rootfs is not None:
