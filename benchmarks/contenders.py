@@ -124,7 +124,9 @@ class _Leaf:
                     f.write(row.value)
         self.landlock = str(template.landlock.fs & 0x1FFF)  # what the first version of Landlock knows
         self.filter = BUILD / "filter"
-        self.filter.write_bytes(template.filter.program)
+        new = BUILD / "filter.new"  # the relay before may be reading the other one
+        new.write_bytes(template.filter.program)
+        new.replace(self.filter)
 
     def remove(self) -> None:
         for path in self.paths:
