@@ -271,9 +271,12 @@ class KeeperCgroup:
             self.paths = tuple(f"{path}/{self.name}" for path in self.tree.paths)
             _live.add(self)  # from here on nobody removes what it is to be made in
         for h, path in zip(cgroups.used, self.tree.paths, strict=True):
-            if not os.path.isdir(path):  # somebody removed it
+            try:
+                fd = Fd(os.open, path, _DIRECTORY)
+            except FileNotFoundError:  # somebody removed it
                 self.tree.make(h, path)
-            self.fds.append(Fd(os.open, path, _DIRECTORY))
+                fd = Fd(os.open, path, _DIRECTORY)
+            self.fds.append(fd)
         i = cgroups.into
         if i is None:
             return

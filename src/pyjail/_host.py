@@ -291,8 +291,12 @@ def disks() -> tuple[str, ...]:
     )
 
 
+_STATUS = ("CapEff:", "NoNewPrivs:", "Seccomp:")
+
+
 def _status() -> dict[str, str]:
-    return {k: v.strip() for k, _, v in (line.partition(":") for line in read("/proc/self/status").splitlines())}
+    lines = [line.partition(":") for line in read("/proc/self/status").splitlines() if line.startswith(_STATUS)]
+    return {name: value.strip() for name, _, value in lines}
 
 
 _KINDS = ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")  # namespaces(7)
