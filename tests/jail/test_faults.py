@@ -151,7 +151,7 @@ def test_a_keeper_killed_after_its_program_started_is_an_error_of_the_run(tmp_pa
     tmp_path.chmod(0o777)
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(pyjail.run, ["sh", "-c", "echo x >> /shared/ran; exec sleep 100"], jail=jail)
-        assert until(lambda: (tmp_path / "ran").exists())
+        assert until(lambda: (tmp_path / "ran").exists() and (tmp_path / "ran").stat().st_size)
         for keeper in list(idle.leased):
             os.kill(keeper_below(keeper.pid), signal.SIGKILL)
         assert run.result(30).verdict is Verdict.JAIL_ERROR
