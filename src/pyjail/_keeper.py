@@ -34,17 +34,11 @@ _MESSAGE = struct.Struct("<4I").pack  # struct pj_message
 _STARTED = struct.Struct("<2I").pack  # struct pj_started
 
 
-def _ended(pidfd: int, milliseconds: int) -> bool:
-    """Whether the process ends within that time. (poll, not select: fds may be above 1023.)"""
+def _readable(fd: int, milliseconds: int) -> bool:
+    """Within that time; a pidfd is when its process has ended. (poll, not select: fds may be above 1023.)"""
     poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
+    poller.register(fd, select.POLLIN)
     return bool(poller.poll(milliseconds))
-
-
-def _readable(sock: int) -> bool:
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(0))
 
 
 class Gone(Exception):
@@ -123,7 +117,7 @@ class Keeper:
                 attach(self.pid)
             self._write_maps()
         except (JailError, OSError):
-            if _readable(self.sock.fileno()):  # it has failed: what it says of that is the reason
+            if _readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
                 self._expect(lib.REPLY_READY)
             raise
         self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")
@@ -204,7 +198,7 @@ class Keeper:
         with self.closing, contextlib.suppress(ChildProcessError):
             if self.ended or self.pid <= 0:
                 return "pyjail.close() ended it"
-            if not self.pidfd.ours or not _ended(self.pidfd.number, 5000):
+            if not self.pidfd.ours or not _readable(self.pidfd.number, 5000):
                 return "it lives, and does not answer"
             _, status = os.waitpid(self.pid, 0)
             self.pid = -1
@@ -329,7 +323,7 @@ class Keeper:
     @property
     def alive(self) -> bool:
         """False once the process is gone."""
-        return self.pidfd.ours and self.owner == os.getpid() and not _ended(self.pidfd.number, 0)
+        return self.pidfd.ours and self.owner == os.getpid() and not _readable(self.pidfd.number, 0)
 
     def forget(self) -> None:
         """In a forked child: drop our copies of the parent's fds, touch nothing else."""
@@ -377,7 +371,7 @@ class Keeper:
             if self.pidfd.ours:
                 self.wake()
                 for order in (signal.SIGTERM, signal.SIGKILL):  # to its guard: SIGKILL it, wait for it; leave at once
-                    if not _ended(self.pidfd.number, 5000):
+                    if not _readable(self.pidfd.number, 5000):
                         with contextlib.suppress(OSError):
                             signal.pidfd_send_signal(self.pidfd.number, order)
                 with contextlib.suppress(ChildProcessError):

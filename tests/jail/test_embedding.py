@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import multiprocessing
 import os
@@ -355,81 +354,3 @@ def test_a_socket_of_the_callers_at_our_number_is_not_shut_down():
     """
     out = script(code)
     assert out.stdout == "b'x\\n'\nall theirs\n", (out.stdout, out.stderr)
-
-
-def test_a_child_forked_while_another_thread_packs_a_request_can_run():
-    """On Python 3.11 functools.cached_property has one lock for all: the child would wait for it for ever."""
-    code = """
-    import os, signal, threading, time, pyjail
-    from pyjail import _prepare, _request
-    def packed(args): return _prepare.prepare(_request.make(args, None, None, *[None] * 12)).blob
-    packed(["true"])
-    many, stop = ["x"] + ["a"] * 20000, threading.Event()
-    def work():
-        while not stop.is_set(): packed(many)
-    thread = threading.Thread(target=work)
-    thread.start()
-    hung = 0
-    for n in range(15):
-        time.sleep(0.01)
-        child = os.fork()
-        if not child:
-            signal.alarm(10)
-            packed(["true", str(n)])
-            os._exit(0)
-        hung += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    stop.set()
-    thread.join()
-    print(hung)
-    """
-    out = script(code)
-    assert out.stdout == "0\n", out.stderr
-
-
-@pytest.mark.needs_root
-def test_fds_in_flight_of_this_user_keep_no_keeper_from_starting():
-    """unix(7), ETOOMANYREFS: more of them than RLIMIT_NOFILE, and who has no CAP_SYS_RESOURCE or SYS_ADMIN sends none."""
-    code = """
-    import array, os, resource, socket, pyjail
-    print(pyjail.run(["true"]).verdict)
-    pyjail.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 20))]
-    a.setblocking(False)
-    try:
-        for _ in range(100): a.sendmsg([b"x"], rights)
-    except OSError as e: print(e.errno)
-    print(pyjail.run(["true"]).verdict)
-    """
-    less = "-sys_resource,-sys_admin"
-    out = script(code, wrap=("setpriv", "--bounding-set", less, "--inh-caps", less))
-    assert out.stdout == f"ok\n{errno.ETOOMANYREFS}\nok\n", (out.stdout, out.stderr)
-
-
-def test_plans_that_are_kept_are_small():
-    code = """
-    import pyjail
-    from pyjail import _prepare, _request
-    for n in range(70):
-        request = _request.make([f"{n:04}" + "a" * 1900], *[None] * 6, {"PATH": ":" * 2000}, *[None] * 7)
-        assert len(_prepare.prepare(request).blob) > 1 << 20
-    for n in range(70): _prepare.prepare(_request.make(["true", str(n)], *[None] * 14))
-    print(sum(len(plan.blob) for *_, plan in _prepare._plans.values()) < 64 << 12)
-    """
-    out = script(code)
-    assert out.stdout == "True\n", out.stderr
-
-
-def test_a_plain_first_run_loads_little():
-    """What a process pays once: see `pyjail._record`, `pyjail.policy.filters`, `pyjail._outcome.load`."""
-    code = """
-    import sys, pyjail
-    before = set(sys.modules)
-    assert pyjail.run(["true"]).ok
-    heavy = {"pyseccomp", "ctypes", "typing", "socket", "base64", "pyjail.policy.seccomp", "pyjail.policy.profiles",
-             "dataclasses", "inspect", "pyjail._seccomp_spec", "pyjail._usage", "pyjail._receipt", "pyjail._files", "asyncio", "tomllib"}
-    print(sorted(heavy & (set(sys.modules) - before)))
-    """
-    out = script(code)
-    assert out.stdout == "[]\n", out.stderr
