@@ -79,7 +79,7 @@ static long arm(void) {
  * after their end, so with more than ours the table of named ones decides: a head, and a line for each. */
 static int sockets_left(void) {
   static const char used[] = "sockets: used ";
-  const struct k_timespec ms = {0, 1000000};
+  const struct __kernel_timespec ms = {0, 1000000};
   const uint64_t ours = K.go[0] >= 0 ? 2 : 0;
   for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
     uint64_t lines = 0;

@@ -26,7 +26,7 @@ static long file_name(const struct pj_message *m, int box, const char *path) {
   if (parent < 0) return parent;
   long rc = m->op == OP_MKDIR ? SYS(__NR_mkdirat, parent, name, m->mode & 07777)
             : m->op == OP_PUT ? SYS(__NR_symlinkat, scratch, parent, name)
-                              : SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR_ : 0);
+                              : SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR : 0);
   sys_close((int)parent);
   return rc;
 }

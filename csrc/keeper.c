@@ -47,8 +47,8 @@ struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long
 struct tmpfs {
   int fd, spare;  /* mounted; to be mounted again */
   uint64_t inode; /* the number that its next file will have */
-  struct k_statfs space;
-  struct k_statx root;
+  struct statfs space;
+  struct statx root;
 };
 
 struct fds {
@@ -82,7 +82,7 @@ static struct {
   int ruleset;      /* Landlock, for all runs with these tmpfs */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct leaf leaf;
-  struct k_rusage used; /* by the runs before */
+  struct rusage used; /* by the runs before */
   uint64_t sequence;
   uint64_t rlimits[RLIMITS][2]; /* our own */
   struct run run;
@@ -154,7 +154,7 @@ static uint64_t limits_watch(void);
 static int children_reap(void);
 
 /* Send one message of up to two parts, with up to four fds. */
-static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
+static long message_send2(int sock, struct iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
   struct k_cmsg c = {.len = 16 + 4 * nfds, .level = K_SOL_SOCKET, .type = K_SCM_RIGHTS};
   struct k_msghdr m = {.iov = iov, .iovlen = parts};
   if (nfds) {
@@ -165,12 +165,12 @@ static long message_send2(int sock, struct k_iovec *iov, size_t parts, const int
   return SYS(__NR_sendmsg, sock, &m, K_MSG_NOSIGNAL);
 }
 static long message_send(int sock, const void *data, size_t len, const int *fds, uint32_t nfds) {
-  struct k_iovec iov = {(void *)(uintptr_t)data, len};
+  struct iovec iov = {(void *)(uintptr_t)data, len};
   return message_send2(sock, &iov, 1, fds, nfds);
 }
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   struct pj_reply r = {kind, error};
-  struct k_iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
+  struct iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
   long rc = message_send2(FD_CONTROL, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
     if (kind == REPLY_OK && !r.error.step) r.error = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
@@ -186,7 +186,7 @@ static void fds_close(struct fds *got) {
 
 /* Receive one message from `sock`, its fds into *got. 0 = the peer is gone. */
 static long message_receive(int sock, void *buf, size_t len, int flags, struct fds *got) {
-  struct k_iovec iov = {buf, len};
+  struct iovec iov = {buf, len};
   struct k_cmsg c = {0};
   struct k_msghdr m = {.iov = &iov, .iovlen = 1, .control = &c, .controllen = sizeof c};
   long n;
@@ -195,7 +195,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
   got->count = 0;
   if (n > 0 && m.controllen >= 20 && c.level == K_SOL_SOCKET && c.type == K_SCM_RIGHTS)
     for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
-  if (n > 0 && m.flags & 8 /* MSG_CTRUNC */) { /* no room for its fds: without them the message means something else */
+  if (n > 0 && m.flags & K_MSG_CTRUNC) { /* no room for its fds: without them the message means something else */
     fds_close(got);
     n = 0;
   }
@@ -209,7 +209,7 @@ static const uint64_t BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_
 
 /* A new detached filesystem of this type; options are key NUL value NUL pairs, an empty value = a flag. */
 static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t attr) {
-  long ctx = SYS(__NR_fsopen, type, 1 /* FSOPEN_CLOEXEC */);
+  long ctx = SYS(__NR_fsopen, type, FSOPEN_CLOEXEC);
   if (ctx < 0) return ctx;
   long rc = 0;
   for (const char *key = opts, *end = opts + len; rc >= 0 && key < end;) {
@@ -219,7 +219,7 @@ static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t a
     key = value + str_len(value) + 1;
   }
   if (rc >= 0) rc = SYS(__NR_fsconfig, ctx, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-  if (rc >= 0) rc = SYS(__NR_fsmount, ctx, 1 /* FSMOUNT_CLOEXEC */, attr);
+  if (rc >= 0) rc = SYS(__NR_fsmount, ctx, FSMOUNT_CLOEXEC, attr);
   sys_close((int)ctx);
   return rc;
 }
@@ -228,7 +228,7 @@ static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t a
 static long mount_attach(int fd, int root, const char *path) {
   long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, BENEATH);
   if (at < 0) return at;
-  long rc = SYS(__NR_move_mount, fd, "", at, "", 4 | 0x40 /* MOVE_MOUNT_{F,T}_EMPTY_PATH */);
+  long rc = SYS(__NR_move_mount, fd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
   sys_close((int)at);
   return rc;
 }

@@ -13,8 +13,8 @@ static void leaf_remove(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
     for (int tries = 0; K.leaf.gone[h] && tries < 200; tries++) {
-      struct k_timespec ms = {0, 1000000};
-      if (SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR_) != -EBUSY) break;
+      struct __kernel_timespec ms = {0, 1000000};
+      if (SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR) != -EBUSY) break;
       SYS(__NR_nanosleep, &ms, NULL);
     }
     K.leaf.gone[h] = 0;

@@ -46,13 +46,13 @@ static long request_prepare(uint32_t len, uint32_t have, struct pj_error *e) {
 
 static void run_start(uint64_t requested) {
   K.page->facts.requested = requested;
-  K.go_tick = clock_ns(K_CLOCK_REALTIME_COARSE);
+  K.go_tick = clock_ns(CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   K.started[0] = PJ_STARTED_MAGIC, K.started[1] = in.m.flags;
   for (uint32_t i = 0; i < K.got.count; i++) {
-    struct k_statx s = {0};
-    SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &s);
-    if ((s.mode & 0170000) == 0140000) K.shared = 1;
+    struct statx s = {0};
+    SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH, STATX_TYPE, &s);
+    if (S_ISSOCK(s.stx_mode)) K.shared = 1;
   }
   long rc = message_send(K.go[0], "g", 1, K.got.fd, K.got.count);
   if (rc < 0) {
@@ -68,7 +68,7 @@ static void __attribute__((noreturn)) serve(void) {
   int held = 0;
   for (;;) {
     long n = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got);
-    uint64_t now = clock_ns(K_CLOCK_MONOTONIC);
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
     if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
     uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
     struct pj_error e = {0};
@@ -101,7 +101,7 @@ static void __attribute__((noreturn)) serve(void) {
 
 static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
-  static struct k_sigaction by_default;
+  static const uint64_t by_default[8];   /* a struct sigaction, or more */
   const uint64_t blocked = KEEPER_BLOCKED | GUARD_BLOCKED;
   uint32_t row = 0;
   K.page = &early;

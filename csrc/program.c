@@ -12,9 +12,9 @@ static long read_only_set(void) {
   struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
   if (path == PJ_NONE) return 0;
   TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_unshare, CLONE_NEWNS));
-  long fd = sys_open_beneath(AT_FDCWD_, limits_str(path), O_PATH | O_DIRECTORY, 0, BENEATH);
+  long fd = sys_open_beneath(AT_FDCWD, limits_str(path), O_PATH | O_DIRECTORY, 0, BENEATH);
   if (fd < 0) return fail(STEP_RUN_MOUNT, PJ_NONE, fd);
-  TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_mount_setattr, fd, "", AT_EMPTY_PATH_, &ro, sizeof ro));
+  TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_mount_setattr, fd, "", AT_EMPTY_PATH, &ro, sizeof ro));
   sys_close((int)fd);
   return 0;
 }
@@ -34,8 +34,8 @@ static void status_note(void) {
   SYS(__NR_getresgid, &s.gid[0], &s.gid[1], &s.gid[2]);
   SYS(__NR_capget, caps_head, s.caps);
   s.groups = (int32_t)SYS(__NR_getgroups, 0, NULL);
-  s.no_new_privs = (int32_t)SYS(__NR_prctl, 39 /* PR_GET_NO_NEW_PRIVS */, 0, 0, 0, 0);
-  s.seccomp = (int32_t)SYS(__NR_prctl, 21 /* PR_GET_SECCOMP */, 0, 0, 0, 0);
+  s.no_new_privs = (int32_t)SYS(__NR_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+  s.seccomp = (int32_t)SYS(__NR_prctl, PR_GET_SECCOMP, 0, 0, 0, 0);
   s.pid = (int32_t)SYS(__NR_getpid);
   text_add(TEXT_STATUS, 0, -1, &s, sizeof s);
 }
@@ -61,8 +61,8 @@ static long rlimits_set(int late) {
   for (uint32_t i = 0; i < l->rlimits.count; i++) {
     const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
     uint64_t now[2] = {0, 0};
-    const int few = r->resource == 7 /* RLIMIT_NOFILE */ && r->soft < 64;
-    if ((few || r->resource == 2 /* DATA */ || r->resource == 9 /* AS */) != late) continue;
+    const int few = r->resource == RLIMIT_NOFILE && r->soft < 64;
+    if ((few || r->resource == RLIMIT_DATA || r->resource == RLIMIT_AS) != late) continue;
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, NULL, now));
     text_add(TEXT_RLIMIT, i, -1, now, sizeof now);
@@ -72,7 +72,7 @@ static long rlimits_set(int late) {
 
 /* Two clocks start at 0, now. */
 static long clocks_set(void) {
-  for (int clock = K_CLOCK_MONOTONIC; clock <= K_CLOCK_BOOT; clock += K_CLOCK_BOOT - K_CLOCK_MONOTONIC) {
+  for (int clock = CLOCK_MONOTONIC; clock <= CLOCK_BOOTTIME; clock += CLOCK_BOOTTIME - CLOCK_MONOTONIC) {
     char line[48], *end = line + sizeof line - 1, *at;
     const uint64_t now = clock_ns(clock), s = 1000 * NS_PER_MS;
     at = number_before(end, s - 1 - now % s); /* - 1: s would be one ns too many */
@@ -106,24 +106,24 @@ static long program_arm(void) {
   }
   if (p->flags & PLAN_CLOCKS) { /* execve will enter them; their file is for those who may be looked at */
     TRY(STEP_SAME, 2, SYS(__NR_unshare, CLONE_NEWTIME));
-    SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0);
+    SYS(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
-    SYS(__NR_prctl, 4, 0, 0, 0, 0);
+    SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   }
   if (l->read_only != PJ_NONE) namespaces_note(K.proc, CLONE_NEWNS);
   TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
   TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
-  TRY(STEP_UID, 1, SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE: with fs.suid_dumpable = 1 it is now */, 0, 0, 0, 0));
+  TRY(STEP_UID, 1, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)); /* with fs.suid_dumpable = 1 it is now */
   SYS(__NR_umask, 022);
   long null;
-  TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD_, "/dev/null", O_RDWR | O_CLOEXEC));
+  TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC));
   TRY(STEP_STDIO, 1, SYS(__NR_dup3, K.run.pipe[0][1], 1, 0));
   TRY(STEP_STDIO, 2, SYS(__NR_dup3, K.run.pipe[1][1], 2, 0));
   TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.go[1], FD_GO, O_CLOEXEC));
   TRY(STEP_STDIO, 4, SYS(__NR_dup3, null, 0, 0));
   if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, caps_drop());
-  TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0));
+  TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   if (K.ruleset >= 0) TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, K.ruleset, 0));
   status_note();
   if (clocks >= 0) TRY(STEP_STDIO, 5, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
@@ -136,24 +136,15 @@ static long program_arm(void) {
 /* Bytes that an ELF program's PT_LOAD segments ask for; 0 when it is none. When they are more than there is, execve
  * passes its point of no return, cannot map them, and the process dies of SIGSEGV without having run. */
 static uint64_t image_bytes(const char *path) {
-  struct {
-    unsigned char ident[16];
-    uint16_t type, machine;
-    uint32_t version;
-    uint64_t entry, phoff, shoff;
-    uint32_t flags;
-    uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
-  } eh;
-  struct {
-    uint32_t type, flags;
-    uint64_t offset, vaddr, paddr, filesz, memsz, align;
-  } ph[64];
+  Elf64_Ehdr eh;
+  Elf64_Phdr ph[64];
   uint64_t sum = 0;
-  long fd = SYS(__NR_openat, AT_FDCWD_, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  long fd = SYS(__NR_openat, AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return 0;
-  if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.ident, "\177ELF\2", 5))
-    for (long i = 0, n = SYS(__NR_pread64, fd, ph, sizeof ph, eh.phoff) / (long)sizeof *ph; i < n && i < eh.phnum; i++)
-      if (ph[i].type == 1 /* PT_LOAD */ && sum + ph[i].memsz >= sum) sum += ph[i].memsz;
+  if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.e_ident, "\177ELF\2", 5))
+    for (long i = 0, n = SYS(__NR_pread64, fd, ph, sizeof ph, eh.e_phoff) / (long)sizeof *ph; i < n && i < eh.e_phnum;
+         i++)
+      if (ph[i].p_type == PT_LOAD && sum + ph[i].p_memsz >= sum) sum += ph[i].p_memsz;
   sys_close((int)fd);
   return sum;
 }
@@ -192,8 +183,8 @@ static long program_start(void) {
   struct pj_facts *f = &K.page->facts;
   if (K.plan->flags & PLAN_CLOCKS && clocks_set() < 0) return -1;
   f->state = STATE_EXEC;
-  f->exec_cpu = clock_ns(K_CLOCK_PROCESS_CPU);
-  f->started = clock_ns(K_CLOCK_MONOTONIC);
+  f->exec_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+  f->started = clock_ns(CLOCK_MONOTONIC);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){0}, NULL, 8); /* from here on a signal is the program's */
   long rc = -ENOENT, seen = 0;
   uint32_t i = 0;

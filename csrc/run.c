@@ -46,33 +46,24 @@ static struct watch { /* of the run in progress */
 /* The filter tells of a syscall. It has refused it for good: note which, then nothing of the run goes on. Or it is one
  * that makes something in the ipc namespace: nobody's arguments are judged here, so it may go on. */
 static void told(void) {
-  struct {
-    uint64_t id;
-    uint32_t pid, flags;
-    int32_t nr;
-    uint32_t arch;
-    uint64_t ip, args[6];
-  } n = {0};
+  struct seccomp_notif n = {0};
   struct pj_facts *f = &K.page->facts;
-  long rc = SYS(__NR_ioctl, K.listener, 0xc0502100 /* SECCOMP_IOCTL_NOTIF_RECV */, &n);
+  long rc = SYS(__NR_ioctl, K.listener, SECCOMP_IOCTL_NOTIF_RECV, &n);
   /* ENOENT: its caller died meanwhile, or a signal interrupted it. Where only refusals are told, that it was refused is
    * certain all the same; elsewhere who was interrupted asks again, and who died has made nothing. */
   if (rc < 0 && (rc != -ENOENT || K.plan->flags & PLAN_IPC_TOLD)) return;
-  const int makes = n.nr == __NR_shmget || n.nr == __NR_semget || n.nr == __NR_msgget || n.nr == __NR_mq_open;
-  if (rc >= 0 && makes && K.plan->flags & PLAN_IPC_TOLD && n.arch == ARCH) {
-    struct {
-      uint64_t id, val;
-      int32_t error;
-      uint32_t flags;
-    } go_on = {n.id, 0, 0, 1 /* SECCOMP_USER_NOTIF_FLAG_CONTINUE */};
+  const int makes =
+      n.data.nr == __NR_shmget || n.data.nr == __NR_semget || n.data.nr == __NR_msgget || n.data.nr == __NR_mq_open;
+  if (rc >= 0 && makes && K.plan->flags & PLAN_IPC_TOLD && n.data.arch == ARCH) {
+    struct seccomp_notif_resp go_on = {.id = n.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
     K.ipc_used = 1;
     W.told++;
-    SYS(__NR_ioctl, K.listener, 0xc0182101 /* SECCOMP_IOCTL_NOTIF_SEND */, &go_on);
+    SYS(__NR_ioctl, K.listener, SECCOMP_IOCTL_NOTIF_SEND, &go_on);
     return;
   }
   if (f->trip == TRIP_NONE) {
-    f->syscall = rc < 0 ? -1 : n.nr;
-    f->arch = n.arch;
+    f->syscall = rc < 0 ? -1 : n.data.nr;
+    f->arch = n.data.arch;
   }
   trip(TRIP_SECURITY);
 }
@@ -81,7 +72,7 @@ static void told(void) {
 static uint64_t limits_watch(void) {
   const struct pj_facts *f = &K.page->facts;
   const struct pj_request *q = request();
-  uint64_t now = clock_ns(K_CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
+  uint64_t now = clock_ns(CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
   if (W.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
     return now + 10 * NS_PER_MS;
@@ -122,7 +113,7 @@ static void run_message(long n) {
   if (n < (long)sizeof in.m) keeper_exit();
   if (in.m.op == OP_KILL) {
     trip(TRIP_CALLER);
-    W.tripped = clock_ns(K_CLOCK_MONOTONIC);
+    W.tripped = clock_ns(CLOCK_MONOTONIC);
   } else if (in.m.op == OP_SIGNAL) {
     if (K.run.program > 0) SYS(__NR_kill, K.run.program, in.m.flags);
   } else if (in.m.op >= OP_OPEN && in.m.op <= OP_REMOVE) {
@@ -141,7 +132,7 @@ static int children_reap(void) {
   long pid = 1;
   while (most-- > 0 && (pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL)) > 0) {
     if (pid != K.run.program) continue;
-    f->ended = clock_ns(K_CLOCK_MONOTONIC);
+    f->ended = clock_ns(CLOCK_MONOTONIC);
     f->status = status;
     K.run.program = 0;
   }
@@ -153,29 +144,29 @@ static int children_reap(void) {
 /* Until nobody is left. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
   uint64_t quiet[3] = {0, 0, 0}; /* streams, and the listener: who wakes us often waits for it */
-  W = (struct watch){clock_ns(K_CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH), 0};
+  W = (struct watch){clock_ns(CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH), 0};
   W.cpu_at = W.go_at + request()->cpu_ns / request()->cpus, W.memory_at = K.leaf.event >= 0 ? UINT64_MAX : 0;
   K.running = 1;
   for (;;) {
-    uint64_t next = limits_watch(), now = clock_ns(K_CLOCK_MONOTONIC);
+    uint64_t next = limits_watch(), now = clock_ns(CLOCK_MONOTONIC);
     for (int i = 0; i < 3; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
-    struct k_pollfd p[6] = {{K.children, K_POLLIN, 0},
-                            {FD_CONTROL, K_POLLIN, 0},
-                            {quiet[0] > now ? -1 : K.run.pipe[0][0], K_POLLIN, 0},
-                            {quiet[1] > now ? -1 : K.run.pipe[1][0], K_POLLIN, 0},
-                            {W.tripped || quiet[2] > now ? -1 : K.listener, K_POLLIN, 0},
-                            {K.leaf.event, K_POLLIN, 0}};
+    struct pollfd p[6] = {{K.children, POLLIN, 0},
+                          {FD_CONTROL, POLLIN, 0},
+                          {quiet[0] > now ? -1 : K.run.pipe[0][0], POLLIN, 0},
+                          {quiet[1] > now ? -1 : K.run.pipe[1][0], POLLIN, 0},
+                          {W.tripped || quiet[2] > now ? -1 : K.listener, POLLIN, 0},
+                          {K.leaf.event, POLLIN, 0}};
     uint64_t wait = next > now && !K.more ? next - now : 0;
-    struct k_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
+    struct __kernel_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
     if (SYS(__NR_ppoll, p, 6, &t, NULL, 8) == -EINVAL) keeper_exit();
     for (int i = 0; i < 2; i++)
-      if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
+      if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
     if (p[5].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
-    if (p[4].revents & K_POLLIN) told(); /* not on POLLERR: then it could wait for good */
-    if (p[4].revents & K_POLLIN && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(K_CLOCK_MONOTONIC) + NS_PER_MS;
+    if (p[4].revents & POLLIN) told(); /* not on POLLERR: then it could wait for good */
+    if (p[4].revents & POLLIN && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
     if (p[0].revents || K.more || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;
@@ -205,25 +196,29 @@ static void ipc_sweep(void) {
   }
 }
 
+static uint64_t micros(const struct __kernel_old_timeval *t) {
+  return (uint64_t)t->tv_sec * 1000000 + (uint64_t)t->tv_usec;
+}
+
 /* What its processes have used. */
 static void usage_take(void) {
   struct pj_facts *f = &K.page->facts;
-  struct k_rusage u = {0};
+  struct rusage u = {0};
   SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, &u);
-  f->user_us = (uint64_t)((u.utime[0] - K.used.utime[0]) * 1000000 + u.utime[1] - K.used.utime[1]);
-  f->system_us = (uint64_t)((u.stime[0] - K.used.stime[0]) * 1000000 + u.stime[1] - K.used.stime[1]);
-  f->page_faults = (uint64_t)(u.minflt - K.used.minflt);
-  f->major_faults = (uint64_t)(u.majflt - K.used.majflt);
-  f->voluntary = (uint64_t)(u.nvcsw - K.used.nvcsw);
-  f->involuntary = (uint64_t)(u.nivcsw - K.used.nivcsw);
+  f->user_us = micros(&u.ru_utime) - micros(&K.used.ru_utime);
+  f->system_us = micros(&u.ru_stime) - micros(&K.used.ru_stime);
+  f->page_faults = (uint64_t)(u.ru_minflt - K.used.ru_minflt);
+  f->major_faults = (uint64_t)(u.ru_majflt - K.used.ru_majflt);
+  f->voluntary = (uint64_t)(u.ru_nvcsw - K.used.ru_nvcsw);
+  f->involuntary = (uint64_t)(u.ru_nivcsw - K.used.ru_nivcsw);
 }
 
-static void tmpfs_note(uint32_t i, const struct k_statfs *s) {
+static void tmpfs_note(uint32_t i, const struct statfs *s) {
   struct pj_facts *f = &K.page->facts;
-  f->tmpfs_free[i] = s->bavail * (uint64_t)s->bsize;
-  f->tmpfs_size[i] = s->blocks * (uint64_t)s->bsize;
-  f->tmpfs_inodes_free[i] = s->ffree;
-  f->tmpfs_inodes[i] = s->files;
+  f->tmpfs_free[i] = s->f_bavail * (uint64_t)s->f_bsize;
+  f->tmpfs_size[i] = s->f_blocks * (uint64_t)s->f_bsize;
+  f->tmpfs_inodes_free[i] = s->f_ffree;
+  f->tmpfs_inodes[i] = s->f_files;
 }
 
 static void report(void) {
@@ -234,17 +229,17 @@ static void report(void) {
   f->reads_at = f->text_len;
   leaf_report();
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    struct k_statfs s = {0};
+    struct statfs s = {0};
     if (SYS(__NR_fstatfs, K.tmpfs[i].fd, &s) == 0) tmpfs_note(i, &s);
   }
   f->tmpfs_count = l->tmpfs.count;
-  struct k_statfs w = {0};
+  struct statfs w = {0};
   if (K.box >= 0 && f->tmpfs_count < PJ_MAX_TMPFS && SYS(__NR_fstatfs, K.box, &w) == 0) /* a session's workspace */
     tmpfs_note(f->tmpfs_count++, &w);
   for (int i = 0; i < 2; i++) pump(i); /* what was written last; nobody is left to write more */
   f->reply.kind = REPLY_REPORT;
-  f->reported = clock_ns(K_CLOCK_MONOTONIC);
-  struct k_iovec iov[2] = {{f, sizeof *f}, {K.page->text, f->text_len}};
+  f->reported = clock_ns(CLOCK_MONOTONIC);
+  struct iovec iov[2] = {{f, sizeof *f}, {K.page->text, f->text_len}};
   if (message_send2(FD_CONTROL, iov, 2, NULL, 0) < 0) keeper_exit();
   SYS(__NR_sched_yield); /* who waits for it may have been woken on our CPU: what comes now is in nobody's way */
 }

@@ -45,7 +45,7 @@ static void __attribute__((noreturn)) child_main(void *arg) {
   }
   long rc = SYS(__NR_close_range, c->nfds, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
   if (rc < 0) child_fail(c, STEP_KEEPER_EXEC, c->nfds, rc);
-  rc = SYS(__NR_execveat, exe, "", argv, envp, AT_EMPTY_PATH_);
+  rc = SYS(__NR_execveat, exe, "", argv, envp, AT_EMPTY_PATH);
   child_fail(c, STEP_KEEPER_EXEC, c->nfds, rc);
 }
 

@@ -2,9 +2,9 @@
  * glibc's wrappers write errno into the parent thread's TLS under CLONE_VM, and the keeper has none. */
 #ifndef PYJAIL_SYS_H
 #define PYJAIL_SYS_H
-#include <asm/fcntl.h>
 #include <asm/unistd.h>
 #include <linux/errno.h>
+#include <linux/fcntl.h>
 #include <linux/filter.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
@@ -17,14 +17,7 @@
 #else
 #define ARCH 0xc00000b7 /* AUDIT_ARCH_AARCH64 */
 #endif
-#define AT_FDCWD_ (-100)
-#define AT_EMPTY_PATH_ 0x1000
-#define AT_REMOVEDIR_ 0x200
-#define AT_RECURSIVE_ 0x8000
 #define NO_MAP(address) ((address) < 0 && (address) > -4096)
-#ifndef OPEN_TREE_CLOEXEC
-#define OPEN_TREE_CLOEXEC O_CLOEXEC
-#endif
 
 static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)
@@ -106,17 +99,32 @@ static inline long sys_clone(struct clone_args *args, void (*run)(void *), void 
 #endif
 }
 
-struct k_timespec {
-  int64_t sec, nsec;
-};
-struct k_iovec {
-  void *base;
-  size_t len;
-};
+static inline void sys_close(int fd) {
+  if (fd >= 0) SYS(__NR_close, fd);
+}
+static inline void __attribute__((noreturn)) sys_exit(int code) {
+  for (;;) SYS(__NR_exit_group, code);
+}
+enum { K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
+
+/* ---- for the keeper, which has no libc ---- */
+#ifdef PYJAIL_FREESTANDING
+#include <asm/poll.h>
+#include <asm/statfs.h>
+#include <linux/elf.h>
+#include <linux/ioctl.h>
+#include <linux/prctl.h>
+#include <linux/resource.h>
+#include <linux/sched/types.h>
+#include <linux/seccomp.h>
+#include <linux/stat.h>
+#include <linux/time_types.h>
+#include <linux/uio.h>
+
 struct k_msghdr {
   void *name;
   int namelen;
-  struct k_iovec *iov;
+  struct iovec *iov;
   size_t iovlen;
   void *control;
   size_t controllen;
@@ -127,66 +135,20 @@ struct k_cmsg { /* one SCM_RIGHTS record of up to four fds */
   int level, type;
   int fd[4];
 };
-struct k_statx {
-  uint32_t mask, blksize;
-  uint64_t attributes;
-  uint32_t nlink, uid, gid;
-  uint16_t mode, pad;
-  uint64_t ino, size, blocks, attributes_mask;
-  struct {
-    int64_t sec;
-    uint32_t nsec, pad;
-  } atime, btime, ctime, mtime;
-  uint64_t rest[16];
-};
-struct k_statfs {
-  int64_t type, bsize;
-  uint64_t blocks, bfree, bavail, files, ffree;
-  int64_t rest[8];
-};
-struct k_rusage {
-  int64_t utime[2], stime[2], maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv,
-      nsignals, nvcsw, nivcsw;
-};
-struct k_pollfd {
-  int fd;
-  short events, revents;
-};
-struct k_sigaction { /* the kernel's own layout; larger than either architecture's */
-  void *handler;
-  unsigned long flags;
-  void *restorer;
-  uint64_t mask;
-};
-enum {
-  K_SOL_SOCKET = 1,
-  K_SCM_RIGHTS = 1,
-  K_MSG_DONTWAIT = 0x40,
-  K_MSG_NOSIGNAL = 0x4000,
-  K_MSG_CMSG_CLOEXEC = 0x40000000
-};
-enum { K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
-enum { K_POLLIN = 1 };
-enum { K_CLOCK_MONOTONIC = 1, K_CLOCK_PROCESS_CPU = 2, K_CLOCK_REALTIME_COARSE = 5, K_CLOCK_BOOT = 7 };
-
+enum { K_SOL_SOCKET = 1, K_SCM_RIGHTS = 1 };
+enum { K_MSG_CTRUNC = 8, K_MSG_DONTWAIT = 0x40, K_MSG_NOSIGNAL = 0x4000, K_MSG_CMSG_CLOEXEC = 0x40000000 };
 static inline uint64_t clock_ns(int clock) {
-  struct k_timespec t = {0, 0};
+  struct __kernel_timespec t = {0, 0};
   SYS(__NR_clock_gettime, clock, &t);
-  return (uint64_t)t.sec * 1000000000u + (uint64_t)t.nsec;
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 static inline long sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
   struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
   return SYS(__NR_openat2, dir, path, &how, sizeof how);
 }
-static inline void sys_close(int fd) {
-  if (fd >= 0) SYS(__NR_close, fd);
-}
 static inline void fd_drop(int *fd) {
   sys_close(*fd);
   *fd = -1;
-}
-static inline void __attribute__((noreturn)) sys_exit(int code) {
-  for (;;) SYS(__NR_exit_group, code);
 }
 
 static inline size_t str_len(const char *s) {
@@ -212,7 +174,6 @@ static inline uint64_t parse_u64(const char *s, size_t n) {
 }
 
 /* The compiler may call these even in freestanding code; local, so `nm -u` stays empty. */
-#ifdef PYJAIL_FREESTANDING
 static __attribute__((used)) void *memcpy(void *d, const void *s, size_t n) {
   unsigned char *x = d;
   const unsigned char *y = s;

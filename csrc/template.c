@@ -3,22 +3,22 @@
 
 /* Open a bind source once: what is mounted later is this very inode, whatever its path becomes. */
 static long source_open(const struct pj_mount *m) {
-  struct k_statx st = {0};
-  long fd = sys_open_beneath(AT_FDCWD_, plan_str(m->source), O_PATH | O_NOFOLLOW, 0,
+  struct statx st = {0};
+  long fd = sys_open_beneath(AT_FDCWD, plan_str(m->source), O_PATH | O_NOFOLLOW, 0,
                              RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
   if (fd < 0) return fd;
-  long rc = SYS(__NR_statx, fd, "", AT_EMPTY_PATH_, 1 /* STATX_TYPE */, &st);
-  int is_dir = (st.mode & 0170000) == 0040000;
+  long rc = SYS(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st);
+  int is_dir = S_ISDIR(st.stx_mode);
   if (rc == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) rc = is_dir ? -EISDIR : -ENOTDIR;
-  if (rc == 0 && (st.mode & 0170000) == 0120000) rc = -ELOOP;
+  if (rc == 0 && S_ISLNK(st.stx_mode)) rc = -ELOOP;
   long tree = rc;
   if (rc == 0)
-    tree = SYS(__NR_open_tree, fd, "",
-               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_ | (is_dir ? AT_RECURSIVE_ : 0));
+    tree =
+        SYS(__NR_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (is_dir ? AT_RECURSIVE : 0));
   sys_close((int)fd);
   if (tree < 0) return tree;
   struct mount_attr attr = {.attr_set = m->attr};
-  rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH_ | AT_RECURSIVE_, &attr, sizeof attr);
+  rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr);
   if (rc >= 0) return tree;
   sys_close((int)tree);
   return rc;
@@ -41,14 +41,14 @@ static long net_lo_up(void) {
 static long exec_rights_drop(void) {
   long rc;
   for (long cap = 0; cap < 64; cap++) {
-    rc = SYS(__NR_prctl, 24 /* PR_CAPBSET_DROP */, cap, 0, 0, 0);
+    rc = SYS(__NR_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
     if (rc == -EINVAL) break; /* past the kernel's last capability */
     if (rc < 0) return rc;
   }
-  rc = SYS(__NR_prctl, 47 /* PR_CAP_AMBIENT */, 4 /* CLEAR_ALL */, 0, 0, 0);
+  rc = SYS(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (rc < 0 && rc != -EINVAL) return rc;
   /* NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE; all locked */
-  return SYS(__NR_prctl, 28 /* PR_SET_SECUREBITS */, 0xef, 0, 0, 0);
+  return SYS(__NR_prctl, PR_SET_SECUREBITS, 0xef, 0, 0, 0);
 }
 
 /* A second fence: no user namespaces below ours. 0 or -errno; a masked /proc/sys may refuse, the receipt says so. */
@@ -104,8 +104,8 @@ static void __attribute__((noreturn)) guard_main(long keeper) {
 
 /* Any change of ids takes both back (commit_creds()): no ptrace, no /proc/PID/mem; and to end with the guard. */
 static long self_guard(void) {
-  long rc = SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
-  return rc < 0 ? rc : SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0);
+  long rc = SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+  return rc < 0 ? rc : SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0);
 }
 
 /* Become pid 1 of the new pid namespace: what dies here with its parent gone is ours to reap, what is left at our end
@@ -120,13 +120,10 @@ static long init_become(void) {
   TRY(STEP_INIT, 1, self_guard());
   for (int i = 0; i < RLIMITS; i++) SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]);
   /* A short slice (since Linux 6.12): who wakes up to enforce a limit goes before those who compute. Not inherited. */
-  struct {
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime, deadline, period;
-  } quick = {48, 0, 1 /* SCHED_FLAG_RESET_ON_FORK */, 20 - (int32_t)SYS(__NR_getpriority, 0, 0), 0, 100000, 0, 0};
+  struct sched_attr quick = {.size = SCHED_ATTR_SIZE_VER0,
+                             .sched_flags = SCHED_FLAG_RESET_ON_FORK,
+                             .sched_nice = 20 - (int32_t)SYS(__NR_getpriority, 0, 0),
+                             .sched_runtime = 100000};
   SYS(__NR_sched_setattr, 0, &quick, 0);
   TRY(STEP_INIT, 2, K.children = (int)SYS(__NR_signalfd4, -1, &mask, 8, O_CLOEXEC | O_NONBLOCK));
   return 0;
@@ -149,7 +146,7 @@ static long proc_mount(int outer) {
   if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
   if (!(p->flags & PLAN_PROC)) return 0;
   if (fd < 0) return fail(STEP_PROC, 0, fd);
-  TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/proc", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+  TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH));
   return 0;
 }
 
@@ -180,7 +177,7 @@ static long template_make(void) {
   long rc;
 
   TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
-  TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD_, "/", AT_RECURSIVE_, &private, sizeof private));
+  TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof private));
   /* With the caller's own rights: what it cannot open, its jails cannot see. */
   for (uint32_t i = 0; i < p->mounts.count; i++) {
     const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
@@ -206,7 +203,7 @@ static long template_make(void) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
     TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));
   }
-  TRY(STEP_NODUMP, 0, SYS(__NR_prctl, 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0));
+  TRY(STEP_NODUMP, 0, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
   if (init_become() < 0) return -1;
 
   for (uint32_t i = 0; i < p->mounts.count; i++) {
@@ -217,7 +214,7 @@ static long template_make(void) {
       TRY(STEP_MOUNT, i, fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr));
     if (i == 0) { /* the new root: first row, on top of "/" until pivot_root */
       K.newroot = (int)fd;
-      TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD_, "/", 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+      TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
     } else if (fd >= 0) {
       TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, target));
       if (m->flags & MOUNT_IS_BOX)
@@ -228,12 +225,12 @@ static long template_make(void) {
       TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
     }
   }
-  int proc = (int)SYS(__NR_openat, AT_FDCWD_, "/proc", O_PATH | O_CLOEXEC); /* the outer one, about to go */
+  int proc = (int)SYS(__NR_openat, AT_FDCWD, "/proc", O_PATH | O_CLOEXEC); /* the outer one, about to go */
   TRY(STEP_PIVOT, 0, SYS(__NR_fchdir, K.newroot));
   TRY(STEP_PIVOT, 1, SYS(__NR_pivot_root, ".", "."));
   TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
   TRY(STEP_PIVOT, 3, SYS(__NR_chdir, "/"));
-  TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH_, &read_only, sizeof read_only));
+  TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH, &read_only, sizeof read_only));
   if (p->hostname != PJ_NONE)
     TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
   TRY(STEP_CAPS, 0, exec_rights_drop());

@@ -1,30 +1,30 @@
 /* The workspace and its like: tmpfs of a run, mounted in the keeper's own namespace, of which every run has a copy.
  * One that a run has left untouched serves the next; any other is replaced. Included by keeper.c. */
 
-static void tmpfs_look(struct tmpfs *t, struct k_statx *root, struct k_statfs *space) {
+static void tmpfs_look(struct tmpfs *t, struct statx *root, struct statfs *space) {
   memset(root, 0, sizeof *root);
   memset(space, 0, sizeof *space);
-  SYS(__NR_statx, t->fd, "", AT_EMPTY_PATH_, 0xfff /* STATX_BASIC_STATS | STATX_BTIME */, root);
+  SYS(__NR_statx, t->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, root);
   SYS(__NR_fstatfs, t->fd, space);
 }
 
 /* The number that the next file gets, by making one without a name. */
 static uint64_t tmpfs_inode(const struct tmpfs *t) {
-  struct k_statx s = {0};
+  struct statx s = {0};
   long fd = SYS(__NR_openat, t->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0);
   if (fd < 0) return 0;
-  SYS(__NR_statx, fd, "", AT_EMPTY_PATH_, 0x100 /* STATX_INO */, &s);
+  SYS(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_INO, &s);
   sys_close((int)fd);
-  return s.ino;
+  return s.stx_ino;
 }
 
 /* Nothing was made, removed, renamed, listed or changed, not even for a moment: the root's times and mode, the free
  * space and the next inode number are what they were. A time tells only what happened in a later tick of the clock. */
 static int tmpfs_untouched(struct tmpfs *t) {
-  struct k_statx root;
-  struct k_statfs space;
+  struct statx root;
+  struct statfs space;
   tmpfs_look(t, &root, &space);
-  uint64_t made = (uint64_t)root.ctime.sec * 1000000000u + root.ctime.nsec, inode;
+  uint64_t made = (uint64_t)root.stx_ctime.tv_sec * 1000000000u + root.stx_ctime.tv_nsec, inode;
   if (made >= K.go_tick || !mem_equal(&root, &t->root, sizeof root) || !mem_equal(&space, &t->space, sizeof space))
     return 0;
   inode = tmpfs_inode(t);
@@ -62,7 +62,7 @@ static void tmpfs_renew(void) {
     struct tmpfs *t = &K.tmpfs[i];
     const int keep = kept >> i & 1;
     t->spare =
-        keep ? (int)SYS(__NR_open_tree, t->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH_) : tmpfs_new(i);
+        keep ? (int)SYS(__NR_open_tree, t->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) : tmpfs_new(i);
     if (!keep || t->spare < 0) t->inode = 0;
   }
   tmpfs_drop_all(0);
@@ -90,7 +90,7 @@ static long tmpfs_make(void) {
     if (m->kind != MOUNT_REBIND) continue;
     TRY(STEP_RUN_MOUNT, i,
         rebind[i] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
-                             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE_));
+                             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
   }
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
     struct tmpfs *k = &K.tmpfs[i];
