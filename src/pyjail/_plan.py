@@ -212,7 +212,7 @@ def run_limits(
     missing += without_file
     hard = _host.hard_limits()
     limit_rows = []
-    for rlimit in rlimits.rows(limits):
+    for rlimit in rlimits.rows(limits, cgroup.has_clock(rows)):
         most = hard[rlimit.resource]
         if most != -1 and rlimit.hard > most:
             if rlimit.limit and rlimit.limit != "cpu_time":

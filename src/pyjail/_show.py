@@ -31,7 +31,8 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
         add("mount", _mount(row), row.why)
     add("pivot", "pivot_root, detach the old root, root read-only")
     add("namespaces", ", ".join(_names(t.run_unshare)) + ", cgroup", "of every run")
-    for c in cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", _host.disks()):
+    leaf = cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", _host.disks())
+    for c in leaf:
         where = t.cgroups.used[c.hierarchy].own
         add(f"cgroup {c.when}", f"{where}/.../{c.file}" + (f" = {c.value}" if c.value else ""), c.why)
     for tmpfs in mounts.tmpfs(jail, limits):
@@ -42,7 +43,7 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
     if jail.deterministic:
         add("same", "no address randomization" + (", clocks from 0" if t.clocks else ""), "two runs are to be equal")
     add("ids", f"uid {jail.uid}, gid {jail.gid}")
-    for r in rlimits.rows(limits):
+    for r in rlimits.rows(limits, cgroup.has_clock(leaf)):
         add("rlimit", f"{r.name} = {r.soft}/{r.hard}", r.why)
     add("caps", "none: effective, permitted, inheritable, bounding, ambient")
     add("no_new_privs", "1")

@@ -36,6 +36,7 @@ class Evidence(NamedTuple):
     exit_code: int | None = None
     signal: int | None = None
     executed: bool = True
+    cpu_signal: bool = False  # RLIMIT_CPU ended it, where there is no other clock
 
 
 def evidence(
@@ -50,9 +51,15 @@ def evidence(
         cpu_time(facts) if cpu is None else cpu // 1000 / 1e6, limits.cpu_time,
         (ended - started) / 1e9 if started and ended >= started else None, limits.wall_time,
         output[0] if output[0] > output[1] else output[1], limits.output,
-        code, sig, facts.executed,
+        code, sig, facts.executed, cpu is None and sig == signal.SIGXCPU and _by_rlimit(facts, limits.cpu_time),
     )  # fmt: skip
     return tuple.__new__(Evidence, found)
+
+
+def _by_rlimit(facts: Facts, limit: float | None) -> bool:
+    """Whether a SIGXCPU is the kernel's. RLIMIT_CPU counts ticks, at twice the limit; who sends it to himself has not
+    used nearly as much."""
+    return limit is not None and cpu_time(facts) >= limit / 2
 
 
 def decide(e: Evidence) -> Verdict:
@@ -68,7 +75,8 @@ def decide(e: Evidence) -> Verdict:
         return Verdict.SECURITY
     if e.oom_kills > 0 or e.starved or e.trip == "memory":
         return Verdict.MEMORY
-    if e.trip == "cpu" or (e.cpu_time is not None and e.cpu_limit is not None and e.cpu_time >= e.cpu_limit):
+    used_up = e.cpu_time is not None and e.cpu_limit is not None and e.cpu_time >= e.cpu_limit
+    if e.trip == "cpu" or used_up or e.cpu_signal:
         return Verdict.CPU_TIME
     if e.trip == "wall" or (e.wall_time is not None and e.wall_limit is not None and e.wall_time >= e.wall_limit):
         return Verdict.WALL_TIME

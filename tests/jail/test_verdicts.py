@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
 import pyjail
 from pyjail import Limits, Verdict
+from tests import place
 from tests.conftest import QUICK, SLOW
+from tests.scripts import script
 
 MIB = 1 << 20
 SHORT = Limits(cpu_time=0.3 * SLOW, wall_time=10 * SLOW, cpus=None)
@@ -282,3 +285,23 @@ def test_a_wall_limit_is_kept_without_any_other_clock():
         r = pyjail.run(["sleep", "100"], limits)
         assert r.verdict is Verdict.WALL_TIME
         assert r.usage.wall_time < 0.3 + 0.2 * SLOW
+
+
+@pytest.mark.needs_cgroups
+def test_no_count_of_ticks_ends_a_run_before_its_cpu_clock_does(sh):
+    """RLIMIT_CPU charges whole ticks to whom it finds running, which a neighbour can arrange to be somebody else."""
+    assert sh("ulimit -St; ulimit -Ht", Limits(cpu_time=1)).stdout == b"unlimited\nunlimited\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=place.ELSEWHERE)
+def test_without_a_cpu_clock_each_process_has_a_limit_of_its_own_and_it_is_told_as_cpu_time():
+    code = """
+    import pyjail
+    limits = pyjail.Limits(cpu_time=0.25, wall_time=60, memory=None, processes=None, cpus=None)
+    for command in ("ulimit -St", "while :; do :; done", "kill -XCPU $$"):
+        r = pyjail.run(["sh", "-c", command], limits, jail=pyjail.Jail(strict=False))
+        print(r.verdict, r.stdout)
+    """
+    hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh")
+    out = script(code, wrap=hide)
+    assert out.stdout == "ok b'3\\n'\ncpu_time b''\nsignaled b''\n", out

@@ -281,7 +281,7 @@ def test_a_piped_core_pattern_is_explained():
     assert "but for a limit of 1" in why  # which is what policy/rlimits.py sets
     from pyjail.policy import rlimits
 
-    assert next(r.soft for r in rlimits.rows(pyjail.Limits()) if r.name == "RLIMIT_CORE") == 1
+    assert next(r.soft for r in rlimits.rows(pyjail.Limits(), True) if r.name == "RLIMIT_CORE") == 1
     assert advice.core_dumps("core", "1")[1].startswith("core_pattern is a file name (core.PID)")
     assert not advice.core_dumps("@/run/coredump.socket", "0")[0]
 

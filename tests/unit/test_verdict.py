@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import pytest
 
-from pyjail import Verdict
-from pyjail._verdict import Evidence, decide, exit_of
+from pyjail import Limits, Verdict
+from pyjail._verdict import Evidence, decide, evidence, exit_of
+from pyjail._wire import Facts
 
 ROWS = {
     Verdict.JAIL_ERROR: {"exit_code": None, "signal": None},
@@ -84,3 +86,19 @@ def test_wait_statuses():
     assert exit_of(9) == (None, 9)
     assert exit_of(0x8B) == (None, 11)
     assert exit_of(None) == (None, 9)
+
+
+@pytest.mark.parametrize(
+    ("clock", "used", "number", "verdict"),
+    [
+        (None, 0.8, signal.SIGXCPU, Verdict.CPU_TIME),  # ticks charged it with more than it had used
+        (None, 0.0, signal.SIGXCPU, Verdict.SIGNALED),  # it sent that to itself
+        (None, 0.8, signal.SIGTERM, Verdict.SIGNALED),
+        (800_000_000, 0.8, signal.SIGXCPU, Verdict.SIGNALED),  # where there is a clock, no rlimit is set
+    ],
+)
+def test_the_signal_of_the_cpu_rlimit_is_evidence_only_where_it_is_the_clock(clock, used, number, verdict):
+    facts = Facts()
+    facts.executed, facts.status, facts.cpu = True, int(number), clock
+    facts._more = (int(used * 1e6), *(0,) * 38)
+    assert decide(evidence(facts, Limits(cpu_time=1))) is verdict

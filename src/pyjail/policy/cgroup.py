@@ -6,6 +6,8 @@ Every run has a fresh leaf in each hierarchy used. On v2 the program's process i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyjail._host import Hierarchy, Host
 from pyjail._record import NamedTuple
 from pyjail._spec import Limits
@@ -100,9 +102,7 @@ def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool, disks: tup
         h = index["v2"]
         found.append(CgroupRow(h, "cgroup.max.descendants", "set", "no cgroups below ours", "0"))
         found.append(CgroupRow(h, "cgroup.max.depth", "set", "no cgroups below ours", "0"))
-        found.append(
-            CgroupRow(h, "cpu.stat", "clock", "CPU time of the whole tree, needs no controller", counts_up=True)
-        )
+        found.append(_clock(h, "cpu.stat", "CPU time of the whole tree, needs no controller", limits))
         if psi:
             found += [CgroupRow(h, f"{r}.pressure", "read", "PSI", counts_up=True) for r in ("cpu", "memory", "io")]
         if "io" in index:
@@ -113,10 +113,17 @@ def rows(cgroups: Cgroups, limits: Limits, psi: bool, loopback: bool, disks: tup
                     value = f"{disk} rbps={rate} wbps={rate}"
                     found.append(CgroupRow(h, "io.max", "set", "bytes per second of this disk", value, "io_rate"))
     elif "cpuacct" in index:
-        found.append(
-            CgroupRow(index["cpuacct"], "cpuacct.usage", "clock", "CPU time of the whole tree", counts_up=True)
-        )
+        found.append(_clock(index["cpuacct"], "cpuacct.usage", "CPU time of the whole tree", limits))
     return found
+
+
+def _clock(h: int, file: str, why: str, limits: Limits) -> CgroupRow:
+    return CgroupRow(h, file, "clock", why, limit="" if limits.cpu_time is None else "cpu_time", counts_up=True)
+
+
+def has_clock(rows: Iterable[CgroupRow]) -> bool:
+    """Whether the keeper can tell the CPU time of a run with these files."""
+    return any(row.when == "clock" for row in rows)
 
 
 def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:

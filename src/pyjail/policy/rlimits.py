@@ -22,8 +22,8 @@ class RlimitRow(NamedTuple):
     why: str
 
 
-def rows(limits: Limits) -> list[RlimitRow]:
-    """In the order in which they are set."""
+def rows(limits: Limits, clock: bool) -> list[RlimitRow]:
+    """In the order in which they are set. ``clock``: the leaf's CPU clock is there for the keeper to look at."""
     found = [
         # 1, not 0: a piped core_pattern ignores 0 and runs its handler on the host; at exactly 1 the kernel aborts
         # the dump (core(5)), and a file that small is not written either.
@@ -55,10 +55,16 @@ def rows(limits: Limits) -> list[RlimitRow]:
     if limits.address_space is not None:
         row = RlimitRow("RLIMIT_AS", resource.RLIMIT_AS, *_both(limits.address_space), "address_space", "asked for")
         found.append(row)
-    if limits.cpu_time is not None:
-        # A net under the cgroup's clock, for hosts without one: per process, whole seconds, never earlier than it.
-        soft = math.ceil(limits.cpu_time) + 1
-        found.append(RlimitRow("RLIMIT_CPU", resource.RLIMIT_CPU, soft, soft + 1, "cpu_time", "a net under the clock"))
+    # RLIMIT_CPU charges the whole of a tick to whom it finds running, and a neighbour that sleeps through the ticks can
+    # have it find the victim: half as much again was seen. So it is for hosts without a clock, and far off there.
+    if clock or limits.cpu_time is None:
+        cpu = INFINITY, INFINITY
+    else:
+        soft = math.ceil(2 * limits.cpu_time) + 2
+        cpu = soft, soft + 1
+    found.append(
+        RlimitRow("RLIMIT_CPU", resource.RLIMIT_CPU, *cpu, "cpu_time", "no clock here: each process by itself")
+    )
     return [row for row in found if row.soft != INFINITY]
 
 
