@@ -13,10 +13,12 @@ from tests.conftest import SLOW
 PRELUDE = "" if place.CGROUPS else "import tests.place\n"  # as conftest.py does for this process
 
 
-def script(code: str, *, timeout: float = 60, wrap: tuple[str, ...] = (), **kw) -> subprocess.CompletedProcess[str]:
+def script(
+    code: str, *, timeout: float = 60, wrap: tuple[str, ...] = (), arguments: tuple[str, ...] = (), **kw
+) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, started by the command ``wrap``."""
     return subprocess.run(
-        [*wrap, sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
+        [*wrap, sys.executable, "-c", PRELUDE + textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
         timeout=timeout * SLOW,

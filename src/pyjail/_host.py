@@ -16,6 +16,7 @@ from pyjail._errors import SpecError
 from pyjail._fds import SHORT
 from pyjail._native import lib
 from pyjail._record import NamedTuple
+from pyjail._units import cpu_list
 
 # What a host view shows of the root directory, when it is there.
 SYSTEM_DIRS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -81,7 +82,8 @@ class Host(NamedTuple):
     capabilities: int
     uid_ranges: tuple[tuple[int, int], ...]  # (first, count) of ids that exist in our user namespace
     id_range: tuple[int, int] | None  # PYJAIL_ID_RANGE=FIRST:COUNT, the outside ids that keepers may take
-    cpus: frozenset[int]
+    cpus: frozenset[int]  # that this process is on
+    online: int  # how many a program can be on: an affinity, unlike a cpuset, can be undone inside
     hierarchies: tuple[Hierarchy, ...]
     landlock_abi: int
     psi: bool
@@ -307,6 +309,11 @@ def _sysctl(name: str) -> int:
     return int(text) if text.isdigit() else -1
 
 
+def _online() -> int:
+    text = read("/sys/devices/system/cpu/online")
+    return len(cpu_list(text)) if text else max(os.sysconf("SC_NPROCESSORS_CONF"), len(os.sched_getaffinity(0)))
+
+
 @functools.cache
 def probe(pid: int) -> Host:
     """This machine, read once per process (``pid`` is the cache's key, so a fork reads again)."""
@@ -321,6 +328,7 @@ def probe(pid: int) -> Host:
         uid_ranges=_ranges(read("/proc/self/uid_map")),
         id_range=_id_range(os.environ.get("PYJAIL_ID_RANGE")),
         cpus=frozenset(os.sched_getaffinity(0)),
+        online=_online(),
         hierarchies=hierarchies(read("/proc/self/cgroup"), read("/proc/self/mountinfo")),
         landlock_abi=lib.pj_landlock_abi(),
         psi=bool(read("/proc/pressure/cpu")),  # there, but not to be read, where it is switched off

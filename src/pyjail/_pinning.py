@@ -7,7 +7,8 @@ import os
 import threading
 
 from pyjail._errors import HostError
-from pyjail.policy.cores import choose, cores, cpu_list
+from pyjail._units import cpu_list
+from pyjail.policy.cores import choose, cores
 
 _CPUS = "/sys/devices/system/cpu"
 _lock = threading.Lock()

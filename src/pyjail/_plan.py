@@ -193,7 +193,7 @@ def run_limits(
         if value is None or (field == "cpus" and isinstance(value, frozenset)):
             continue
         if controller not in index:
-            if field != "cpus" or value < len(host.cpus):  # all there are need no quota
+            if field != "cpus" or value < host.online:  # all there are need no quota
                 missing.append(_lacking(host, field, controller))
         elif field in ("memory", "processes"):
             missing += _unreachable(host, field, controller, value)
@@ -231,8 +231,9 @@ def run_limits(
         tmpfs=tuple(mounts.tmpfs(jail, limits)),
         rlimits=tuple(limit_rows),
         affinity=affinity,
-        # A quota allows bursts on all CPUs within its period: only the number of CPUs bounds the rate of use.
-        busy=len(affinity) if affinity else len(host.cpus),
+        # A quota allows bursts on all CPUs within its period, and an affinity can be widened: only the number of CPUs
+        # bounds the rate of use.
+        busy=len(affinity) if affinity and "cpuset" in index else host.online,
         missing=tuple(missing),
         counters=tuple(cgroup.counters(cgroups, files)),
     )

@@ -66,3 +66,16 @@ def show_size(value: int | None) -> str:
         if value and value % _SUFFIX[suffix] == 0:
             return f"{value // _SUFFIX[suffix]}{suffix}"
     return str(value)
+
+
+def cpu_list(text: str) -> frozenset[int]:
+    """The kernel's notation of a set of CPUs.
+
+    >>> sorted(cpu_list("0-2,8\\n"))
+    [0, 1, 2, 8]
+    """
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return frozenset(found)

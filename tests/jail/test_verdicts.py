@@ -247,6 +247,28 @@ def test_disk_and_inodes_are_capped_and_reported(sh):
     assert "inodes" in r.limits_hit
 
 
+WIDEN = "cpu_set_t s; memset(&s, 255, sizeof s); sched_setaffinity(0, sizeof s, &s);"
+
+
+@pytest.mark.needs_cgroups
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason=place.ELSEWHERE)
+def test_a_program_that_widens_a_narrow_affinity_has_no_more_cpu_time(cc):
+    """The clock is first looked at when the limit could be passed on all CPUs that it can be on."""
+    source = "void *f(void *p) { for (;;); } int main() { pthread_t t; %s pthread_create(&t, 0, f, 0); f(0); }"
+    code = """
+    import os, pyjail, sys
+    from pathlib import Path
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    limits = pyjail.Limits(cpu_time=2, wall_time=60, cpus=None)
+    r = pyjail.run(["./a"], limits, files={"a": Path(sys.argv[1])})
+    print(r.verdict, r.usage.cpu_time)
+    """
+    out = script(code, arguments=(str(cc(PRELUDE + source % WIDEN)),))
+    verdict, used = out.stdout.split()
+    assert verdict == "cpu_time", out
+    assert float(used) < 2.5
+
+
 @pytest.mark.needs_cgroups
 def test_cpus_is_a_share_of_cores(run_c):
     r = run_c(PRELUDE + BUSY["four_processes"], Limits(cpu_time=None, wall_time=1.0, cpus=0.5))

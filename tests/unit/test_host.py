@@ -180,3 +180,15 @@ def test_prefixes_below_tmp_are_put_back_over_the_runs_tmpfs():
     host = HOST._replace(prefixes=("/tmp/venv/x",))
     rows = mounts.over_tmpfs(Jail(), host, lambda p: ("dir", p))
     assert [(r.kind, r.target) for r in rows] == [("dir", "tmp/venv"), ("dir", "tmp/venv/x"), ("rebind", "tmp/venv/x")]
+
+
+def test_without_a_quota_a_share_of_cpus_is_kept_only_by_all_that_there_are():
+    """A narrow affinity is no limit: a program can widen it."""
+    host = HOST._replace(cpus=frozenset({0}), online=8, hierarchies=())
+    chosen = cgroup.choose(host, False)
+    for cpus, missing in ((1, True), (7.5, True), (8, False)):
+        limits = Limits(cpus=cpus, cpu_time=None, memory=None, processes=None)
+        run = _plan.run_limits(Jail(strict=False), limits, host, chosen, ())
+        assert ("cpus" in {m.control for m in run.missing}) is missing
+    limits = Limits(cpus={0}, cpu_time=None, memory=None, processes=None)
+    assert _plan.run_limits(Jail(strict=False), limits, host, chosen, ()).busy == 8

@@ -5,19 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 
-def cpu_list(text: str) -> frozenset[int]:
-    """The kernel's notation of a set of CPUs.
-
-    >>> sorted(cpu_list("0-2,8\\n"))
-    [0, 1, 2, 8]
-    """
-    found: set[int] = set()
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return frozenset(found)
-
-
 def cores(allowed: Collection[int], siblings: Mapping[int, Collection[int]]) -> tuple[tuple[int, ...], ...]:
     """The allowed CPUs by core, lowest first. A CPU of which nothing is known is a core by itself.
 
