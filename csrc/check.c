@@ -46,15 +46,18 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   int rc = head_ok(blob, have, PJ_PLAN_MAGIC, head);
   if (rc) return rc;
   if (p->hostname != PJ_NONE && p->hostname >= p->size) return -EINVAL;
-  if (!((p->unshare_first | p->unshare_second) & CLONE_NEWUSER)) return -EINVAL; /* nothing runs with the host's ids */
+  /* Nothing runs with the host's ids, mounts on the host, or kills from outside of a pid namespace. */
+  const uint64_t own = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID;
+  if (((p->unshare_first | p->unshare_second) & own) != own) return -EINVAL;
   if (p->cgroups > PJ_MAX_CGROUPS || (p->into != PJ_NONE && p->into >= p->cgroups)) return -EINVAL;
   if (!options_ok(blob, p->proc_options, p->proc_options_len, p->size)) return -EINVAL;
   if (!mounts_ok(blob, p->mounts, p->size, head, row)) return -EINVAL;
   if (!mounts_ok(blob, p->run_mounts, p->size, head, row)) return -EINVAL;
   if (!table_ok(p->landlock, p->size, head, sizeof(struct pj_landlock_rule), PJ_MAX_ROWS)) return -EINVAL;
   for (uint32_t i = 0; i < p->landlock.count; i++) {
+    const uint32_t path = ROW(blob, p->landlock, struct pj_landlock_rule, i)->path;
     *row = i;
-    if (ROW(blob, p->landlock, struct pj_landlock_rule, i)->path >= p->size) return -EINVAL;
+    if (path >= p->size || ((const char *)blob)[path] != '/') return -EINVAL;
   }
   return table_ok(p->seccomp, p->size, head, 8, PJ_MAX_ROWS) ? 0 : -EINVAL;
 }
@@ -82,7 +85,8 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
     const struct pj_tmpfs *t = ROW(blob, l->tmpfs, struct pj_tmpfs, i);
     *row = i;
-    if (t->target >= l->size || !options_ok(blob, t->data, t->data_len, l->size)) return -EINVAL;
+    if (t->target >= l->size || ((const char *)blob)[t->target] == '/') return -EINVAL;
+    if (!options_ok(blob, t->data, t->data_len, l->size)) return -EINVAL;
   }
   return 0;
 }

@@ -49,12 +49,14 @@ static void run_start(uint64_t requested) {
   K.go_tick = clock_ns(CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   K.started[0] = PJ_STARTED_MAGIC, K.started[1] = in.m.flags;
-  for (uint32_t i = 0; i < K.got.count; i++) {
+  long rc = 0;
+  for (uint32_t i = 0; rc == 0 && i < K.got.count; i++) {
     struct statx s = {0};
-    SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH, STATX_TYPE, &s);
+    rc = SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH, STATX_TYPE, &s);
+    if (S_ISDIR(s.stx_mode)) rc = -EISDIR; /* a door out of the root */
     if (S_ISSOCK(s.stx_mode)) K.shared = 1;
   }
-  long rc = message_send(K.go[0], "g", 1, K.got.fd, K.got.count);
+  if (rc == 0) rc = message_send(K.go[0], "g", 1, K.got.fd, K.got.count);
   if (rc < 0) {
     fail(STEP_FD, PJ_NONE, rc);
     run_stop();

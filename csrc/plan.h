@@ -86,7 +86,7 @@ struct pj_mount {
 };
 
 struct pj_landlock_rule {
-  uint32_t path; /* ref, inside the jail */
+  uint32_t path; /* ref, inside the jail; absolute */
   uint32_t pad;
   uint64_t access;
 };
@@ -148,7 +148,7 @@ enum pj_cgroup_when {
 };
 
 struct pj_tmpfs {
-  uint32_t target; /* ref; absolute */
+  uint32_t target; /* ref; relative to the root, no leading slash */
   uint32_t flags;  /* MOUNT_IS_BOX */
   uint64_t attr;
   uint32_t data; /* ref; options */

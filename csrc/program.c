@@ -133,20 +133,30 @@ static long program_arm(void) {
   return 0;
 }
 
-/* Bytes that an ELF program's PT_LOAD segments ask for; 0 when it is none. When they are more than there is, execve
- * passes its point of no return, cannot map them, and the process dies of SIGSEGV without having run. */
+/* Bytes that make execve of an ELF program fail behind its point of no return when there are not that many: the process
+ * dies of SIGSEGV without having run. Under RLIMIT_AS all segments count, once, in the order that the ABI demands; else
+ * what is larger than the machine is refused, if it may be written to: what is only read of a file takes no memory. */
 static uint64_t image_bytes(const char *path) {
+  const struct pj_limits *l = limits();
   Elf64_Ehdr eh;
   Elf64_Phdr ph[64];
-  uint64_t sum = 0;
-  long fd = SYS(__NR_openat, AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  uint64_t most = 0, all = 0, end = 0;
+  long n = 0, fd = SYS(__NR_openat, AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) return 0;
   if (SYS(__NR_pread64, fd, &eh, sizeof eh, 0) == (long)sizeof eh && mem_equal(eh.e_ident, "\177ELF\2", 5))
-    for (long i = 0, n = SYS(__NR_pread64, fd, ph, sizeof ph, eh.e_phoff) / (long)sizeof *ph; i < n && i < eh.e_phnum;
-         i++)
-      if (ph[i].p_type == PT_LOAD && sum + ph[i].p_memsz >= sum) sum += ph[i].p_memsz;
+    n = SYS(__NR_pread64, fd, ph, sizeof ph, eh.e_phoff) / (long)sizeof *ph;
   sys_close((int)fd);
-  return sum;
+  for (long i = 0; i < n && i < eh.e_phnum; i++) {
+    const uint64_t size = ph[i].p_memsz, of_file = ph[i].p_flags & PF_W ? 0 : ph[i].p_filesz;
+    if (ph[i].p_type != PT_LOAD) continue;
+    if (size > of_file && size - of_file > most) most = size - of_file;
+    if (ph[i].p_vaddr >= end && ph[i].p_vaddr + size > end) all += size, end = ph[i].p_vaddr + size;
+  }
+  for (uint32_t i = 0; i < l->rlimits.count; i++) {
+    const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
+    if (r->resource == RLIMIT_AS && all > r->soft) return all;
+  }
+  return most;
 }
 
 /* What is left when the request is there. */

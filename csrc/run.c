@@ -236,7 +236,8 @@ static void report(void) {
   struct statfs w = {0};
   if (K.box >= 0 && f->tmpfs_count < PJ_MAX_TMPFS && SYS(__NR_fstatfs, K.box, &w) == 0) /* a session's workspace */
     tmpfs_note(f->tmpfs_count++, &w);
-  for (int i = 0; i < 2; i++) pump(i); /* what was written last; nobody is left to write more */
+  for (int i = 0; i < 2; i++) /* what was written last: at most a pipe full of packets, a read each */
+    for (int more = 1 << 14; more-- && pump(i);) continue;
   f->reply.kind = REPLY_REPORT;
   f->reported = clock_ns(CLOCK_MONOTONIC);
   struct iovec iov[2] = {{f, sizeof *f}, {K.page->text, f->text_len}};

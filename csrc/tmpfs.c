@@ -68,52 +68,66 @@ static void tmpfs_renew(void) {
   tmpfs_drop_all(0);
 }
 
+/* Template mounts below a run's tmpfs would be hidden by it: cloned first, put back after. */
+static long rebinds_take(int *fd, uint32_t *taken) {
+  const struct pj_table t = K.plan->run_mounts;
+  for (uint32_t i = 0; i < t.count; i++) {
+    const struct pj_mount *m = ROW(K.plan, t, struct pj_mount, i);
+    if (m->kind != MOUNT_REBIND) continue;
+    TRY(STEP_RUN_MOUNT, i,
+        fd[*taken] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
+                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+    ++*taken;
+  }
+  return 0;
+}
+static long run_mounts_make(const int *fd) {
+  const struct pj_table t = K.plan->run_mounts;
+  for (uint32_t i = 0; i < t.count; i++) {
+    const struct pj_mount *m = ROW(K.plan, t, struct pj_mount, i);
+    const int again = m->kind == MOUNT_REBIND;
+    TRY(STEP_RUN_MOUNT, i, again ? mount_attach(*fd++, K.newroot, plan_str(m->target)) : entry_make(K.newroot, m));
+  }
+  return 0;
+}
+
+static long tmpfs_mount(uint32_t i) {
+  const struct pj_table t = K.plan->run_mounts;
+  struct tmpfs *k = &K.tmpfs[i];
+  for (uint32_t j = 0; j < t.count; j++) /* its own mount point, when that lies in another one */
+    if (ROW(K.plan, t, struct pj_mount, j)->kind == MOUNT_DIR)
+      entry_make(K.newroot, ROW(K.plan, t, struct pj_mount, j));
+  k->fd = k->spare;
+  k->spare = -1;
+  const uint32_t target = ROW(limits(), limits()->tmpfs, struct pj_tmpfs, i)->target;
+  TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(target)));
+  if (!k->inode) k->inode = tmpfs_inode(k) + 1;
+  return 0;
+}
+
 static long tmpfs_make(void) {
-  const struct pj_plan *p = K.plan;
   const struct pj_limits *l = limits();
   static int rebind[PJ_MAX_ROWS];
-  uint32_t made = 0;
-  if (!l->tmpfs.count) return 0;
+  uint32_t missing = 0, taken = 0;
+  long rc = 0;
   K.run_box = PJ_NONE;
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
     struct tmpfs *k = &K.tmpfs[i];
     if (ROW(l, l->tmpfs, struct pj_tmpfs, i)->flags & MOUNT_IS_BOX) K.run_box = i;
     if (k->fd >= 0) continue;
-    made = 1;
+    missing |= 1u << i;
     if (k->spare >= 0) continue;
     k->inode = 0;
     TRY(STEP_TMPFS, i, k->spare = tmpfs_new(i));
   }
-  /* Template mounts below a run's tmpfs would be hidden by it: clone them first, put them back after. */
-  for (uint32_t i = 0; made && i < p->run_mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
-    if (m->kind != MOUNT_REBIND) continue;
-    TRY(STEP_RUN_MOUNT, i,
-        rebind[i] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
-                             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
-  }
-  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    struct tmpfs *k = &K.tmpfs[i];
-    if (k->fd >= 0) continue;
-    for (uint32_t j = 0; j < p->run_mounts.count; j++) /* its own mount point, when that lies in another one */
-      if (ROW(p, p->run_mounts, struct pj_mount, j)->kind == MOUNT_DIR)
-        entry_make(K.newroot, ROW(p, p->run_mounts, struct pj_mount, j));
-    k->fd = k->spare;
-    k->spare = -1;
-    TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(ROW(l, l->tmpfs, struct pj_tmpfs, i)->target)));
-    if (!k->inode) k->inode = tmpfs_inode(k) + 1;
-  }
-  for (uint32_t i = 0; made && i < p->run_mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->run_mounts, struct pj_mount, i);
-    if (m->kind == MOUNT_REBIND) {
-      TRY(STEP_RUN_MOUNT, i, mount_attach(rebind[i], K.newroot, plan_str(m->target)));
-      sys_close(rebind[i]);
-    } else {
-      TRY(STEP_RUN_MOUNT, i, entry_make(K.newroot, m));
-    }
-  }
-  for (uint32_t i = 0; made && i < l->tmpfs.count; i++) tmpfs_look(&K.tmpfs[i], &K.tmpfs[i].root, &K.tmpfs[i].space);
-  return 0;
+  if (!missing) return 0;
+  rc = rebinds_take(rebind, &taken);
+  for (uint32_t i = 0; rc == 0 && i < l->tmpfs.count; i++)
+    if (missing >> i & 1) rc = tmpfs_mount(i);
+  if (rc == 0) rc = run_mounts_make(rebind);
+  while (taken) sys_close(rebind[--taken]);
+  for (uint32_t i = 0; rc == 0 && i < l->tmpfs.count; i++) tmpfs_look(&K.tmpfs[i], &K.tmpfs[i].root, &K.tmpfs[i].space);
+  return rc;
 }
 
 /* The rules are the same for all runs that have these tmpfs: their inodes are what a rule holds. */

@@ -200,11 +200,12 @@ class Keeper:
                 return "pyjail.close() ended it"
             if not self.pidfd.ours or not _readable(self.pidfd.number, 5000):
                 return "it lives, and does not answer"
-            _, status = os.waitpid(self.pid, 0)
+            found = os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)  # its pid may be another's by now
             self.pid = -1
-            code = os.waitstatus_to_exitcode(status)
-            code = 128 - code if code > 128 else code  # the guard tells of the keeper as a shell does
-            return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            if found is not None:
+                code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+                code = 128 - code if code > 128 else code  # the guard tells of the keeper as a shell does
+                return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "its exit status went to somebody else's wait()"
 
     # ---- requests ----

@@ -79,16 +79,65 @@ FUZZ = r"""
 #include "spawn.c"
 #include "check.c"
 #include <stdlib.h>
+static volatile long sum; /* what is used below must be read */
+static void text(const void *blob, uint32_t ref) { sum += strlen((const char *)blob + ref); }
+static void below(const void *blob, uint32_t ref) {
+  if (((const char *)blob)[ref] == '/') abort();
+  text(blob, ref);
+}
+static void options(const void *blob, uint32_t at, uint32_t len) { /* as fs_make reads them */
+  const char *key = (const char *)blob + at, *end = key + len;
+  while (key < end) {
+    const char *value = key + strlen(key) + 1;
+    if (value >= end) break;
+    key = value + strlen(value) + 1;
+  }
+}
+static void bytes(const void *blob, uint32_t at, uint32_t len) {
+  for (uint32_t i = 0; i < len; i++) sum += ((const char *)blob)[at + i];
+}
+#define EACH(table, type) \
+  for (const type *r = ROW(blob, (table), type, 0); r < ROW(blob, (table), type, (table).count); r++)
+
+/* What was found good is used as the keeper uses it. */
+static void use_plan(const struct pj_plan *blob) {
+  if (blob->hostname != PJ_NONE) text(blob, blob->hostname);
+  options(blob, blob->proc_options, blob->proc_options_len);
+  for (int run = 0; run < 2; run++) EACH(run ? blob->run_mounts : blob->mounts, struct pj_mount) {
+    text(blob, r->source), below(blob, r->target), text(blob, r->data), bytes(blob, r->data, r->data_len);
+    if (r->kind == MOUNT_FS) options(blob, r->data, r->data_len);
+  }
+  EACH(blob->landlock, struct pj_landlock_rule) text(blob, r->path + 1);
+  EACH(blob->seccomp, uint64_t) sum += *r;
+}
+static void use_limits(const struct pj_limits *blob) {
+  bytes(blob, blob->affinity, blob->affinity_len);
+  if (blob->read_only != PJ_NONE) below(blob, blob->read_only);
+  EACH(blob->cgroup, struct pj_cgroup_row) {
+    text(blob, r->file);
+    if (r->value != PJ_NONE) text(blob, r->value);
+    if (r->renew != PJ_NONE) text(blob, r->renew);
+  }
+  EACH(blob->tmpfs, struct pj_tmpfs) below(blob, r->target), options(blob, r->data, r->data_len);
+  EACH(blob->rlimits, struct pj_rlimit) sum += r->soft + r->hard;
+}
+static void use_request(const struct pj_request *blob) {
+  text(blob, blob->cwd);
+  EACH(blob->argv, uint32_t) text(blob, *r);
+  EACH(blob->env, uint32_t) text(blob, *r);
+  EACH(blob->path, uint32_t) text(blob, *r);
+}
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   uint32_t row;
   if (size > 1 << 16) return 0;
-  uint64_t *copy = malloc(size + 8); /* exact size, so that any overread is seen */
-  uint8_t *end = (uint8_t *)copy + ((size + 7) & ~7ul) - size;
-  (void)end;
+  uint8_t *copy = malloc(size); /* exact size: one byte too far is seen (test_the_harness_sees_one_byte_too_far) */
   memcpy(copy, data, size);
-  pj_check_plan(copy, size, &row);
-  pj_check_limits(copy, size, 4, &row);
-  pj_check_request(copy, size, &row);
+#ifdef TOO_FAR
+  sum += copy[size];
+#endif
+  if (pj_check_plan(copy, size, &row) == 0) use_plan((void *)copy);
+  if (pj_check_limits(copy, size, 4, &row) == 0) use_limits((void *)copy);
+  if (pj_check_request(copy, size, &row) == 0) use_request((void *)copy);
   free(copy);
   return 0;
 }
@@ -131,27 +180,24 @@ def corpus(where: Path) -> list[str]:
     return [str(where / n) for n in ("plan", "limits", "request")]
 
 
+def sanitized(where: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """The harness, built with gcc's sanitizers, over good blobs: cut, and with random bytes in them."""
+    (where / "fuzz.c").write_text(FUZZ)
+    flags = ["-std=gnu11", "-O1", "-g", "-w", "-DSTANDALONE", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    binary = str(where / "fuzz")
+    subprocess.run(["gcc", *flags, *more, f"-I{CSRC}", "-o", binary, str(where / "fuzz.c")], check=True)
+    return subprocess.run([binary, *corpus(where)], capture_output=True, text=True, check=False)
+
+
 def test_checker_under_address_and_ub_sanitizer(tmp_path):
-    (tmp_path / "fuzz.c").write_text(FUZZ)
-    subprocess.run(
-        [
-            "gcc",
-            "-std=gnu11",
-            "-O1",
-            "-g",
-            "-w",
-            "-DSTANDALONE",
-            "-fsanitize=address,undefined",
-            "-fno-sanitize-recover",
-            f"-I{CSRC}",
-            "-o",
-            str(tmp_path / "fuzz"),
-            str(tmp_path / "fuzz.c"),
-        ],
-        check=True,
-    )
-    out = subprocess.run([str(tmp_path / "fuzz"), *corpus(tmp_path)], capture_output=True, text=True, check=False)
+    out = sanitized(tmp_path)
     assert (out.returncode, out.stderr) == (0, "")
+
+
+def test_the_harness_sees_one_byte_too_far(tmp_path):
+    out = sanitized(tmp_path, "-DTOO_FAR")
+    assert out.returncode != 0
+    assert "heap-buffer-overflow" in out.stderr
 
 
 @pytest.mark.skipif(shutil.which("clang") is None, reason="clang is missing: apt-get install clang libclang-rt-dev")
@@ -246,17 +292,64 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
     assert (kind, failure) == (lib.REPLY_REPORT, None)
 
 
-def test_a_plan_without_a_user_namespace_is_refused(monkeypatch):
-    def without(template):
+def changed_plan(monkeypatch, change):
+    """The plans of this test are changed behind Python's back, as a fault of ours would."""
+
+    def changed(template):
         blob = bytearray(_wire.pack_template(template))
-        ffi.cast("struct pj_plan *", ffi.from_buffer(blob)).unshare_first = 0
-        ffi.cast("struct pj_plan *", ffi.from_buffer(blob)).unshare_second = 0
+        change(ffi.cast("struct pj_plan *", ffi.from_buffer(blob)), blob)
         return bytes(blob)
 
-    monkeypatch.setattr("pyjail._keeper.pack_template", without)
+    monkeypatch.setattr("pyjail._keeper.pack_template", changed)
+
+
+def without(bit):
+    def change(plan, blob):
+        plan.unshare_first &= ~bit
+        plan.unshare_second &= ~bit
+
+    return change
+
+
+def empty_landlock_path(plan, blob):
+    rule = ffi.cast("struct pj_landlock_rule *", ffi.cast("char *", plan) + plan.landlock.off)
+    rule.path = len(blob) - 1  # the last NUL
+
+
+@pytest.mark.parametrize(
+    "change",
+    [without(_plan.NEWUSER), without(_plan.NEWNS), without(_plan.NEWPID), empty_landlock_path],
+    ids=["no user namespace", "no mount namespace", "no pid namespace", "a Landlock path of nothing"],
+)
+def test_a_plan_that_would_reach_outside_is_refused(monkeypatch, change):
+    changed_plan(monkeypatch, change)
     with pytest.raises(SetupError) as e:
         pyjail.run(["true"], jail=Jail(fresh=True))
     assert (e.value.step, e.value.errno) == ("plan", errno.EINVAL)
+
+
+def test_a_directory_that_took_the_place_of_a_given_fd_never_gets_inside(monkeypatch, tmp_path):
+    """Its number was checked when the request was made."""
+    from pyjail import _prepare
+
+    prepare = _prepare.prepare
+    number = os.open("/dev/null", os.O_RDONLY)
+
+    def swapped(request):
+        directory = os.open(tmp_path, os.O_RDONLY)
+        os.dup2(directory, number)
+        os.close(directory)
+        return prepare(request)
+
+    monkeypatch.setattr(_prepare, "prepare", swapped)
+    try:
+        with pytest.raises(SetupError) as e:
+            pyjail.run(["ls", "/proc/self/fd/0"], stdin=number)
+        assert (e.value.step, e.value.errno) == ("fd", errno.EISDIR)
+    finally:
+        os.close(number)
+    monkeypatch.undo()
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 
 def test_a_short_message_is_a_hang_up(keeper):
