@@ -26,6 +26,7 @@ import plots
 import pyperf
 import report
 import slowdown
+import sustained
 import throughput
 from machine import BUILD, QUIET, ROOT, CpuClock, facts
 from report import Goal, Section, ms
@@ -44,6 +45,8 @@ class Sizes:
     rounds: int = 700
     turns: int = 30
     latency_s: float = 90
+    block_rounds: int = 3
+    block_s: float = 3
     throughput_rounds: int = 8
     throughput_s: float = 45
     embedder_rounds: int = 20
@@ -63,7 +66,7 @@ class Sizes:
     floor_count: int = 500
 
 
-QUICK = Sizes(40, 4, 12, 3, 10, 4, 6, 256 << 20, 4, 10, 50, 6, 3, 6, 0.5, 20, 8, 128 << 20, 2, 40)
+QUICK = Sizes(40, 4, 12, 1, 0.3, 3, 10, 4, 6, 256 << 20, 4, 10, 50, 6, 3, 6, 0.5, 20, 8, 128 << 20, 2, 40)
 
 
 class Findings:
@@ -76,6 +79,7 @@ class Findings:
         self.sections: list[Section] = []
         self.latencies: dict[str, Samples] = {}
         self.cpu: dict[str, Samples] = {}
+        self.blocks: dict[int, dict[str, list[sustained.Block]]] = {}
         self.rates: dict[int, dict[str, Samples]] = {}
         self.embedders: list[tuple[int, Samples, Samples]] = []
         self.floor: dict[str, tuple[float, float]] = {}
@@ -83,6 +87,14 @@ class Findings:
         self.phases: list[str] = []  # the table of docs/timings.md
         peers, self.missing = contenders.peers()
         self.everyone = [*contenders.ours(), *peers]
+
+    def sustained(self) -> Section:
+        z = self.sizes
+        section, self.blocks = sustained.measure(self.everyone, z.block_rounds, z.block_s, self.clock)
+        return section
+
+    def alternating(self) -> Section:
+        return sustained.alternating(self.sizes.block_rounds, self.sizes.block_s, self.clock)
 
     def latency(self) -> Section:
         z = self.sizes
@@ -125,6 +137,8 @@ class Findings:
 
 
 PARTS: dict[str, Callable[[Findings], Section]] = {
+    "sustained": Findings.sustained,
+    "alternating": Findings.alternating,
     "latency": Findings.latency,
     "throughput": Findings.throughput,
     "first": Findings.first,

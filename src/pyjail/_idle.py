@@ -16,8 +16,10 @@ from pyjail._plan import RunLimits, Template
 
 MOST_IDLE = 64
 REST_S = 0.002
-HURRIED = 32
+HURRIED = 32  # times, then one more keeper
+TURNS = 3  # runs under limits for which no keeper was armed; at the next one more keeper, for these
 CPUS = len(os.sched_getaffinity(0))
+MOST_ALIKE = 2 * CPUS  # one for each run that a CPU can be busy with, and one that is armed meanwhile
 
 
 class Idle:
@@ -31,7 +33,8 @@ class Idle:
         self.lock = threading.Lock()
         self.started = threading.Condition(self.lock)
         self.starting = 0
-        self.hurried = 0  # requests that met no keeper that was armed already
+        self.hurried = 0  # requests that met only keepers that are just being armed
+        self.unarmed: dict[RunLimits, int] = {}  # how often no keeper was armed for them, the last ones missed
         self.keepers: list[Keeper] = []
         self.leased: set[Keeper] = set()
         self.closed: JailError | None = None  # why no keeper is started any more
@@ -40,11 +43,12 @@ class Idle:
     def ready(self, template: Template, run: RunLimits) -> Keeper | None:
         """A keeper of this template, leased, one that is armed for these limits by preference. Never waits.
 
-        The last one given has its caches warm, but takes about a millisecond to arm its next run. A caller who is
-        back before that gets another one; when that happens again and again, None: there is to be a second keeper.
+        None, when there is to be one more: the last one given has its caches warm, but takes about a millisecond to arm its
+        next run, and longer to arm one under other limits. A caller who is back before that gets another one; when that
+        happens again and again a new one pays, for these limits.
         """
         with self.lock:
-            found = resting = None
+            found = resting = other = None
             now = time.monotonic()
             for keeper in reversed(self.keepers):
                 if keeper.template is not template and keeper.template != template:
@@ -54,19 +58,34 @@ class Idle:
                         found, resting = keeper, None
                         break
                     resting = keeper  # the one that was given first has rested longest
-                elif found is None:
-                    found = keeper
-            if resting is not None:
-                self.hurried += 1
-                if self.hurried >= HURRIED and self.most:
-                    self.hurried = 0
-                    if sum(k.template is template or k.template == template for k in self.known()) < CPUS:
-                        return None
-                found = resting
+                else:
+                    other = keeper  # so has this one, and whoever wants its limits has not come for longest
+            if found is None:
+                found = resting or other
+                if found is not None and self._is_to_be_another(template, run, resting is None):
+                    return None
             if found is not None:
                 self.leased.add(found)  # before anybody is interrupted: `close` knows it at any instant
                 self.keepers.remove(found)
             return found
+
+    def _is_to_be_another(self, template: Template, run: RunLimits, unarmed: bool) -> bool:
+        """Whether what was just missed, a rested keeper or (``unarmed``) any for these limits, was missed often enough."""
+        if not unarmed:
+            self.hurried += 1
+            if self.hurried < HURRIED:
+                return False
+            self.hurried = 0
+            alike = [k in self.leased for k in self.known() if k.armed == run and k.template == template]
+            return len(alike) < min(sum(alike) + CPUS, MOST_ALIKE) and len(self.known()) < self.most
+        if len(self.known()) >= self.most:
+            return False
+        times = self.unarmed.pop(run, 0) + 1
+        if times < TURNS:
+            self.unarmed[run] = times  # the last one now
+            if len(self.unarmed) > MOST_IDLE:
+                del self.unarmed[next(iter(self.unarmed))]
+        return times == TURNS
 
     def known(self) -> list[Keeper]:
         """All that are idle or at work."""

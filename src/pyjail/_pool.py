@@ -36,7 +36,8 @@ class Pool(Warmed):
         jail: what is around the programs; default `Jail()`. With ``Jail(fresh=True)`` every run gets a new keeper, so
             none is kept warm and ``size`` is all that this does.
         limits: what a run may use that is not given its own; default `Limits()`. Warm keepers are ready for these.
-        warm: keepers to start now; default ``size``. Others are started when they are needed.
+        warm: keepers to start now; default ``size``. Others are started when they are needed: up to twice ``size`` in
+            all, where runs come so closely, or under limits so different, that no armed one is there.
         idle_timeout: seconds after which a keeper that nobody used is ended; default 60, None: never.
         keep: how many stay nevertheless; default 1.
         pin: give each running jail a core of its own (one CPU; its hyper-threading siblings are left idle), which no

@@ -65,7 +65,7 @@ class Warm(Source):
         self.keep = _part("keep", keep, size)
         self.idle_timeout = _units.seconds("idle_timeout", idle_timeout)
         hint = "Raise Pool(size=...) or the timeout, or lower Limits(wall_time=...) of the runs."
-        super().__init__(Gate(size), Idle(size), _units.seconds("timeout", timeout), hint)
+        super().__init__(Gate(size), Idle(2 * size), _units.seconds("timeout", timeout), hint)
         self.pinned = pin
         self.check(self.first)
         self.cpus = _pinning.take(size) if pin else ()
