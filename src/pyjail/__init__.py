@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pyjail._session import Session
     from pyjail._snapshot import Snapshot
     from pyjail._subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
+    from pyjail._terminal import Terminal
     from pyjail._usage import Control, Receipt, Usage
     from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
@@ -99,6 +100,7 @@ __all__ = [
     "Snapshot",
     "SpecError",
     "Spread",
+    "Terminal",
     "Test",
     "TestResult",
     "TimeoutExpired",
@@ -124,6 +126,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("Process", "start"), "pyjail._process"),
     "Session": "pyjail._session",
+    "Terminal": "pyjail._terminal",
     "ArtefactCache": "pyjail._artefacts",
     "Build": "pyjail._build",
     "Snapshot": "pyjail._snapshot",

@@ -105,13 +105,16 @@ class Streams:
     def _terminal(self, size: bool | tuple[int, int]) -> None:
         import termios
 
+        from pyjail._terminal import Terminal
+
         if any(value != PIPE for value in self.theirs):
             raise SpecError("pty", size, "a terminal takes the place of stdin, stdout and stderr")
         rows, columns = (24, 80) if size is True else _window(size)
         self.terminal, slave = os.openpty()
         self.lent.append(slave)
         termios.tcsetwinsize(slave, (rows, columns))
-        self.theirs = (slave, slave, slave)
+        handed = Terminal(slave)
+        self.theirs = (handed, handed, handed)
 
     def give_up(self) -> None:
         """The program has its copies: ours would keep its readers from seeing an end."""

@@ -212,4 +212,16 @@ def _fd(name: str, value: Any) -> int:
         raise SpecError(name, value, "this fd is not open") from None
     if stat.S_ISDIR(mode) or stat.S_ISLNK(mode) or flags & os.O_PATH:
         raise SpecError(name, value, "a directory's fd would let the program out of its root")
+    if stat.S_ISCHR(mode) and os.isatty(fd):
+        with _lazy.lock:
+            from pyjail._terminal import Terminal
+
+        if not isinstance(value, Terminal):  # whichever way it was opened: TCSETS asks for no right to read or write
+            raise SpecError(name, value, _TERMINAL)
     return fd
+
+
+_TERMINAL = (
+    "this is a terminal: the program could read what is typed there, and switch off echo and ^C. "
+    "Capture it and print what comes, or hand it over by pyjail.Terminal(...)"
+)

@@ -58,7 +58,8 @@ def run(
         jail: what is around it; default `Jail()`.
         input: bytes (str with ``text=True``) for its stdin. Default: empty, never the caller's terminal.
         stdin, stdout, stderr: a file, an fd, or `DEVNULL`; stdout and stderr are captured by default;
-            ``stderr=STDOUT`` merges in order.
+            ``stderr=STDOUT`` merges in order. The program has all that the fd's open mode allows; a terminal is
+            refused unless it is a `Terminal`.
         env: the whole environment, instead of ``jail.env``; nothing is inherited.
         cwd: inside the jail; default /box.
         files: {relative path: bytes | str | PathLike | File} written into /box first.

@@ -13,7 +13,7 @@ from typing import Any
 
 from pyjail import _steps, _units
 from pyjail._errors import SpecError
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._step_line import StepLine
 
@@ -77,8 +77,8 @@ def _with_units(step: Any) -> Any:
 
 def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping[str, Any]) -> int:
     """Run them; the exit code."""
+    from pyjail._ending import exit_code, remark
     from pyjail._session import Session
-    from pyjail.cli import ENDED_BY_LIMIT, exit_code, explain
 
     steps = load(options.steps)
     code, answers = 0, []
@@ -96,8 +96,9 @@ def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping
             answers.append({**answer, "result": None if result is None else result.to_dict()})
             if not options.json:
                 _print(answer, result)
-                if result is not None and result.verdict in (*ENDED_BY_LIMIT, Verdict.SECURITY, Verdict.JAIL_ERROR):
-                    print(f"pyjail: step {number}: {explain(result)}", file=sys.stderr)
+                line = None if result is None else remark(result)
+                if line is not None:
+                    print(f"pyjail: step {number}: {line}", file=sys.stderr)
             if failed and options.stop:
                 break
     if options.json:

@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from pyjail._errors import SpecError
+from pyjail._ending import EXIT_BAD
 from pyjail._progress import Progress, bar, console_of, working
 from pyjail._spec import Jail
 
 if TYPE_CHECKING:
     from pyjail.languages import Language, Program
-
-EXIT_BAD = 1
 
 
 def add_options(commands: Any, run: argparse.ArgumentParser) -> None:
@@ -50,9 +48,6 @@ def prepare(options: argparse.Namespace, source: str, jail: Jail) -> Program:
 
     from pyjail import languages
 
-    for name in ("cwd", "learn", "learn_root"):
-        if getattr(options, name):
-            raise SpecError(name, getattr(options, name), "cannot be used together with --language")
     language = languages.find(options.language, _table(options.config))
     with working(sys.stderr, f"compiling {source}" if language.compile else f"looking for {language.title}"):
         return languages.prepare(language, Path(source), jail=jail)
@@ -60,18 +55,18 @@ def prepare(options: argparse.Namespace, source: str, jail: Jail) -> Program:
 
 def not_compiled(program: Program, as_json: bool) -> int:
     """Tell why; the compiler's exit code."""
-    from pyjail import cli
+    from pyjail import _ending
 
     result = program.compile
     assert result is not None
     if as_json:
-        print(json.dumps(result.to_dict()))
+        print(json.dumps({"verdict": "compile_error", "compile": result.to_dict()}))
     else:
         sys.stderr.write((result.stdout + result.stderr).decode("utf-8", "replace"))
         lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
-        why = "" if result.returncode > 0 else f": {lost if result.ok else cli.explain(result)}"
-        print(f"pyjail: {program.source} did not compile{why}", file=sys.stderr)
-    return cli.exit_code(result) or EXIT_BAD
+        why = "" if result.returncode > 0 else f": {lost if result.ok else _ending.explain(result)}"
+        print(f"pyjail: compile_error: {program.source} did not compile{why}", file=sys.stderr)
+    return _ending.exit_code(result) or EXIT_BAD
 
 
 def main(options: argparse.Namespace) -> int:

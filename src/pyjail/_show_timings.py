@@ -6,21 +6,19 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyjail._spec import Limits
-
 if TYPE_CHECKING:
     from pyjail._timings import Profile
 
-NAMES = ("jail", "input", "stdin", "stdout", "stderr", "env", "cwd", "files", "collect")
+NAMES = ("args", "limits", "jail", "input", "stdin", "stdout", "stderr", "env", "cwd", "files", "collect")
 
 
-def profile(program: list[str], limits: Limits, given: dict[str, Any]) -> Profile:
+def profile(given: dict[str, Any]) -> Profile:
     """Run it once, and `true` in the same jail for the phases of later runs."""
     started = time.monotonic_ns()
     from pyjail import _request, _timings
 
     values = [given.get(name) for name in NAMES]
-    return _timings.profile(lambda: _request.make(program, limits, *values, *[None] * 4), started)
+    return _timings.profile(lambda: _request.make(*values, *[None] * 4), started)
 
 
 def show(found: Profile) -> None:

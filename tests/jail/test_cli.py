@@ -132,7 +132,7 @@ def test_a_full_disk_is_told():
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "pyjail", "plan", "--no-strict", "--", "true"]
         out = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100, check=False)
-    assert (out.returncode, out.stderr) == (125, "pyjail: [Errno 28] No space left on device\n")
+    assert (out.returncode, out.stderr) == (125, "pyjail: cannot write what is printed: No space left on device\n")
 
 
 def test_cpus_by_number():
@@ -141,7 +141,7 @@ def test_cpus_by_number():
         "cpus"
     ] == [cpu]
     out = cli("run", "--cpus", ",", "--", "true")
-    assert (out.returncode, out.stderr) == (125, "pyjail: cpus='': a whole number is needed\n")
+    assert (out.returncode, out.stderr) == (125, "pyjail: --cpus=',': a whole number is needed\n")
 
 
 def test_timings():

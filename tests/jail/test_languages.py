@@ -366,7 +366,7 @@ def test_run_with_a_compiler(tmp_path):
     out = cli("run", "--language", "cpp", str(tmp_path / "x.cpp"), stdin=subprocess.DEVNULL)
     assert (out.returncode, out.stdout) == (1, "")
     assert "undeclared" in out.stderr
-    assert out.stderr.endswith("pyjail: main.cpp did not compile\n")
+    assert out.stderr.endswith("pyjail: compile_error: main.cpp did not compile\n")
 
 
 def test_a_config_file_with_a_language(tmp_path):

@@ -14,7 +14,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress",
+    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
      "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "policy", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
@@ -58,7 +58,7 @@ LAYERS = (
     {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
-    {"_show", "_show_learned", "_show_languages", "_show_timings", "_step_line", "_session_command", "cli", "__main__"},
+    {"_show", "_show_learned", "_show_languages", "_show_timings", "_step_line", "_session_command", "_ending", "_complaint", "_options", "_through", "_bring_out", "_run_command", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

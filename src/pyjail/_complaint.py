@@ -1,0 +1,109 @@
+"""Errors in the words of the command line: options instead of parameters; as text, or as JSON with ``--json``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+
+import pyjail
+from pyjail._ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND
+from pyjail._errors import SpecError
+from pyjail._spec import Limits
+
+_OPTIONS = {"files": "--file", "collect": "--collect", "program": "PROGRAM"}
+_WORDS = (
+    (r",? or Jail\(strict=False\) and look at the receipt; or Jail\(strict=False\)", " or --no-strict"),
+    (r"Jail\(strict=False\)", "--no-strict"),
+    (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),
+    (r"Jail\((seccomp|network)='(\w+)'\)", r"--\1 \2"),
+    (r"Jail\(deterministic=True\)", "--deterministic"),
+    (r"Limits\((\w+)=None\)", r"--\1 none"),
+    (r"Limits\((\w+)=[^)]*\)", r"--\1"),
+    (r"a tuple of Mount\.bind\(\.\.\.\) and Mount\.tmpfs\(\.\.\.\)", "--bind"),
+)
+
+
+class UsageError(Exception):
+    """The command line cannot be understood. ``command``: whose --help to look at."""
+
+    def __init__(self, command: str, message: str) -> None:
+        super().__init__(message)
+        self.command = command
+
+
+@contextlib.contextmanager
+def of(option: str, value: object) -> Iterator[None]:
+    """What is wrong with a value inside is said of this option."""
+    try:
+        yield
+    except SpecError as e:
+        raise SpecError(option, value, words(e.reason)) from None
+    except OSError as e:
+        raise SpecError(option, value, e.strerror or str(e)) from None
+
+
+@contextlib.contextmanager
+def of_file(option: str, path: str) -> Iterator[None]:
+    """That a file cannot be read is said of the option that named it."""
+    try:
+        yield
+    except OSError as e:
+        raise SpecError(option, path, e.strerror or str(e)) from None
+
+
+def words(text: str) -> str:
+    """A text that names parameters of Python, with the options that mean the same."""
+    for pattern, option in _WORDS:
+        text = re.sub(pattern, lambda m, o=option: _dashed(m.expand(o)), text)  # type: ignore[misc]
+    return text
+
+
+def _dashed(text: str) -> str:
+    return text.replace("_", "-") if text.startswith("--") else text
+
+
+def text(error: Exception) -> str:
+    """One line about an error, for people."""
+    if isinstance(error, SpecError):
+        names = {f.name for f in fields(Limits)} | {"network", "seccomp", "hostname", "rootfs", "cwd", "env"}
+        dashed = f"--{error.field.replace('_', '-')}" if error.field in names else error.field
+        return str(SpecError(_OPTIONS.get(error.field, dashed), _plain(error.value), words(error.reason)))
+    if isinstance(error, OSError) and not isinstance(error, pyjail.JailError):
+        unwritten = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        where = error.filename if error.filename is not None else "cannot write what is printed" if unwritten else ""
+        return f"{where}{': ' if where else ''}{error.strerror or error}"
+    return words(str(error))
+
+
+def _plain(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def exit_code(error: Exception) -> int:
+    """127 when the program was not found, 126 when it could not be executed, else 125."""
+    if isinstance(error, pyjail.ProgramNotFoundError):
+        return EXIT_NOT_FOUND
+    return EXIT_CANNOT_EXECUTE if isinstance(error, pyjail.ExecError) else EXIT_FAILED
+
+
+def tell(error: Exception, as_json: bool) -> int:
+    """Say it on stderr, with ``as_json`` as {"error": ...} on stdout besides; the exit code."""
+    code, said = exit_code(error), text(error)
+    if isinstance(error, UsageError):
+        print(f"{error.command}: {said}\nTry '{error.command} --help'.", file=sys.stderr)
+    else:
+        print(f"pyjail: {said}", file=sys.stderr)
+    if as_json:
+        about: dict[str, object] = {"type": type(error).__name__, "message": said, "exit_code": code}
+        for name in ("field", "reason", "control", "cause", "hint", "step"):
+            value = getattr(error, name, None)
+            if isinstance(value, str):
+                about[name] = words(value)
+        print(json.dumps({"error": about}))
+    return code

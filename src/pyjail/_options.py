@@ -1,0 +1,243 @@
+"""The options of the command line, and what they come to: `Jail`, `Limits`, files."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pyjail
+from pyjail import _complaint, _session_command, _show_languages, _units
+from pyjail._complaint import UsageError
+from pyjail._errors import SpecError
+from pyjail._spec import Jail, Limits, Mount
+
+_SECONDS, _SIZES = (
+    ("cpu_time", "wall_time"),
+    ("memory", "output", "disk", "file_size", "stack", "core", "collect", "address_space", "io_rate"),
+)
+_EXIT_CODES = (
+    "Exit code: the program's own, 128+N when signal N ended it, 124 when a limit did, 125 when pyjail failed, "
+    "126/127 when the program could not be executed / found."
+)
+_DOCTOR = "Exit code: 0 when strict jails run here, else 1."
+
+
+class _Parser(argparse.ArgumentParser):
+    """Options are typed as they are, never shortened, so that a new one changes no command; typos are told."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        namespace, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"there is no {rest[0]}{_near(rest[0].partition('=')[0], self._option_string_actions)}")
+        return namespace, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = _near(value, action.choices)
+            raise argparse.ArgumentError(action, f"there is no {value!r}{near or ': ' + ', '.join(action.choices)}")
+
+    def error(self, message: str) -> Any:
+        raise UsageError(self.prog, re.sub("^argument command: ", "", message))
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of every command. What cannot be understood is a `UsageError`."""
+    made = _Parser(prog="pyjail", description="Run untrusted programs in a jail, and know exactly what happened.")
+    made.add_argument("--version", action="version", version=f"pyjail {pyjail.__version__}")
+    commands = made.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="run a program in a jail", epilog=_EXIT_CODES)
+    plan = commands.add_parser("plan", help="show what would be done, step by step; changes nothing")
+    for sub, what in ((run, "the result, or what went wrong,"), (plan, "the steps")):
+        _add_options(sub)
+        sub.add_argument("--json", action="store_true", help=f"print {what} as JSON on stdout")
+        sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
+    _add_run_options(run)
+    session = commands.add_parser("session", help="run the steps of a file in one /box", epilog=_session_command.EPILOG)
+    _add_options(session)
+    _session_command.add(session)
+    doctor = commands.add_parser(
+        "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
+    )
+    doctor.add_argument("--json", action="store_true", help="print the rows as JSON")
+    test = commands.add_parser("selftest", help="try to break out on this very machine, and measure the limits",
+                               epilog="Exit code: 0 when nothing escaped, 1 when something did or an attempt failed, "
+                               "125 when pyjail failed.")  # fmt: skip
+    _add_jail_options(test)
+    test.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
+    test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
+    _show_languages.add_options(commands, run)
+    return made
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    out = run.add_argument_group("files that come back")
+    out.add_argument(
+        "--collect", action="append", default=[], metavar="PATTERN",
+        help="bring files out of /box when it has ended ('out/**' goes into directories); more than once, too",
+    )  # fmt: skip
+    out.add_argument("--out", metavar="DIR", help="where they are written; nothing that is there is replaced")
+    run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
+    run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
+    run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
+
+
+def option(name: str) -> str:
+    """The option for this field of `Limits`."""
+    return "--collect-size" if name == "collect" else f"--{name.replace('_', '-')}"
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits", 'sizes like 64K 256M 1G, times like 500ms 2s 1m, "none" for no limit')
+    for field in fields(Limits):
+        default = _shown(field.name, getattr(Limits(), field.name))
+        meaning = f"{_MEANING.get(field.name, field.name)}; default {default}"
+        metavar = _METAVAR.get(field.name, "N")
+        group.add_argument(option(field.name), dest=f"limit_{field.name}", metavar=metavar, help=meaning)
+    group = _add_jail_options(parser)
+    group.add_argument(
+        "--file", action="append", default=[], metavar="SRC[:DST]", help="copy a file into /box; more than once, too"
+    )
+    group.add_argument("--cwd", metavar="DIR", help="working directory inside (default /box)")
+
+
+def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
+    group = parser.add_argument_group("jail")
+    group.add_argument(
+        "--bind", action="append", default=[], metavar="SRC[:DST][:rw]", help="show it inside; read-only without :rw"
+    )
+    group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable of its environment")
+    group.add_argument("--rootfs", metavar="DIR", help="a directory to be the root, instead of this system's own")
+    group.add_argument("--network", choices=("none", "loopback"), help="default none")
+    group.add_argument("--seccomp", choices=("default", "strict", "none"), help="which system calls it may make")
+    group.add_argument("--hostname", metavar="NAME", help="default pyjail")
+    group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
+    group.add_argument("--fresh", action="store_true", help="new namespaces of every kind for this run")
+    group.add_argument("--deterministic", action="store_true", help="no chance inside: addresses, hashes, clocks")
+    group.add_argument("--config", metavar="FILE.toml", help="[jail] and [limits] tables; options here win over it")
+    return group
+
+
+_METAVAR = {**dict.fromkeys(_SECONDS, "TIME"), **dict.fromkeys(_SIZES, "SIZE"), "cpus": "N|I,J"}
+_MEANING = {
+    "cpu_time": "CPU time of all its processes together",
+    "wall_time": "time from its start to its end",
+    "memory": "memory of all its processes together",
+    "processes": "processes and threads at once",
+    "output": "stdout and stderr, each; what is beyond does not come out, and ends the run",
+    "disk": "/box and /tmp, each",
+    "inodes": "files and directories in /box and in /tmp, each",
+    "file_size": "one file",
+    "open_files": "open files of one process",
+    "stack": "stack of the main thread",
+    "core": "core file",
+    "collect": "all that --collect brings out",
+    "cpus": "cores: a share like 1.5, or CPU numbers like 0,1 ('0,' is one); what is parallel needs more than 1",
+    "address_space": "virtual memory of one process",
+    "io_rate": "each disk, a second (cgroup v2)",
+}
+
+
+def _shown(name: str, value: Any) -> str:
+    """A default as one would type it."""
+    if value is None:
+        return "none"
+    return f"{value:g}s" if name in _SECONDS else _units.show_size(value) if name in _SIZES else str(value)
+
+
+def limits(options: argparse.Namespace, base: Limits) -> Limits:
+    """These limits, with what the options say otherwise."""
+    for field in fields(Limits):
+        value = getattr(options, f"limit_{field.name}")
+        if value is not None:
+            with _complaint.of(option(field.name), value):
+                base = replace(base, **{field.name: _limit(field.name, value)})
+    return base
+
+
+def _limit(name: str, value: str) -> Any:
+    if value == "none":
+        return None
+    if name in _SECONDS:
+        return _units.duration(name, value)
+    if name in _SIZES:
+        return value
+    if name != "cpus":
+        return _int(name, value)
+    is_set = "," in value or value.startswith("#")
+    numbers = value.lstrip("#").removesuffix(",").split(",")
+    return {_int(name, v) for v in numbers} if is_set else _float(name, value)
+
+
+def _int(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise SpecError(name, value, "a whole number is needed")
+    return int(value)
+
+
+def _float(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise SpecError(name, value, "a number of cores like 1.5, or CPU numbers like 0,1 ('0,' is one)") from None
+
+
+def jail(options: argparse.Namespace, base: Jail) -> Jail:
+    """This jail, with what the options say otherwise."""
+    for name in ("network", "seccomp", "hostname", "rootfs"):
+        value = getattr(options, name)
+        if value is not None:
+            with _complaint.of(f"--{name}", value):
+                base = replace(base, **{name: os.path.abspath(value) if name == "rootfs" else value})
+    switches: dict[str, Any] = {"strict": False} if options.no_strict else {}
+    for name in ("fresh", "deterministic"):
+        if getattr(options, name):
+            switches[name] = True
+    for text in options.bind:
+        with _complaint.of("--bind", text):
+            base = replace(base, mounts=(*base.mounts, _bind(text)))
+    env = dict(base.env)
+    for text in options.env:
+        key, equals, value = text.partition("=")
+        with _complaint.of("--env", text):
+            if not equals:
+                raise SpecError("env", text, "NAME=VALUE is needed")
+            env[key] = value
+            base = replace(base, env=env)
+    return replace(base, **switches)
+
+
+def _bind(text: str) -> Mount:
+    parts = text.split(":")
+    writable = len(parts) > 1 and parts[-1] in ("rw", "ro")
+    ro = not (writable and parts.pop() == "rw")
+    if not 1 <= len(parts) <= 2 or not all(parts):
+        raise SpecError("bind", text, "SRC[:DST][:rw] is needed")
+    return Mount.bind(os.path.abspath(parts[0]), parts[1] if len(parts) == 2 else None, ro)
+
+
+def files(options: argparse.Namespace) -> dict[str, Any]:
+    """What is copied into /box: {path there: source}."""
+    found: dict[str, Any] = {}
+    for text in options.file:
+        src, _, dst = text.partition(":")
+        name = dst or os.path.basename(src)
+        with _complaint.of("--file", text):
+            if not name or name in found:
+                raise SpecError("file", text, "SRC[:DST] is needed, each with a DST of its own")
+            with open(src, "rb"):
+                found[name] = Path(src)
+    return found

@@ -1,0 +1,112 @@
+"""``pyjail run``: one program, its streams passed on, its files brought out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import pyjail
+from pyjail import _bring_out, _options, _show_languages, _through
+from pyjail._ending import exit_code, remark
+from pyjail._errors import SpecError
+from pyjail._result import Result
+from pyjail._spec import Jail, Limits
+
+
+def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
+    """Run it; the exit code."""
+    _check(options)
+    given = {
+        "jail": jail, "stdin": _stdin(), "files": _options.files(options) or None, "cwd": options.cwd,
+        "collect": tuple(options.collect),
+    }  # fmt: skip
+    if options.learn or options.learn_root:
+        return _learn(options, {**given, "args": program, "limits": limits})
+    with contextlib.ExitStack() as stack:
+        if options.language:
+            prepared = _show_languages.prepare(options, program[0], jail)
+            if not prepared.ok:
+                return _show_languages.not_compiled(prepared, options.json)
+            command = stack.enter_context(prepared.command(limits, program[1:], given["files"]))
+            given = {**given, **command, "jail": prepared.jail}
+        else:
+            given |= {"args": program, "limits": limits}
+        out = stack.enter_context(_out(options.out)) if options.out else -1
+        result = _run(options, given)
+        if out >= 0:
+            _bring_out.write(out, result.files)
+    if not options.json:
+        for name, why in result.uncollected.items():
+            print(f"pyjail: not collected: {name}: {why}", file=sys.stderr)
+        line = remark(result)
+        if line is not None:
+            print(f"pyjail: {line}", file=sys.stderr)
+    return exit_code(result)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.collect and not (options.out or options.json):
+        raise SpecError("--collect", options.collect, "needs --out DIR to write to, or --json to be in")
+    if options.out and not options.collect:
+        raise SpecError("--out", options.out, "needs --collect PATTERN: which files")
+    for name in ("cwd", "learn", "learn_root", "timings"):
+        if options.language and getattr(options, name):
+            raise SpecError(f"--{name.replace('_', '-')}", getattr(options, name), "cannot be used with --language")
+
+
+@contextlib.contextmanager
+def _out(path: str) -> Iterator[int]:
+    fd = _bring_out.directory(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _stdin() -> int | None:
+    """Ours, unless that is a terminal: then it is empty."""
+    return None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+
+
+def _run(options: argparse.Namespace, given: dict[str, Any]) -> Result:
+    if not options.json and not options.timings:
+        return _through.run(given, sys.stdout, sys.stderr)
+    profile = None
+    if options.timings:
+        from pyjail import _show_timings
+
+        profile = _show_timings.profile(given)
+    result = pyjail.run(**given) if profile is None else profile.result
+    if options.json:
+        print(json.dumps(result.to_dict()))
+    else:
+        _show(result, sys.stdout, sys.stderr)
+    if profile is not None:
+        _show_timings.show(profile)
+    return result
+
+
+def _show(result: Result, stdout: TextIO | None, stderr: TextIO | None) -> None:
+    for stream, data in ((stdout, result.stdout), (stderr, result.stderr)):
+        if stream is not None and data:
+            stream.flush()
+            stream.buffer.write(data)
+            stream.flush()
+
+
+def _learn(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    """What was learned goes to stdout, what the program writes to stderr."""
+    from pyjail import _show_learned
+
+    found = pyjail.learn(**{name: value for name, value in given.items() if name != "collect"})
+    if not options.json:
+        _show(found.result, sys.stderr, sys.stderr)
+    if options.learn_root:
+        found.jail(options.learn_root)
+    print(json.dumps(found.to_dict()) if options.json else _show_learned.text(found, options.learn_root), end="")
+    return exit_code(found.result)

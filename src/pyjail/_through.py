@@ -1,0 +1,84 @@
+"""A program's stdout and stderr, passed on to ours as they come, `Limits.output` of each at most.
+
+Through pipes: the program has none of our own fds. Those may be a terminal, which can be read and set by whoever has it
+(see `Terminal`), or a file that is open for more than writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+from dataclasses import replace
+from typing import Any, TextIO
+
+import pyjail
+from pyjail._result import Result, Verdict
+from pyjail._spec import DEVNULL, PIPE, STDOUT
+
+CHUNK = 65536
+
+
+def run(given: dict[str, Any], stdout: TextIO | None, stderr: TextIO | None) -> Result:
+    """One run with these parameters of `pyjail.start`. OSError when what comes cannot be written."""
+    ours = [stdout, stderr]
+    for stream in ours:
+        if stream is not None:
+            stream.flush()
+    one = _same(stdout, stderr)  # then what is written to both is to come in order
+    process = pyjail.start(
+        **given,
+        stdout=DEVNULL if stdout is None else PIPE,
+        stderr=STDOUT if one else DEVNULL if stderr is None else PIPE,
+    )
+    with process:
+        beyond = _pass_on(process, [s.fileno() if s is not None else -1 for s in ours], given["limits"].output)
+        if beyond:
+            process.kill()
+        process.wait()
+    result = process.result
+    assert result is not None
+    if beyond and result.verdict is not Verdict.JAIL_ERROR:
+        return replace(result, verdict=Verdict.OUTPUT, limits_hit=frozenset({*result.limits_hit, "output"}))
+    return result
+
+
+def _same(a: TextIO | None, b: TextIO | None) -> bool:
+    return a is not None and b is not None and os.path.samestat(os.fstat(a.fileno()), os.fstat(b.fileno()))
+
+
+def _pass_on(process: pyjail.Process, targets: list[int], limit: int | None) -> bool:
+    """Until both end; True as soon as one has more than the limit."""
+    with selectors.DefaultSelector() as selector:
+        for stream, target in zip((process.stdout, process.stderr), targets, strict=True):
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ, [target, limit])
+        while selector.get_map():
+            for key, _ in selector.select():
+                target, left = key.data
+                data = os.read(key.fd, CHUNK)
+                fits = data if left is None else data[:left]
+                gone = not _written(target, fits)
+                if len(fits) < len(data):
+                    return True
+                if not data or gone:  # with our end closed, the program's next write is SIGPIPE, as it would be there
+                    selector.unregister(key.fileobj)
+                    key.fileobj.close()  # type: ignore[union-attr]
+                elif left is not None:
+                    key.data[1] = left - len(data)
+    return False
+
+
+def _written(fd: int, data: bytes) -> bool:
+    """Write all; False when who read it wants no more."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BrokenPipeError:
+            return False
+        except BlockingIOError:  # somebody else has set O_NONBLOCK
+            with contextlib.suppress(InterruptedError):
+                select.select([], [fd], [])
+    return True
