@@ -43,9 +43,9 @@ class Idle:
     def ready(self, template: Template, run: RunLimits) -> Keeper | None:
         """A keeper of this template, leased, one that is armed for these limits by preference. Never waits.
 
-        None, when there is to be one more: the last one given has its caches warm, but takes about a millisecond to arm its
-        next run, and longer to arm one under other limits. A caller who is back before that gets another one; when that
-        happens again and again a new one pays, for these limits.
+        None, when there is to be one more: the last one given has its caches warm, but takes about a millisecond to arm
+        its next run, and longer to arm one under other limits. A caller who is back before that gets another one; when
+        that happens again and again a new one pays, for these limits.
         """
         with self.lock:
             found = resting = other = None
@@ -70,7 +70,7 @@ class Idle:
             return found
 
     def _is_to_be_another(self, template: Template, run: RunLimits, unarmed: bool) -> bool:
-        """Whether what was just missed, a rested keeper or (``unarmed``) any for these limits, was missed often enough."""
+        """Whether a rested keeper or (``unarmed``) any for these limits was just missed once more than often enough."""
         if not unarmed:
             self.hurried += 1
             if self.hurried < HURRIED:
