@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Score completions of problems in HumanEval's shape.")
     parser.add_argument("--problems", help="JSON lines; default: two of our own")
     parser.add_argument("--samples", help="JSON lines; default: six of our own")
-    parser.add_argument("--timeout", type=float, default=3.0, help="seconds for each completion; default 3")
+    parser.add_argument("--timeout", type=float, default=3.0, help="seconds of CPU for each completion; default 3")
     parser.add_argument("--jobs", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2), help="at once")
     given = parser.parse_args()
     problems = {p["task_id"]: p for p in (lines(given.problems) if given.problems else PROBLEMS)}
@@ -59,11 +59,17 @@ def main() -> None:
         return check_correctness(problem, sample["completion"], given.timeout, completion_id=number).to_dict()
 
     passed: dict[str, list[bool]] = {}
+    undecided = 0
     with ThreadPoolExecutor(given.jobs) as pool:
         for record in pool.map(score, enumerate(samples)):
             print(json.dumps(record))
+            if record["result"].startswith("undecided"):  # the machine's fault: it says nothing of the sample
+                undecided += 1
+                continue
             passed.setdefault(record["task_id"], []).append(record["passed"])
     rates = [sum(of_task) / len(of_task) for of_task in passed.values()]
+    if undecided:
+        print(f"undecided: {undecided}")
     print(f"pass@1: {sum(rates) / len(rates):.3f}" if rates else "no samples")
 
 

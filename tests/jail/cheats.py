@@ -32,7 +32,8 @@ class Cheat(NamedTuple):
 
 
 def _cheat(source: str, *statuses: str, needs_time: bool = False) -> Cheat:
-    return Cheat(source.strip("\n") + "\n", frozenset(statuses or ("failed",)), needs_time)
+    busy = ("undecided",) if needs_time else ()  # so may a machine be that runs other tests meanwhile
+    return Cheat(source.strip("\n") + "\n", frozenset((*(statuses or ("failed",)), *busy)), needs_time)
 
 
 def _function(body: str, before: str = "") -> str:

@@ -44,6 +44,7 @@ LAYERS = (
     {"grading.inside.problem"},
     {"grading.inside.cases", "grading.inside.files"},
     {"grading.inside.checker"},
+    {"grading._machine"},
     {"grading._pair"},
     {"grading._judge"},
     {"grading._correctness"},

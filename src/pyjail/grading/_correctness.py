@@ -19,7 +19,8 @@ class Correctness:
     Attributes:
         task_id: the problem's.
         passed: all tests passed, and the candidate did nothing that would say otherwise.
-        reason: "passed", "timed out", "failed: ...", "crashed: ...", "forged: ...", "refused: ..." or "broken: ...".
+        reason: "passed", "timed out", "failed: ...", "crashed: ...", "forged: ...", "refused: ...", "broken: ..." or
+            "undecided: ...".
         candidate, checker: the `Result` of each jail. The candidate's stderr is all that it printed.
         completion_id: as given.
         printed: what the tests printed, its last 64 Ki characters.
@@ -37,6 +38,11 @@ class Correctness:
     def status(self) -> str:
         """The word that ``reason`` begins with."""
         return self.reason.partition(":")[0]
+
+    @property
+    def decided(self) -> bool:
+        """False when nothing can be said: the machine had no time for it, or a jail failed, more than once."""
+        return self.status != _judge.UNDECIDED
 
     def to_dict(self) -> dict[str, Any]:
         """HumanEval's record: task_id, passed, result and completion_id."""
@@ -70,10 +76,12 @@ def check_correctness(
         problem: HumanEval's fields: "task_id", "prompt", "entry_point" (the function's name) and "test" (source that
             defines ``check(candidate)``, or bare asserts). Trusted, the prompt too.
         completion: what the model wrote after the prompt. Not trusted.
-        timeout: seconds of wall time, and of CPU time, for the candidate's jail, its start and all calls included.
+        timeout: seconds of CPU time for the candidate's jail, its start and all calls included. On the clock it may
+            take three times as long and 1 s. When it does because the machine was too busy to give it its time, it is
+            tried once more with four times as much on the clock, and is "undecided" if that was not enough either.
         completion_id: for the result only.
-        limits: of the candidate's jail; its times are cut to ``timeout``. Default: 256 MiB of memory, 32 processes,
-            1 MiB of output, 16 MiB of disk.
+        limits: of the candidate's jail; its times are cut to what ``timeout`` says. Default: 256 MiB of memory, 32
+            processes, 1 MiB of output, 16 MiB of disk.
         jail: around the candidate. Default `Jail()`.
         checker_limits, checker_jail: of the tests. Default: 10 s longer, 512 MiB; the same kind of jail.
         python: the interpreter, inside the jails. Default: this one, or python3 where ``jail.rootfs`` is given.
@@ -106,11 +114,9 @@ def check_correctness(
     entry_point(fields["entry_point"])
     if not isinstance(completion, str):
         raise SpecError("completion", completion, "str is needed")
-    pair = _pair.run(
-        where,
-        {f"{MODULE}.py": _pair.source("completion", fields["prompt"] + completion)},
-        _pair.job({"kind": "problem", "module": MODULE, **fields}, "problem"),
-    )
+    submission = {f"{MODULE}.py": _pair.source("completion", fields["prompt"] + completion)}
+    job = _pair.job({"kind": "problem", "module": MODULE, **fields}, "problem")
+    pair = _judge.decided(lambda patience: _pair.run(where, submission, job, patience=patience))
     status, detail, printed = _judge.end(pair)
     return Correctness(
         problem.get("task_id"), status == "passed", _judge.line(status, detail),

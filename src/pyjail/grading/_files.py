@@ -42,6 +42,11 @@ class TestReport:
     candidate: Result
     checker: Result
 
+    @property
+    def decided(self) -> bool:
+        """As `Correctness.decided`."""
+        return self.reason.partition(":")[0] != _judge.UNDECIDED
+
 
 def run_tests(
     files: Mapping[str, Any],
@@ -67,7 +72,7 @@ def run_tests(
         tests: the test files, {file name: source}. Trusted.
         modules: the modules of the submission that the tests may import, such as ["solution"]. Named by you, so that a
             submission with a file ``unittest.py`` replaces nothing.
-        timeout: seconds of wall time, and of CPU time, for the candidate's jail.
+        timeout: seconds of CPU time for the candidate's jail, as in `check_correctness`.
         framework: "unittest" runs TestCase classes and functions ``test*`` without parameters; "pytest" has pytest do
             it, if the checker's jail has it installed.
         limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
@@ -108,7 +113,8 @@ def run_tests(
         "tests",
     )  # fmt: skip
     sources = {f"{TESTS}/{name}": _pair.source("tests", text) for name, text in tests.items()}
-    pair = _pair.run(where, files, task, sources, site=framework == "pytest")
+    site = framework == "pytest"
+    pair = _judge.decided(lambda patience: _pair.run(where, files, task, sources, site, patience))
     status, detail, printed = _judge.end(pair)
     told = tuple(
         Test(*(_judge.one_line(str(part)) for part in report[1:]))

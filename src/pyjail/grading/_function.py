@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pyjail import Jail, Limits, Result, SpecError
@@ -49,6 +50,11 @@ class CaseResult:
     candidate: Result
     checker: Result
 
+    @property
+    def decided(self) -> bool:
+        """As `Correctness.decided`."""
+        return self.reason.partition(":")[0] != _judge.UNDECIDED
+
 
 @dataclass(frozen=True)
 class FunctionReport:
@@ -60,6 +66,11 @@ class FunctionReport:
     def passed(self) -> bool:
         """Whether all cases passed."""
         return bool(self.results) and all(r.passed for r in self.results)
+
+    @property
+    def decided(self) -> bool:
+        """Whether something can be said of every case."""
+        return all(r.decided for r in self.results)
 
 
 def check_function(
@@ -86,7 +97,8 @@ def check_function(
         source: the submission, Python. Not trusted.
         function: the name of the function in it.
         cases: each a `Case` or ``(args, expected)``.
-        timeout: seconds of wall time, and of CPU time, that every case has at least, and one pair of jails at most.
+        timeout: seconds of CPU time, as in `check_correctness`, that every case has at least, and one pair of jails at
+            most.
         tolerance: how far a float may be from the expected one. Default 0: exactly equal.
         isolate: a pair of jails for each case, so that no call can leave anything to the next. Default False.
         limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
@@ -117,7 +129,8 @@ def check_function(
         batch = todo[first : first + 1] if isolate else todo[first:]
         task = {"kind": "cases", "module": MODULE, "entry_point": function, "tolerance": float(tolerance)}
         blob, batch = _fitting(task, batch)
-        results += _read(_pair.run(where, submission, blob), batch)
+        pair = _judge.decided(partial(_pair.run, where, submission, blob, None, False), _some)
+        results += _read(pair, batch)
     return FunctionReport(tuple(results))
 
 
@@ -145,6 +158,11 @@ def _fitting(task: dict[str, Any], batch: list[Case]) -> tuple[bytes, list[Case]
             if len(batch) == 1:
                 raise
             batch = batch[: len(batch) // 2]
+
+
+def _some(pair: _pair.Pair) -> bool:
+    """Whether it has judged a case."""
+    return any(report[0] == "case" for report in pair.reports)
 
 
 def _read(pair: _pair.Pair, batch: list[Case]) -> list[CaseResult]:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyjail import Result, Verdict
-from pyjail.grading._pair import Pair
+from pyjail.grading._pair import OWN, Pair
 
 STATUSES = ("passed", "failed", "timed out", "crashed", "forged", "refused", "broken")
+UNDECIDED = "undecided"
+PATIENCE = (1.0, 4.0)  # of each try: how many times longer than usual it may take on the clock
 _TIMES = (Verdict.CPU_TIME, Verdict.WALL_TIME)
+_SLOW_TESTS = "the tests themselves took too long"
+
+
+def decided(attempt: Callable[[float], Pair], enough: Callable[[Pair], bool] = lambda pair: False) -> Pair:
+    """The first try that says something of the submission, else the last. ``enough``: it does, whatever the end was."""
+    for patience in PATIENCE:
+        pair = attempt(patience)
+        if enough(pair) or end(pair)[0] != UNDECIDED:
+            break
+    return pair
 
 
 def end(pair: Pair) -> tuple[str, str, str]:
@@ -15,24 +29,34 @@ def end(pair: Pair) -> tuple[str, str, str]:
     if len(last) == 4 and last[0] == "end" and last[1] in (*STATUSES, "gone"):
         status, detail, printed = str(last[1]), str(last[2]), writable(str(last[3]))
         if status == "gone":
-            return (*how_it_ended(pair.candidate, "before it had answered"), printed)
+            return (*how_it_ended(pair, "before it had answered"), printed)
         if status == "passed" and not pair.candidate.ok:  # the answers were right, and then it did not behave
-            return (*how_it_ended(pair.candidate, "after its last answer"), printed)
+            return (*how_it_ended(pair, "after its last answer"), printed)
         if status == "passed" and not pair.checker.ok:
-            return "broken", f"the checker passed it, and then: {_story(pair.checker)}", printed
+            return (*_of_checker(pair, "the checker passed it, and then"), printed)
         return status, detail, printed
     if pair.candidate.verdict in _TIMES:
-        return "timed out", "", ""
-    if pair.checker.verdict in _TIMES:
-        return "timed out", "the tests themselves took too long", ""
-    return "broken", f"the checker ended without a report: {_story(pair.checker)}", ""
+        return (*how_it_ended(pair, ""), "")
+    return (*_of_checker(pair, "the checker ended without a report"), "")
 
 
-def how_it_ended(candidate: Result, when: str) -> tuple[str, str]:
+def how_it_ended(pair: Pair, when: str) -> tuple[str, str]:
     """(status, detail) of a candidate that is gone though nobody sent it away."""
-    if candidate.verdict in _TIMES:
-        return "timed out", ""
-    return "crashed", f"{_story(candidate)}, {when}"
+    if pair.held:
+        return UNDECIDED, pair.held
+    if pair.candidate.verdict in _TIMES:
+        waited = pair.candidate.verdict is Verdict.WALL_TIME
+        slow = waited and (pair.checker.usage.cpu_time or 0.0) > OWN * (pair.candidate.limits.wall_time or 0.0)
+        return "timed out", _SLOW_TESTS if slow else ""
+    return "crashed", f"{_story(pair.candidate)}, {when}"
+
+
+def _of_checker(pair: Pair, what: str) -> tuple[str, str]:
+    if pair.held:
+        return UNDECIDED, pair.held
+    if pair.checker.verdict in _TIMES:
+        return "timed out", _SLOW_TESTS
+    return "broken", f"{what}: {_story(pair.checker)}"
 
 
 def _story(r: Result) -> str:

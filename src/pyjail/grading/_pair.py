@@ -8,14 +8,17 @@ import io
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain, starmap
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Result, SpecError
+from pyjail import Jail, Limits, Result, SpecError, Verdict
+from pyjail.grading._machine import Watch
 from pyjail.grading.inside.encoding import Malformed, Unsupported, decode, encode
 from pyjail.grading.inside.frames import NONCE
 
@@ -23,6 +26,8 @@ DIRECTORY = "pyjail_grading"  # of the sources of `pyjail.grading.inside`, in bo
 JOB = f"{DIRECTORY}/job"
 MOST_SOURCE = 4 << 20  # bytes of one file of a submission, or of the tests
 CHECKER_MORE = 10.0  # s that the checker has longer than the candidate, to notice how that one ended
+WALL = 3.0  # times the timeout, and 1 s: what is in the way of a candidate that waits for ever, on a machine with room
+OWN = 0.8  # of a wall limit: who could have run for so much of it has met it by its own doing
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,23 @@ class Setting:
     python: str | None
     packages: bool
 
-    def of_candidate(self) -> Limits:
-        """The given limits, and not more time than ``timeout``."""
+    def of_candidate(self, patience: float = 1.0) -> Limits:
+        """The given limits, ``timeout`` s of CPU time at most, and a wall time that ends who waits for ever."""
         given = (self.limits or Limits(processes=32, output="1M", disk="16M")).to_dict()
-        for name in ("cpu_time", "wall_time"):
-            given[name] = self.timeout if given[name] is None else min(given[name], self.timeout)
+        given["cpu_time"] = self.timeout if given["cpu_time"] is None else min(given["cpu_time"], self.timeout)
+        share = given["cpus"] if isinstance(given["cpus"], float) else 1.0
+        wall = WALL * self.timeout / min(1.0, share) + 1.0
+        given["wall_time"] = patience * (wall if given["wall_time"] is None else min(given["wall_time"], wall))
         return Limits(**given)
 
-    def of_checker(self) -> Limits:
+    def of_checker(self, patience: float = 1.0) -> Limits:
         """Enough to outlive the candidate."""
-        seconds = self.timeout + CHECKER_MORE
-        return self.checker_limits or Limits(cpu_time=seconds, wall_time=seconds, memory="512M")
+        if self.checker_limits is None:
+            wall = self.of_candidate(patience).wall_time or 0.0
+            return Limits(cpu_time=self.timeout + CHECKER_MORE, wall_time=wall + CHECKER_MORE, memory="512M")
+        given = self.checker_limits.to_dict()
+        given["wall_time"] = None if given["wall_time"] is None else patience * given["wall_time"]
+        return Limits(**given)
 
     def interpreter(self, jail: Jail | None) -> str:
         """This Python, which every jail without a root of its own sees; else the root's own."""
@@ -58,7 +69,10 @@ def setting(
     timeout: Any, limits: Any, jail: Any, checker_limits: Any, checker_jail: Any, python: Any, packages: Any
 ) -> Setting:  # fmt: skip
     """Checked as far as `pyjail.run` will not do it better."""
-    Limits(wall_time=timeout)
+    try:
+        Limits(cpu_time=timeout)
+    except SpecError as e:
+        raise SpecError("timeout", timeout, e.reason) from None
     if timeout is None:
         raise SpecError("timeout", timeout, "seconds are needed: a check without an end proves nothing")
     for name, value in (("limits", limits), ("checker_limits", checker_limits)):
@@ -103,11 +117,15 @@ def job(values: Mapping[str, Any], field: str) -> bytes:
 
 @dataclass(frozen=True)
 class Pair:
-    """What the two jails came to, and what the checker reported, in order."""
+    """What the two jails came to, and what the checker reported, in order.
+
+    ``held``: why a jail that did not end by itself says nothing of its program; "" when it does.
+    """
 
     candidate: Result
     checker: Result
     reports: tuple[tuple[Any, ...], ...]
+    held: str = ""
 
 
 def start(driver: str, argument: str, packages: bool) -> list[str]:
@@ -122,59 +140,98 @@ def run(
     task: bytes,
     tests: Mapping[str, Any] | None = None,
     site: bool = False,
+    patience: float = 1.0,
 ) -> Pair:
-    """Run both jails until both have ended. ``site``: the checker sees installed packages, whatever ``where`` says."""
-    fds = Fds()
+    """Run both jails until both have ended. ``site``: the checker sees installed packages, whatever ``where`` says.
+
+    ``patience``: how many times longer than usual they may take on the clock.
+    """
+    ends = Ends()
     found: list[Result | BaseException] = []
 
     def candidate() -> None:
+        requests, answers = ends.candidate
         try:
             r = pyjail.run(
                 [where.interpreter(where.jail), *start("candidate", "", where.packages)],
-                where.of_candidate(), jail=where.jail, files={**submission, **drivers()},
-                stdin=fds.requests[0], stdout=fds.answers[1],
+                where.of_candidate(patience), jail=where.jail, files={**submission, **drivers()},
+                stdin=requests, stdout=answers,
             )  # fmt: skip
             found.append(r)
         except BaseException as e:
             found.append(e)
         finally:  # all its processes are gone: with our copies closed the checker learns of it
-            fds.close(fds.requests[0], fds.answers[1])
+            close(ends.candidate)
 
+    watch = Watch()
     thread = threading.Thread(target=candidate, name="pyjail-candidate", daemon=True)
     try:
         thread.start()
-    except RuntimeError as e:
-        fds.close(*fds.requests, *fds.answers)
-        raise OSError(errno.EAGAIN, f"{e}: raise RLIMIT_NPROC or the cgroup's pids.max") from None
-    try:
+        answers, requests = ends.checker
         checker = pyjail.run(
             [where.interpreter(where.checker_jail), *start("checker", f"'/box/{JOB}'", where.packages or site)],
-            where.of_checker(), jail=where.checker_jail, files={**(tests or {}), **drivers(), JOB: task},
-            stdin=fds.answers[0], stdout=fds.requests[1],
+            where.of_checker(patience), jail=where.checker_jail, files={**(tests or {}), **drivers(), JOB: task},
+            stdin=answers, stdout=requests,
         )  # fmt: skip
+    except RuntimeError as e:
+        if thread.ident is not None:
+            raise
+        close(ends.candidate)
+        raise OSError(errno.EAGAIN, f"{e}: raise RLIMIT_NPROC or the cgroup's pids.max") from None
     finally:  # the candidate's driver ends when nobody can ask any more
-        fds.close(fds.requests[1], fds.answers[0])
-        thread.join()
+        close(ends.checker)
+        if thread.ident is not None:
+            thread.join()
     if isinstance(found[0], BaseException):
         raise found[0]
-    return Pair(found[0], checker, parse(checker.stderr))
+    return Pair(found[0], checker, parse(checker.stderr), held(found[0], checker, where.timeout, watch.free()))
 
 
-class Fds:
-    """Two pipes. Each end is closed by the thread that gave it to its jail, when that jail is gone."""
+def held(candidate: Result, checker: Result, timeout: float, free: float | None) -> str:
+    """Why these two jails say nothing of what ran in them: one failed, or the machine had no time for it. Else "".
+
+    ``free``: for how many s at least a CPU was to be had meanwhile. A candidate that had ``timeout`` s of them has met
+    its wall limit by waiting, and so has a checker that had most of its own.
+    """
+    for name, r, enough in (("candidate", candidate, timeout), ("checker", checker, float("inf"))):
+        if r.verdict is Verdict.JAIL_ERROR:
+            return f"the {name}'s jail failed: {r.error}"
+        if r.verdict is Verdict.WALL_TIME:
+            wall = r.limits.wall_time or 0.0
+            if free is None:
+                had = 0.0 if r.usage.quiet is False else wall
+            else:
+                had = min(free, checker.usage.wall_time or 0.0)  # who asks may have come late
+            if had < min(enough, OWN * wall):
+                return f"the machine was busy: the {name} had a CPU to run on for {had:.1f} s of {wall:.1f} s at least"
+    return ""
+
+
+class Ends:
+    """The ends of two pipes, each closed by the thread that gave it to its jail, when that jail is gone.
+
+    They are owned from the instant at which they exist, for a signal handler may raise at any step of Python code:
+    only C code moves their numbers.
+    """
 
     def __init__(self) -> None:
-        self.requests = os.pipe()
-        try:
-            self.answers = os.pipe()
-        except OSError:
-            self.close(*self.requests)
-            raise
+        self.candidate: list[int] = []  # it reads requests, and writes answers
+        self.checker: list[int] = []  # it reads answers, and writes requests
+        weakref.finalize(self, _close_both, self.candidate, self.checker)
+        self.candidate.extend(chain.from_iterable(starmap(os.pipe, ((), ()))))
+        self.checker.extend(map(self.candidate.pop, (2, 1)))
 
-    @staticmethod
-    def close(*fds: int) -> None:
-        for fd in fds:
-            os.close(fd)
+
+def close(held: list[int]) -> None:
+    """Close these, once."""
+    with contextlib.suppress(IndexError):
+        for _ in map(os.close, iter(held.pop, None)):
+            pass
+
+
+def _close_both(*ends: list[int]) -> None:
+    for held in ends:
+        close(held)
 
 
 def parse(raw: bytes) -> tuple[tuple[Any, ...], ...]:

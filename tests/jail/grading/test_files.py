@@ -1,0 +1,110 @@
+"""`run_tests`: test files run where the submission is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyjail.grading import run_tests
+from tests.jail.grading.checks import PATIENCE
+
+FILES = {
+    "solution.py": """
+from helpers import double
+LIMITS = (1, 10)
+class TooMuch(ValueError): pass
+def scale(x):
+    if x > LIMITS[1]: raise TooMuch(x)
+    return double(x)
+def fill(items): items.extend(LIMITS)
+class Thing: pass
+""",
+    "helpers.py": "def double(x): return 2 * x\n",
+    "pkg/__init__.py": "",
+    "pkg/util.py": "def name(): return __name__\n",
+    # none of these is ever looked at by the tests' process
+    "conftest.py": "import os; os._exit(0)",
+    "sitecustomize.py": "import os; os._exit(0)",
+    "unittest.py": "import os; os._exit(0)",
+    "pytest.py": "import os; os._exit(0)",
+    "tests/test_it.py": "def test(): pass",
+}
+TESTS = {
+    "test_it.py": """
+import unittest
+import pkg.util
+from solution import LIMITS, TooMuch, fill, scale
+class T(unittest.TestCase):
+    def setUp(self): self.items = [0]
+    def test_scale(self):
+        for x in range(3):
+            with self.subTest(x=x): self.assertEqual(scale(x), 2 * x)
+        with self.assertRaisesRegex(TooMuch, "11"): scale(11)
+        with self.assertRaises(ValueError): scale(11)
+    def test_fill(self):
+        fill(self.items); self.assertEqual(self.items, [0, *LIMITS])
+    @unittest.expectedFailure
+    def test_odd(self): self.assertEqual(scale(1), 3)
+    @unittest.skip("not now")
+    def test_skipped(self): raise AssertionError
+def test_name(): assert pkg.util.name() == "pkg.util"
+"""
+}
+
+
+def test_a_test_file_runs_where_the_submission_is_not():
+    r = run_tests(FILES, TESTS, ["solution", "pkg.util"], PATIENCE)
+    assert r.passed, (r.reason, r.tests)
+    assert sorted((t.name, t.status) for t in r.tests) == [
+        ("test_it.T.test_fill", "passed"),
+        ("test_it.T.test_odd", "passed"),
+        ("test_it.T.test_scale", "passed"),
+        ("test_it.T.test_skipped", "skipped"),
+        ("test_name", "passed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "tests", "reason"),
+    [
+        ({"s.py": "def f(): return 2"}, "from s import f\ndef test(): assert f() == 1", "failed: 1 of 1 tests: test: AssertionError"),
+        ({"s.py": "def g(): pass"}, "from s import f\ndef test(): pass", "failed: /box/tests/test_s.py cannot be imported: ImportError"),
+        ({"s.py": "def f(:"}, "from s import f\ndef test(): pass", "failed: the submission cannot be loaded: SyntaxError"),
+        ({"s.py": "class C: pass"}, "from s import C\ndef test(): C()", "refused: it returned, or left in an argument, a C"),
+        ({"s.py": "import unittest\ndef f(): raise unittest.SkipTest"}, "from s import f\ndef test(): f()", "failed: 1 of 1"),
+        ({"s.py": "import os\nos._exit(0)"}, "from s import f\ndef test(): f()", "crashed: it exited with 0"),
+        ({"s.py": "x = None"}, "from s import x\ndef test(): assert x is None", "passed"),
+        ({"s.py": "x = 1"}, "from s import x", "broken: there is no test that ran"),
+        ({"s.py": "x = 1"}, "import unittest\n@unittest.skip('')\nclass T(unittest.TestCase):\n    def test(self): pass", "broken: there"),
+        ({"s.py": "import unittest as x"}, "from s import x\ndef test(): x.TestCase()", "refused: "),
+    ],
+)  # fmt: skip
+def test_test_files_that_do_not_pass(files, tests, reason):
+    r = run_tests(files, {"test_s.py": tests}, ["s"], PATIENCE)
+    assert r.reason.startswith(reason), r.reason
+    assert r.passed == (reason == "passed")
+
+
+@pytest.mark.timeout(300)
+def test_with_pytest():
+    tests = """
+import pytest
+from solution import TooMuch, scale
+@pytest.fixture
+def two(): return 2
+@pytest.mark.parametrize("x", [1, 5])
+def test_scale(x, two): assert scale(x) == x * two
+def test_raises():
+    with pytest.raises(TooMuch): scale(99)
+def test_wrong(): assert scale(1) == pytest.approx(2.5)
+"""
+    r = run_tests(
+        FILES,
+        {"test_p.py": tests, "conftest.py": "collect_ignore = []"},
+        ["solution"],
+        6 * PATIENCE,
+        framework="pytest",
+    )
+    if r.reason.startswith("broken: pytest is not"):
+        pytest.skip("pytest is missing: install it to test its programs")
+    assert r.reason.startswith("failed: 1 of 4 tests: test_p.py::test_wrong"), r.reason
+    assert [t.status for t in r.tests] == ["passed", "passed", "passed", "failed"]
