@@ -12,8 +12,8 @@ HEAD = '''"""What compiling the profiles gives, 8 bytes for each instruction; wr
 
 from __future__ import annotations
 
-# (profile, machine, whether the jail has a network to use) -> program
-PROGRAMS: dict[tuple[str, str, bool], bytes] = {
+# (profile, machine, whether the jail has a network to use, whether something of the host can be written) -> program
+PROGRAMS: dict[tuple[str, str, bool, bool], bytes] = {
 '''
 WIDTH = 96
 
@@ -21,7 +21,9 @@ WIDTH = 96
 def text() -> str:
     """The whole module."""
     out = [HEAD]
-    for key in itertools.product(("default", "strict"), bpf.AUDIT_ARCH, (False, True)):
+    both = (False, True)
+    keys = itertools.product(("default",), bpf.AUDIT_ARCH, both, both)
+    for key in (*keys, *(("strict", machine, False, False) for machine in bpf.AUDIT_ARCH)):
         digits = seccomp.compile_policy(*key).program.hex()
         out.append(f"    {key!r}: bytes.fromhex(\n".replace("'", '"'))
         out += [f'        "{digits[i : i + WIDTH]}"\n' for i in range(0, len(digits), WIDTH)]

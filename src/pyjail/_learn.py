@@ -15,11 +15,12 @@ from pyjail._ptrace import Watch
 from pyjail._result import Result, Verdict
 from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._spec import Jail, Limits, Mount
-from pyjail.policy import learned, seccomp
+from pyjail.policy import filters, learned, seccomp
 
 
 class Refused(NamedTuple):
-    """A call that the filter refused while it was learned: an errno's name or "kill", how often, and why."""
+    """A call that the filter refused while it was learned: an errno's name, "noop" (it got 0) or "kill", how often, and
+    why."""
 
     call: str
     action: str
@@ -129,9 +130,9 @@ def learn(
     if (chosen.seccomp.base if isinstance(chosen.seccomp, SeccompPolicy) else chosen.seccomp) == "none":
         raise SpecError("jail.seccomp", chosen.seccomp, "a program is learned under a filter, never without one")
     host = _host.host()
-    inet = chosen.network != "none"
+    reach = filters.reach(chosen)
     plan = _plan.template(chosen, host, isinstance(request.limits.cpus, frozenset))
-    rules, default = seccomp.rules(chosen.seccomp, inet)
+    rules, default = seccomp.rules(chosen.seccomp, *reach)
     watched: list[tuple[Watch, Observer]] = []
 
     def attach(keeper: int) -> None:  # once more, from nothing, should the run have to start over
@@ -145,11 +146,11 @@ def learn(
     if not watch.started:
         if result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED):
             raise KeeperError("the program ran, and ptrace(2) reported nothing of it")
-        return _learned(Observer(rules, default, host.arch), plan, host.arch, inet, result)
-    return _learned(seen, plan, host.arch, inet, result)
+        return _learned(Observer(rules, default, host.arch), plan, host.arch, reach, result)
+    return _learned(seen, plan, host.arch, reach, result)
 
 
-def _learned(seen: Observer, plan: _plan.Template, machine: str, inet: bool, result: Result) -> Learned:
+def _learned(seen: Observer, plan: _plan.Template, machine: str, reach: filters.Reach, result: Result) -> Learned:
     calls: Counter[str] = Counter()
     refused: Counter[tuple[str, str, str]] = Counter()
     for call, count in seen.counts.items():
@@ -167,7 +168,7 @@ def _learned(seen: Observer, plan: _plan.Template, machine: str, inet: bool, res
         needs.use(path, listed=True)
     asked = plan.jail.mounts
     return Learned(
-        policy=learned.smallest(seen.counts, seen.rules, machine, inet),
+        policy=learned.smallest(seen.counts, seen.rules, machine, reach),
         mounts=needs.mounts(asked),
         skeleton=needs.skeleton(asked),
         calls=dict(sorted(calls.items())),

@@ -108,7 +108,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         and all(m.ro for m in jail.mounts if m.kind == "bind")
         and all(_host.open_to_all(path) for path in foreign)
     )
-    program = filters.choose(jail.seccomp, host.arch, jail.network != "none")
+    program = filters.choose(jail.seccomp, host.arch, *filters.reach(jail))
     shared = NEWNET if jail.network == "none" else 0
     namespaces = NEWPID | NEWUTS | shared
     return Template(

@@ -38,7 +38,8 @@ class SeccompRule:
 
     Attributes:
         name: of the call, as in its manual page.
-        action: "allow", "kill" (ends the run with verdict SECURITY) or the name of an errno that it returns.
+        action: "allow", "kill" (ends the run with verdict SECURITY), "noop" (returns 0, and does nothing) or
+            the name of an errno that it returns.
         tests: tuples (argument, value) or (argument, value, mask): the argument, numbered from 0, masked, equals
             the value. The default mask is the low 32 bits, as the kernel reads an int; a size or a pointer
             needs a mask of 64. Pointers can be compared, what they point to cannot be seen. Default: no tests,
@@ -57,8 +58,10 @@ class SeccompRule:
     def __post_init__(self) -> None:
         if not _is_name(self.name):
             raise SpecError("rules.name", self.name, "a system call's name is needed")
-        if self.action not in ("allow", "kill") and not _is_errno(self.action):
-            raise SpecError("rules.action", self.action, '"allow", "kill" or an errno\'s name like "EPERM" is needed')
+        if self.action not in ("allow", "kill", "noop") and not _is_errno(self.action):
+            raise SpecError(
+                "rules.action", self.action, '"allow", "kill", "noop" or an errno\'s name like "EPERM" is needed'
+            )
         if not isinstance(self.tests, (tuple, list)):
             raise SpecError("rules.tests", self.tests, "a tuple of (argument, value[, mask]) is needed")
         tests = tuple(dict.fromkeys(_test(t) for t in self.tests))

@@ -97,6 +97,7 @@ def test_everything_is_contained_here():
 def test_without_a_filter_kernel_surface_is_red():
     found = escaped(pyjail.selftest(Jail(seccomp="none"), only=["kernel", "namespaces", "mounts", "processes.typing"]))
     expected = {"inotify", "leases", "filters", "page_cache", "numa", "clock", "socket_options", "raw_sockets"}
+    expected |= {"flushes", "requests", "cookies"}
     assert {f"kernel.{n}" for n in expected} | {"namespaces.into_cgroup", "mounts.list_mounts", "mounts.mount"} <= found
     assert "processes.typing" in found
     if Path("/proc/sys/user/max_user_namespaces").read_text() != "0\n":
@@ -173,6 +174,7 @@ UNJAILED = [
     "proc.environment", "namespaces.new_user", "namespaces.join", "namespaces.into_cgroup", "privileges.personality",
     "kernel.bpf", "kernel.perf", "kernel.clock", "kernel.filters", "kernel.inotify", "kernel.leases",
     "kernel.numa", "kernel.page_cache", "kernel.quota", "kernel.socket_families", "kernel.socket_options",
+    "kernel.flushes", "kernel.requests", "kernel.cookies",
     "network.loopback", "network.datagram", "network.abstract", "network.path_socket", "network.listen",
     "ipc.sysv", "ipc.posix_shm", "ipc.output_back",
 ]  # fmt: skip

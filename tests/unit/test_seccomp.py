@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,16 +134,19 @@ def test_names_of_what_was_refused():
 
 
 def test_size_stays_small():
-    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 180
+    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 205
 
 
 def test_what_is_shipped_is_what_compiling_gives():
     """Else: ./dev filters"""
     assert ship_filters.PLACE.read_text() == ship_filters.text()
-    for (policy, machine, inet), program in shipped.PROGRAMS.items():
-        chosen = filters.choose(policy, machine, inet)
-        assert chosen == seccomp.compile_policy(policy, machine, inet)
+    for (policy, machine, inet, disk), program in shipped.PROGRAMS.items():
+        chosen = filters.choose(policy, machine, inet, disk)
+        assert chosen == seccomp.compile_policy(policy, machine, inet, disk)
         assert (chosen.program, chosen.keys) == (program, seccomp.allows_any(policy, seccomp.KEYS, inet))
+    for machine, inet, disk in itertools.product(bpf.AUDIT_ARCH, (False, True), (False, True)):
+        strict = filters.choose("strict", machine, inet, disk)
+        assert strict == seccomp.compile_policy("strict", machine, inet, disk)
     assert {key[1] for key in shipped.PROGRAMS} == set(bpf.AUDIT_ARCH)
 
 
@@ -186,10 +191,10 @@ def test_who_makes_something_in_the_ipc_namespace_is_told_or_it_is_new_for_every
 
 def test_a_policy_of_ones_own_is_compiled():
     policy = SeccompPolicy(allow=("ptrace", "keyctl"))
-    assert filters.choose(policy, "x86_64", False) == seccomp.compile_policy(policy, "x86_64", False)
-    assert filters.choose(policy, "x86_64", False).keys
-    assert not filters.choose(SeccompPolicy(kill=("fork",)), "x86_64", False).keys
-    assert filters.choose("none", "x86_64", False) == filters.Filter("none", b"", False, True)
+    assert filters.choose(policy, "x86_64", False, False) == seccomp.compile_policy(policy, "x86_64", False, False)
+    assert filters.choose(policy, "x86_64", False, False).keys
+    assert not filters.choose(SeccompPolicy(kill=("fork",)), "x86_64", False, False).keys
+    assert filters.choose("none", "x86_64", False, False) == filters.Filter("none", b"", False, True)
 
 
 def test_numbers_that_an_older_libseccomp_lacks():

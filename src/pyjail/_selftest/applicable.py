@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pyjail._spec import Jail
 from pyjail._usage import Receipt
 from pyjail.attacks.toolkit import Attack
+from pyjail.policy import filters
 
 LIMITS = ("memory", "processes", "cpu_time", "cpus")
 
@@ -32,6 +33,8 @@ def reasons(jail: Jail, receipt: Receipt, missing: Mapping[str, str]) -> dict[st
         found["loopback"] = "this jail has no network"
     else:
         found["no_network"] = f'the jail asks for network="{jail.network}"'
+    if filters.reach(jail).disk:
+        found["no_disk"] = "the jail has a writable bind, and what is written there may be flushed"
     if jail.uid & 0xFF in (0, 254):
         found["uid"] = f"the jail asks for uid {jail.uid}"
     if os.geteuid() != 0:

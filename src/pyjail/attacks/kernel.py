@@ -7,10 +7,11 @@ them before it asks for a capability, says so by an errno of its own (EFAULT, EI
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import Any
 
-from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note
+from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note, quietly
 
 BAD = 1  # no address
 Call = tuple[Any, ...]
@@ -185,11 +186,21 @@ def raw_sockets(scene: Scene) -> None:
             call("socket", family, kind, protocol, label=f"socket({family}, {kind}, {protocol})")
 
 
-@attack("attaches programs and modules to sockets", "SO_ATTACH_FILTER, TCP_ULP, IPV6_FLOWLABEL_MGR", errnos=REFUSED)
+OPTIONS = (
+    ("ATTACH_FILTER", 1, 26), ("ATTACH_BPF", 1, 50), ("REUSEPORT_CBPF", 1, 51), ("REUSEPORT_EBPF", 1, 52),
+    ("TCP_ULP", 6, 31), ("TCP_MD5SIG", 6, 14), ("TCP_MD5SIG_EXT", 6, 32), ("TCP_AO_ADD_KEY", 6, 38),
+    ("FLOWLABEL_MGR", 41, 32),
+)  # fmt: skip
+
+
+@attack(
+    "attaches programs and modules to sockets",
+    "SO_ATTACH_FILTER, TCP_ULP, IPV6_FLOWLABEL_MGR, TCP_MD5SIG",
+    errnos=REFUSED,
+)
 def socket_options(scene: Scene) -> None:
     del scene
-    for name, level, option in (("ATTACH_FILTER", 1, 26), ("ATTACH_BPF", 1, 50), ("REUSEPORT_CBPF", 1, 51),
-                                ("REUSEPORT_EBPF", 1, 52), ("TCP_ULP", 6, 31), ("FLOWLABEL_MGR", 41, 32)):  # fmt: skip
+    for name, level, option in OPTIONS:
         call("setsockopt", -1, level, option, BAD, 16, label=name)
 
 
@@ -207,3 +218,41 @@ def disks(scene: Scene) -> None:
     del scene
     call("sync")
     call("syncfs", os.open("/usr", os.O_RDONLY | os.O_CLOEXEC))
+
+
+@attack(
+    "flushes the host's disks through files that it only reads",
+    "fsync(2): thousands of flushes a second, and no signal ends the wait",
+    errnos=REFUSED,
+    needs=("no_disk",),
+)
+def flushes(scene: Scene) -> None:
+    """The filter says 0 where the kernel would say that there is no such file, and no such memory."""
+    del scene
+    for name, *args in (("fsync", -1), ("fdatasync", -1), ("sync_file_range", -1, 0, 0, 7), ("msync", 4096, 4096, 4)):
+        result = quietly(name, *args)
+        note(name, -1, -result or errno.EPERM, name)
+
+
+REQUESTS = {
+    "SIOCGIFBR": 0x8940, "SIOCSIFBR": 0x8941, "SIOCGIFVLAN": 0x8982, "SIOCSIFVLAN": 0x8983, "SIOCBRADDBR": 0x89A0,
+    "SIOCETHTOOL": 0x8946, "FS_IOC_GETFSUUID": 0x80111500, "EXT4_IOC_GETFSUUID": 0x8008662C,
+    "FS_IOC_GETFSSYSFSPATH": 0x80811501, "FS_IOC_FIEMAP": 0xC020660B, "BTRFS_IOC_SYNC": 0x9408,
+    "PIDFD_GET_INFO": 0xC050FF0B, "NS_GET_PARENT": 0xB702,
+}  # fmt: skip
+
+
+@attack("asks files and sockets for what is beyond them", "request_module without a capability; UUIDs, cgroup ids",
+        errnos=(*REFUSED, "ENOTTY"))  # fmt: skip
+def requests(scene: Scene) -> None:
+    del scene
+    for name, request in REQUESTS.items():
+        call("ioctl", -1, request, BAD, label=name)
+
+
+@attack("asks sockets for numbers that count for the machine", "SO_COOKIE: how many sockets others have made",
+        errnos=REFUSED)  # fmt: skip
+def cookies(scene: Scene) -> None:
+    del scene
+    for name, option in (("SO_COOKIE", 57), ("SO_NETNS_COOKIE", 71)):
+        call("getsockopt", -1, 1, option, BAD, BAD, label=name)

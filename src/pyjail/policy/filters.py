@@ -13,6 +13,7 @@ from pyjail.policy import shipped
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyjail._seccomp_spec import SeccompPolicy
+    from pyjail._spec import Jail
 
 
 class Filter(NamedTuple):
@@ -38,14 +39,28 @@ class Filter(NamedTuple):
         return hashlib.sha256(self.program).hexdigest()[:16]
 
 
-def choose(policy: str | SeccompPolicy, machine: str, inet: bool) -> Filter:
-    """The filter for this machine; ``inet``: see `pyjail.policy.seccomp.rules`."""
+class Reach(NamedTuple):
+    """What a filter has to know of its jail: ``inet``, there is a network to use; ``disk``, something of the host can
+    be written."""
+
+    inet: bool
+    disk: bool
+
+
+def reach(jail: Jail) -> Reach:
+    """What the programs of this jail can reach."""
+    return Reach(jail.network != "none", any(m.kind == "bind" and not m.ro for m in jail.mounts))
+
+
+def choose(policy: str | SeccompPolicy, machine: str, inet: bool, disk: bool) -> Filter:
+    """The filter for this machine; ``inet``, ``disk``: see `Reach`."""
     if policy == "none":
         return Filter("none", b"", False, True)
-    if isinstance(policy, str) and (policy, machine, inet) in shipped.PROGRAMS:
-        wide = policy == "default"
-        return Filter(policy, shipped.PROGRAMS[policy, machine, inet], True, False, wide, wide, True)
+    wide = policy == "default"
+    key = (policy, machine, inet and wide, disk and wide)  # the strict profile is the same everywhere
+    if isinstance(policy, str) and key in shipped.PROGRAMS:
+        return Filter(policy, shipped.PROGRAMS[key], True, False, wide, wide, True)
     with _lazy.lock:
         from pyjail.policy import seccomp
 
-    return seccomp.compile_policy(policy, machine, inet)
+    return seccomp.compile_policy(policy, machine, inet, disk)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail.policy import profiles, seccomp
+from pyjail.policy.filters import Reach
 
 Tests = tuple[tuple[int, int, int], ...]
 MOST_VALUES = 16  # of the arguments of one call; with more, it is allowed as the learning policy had it
@@ -28,7 +29,7 @@ class Call(NamedTuple):
         return tuple(known.get(i, 0) for i in range(6))
 
 
-def smallest(calls: Iterable[Call], rules: Sequence[seccomp.Rule], machine: str, inet: bool) -> SeccompPolicy:
+def smallest(calls: Iterable[Call], rules: Sequence[seccomp.Rule], machine: str, reach: Reach) -> SeccompPolicy:
     """The policy. ``rules``: those that the calls were made under.
 
     On base "strict" it adds what was used: fewer calls are allowed than on any other base. A refused call that has no
@@ -37,20 +38,20 @@ def smallest(calls: Iterable[Call], rules: Sequence[seccomp.Rule], machine: str,
     """
     done = sorted(set(calls))
     if all(c.action in ("allow", "kill") or seccomp.number(machine, c.name) >= 0 for c in done):
-        return _changes("strict", done, rules, inet)
-    strict, _ = seccomp.rules("strict", inet)
-    default, _ = seccomp.rules("default", inet)
+        return _changes("strict", done, rules, reach)
+    strict, _ = seccomp.rules("strict", *reach)
+    default, _ = seccomp.rules("default", *reach)
     kept = {r.name for r in strict} | {g.name for g in profiles.GLUE} | {c.name for c in done}
     unused = {r.name for r in default if r.action == "allow" and r.name not in kept}
     kill = tuple(sorted(n for n in unused if seccomp.number(machine, n) >= 0))
-    return _changes("default", [c for c in done if seccomp.number(machine, c.name) >= 0], rules, inet, kill)
+    return _changes("default", [c for c in done if seccomp.number(machine, c.name) >= 0], rules, reach, kill)
 
 
 def _changes(
-    base: str, calls: Sequence[Call], rules: Sequence[seccomp.Rule], inet: bool, kill: tuple[str, ...] = ()
+    base: str, calls: Sequence[Call], rules: Sequence[seccomp.Rule], reach: Reach, kill: tuple[str, ...] = ()
 ) -> SeccompPolicy:
     """Base, and what differs from it."""
-    found, default = seccomp.rules(base, inet)
+    found, default = seccomp.rules(base, *reach)
     differing: dict[str, list[Call]] = {}
     for call in calls:
         if call.action != "kill" and seccomp.decide(found, default, call.name, call.all_args).action != call.action:
@@ -66,7 +67,7 @@ def _changes(
             allow.append(name)
         else:
             refused[name] = ones[0].action
-    errno = Counter(refused.values()).most_common(1)[0][0] if refused else "EPERM"
+    errno, _ = (Counter(e for e in refused.values() if e != "noop").most_common(1) or [("EPERM", 0)])[0]
     tested += [SeccompRule(n, e) for n, e in sorted(refused.items()) if e != errno]
     refuse = tuple(sorted(n for n, e in refused.items() if e == errno))
     return SeccompPolicy(base, tuple(sorted(allow)), refuse, kill, tuple(tested), errno)

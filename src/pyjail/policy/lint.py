@@ -52,13 +52,21 @@ BY_ARGUMENT: tuple[Escape, ...] = (
     Escape("shmget", {2: 0o4000}, "SHM_HUGETLB"),
     Escape("personality", {0: 0x400000}, "READ_IMPLIES_EXEC"),
     Escape("personality", {0: 0x100000}, "MMAP_PAGE_ZERO"),
+    *(
+        Escape("ioctl", {1: request}, name)
+        for request, name in (
+            (0x8940, "SIOCGIFBR"), (0x8982, "SIOCGIFVLAN"), (0x9408, "BTRFS_IOC_SYNC"), (0xC020660B, "FS_IOC_FIEMAP"),
+            (0x80111500, "FS_IOC_GETFSUUID"), (0x8008662C, "EXT4_IOC_GETFSUUID"), (0xC050FF0B, "PIDFD_GET_INFO"),
+        )
+    ),
+    Escape("setsockopt", {1: 6, 2: 38}, "TCP_AO_ADD_KEY"),
     Escape("prlimit64", {0: 1}, "another process"),
     Escape("setrlimit", {0: profiles.RLIMIT_CORE}, "RLIMIT_CORE"),
     Escape("prlimit64", {1: profiles.RLIMIT_CORE, 2: 1}, "RLIMIT_CORE"),
 )  # fmt: skip
 
 ESCAPES: tuple[Escape, ...] = (
-    *(Escape(name, {}) for names in profiles.REFUSED for name in names.split()),
+    *(Escape(name, {}) for table in (profiles.REFUSED, profiles.NOOP) for names in table for name in names.split()),
     *(Escape(name, {}) for name in profiles.MISSING),
     *(
         Escape(rule.name, {arg: value for arg, value, _ in rule.tests}, _constant(rule.why))

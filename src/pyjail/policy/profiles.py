@@ -12,10 +12,10 @@ from pyjail._record import NamedTuple
 # ---- allowed, in groups: reason -> names ----
 
 ALLOWED: dict[str, str] = {
-    "memory": "brk munmap mprotect mremap madvise mincore msync mlock mlock2 munlock mlockall munlockall "
+    "memory": "brk munmap mprotect mremap madvise mincore mlock mlock2 munlock mlockall munlockall "
     "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack mseal",
     "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev pwritev2 lseek close close_range "
-    "fstat fstatfs fsync fdatasync sync_file_range ftruncate fallocate flock dup dup2 dup3 "
+    "fstat fstatfs ftruncate fallocate flock dup dup2 dup3 "
     "getdents getdents64 fchmod fchown fgetxattr fsetxattr flistxattr fremovexattr splice tee vmsplice sendfile "
     "copy_file_range readahead pipe pipe2",
     "files by path, inside the jail's own root": "open openat openat2 creat access faccessat faccessat2 stat lstat "
@@ -42,7 +42,7 @@ ALLOWED: dict[str, str] = {
     "SysV and POSIX IPC, in an ipc namespace of the run": "shmat shmdt shmctl semget semop semtimedop semctl "
     "msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
     "sockets: the network namespace has nothing in it": "bind connect listen accept accept4 getsockname "
-    "getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockopt",
+    "getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown",
     "sandboxing itself further": "landlock_create_ruleset landlock_add_rule landlock_restrict_self",
 }
 
@@ -77,6 +77,11 @@ REFUSED: dict[str, str] = {
     "memfd_secret": "memory that the kernel itself cannot look at",
     "lsm_set_self_attr lsm_get_self_attr lsm_list_modules": "security modules' state",
 }  # fmt: skip
+
+# ---- answered with 0 and not carried out, where nothing on a disk can be written: a tmpfs is all memory ----
+
+FLUSH = "flushes the disk below a file that is only read, for whoever reads it; no signal ends the wait"
+NOOP: dict[str, str] = {"fsync fdatasync sync_file_range": FLUSH}
 
 # ---- ENOSYS on purpose: libc falls back to the older call, whose flags a filter can see ----
 
@@ -119,7 +124,7 @@ class ArgRule(NamedTuple):
     so garbage in the high half must not matter."""
 
     name: str
-    action: str  # "allow" | "kill" | the name of an errno
+    action: str  # "allow" | "kill" | "noop" | the name of an errno
     tests: tuple[tuple[int, int, int], ...]
     why: str
 
@@ -131,6 +136,7 @@ LOW32 = 0xFFFFFFFF
 F_NOTIFY, F_SETLEASE, F_GETLK, F_OFD_GETLK = 1026, 1024, 5, 36  # asm-generic: x86_64 and aarch64
 F_SETLKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 RWF_NOWAIT = 8
+MS_SYNC = 4
 CLOCKS_OF_PID_1 = ~1 << 3 & LOW32  # clock_getcpuclockid(3): the low bits tell which
 
 ARGUMENTS: tuple[ArgRule, ...] = (
@@ -155,12 +161,21 @@ ARGUMENTS: tuple[ArgRule, ...] = (
             (1, 51, "SO_ATTACH_REUSEPORT_CBPF, as SO_ATTACH_FILTER"),
             (1, 52, "SO_ATTACH_REUSEPORT_EBPF"),
             (6, 31, "TCP_ULP loads kernel modules"),
+            (6, 14, "TCP_MD5SIG: keys are kernel memory that no cgroup is charged for"),
             (41, 32, "IPV6_FLOWLABEL_MGR: labels come from one pool for the machine and outlive the run"),
         )
     ),
+    ArgRule("setsockopt", "EPERM", ((1, 6, LOW32), (2, 32, 32)), "TCP_MD5SIG_EXT, TCP_AO_ADD_KEY, ...: as TCP_MD5SIG"),
     ArgRule("setsockopt", "allow", (), "everything else acts on a socket that the jail has"),
+    *(
+        ArgRule("getsockopt", "EPERM", ((1, 1, LOW32), (2, option, LOW32)), f"{name}: counts for the machine")
+        for option, name in ((57, "SO_COOKIE"), (71, "SO_NETNS_COOKIE"))
+    ),
+    ArgRule("getsockopt", "allow", (), "everything else tells of a socket that the jail has"),
     ArgRule("prctl", "EPERM", ((0, 22, LOW32),), "PR_SET_SECCOMP, as seccomp"),
     ArgRule("prctl", "allow", (), "acts on the caller; what needs capabilities finds none"),
+    ArgRule("msync", "noop", ((2, MS_SYNC, MS_SYNC),), FLUSH),
+    ArgRule("msync", "allow", (), "whether memory is mapped"),
     ArgRule("mmap", "allow", ((3, 0, 0x40000),), "all memory that a cgroup is charged for"),
     ArgRule("mmap", "ENOMEM", (), "MAP_HUGETLB: reserved huge pages are outside of the memory controller"),
     ArgRule("memfd_create", "allow", ((1, 0, 4),), "all but"),
@@ -170,7 +185,17 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("ioctl", "EPERM", ((1, 0x5412, LOW32),), "TIOCSTI types on the caller's terminal (CVE-2017-5226)"),
     ArgRule("ioctl", "EPERM", ((1, 0x541C, LOW32),), "TIOCLINUX pastes into a console"),
     ArgRule("ioctl", "EPERM", ((1, 0x5423, LOW32),), "TIOCSETD loads line disciplines"),
-    ArgRule("ioctl", "allow", (), "everything else acts on fds that the jail has"),
+    ArgRule(
+        "ioctl", "allow", ((1, 0x5400, 0xFF00),), "terminals, FIONREAD, FIONBIO, FIOCLEX: act on fds that the jail has"
+    ),
+    ArgRule("ioctl", "allow", ((1, 0x8900, ~0x3F & LOW32),), "a socket's owner and mark, its namespace's interfaces"),
+    ArgRule("ioctl", "allow", ((1, 0x40049409, LOW32),), "FICLONE: copies"),
+    ArgRule(
+        "ioctl",
+        "ENOTTY",
+        (),
+        "modprobe (SIOCGIFBR, SIOCGIFVLAN), a flush (btrfs), UUIDs, places on the disk, cgroup ids",
+    ),
     ArgRule("preadv2", "EOPNOTSUPP", ((5, RWF_NOWAIT, RWF_NOWAIT),), "tells whether others have read a shared file"),
     ArgRule("preadv2", "allow", (), "as preadv"),
     ArgRule("personality", "allow", ((0, 0xFFFFFFFF, LOW32),), "asking"),

@@ -26,7 +26,7 @@ ARCH_NAMES = {0xC000003E: "x86_64", 0xC00000B7: "aarch64", 0x40000003: "i386", 0
 
 
 class Rule(NamedTuple):
-    """What happens to a call: "allow", "kill" or the name of an errno, when all ``tests`` hold.
+    """What happens to a call: "allow", "kill", "noop" (it returns 0) or the name of an errno, when all ``tests`` hold.
 
     ``source``: "policy" (the user's), "jail" (what it needs itself until the program runs) or "base NAME".
     """
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
         return all((args[i] if i < len(args) else 0) & mask == value for i, value, mask in self.tests)
 
 
-def _base(base: str, inet: bool) -> tuple[list[Rule], str]:
+def _base(base: str, inet: bool, disk: bool) -> tuple[list[Rule], str]:
     """A profile as rules in order of precedence, and what happens to calls that none names."""
     if base == "none":
         return [], "allow"
@@ -53,7 +53,16 @@ def _base(base: str, inet: bool) -> tuple[list[Rule], str]:
         found += [Rule(n, "allow", (), why, source) for why, names in profiles.STRICT.items() for n in names.split()]
         found += [Rule(n, "ENOSYS", (), "probed by libc", source) for n in profiles.STRICT_MISSING.split()]
         return found, "kill"
-    found = [Rule(*r, source) for r in table if inet or not r.why.startswith("AF_INET")]
+    found = [
+        Rule(*r, source)
+        for r in table
+        if (inet or not r.why.startswith("AF_INET")) and not (disk and r.action == "noop")
+    ]
+    found += [
+        Rule(n, "allow" if disk else "noop", (), why, source)
+        for names, why in profiles.NOOP.items()
+        for n in names.split()
+    ]
     found += [Rule(n, "allow", (), why, source) for why, names in profiles.ALLOWED.items() for n in names.split()]
     found += [Rule(n, "EPERM", (), why, source) for names, why in profiles.REFUSED.items() for n in names.split()]
     found += [Rule(n, "ENOSYS", (), why, source) for n, why in profiles.MISSING.items()]
@@ -87,7 +96,7 @@ def _spares_the_jail(rule: SeccompRule) -> bool:
     return any(arg in fixed and fixed[arg] & mask != value for arg, value, mask in rule.tests)
 
 
-def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], str]:
+def rules(policy: str | SeccompPolicy, inet: bool = True, disk: bool = False) -> tuple[list[Rule], str]:
     """The whole profile as rules in order of precedence, and what happens to calls that none names.
 
     Rules of the policy with tests come first, in order; then what the jail needs itself; then the policy's rules
@@ -95,9 +104,11 @@ def rules(policy: str | SeccompPolicy, inet: bool = True) -> tuple[list[Rule], s
 
     ``inet``: there is a network to use; without one, sockets but AF_UNIX are refused: they could do nothing but leave
     counts behind in the network namespace (/proc/self/net/snmp) that the keeper's next run can read.
+
+    ``disk``: something of the host can be written. Without that, fsync(2) and its like have nothing to do.
     """
     tested, plain = _asked(policy) if isinstance(policy, SeccompPolicy) else ([], [])
-    base, default = _base(policy.base if isinstance(policy, SeccompPolicy) else policy, inet)
+    base, default = _base(policy.base if isinstance(policy, SeccompPolicy) else policy, inet, disk)
     free = {r.name for r in _reached(plain + base) if r.action == "allow" and not r.tests}
     if default == "allow":
         free |= {g.name for g in profiles.GLUE} - {r.name for r in plain}
@@ -196,6 +207,8 @@ def name_of(arch: int, nr: int) -> str:
 def _action(action: str) -> int:
     if action == "allow":
         return ALLOW
+    if action == "noop":
+        return ERRNO
     if action == "kill":
         return NOTIFY  # the keeper notes which call it was, then kills everything (nsjail#118)
     return ERRNO | int(getattr(errno, action))
@@ -208,20 +221,20 @@ def _check_names(policy: SeccompPolicy, machine: str) -> None:
             with _lazy.lock:
                 import difflib
 
-            near = difflib.get_close_matches(name, {r.name for r in _base("default", True)[0]}, 1)
+            near = difflib.get_close_matches(name, {r.name for r in _base("default", True, False)[0]}, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise SpecError(field, name, f"there is no system call of this name on {machine}{hint}")
 
 
 @functools.cache
-def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True) -> Filter:
+def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True, disk: bool = False) -> Filter:
     """BPF for this machine, by libseccomp's numbers. Foreign architectures and x32 numbers end the run. Cached by
     policy."""
     if policy == "none":
-        return filters.choose(policy, machine, inet)
+        return filters.choose(policy, machine, inet, disk)
     if isinstance(policy, SeccompPolicy):
         _check_names(policy, machine)
-    found, default = rules(policy, inet)
+    found, default = rules(policy, inet, disk)
     told = allows_any(policy, IPC_MAKERS, inet) and not any(_kills(found, default, name) for name in IPC_MAKERS)
     cases: dict[int, list[Case]] = {}
     for rule in found:
@@ -244,5 +257,5 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True)
 def describe(action: int) -> str:
     """0x50001 -> "EPERM"."""
     if action & 0xFFFF0000 == ERRNO:
-        return errno.errorcode[action & 0xFFFF]
+        return errno.errorcode[action & 0xFFFF] if action != ERRNO else "noop"
     return {ALLOW: "allow", NOTIFY: "kill"}[action]
