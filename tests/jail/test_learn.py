@@ -51,6 +51,15 @@ def learn_and_repeat(args, tmp_path, limits=PATIENT, **kw):
     return found
 
 
+def test_what_the_filter_answered_itself_it_answers_again(tmp_path):
+    """fsync(2) where nothing on a disk can be written: learning it must not open the way to the host's disk."""
+    code = "import os; f = os.open('/box/f', os.O_CREAT | os.O_RDWR); os.fsync(f); os.fdatasync(f); print('done')"
+    found = learn_and_repeat([PYTHON, "-I", "-S", "-c", code], tmp_path)
+    assert {(r.call, r.action) for r in found.refused} >= {("fsync", "noop"), ("fdatasync", "noop")}
+    assert {decision(found.policy, name) for name in ("fsync", "fdatasync")} == {"noop"}
+    assert found.policy.errno != "noop"
+
+
 def test_a_pipeline_of_a_shell(tmp_path):
     found = learn_and_repeat(["sh", "-c", "echo x | cat"], tmp_path)
     assert found.result.stdout == b"x\n"
