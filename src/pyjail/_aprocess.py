@@ -40,6 +40,9 @@ class AsyncProcess:
         self.stdout = None if stdout < 0 else AsyncReader(stdout, request.decode)
         self.stderr = None if stderr < 0 else AsyncReader(stderr, request.decode)
 
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._process)[1:]}"
+
     @property
     def result(self) -> Result | None:
         """The `Result` once `wait` or `poll` has told of its end."""

@@ -13,6 +13,7 @@ from pyjail import _files, _plan, _request
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._result import Result
+from pyjail._shown import Shown
 from pyjail._snapshot import Snapshot
 from pyjail._spec import File, Jail, Limits
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 MOST_LINKS = 40  # as the kernel's own path lookup
 
 
-@dataclass(frozen=True)
-class Build:
+@dataclass(frozen=True, repr=False)
+class Build(Shown):
     """What `Session.build` did.
 
     Attributes:
@@ -35,6 +36,11 @@ class Build:
     result: Result
     cached: bool
     key: str
+
+    def _words(self) -> Iterator[str]:
+        yield "cached" if self.cached else "run"
+        yield f"key={self.key[:12]}"
+        yield f"result={self.result!r}"
 
 
 def build(

@@ -14,6 +14,7 @@ Point(x=1, y=2)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 
 from pyjail import _lazy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     def names(instance: Any) -> tuple[str, ...]: ...
+    def hash_of(record: Any) -> int: ...
 else:
     _MISSING = object()
     _names = {}  # of the classes made here; a dataclass that somebody derives may have more
@@ -52,12 +54,16 @@ else:
 
         return dataclasses
 
-    def dataclass(*, frozen):
+    def dataclass(*, frozen, repr=True):
         """Of a class with at least two annotated names; ``frozen`` is there for the type checker's eye."""
         assert frozen
-        return _make
+        return _make if repr else _make_quiet
 
-    def _make(cls):
+    def _make_quiet(cls):
+        """With the repr that it inherits or has."""
+        return _make(cls, False)
+
+    def _make(cls, with_repr=True):
         fields = tuple(cls.__annotations__)
         own = {name: cls.__dict__[name] for name in fields if name in cls.__dict__}
         factories, hidden = {}, set()
@@ -130,6 +136,8 @@ else:
             return replace(self, **changes)
 
         for method in (__init__, __repr__, __eq__, __hash__, __setattr__, __delattr__, __replace__):
+            if (method is __repr__ and not with_repr) or (method is __hash__ and "__hash__" in cls.__dict__):
+                continue
             method.__qualname__ = f"{cls.__qualname__}.{method.__name__}"
             method.__module__ = cls.__module__
             setattr(cls, method.__name__, method)
@@ -137,6 +145,16 @@ else:
         for name in _Real.names:
             setattr(cls, name, _Real(cls, own, name))
         return cls
+
+    def _hashable(value):
+        """The same for equal values, mappings and lists too: what a record holds is not to be changed."""
+        if isinstance(value, Mapping):
+            return frozenset([(key, _hashable(of)) for key, of in value.items()])
+        return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+
+    def hash_of(record):
+        """Of a record whose fields hold mappings."""
+        return hash(_hashable(tuple([getattr(record, name) for name in names(record)])))
 
     def _frozen_error(text):
         return _dataclasses().FrozenInstanceError(text)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyjail import _frozen
 from pyjail._parties import Edge
-from pyjail._result import Result, Verdict, _pack
+from pyjail._result import Result, Verdict
+from pyjail._shown import Document, Shown
 
 
-@dataclass(frozen=True)
-class Flow:
+@dataclass(frozen=True, repr=False)
+class Flow(Shown):
     """What went through one edge.
 
     Attributes:
@@ -29,6 +31,12 @@ class Flow:
     delivered: int
     closed_by: str | None
     closed_at: float | None
+
+    def _words(self) -> Iterator[str]:
+        yield str(self.edge)
+        yield f"{self.written} bytes written, {self.delivered} delivered"
+        if self.closed_by is not None:
+            yield f"closed by {self.closed_by} after {self.closed_at:.3f} s"
 
     @property
     def data(self) -> bytes:
@@ -54,9 +62,9 @@ class Happening:
     verdict: Verdict | None = None
 
 
-@dataclass(frozen=True)
-class Interaction:
-    """One finished interaction. Frozen and picklable; `to_dict` is JSON-able.
+@dataclass(frozen=True, repr=False)
+class Interaction(Document):
+    """One finished interaction. Frozen, picklable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         verdict: "ok": every party ended with `Verdict.OK`. "fault": ``fault`` did not. "deadlock", "wall_time": those
@@ -78,6 +86,14 @@ class Interaction:
     deadlock: Mapping[str, tuple[str, ...]]
     wall_time: float
 
+    __hash__ = _frozen.hash_of
+
+    def _words(self) -> Iterator[str]:
+        yield self.verdict if self.fault is None else f"{self.verdict} of {self.fault}"
+        for name, result in self.results.items():
+            yield f"{name}: {result.verdict.value}"
+        yield f"{len(self.flows)} flows in {self.wall_time:.3f} s"
+
     @property
     def ok(self) -> bool:
         """Whether the verdict is "ok"."""
@@ -96,8 +112,11 @@ class Interaction:
         raise KeyError(edge)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in types that `json.dumps` takes; bytes as in `Result.to_dict`."""
+        """Everything, in types that `json.dumps` takes: an "interaction" of docs/data.md."""
+        from pyjail._jsonable import head, pack
+
         return {
+            **head("interaction"),
             "verdict": self.verdict,
             "fault": self.fault,
             "results": {name: result.to_dict() for name, result in self.results.items()},
@@ -105,7 +124,7 @@ class Interaction:
                 {
                     "edge": str(f.edge),
                     "sigpipe": f.edge.sigpipe,
-                    "transcript": [[at, _pack(piece)] for at, piece in f.transcript],
+                    "transcript": [[at, pack(piece)] for at, piece in f.transcript],
                     "truncated": f.truncated,
                     "written": f.written,
                     "delivered": f.delivered,
@@ -127,3 +146,34 @@ class Interaction:
             "deadlock": {party: list(waits) for party, waits in self.deadlock.items()},
             "wall_time": self.wall_time,
         }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Interaction:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading
+
+        d = check(d, "interaction", ("verdict", "fault", "results", "flows", "happenings", "deadlock", "wall_time"))
+        with reading("interaction"):
+            return cls(
+                d["verdict"],
+                d["fault"],
+                {name: Result.from_dict(result) for name, result in d["results"].items()},
+                tuple(_flow(f) for f in d["flows"]),
+                tuple(_happening(h) for h in d["happenings"]),
+                {party: tuple(waits) for party, waits in d["deadlock"].items()},
+                d["wall_time"],
+            )
+
+
+def _flow(d: Mapping[str, Any]) -> Flow:
+    from pyjail._jsonable import unpack
+
+    source, _, target = d["edge"].partition(" -> ")
+    given = {name: d[name] for name in ("truncated", "written", "delivered", "closed_by", "closed_at")}
+    transcript = tuple((at, unpack(piece)) for at, piece in d["transcript"])
+    return Flow(Edge(source, target, d["sigpipe"]), transcript, **given)
+
+
+def _happening(d: Mapping[str, Any]) -> Happening:
+    verdict = None if d["verdict"] is None else Verdict(d["verdict"])
+    return Happening(d["time"], d["party"], d["what"], d["stream"], verdict)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pyjail import _host, _minimal_root, _plan, _request, _run
+from pyjail import _frozen, _host, _minimal_root, _plan, _request, _run
 from pyjail._errors import KeeperError, SpecError
 from pyjail._observe import Observer
 from pyjail._ptrace import Watch
 from pyjail._result import Result, Verdict
 from pyjail._seccomp_spec import SeccompPolicy
+from pyjail._shown import Document
 from pyjail._spec import Jail, Limits, Mount
 from pyjail.policy import filters, learned, seccomp
 
@@ -28,9 +29,9 @@ class Refused(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What one run needed. Frozen and picklable.
+@dataclass(frozen=True, repr=False)
+class Learned(Document):
+    """What one run needed. Frozen, picklable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         policy: the smallest `SeccompPolicy` under which the same calls have the same outcome.
@@ -51,6 +52,15 @@ class Learned:
     refused: tuple[Refused, ...]
     result: Result
     learned_in: Jail
+
+    __hash__ = _frozen.hash_of
+
+    def _words(self) -> Iterator[str]:
+        yield "complete" if self.complete else f"incomplete: {self.result.verdict.value}"
+        yield f"{len(self.calls)} calls on base {self.policy.base!r}"
+        if self.refused:
+            yield f"refused: {', '.join(sorted({row.call for row in self.refused}))}"
+        yield f"{len(self.mounts)} mounts"
 
     @property
     def complete(self) -> bool:
@@ -74,22 +84,43 @@ class Learned:
         return dump(jail if root is None else replace(jail, rootfs=os.path.abspath(os.fspath(root))))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: all of it. In the skeleton, {"link": target}, {"file": text} or {} for a directory."""
+        """Everything, in types that `json.dumps` takes: a "learned" of docs/data.md."""
+        from pyjail._jsonable import head, name_of, plain
+
         return {
-            "policy": asdict(self.policy),
-            "mounts": [asdict(mount) for mount in self.mounts],
-            "skeleton": {path: _entry(entry) for path, entry in self.skeleton.items()},
+            **head("learned"),
+            "policy": plain(self.policy),
+            "mounts": plain(self.mounts),
+            "skeleton": {name_of(path): _entry(entry) for path, entry in self.skeleton.items()},
             "calls": dict(self.calls),
             "refused": [row._asdict() for row in self.refused],
             "complete": self.complete,
             "result": self.result.to_dict(),
+            "learned_in": self.learned_in.to_dict(),
         }
 
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Learned:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, mount, name_from, policy, reading, unpack
 
-def _entry(entry: str | bytes | None) -> dict[str, str]:
-    if isinstance(entry, bytes):
-        return {"file": entry.decode("utf-8", "replace")}
-    return {} if entry is None else {"link": entry}
+        d = check(d, "learned", ("policy", "mounts", "skeleton", "calls", "refused", "result", "learned_in"))
+        with reading("learned"):
+            skeleton = {
+                name_from(path): unpack(next(iter(entry.values()), None)) for path, entry in d["skeleton"].items()
+            }
+            refused = tuple(Refused(*(row[name] for name in Refused._fields)) for row in d["refused"])
+            return cls(
+                policy(d["policy"]), tuple(mount(m) for m in d["mounts"]), skeleton, dict(d["calls"]), refused,
+                Result.from_dict(d["result"]), Jail.from_dict(d["learned_in"]),
+            )  # fmt: skip
+
+
+def _entry(entry: str | bytes | None) -> dict[str, Any]:
+    """{"link": target}, {"file": content}, or {} for an empty directory."""
+    from pyjail._jsonable import pack
+
+    return {} if entry is None else {"file" if isinstance(entry, bytes) else "link": pack(entry)}
 
 
 def learn(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from pyjail import _run
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
+from pyjail._shown import Document
 from pyjail._spec import Jail, Limits
 
 NUMBERS = ("wall_time", "cpu_time", "user_time", "system_time", "memory_peak", "processes_peak")
@@ -61,9 +62,11 @@ class Spread(NamedTuple):
         return (self.most - self.least) / self.median if self.median else 0.0
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What `measure` found. ``m["cpu_time"]`` is the `Spread` of that number over the runs that count.
+@dataclass(frozen=True, repr=False)
+class Measurement(Document):
+    """What `measure` found. Frozen, picklable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
+
+    ``m["cpu_time"]`` is the `Spread` of that number over the runs that count.
 
     Attributes:
         runs: every `Result`, in order.
@@ -72,6 +75,16 @@ class Measurement:
 
     runs: tuple[Result, ...]
     repeat: Repeat
+
+    def _words(self) -> Iterator[str]:
+        from pyjail._brief import seconds, size
+
+        yield self.verdict.value
+        yield f"{len(self.counted)} of {len(self.runs)} runs count"
+        for name in ("cpu_time", "wall_time", "memory_peak"):
+            if found := self.spreads.get(name):
+                shown = size(int(found.median)) if name == "memory_peak" else seconds(found.median)
+                yield f"{name}={shown} (spread {found.relative:.1%})"
 
     @property
     def verdict(self) -> Verdict:
@@ -132,16 +145,30 @@ class Measurement:
         return {name: s.relative for name, s in self.spreads.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able, without the runs themselves."""
+        """Everything, in types that `json.dumps` takes: a "measurement" of docs/data.md."""
+        from pyjail._jsonable import head
+
         return {
+            **head("measurement"),
             "verdict": self.verdict.value,
-            "runs": len(self.runs),
+            "repeat": asdict(self.repeat),
             "counted": len(self.counted),
             "quiet": self.quiet,
             "noisy": self.noisy,
             "noise": self.noise,
-            **{name: {**s._asdict(), "relative": s.relative} for name, s in self.spreads.items()},
+            "spreads": {name: {**s._asdict(), "relative": s.relative} for name, s in self.spreads.items()},
+            "runs": [r.to_dict() for r in self.runs],
         }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Measurement:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading
+
+        d = check(d, "measurement", ("repeat", "runs"))
+        with reading("measurement"):
+            repeat = Repeat(**{name: d["repeat"][name] for name in ("times", "most", "quiet")})
+            return cls(tuple(Result.from_dict(r) for r in d["runs"]), repeat)
 
 
 def measure(

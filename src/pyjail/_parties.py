@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pyjail import _frozen
 from pyjail._errors import SpecError
+from pyjail._shown import Shown
 from pyjail._spec import Jail, Limits, Mount
 
 MOST_PARTIES = 256
@@ -18,8 +20,8 @@ _TEXT = re.compile(r"\s*(\S+?)\s*->\s*(\S+)\s*")
 Args = Sequence[str | bytes | os.PathLike[str]]
 
 
-@dataclass(frozen=True)
-class Party:
+@dataclass(frozen=True, repr=False)
+class Party(Shown):
     """One program of an interaction, in a jail of its own.
 
     Attributes:
@@ -43,6 +45,8 @@ class Party:
     cwd: str | os.PathLike[str] | None = None
     input: bytes | None = None
     collect: Sequence[str] = ()
+
+    __hash__ = _frozen.hash_of
 
 
 @dataclass(frozen=True)

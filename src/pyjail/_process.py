@@ -326,6 +326,12 @@ class Process:
                 with contextlib.suppress(OSError, ValueError):  # what is still buffered, and nobody reads
                     stream.close()
 
+    def __repr__(self) -> str:
+        from pyjail._brief import short
+
+        end = "running" if not self.ended else self._error if self.result is None else self.result.verdict.value
+        return f"<Process {short(self.args)}: {end}>"
+
     def __enter__(self) -> Process:
         return self
 

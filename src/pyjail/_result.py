@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from pyjail import _lazy
-from pyjail._frozen import dataclass, field, names
+from pyjail._frozen import dataclass, field, hash_of, names
+from pyjail._shown import Document
 from pyjail._spec import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterable
+    from typing import Any, Self
 
-    from pyjail._usage import Control, Receipt, Usage
+    from pyjail._usage import Receipt, Usage
 
 
 class Verdict(StrEnum):
@@ -56,9 +58,11 @@ def _empty() -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
-class Result:
-    """One finished run. Frozen, picklable, comparable; `to_dict` and `from_dict` are inverse and JSON-able.
+@dataclass(frozen=True, repr=False)
+class Result(Document):
+    """One finished run. Frozen, picklable, comparable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
+
+    Its repr is one line; ``result.receipt`` has the details, and a notebook shows both as tables.
 
     ``args``, ``returncode``, ``stdout`` and ``stderr`` are as in `subprocess.CompletedProcess`; a negative
     returncode is the signal that ended the program.
@@ -91,6 +95,8 @@ class Result:
     syscall: str | None = None
     error: str | None = None
 
+    __hash__ = hash_of
+
     @classmethod
     def later(cls, make: Callable[[str], Any], known: dict[str, Any]) -> Result:
         """A result whose other fields, `LATER`, are made by ``make(name)`` when somebody looks at them.
@@ -104,6 +110,12 @@ class Result:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names(self)}
+
+    def _words(self) -> Iterable[str]:
+        with _lazy.lock:
+            from pyjail import _brief
+
+        return _brief.result(self)
 
     @property
     def ok(self) -> bool:
@@ -119,53 +131,23 @@ class Result:
             raise JailedProcessError(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in types that `json.dumps` takes; bytes that are not UTF-8 become {"base64": ...}."""
-        return {
-            "args": [_pack(a) for a in self.args] if isinstance(self.args, (list, tuple)) else _pack(self.args),
-            "returncode": self.returncode,
-            "verdict": self.verdict.value,
-            "stdout": _pack(self.stdout),
-            "stderr": _pack(self.stderr),
-            "exit_code": self.exit_code,
-            "signal": self.signal,
-            "usage": _plain(self.usage),
-            "limits": self.limits.to_dict(),
-            "receipt": [_plain(row) for row in self.receipt],
-            "files": {name: _pack(data) for name, data in self.files.items()},
-            "uncollected": dict(self.uncollected),
-            "stdout_bytes": self.stdout_bytes,
-            "stderr_bytes": self.stderr_bytes,
-            "oom_kills": self.oom_kills,
-            "limits_hit": sorted(self.limits_hit),
-            "syscall": self.syscall,
-            "error": self.error,
-        }
+        """Everything, in types that `json.dumps` takes: a "result" of docs/data.md. Bytes are {"bytes": text} when they
+        are UTF-8, else {"base64": ...}."""
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return _jsonable.result(self)
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> Result:
-        """The inverse of `to_dict`."""
-        with _lazy.lock:
-            from pyjail._usage import Control, Receipt, Usage
+    def from_dict(cls, d: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; args that were a tuple are a list, and paths in them text.
 
-        usage = dict(d["usage"])
-        if usage.get("context_switches") is not None:
-            usage["context_switches"] = tuple(usage["context_switches"])
-        usage["noise"] = tuple(usage.get("noise", ()))
-        args = d["args"]
-        return cls(
-            **{
-                **d,
-                "args": [_unpack(a) for a in args] if isinstance(args, list) else _unpack(args),
-                "verdict": Verdict(d["verdict"]),
-                "stdout": _unpack(d["stdout"]),
-                "stderr": _unpack(d["stderr"]),
-                "usage": Usage(**usage),
-                "limits": Limits(**d["limits"]),
-                "receipt": Receipt(Control(**row) for row in d["receipt"]),
-                "files": {name: _unpack(data) for name, data in d["files"].items()},
-                "limits_hit": frozenset(d["limits_hit"]),
-            }
-        )
+        Raises SpecError for what is no such document, or one of a version that this pyjail does not know.
+        """
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return cls(**_jsonable.fields_of_result(d))
 
 
 class _Later:
@@ -184,32 +166,3 @@ class _Later:
 LATER = ("usage", "receipt", "limits_hit")
 for _name in LATER:
     setattr(Result, _name, _Later(_name))
-
-
-def _pack(value: Any) -> Any:
-    """bytes -> {"bytes": text} when they are UTF-8, else {"base64": ...}; str and None as they are."""
-    if not isinstance(value, (bytes, bytearray)):
-        return value
-    try:
-        return {"bytes": bytes(value).decode("utf-8")}
-    except UnicodeDecodeError:
-        with _lazy.lock:
-            import base64
-
-        return {"base64": base64.b64encode(value).decode("ascii")}
-
-
-def _plain(record: Usage | Control) -> dict[str, Any]:
-    found = {name: getattr(record, name) for name in names(record)}
-    return {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
-
-
-def _unpack(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "bytes" in value:
-        return value["bytes"].encode("utf-8")
-    with _lazy.lock:
-        import base64
-
-    return base64.b64decode(value["base64"])

@@ -332,6 +332,11 @@ class Session:
         """End what runs, and the session with its /box. May be called twice."""
         self._end("this session is closed")
 
+    def __repr__(self) -> str:
+        state = self._closed or ("running" if self._running.locked() else "idle")
+        disk = _units.show_size(self.jail.mounts[-1].size)
+        return f"<Session of {disk}, {len(self.results)} runs: {state}>"
+
     def __enter__(self) -> Session:
         return self
 

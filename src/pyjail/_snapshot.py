@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pyjail import _frozen
+from pyjail._shown import Shown
 
-@dataclass(frozen=True)
-class Snapshot:
+
+@dataclass(frozen=True, repr=False)
+class Snapshot(Shown):
     """The content of a session's /box: regular files, directories and symlinks, with their modes. Picklable.
 
     Attributes:
@@ -28,6 +31,12 @@ class Snapshot:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Snapshot, tuple(dict(getattr(self, n)) for n in ("files", "directories", "links", "skipped"))
+
+    __hash__ = _frozen.hash_of
+
+    def _words(self) -> Iterator[str]:
+        yield f"{len(self.files)} files of {sum(len(data) for _, data in self.files.values())} bytes"
+        yield f"{len(self.directories)} directories, {len(self.links)} links, {len(self.skipped)} skipped"
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pyjail import _frozen, _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._frozen import dataclass
+from pyjail._shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def _set(obj: object, name: str, value: object) -> None:
     object.__setattr__(obj, name, value)
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, repr=False)
+class Limits(Shown):
     """What one run may use; each limit covers the whole process tree. ``None`` means no such limit.
 
     Sizes take bytes or text in powers of 1024 ("64K", "256M", "1G"). Zero, negative, NaN, infinite, boolean or
@@ -97,6 +98,13 @@ class Limits:
         if isinstance(out["cpus"], frozenset):
             out["cpus"] = sorted(out["cpus"])
         return out
+
+    def __repr__(self) -> str:
+        """What differs from the default, as one would write it."""
+        with _lazy.lock:
+            from pyjail import _brief
+
+        return f"Limits({', '.join(_brief.limits(self))})"
 
 
 def _cpus(value: object) -> float | frozenset[int] | None:
@@ -185,8 +193,8 @@ class Mount:
             raise SpecError("size", self.size, "a tmpfs needs a size")
 
 
-@dataclass(frozen=True)
-class File:
+@dataclass(frozen=True, repr=False)
+class File(Shown):
     """Content and mode of one file of ``files=``: ``File(b"#!/bin/sh\\n", 0o755)``."""
 
     data: bytes | str
@@ -241,8 +249,8 @@ class Env(Mapping[str, str]):
         return type(self), (dict(self._items),)
 
 
-@dataclass(frozen=True)
-class Jail:
+@dataclass(frozen=True, repr=False)
+class Jail(Shown):
     """Everything around one program, except its limits. Hashable and picklable; equal jails share keepers.
 
     Attributes:
@@ -331,3 +339,22 @@ class Jail:
             from pyjail._toml import load
 
         return load(path).jail
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: all fields; `Jail.from_dict` makes it again."""
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return _jsonable.jail(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Jail:
+        """The inverse of `to_dict`; fields that are missing have their default. SpecError for what makes no jail.
+
+        >>> Jail.from_dict({"hostname": "judge"}) == Jail(hostname="judge")
+        True
+        """
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return cls(**_jsonable.fields_of_jail(d))

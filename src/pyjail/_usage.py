@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pyjail._frozen import dataclass
+from pyjail import _lazy
+from pyjail._frozen import dataclass, hash_of
+from pyjail._shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, overload
 
 
-@dataclass(frozen=True)
-class Usage:
+@dataclass(frozen=True, repr=False)
+class Usage(Shown):
     """What the run used. A field that this kernel cannot give is None, never a made-up number.
 
     Attributes:
@@ -61,6 +63,14 @@ class Usage:
     quiet: bool | None = None
     noise: tuple[str, ...] = ()
 
+    __hash__ = hash_of
+
+    def _words(self) -> Iterable[str]:
+        with _lazy.lock:
+            from pyjail import _brief
+
+        return _brief.usage(self)
+
 
 @dataclass(frozen=True)
 class Control:
@@ -76,7 +86,7 @@ class Control:
     status: str  # "enforced" | "not_asked" | "not_enforced"
 
 
-class Receipt(Sequence[Control]):
+class Receipt(Shown, Sequence[Control]):
     """For every control of this run, one `Control`, in a fixed order. ``receipt["memory"]`` finds a row by name.
 
     >>> r = Receipt([Control("memory", "64M", "memory.max", "67108864", "enforced")])
@@ -113,8 +123,11 @@ class Receipt(Sequence[Control]):
     def __hash__(self) -> int:
         return hash(self._rows)
 
-    def __repr__(self) -> str:
-        return f"Receipt({list(self._rows)!r})"
+    def _words(self) -> Iterable[str]:
+        with _lazy.lock:
+            from pyjail import _brief
+
+        return _brief.receipt(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Receipt, (self._rows,)

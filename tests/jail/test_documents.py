@@ -44,7 +44,7 @@ def test_the_snippets_of_the_readme_run_one_after_the_other():
 
 @quick
 @pytest.mark.needs_cgroups
-@pytest.mark.parametrize("page", ["docs/run.md", "docs/configuration.md"])
+@pytest.mark.parametrize("page", ["docs/run.md", "docs/configuration.md", "docs/data.md"])
 def test_the_snippets_of_a_page_run_and_print_what_they_say(page):
     for code in snippets(page):
         out = script(code)

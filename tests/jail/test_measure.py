@@ -20,7 +20,9 @@ def test_medians_and_spreads():
     wall = m["wall_time"]
     assert wall.least <= wall.median == m.median["wall_time"] <= wall.most
     assert m.spread["wall_time"] == wall.relative >= 0
-    assert json.loads(json.dumps(m.to_dict()))["runs"] == 3
+    assert pyjail.Measurement.from_dict(json.loads(json.dumps(m.to_dict()))) == m and f"{m!r}".startswith(
+        "<Measurement ok, 3 of 3"
+    )
     with pytest.raises(KeyError):
         m["pressure"]
 

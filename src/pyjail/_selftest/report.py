@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from pyjail._shown import Shown
 
 
 class Status(StrEnum):
@@ -56,8 +59,8 @@ class Probe:
         return None if self.measured is None else self.measured - self.asked
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """The whole of a selftest. Frozen, picklable; `to_dict` is JSON-able.
 
     Attributes:
@@ -70,6 +73,10 @@ class Report:
     jail: str
     host: str
     seconds: float
+
+    def _words(self) -> Iterator[str]:
+        yield "ok" if self.ok else "not ok"
+        yield ", ".join(f"{count} {status.value}" for status in Status if (count := self.count(status)))
 
     def count(self, status: Status) -> int:
         """How many rows and probes have this status."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pyjail import Jail, Limits, Result, SpecError
+from pyjail._shown import Shown
 from pyjail.grading import _judge, _pair
 
 MODULE = "submission"  # what the candidate's source is imported as
 
 
-@dataclass(frozen=True)
-class Correctness:
+@dataclass(frozen=True, repr=False)
+class Correctness(Shown):
     """What came of one completion.
 
     Attributes:
@@ -33,6 +34,10 @@ class Correctness:
     checker: Result
     completion_id: Any = None
     printed: str = ""
+
+    def _words(self) -> Iterator[str]:
+        yield f"{self.task_id!r}"
+        yield self.reason
 
     @property
     def status(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyjail import Jail, Limits, Result, SpecError
+from pyjail._shown import Shown
 from pyjail.grading import _judge, _pair
 
 TESTS = "tests"  # the directory of the test files in the checker's jail
@@ -23,8 +24,8 @@ class Test:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class TestReport:
+@dataclass(frozen=True, repr=False)
+class TestReport(Shown):
     """What came of a run of test files.
 
     Attributes:
@@ -46,6 +47,10 @@ class TestReport:
     def decided(self) -> bool:
         """As `Correctness.decided`."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
+
+    def _words(self) -> Iterator[str]:
+        yield self.reason
+        yield f"{sum(t.status == 'passed' for t in self.tests)} of {len(self.tests)} tests passed"
 
 
 def run_tests(

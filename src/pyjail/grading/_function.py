@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pyjail import Jail, Limits, Result, SpecError
+from pyjail import Jail, Limits, Result, SpecError, _frozen
+from pyjail._shown import Shown
 from pyjail.grading import _judge, _pair
 from pyjail.grading._correctness import MODULE, entry_point
 
@@ -32,9 +33,11 @@ class Case:
     raises: str | None = None
     arguments: Sequence[Any] | None = None
 
+    __hash__ = _frozen.hash_of
 
-@dataclass(frozen=True)
-class CaseResult:
+
+@dataclass(frozen=True, repr=False)
+class CaseResult(Shown):
     """What came of one case.
 
     Attributes:
@@ -55,12 +58,19 @@ class CaseResult:
         """As `Correctness.decided`."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
 
+    __hash__ = _frozen.hash_of
 
-@dataclass(frozen=True)
-class FunctionReport:
+
+@dataclass(frozen=True, repr=False)
+class FunctionReport(Shown):
     """What came of all cases, in their order. ``report.passed``: all of them did, and there was one."""
 
     results: tuple[CaseResult, ...]
+
+    def _words(self) -> Iterator[str]:
+        yield f"{sum(r.passed for r in self.results)} of {len(self.results)} passed"
+        if first := next((r for r in self.results if not r.passed), None):
+            yield f"first failure: {first.reason}"
 
     @property
     def passed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
+from pyjail._shown import Document, Shown
 from pyjail._spec import Jail, Limits
 from pyjail.languages._language import Language
 from pyjail.languages._program import Program, prepare
@@ -39,8 +40,8 @@ class JudgeVerdict(StrEnum):
     JAIL_ERROR = "jail_error"
 
 
-@dataclass(frozen=True)
-class TestResult:
+@dataclass(frozen=True, repr=False)
+class TestResult(Shown):
     """One test: its name, its `JudgeVerdict`, and the `Result` of the run; None when there was no run."""
 
     __test__: ClassVar[bool] = False
@@ -48,6 +49,11 @@ class TestResult:
     name: str
     verdict: JudgeVerdict
     result: Result | None = None
+
+    def _words(self) -> Iterator[str]:
+        yield f"{self.name!r}: {self.verdict.value}"
+        if self.result is not None:
+            yield f"result={self.result!r}"
 
     @property
     def passed(self) -> bool:
@@ -59,10 +65,16 @@ class TestResult:
         result = None if self.result is None else self.result.to_dict()
         return {"name": self.name, "verdict": self.verdict.value, "result": result}
 
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> TestResult:
+        """The inverse of `to_dict`."""
+        result = None if d.get("result") is None else Result.from_dict(d["result"])
+        return cls(d["name"], JudgeVerdict(d["verdict"]), result)
 
-@dataclass(frozen=True)
-class Judgement:
-    """What a program is worth. Frozen, picklable; `to_dict` is JSON-able.
+
+@dataclass(frozen=True, repr=False)
+class Judgement(Document):
+    """What a program is worth. Frozen, picklable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         language: its name.
@@ -74,6 +86,12 @@ class Judgement:
     language: str
     compile: Result | None
     results: tuple[TestResult, ...]
+
+    def _words(self) -> Iterator[str]:
+        yield f"{self.language}: {self.verdict.value}"
+        yield f"{sum(r.passed for r in self.results)} of {len(self.results)} passed"
+        if first := next((r for r in self.results if not r.passed), None):
+            yield f"first failure: {first.name!r}"
 
     @property
     def verdict(self) -> JudgeVerdict:
@@ -91,9 +109,12 @@ class Judgement:
         return sum(r.passed for r in self.results) / len(self.results)
 
     def to_dict(self) -> dict[str, Any]:
-        """In types that `json.dumps` takes. What the compiler made is left out."""
+        """In types that `json.dumps` takes: a "judgement" of docs/data.md. What the compiler made is left out."""
+        from pyjail._jsonable import head
+
         compiled = None if self.compile is None else {**self.compile.to_dict(), "files": {}}
         return {
+            **head("judgement"),
             "language": self.language,
             "verdict": self.verdict.value,
             "passed": self.passed,
@@ -101,6 +122,16 @@ class Judgement:
             "compile": compiled,
             "results": [r.to_dict() for r in self.results],
         }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Judgement:
+        """The inverse of `to_dict`, but for what the compiler made. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading
+
+        d = check(d, "judgement", ("language", "compile", "results"))
+        with reading("judgement"):
+            compiled = None if d["compile"] is None else Result.from_dict(d["compile"])
+            return cls(d["language"], compiled, tuple(TestResult.from_dict(r) for r in d["results"]))
 
 
 def judge_source(

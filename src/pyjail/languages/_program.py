@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyjail import _prepare, _run
 from pyjail._errors import SpecError
 from pyjail._result import Result
+from pyjail._shown import Shown
 from pyjail._spec import Env, File, Jail, Limits
 from pyjail.languages._cpus import given_cpus
 from pyjail.languages._language import Language
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from pyjail._pool import Pool
 
 
-@dataclass(frozen=True)
-class Program:
+@dataclass(frozen=True, repr=False)
+class Program(Shown):
     """A program in some language, ready to run any number of times, from any number of threads.
 
     Attributes:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from pyjail._errors import SpecError
+from pyjail._shown import Shown
 from pyjail._spec import Limits
 from pyjail._toml import known
 
 
-@dataclass(frozen=True)
-class Test:
+@dataclass(frozen=True, repr=False)
+class Test(Shown):
     """What a program gets on stdin, and what it has to answer.
 
     Attributes:

@@ -1,0 +1,62 @@
+"""How records look: a line, a table in a notebook, a JSON document. What that takes is loaded when one is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pyjail import _lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+
+class Shown:
+    """A record whose repr is one line, however much it holds."""
+
+    __slots__ = ()
+
+    def _words(self) -> Iterable[str]:
+        """What the line says after the class's name; nothing: its fields, shortened."""
+        return ()
+
+    def __repr__(self) -> str:
+        with _lazy.lock:
+            from pyjail import _brief
+
+        return _brief.line(self, self._words())
+
+    def _repr_html_(self) -> str:
+        with _lazy.lock:
+            from pyjail import _brief
+
+        return _brief.html(self)
+
+
+class Document(Shown):
+    """A record that is a JSON document of its own: `to_dict`, `from_dict`, and what pydantic asks for."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        raise NotImplementedError
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return _jsonable.pydantic_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return _jsonable.schema_of(cls)
