@@ -18,7 +18,6 @@ from pyjail._spec import Limits
 
 _OPTIONS = {"files": "--file", "collect": "--collect", "program": "PROGRAM"}
 _WORDS = (
-    (r",? or Jail\(strict=False\) and look at the receipt; or Jail\(strict=False\)", " or --no-strict"),
     (r"Jail\(strict=False\)", "--no-strict"),
     (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),
     (r"Jail\((seccomp|network)='(\w+)'\)", r"--\1 \2"),

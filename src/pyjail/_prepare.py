@@ -116,7 +116,7 @@ def _prepare(request: Request) -> Plan:
     found = compiled(jail, request.limits, sources, os.getpid())
     for control, cause, fix in found.template.missing if jail.strict else ():
         if control not in ("landlock", "clocks"):  # of these the receipt tells
-            raise HostError(control, cause, f"{fix}; or Jail(strict=False)")
+            raise HostError(control, cause, fix if "Jail(strict=False)" in fix else f"{fix}; or Jail(strict=False)")
     if request.read_only:
         found = Compiled(found.host, found.template, found.run._replace(read_only="/box"))
     output: int | None = request.limits.output  # type: ignore[assignment]

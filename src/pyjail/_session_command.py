@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import shlex
 import sys
@@ -35,17 +36,20 @@ def load(path: str) -> list[dict[str, Any]]:
     """The steps of a file, validated. SpecError for what is wrong in it, OSError when it cannot be read."""
     raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     found = _parse(raw, path)
+    file = "standard input" if path == "-" else path
     if isinstance(found, Mapping):
-        for key in found:
+        for key, value in found.items():
             if key not in ("steps", "step"):
-                raise SpecError("steps", key, "there is no such key; [[steps]] tables are needed")
-        found = [s for key in ("steps", "step") for s in _listed(found.get(key, []))]
-    return [_steps.check(_with_units(step)) for step in _listed(found)]
+                near = "; did you mean 'steps'?" if difflib.get_close_matches(key, ("steps",)) else ""
+                raise SpecError(f"{file}: {key}", value, f"there is no such key; [[steps]] tables are needed{near}")
+        found = [s for key in ("steps", "step") for s in _listed(file, found.get(key, []))]
+    steps = enumerate(_listed(file, found), 1)
+    return [_steps.check(_with_units(step, f"{file}: step {n}: "), f"{file}: step {n}: ") for n, step in steps]
 
 
-def _listed(found: Any) -> list[Any]:
+def _listed(file: str, found: Any) -> list[Any]:
     if not isinstance(found, list):
-        raise SpecError("steps", found, "a list of steps is needed")
+        raise SpecError(f"{file}: steps", found, "a list of steps is needed")
     return found
 
 
@@ -53,7 +57,7 @@ def _parse(raw: bytes, path: str) -> Any:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as e:
-        raise SpecError("steps", path, f"is not UTF-8: {e}") from None
+        raise SpecError("STEPS", path, f"is not UTF-8: {e}") from None
     wrong = []
     if not path.endswith(".toml"):
         try:
@@ -65,13 +69,13 @@ def _parse(raw: bytes, path: str) -> Any:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as e:
             wrong.append(f"is not TOML: {e}")
-    raise SpecError("steps", path, "; ".join(wrong))
+    raise SpecError("STEPS", path, "; ".join(wrong))
 
 
-def _with_units(step: Any) -> Any:
+def _with_units(step: Any, where: str) -> Any:
     """``timeout = "500ms"`` as on the command line."""
     if isinstance(step, dict) and isinstance(step.get("timeout"), str):
-        return {**step, "timeout": _units.duration("timeout", step["timeout"])}
+        return {**step, "timeout": _units.duration(f"{where}timeout", step["timeout"])}
     return step
 
 

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from pyjail._session import Session
 
 KEYS = ("command", "timeout", "stdin", "env", "cwd", "read_only")
+# What others call them, and no letters say.
+_MEANT = {
+    **dict.fromkeys(("cmd", "args", "argv", "run", "program", "shell", "script"), "command"),
+    **dict.fromkeys(("wall_time", "time_limit", "seconds"), "timeout"), "input": "stdin", "environment": "env",
+    **dict.fromkeys(("dir", "directory", "workdir", "working_directory"), "cwd"),
+}  # fmt: skip
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell has it
 
 
 def run_steps(session: Session, steps: Iterable[Mapping[str, Any]], stop: bool, limits: Limits) -> list[dict[str, Any]]:
     """See `Session.steps`."""
-    checked = [check(step) for step in steps]  # all of them before any is started
+    # All of them are checked before any is started.
+    checked = [check(step, f"steps[{i}].") for i, step in enumerate(steps)]
     answers = []
     for step in checked:
         answer = one(session, step, limits)
@@ -31,23 +38,24 @@ def run_steps(session: Session, steps: Iterable[Mapping[str, Any]], stop: bool, 
     return answers
 
 
-def check(step: Mapping[str, Any]) -> dict[str, Any]:
-    """One step, validated; its command as a list. SpecError names what is wrong."""
+def check(step: Any, where: str) -> dict[str, Any]:
+    """One step, validated; its command as a list. SpecError names what is wrong: ``where`` and the key."""
     if not isinstance(step, Mapping):
-        raise SpecError("steps", step, 'a mapping with "command" is needed')
-    for key in step:
+        raise SpecError(where.rstrip(". :"), step, 'a mapping with "command" is needed')
+    for key, value in step.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise SpecError("steps", key, f"a step has {', '.join(KEYS)}{hint}")
+            name = str(key)
+            near = _MEANT.get(name.lower()) or next(iter(difflib.get_close_matches(name, KEYS, 1)), None)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise SpecError(f"{where}{key}", value, f"a step has {', '.join(KEYS)}{hint}")
     command = step.get("command")
     if not command:
-        raise SpecError("steps", step, '"command" is missing')
+        raise SpecError(f"{where}command", command, "is missing: a list of arguments, or text for sh -c")
     if not isinstance(command, Sequence) or isinstance(command, bytes):
-        raise SpecError("steps.command", command, "a list of arguments is needed, or text for sh -c")
-    _units.seconds("steps.timeout", step.get("timeout"))
+        raise SpecError(f"{where}command", command, "a list of arguments is needed, or text for sh -c")
+    _units.seconds(f"{where}timeout", step.get("timeout"))
     if not isinstance(step.get("stdin"), (str, bytes, bytearray, memoryview, type(None))):
-        raise SpecError("steps.stdin", step["stdin"], "str or bytes is needed")
+        raise SpecError(f"{where}stdin", step["stdin"], "str or bytes is needed")
     return {**step, "command": ["sh", "-c", command] if isinstance(command, str) else list(command)}
 
 
