@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="the long version of the leak tests")
+    parser.addoption("--soak", action="store_true", help="the long versions of some tests")
     parser.addoption("--keeper", help="run with this keeper instead, such as one that traps on undefined behaviour")
 
 

@@ -51,11 +51,10 @@ time.sleep(60)
 """
 
 
-@pytest.mark.timeout(1200)
-def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process(request):
+def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
     rng = random.Random(7)
     before, segments = mounts(), shm_segments()
-    for _ in range(200 if request.config.getoption("--soak") else 8):
+    for _ in range(8):
         p = subprocess.Popen([sys.executable, "-c", PRELUDE + BUSY], stdout=subprocess.PIPE)
         assert p.stdout.readline() == b"go\n"
         time.sleep(0.1 + rng.random() * 0.8)
