@@ -115,7 +115,7 @@ def beside(goals: list[Goal], floor: dict[str, tuple[float, float]], imports: fl
     def of(goal: Goal) -> str:
         if goal.floor:
             return goal.floor
-        if goal.what.startswith(("latency, warm", "its p99")) and "armed" in floor and "wake" in floor:
+        if goal.what.startswith(("paced latency, warm", "its p99")) and "armed" in floor and "wake" in floor:
             ready = f"{(floor['armed'][0] + floor['wake'][0]) * 1e3:.2f} ms with all made ahead; "
             return ready + "made each time " + parts(0)
         if goal.what.startswith("latency with fresh"):

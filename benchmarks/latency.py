@@ -54,7 +54,7 @@ def measure(
     found: list[Contender], rounds: int, turns: int, seconds: float, clock: CpuClock
 ) -> tuple[Section, ByName, ByName]:
     """Also latencies with pauses between the runs, and CPU, by contender."""
-    section = Section("Latency and CPU, one run at a time")
+    section = Section("Paced: latency and CPU, one run at a time")
     with ready(found, 1):
         paused, alternating, at_once, cpu, others = _ways(found, rounds, turns, seconds, clock)
     section.samples += [*paused.values(), *(Samples(f"CPU of {name}", s.values) for name, s in cpu.items())]
@@ -98,7 +98,7 @@ def measure(
     for way, by_name in (("3 ms between runs", paused), ("without a pause", alternating), ("back to back", at_once)):
         plain, own = by_name[BASE], by_name[OURS]
         section.goals += [
-            Goal(f"latency, warm, {way}", f"{own.median / plain.median:.2f} x", f"<= {LATENCY:.2f} x subprocess.run",
+            Goal(f"paced latency, warm, {way}", f"{own.median / plain.median:.2f} x", f"<= {LATENCY:.2f} x subprocess.run",
                  own.median <= LATENCY * plain.median, floors(by_name)),
             Goal(f"its p99, {way}", f"{own.p99 / plain.p99:.2f} x", f"<= {TAIL} x", own.p99 <= TAIL * plain.p99),
         ]  # fmt: skip

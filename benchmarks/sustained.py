@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import math
+import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 from contenders import BASE, FENCED, FRESH, OURS, RELAY, TRUE, Contender
 from contenders import ready as made_ready
-from machine import CpuClock
+from machine import MUCH, CpuClock
 from report import Goal, Section, ms, table
 from sampling import Samples, in_turns
 
@@ -41,7 +43,7 @@ class Block:
     runs: int
     seconds: float
     cpu: float
-    cpu_after: float
+    cpu_after: float  # less what others used; NaN when that was much
 
     @property
     def rate(self) -> float:
@@ -107,7 +109,7 @@ def block(drive: Drive, seconds: float, clock: CpuClock, others: float) -> Block
     took, used = time.monotonic() - started, clock.read() - before
     time.sleep(SETTLE_S)  # teardown in threads of the kernel's own; the next jail
     after = clock.read() - before - others * (time.monotonic() - started)
-    return Block(runs, took, used, max(0.0, after))
+    return Block(runs, took, used, max(0.0, after) if others <= MUCH else math.nan)
 
 
 def _ways(found: list[Contender], size: int, stack: ExitStack) -> Iterator[tuple[str, Drive]]:
@@ -147,13 +149,29 @@ def _median(blocks: list[Block], of: Callable[[Block], float]) -> float:
     return Samples("block", [of(b) for b in blocks]).median
 
 
-def _share(found: dict[str, list[Block]], name: str, base: str) -> float:
+def _share(found: dict[str, list[Block]], name: str, base: str = BASE) -> float:
     """Of the rate of ``base``, each block beside the one of the same round."""
     return Samples("share", [a.rate / b.rate for a, b in zip(found[name], found[base], strict=True)]).median
 
 
-def _base(name: str) -> str:
-    return AIO_BASE if name == AIO else BASE
+def _cpu(blocks: list[Block], beside: list[Block]) -> tuple[str, str]:
+    """CPU of a run, and its ratio to the other's; "?" when others used too much of the machine."""
+    own, plain = (statistics.median(b.cpu_after / b.runs for b in of) for of in (blocks, beside))
+    return ("?", "?") if math.isnan(own + plain) or not plain else (ms(own), f"{own / plain:.2f}")
+
+
+def key_figures(found: dict[int, dict[str, list[Block]]]) -> list[str]:
+    """For the README: by contender the share with so many workers, CPU with one and with two, the CPUs busy with two."""
+    rows = []
+    names = list(dict.fromkeys(name for by_name in found.values() for name in by_name))
+    for name in names:
+        shares = [f"{_share(by_name, name):.2f}" if name in by_name else "" for by_name in found.values()]
+        one, two = found[1], found[2]
+        busy = f"{_median(two[name], lambda b: b.cpu / b.seconds):.2f}" if name in two else ""
+        cpu = [_cpu(by[name], by[BASE])[0] if name in by else "" for by in (one, two)]
+        rows.append((f"`{name}`" if "." in name else name, *shares, *cpu, busy))
+    head = ("share of `subprocess.run`", *(f"{n} worker{'s' * (n > 1)}" for n in found))
+    return table((*head, "CPU ms a run, 1", "2", "CPUs busy, 2"), rows)
 
 
 def measure(
@@ -170,22 +188,20 @@ def measure(
     rows = []
     for size, by_name in found.items():
         for name, blocks in by_name.items():
-            cpu = _median(blocks, lambda b: b.cpu_after / b.runs)
-            plain = _median(by_name[BASE], lambda b: b.cpu_after / b.runs)
             rows.append((
-                name, str(size), f"{_median(blocks, lambda b: b.rate):.0f}", f"{_share(by_name, name, _base(name)):.2f}",
-                ms(cpu), f"{cpu / plain:.2f}", f"{_median(blocks, lambda b: b.cpu / b.seconds):.2f}",
+                name, str(size), f"{_median(blocks, lambda b: b.rate):.0f}", f"{_share(by_name, name):.2f}",
+                *_cpu(blocks, by_name[BASE]), f"{_median(blocks, lambda b: b.cpu / b.seconds):.2f}",
             ))  # fmt: skip
     section.say(
         f"/bin/true, output captured, blocks of {seconds:g} s in turns, {rounds} of each; the workers are threads, of `aio.run` and",
-        "asyncio's own subprocess tasks of one loop. The share is that of the rate of `subprocess.run`, of `aio.run` that of",
-        "asyncio's, in the same round. CPU is what the whole machine used until it was quiet again.",
+        "asyncio's own subprocess tasks of one loop. The share is that of the rate of `subprocess.run` in as many threads, in the",
+        "same round. CPU is what the whole machine used for a run until it was quiet again, less what others used before.",
         "",
         *table(("", "workers", "runs/s", "share", "CPU ms a run", "ratio", "CPUs busy"), rows),
     )
     for size, least in GOALS.items():
-        share = _share(found[size], OURS, BASE)
-        floor = "; ".join(f"{n}: {_share(found[size], n, BASE):.2f} x" for n in (RELAY, FENCED) if n in found[size])
+        share = _share(found[size], OURS)
+        floor = "; ".join(f"{n}: {_share(found[size], n):.2f} x" for n in (RELAY, FENCED) if n in found[size])
         goal = Goal(f"sustained, {size} thread{'s' * (size > 1)}", f"{share:.2f} x", f">= {least:.2f} x subprocess.run",
                     share >= least, floor)  # fmt: skip
         section.goals.append(goal)
@@ -225,8 +241,8 @@ def alternating(rounds: int, seconds: float, clock: CpuClock) -> Section:
     rows = []
     for name, blocks in found.items():
         share = _share(found, name, "one and the same")
-        cpu = _median(blocks, lambda b: b.cpu_after / b.runs)
-        rows.append((name, f"{_median(blocks, lambda b: b.rate):.0f}", f"{share:.2f}", ms(cpu)))
+        cpu, _ = _cpu(blocks, found["one and the same"])
+        rows.append((name, f"{_median(blocks, lambda b: b.rate):.0f}", f"{share:.2f}", cpu))
         if name != "one and the same":
             section.goals.append(
                 Goal(f"sustained, {name}", f"{share:.2f} x", f">= {TURN_GOAL} x one and the same", share >= TURN_GOAL)

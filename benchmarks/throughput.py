@@ -77,7 +77,7 @@ def _rates(found: list[Contender], size: int, rounds: int, seconds: float) -> di
 
 def measure(everyone: list[Contender], rounds: int, seconds: float) -> tuple[Section, dict[int, dict[str, Samples]]]:
     found = [c for c in everyone if c.name != FRESH]
-    section = Section("Throughput with threads")
+    section = Section("Paced: throughput with threads, in bursts")
     rates = {size: _rates(found, size, rounds, seconds / len(WORKERS)) for size in WORKERS}
     rows = []
     for c in found:
@@ -92,7 +92,7 @@ def measure(everyone: list[Contender], rounds: int, seconds: float) -> tuple[Sec
         ours, plain = rates[size][OURS].median, rates[size][BASE].median
         section.goals.append(
             Goal(
-                f"throughput with {size} threads",
+                f"paced throughput with {size} threads",
                 f"{ours / plain:.2f} x",
                 f">= {least:.2f} x subprocess.run",
                 ours >= least * plain,
