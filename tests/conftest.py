@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import textwrap
 from collections.abc import Callable
@@ -37,6 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """``--keeper``: for this process; scripts that the tests start use the installed one."""
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # started by `&` of a shell: what we start would ignore it, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if path := config.getoption("--keeper"):
         from pyjail import _elf, _fds
 

@@ -64,8 +64,10 @@ def alive(pid: int) -> bool:
 
 
 def shm_segments() -> frozenset[str]:
-    """Ids of the SysV segments of the host's own ipc namespace; others' may go meanwhile."""
-    return frozenset(line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines())
+    """Ids of the SysV segments of the host's own ipc namespace, but those of living processes that are not below us."""
+    rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    ours = {os.getpid(), *keepers_of(os.getpid())}
+    return frozenset(row[1] for row in rows if int(row[4]) in ours or not alive(int(row[4])))
 
 
 def mounts() -> int:

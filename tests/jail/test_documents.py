@@ -119,3 +119,18 @@ def test_functions_and_test_files_are_graded():
     assert reasons == ["", "failed", "refused", "crashed", "timed out"]
     assert lines[5] == "test file, right: passed"
     assert lines[6].startswith("test file, replaces unittest: failed: 1 of 1 tests")
+
+
+@quick
+def test_the_demo_judges_with_what_can_be_enforced_for_who_runs_it():
+    chosen = ["sum_ok.py", "sum_network.py", "sum_fork_bomb.c"]
+    out = subprocess.run(
+        [sys.executable, ROOT / "examples/contest/judge.py", *chosen],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert out.returncode == 0, out.stdout + out.stderr
+    if place.CGROUPS:
+        assert "3 of 3 submissions got the verdict they deserve" in out.stdout and out.stderr == ""
+    else:
+        assert "2 of 2" in out.stdout and "sum_fork_bomb.c (needs a limit on processes)" in out.stdout
+        assert out.stderr.startswith("Judging without ") and len(out.stderr.splitlines()) == 2

@@ -66,7 +66,7 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
         left = cgroups_of(p.pid)
         assert all("/r" not in leaf.rpartition("/k")[2] for leaf in left)
     assert mounts() == before
-    assert shm_segments() <= segments
+    assert until(lambda: shm_segments() <= segments), shm_segments()  # those of others go by themselves
     script("import pyjail; pyjail.run(['true'])")  # the next start removes the empty directories that are left
     assert cgroups_of(p.pid) == []
 
