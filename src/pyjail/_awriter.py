@@ -11,7 +11,7 @@ from pyjail._errors import SpecError
 from pyjail._loops import Loop, current
 
 CHUNK = 1 << 16
-Decode = tuple[str, str] | None
+Decode = tuple[str, str, str] | None
 
 
 class Done:
@@ -125,7 +125,7 @@ class AsyncWriter:
 
     def _bytes(self, data: Any) -> Any:
         if self._decode is not None and isinstance(data, str):
-            return data.encode(*self._decode)
+            return data.encode(self._decode[0], self._decode[2])
         if self._decode is not None or not isinstance(data, (bytes, bytearray, memoryview)):
             raise SpecError("data", data, "bytes are needed (str with text=True)")
         return data

@@ -9,6 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyjail._errors import SpecError
+from pyjail._frozen import replace
+from pyjail._outcome import undecoded
+from pyjail._request import Decode
 from pyjail._subprocess_errors import TimeoutExpired
 
 if TYPE_CHECKING:
@@ -53,19 +56,26 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
                 else:
                     selector.unregister(key.fileobj)
     process.wait(None if end is None else max(0.0, end - time.monotonic()))
-    out = _texts(fds, read, decode, cut=False)
     process.close()
-    return out
+    try:
+        return _texts(fds, read, decode, cut=False)
+    except Exception as e:  # what a codec raises, or an error handler of the caller's
+        assert process.result is not None
+        out, err = _texts(fds, read, None, cut=False)
+        raise undecoded(replace(process.result, stdout=out, stderr=err), e) from None
 
 
-def to_bytes(decode: tuple[str, str] | None, stdin: Any, given: Any) -> memoryview:
+def to_bytes(decode: Decode | None, stdin: Any, given: Any) -> memoryview:
     """What ``given`` is as bytes for this stdin."""
     if given is None:
         return memoryview(b"")
     if stdin is None:
         raise SpecError("input", given, "stdin is not a pipe of this process")
     if decode is not None and isinstance(given, str):
-        return memoryview(given.encode(*decode))
+        try:
+            return memoryview(given.encode(decode[0], decode[2]))
+        except UnicodeEncodeError as e:
+            raise SpecError("input", given, str(e)) from None
     if decode is not None or not isinstance(given, (bytes, bytearray, memoryview)):
         raise SpecError("input", given, "bytes are needed (str with text=True)")
     return memoryview(given)
@@ -100,7 +110,7 @@ def _close(stream: Any) -> None:
 def _texts(fds: list[int | None], read: dict[int, bytearray], decode: Any, cut: bool) -> tuple[Any, Any]:
     found: list[Any] = [None if fd is None else bytes(read[fd]) for fd in fds]
     if decode is not None:
-        encoding, errors = decode
+        encoding, errors, _ = decode
         mode = "replace" if cut else errors
         found = [f if f is None else f.decode(encoding, mode).replace("\r\n", "\n").replace("\r", "\n") for f in found]
     return found[0], found[1]

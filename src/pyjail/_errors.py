@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyjail._result import Result
+
 
 class JailError(Exception):
     """Base of everything that pyjail raises by itself.
@@ -22,6 +24,7 @@ class JailError(Exception):
               ProgramPermissionError(PermissionError)
             CwdNotFoundError(FileNotFoundError)
           KeeperError                      our own helper died before the program started
+          OutputDecodeError(UnicodeDecodeError)   only with errors="strict": the output is no text; it has the result
           TimeoutExpired(subprocess.TimeoutExpired)
             PoolExhaustedError(TimeoutError)   the patience ended before there was a free place: nothing was started
           PoolClosedError(RuntimeError)    the pool takes no more runs
@@ -117,6 +120,31 @@ class ProgramPermissionError(ExecError, PermissionError):
 
 class KeeperError(JailError):
     """Our own helper died or spoke nonsense before the program started."""
+
+
+class OutputDecodeError(JailError, UnicodeDecodeError):
+    """With ``errors="strict"``: the program wrote what is no text of that encoding. It ran to its end all the same.
+
+    Attributes: ``result`` (`Result`, its stdout and stderr as bytes), and those of `UnicodeDecodeError`.
+
+    >>> import pyjail
+    >>> try:
+    ...     pyjail.run(["printf", r"\\377"], text=True, errors="strict")
+    ... except pyjail.OutputDecodeError as e:
+    ...     print(e.result.verdict, e.result.stdout)
+    ok b'\\xff'
+    """
+
+    def __init__(self, result: Result, encoding: str, data: bytes, start: int, end: int, reason: str) -> None:
+        self.result = result
+        UnicodeDecodeError.__init__(self, encoding, data, start, end, reason)
+
+    def __str__(self) -> str:
+        told = UnicodeDecodeError.__str__(self) if self.object else self.reason
+        return f'what the program wrote is no such text: {told}. errors="replace" takes it; .result has the bytes'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result, self.encoding, self.object, self.start, self.end, self.reason)
 
 
 class PoolClosedError(JailError, RuntimeError):

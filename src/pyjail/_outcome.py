@@ -7,10 +7,11 @@ import functools
 import os
 
 from pyjail import _lazy, _verdict
+from pyjail._errors import OutputDecodeError
 from pyjail._host import Above
 from pyjail._keeper import Keeper
 from pyjail._plan import RunLimits
-from pyjail._request import Request
+from pyjail._request import Decode, Request
 from pyjail._result import Result, Verdict
 from pyjail._wire import STDIO_PIPE, Facts
 
@@ -29,8 +30,8 @@ def result(
     out: bytes,
     err: bytes,
     collected: tuple[dict[str, bytes], dict[str, str]] | None,
-) -> Result:
-    """The `Result` of a run that has been reported."""
+) -> Result | OutputDecodeError:
+    """The `Result` of a run that has been reported, or what to raise in its place."""
     limits = request.limits
     kills = outside_kills = 0
     lost: list[str] = []
@@ -51,9 +52,14 @@ def result(
     template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     _, stdout, stderr = request.stdio
     prepared, captured = keeper.prepared, [stdout == STDIO_PIPE, stderr == STDIO_PIPE]
+    undecodable: Exception | None = None
     if request.decode is not None:
-        out = decode(out, request.decode, len(out) < facts.out_total[0])
-        err = decode(err, request.decode, len(err) < facts.out_total[1])
+        try:
+            texts = [decode(d, request.decode, len(d) < n) for d, n in zip((out, err), facts.out_total, strict=True)]
+        except Exception as e:  # what a codec raises, or an error handler of the caller's
+            undecodable = e
+        else:
+            out, err = texts
 
     def make(name: str) -> Any:
         _receipt, Receipt, Usage = load()
@@ -65,7 +71,7 @@ def result(
         return _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
 
     code, sig = evidence.exit_code, evidence.signal
-    return Result.later(
+    made = Result.later(
         make,
         {
             "args": request.args,
@@ -85,6 +91,14 @@ def result(
             "error": error,
         },
     )
+    return made if undecodable is None else undecoded(made, undecodable)
+
+
+def undecoded(result: Result, error: Exception) -> OutputDecodeError:
+    """What to raise instead of a result whose output is not what the caller said that it is; it has the result."""
+    if isinstance(error, UnicodeDecodeError):
+        return OutputDecodeError(result, error.encoding, error.object, error.start, error.end, error.reason)
+    return OutputDecodeError(result, "text", b"", 0, 0, str(error))
 
 
 @functools.cache
@@ -126,9 +140,9 @@ def lost(keeper: Keeper, request: Request) -> Result:
     )
 
 
-def decode(data: bytes, how: tuple[str, str], cut: bool) -> Any:
+def decode(data: bytes, how: Decode, cut: bool) -> Any:
     """As subprocess does; a character that our own cap cut in two is no error of the program's."""
-    encoding, errors = how
+    encoding, errors, _ = how
     text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -365,5 +365,5 @@ def _file(fd: int, mode: str, request: Request) -> Any:
     binary = os.fdopen(fd, mode + "b")
     if request.decode is None:
         return binary
-    encoding, errors = request.decode
-    return io.TextIOWrapper(binary, encoding, errors, line_buffering=mode == "w")
+    encoding, reading, writing = request.decode
+    return io.TextIOWrapper(binary, encoding, writing if mode == "w" else reading, line_buffering=mode == "w")

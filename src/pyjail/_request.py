@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
 
+Decode = tuple[str, str, str]  # encoding, errors of what is read, errors of what is written
+
+
 class Request(NamedTuple):
     """One validated call of `run`."""
 
@@ -38,7 +41,7 @@ class Request(NamedTuple):
     fds: tuple[int, ...]
     files: tuple[_files.Input, ...]
     collect: tuple[Any, ...]
-    decode: tuple[str, str] | None
+    decode: Decode | None
     timeout: float | None
     attach: Callable[[int], None] | None = None  # see `Keeper`; for a fresh one only
     read_only: bool = False  # a session's /box is only read
@@ -74,9 +77,10 @@ def make(
         jail = _DEFAULT_JAIL
     elif not isinstance(jail, Jail):
         raise SpecError("jail", jail, "a pyjail.Jail is needed")
-    decode = (encoding or "utf-8", errors or "strict") if text_mode or encoding or errors else None
-    if decode is not None:
-        _check_codec(*decode)
+    decode = None
+    if text_mode or encoding or errors:
+        decode = (encoding or "utf-8", errors or "replace", errors or "strict")
+        _check_codec(*decode[:2])
     argv = _argv(args)
     environment: Any = jail.env if env is None else env if isinstance(env, Env) else Env(env)
     if jail.deterministic:
@@ -153,14 +157,14 @@ def _argv(args: Any) -> tuple[bytes, ...]:
     return argv
 
 
-def _input(value: Any, decode: tuple[str, str] | None) -> bytes | None:
+def _input(value: Any, decode: Decode | None) -> bytes | None:
     if value is None:
         return None
     if isinstance(value, str):
         if decode is None:
             raise SpecError("input", value, "bytes are needed unless text=True or encoding= is given")
         try:
-            return value.encode(*decode)
+            return value.encode(decode[0], decode[2])
         except UnicodeEncodeError as e:
             raise SpecError("input", value, str(e)) from None
     if isinstance(value, (bytes, bytearray, memoryview)):

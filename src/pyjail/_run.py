@@ -64,7 +64,8 @@ def run(
         cwd: inside the jail; default /box.
         files: {relative path: bytes | str | PathLike | File} written into /box first.
         collect: patterns (``**`` recurses) of regular files to read back from /box.
-        text, encoding, errors: decode stdout and stderr as `subprocess` does.
+        text, encoding, errors: decode stdout and stderr as `subprocess` does, but that bytes which are no text are
+            replaced by default: a program decides what it writes. ``errors="strict"`` raises.
         check: raise `JailedProcessError` unless the verdict is OK.
         timeout: the caller's own patience in seconds; then `TimeoutExpired`. (``limits.wall_time`` gives a verdict.)
 
@@ -75,7 +76,7 @@ def run(
         SpecError: an argument makes no sense. HostError: a control cannot be enforced here (``jail.strict``).
         ExecError (also FileNotFoundError, PermissionError by errno): the program could not be executed.
         SetupError, KeeperError: the jail could not be built. OSError: this process is out of fds or memory.
-        UnicodeDecodeError: with ``text`` or ``encoding``, as in `subprocess`; ``errors="replace"`` never raises it.
+        OutputDecodeError (also UnicodeDecodeError): with ``errors="strict"`` alone; it has the result.
 
     >>> import pyjail
     >>> pyjail.run(["echo", "hello"]).stdout
@@ -345,13 +346,19 @@ def expired(keeper: Keeper, request: Request) -> Outcome:
             with contextlib.suppress(Gone):
                 keeper.send(lib.OP_RELEASE)
     captured = [
-        None if m != STDIO_PIPE else o if request.decode is None else _outcome.decode(o, request.decode, True)
+        None if m != STDIO_PIPE else o if request.decode is None else _outcome.decode(o, as_it_comes(request), True)
         for o, m in zip((out, err), request.stdio[1:], strict=True)
     ]
     with _lazy.lock:
         from pyjail._subprocess_errors import TimeoutExpired
 
     return TimeoutExpired(request.args, request.timeout or 0.0, *captured), raw is not None
+
+
+def as_it_comes(request: Request) -> _request.Decode:
+    """How a part of an output is decoded that comes with an exception: so that it never raises another."""
+    assert request.decode is not None
+    return request.decode[0], "replace", ""
 
 
 def _exit() -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pyjail import _box, _idle, _outcome, _prepare, _process, _request, _run, _units
-from pyjail._errors import KeeperError, SpecError
+from pyjail._errors import KeeperError, OutputDecodeError, SpecError
 from pyjail._keeper import Keeper
 from pyjail._request import Request
 from pyjail._result import Result
@@ -127,7 +127,9 @@ class Session:
             result, reusable = outcome
             if not reusable:
                 self._lost()
-            if isinstance(result, Result):
+            if isinstance(result, OutputDecodeError):
+                self.results.append(result.result)
+            elif isinstance(result, Result):
                 self.results.append(result)
         if isinstance(result, BaseException):
             raise result

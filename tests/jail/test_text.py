@@ -1,0 +1,133 @@
+"""Text from a program: whatever bytes it writes, the result is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import pytest
+
+import pyjail
+from pyjail import Limits, OutputDecodeError, SpecError, Verdict
+
+BAD = ["sh", "-c", r"printf 'a\377b'; printf 'e\377' >&2; exit 3"]
+TEXT = "a\ufffdb"
+
+
+def by_run(args, **options):
+    return pyjail.run(args, **options)
+
+
+def by_session(args, **options):
+    with pyjail.Session() as session:
+        try:
+            return session.run(args, **options)
+        finally:
+            assert len(session.results) == 1 and session.results[0].exit_code == 3
+
+
+def by_pool(args, **options):
+    with pyjail.Pool(1) as pool:
+        return pool.run(args, **options)
+
+
+def by_executor(args, **options):
+    with pyjail.JailExecutor(1) as executor:
+        return executor.submit(args, **options).result()
+
+
+def by_aio(args, **options):
+    return asyncio.run(pyjail.aio.run(args, **options))
+
+
+def by_aio_pool(args, **options):
+    async def main():
+        async with pyjail.aio.Pool(1) as pool:
+            return await pool.run(args, **options)
+
+    return asyncio.run(main())
+
+
+DOORS = (by_run, by_session, by_pool, by_executor, by_aio, by_aio_pool)
+doors = pytest.mark.parametrize("door", DOORS, ids=lambda d: d.__name__)
+
+
+@doors
+@pytest.mark.parametrize("options", [{"text": True}, {"encoding": "utf-8"}, {"encoding": "ascii"}], ids=str)
+def test_bytes_that_are_no_text_are_replaced_and_the_result_is_there(door, options):
+    r = door(BAD, **options)
+    assert (r.verdict, r.exit_code, r.stdout, r.stderr) == (Verdict.RUNTIME_ERROR, 3, TEXT, "e\ufffd")
+
+
+@doors
+def test_strict_decoding_raises_an_error_that_has_the_result(door):
+    with pytest.raises(OutputDecodeError, match="replace") as caught:
+        door(BAD, text=True, errors="strict")
+    e = caught.value
+    assert isinstance(e, UnicodeDecodeError) and isinstance(e, pyjail.JailError)
+    assert (e.result.exit_code, e.result.stdout, e.result.stderr) == (3, b"a\xffb", b"e\xff")
+    assert (e.encoding, e.start) == ("utf-8", 1)
+    again = pickle.loads(pickle.dumps(e))
+    assert (str(again), again.result) == (str(e), e.result)
+
+
+def test_the_keeper_serves_on_after_output_that_is_no_text():
+    with pyjail.Pool(1) as pool:
+        for _ in range(3):
+            with pytest.raises(OutputDecodeError):
+                pool.run(BAD, text=True, errors="strict")
+            assert pool.run(["echo", "x"], text=True).stdout == "x\n"
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "utf-7", "utf-16", "unicode_escape", "utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("errors", [None, "strict", "surrogateescape", "xmlcharrefreplace", "namereplace"])
+def test_no_codec_loses_a_result(encoding, errors):
+    try:
+        r = pyjail.run(["printf", r"\377\\x\300xn--\200+-A=\330"], encoding=encoding, errors=errors)
+    except OutputDecodeError as e:
+        r = e.result
+    assert r.exit_code == 0
+
+
+def test_a_timeout_comes_with_what_was_written_even_if_it_is_no_text():
+    with pytest.raises(pyjail.TimeoutExpired) as caught:
+        pyjail.run(["sh", "-c", r"printf 'a\377b'; sleep 60"], text=True, errors="strict", timeout=0.5)
+    assert caught.value.output == TEXT
+
+
+def test_what_the_caller_writes_is_not_replaced_in_silence():
+    with pytest.raises(SpecError, match="input"):
+        pyjail.run(["cat"], input="\udcff", text=True)
+    assert pyjail.run(["cat"], input="\udcff", text=True, errors="surrogateescape").stdout == "\udcff"
+    assert pyjail.run(["cat"], input="\udcff", text=True, errors="replace").stdout == "?"
+    with pyjail.start(["cat"], text=True) as p, pytest.raises(UnicodeEncodeError):
+        p.stdin.write("\udcff")
+        p.stdin.flush()
+
+
+def test_live_streams_replace_what_is_no_text():
+    with pyjail.start(BAD, text=True) as p:
+        assert (p.stdout.read(), p.stderr.read()) == (TEXT, "e\ufffd")
+    with pyjail.start(BAD, text=True) as p:
+        assert p.communicate() == (TEXT, "e\ufffd")
+
+    async def main():
+        async with await pyjail.aio.start(BAD, text=True) as p:
+            return await p.communicate()
+
+    assert asyncio.run(main()) == (TEXT, "e\ufffd")
+
+
+def test_communicate_with_strict_decoding_raises_an_error_that_has_the_result():
+    with pyjail.start(BAD, Limits(cpu_time=5), text=True, errors="strict") as p:
+        with pytest.raises(OutputDecodeError) as caught:
+            p.communicate()
+        with pytest.raises(ValueError, match="closed"):
+            p.stdout.read()
+    r = caught.value.result
+    assert (r.exit_code, r.stdout, r.stderr, r.limits.cpu_time) == (3, b"a\xffb", b"e\xff", 5)
+
+
+def test_a_measured_program_may_write_what_is_no_text():
+    m = pyjail.measure(["printf", r"\377"], repeat=pyjail.Repeat(2, quiet=False), text=True)
+    assert [r.stdout for r in m.runs] == ["\ufffd"] * 2
