@@ -31,19 +31,31 @@ static long file_name(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
-/* OP_PUT: a new file with the content of the fd that came with the message. */
+/* OP_PUT: a new file with the content of the fd that came with the message; a hole stays one. */
 static long file_put(const struct pj_message *m, int box, const char *path) {
-  uint64_t at = 0;
-  long rc = 0, n = 0;
+  const int from = K.got.fd[0];
+  const long most = sizeof scratch;
+  long at = 0, rc = 0, n;
   if (K.got.count != 1) return -EINVAL;
   long fd = sys_open_beneath(box, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, IN_BOX);
-  if (fd < 0) return fd;
-  while (rc >= 0 && (n = SYS(__NR_pread64, K.got.fd[0], scratch, sizeof scratch, at)) > 0) {
-    at += (uint64_t)n;
-    if (K.running && at % (16 * sizeof scratch) == 0) limits_watch(), children_reap(); /* it suspends no limit */
-    for (long done = 0; rc >= 0 && done < n; done += rc) rc = SYS(__NR_write, fd, scratch + done, n - done);
+  if (fd == -EEXIST) { /* to be replaced, if its owner may write to it */
+    rc = sys_open_beneath(box, path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW, 0, IN_BOX);
+    sys_close((int)rc);
+    return rc == -EACCES ? rc : fd;
   }
-  if (rc >= 0) rc = n;
+  if (fd < 0) return fd;
+  const long size = SYS(__NR_lseek, from, 0, SEEK_END);
+  do {
+    const long data = SYS(__NR_lseek, from, at, SEEK_DATA), hole = SYS(__NR_lseek, from, data, SEEK_HOLE);
+    at = data > at ? data : data == -ENXIO && size > at ? size : at;
+    n = SYS(__NR_pread64, from, scratch, hole > at && hole - at < most ? hole - at : most, at);
+    for (long done = 0; rc >= 0 && done < n; done += rc)
+      rc = SYS(__NR_pwrite64, fd, scratch + done, n - done, at + done);
+    at += n > 0 ? n : 0;
+    if (K.running) limits_watch(), children_reap(); /* it suspends no limit */
+  } while (rc >= 0 && n > 0);
+  SYS(__NR_lseek, from, 0, SEEK_SET); /* it may be the sender's, too */
+  if (rc >= 0) rc = n < 0 ? n : SYS(__NR_ftruncate, fd, at);
   if (rc == 0) rc = SYS(__NR_fchmod, fd, m->mode & 0777);
   sys_close((int)fd);
   return rc;
@@ -53,12 +65,18 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
   int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
   long rc = -EINVAL;
   if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0) {
-    SYS(__NR_setfsgid, K.plan->gid); /* what is made belongs to the program */
+    uint32_t caps[6], few[6];
+    SYS(__NR_capget, caps_head, caps);
+    memcpy(few, caps, sizeof few);
+    few[0] &= 1u << CAP_KILL, few[3] = 0; /* limits are watched meanwhile */
+    SYS(__NR_setfsgid, K.plan->gid);      /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
+    if (!(m->mode & PJ_WHOLE)) SYS(__NR_capset, caps_head, few); /* what it may not open, nor may we */
     self_guard();
     rc = m->op == OP_OPEN                     ? file_open(m, box, path)
          : m->op == OP_PUT && !(m->flags & 1) ? file_put(m, box, path)
                                               : file_name(m, box, path);
+    SYS(__NR_capset, caps_head, caps);
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
     self_guard();

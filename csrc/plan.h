@@ -22,6 +22,7 @@
 #define PJ_MAX_TMPFS 8
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
+#define PJ_WHOLE 65536      /* for a copy of all there is: whatever its modes say */
 #define PJ_MAX_INLINE 32768 /* bytes of a request that come with its message; a longer one is in the memfd */
 
 /* Every step that can fail, in the order in which they happen. An error is {step, index of the row, errno}. */
@@ -221,7 +222,7 @@ enum pj_op {
 struct pj_message {
   uint32_t op;
   uint32_t flags; /* OP_OPEN: open(2) flags; OP_RUN: a number for the run */
-  uint32_t mode;  /* OP_MKDIR, OP_PUT */
+  uint32_t mode;  /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file */
   uint32_t len;   /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 

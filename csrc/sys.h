@@ -111,7 +111,9 @@ enum { K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 #ifdef PYJAIL_FREESTANDING
 #include <asm/poll.h>
 #include <asm/statfs.h>
+#include <linux/capability.h>
 #include <linux/elf.h>
+#include <linux/fs.h>
 #include <linux/ioctl.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>

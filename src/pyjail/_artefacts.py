@@ -16,8 +16,9 @@ from typing import Any
 
 from pyjail import _units
 from pyjail._errors import SpecError
+from pyjail._snapshot import Content
 
-_HEAD = b"pyjail-artefact-1 "
+_HEAD = b"pyjail-artefact-2 "
 _ABANDONED_S = 3600.0  # a temporary file that is older belongs to a process that is gone
 
 
@@ -25,7 +26,7 @@ _ABANDONED_S = 3600.0  # a temporary file that is older belongs to a process tha
 class Entry:
     """What one build made: path -> (mode, content), and its result as a dict."""
 
-    outputs: Mapping[str, tuple[int, bytes]]
+    outputs: Mapping[str, tuple[int, Content]]
     result: Mapping[str, Any]
 
 
@@ -162,12 +163,16 @@ class ArtefactCache:
 
 
 def _pack(entry: Entry) -> bytes:
-    """The digest of all that follows; the index, a line; the contents."""
+    """The digest of all that follows; the index, a line; the contents without their holes."""
     index = {
-        "outputs": [[path, mode, len(data)] for path, (mode, data) in entry.outputs.items()],
+        "outputs": [
+            [path, mode, content.size, [[at, len(data)] for at, data in content.pieces]]
+            for path, (mode, content) in entry.outputs.items()
+        ],
         "result": dict(entry.result),
     }
-    body = b"".join([json.dumps(index).encode(), b"\n", *(data for _, data in entry.outputs.values())])
+    pieces = [data for _, content in entry.outputs.values() for _, data in content.pieces]
+    body = b"".join([json.dumps(index).encode(), b"\n", *pieces])
     return _HEAD + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
@@ -179,7 +184,10 @@ def _unpack(raw: bytes) -> Entry | None:
     line, _, rest = body.partition(b"\n")
     index = json.loads(line)
     outputs, at = {}, 0
-    for path, mode, size in index["outputs"]:
-        outputs[path] = (mode, rest[at : at + size])
-        at += size
+    for path, mode, size, spans in index["outputs"]:
+        pieces = []
+        for offset, length in spans:
+            pieces.append((offset, rest[at : at + length]))
+            at += length
+        outputs[path] = (mode, Content(size, tuple(pieces)))
     return Entry(outputs, index["result"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -14,12 +15,16 @@ from pyjail._errors import KeeperError, SpecError
 from pyjail._fds import Fd, memfd
 from pyjail._keeper import Gone, Keeper
 from pyjail._native import lib
-from pyjail._snapshot import Snapshot
+from pyjail._record import NamedTuple
+from pyjail._snapshot import Content, Snapshot
 from pyjail._spec import File, text
 from pyjail._wire import parse_reply
 
-MOST_ENTRIES = 100_000
-MOST_DEPTH = 256
+MOST_ENTRIES = 100_000  # held at once
+MOST_REMOVED = 10 * MOST_ENTRIES
+LONGEST = 4000  # bytes of a path, as `_files.relative` has it: what is deeper has no name for any call
+PAGE = os.sysconf("SC_PAGE_SIZE")
+CHUNK = 1 << 20
 FULL = "No space left in the session's /box: raise Session(disk=) or Session(inodes=)"
 TRIES = 20  # against a program that makes and removes the same name
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -96,26 +101,39 @@ def _content(fd: int, name: str, most: int | None) -> bytes:
     return b"".join(parts)
 
 
-def walk(keeper: Keeper) -> Iterator[tuple[str, os.DirEntry[str], int]]:
-    """(path, entry, fd of its directory, closed later) of all below /box; directories before what is in them."""
-    entries = 0
-    todo: list[tuple[str, int]] = [("", 0)]
+def walk(keeper: Keeper, skipped: dict[str, str], whole: int = 0) -> Iterator[tuple[str, os.DirEntry[str], int]]:
+    """(path, entry, fd of its directory, closed later) of all below /box; directories before what is in them. Those
+    that cannot be looked into are told in ``skipped``. ``whole``: see `snapshot`."""
+    left = MOST_ENTRIES
+    todo = [""]
     while todo:
-        prefix, depth = todo.pop()
+        prefix = todo.pop()
+        if len(os.fsencode(prefix)) > LONGEST:
+            skipped[prefix.rstrip("/")] = "too deep: what is in there has a longer path than there can be"
+            continue
         try:
-            directory = _ask(keeper, lib.OP_OPEN, prefix.rstrip("/") or ".", DIRECTORY)
+            directory = _ask(keeper, lib.OP_OPEN, prefix.rstrip("/") or ".", DIRECTORY, whole)
         except (FileNotFoundError, NotADirectoryError):
             continue  # a running program has removed it
-        with directory, os.scandir(directory.number) as found:
-            for entry in sorted(found, key=lambda e: e.name):
-                entries += 1
-                if entries > MOST_ENTRIES:
-                    raise OSError(errno.EMFILE, f"more than {MOST_ENTRIES} entries in /box")
+        except PermissionError as e:
+            skipped[prefix.rstrip("/") or "."] = f"cannot be read: {e.strerror}"
+            continue
+        with directory:
+            entries = _entries(directory, left)
+            left -= len(entries)
+            for entry in sorted(entries, key=lambda e: e.name):
                 yield prefix + entry.name, entry, directory.number
                 if entry.is_dir(follow_symlinks=False):
-                    if depth >= MOST_DEPTH:
-                        raise OSError(errno.ENAMETOOLONG, f"deeper than {MOST_DEPTH} directories", prefix)
-                    todo.append((f"{prefix}{entry.name}/", depth + 1))
+                    todo.append(f"{prefix}{entry.name}/")
+
+
+def _entries(directory: Fd, most: int) -> list[os.DirEntry[str]]:
+    """All that is in it. OSError when there are more than ``most``: no more than that are ever held."""
+    with os.scandir(directory.number) as found:
+        entries = list(itertools.islice(found, most + 1))
+    if len(entries) > most:
+        raise OSError(errno.EMFILE, f"more than {MOST_ENTRIES} entries in /box")
+    return entries
 
 
 def names(keeper: Keeper, pattern: str) -> list[str]:
@@ -123,7 +141,7 @@ def names(keeper: Keeper, pattern: str) -> list[str]:
     (glob,) = _files.check_patterns((pattern,))
     found = []
     places = {"": glob.start}
-    for path, entry, _ in walk(keeper):
+    for path, entry, _ in walk(keeper, {}):
         parent, _, name = path.rpartition("/")
         at = places.get(parent, frozenset())
         if glob.hit(at, name):
@@ -142,19 +160,69 @@ def remove(keeper: Keeper, path: object, recursive: bool) -> None:
     except IsADirectoryError:
         pass
     if recursive:
-        below = [(p, e.is_dir(follow_symlinks=False)) for p, e, _ in walk(keeper) if p.startswith(name + "/")]
-        for child, is_dir in sorted(below, reverse=True):
-            _ask(keeper, lib.OP_REMOVE, child, 1 if is_dir else 0)
+        _empty(keeper, Level(None, name))
     _ask(keeper, lib.OP_REMOVE, name, 1)
 
 
-def snapshot(keeper: Keeper) -> Snapshot:
-    """See `Session.snapshot`."""
-    files: dict[str, tuple[int, bytes]] = {}
+class Level(NamedTuple):
+    """A directory by its name in the one above it."""
+
+    above: Level | None
+    name: str
+
+    def open(self, keeper: Keeper) -> Fd:
+        """However deep it is: by as many names at a time as a path can hold."""
+        names: list[str] = []
+        level: Level | None = self
+        while level is not None:
+            names.append(level.name)
+            level = level.above
+        at = Fd()
+        while names:
+            path = names.pop()
+            while names and len(os.fsencode(path)) + len(os.fsencode(names[-1])) < LONGEST:
+                path += "/" + names.pop()
+            with at:
+                at = _ask(keeper, lib.OP_OPEN, path, DIRECTORY, fd=at.number)
+        return at
+
+
+def _empty(keeper: Keeper, top: Level) -> None:
+    """Remove all that is in a directory. A directory below is looked into when it could not be removed, and its own one
+    again when it is empty."""
+    left = MOST_REMOVED
+    todo = [top]
+    while todo:
+        level = todo[-1]
+        full = []
+        with level.open(keeper) as directory, os.scandir(directory.number) as found:
+            entries = list(itertools.islice(found, MOST_ENTRIES))
+            left -= len(entries)
+            if left < 0:
+                raise OSError(errno.ENOTEMPTY, "a running program fills it again", top.name)
+            for entry in entries:
+                is_dir = entry.is_dir(follow_symlinks=False)
+                try:
+                    _ask(keeper, lib.OP_REMOVE, entry.name, 1 if is_dir else 0, fd=directory.number)
+                except FileNotFoundError:
+                    pass
+                except OSError as e:
+                    if e.errno != errno.ENOTEMPTY:
+                        raise
+                    full.append(Level(level, entry.name))
+        todo += full
+        if not full and len(entries) < MOST_ENTRIES:
+            todo.pop()
+
+
+def snapshot(keeper: Keeper, disk: int | None) -> Snapshot:
+    """See `Session.snapshot`. All there is, whatever the program may read or write of it (PJ_WHOLE)."""
+    files: dict[str, tuple[int, Content]] = {}
     directories: dict[str, int] = {}
     links: dict[str, str] = {}
     skipped: dict[str, str] = {}
-    for path, entry, at in walk(keeper):
+    contents = Contents(disk)
+    for path, entry, at in walk(keeper, skipped, lib.PJ_WHOLE):
         st = entry.stat(follow_symlinks=False)
         mode = stat.S_IMODE(st.st_mode) & 0o777
         if stat.S_ISDIR(st.st_mode):
@@ -162,11 +230,55 @@ def snapshot(keeper: Keeper) -> Snapshot:
         elif stat.S_ISLNK(st.st_mode):
             links[path] = os.readlink(entry.name, dir_fd=at)
         elif stat.S_ISREG(st.st_mode):
-            with _ask(keeper, lib.OP_OPEN, path, os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
-                files[path] = mode, _content(fd.number, path, None)
+            with _ask(keeper, lib.OP_OPEN, entry.name, os.O_NOFOLLOW | os.O_NONBLOCK, lib.PJ_WHOLE, at) as fd:
+                files[path] = mode, contents.read(fd.number, path)
         else:
             skipped[path] = "not a file, directory or symlink"
-    return Snapshot(files, directories, links, skipped)
+    return Snapshot(files, directories, links, skipped)  # type: ignore[arg-type]
+
+
+class Contents:
+    """What the files of a workspace hold: each file once, whatever names it has, and no more than its disk does."""
+
+    def __init__(self, disk: int | None) -> None:
+        self.left = None if disk is None else -(-disk // PAGE) * PAGE  # a tmpfs rounds up
+        self.known: dict[int, Content] = {}
+
+    def read(self, fd: int, path: str) -> Content:
+        """The content of an open file. OSError when all together are more than the disk: written meanwhile."""
+        st = os.fstat(fd)
+        found = self.known.get(st.st_ino)
+        if found is None:
+            found = Content(st.st_size, tuple(self._pieces(fd, st.st_size, path)))
+            if st.st_nlink > 1:
+                self.known[st.st_ino] = found
+        return found
+
+    def _pieces(self, fd: int, size: int, path: str) -> Iterator[tuple[int, bytes]]:
+        at = 0
+        while at < size:
+            try:
+                at = os.lseek(fd, at, os.SEEK_DATA)
+            except OSError as e:
+                if e.errno != errno.ENXIO:
+                    raise
+                return  # a hole to its end
+            end = min(size, os.lseek(fd, at, os.SEEK_HOLE))
+            parts = []
+            while at < end and (data := os.pread(fd, min(CHUNK, end - at), at)):
+                parts.append(data)
+                at += len(data)
+                self._count(len(data), path)
+            if not parts:
+                return  # cut meanwhile
+            whole = b"".join(parts)
+            yield at - len(whole), whole
+
+    def _count(self, size: int, path: str) -> None:
+        if self.left is not None:
+            self.left -= size
+            if self.left < 0:
+                raise OSError(errno.EFBIG, "the files are more than Session(disk=) allows: written meanwhile?", path)
 
 
 def clear(keeper: Keeper) -> None:
@@ -183,13 +295,32 @@ def restore(keeper: Keeper, snapshot: Snapshot) -> None:
     """See `Session.restore`."""
     clear(keeper)
     for path, mode in sorted(snapshot.directories.items()):
-        _ask(keeper, lib.OP_MKDIR, text("path", path), mode=mode)
-    for path, (mode, data) in snapshot.files.items():
-        _from_memory(keeper, path, data, mode, 0)
+        _ask(keeper, lib.OP_MKDIR, text("path", path), mode=lib.PJ_WHOLE | mode)
+    for path, (mode, content) in snapshot._stored.items():
+        with sparse(content) as fd:
+            _put(keeper, path, lib.PJ_WHOLE | mode, fd.number)
     for path, target in snapshot.links.items():
-        _from_memory(keeper, path, os.fsencode(target), 0, 1)
+        with memfd("pyjail-file", os.fsencode(target)) as fd:
+            _put(keeper, path, lib.PJ_WHOLE, fd.number, 1)
 
 
-def _from_memory(keeper: Keeper, path: str, data: bytes, mode: int, flags: int) -> None:
-    with memfd("pyjail-file", data) as fd:
-        _ask(keeper, lib.OP_PUT, path, flags, mode, fd.number)
+def put(keeper: Keeper, path: str, mode: int, content: Content) -> None:
+    """A file with this content, over one that is there; directories on the way are made."""
+    name = _place(path)
+    _parents(keeper, name)
+    with contextlib.suppress(FileNotFoundError):
+        _ask(keeper, lib.OP_REMOVE, name)
+    with sparse(content) as fd:
+        _put(keeper, name, mode, fd.number)
+
+
+def sparse(content: Content) -> Fd:
+    """A memfd with this content, and with its holes."""
+    fd = memfd("pyjail-file")
+    os.ftruncate(fd.number, content.size)
+    for at, data in content.pieces:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(fd.number, view, at)
+            at, view = at + written, view[written:]
+    return fd

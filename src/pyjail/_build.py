@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _files, _plan, _request
+from pyjail import _box, _files, _plan, _request
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._shown import Shown
 from pyjail._snapshot import Snapshot
-from pyjail._spec import File, Jail, Limits
+from pyjail._spec import Jail, Limits
 
 if TYPE_CHECKING:
     from pyjail._session import Session
@@ -66,14 +66,16 @@ def build(
     key = key_of(request, session.snapshot(), tuple(outputs), tools)
     entry = None if cache is None else cache.get(key)
     if entry is not None:
-        for path, (mode, data) in entry.outputs.items():
-            session.write(path, File(data, mode))
+        for path, (mode, content) in entry.outputs.items():
+            _box.put(session._ready(), path, mode, content)
         return Build(Result.from_dict(entry.result), True, key)
     result = session.run(args, limits, env=env, cwd=cwd, timeout=timeout)
     if cache is not None and result.ok:
-        made = session.snapshot().files
+        made = session.snapshot()._stored
         found = {path: made[path] for path in sorted(made) if any(glob.fits(path) for glob in patterns)}
-        if all(any(map(glob.fits, found)) for glob in patterns):
+        complete = all(any(map(glob.fits, found)) for glob in patterns)
+        room = session._disk  # links to one file come back as files
+        if complete and (room is None or sum(content.stored for _, content in found.values()) <= room):
             cache.put(key, Entry(found, result.to_dict()))
     return Build(result, False, key)
 
@@ -82,7 +84,7 @@ def key_of(request: _request.Request, box: Snapshot, outputs: tuple[str, ...], t
     """SHA-256 of what is in /box, what is run there and how, and of the programs that do it."""
     programs = [request.argv[0], *(os.fsencode(t) for t in tools)]
     parts: list[Any] = [
-        "pyjail-build-1",
+        "pyjail-build-2",
         os.uname().machine,
         box.digest,
         sorted(box.skipped),

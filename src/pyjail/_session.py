@@ -69,6 +69,7 @@ class Session:
         size = _units.size("disk", disk)
         count = _units.count("inodes", inodes, most=1 << 50)
         workspace = Mount("workspace", "/box", None, False, size, count)
+        self._disk = size
         # Fresh keepers end with their run; this one is the session's own as it is.
         self.jail = replace(jail, mounts=(*jail.mounts, workspace), fresh=False)
         self.limits = limits or Limits()
@@ -244,20 +245,26 @@ class Session:
     def write(self, path: str | os.PathLike[str], data: Any, mode: int = 0o644) -> None:
         """Write a file below /box as the jail's user, over one that is there: bytes, str, PathLike (a copy) or `File`.
 
-        Directories on the way are made. Raises SpecError, OSError (ENOSPC: the session's disk or inodes are used up; no
-        file of this name is there then, neither the old one nor a part of the new).
+        Directories on the way are made. Raises SpecError, PermissionError where its modes do not let the jail's user
+        (an old file of mode 0444, too), OSError (ENOSPC: the session's disk or inodes are used up; no file of this name
+        is there then, neither the old one nor a part of the new).
         """
         _box.write(self._ready(), path, data, mode)
 
     def read(self, path: str | os.PathLike[str], limit: int | str | None = 64 << 20) -> bytes:
-        """A regular file's content; no symlink is followed.
+        """A regular file's content, read as the jail's user; no symlink is followed.
 
-        Raises SpecError when it is longer than ``limit`` bytes, OSError when it is not there or no file.
+        Raises SpecError when it is longer than ``limit`` bytes, OSError when it is not there, no file, or may not be
+        read (PermissionError).
         """
         return _box.read(self._ready(), path, limit)
 
     def list(self, pattern: str = "**") -> list[str]:
-        """Paths of files and directories below /box that match a pattern (``**`` recurses), sorted."""
+        """Paths of files and directories below /box that match a pattern (``**`` recurses), sorted.
+
+        What is in a directory that the jail's user may not read, or deeper than 4,000 bytes of path, has no name here.
+        Raises OSError for more than 100,000 entries.
+        """
         return _box.names(self._ready(), pattern)
 
     def remove(self, path: str | os.PathLike[str], *, recursive: bool = False) -> None:
@@ -270,9 +277,10 @@ class Session:
             _box.clear(self._ready())
 
     def snapshot(self) -> Snapshot:
-        """All that is in /box now, to be put back by `restore` as often as needed. Not while a program runs."""
+        """All that is in /box now, whatever its modes say, to be put back by `restore` as often as needed. Not while a
+        program runs. Raises OSError for more than 100,000 entries."""
         with self._turn("snapshot"):
-            return _box.snapshot(self._ready())
+            return _box.snapshot(self._ready(), self._disk)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make /box what it was, whatever is in it now. Not while a program runs."""

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import ArtefactCache, File, Jail, Limits, Mount, Session, SpecError
+from pyjail import ArtefactCache, File, Jail, Limits, Mount, Session, SpecError, Verdict
 from pyjail._artefacts import Entry
 from pyjail._build import identity
+from pyjail._snapshot import Content
 from tests.conftest import SLOW
+from tests.host_side import rss
 
+PYTHON = [sys.executable, "-I", "-c"]
 LIMITS = Limits(memory="512M", cpu_time=20 * SLOW, wall_time=60 * SLOW)
 MAKE = ["sh", "-c", "cat in > out; chmod 755 out"]
 
@@ -35,7 +38,7 @@ def key(n):
 
 
 def entry(size, byte=b"x"):
-    return Entry({"a/b": (0o755, byte * size)}, {})
+    return Entry({"a/b": (0o755, Content.of(byte * size))}, {})
 
 
 def test_a_compiler_runs_once(s, cache):
@@ -104,6 +107,24 @@ def test_patterns(s, cache):
     assert s.list() == ["out", "out/deep", "out/deep/two", "out/one"]
 
 
+def test_sparse_files_and_links_are_built_and_kept_for_no_more_than_the_disk_holds(s, cache):
+    """The address space of what they seem to be would not be had here."""
+    s.run([*PYTHON, "for i in range(50): open(f'in{i}', 'wb').truncate(64 << 20)"])
+    make = "f = open('out', 'wb'); f.truncate(60 << 20); f.seek(30 << 20); f.write(b'middle')"
+    before = rss()
+    for cached in (False, True):
+        build = s.build([*PYTHON, make], ("out",), cache=cache)
+        assert (build.cached, build.result.verdict) == (cached, Verdict.OK)
+        seen = s.run(["sh", "-c", "stat -c '%s %b' out; tail -c +31457281 out | head -c 6"])
+        assert seen.stdout == b"62914560 8\nmiddle"
+        s.remove("out")
+    assert cache.size < 100_000
+    links = "import os; open('big', 'wb').write(bytes(9 << 20)); [os.link('big', f'big{i}') for i in range(300)]"
+    assert s.build([*PYTHON, links], ("big*",), cache=cache).result.ok
+    assert len(cache) == 1
+    assert rss() - before < 256 << 20
+
+
 @pytest.mark.parametrize("how", ["a bit", "cut", "empty", "other", "link"])
 def test_an_altered_artefact_is_made_again(s, cache, how, tmp_path):
     s.write("in", "x")
@@ -132,7 +153,7 @@ def test_the_least_recently_used_go(tmp_path):
     for n in range(3):
         assert cache.put(key(n), entry(1000))
         os.utime(Path(cache.directory, key(n)), (n + 1, n + 1))
-    assert cache.get(key(0)).outputs == {"a/b": (0o755, b"x" * 1000)}  # used: now the youngest
+    assert cache.get(key(0)).outputs == entry(1000).outputs  # used: now the youngest
     assert cache.put(key(3), entry(1000))
     assert [cache.get(key(n)) is not None for n in range(4)] == [True, False, True, True]
     assert cache.size <= 3500
@@ -156,15 +177,16 @@ def test_several_processes_at_once(tmp_path):
 import random, sys
 from pyjail import ArtefactCache
 from pyjail._artefacts import Entry
+from pyjail._snapshot import Content
 cache = ArtefactCache(sys.argv[1], limit=20_000)
 rng = random.Random(int(sys.argv[2]))
 for _ in range(300):
     n = rng.randrange(12)
     found = cache.get(f"{n:064x}")
     if found is None:
-        cache.put(f"{n:064x}", Entry({"x": (0o644, bytes([n]) * (2000 + n))}, {"n": n}))
+        cache.put(f"{n:064x}", Entry({"x": (0o644, Content.of(bytes([n]) * (2000 + n)))}, {"n": n}))
     else:
-        assert found.outputs == {"x": (0o644, bytes([n]) * (2000 + n))} and found.result == {"n": n}
+        assert found.outputs == {"x": (0o644, Content.of(bytes([n]) * (2000 + n)))} and found.result == {"n": n}
 print(cache.altered)
 """
     args = [sys.executable, "-c", code, str(tmp_path / "c")]

@@ -133,7 +133,7 @@ def test_collect_of_hostile_leftovers_is_bounded(py):
     os.chdir("/box")
     fd = os.open("sparse", os.O_CREAT | os.O_WRONLY); os.ftruncate(fd, 60 << 20)
     open(b"bad\xff\n", "w").write("x")
-    os.chmod("sparse", 0)
+    open("closed", "w").close(); os.chmod("closed", 0)
     for i in range(500): open(f"f{i}", "w").close()
     """
     start = time.monotonic()
@@ -141,6 +141,7 @@ def test_collect_of_hostile_leftovers_is_bounded(py):
     assert r.ok, r.stderr
     assert time.monotonic() - start < 15 * SLOW
     assert "too big" in r.uncollected["sparse"]
+    assert "Permission denied" in r.uncollected["closed"]
     assert r.files["bad\udcff\n"] == b"x"
     assert any("deeper" in why for why in r.uncollected.values())
     assert len([f for f in r.files if f.startswith("f")]) == 500

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import textwrap
 import threading
 import time
 
@@ -15,8 +16,9 @@ import pytest
 import pyjail
 from pyjail import File, Jail, KeeperError, Limits, Mount, Session, SpecError, Verdict
 from tests.conftest import SLOW
-from tests.host_side import alive, keeper_below, keepers_of
+from tests.host_side import alive, keeper_below, keepers_of, rss
 
+PYTHON = [sys.executable, "-I", "-c"]
 LIMITS = Limits(cpu_time=20 * SLOW, wall_time=60 * SLOW)
 
 
@@ -38,8 +40,8 @@ def test_compile_run_test(s, tmp_path):
 
 def test_only_the_box_stays(s):
     s.run(["sh", "-c", "echo x > /tmp/x; echo y > /dev/shm/y; echo z > z; (sleep 100 &) "])
-    look = "ls; ls -d /tmp/x /dev/shm/y 2>&-; ls /proc | grep -c '^[0-9]'"
-    assert s.run(["sh", "-c", look], text=True).stdout.split() == ["z", "3"]
+    look = "ls; ls -d /tmp/x /dev/shm/y 2>&-; set -- /proc/[0-9]*; echo $#"
+    assert s.run(["sh", "-c", look], text=True).stdout.split() == ["z", "1"]
 
 
 def test_files_from_outside(s):
@@ -192,6 +194,85 @@ def test_snapshots(s):
         s.restore("snapshot")
 
 
+def test_a_snapshot_holds_what_the_disk_does_whatever_the_files_seem_to_be(s):
+    make = """
+    import os
+    for i in range(100): open(f"hole{i}", "wb").truncate(64 << 20)
+    f = open("islands", "wb")
+    for at in (0, 8 << 20, 40 << 20): f.seek(at); f.write(b"x" * 5000)
+    f.truncate(50 << 20)
+    open("whole", "wb").write(os.urandom(4 << 20))
+    for i in range(300): os.link("whole", f"link{i}")
+    """
+    look = "sha256sum islands whole; stat -c '%n %s %b' hole7 islands"
+    assert s.run([*PYTHON, textwrap.dedent(make)]).ok
+    seen = s.run(["sh", "-c", look]).stdout
+    before = rss()
+    snap = s.snapshot()
+    assert len(pickle.dumps(snap)) < 6 << 20
+    assert len({snap, pickle.loads(pickle.dumps(snap))}) == 1
+    assert len(repr(snap)) < 300
+    assert rss() - before < 64 << 20
+    assert snap.files["islands"][1] == b"".join(b"x" * 5000 + bytes(n - 5000) for n in (8 << 20, 32 << 20, 10 << 20))
+    s.remove("whole")
+    for i in range(300):
+        s.remove(f"link{i}")
+    small = s.snapshot()
+    s.clear()
+    s.restore(small)
+    assert s.run(["sh", "-c", look.replace("whole", "")]).stdout == b"".join(
+        line + b"\n" for line in seen.splitlines() if b"whole" not in line
+    )
+    assert s.snapshot() == small
+    with pytest.raises(OSError, match="raise Session"):  # a link comes back as a file
+        s.restore(snap)
+
+
+DEEP = "import os\nfor i in range({}): os.mkdir({!r}); os.chdir({!r})\nopen('f', 'w').write('x')"
+
+
+@pytest.mark.parametrize("depth", [300, 1500])
+def test_deep_trees_are_listed_kept_and_removed(depth):
+    with Session(limits=LIMITS) as s:
+        assert s.run([*PYTHON, DEEP.format(depth, "d", "d")]).ok
+        deepest = "d/" * depth + "f"
+        assert s.list()[-1] == deepest
+        assert s.read(deepest) == b"x"
+        snap = s.snapshot()
+        s.clear()
+        s.restore(snap)
+        assert s.read(deepest) == b"x"
+        s.remove("d", recursive=True)
+        assert s.list() == []
+
+
+def test_what_is_too_deep_for_a_name_is_told_and_can_be_removed(s):
+    name = "n" * 250
+    assert s.run([*PYTHON, DEEP.format(300, name, name)]).ok
+    s.write("beside", "x")
+    assert [len(p) for p in s.list() if p != "beside"] == [251 * n - 1 for n in range(1, len(s.list()))]
+    snap = s.snapshot()
+    (path,) = snap.skipped
+    assert "too deep" in snap.skipped[path]
+    assert s.build(["true"]).result.ok
+    s.remove(name, recursive=True)
+    assert s.list() == ["beside"]
+
+
+def test_more_entries_than_are_held_at_once_are_an_error_and_can_be_removed():
+    with Session(limits=LIMITS, inodes=None) as s:
+        assert s.run(
+            [*PYTHON, "import os; os.mkdir('d'); open('f', 'w')\nfor i in range(150_000): os.link('f', f'd/{i}')"]
+        ).ok
+        before = rss()
+        for look in (s.list, s.snapshot, lambda: s.build(["true"])):
+            with pytest.raises(OSError, match="more than 100000 entries"):
+                look()
+        s.remove("d", recursive=True)
+        assert rss() - before < 100 << 20
+        assert s.list() == ["f"]
+
+
 def test_steps(s):
     done = s.steps(
         [
@@ -238,7 +319,7 @@ def test_a_compile_step_that_leaves_processes_and_many_files():
         code = "import os\nfor i in range(15000): open(f'f{i}', 'w').close()\nfor i in range(20):\n    if not os.fork():\n        os.setsid(); import time; time.sleep(100)"
         assert s.run([sys.executable, "-c", code]).ok
         assert len(s.list()) == 15_000
-        r = s.run(["sh", "-c", "rm -r f*; ls /proc | grep -c '^[0-9]'"])
+        r = s.run(["sh", "-c", "rm -r f*; set -- /proc/[0-9]*; echo $#"])
         assert int(r.stdout) <= 4
 
 
@@ -359,3 +440,42 @@ def test_the_example_prints_what_it_says(capsys):
         "test 1: right, ['log']", "test 2: right, ['log']", "test 3: right, ['log']", "test 4: runtime_error, []",
         "5 runs in all", "[('', 0), ('', 127), ('12\\n', 0)]", "compiled: 12", "from the cache: 12",
     ]  # fmt: skip
+
+
+def test_what_the_program_may_not_open_no_more_may_the_session(s):
+    s.write("secret", "x")
+    s.write("kept", "old", mode=0o400)
+    s.write("closed/inside", "x")
+    s.run(["sh", "-c", "mkdir sealed; echo x > sealed/f; chmod 0 secret closed; chmod 555 sealed"])
+    assert s.run(["sh", "-c", "cat secret || echo y > kept || rm -r sealed || ls closed"]).exit_code != 0
+    for refused in (
+        lambda: s.read("secret"),
+        lambda: s.read("closed/inside"),
+        lambda: s.write("kept", "new"),
+        lambda: s.write("sealed/new", "x"),
+        lambda: s.write("closed/new", "x"),
+        lambda: s.remove("sealed/f"),
+        lambda: s.remove("sealed", recursive=True),
+        lambda: s.remove("closed", recursive=True),
+    ):
+        with pytest.raises(PermissionError):
+            refused()
+    assert s.read("kept") == b"old"
+    assert s.list() == ["closed", "kept", "sealed", "sealed/f", "secret"]
+    snap = s.snapshot()  # a copy is of all there is
+    s.clear()
+    s.restore(snap)
+    assert s.snapshot() == snap
+    assert snap.files["secret"] == (0, b"x")
+    assert snap.skipped == {}
+    s.run(["sh", "-c", "chmod 700 closed sealed; chmod 600 secret kept"])
+    s.write("kept", "new")
+    s.remove("sealed", recursive=True)
+    s.remove("closed", recursive=True)
+    assert (s.read("kept"), s.read("secret")) == (b"new", b"x")
+
+
+def test_what_the_program_has_closed_is_not_collected():
+    r = pyjail.run(["sh", "-c", "echo x > a; echo x > b; chmod 0 b"], collect=["a", "b"])
+    assert r.files == {"a": b"x\n"}
+    assert r.uncollected == {"b": "cannot be opened: Permission denied"}
