@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+__distribution__ = "pyjail-linux"  # what the rest of the package knows this file by: see `_lazy`
+__version__ = "0.1.0"
+
 from pyjail import _lazy
 from pyjail._errors import (
     CwdNotFoundError,
@@ -53,8 +56,6 @@ if TYPE_CHECKING:
     from pyjail._usage import Control, Receipt, Usage
     from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DEVNULL",

@@ -1,4 +1,4 @@
-"""The lock that pyjail's late imports are made under, and that os.fork waits for.
+"""The lock that pyjail's late imports are made under, and that os.fork waits for. Imported before all else of pyjail.
 
 A child forked in the middle of another thread's import has half a module and its lock, held by a thread that it does
 not have: whatever imports that module in the child waits for ever.
@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from _thread import RLock
+
+# ``pip install pyjail`` is another project with this import name: pip writes its __init__.py over ours, and takes
+# it away again. All that is left of us, the command among it, would fail with errors that say nothing.
+if getattr(sys.modules["pyjail"], "__distribution__", None) != "pyjail-linux":
+    raise ImportError(
+        "the file pyjail/__init__.py of pyjail-linux was overwritten or removed by another distribution named pyjail. "
+        "Fix: python -m pip uninstall -y pyjail, then install pyjail-linux again: pip install --force-reinstall"
+    )
 
 _PATIENCE_S = 10.0  # should what an import waits for be held by the thread that forks
 

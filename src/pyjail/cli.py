@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from pyjail import _lazy as _lazy  # it says so when the package is not ours
+
 TYPE_CHECKING = False  # what a command needs is imported when it is known which one it is
 if TYPE_CHECKING:
     import argparse
