@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import io
 import os
+from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 
@@ -13,6 +14,64 @@ from pyjail._awriter import CHUNK, Decode, Done, close_watched
 from pyjail._loops import Loop, current
 
 LONGEST_LINE = 1 << 20
+
+
+class _Pieces:
+    """What was read and not yet asked for, in the pieces in which it came: each byte is joined once, when it is taken,
+    and looked at once for the end of a line."""
+
+    def __init__(self, empty: Any) -> None:
+        self.empty = empty
+        self.pieces: deque[Any] = deque()
+        self.at = 0  # of the first piece, so much is taken
+        self.size = 0
+        self.searched, self.before = 0, 0  # pieces that have no newline; what they come to
+
+    def add(self, data: Any) -> None:
+        if data:
+            self.pieces.append(data)
+            self.size += len(data)
+
+    def put_back(self, data: Any) -> None:
+        if data:
+            if self.at:
+                self.pieces[0] = self.pieces[0][self.at :]
+            self.pieces.appendleft(data)
+            self.at = self.searched = self.before = 0
+            self.size += len(data)
+
+    def take(self, n: int) -> Any:
+        """Up to n of it."""
+        found = []
+        left = n = min(n, self.size)
+        while left:
+            part = self.pieces[0][self.at : self.at + left]
+            self.at += len(part)
+            left -= len(part)
+            if self.at == len(self.pieces[0]):
+                self.pieces.popleft()
+                self.at = 0
+            found.append(part)
+        self.size -= n
+        self.searched = self.before = 0
+        return found[0] if len(found) == 1 else self.empty.join(found)
+
+    def find(self, newline: Any) -> int:
+        """Where the first one is, or -1."""
+        for i in range(self.searched, len(self.pieces)):
+            start = 0 if i else self.at
+            found = self.pieces[i].find(newline, start)
+            if found >= 0:
+                return self.before + int(found) - start
+            self.searched = i + 1
+            self.before += len(self.pieces[i]) - start
+        return -1
+
+    def all(self) -> Any:
+        """All of it; it stays."""
+        whole = self.take(self.size)
+        self.put_back(whole)
+        return whole
 
 
 class AsyncReader:
@@ -34,12 +93,11 @@ class AsyncReader:
         self.limit = LONGEST_LINE
         os.set_blocking(fd, False)
         self._decoder: Any = None
-        self._left: Any = b""  # read, and not yet asked for
         if decode is not None:
             decoder = codecs.getincrementaldecoder(decode[0])(decode[1])
             self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
-            self._left = ""
         self._newline: Any = b"\n" if decode is None else "\n"
+        self._left = _Pieces(self._newline[:0])
         self._ended = False
         self._watcher: Loop | None = None  # of the task that reads
 
@@ -50,7 +108,7 @@ class AsyncReader:
 
     def at_eof(self) -> bool:
         """Whether all has been read, and no more will come."""
-        return self._ended and not self._left
+        return self._ended and not self._left.size
 
     async def read(self, n: int = -1) -> Any:
         """Up to n, one at least, as soon as there is any; everything up to the end when n is negative.
@@ -59,41 +117,34 @@ class AsyncReader:
         """
         if n == 0:
             return self.empty
-        if n < 0:
-            pieces = []
-            try:
-                while piece := await self.read(CHUNK):
-                    pieces.append(piece)
-            except BaseException:  # cancelled: it stays to be read
-                self.put_back(self.empty.join(pieces))
-                raise
-            return self.empty.join(pieces)
-        while not self._left and await self._more():
+        if n < 0:  # nothing is taken before the end: cancelled, all of it stays to be read
+            while await self._more():
+                pass
+            return self._left.take(self._left.size)
+        while not self._left.size and await self._more():
             pass
-        return self._take(n)
+        return self._left.take(n)
 
     async def readline(self) -> Any:
         """One line, its newline included; what is left without one at the end, and then empty.
 
         Raises ValueError for a line longer than ``limit``; what was read of it stays to be read.
         """
-        seen = 0
-        while (at := self._left.find(self._newline, seen)) < 0:
-            seen = len(self._left)
-            if seen > self.limit:
+        while (at := self._left.find(self._newline)) < 0:
+            if self._left.size > self.limit:
                 raise ValueError(f"the program wrote a line longer than {self.limit} (AsyncReader.limit)")
             if not await self._more():
-                return self._take(seen)
-        return self._take(at + 1)
+                return self._left.take(self._left.size)
+        return self._left.take(at + 1)
 
     async def readexactly(self, n: int) -> Any:
         """Exactly n. Raises asyncio.IncompleteReadError, an EOFError, when the end comes before; it has the rest."""
         if n < 0:
             raise ValueError("a number from 0 is needed")
-        while len(self._left) < n:
+        while self._left.size < n:
             if not await self._more():
-                raise asyncio.IncompleteReadError(self._take(n), n)
-        return self._take(n)
+                raise asyncio.IncompleteReadError(self._left.take(n), n)
+        return self._left.take(n)
 
     def __aiter__(self) -> AsyncReader:
         return self
@@ -130,15 +181,11 @@ class AsyncReader:
     @property
     def waiting(self) -> Any:
         """What was read from the pipe and not yet from here."""
-        return self._left
+        return self._left.all()
 
     def put_back(self, data: Any) -> None:
         """The next read has this first."""
-        self._left = data + self._left
-
-    def _take(self, n: int) -> Any:
-        taken, self._left = self._left[:n], self._left[n:]
-        return taken
+        self._left.put_back(data)
 
     async def _more(self) -> bool:
         """Read what is there, or wait for it. False: this is the end."""
@@ -157,7 +204,7 @@ class AsyncReader:
                 except OSError:  # EIO: a terminal that nobody has open any more
                     data = b""
                 self._ended = not data
-                self._left += data if self._decoder is None else self._decoder.decode(data, self._ended)
+                self._left.add(data if self._decoder is None else self._decoder.decode(data, self._ended))
                 return bool(data)
         finally:
             self._watcher = None

@@ -303,7 +303,7 @@ class Keeper:
             return b""
         fd = self.outputs[stream].number
         data = os.pread(fd, length, 0)
-        while len(data) < length:
+        while len(data) < length:  # pread(2) transfers 2 GiB at most
             more = os.pread(fd, length - len(data), len(data))
             if not more:
                 break

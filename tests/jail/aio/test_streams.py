@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
+import time
 
+import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, aio
+from pyjail._areader import _Pieces
 from tests.conftest import SLOW
 from tests.jail.aio.loops import FOREVER
 
@@ -119,3 +125,49 @@ def test_communicate(everywhere):
                 await p.communicate(b"x")
 
     everywhere(main)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_how_much_was_read_does_not_make_the_next_read_dearer(text):
+    """Each byte is joined once: what is read after 32 MiB takes what it takes after none."""
+    write = "import os, time; n = os.write(1, b'12345678\\n' * {0}); {1}"
+    fill = write.format((32 << 20) // 9, "time.sleep(60)")
+
+    async def main():
+        async with await aio.start([sys.executable, "-I", "-c", fill], LIMITS, text=text) as p:
+            with anyio.move_on_after(2 * SLOW):
+                await p.stdout.read()
+            began = time.process_time()
+            for _ in range(5000):
+                assert len(await p.stdout.readline()) == 9
+            spent = time.process_time() - began
+            p.kill()
+        async with await aio.start(["head", "-c", str(80 << 20), "/dev/zero"], LIMITS, text=text) as p:
+            assert len(await p.stdout.readexactly(80 << 20)) == 80 << 20
+        return spent
+
+    assert anyio.run(main) < 2 * SLOW  # it was a minute
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text("ab\n", max_size=6)), st.data(), st.booleans())
+def test_pieces_are_what_one_string_would_be(pieces, data, text):
+    empty, newline = ("", "\n") if text else (b"", b"\n")
+    left, whole = _Pieces(empty), empty
+    for piece in pieces:
+        piece = piece if text else piece.encode()
+        left.add(piece)
+        whole += piece
+        assert left.find(newline) == whole.find(newline)
+        n = data.draw(st.integers(0, 8))
+        taken = left.take(n)
+        assert taken == whole[:n]
+        whole = whole[n:]
+        if data.draw(st.booleans()):
+            left.put_back(taken)
+            whole = taken + whole
+        assert (left.find(newline), left.size, left.all()) == (whole.find(newline), len(whole), whole)
+    while left.size:
+        at = left.find(newline) + 1 or left.size
+        assert left.take(at) == whole[:at]
+        whole = whole[at:]
