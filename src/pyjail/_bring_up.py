@@ -47,7 +47,7 @@ def bring_up(host: Host, cpuset: bool = True) -> Host:
     if any(h.version == 2 for h in usable):
         given.add("")
     lacking = [c for c in ("", *CONTROLLERS, "cpuacct") if c not in given and (c in wanted or not c)]
-    refused = [why[c]() if c in why else delegation.unmounted(c) for c in lacking]
+    refused = [_out_of_sight(host, c) or (why[c]() if c in why else delegation.unmounted(c)) for c in lacking]
     above = [limit for h in usable for limit in _above(h)]
     found = host._replace(hierarchies=tuple(usable), refused=tuple(refused), above=tuple(above))
     kept = {h.own for h in cgroup.choose(found, cpuset).used}
@@ -78,6 +78,20 @@ def _refusal(controller: str, step: str, h: Hierarchy, number: int = 0) -> Refus
     if step == "absent":
         situation = situation._replace(stops_at=_stops_at(h, controller))
     return delegation.explain(controller, situation)
+
+
+def _out_of_sight(host: Host, controller: str) -> Refusal | None:
+    """Why we do not see our own cgroup in the tree that has this controller; None when we do, or none has it."""
+    own = _host.cgroup_paths(_host.read("/proc/self/cgroup"))
+    v1 = bool(controller) and controller in own
+    name = controller if v1 else ""
+    seen = any(h.version == 1 and name in h.controllers if v1 else h.version == 2 for h in host.hierarchies)
+    if seen or name not in own:
+        return None
+    for _, names, root, point in _host.cgroup_mounts(_host.read("/proc/self/mountinfo"), own):
+        if name in names:
+            return delegation.elsewhere(controller, ",".join(names), point, root, own[name])
+    return delegation.unmounted(controller, v1)
 
 
 def _try_v2(h: Hierarchy, wanted: set[str], why: Why) -> Hierarchy | None:

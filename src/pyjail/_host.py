@@ -147,24 +147,30 @@ def _octal(path: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path) if "\\" in path else path
 
 
-def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
-    """Our own directory in each mounted cgroup hierarchy, from /proc/self/cgroup and /proc/self/mountinfo."""
-    own: dict[str, str] = {}
-    for line in cgroup.splitlines():
-        _, controllers_of, path = line.split(":", 2)
-        for name in controllers_of.split(","):  # v2's line has none: the name ""
-            own[name] = path
-    found: dict[str, Hierarchy] = {}
+def cgroup_paths(cgroup: str) -> dict[str, str]:
+    """{controller of v1, or "" for v2: our own cgroup}, from /proc/self/cgroup."""
+    lines = [line.split(":", 2) for line in cgroup.splitlines()]
+    return {name: path for _, names, path in lines for name in names.split(",")}
+
+
+def cgroup_mounts(mountinfo: str, own: dict[str, str]) -> list[tuple[str, list[str], str, str]]:
+    """(file system, keys of ``own`` that it is for, which cgroup it shows, where) of each mount of one."""
+    found = []
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         fstype, _, options = right.split(" ", 2)
-        if fstype not in ("cgroup", "cgroup2"):
-            continue
-        fields = left.split(" ")
-        root, point = _octal(fields[3]), _octal(fields[4])
-        names = [""] if fstype == "cgroup2" else [o for o in options.split(",") if o in own]
-        if not names or names[0] not in own:
-            continue
+        if fstype in ("cgroup", "cgroup2"):
+            names = [n for n in ([""] if fstype == "cgroup2" else options.split(",")) if n in own]
+            fields = left.split(" ")
+            found += [(fstype, names, _octal(fields[3]), _octal(fields[4]))] if names else []
+    return found
+
+
+def hierarchies(cgroup: str, mountinfo: str) -> tuple[Hierarchy, ...]:
+    """Our own directory in each mounted cgroup hierarchy, from /proc/self/cgroup and /proc/self/mountinfo."""
+    own = cgroup_paths(cgroup)
+    found: dict[str, Hierarchy] = {}
+    for fstype, names, root, point in cgroup_mounts(mountinfo, own):
         if fstype == "cgroup" and USED_V1.isdisjoint(names):
             continue
         path = own[names[0]]

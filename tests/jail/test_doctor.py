@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import pyjail
 from pyjail import _host
 from pyjail._cgroup import remove_tree
+from pyjail._doctor.text import conclusion
 from tests import host_side, place
 from tests.jail.test_cli import cli
 from tests.jail.test_hosts import FILTER, LANDLOCK, USERNS, shell
@@ -142,6 +144,96 @@ def test_a_masked_proc(mask):
     assert rows["mounts"].status == "works"
     assert rows["jail without strict"].why.startswith("Jail(strict=False, proc=False) runs")
     assert {rows[name].status for name in RUNS[2:]} == {"works partly"}
+
+
+# ---- places where a jail runs, or does not, for a reason of their own ----
+
+BWRAP = ("bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc", "--unshare-pid")
+needs_bwrap = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is missing: apt-get install bubblewrap"
+)
+
+
+def proc_row_and_run(*wrap: str) -> tuple[pyjail.Finding, bool]:
+    """What the page says of /proc there, and whether a jail has one."""
+    code = "import pyjail\nr = pyjail.run(['ls', '/proc/self'], jail=pyjail.Jail(strict=False))\nprint(r.ok)\n"
+    out = script(f"{code}", wrap=wrap)
+    rows = json.loads(script(DOCTOR, wrap=wrap, timeout=100).stdout)["rows"]
+    row = next(pyjail.Finding(**row) for row in rows if row["layer"] == "proc")
+    return row, out.stdout == "True\n"
+
+
+@needs_bwrap
+@pytest.mark.needs_root
+def test_a_proc_with_parts_on_top_that_we_may_leave_out_is_no_obstacle():
+    """bwrap covers parts of /proc; where we could take that away ourselves, the kernel does not mind, nor may the probe."""
+    row, runs = proc_row_and_run(*BWRAP)
+    assert runs
+    assert row.status == "works", row
+
+
+def test_the_row_of_proc_says_what_a_run_finds():
+    cover = shell("mount --bind /dev/null /proc/version")
+    for wrap in (), (*USERNS, "--mount", *cover), ("unshare", "--mount", *cover) if os.geteuid() == 0 else ():
+        row, runs = proc_row_and_run(*wrap)
+        assert (row.status == "works") == runs, (wrap, row)
+
+
+@needs_bwrap
+def test_user_namespaces_that_a_sandbox_forbids_are_not_looked_for_in_a_sysctl_of_ours():
+    rows = examined("", *BWRAP, "--unshare-user", "--disable-userns", code=1)
+    row = rows["user namespaces"]
+    assert row.status == "no"
+    assert "a user namespace around this one allows no more" in row.why
+    assert row.fix.startswith("start this program without what forbids them (bwrap --disable-userns")
+    assert conclusion(tuple(rows.values())).startswith("strict jails do not run here: user namespaces: ")
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroups
+def test_a_cgroup_namespace_without_its_own_mounts():
+    """What is in sight there is everybody's tree, in which our own cgroup has no name."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    if any(line.endswith(":/") for line in lines if place.is_v2() or ":memory:" in line):
+        pytest.skip("needs a cgroup below the root: proved in another place")
+    rows = examined("", "unshare", "--cgroup", "--mount", code=1)
+    assert "outside of this cgroup namespace" in rows["memory"].why
+    assert "cgroup_enable" not in str(rows)
+    assert "in a mount namespace of its own" in rows["memory"].fix
+    mount = rows["memory"].fix.partition("(unshare --mount): ")[2].partition(";")[0]
+    mended = examined("", "unshare", "--cgroup", "--mount", *shell(mount), code=0)  # the fix is one
+    assert mended["memory"].status == "works"
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroups
+def test_cgroups_that_are_mounted_read_only():
+    close = (
+        "for m in $(grep -E ' - cgroup2? ' /proc/self/mountinfo | cut -d' ' -f5); do mount -o remount,bind,ro $m; done"
+    )
+    before = "import os\nfrom pyjail._doctor import machine\nmachine.container_of = lambda *a: 'docker'\n"
+    rows = examined(before, "unshare", "--mount", *shell(close), code=1)
+    assert {rows[name].status for name in ("cgroups", "memory", "processes", "cpus", "strict jail")} == {"no"}
+    assert "is mounted read-only" in rows["memory"].why
+    assert "writable-cgroups=true" in rows["memory"].fix
+    options = rows["container"].fix.splitlines()[0].split()
+    assert "writable-cgroups=true" in options
+    assert {"--privileged", "seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"} & {*options} == set()
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(place.is_v2(), reason=place.ELSEWHERE)
+def test_a_controller_of_v1_whose_tree_is_not_mounted():
+    rows = examined("", "unshare", "--mount", *shell("umount /sys/fs/cgroup/memory"), code=1)
+    assert rows["memory"].why == "no cgroup file system with memory is mounted here"
+    assert "mount -t cgroup -o memory cgroup /sys/fs/cgroup/memory" in rows["memory"].fix
+
+
+def test_the_page_counts_the_filter_that_jails_get():
+    (step,) = [
+        s for s in json.loads(cli("plan", "--no-strict", "--json", "--", "true").stdout) if s["step"] == "seccomp"
+    ]
+    assert step["what"].partition(",")[0] in examined(code=0 if place.CGROUPS else 1)["libseccomp"].why
 
 
 def test_landlock_around_us_forbids_mounts():

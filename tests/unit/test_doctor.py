@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import pickle
 import sys
 from dataclasses import FrozenInstanceError
@@ -15,7 +16,7 @@ import pyjail
 from pyjail import Finding, _doctor, _host
 from pyjail._doctor import cgroups, fences, machine, text
 from pyjail._doctor.examination import Once, failed
-from pyjail._doctor.finding import ran
+from pyjail._doctor.finding import BESIDE, ran
 from pyjail.policy import advice, delegation, obstacles
 
 HOST = _host.host()._replace(seccomp=False, apparmor=False)
@@ -76,6 +77,20 @@ def test_a_page_has_one_aligned_line_a_row_and_the_fix_below():
     assert text.page(GOOD).endswith("\nstrict jails run here; not to be had: io_rate")
     assert text.page(GOOD, ascii_only=True).isascii()
     assert text.page(()).endswith("strict jails do not run here: nothing was tried")
+
+
+def test_the_last_line_names_what_has_to_be_seen_to_first():
+    """A run that is refused names what it looks at first, cgroups, whatever else stands before it."""
+    rows = (
+        Finding("landlock", "no", "not in the kernel"),
+        Finding("clone3", "no", "a filter", "open it"),
+        Finding("memory", "no", "read-only", "remount"),
+        Finding("strict jail", "no", "memory: read-only"),
+    )
+    assert text.conclusion(rows) == "strict jails do not run here: clone3: a filter"
+    assert text.conclusion(rows[::3]) == "strict jails do not run here: memory: read-only"
+    layers = {name for name, _ in _doctor._layers()}
+    assert set(BESIDE) < layers
 
 
 class Terminal(io.StringIO):
@@ -231,23 +246,52 @@ def test_containers_are_known_by_their_marks(files, environ, texts, kind):
 @pytest.mark.parametrize(
     ("kind", "needs", "expected"),
     [
-        ("docker", {advice.SYSCALLS}, "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined IMAGE"),
+        ("docker", {advice.SYSCALLS}, "docker run --security-opt seccomp=unconfined IMAGE"),
+        ("docker", {advice.SYSCALLS, advice.APPARMOR}, "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined IMAGE"),
+        ("podman", {advice.SYSCALLS, advice.SELINUX}, "podman run --security-opt seccomp=unconfined --security-opt label=disable IMAGE"),
         ("docker", {advice.PROC}, "docker run --security-opt systempaths=unconfined IMAGE"),
-        ("docker", {advice.CGROUPS, advice.PROC}, "docker run --privileged --cgroupns=private -e PYJAIL_ENTER_LEAF=1 IMAGE"),
+        ("docker", {advice.CGROUPS, advice.PROC}, "docker run --security-opt systempaths=unconfined --security-opt writable-cgroups=true --cgroupns=private -e PYJAIL_ENTER_LEAF=1 IMAGE"),
         ("podman", {advice.PROC}, "podman run --security-opt unmask=/proc/* IMAGE"),
         ("podman", {advice.CGROUPS}, "podman run --security-opt unmask=/sys/fs/cgroup --cgroupns=private -e PYJAIL_ENTER_LEAF=1 IMAGE"),
         ("docker", set(), ""),
     ],
 )  # fmt: skip
 def test_container_options_are_those_that_are_needed(kind, needs, expected):
-    assert advice.container(kind, needs) == expected
+    assert advice.container(kind, needs).partition("\n")[0] == expected
+    assert ("Docker 28" in advice.container(kind, needs)) == (kind == "docker" and advice.CGROUPS in needs)
+
+
+def test_what_an_engine_can_give_of_cgroup_v1_is_said():
+    for kind in ("docker", "podman"):
+        assert "systemd.unified_cgroup_hierarchy=1" in advice.container(kind, {advice.CGROUPS, advice.V1})
+
+
+@pytest.mark.parametrize(
+    ("label", "module"),
+    [
+        ("docker-default (enforce)\n", {advice.APPARMOR}), ("unconfined\n", set()), ("", set()), ("kernel\0", set()),
+        ("system_u:system_r:container_t:s0:c1,c2\0", {advice.SELINUX}), ("system_u:system_r:spc_t:s0\0", set()),
+    ],
+)  # fmt: skip
+def test_only_a_security_module_that_is_there_is_asked_to_go(label, module):
+    assert machine.modules_of(label) == module
 
 
 def test_kubernetes_gets_lines_of_a_spec():
-    spec = advice.container("kubernetes", {advice.SYSCALLS, advice.PROC})
+    spec = advice.container("kubernetes", {advice.SYSCALLS, advice.APPARMOR, advice.PROC})
     for line in ("seccompProfile: {type: Unconfined}", "appArmorProfile: {type: Unconfined}", "procMount: Unmasked"):
-        assert f"\n    {line}" in spec
-    assert "privileged: true" in advice.container("kubernetes", {advice.CGROUPS})
+        assert f"\n      {line}" in spec
+    assert "hostUsers: false" in spec
+    assert "cgroup" not in spec
+    spec = advice.container("kubernetes", {advice.CGROUPS})
+    for line in (
+        "runtimeClassName: pyjail",
+        "cgroup_writable = true",
+        "cgroup2-mount-hierarchy-rw",
+        "PYJAIL_ENTER_LEAF",
+    ):
+        assert line in spec
+    assert "Unconfined" not in spec
 
 
 def test_the_container_row_asks_for_what_the_other_rows_lack(monkeypatch):
@@ -258,7 +302,11 @@ def test_the_container_row_asks_for_what_the_other_rows_lack(monkeypatch):
     off = [Finding("user namespaces", "no", "off", obstacles.MORE_NAMESPACES), Finding("proc", "no", "see", "")]
     assert machine.container(Fake(off)).fix == ""  # an engine's options would not help
     no_cgroups = [Finding("memory", "no", "read-only", "remount")]
-    assert "--privileged" in machine.container(Fake(no_cgroups, host=HOST._replace(euid=0))).fix
+    h = _host.Hierarchy(2, frozenset(("memory",)), "/proc/self", True, mount="/proc/self")  # any mount will do
+    monkeypatch.setattr(_host, "host", lambda: HOST._replace(euid=0, hierarchies=(h,)))
+    for flags, asked in (os.ST_RDONLY, True), (0, False):  # what is not read-only has another cause
+        monkeypatch.setattr(os, "statvfs", lambda path, flags=flags: type("Stat", (), {"f_flag": flags}))
+        assert ("writable-cgroups=true" in machine.container(Fake(no_cgroups)).fix) == asked
     assert machine.container(Fake(refused, strict=True)) == Finding("container", "works", "this looks like docker")
 
 
@@ -360,6 +408,17 @@ def test_privileges_without_python_prctl(monkeypatch):
     assert row.status == "works partly"
     assert "python-prctl is not here" in row.why
     assert row.fix == "apt-get install gcc libcap-dev python3-dev; pip install 'pyjail-linux[doctor]'"
+
+
+def test_a_tree_that_does_not_show_our_own_cgroup_is_told_from_a_kernel_without_it():
+    inside = delegation.elsewhere("memory", "memory", "/cg/memory", "/../..", "/")
+    assert "outside of this cgroup namespace" in inside.cause
+    assert "umount /cg/memory && mount -t cgroup -o memory cgroup /cg/memory" in inside.fix
+    other = delegation.elsewhere("", "", "/cg", "/a", "/b")
+    assert other.cause == "/cg shows the cgroup /a, and this process is in /b, which is not below it"
+    assert "mount -t cgroup2 cgroup2 /cg" in other.fix
+    assert "mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids" in delegation.unmounted("pids", True).fix
+    assert delegation.unmounted("pids").fix == "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 
 
 def test_io_on_a_hybrid_machine_is_bound_to_v1():

@@ -1,8 +1,8 @@
 """A program of its own: tries each kernel interface that a jail needs, and prints what came of it as JSON.
 
-Started as ``python -I attempts.py KEEPER`` by `pyjail._doctor.examination`; it imports nothing of pyjail. Every attempt
-is made in a forked child that ends at once, so namespaces, mounts and filters go with it. The system calls are the
-keeper's own (see csrc): mount(2) or clone(2) would meet other filters than fsopen(2) and clone3(2).
+Started as ``python -I attempts.py KEEPER [privileged]`` by `pyjail._doctor.examination`; it imports nothing of pyjail.
+Every attempt is made in a forked child that ends at once, so namespaces, mounts and filters go with it. The system
+calls are the keeper's own (see csrc): mount(2) or clone(2) would meet other filters than fsopen(2) and clone3(2).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 MFD_EXEC, MFD_ALLOW_SEALING = 0x10, 2
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
+PRIVILEGED = "privileged" in sys.argv  # as `Host.privileged`: mounts are opened before there is a user namespace
 libc = ctypes.PyDLL(None, use_errno=True)  # PyDLL: clone3 must return with the interpreter's lock held
 
 
@@ -82,11 +83,21 @@ def attributes(set_: int, propagation: int = 0) -> bytes:
     return struct.pack("<4Q", set_, 0, propagation, 0)
 
 
-def mounts() -> None:
-    user()
+def source(path: bytes) -> int:
+    """What a jail is to show, opened with our own rights; then the namespaces in which it is mounted."""
+    if not PRIVILEGED:
+        user()
     unshare("mnt", NEWNS)
     call("mount_setattr", AT_FDCWD, b"/", AT_RECURSIVE, attributes(0, PRIVATE), 32)
-    call("open_tree", AT_FDCWD, b"/", 1 | os.O_CLOEXEC | AT_RECURSIVE)  # OPEN_TREE_CLONE
+    tree = call("open_tree", AT_FDCWD, path, 1 | os.O_CLOEXEC | AT_RECURSIVE)  # OPEN_TREE_CLONE
+    if PRIVILEGED:
+        user()
+        unshare("mnt", NEWNS)
+    return tree
+
+
+def mounts() -> None:
+    source(b"/")
     root = filesystem(b"tmpfs", ((b"mode", b"755"),), NOSUID | NODEV)
     call("move_mount", root, b"", AT_FDCWD, b"/", 4)  # MOVE_MOUNT_F_EMPTY_PATH
     os.fchdir(root)
@@ -98,12 +109,12 @@ def mounts() -> None:
 
 
 def proc() -> None:
-    """A procfs of a pid namespace of its own, as a run gets one."""
-    user()
-    unshare("mnt", NEWNS)
+    """A procfs of a pid namespace of its own, as a run gets one: beside ours, whose covers our own rights may lift."""
+    ours = source(b"/proc")
     unshare("pid", NEWPID)
 
     def inside() -> None:
+        call("move_mount", ours, b"", AT_FDCWD, b"/", 4)
         options = ((b"subset", b"pid"), (b"hidepid", b"ptraceable"))
         filesystem(b"proc", options, RDONLY | NOSUID | NODEV | NOEXEC)
 

@@ -67,7 +67,8 @@ class Examination:
         """(call, errno) of each of attempts.py that failed, None of those that worked."""
         here = Path(__file__).resolve().parent
         done = subprocess.run(
-            [sys.executable, "-I", str(here / "attempts.py"), str(here.parent / "keeper")],
+            [sys.executable, "-I", str(here / "attempts.py"), str(here.parent / "keeper")]
+            + ["privileged"] * self.host.privileged,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PATIENCE_S,

@@ -13,8 +13,9 @@ from pyjail import _host
 from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
 from pyjail._errors import HostError
-from pyjail._host import read
-from pyjail.policy import advice, bpf, seccomp
+from pyjail._host import Host, read
+from pyjail._spec import Jail
+from pyjail.policy import advice, bpf, filters, seccomp
 
 OLDEST = (5, 14)
 
@@ -42,7 +43,8 @@ class _Version(ctypes.Structure):
 
 def libseccomp(x: Examination) -> Finding:
     """Compiles the default profile; without the library no policy of one's own can be."""
-    made = seccomp.compile_policy.__wrapped__("default", x.host.arch)  # HostError with the package to install
+    jail = filters.reach(Jail())
+    made = seccomp.compile_policy.__wrapped__("default", x.host.arch, *jail)  # HostError with the package to install
     name = "libseccomp"
     try:
         library = ctypes.CDLL("libseccomp.so.2")
@@ -51,7 +53,9 @@ def libseccomp(x: Examination) -> Finding:
         name = f"libseccomp {v.major}.{v.minor}.{v.micro}"
     except (OSError, AttributeError):
         pass  # found elsewhere by pyseccomp: it compiled
-    return Finding("libseccomp", WORKS, f"{name}, the default profile has {len(made.program) // 8} instructions")
+    return Finding(
+        "libseccomp", WORKS, f"{name}, the filter of the default jail has {len(made.program) // 8} instructions"
+    )
 
 
 # ---- security modules, containers ----
@@ -111,6 +115,22 @@ _SYSCALL_LAYERS = ("clone3", "user namespaces", "mounts", "network namespace", "
 _CGROUP_LAYERS = ("cgroups", "memory", "processes", "cpus")
 
 
+def modules_of(label: str) -> set[str]:
+    """Which security module confines a process with this label (/proc/PID/attr/current), as engines have it done."""
+    label = label.strip("\0\n ")
+    if label.endswith((" (enforce)", " (complain)")):
+        return {advice.APPARMOR}
+    return {advice.SELINUX} if ":container_t:" in label else set()
+
+
+def _cgroups_lack(host: Host) -> set[str]:
+    """Whether an engine's options help: they make what is mounted read-only writable for the container's root."""
+    closed = [h for h in host.hierarchies if os.statvfs(h.mount).f_flag & os.ST_RDONLY]
+    if host.euid != 0 or not closed:
+        return set()
+    return {advice.CGROUPS} | ({advice.V1} if any(h.version == 1 for h in closed) else set())
+
+
 def container(x: Examination) -> Finding:
     """Comes after the rows that tell what is missing: its fix is the line that gives all of that."""
     kind = container_of(os.path.exists, os.environ, read)
@@ -120,10 +140,11 @@ def container(x: Examination) -> Finding:
     needs = set()
     if any(fix and not fix.startswith("sysctl") for layer, fix in bad.items() if layer in _SYSCALL_LAYERS):
         needs |= {advice.SYSCALLS, advice.PROC}  # a masked /proc shows only when the mounts before it work
+        needs |= modules_of(read("/proc/self/attr/current"))
     if bad.get("proc"):
         needs.add(advice.PROC)
-    if bad.keys() & set(_CGROUP_LAYERS) and x.host.euid == 0:
-        needs.add(advice.CGROUPS)
+    if bad.keys() & set(_CGROUP_LAYERS):
+        needs |= _cgroups_lack(_host.host())
     fix = "" if x.is_strict else advice.container(kind, needs)
     return Finding("container", PARTLY if fix else WORKS, f"this looks like {kind}", fix)
 

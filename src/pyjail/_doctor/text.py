@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, Finding, ran
+from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, Finding, first, ran
 
 _SYMBOLS = {WORKS: "✓", PARTLY: "~", NO: "✗"}
 _ASCII = {WORKS: "+", PARTLY: "~", NO: "-"}
@@ -15,10 +15,10 @@ _COLOURS = {WORKS: "32", PARTLY: "33", NO: "31"}
 
 def conclusion(found: tuple[Finding, ...]) -> str:
     """The last line: whether strict jails run, and what is in the way or left out."""
-    proof = next((row for row in found if row.layer == STRICT), None)
     if not ran(found):
-        first = next((row for row in found if row.status == NO), None) if proof is None else proof
-        return "strict jails do not run here: " + (first.why if first else "nothing was tried")
+        row = first(found)
+        said = "nothing was tried" if row is None else row.why if row.layer == STRICT else f"{row.layer}: {row.why}"
+        return f"strict jails do not run here: {said}"
     lacking = [row.layer for row in found if row.status == NO]
     return "strict jails run here" + (f"; not to be had: {', '.join(lacking)}" if lacking else "")
 
@@ -37,8 +37,8 @@ def page(found: tuple[Finding, ...], *, colour: bool = False, ascii_only: bool =
         if row.fix:
             fix = f"as for {seen[row.fix]}" if row.fix in seen else row.fix
             seen.setdefault(row.fix, row.layer)
-            first, *more = fix.split("\n")
-            lines += [f"      fix: {first}", *(f"           {line}".rstrip() for line in more)]
+            head, *more = fix.split("\n")
+            lines += [f"      fix: {head}", *(f"           {line}".rstrip() for line in more)]
     return "\n".join([*lines, "", conclusion(found)])
 
 

@@ -35,43 +35,77 @@ def apparmor_profile(interpreter: str) -> str:
 
 # ---- containers ----
 
-# What a container engine says of itself, and what its options are for: system calls, a fresh /proc, cgroups.
-SYSCALLS, PROC, CGROUPS = "system calls", "proc", "cgroups"
+# What a container lacks, and the least that gives it. V1 says of CGROUPS that some are of cgroup v1.
+SYSCALLS, APPARMOR, SELINUX, PROC, CGROUPS, V1 = "system calls", "AppArmor", "SELinux", "proc", "cgroups", "v1"
+_ORDER = (SYSCALLS, APPARMOR, SELINUX, PROC, CGROUPS)
+_ENGINES = {
+    SYSCALLS: "--security-opt seccomp=unconfined",
+    APPARMOR: "--security-opt apparmor=unconfined",
+    SELINUX: "--security-opt label=disable",
+}
+_OWN_CGROUPS = "--cgroupns=private -e PYJAIL_ENTER_LEAF=1"
 _DOCKER = {
-    SYSCALLS: "--security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+    **_ENGINES,
     PROC: "--security-opt systempaths=unconfined",
+    CGROUPS: f"--security-opt writable-cgroups=true {_OWN_CGROUPS}",
 }
 _PODMAN = {
-    SYSCALLS: "--security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+    **_ENGINES,
     PROC: "--security-opt unmask=/proc/*",
-    CGROUPS: "--security-opt unmask=/sys/fs/cgroup --cgroupns=private -e PYJAIL_ENTER_LEAF=1",
+    CGROUPS: f"--security-opt unmask=/sys/fs/cgroup {_OWN_CGROUPS}",
 }
-_KUBERNETES = {
-    SYSCALLS: "  seccompProfile: {type: Unconfined}\n  appArmorProfile: {type: Unconfined}",
-    PROC: "  procMount: Unmasked  # and hostUsers: false in the pod's spec",
+_DOCKER_28 = (
+    "writable-cgroups is in Docker 28 and newer, not rootless; before that nothing less than --privileged does it"
+)
+_NOTE_V1 = (
+    "cgroup v1 is not made to be given away: who may write there lifts the container's own limits, and Podman "
+    "refuses. Boot the host with cgroup v2 only: systemd.unified_cgroup_hierarchy=1"
+)
+_SECURITY_CONTEXT = {
+    SYSCALLS: "seccompProfile: {type: Unconfined}",
+    APPARMOR: "appArmorProfile: {type: Unconfined}",
+    SELINUX: "seLinuxOptions: {type: spc_t}",
+    PROC: "procMount: Unmasked",
 }
+_WRITABLE = """runtimeClassName: pyjail
+a RuntimeClass of that name, its handler in the nodes' containerd (2.1 and newer) with writable cgroups (v2):
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.pyjail]
+  runtime_type = 'io.containerd.runc.v2'
+  cgroup_writable = true
+CRI-O instead: the annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw: "true"; neither: privileged: true"""
 
 
 def container(kind: str, needs: Iterable[str]) -> str:
-    """The options that give what is missing in this kind of container; "" when nothing is."""
-    wanted = [n for n in (SYSCALLS, PROC, CGROUPS) if n in frozenset(needs)]
+    """The least options that give what is missing in this kind of container; "" when nothing is."""
+    needs = frozenset(needs)
+    wanted = [n for n in _ORDER if n in needs]
     if not wanted:
         return ""
-    if kind == "podman":
-        return " ".join(["podman run", *(_PODMAN[n] for n in wanted), "IMAGE"])
     if kind == "kubernetes":
-        if CGROUPS in wanted:  # nothing less makes /sys/fs/cgroup writable
-            rows = "  privileged: true  # and PYJAIL_ENTER_LEAF=1 in the container's env"
-        else:
-            rows = "\n".join(_KUBERNETES[n] for n in wanted)
-        return f"in the container's spec:\n  securityContext:\n{re.sub('^', '  ', rows, flags=re.M)}"
-    if kind == "docker":
-        if CGROUPS in wanted:
-            return "docker run --privileged --cgroupns=private -e PYJAIL_ENTER_LEAF=1 IMAGE"
-        return " ".join(["docker run", *(_DOCKER[n] for n in wanted), "IMAGE"])
+        return _kubernetes(wanted)
+    if kind in ("docker", "podman"):
+        options = _DOCKER if kind == "docker" else _PODMAN
+        lines = [" ".join([f"{kind} run", *(options[n] for n in wanted), "IMAGE"])]
+        lines += [_DOCKER_28] if CGROUPS in wanted and kind == "docker" else []
+        lines += [_NOTE_V1] if V1 in needs else []
+        return "\n".join(lines)
     return {
         "lxc": "lxc config set NAME security.nesting true; lxc restart NAME",
     }.get(kind, "give the container what the rows above name")
+
+
+def _kubernetes(wanted: list[str]) -> str:
+    context = [f"      {_SECURITY_CONTEXT[n]}" for n in wanted if n in _SECURITY_CONTEXT]
+    container = ["    securityContext:", *context] if context else []
+    if CGROUPS in wanted:
+        container.append('    env: [{name: PYJAIL_ENTER_LEAF, value: "1"}]')
+    lines = ["in the pod's spec:"]
+    if PROC in wanted:
+        lines.append("  hostUsers: false  # Kubernetes asks for it where /proc is unmasked")
+    lines += ["  containers:", "  - name: ...", *container]
+    if CGROUPS in wanted:
+        lines.append(f"  {_WRITABLE}")
+    return "\n".join(lines)
 
 
 # ---- who the program is outside ----

@@ -10,6 +10,10 @@ from pyjail._record import NamedTuple
 SCOPE = "systemd-run --user --scope -p Delegate=yes env PYJAIL_ENTER_LEAF=1 PROGRAM"
 UNIT = "Delegate=yes in the unit (or systemd-run --scope -p Delegate=yes PROGRAM)"
 ENTER = "call pyjail.cgroup.enter_leaf() before the first run, or set PYJAIL_ENTER_LEAF=1 in the environment"
+WRITABLE = (
+    "in a container: docker run --security-opt writable-cgroups=true, podman run --security-opt unmask=/sys/fs/cgroup, "
+    "kubernetes: cgroup_writable of containerd"
+)
 
 
 class Situation(NamedTuple):
@@ -55,7 +59,7 @@ def _mkdir(controller: str, s: Situation) -> tuple[str, str]:
     if s.errno == errno.EROFS:
         return (
             f"{s.mount} is mounted read-only",
-            f"mount -o remount,rw {s.mount} (docker: --privileged; podman: --security-opt unmask=/sys/fs/cgroup)",
+            f"mount -o remount,rw {s.mount}; {WRITABLE}",
         )
     if s.errno in (errno.EACCES, errno.EPERM):
         return f"the cgroup {s.own} belongs to uid {s.owner}, this process is uid {s.uid}", _own_subtree(s)
@@ -126,10 +130,25 @@ def _bound(controller: str, s: Situation) -> tuple[str, str]:
 _STEPS = {"absent": _absent, "bound": _bound, "mkdir": _mkdir, "enable": _enable, "procs": _procs, "v1": _v1}
 
 
-def unmounted(controller: str) -> Refusal:
-    """No hierarchy in sight has it."""
-    return Refusal(
-        controller,
-        f"no cgroup file system with {controller or 'anything'} is mounted here",
-        "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-    )
+def unmounted(controller: str, v1: bool = False) -> Refusal:
+    """No hierarchy in sight has it. ``v1``: it is one of cgroup v1's here."""
+    cause = f"no cgroup file system with {controller or 'anything'} is mounted here"
+    where = f"/sys/fs/cgroup/{controller}"
+    fix = f"mkdir -p {where}; {_mount(controller, where)}" if v1 else _mount("", "/sys/fs/cgroup")
+    return Refusal(controller, cause, fix)
+
+
+def elsewhere(controller: str, v1: str, mount: str, root: str, own: str) -> Refusal:
+    """The hierarchy is mounted, but does not show our own cgroup. ``v1``: its controllers, "" for v2; ``root``: what it
+    shows."""
+    if root.startswith("/.."):
+        cause = f"{mount} was mounted outside of this cgroup namespace: our own cgroup has no name there"
+    else:
+        cause = f"{mount} shows the cgroup {root}, and this process is in {own}, which is not below it"
+    again = f"umount {mount} && {_mount(v1, mount)}"
+    here = "or start this program in the cgroup namespace that it was mounted in"
+    return Refusal(controller, cause, f"in a mount namespace of its own (unshare --mount): {again}; {here}")
+
+
+def _mount(v1: str, where: str) -> str:
+    return f"mount -t cgroup -o {v1} cgroup {where}" if v1 else f"mount -t cgroup2 cgroup2 {where}"

@@ -17,6 +17,8 @@ APPARMOR = (
     "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 )
 MORE_NAMESPACES = "sysctl -w user.max_user_namespaces=15000 (and the same of max_mnt_, max_pid_, max_net_namespaces)"
+UNNEST = "start this program without what forbids them (bwrap --disable-userns, a sandbox in a sandbox)"
+ALL_IDS = (1 << 32) - 1  # that the first user namespace has
 
 
 class Obstacle(NamedTuple):
@@ -80,6 +82,9 @@ def _no_more_namespaces(host: Host) -> Obstacle:
         cause = f"they are switched off: sysctl user.max_{kind}_namespaces is 0"
         return Obstacle(f"{kind} namespaces", cause, MORE_NAMESPACES)
     cause = "sysctl user.max_user_namespaces (or one of its like) is used up, or they are nested too deeply"
+    if sum(count for _, count in host.uid_ranges) < ALL_IDS:  # a namespace has the limits of all that it is in
+        cause = f"a user namespace around this one allows no more of them: {cause}"
+        return Obstacle("user namespaces", cause, f"{UNNEST}; or there: {MORE_NAMESPACES}")
     return Obstacle("user namespaces", cause, MORE_NAMESPACES)
 
 
