@@ -99,10 +99,10 @@ def tell(error: Exception, as_json: bool) -> int:
     else:
         print(f"pyjail: {said}", file=sys.stderr)
     if as_json:
-        about: dict[str, object] = {"type": type(error).__name__, "message": said, "exit_code": code}
-        for name in ("field", "reason", "control", "cause", "hint", "step"):
-            value = getattr(error, name, None)
-            if isinstance(value, str):
-                about[name] = words(value)
+        from pyjail import _jsonable
+
+        found = _jsonable.error(error)
+        about = {name: words(value) if isinstance(value, str) else value for name, value in found.items()}
+        about |= {"message": _jsonable.pack(said), "exit_code": code}
         print(json.dumps({"error": about}))
     return code

@@ -73,7 +73,7 @@ def test_with_json_an_error_is_json_too(args, code, type_):
     out = cli("run", "--json", *args, stdin=subprocess.DEVNULL)
     assert out.returncode == code
     error = json.loads(out.stdout)["error"]
-    assert (error["type"], error["exit_code"]) == (type_, code)
+    assert (error["kind"], error["type"], error["exit_code"]) == ("error", type_, code)
     assert error["message"] in out.stderr
 
 
