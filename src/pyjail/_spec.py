@@ -46,7 +46,8 @@ class Limits(Shown):
         stack: bytes of the main thread's stack (RLIMIT_STACK). Default 8 MiB.
         core: bytes of a core file (RLIMIT_CORE); 0, the default, means none.
         collect: bytes read back by ``collect=``, in all. Default 64 MiB.
-        cpus: cores as a float (a share of CPU time) or a set of CPU numbers to run on. Default 1.0.
+        cpus: cores as a float (a share of CPU time) or a set of CPU numbers to run on. Default 1.0: what is parallel
+            (compilers, JVMs, numpy) needs more to be as quick as outside.
         address_space: bytes of virtual memory per process (RLIMIT_AS). Off by default: it breaks runtimes that
             reserve address space (JVM, Node, Go, .NET).
         io_rate: bytes per second read from, and as many written to, each disk (io.max, cgroup v2 only). Off by default.

@@ -42,15 +42,18 @@ def test_the_snippets_of_the_readme_run_one_after_the_other():
     assert "memory 268435456" in out.stdout
 
 
+PAGES = [f"docs/{name}.md" for name in ("run", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")]
+
+
 @quick
 @pytest.mark.needs_cgroups
-@pytest.mark.parametrize("page", ["docs/run.md", "docs/configuration.md", "docs/data.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_snippets_of_a_page_run_and_print_what_they_say(page):
     for code in snippets(page):
         out = script(code)
         assert (out.returncode, out.stderr) == (0, ""), code
         lines = out.stdout.splitlines()
-        said = promised(code) + [line[2:] for line in code.splitlines() if line.startswith("# ")]
+        said = promised(code) + [line.lstrip()[2:] for line in code.splitlines() if line.lstrip().startswith("# ")]
         assert [line for line in said if line not in lines and not line.startswith("empty")] == [], out.stdout
 
 
