@@ -156,7 +156,7 @@ struct pj_tmpfs {
   uint32_t data_len;
 };
 
-struct pj_rlimit {
+struct pj_rlimit { /* soft ~0: the keeper's own stays, and is read back */
   uint32_t resource;
   uint32_t pad;
   uint64_t soft, hard;

@@ -63,7 +63,7 @@ static long rlimits_set(int late) {
     uint64_t now[2] = {0, 0};
     const int few = r->resource == RLIMIT_NOFILE && r->soft < 64;
     if ((few || r->resource == RLIMIT_DATA || r->resource == RLIMIT_AS) != late) continue;
-    TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
+    if (r->soft != ~0ull) TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
     TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, NULL, now));
     text_add(TEXT_RLIMIT, i, -1, now, sizeof now);
   }

@@ -214,7 +214,7 @@ def run_limits(
     limit_rows = []
     for rlimit in rlimits.rows(limits, cgroup.has_clock(rows)):
         most = hard[rlimit.resource]
-        if most != -1 and rlimit.hard > most:
+        if most != -1 and rlimit.hard > most and rlimit.hard != rlimits.INFINITY:
             if rlimit.limit and rlimit.limit != "cpu_time":
                 cause = f"the caller's own hard {rlimit.name} is {most}, below what was asked"
                 fix = "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"

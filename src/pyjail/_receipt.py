@@ -13,7 +13,7 @@ from pyjail._units import show_size
 from pyjail._usage import Control
 from pyjail._verdict import Reading, workspaces
 from pyjail._wire import Facts, Prepared
-from pyjail.policy import same
+from pyjail.policy import rlimits, same
 
 
 def receipt(
@@ -76,6 +76,10 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
         yield Control(name, shown, by, value, "enforced")
     for i, row in enumerate(run.rlimits):
         soft, hard = texts.rlimits.get(i, (-1, -1))
+        if row.soft == rlimits.INFINITY:
+            most = "unlimited" if hard == rlimits.INFINITY else str(hard)
+            yield Control(row.name, "none", "", f"{most}, the caller's hard limit", "not_asked")
+            continue
         fine = soft == row.soft and (row.limit not in missing or row.limit == "cpu_time")
         asked = str(getattr(limits, row.limit)) if row.limit else str(row.soft)
         yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")

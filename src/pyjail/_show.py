@@ -44,7 +44,8 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
         add("same", "no address randomization" + (", clocks from 0" if t.clocks else ""), "two runs are to be equal")
     add("ids", f"uid {jail.uid}, gid {jail.gid}")
     for r in rlimits.rows(limits, cgroup.has_clock(leaf)):
-        add("rlimit", f"{r.name} = {r.soft}/{r.hard}", r.why)
+        asked = "the caller's hard limit" if r.soft == rlimits.INFINITY else f"{r.soft}/{r.hard}"
+        add("rlimit", f"{r.name} = {asked}", r.why)
     add("caps", "none: effective, permitted, inheritable, bounding, ambient")
     add("no_new_privs", "1")
     for rule in t.landlock.rules:

@@ -9,6 +9,7 @@ from pyjail._record import NamedTuple
 from pyjail._spec import Limits
 
 INFINITY = 2**64 - 1
+INHERITED = ("core", "file_size", "open_files", "stack")  # without a limit, read back all the same: see `rows`
 
 
 class RlimitRow(NamedTuple):
@@ -23,7 +24,11 @@ class RlimitRow(NamedTuple):
 
 
 def rows(limits: Limits, clock: bool) -> list[RlimitRow]:
-    """In the order in which they are set. ``clock``: the leaf's CPU clock is there for the keeper to look at."""
+    """In the order in which they are set. ``clock``: the leaf's CPU clock is there for the keeper to look at.
+
+    What is not set here is inherited from the keeper, which has raised its own soft limits to the hard ones: whoever
+    started the embedder does not decide what a program gets. A row of `INFINITY` is only read back.
+    """
     found = [
         # 1, not 0: a piped core_pattern ignores 0 and runs its handler on the host; at exactly 1 the kernel aborts
         # the dump (core(5)), and a file that small is not written either.
@@ -34,7 +39,7 @@ def rows(limits: Limits, clock: bool) -> list[RlimitRow]:
             "core",
             "no core files or handlers",
         ),
-        # An unlimited file is limited by its tmpfs; RLIM_INFINITY may be above the caller's own hard limit.
+        # An unlimited file is limited by its tmpfs.
         RlimitRow("RLIMIT_FSIZE", resource.RLIMIT_FSIZE, *_both(limits.file_size), "file_size", "SIGXFSZ past it"),
         RlimitRow("RLIMIT_NOFILE", resource.RLIMIT_NOFILE, *_both(limits.open_files), "open_files", "EMFILE past it"),
         RlimitRow("RLIMIT_STACK", resource.RLIMIT_STACK, *_both(limits.stack), "stack", "SIGSEGV past it"),
@@ -65,7 +70,7 @@ def rows(limits: Limits, clock: bool) -> list[RlimitRow]:
     found.append(
         RlimitRow("RLIMIT_CPU", resource.RLIMIT_CPU, *cpu, "cpu_time", "no clock here: each process by itself")
     )
-    return [row for row in found if row.soft != INFINITY]
+    return [row for row in found if row.soft != INFINITY or row.limit in INHERITED]
 
 
 def _both(value: int | str | None) -> tuple[int, int]:
