@@ -15,8 +15,6 @@ from pyjail._referee import Referee
 from pyjail._result import Result, Verdict
 from pyjail._scene import Scene
 
-SHELL_SIGPIPE = 128 + SIGPIPE  # what a shell exits with when its last command was ended so
-
 
 def interact(
     *parties: Party | Args,
@@ -74,7 +72,7 @@ def _told(scene: Scene, referee: Referee, wall_time: float) -> Interaction:
     happenings = tuple(sorted(referee.happenings, key=lambda h: h.time))
     results = {name: one.result() for name, one in scene.players.items()}
     flows = tuple(relay.flow() for relay in scene.relays)
-    fault = _fault(happenings, results, flows)
+    fault = _fault(happenings, results, [relay.flow() for relay in scene.relays if relay.cut])
     return Interaction(
         referee.stopped or ("ok" if fault is None else "fault"),
         fault,
@@ -86,9 +84,11 @@ def _told(scene: Scene, referee: Referee, wall_time: float) -> Interaction:
     )
 
 
-def _fault(happenings: Sequence[Happening], results: Mapping[str, Result], flows: Sequence[Flow]) -> str | None:
+def _fault(happenings: Sequence[Happening], results: Mapping[str, Result], cut: Sequence[Flow]) -> str | None:
+    """``cut``: what was closed to its writer because its reader was gone. Only there SIGPIPE is an excuse; an exit
+    code, such as a shell's 141, is whatever its program wants."""
     bad = [h.party for h in happenings if h.what == "ended" and h.verdict is not Verdict.OK]
-    by_itself = [p for p in bad if results[p].signal != SIGPIPE and results[p].exit_code != SHELL_SIGPIPE]
-    broken = [f for f in flows if f.edge.writer in bad and f.closed_by == f.edge.reader]
-    broken.sort(key=lambda f: f.closed_at or 0.0)
+    writers = {f.edge.writer for f in cut}
+    by_itself = [p for p in bad if results[p].signal != SIGPIPE or p not in writers]
+    broken = sorted((f for f in cut if f.edge.writer in bad), key=lambda f: f.closed_at or 0.0)
     return next(iter([*by_itself, *(f.edge.reader for f in broken), *bad]), None)

@@ -70,7 +70,8 @@ class Interaction(Document):
         verdict: "ok": every party ended with `Verdict.OK`. "fault": ``fault`` did not. "deadlock", "wall_time": those
             that still ran were killed for that.
         fault: the party whose own end was bad first, or None. When SIGPIPE alone ended parties, it is the one that
-            closed that pipe. (Python ignores SIGPIPE, and fails by an exception of its own: see ``first``.)
+            closed that pipe; no exit code counts as that signal. (Python ignores SIGPIPE, and fails by an exception of
+            its own: see ``first``.)
         results: {party: `Result`}, in the order of the parties.
         flows: one `Flow` for each edge, in their order.
         happenings: what the parties did, in the order of time. first: the first of them, or None.

@@ -63,8 +63,11 @@ class Referee:
         targets: dict[int, Relay] = {}
         ends: dict[int, Player] = {}
         due = min(self.look_at, self.deadline or float("inf"))
+        now = self._now()
         for relay in self.scene.relays:
-            for fd, events in relay.wants():
+            if relay.rests_until > now:
+                due = min(due, self.began + relay.rests_until)
+            for fd, events in relay.wants(now):
                 poller.register(fd, events)
                 (sources if fd == relay.source else targets)[fd] = relay
             if relay.needs_a_look():
@@ -94,6 +97,9 @@ class Referee:
 
     def _pull(self, relay: Relay) -> None:
         self._stir()
+        for other in self.scene.relays:
+            if other is not relay:
+                other.small = 0  # it is a conversation
         if relay.pull(self._now()):
             self.closes[relay.edge.writer].append((self._now(), relay.edge.source.split(".")[1]))
         elif relay.waiting:

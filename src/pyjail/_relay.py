@@ -15,6 +15,8 @@ from pyjail._interaction import Flow
 from pyjail._parties import Edge
 
 ROOM = 1 << 16
+LITTLE, SMALL_AT_ONCE, REST_S = 4096, 16, 0.001  # who writes byte by byte, and hears nothing back, is read every ms
+MOST_READS = 256
 MOST_PIECES = 100_000
 
 
@@ -34,6 +36,9 @@ class Relay:
         self.waiting = bytearray()
         self.pieces: list[tuple[float, bytes]] = []
         self.kept = self.written = self.delivered = 0
+        self.small = 0  # reads of a few bytes, one after the other
+        self.rests_until = 0.0  # the source
+        self.cut = False  # the source was closed to a writer, for want of a reader
         self.over = False  # all are being killed: who closes now does not by itself
         self.closed_by: str | None = None
         self.closed_at: float | None = None
@@ -41,10 +46,11 @@ class Relay:
         for fd in (source, target):
             os.set_blocking(fd, False)
 
-    def wants(self) -> list[tuple[int, int]]:
+    def wants(self, now: float) -> list[tuple[int, int]]:
         """(fd, events) to poll for. With no events, poll still tells that the other side is gone."""
         found = []
-        if self.source >= 0 and len(self.waiting) < ROOM and not (self.target < 0 and self._keeps_source()):
+        reads = self.source >= 0 and len(self.waiting) < ROOM and not (self.target < 0 and self._keeps_source())
+        if reads and now >= self.rests_until:
             found.append((self.source, select.POLLIN))
         if self.target >= 0 and not self.target_awaited:
             found.append((self.target, select.POLLOUT if self.waiting else 0))
@@ -66,6 +72,7 @@ class Relay:
             self.target_awaited = False
         if self.source >= 0 and self.target < 0 and self._keeps_source() and self._has_writer():
             self.source_awaited = False
+            self.cut = not self.over
             self._close_source()
 
     def _has_writer(self) -> bool:
@@ -87,18 +94,32 @@ class Relay:
         if self.source < 0 or not room or (self.source_awaited and not ready(self.source, select.POLLIN)):
             return False
         self.source_awaited = False
-        try:
-            data = os.read(self.source, room)
-        except BlockingIOError:
-            return False
-        if not data:
+        data, end = self._read(room)
+        if data:
+            self._note(data, now)
+            if self.target >= 0:
+                self.waiting += data
+        self.small = self.small + 1 if len(data) < LITTLE else 0
+        if self.small > SMALL_AT_ONCE:
+            self.rests_until = now + REST_S
+        if end:
             self._close_source()
             self._ended(self.edge.writer, now)
-            return True
-        self._note(data, now)
-        if self.target >= 0:
-            self.waiting += data
-        return False
+        return end
+
+    def _read(self, room: int) -> tuple[bytes, bool]:
+        """(what is there, whether it is the end). With O_DIRECT, which the writer may set, a read is of one write."""
+        parts: list[bytes] = []
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(MOST_READS):
+                data = os.read(self.source, room)
+                if not data:
+                    return b"".join(parts), True
+                parts.append(data)
+                room -= len(data)
+                if not room:
+                    break
+        return b"".join(parts), False
 
     def push(self, now: float) -> bool:
         """Write what waits. True: the reader is gone."""
@@ -128,6 +149,7 @@ class Relay:
         if self.source >= 0 and self.edge.sigpipe:
             self.pull(now)  # what was written until now belongs to the transcript
             if not self._keeps_source():
+                self.cut = self.source >= 0 and not self.over
                 self._close_source()
 
     def writer_ended(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 
 import pytest
@@ -17,6 +18,18 @@ def test_a_party_that_exits_early():
     assert i.results["b"].signal == signal.SIGPIPE
     assert (i.verdict, i.fault) == ("fault", "a")  # b was ended by the pipe that a broke
     assert i.flow("b.stdout").closed_by == "a"
+
+
+@pytest.mark.parametrize("how", ["exit 141", "kill -PIPE $$"])
+@pytest.mark.parametrize("closes", [False, True])
+def test_sigpipe_is_no_excuse_for_who_cannot_have_met_it(how, closes):
+    """An exit code is the program's own; so is a signal where no pipe was closed to it."""
+    if how == "exit 141":
+        i = play(sh("read x; exit 0", name="judge"), sh(f"echo 1; sleep 0.3; {how}", name="player"))
+        assert i.fault == "player"
+    own = "exec >&-; " if closes else ""
+    i = play(sh("read x; exit 0", name="judge"), sh(f"echo 1; {own} sleep 0.3; {how}", name="player"), sigpipe=closes)
+    assert (i.verdict, i.fault) == ("fault", "player")
 
 
 def test_a_party_that_crashes_is_at_fault_and_not_who_waits_for_it():
@@ -90,3 +103,15 @@ def test_the_wall_limit_of_one_party_ends_it_alone():
     assert (i.verdict, i.fault) == ("fault", "a")
     assert i.results["a"].verdict is Verdict.WALL_TIME
     assert i.results["b"].stderr == b"end\n"
+
+
+def test_a_party_that_writes_byte_by_byte_does_not_keep_the_embedder_busy():
+    """O_DIRECT makes a packet of each write: one read, and one turn of the relay, for each byte."""
+    code = "import fcntl, os, time\nfcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT | os.O_WRONLY)\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: os.write(1, b'x')"
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    i = play(Party([*PY, code]), sh("exec cat > /dev/null"), transcript=0)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert i.ok
+    assert i.flow("a.stdout").delivered == i.flow("a.stdout").written > 10_000
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 0.6 * SLOW  # it was two thirds of the time
