@@ -50,7 +50,7 @@ def prepare(options: argparse.Namespace, source: str, jail: Jail) -> Program:
 
     language = languages.find(options.language, _table(options.config))
     with working(sys.stderr, f"compiling {source}" if language.compile else f"looking for {language.title}"):
-        return languages.prepare(language, Path(source), jail=jail)
+        return languages.prepare(language, Path(source), jail=jail, syntax=True)
 
 
 def not_compiled(program: Program, as_json: bool) -> int:
@@ -58,13 +58,18 @@ def not_compiled(program: Program, as_json: bool) -> int:
     from pyjail import _ending
 
     result = program.compile
-    assert result is not None
+    if result is None:  # the compiler could not even be given it
+        if as_json:
+            print(json.dumps({"verdict": "compile_error", "error": program.fault}))
+        else:
+            print(f"pyjail: compile_error: {program.source}: {program.fault}", file=sys.stderr)
+        return EXIT_BAD
     if as_json:
         print(json.dumps({"verdict": "compile_error", "compile": result.to_dict()}))
     else:
         sys.stderr.write((result.stdout + result.stderr).decode("utf-8", "replace"))
         lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
-        why = "" if result.returncode > 0 else f": {lost if result.ok else _ending.explain(result)}"
+        why = "" if result.returncode > 0 else f": {lost or program.fault if result.ok else _ending.explain(result)}"
         print(f"pyjail: compile_error: {program.source} did not compile{why}", file=sys.stderr)
     return _ending.exit_code(result) or EXIT_BAD
 

@@ -8,11 +8,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyjail import Jail, Judgement, JudgeVerdict, Limits, Result, SpecError, Test, TestResult, Verdict, languages
 from pyjail.languages import Language
+from pyjail.languages._classes import main_class
 from pyjail.languages._test import make_checker, make_test
-from pyjail.languages._values import THREADS, arguments, environment, fill, fitted, named, values, visible
+from pyjail.languages._values import THREADS, arguments, environment, fill, fitted, named, renamed, values, visible
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -126,6 +129,9 @@ REFUSED = {
     NEW + "extensions = '.lua'\n": ("extensions", "a list of texts"),
     NEW + "stem = '('\n": ("stem", "no regular expression"),
     NEW + "stem = 'x'\n": ("stem", "a group"),
+    NEW + "rename = 'x'\n": ("rename", "a group"),
+    NEW + "compile = ['x']\nartefacts = ['x']\nsyntax = ['x']\n": ("syntax", "without a compiler"),
+    NEW + "syntax = ['x', '{sorce}']\n": (r"syntax\.sorce", "did you mean 'source'"),
     NEW + "title = 5\n": ("title", "text is needed"),
     NEW + "crash = 'memory'\n": ("crash", "runtime_error"),
     NEW + "mounts = ['x']\n": ("mounts", "absolute"),
@@ -219,13 +225,60 @@ def test_braces_that_are_no_placeholder_stay():
         (b"import x;\npublic final  class Foo_1 {", "Foo_1.java"),
         (b"class B {} public record R(int a) {}", "R.java"),
         (b"class Main { public static class Inner {} }", "Main.java"),
-        ("public class É {}".encode(), "Main.java"),
-        (b"public class " + b"A" * 5000, "A" * 200 + ".java"),
+        ("public class É {}".encode(), "É.java"),
+        (b"public class A$B {", "A$B.java"),
+        (b"public class " + b"A" * 5000, "Main.java"),  # no file can be called so: the compiler will say it
+        (b"public class " + "é".encode() * 126, "Main.java"),
+        (b"// public class Foo\n/* public class Foo\n */ class Bar {}", "Main.java"),
+        (
+            b'class A { String s = "public class Foo", t = "\\" public class Foo"; char c = \'"\'; } public class R {}',
+            "R.java",
+        ),
+        (b'class A { String s = """\npublic class "Foo" """; }', "Main.java"),
+        (b"/* public class Foo", "Main.java"),
+        (b"public class \xff\xff {}", "Main.java"),
     ],
 )
 def test_the_file_is_named_after_the_public_class(source, name):
     assert named(languages.table()["java"], source) == name
     assert named(languages.table()["c"], source) == "main.c"
+
+
+@pytest.mark.parametrize("text", ["/*", '"\\', "'\\", '"""', "public ", "public final ", "/*/", '\\"'])
+def test_a_source_is_read_but_once_whatever_is_in_it(text):
+    """A name that is looked for in a quadratic way would take hours."""
+    assert named(languages.table()["java"], text.encode() * 300_000) == "Main.java"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (b"x.java:1: error: class Foo is public, should be declared in a file named Foo.java\n", "Foo.java"),
+        ("class Éa is public, should be declared in a file named Éa.java".encode(), "Éa.java"),
+        (b"should be declared in a file named ../../x.java", "Main.java"),
+        (b"should be declared in a file named " + b"A" * 300 + b".java", "Main.java"),
+        (b"error: ';' expected", None),
+    ],
+)
+def test_the_compiler_says_how_a_file_has_to_be_called(said, name):
+    assert renamed(languages.table()["java"], said) == name
+    assert renamed(languages.table()["c"], said) is None
+
+
+CLASS = bytes.fromhex("cafebabe00000034")
+
+
+@given(st.binary(max_size=400))
+def test_a_class_file_of_any_bytes_is_one_or_none(data):
+    assert main_class([data, CLASS + data]) in (None, "")
+
+
+def test_a_class_file_made_to_be_read_for_ever_is_none():
+    """Code without a length, in which attributes without a length are counted, again and again."""
+    pool = b"\0\2" + b"\1\0\4Code"
+    code = b"\0\1" + bytes(4) + bytes(4) + bytes(4) + b"\0\0" + b"\xff\xff"
+    methods = b"\xff\xff" + (bytes(6) + b"\xff\xff" + code * 4096)
+    assert main_class([CLASS + pool + bytes(6) + b"\0\0" + b"\0\0" + methods]) is None
 
 
 # ---- tests and outputs ----

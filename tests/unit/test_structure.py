@@ -20,7 +20,7 @@ LAYERS = (
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "policy.same", "_toml"},
     {"languages._language"},
-    {"languages._values", "languages._table", "languages._test"},
+    {"languages._values", "languages._classes", "languages._table", "languages._test"},
     {"_plan", "_wire", "_texts"},
     {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_elf", "_id_maps", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},

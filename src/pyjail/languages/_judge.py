@@ -10,15 +10,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pyjail._errors import SpecError
+from pyjail._errors import SetupError, SpecError
 from pyjail._result import Result, Verdict
 from pyjail._shown import Document, Shown
 from pyjail._spec import Jail, Limits
 from pyjail.languages._language import Language
 from pyjail.languages._program import Program, prepare
 from pyjail.languages._test import AnyTest, Checker, Test, make_checker, make_test
+
+if TYPE_CHECKING:
+    from pyjail._pool import Pool
 
 _TAIL = 64 << 10  # of stderr, where a runtime says that its heap was full
 
@@ -42,16 +45,22 @@ class JudgeVerdict(StrEnum):
 
 @dataclass(frozen=True, repr=False)
 class TestResult(Shown):
-    """One test: its name, its `JudgeVerdict`, and the `Result` of the run; None when there was no run."""
+    """One test: its name, its `JudgeVerdict`, and the `Result` of the run; None when there was no run.
+
+    ``message``: why it has that verdict, where the run does not say it.
+    """
 
     __test__: ClassVar[bool] = False
 
     name: str
     verdict: JudgeVerdict
     result: Result | None = None
+    message: str = ""
 
     def _words(self) -> Iterator[str]:
         yield f"{self.name!r}: {self.verdict.value}"
+        if self.message:
+            yield self.message
         if self.result is not None:
             yield f"result={self.result!r}"
 
@@ -63,13 +72,13 @@ class TestResult(Shown):
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes."""
         result = None if self.result is None else self.result.to_dict()
-        return {"name": self.name, "verdict": self.verdict.value, "result": result}
+        return {"name": self.name, "verdict": self.verdict.value, "result": result, "message": self.message}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> TestResult:
         """The inverse of `to_dict`."""
         result = None if d.get("result") is None else Result.from_dict(d["result"])
-        return cls(d["name"], JudgeVerdict(d["verdict"]), result)
+        return cls(d["name"], JudgeVerdict(d["verdict"]), result, d.get("message", ""))
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,8 +87,8 @@ class Judgement(Document):
 
     Attributes:
         language: its name.
-        compile: the `Result` of compiling; None for a language without a compiler. The compiler's messages are its
-            ``stderr`` (and ``stdout``), the program its ``files``.
+        compile: the `Result` of compiling; for a language without a compiler, what its interpreter said of a source
+            that is no program, else None. The messages are its ``stderr`` and ``stdout``, the program its ``files``.
         results: one `TestResult` for each test, in their order.
     """
 
@@ -163,7 +172,8 @@ def judge_source(
             ``(test, output) -> bool``, which is called from the caller's thread.
 
     Returns:
-        A `Judgement`. A program that does not compile is one, with the compiler's messages and verdict COMPILE_ERROR.
+        A `Judgement`, whatever the source is. A program that does not compile, or cannot be started, is one with the
+        compiler's messages and verdict COMPILE_ERROR; so is a source that an interpreter cannot read.
 
     Raises:
         SpecError: an argument makes no sense; an unknown language is told with the nearest.
@@ -187,37 +197,57 @@ def judge_source(
         raise SpecError("workers", workers, "a number from 1 to 1024 is needed, or None for 1")
     right = make_checker(checker)
     program = prepare(language, source, jail=jail, limits=compile_limits)
-    name = program.language.name
     if not program.ok:
-        assert program.compile is not None
-        lost = program.compile.verdict is Verdict.JAIL_ERROR
-        verdict = JudgeVerdict.JAIL_ERROR if lost else JudgeVerdict.COMPILE_ERROR
-        return Judgement(name, program.compile, tuple(TestResult(case.name or "", verdict) for case in cases))
-
+        return _nothing_to_run(program, cases)
     found: list[TestResult] = []
+    read = False
     with closing(_each(program, cases, limits, workers or 1)) as results:
         for case, result in zip(cases, results, strict=False):
-            found.append(TestResult(case.name or "", _verdict(program, case, result, right), result))
+            if not read and isinstance(result, Result) and result.verdict is Verdict.RUNTIME_ERROR:
+                read, known = True, program.checked(compile_limits)
+                if not known.ok:
+                    return _nothing_to_run(known, cases)
+            found.append(_row(program, case, result, right))
             if stop_on_failure and not found[-1].passed:
                 break
     skipped = [TestResult(case.name or "", JudgeVerdict.SKIPPED) for case in cases[len(found) :]]
-    return Judgement(name, program.compile, (*found, *skipped))
+    return Judgement(program.language.name, program.compile, (*found, *skipped))
 
 
-def _each(
-    program: Program, cases: Sequence[Test], limits: Limits | None, workers: int
-) -> Generator[Result, None, None]:
+def _nothing_to_run(program: Program, cases: Sequence[Test]) -> Judgement:
+    """No test has a run."""
+    lost = program.compile is not None and program.compile.verdict is Verdict.JAIL_ERROR
+    verdict = JudgeVerdict.JAIL_ERROR if lost else JudgeVerdict.COMPILE_ERROR
+    rows = tuple(TestResult(case.name or "", verdict, None, program.fault) for case in cases)
+    return Judgement(program.language.name, program.compile, rows)
+
+
+Ran = Result | str  # of a test; or why the program could not be started for it
+
+
+def _run(program: Program, case: Test, limits: Limits | None, pool: Pool | None = None) -> Ran:
+    """One test. What the submission contains is no exception of the caller's."""
+    try:
+        return program.run(case.limits or limits, input=case.input, pool=pool)
+    except SetupError as e:
+        why = program.blames(e)
+        if not why:
+            raise
+        return why
+
+
+def _each(program: Program, cases: Sequence[Test], limits: Limits | None, workers: int) -> Generator[Ran, None, None]:
     """The results in order. When the caller stops taking them, or one raises, what still runs is ended."""
     if workers == 1:
         for case in cases:
-            yield program.run(case.limits or limits, input=case.input)
+            yield _run(program, case, limits)
         return
     from pyjail._pool import Pool
 
     with ThreadPoolExecutor(workers, "pyjail-judge") as threads, Pool(workers, program.jail, warm=0) as pool:
 
-        def start(case: Test) -> Future[Result]:
-            return threads.submit(program.run, case.limits or limits, input=case.input, pool=pool)
+        def start(case: Test) -> Future[Ran]:
+            return threads.submit(_run, program, case, limits, pool)
 
         rest = iter(cases)
         running = [start(case) for case in islice(rest, workers)]
@@ -225,6 +255,13 @@ def _each(
             result = running.pop(0).result()
             running += [start(case) for case in islice(rest, 1)]
             yield result
+
+
+def _row(program: Program, case: Test, ran: Ran, right: Checker) -> TestResult:
+    name = case.name or ""
+    if isinstance(ran, str):
+        return TestResult(name, JudgeVerdict.COMPILE_ERROR, None, ran)
+    return TestResult(name, _verdict(program, case, ran, right), ran)
 
 
 def _verdict(program: Program, case: Test, result: Result, right: Checker) -> JudgeVerdict:

@@ -17,7 +17,7 @@ COMPILE = Limits(
     cpu_time=60, wall_time=180, memory="1G", processes=256, output="1M", disk="256M", inodes=20000, file_size="256M",
     open_files=1024, collect="128M", cpus=None,
 )  # fmt: skip
-PLACEHOLDERS = ("source", "stem", "cpus", "memory_mb", "heap_mb", "stack_mb", "stack_kb")
+PLACEHOLDERS = ("source", "stem", "main", "cpus", "memory_mb", "heap_mb", "stack_mb", "stack_kb")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NONE = Env({})
 
@@ -27,9 +27,9 @@ class Language:
     """How programs of one language are found, compiled and run, and what its runtime needs to behave under limits.
 
     Arguments and values of variables may hold ``{source}`` and ``{stem}`` (the file's name and its name without the
-    suffix), ``{cpus}`` (CPUs that the run may use), ``{memory_mb}``, ``{heap_mb}`` (what is left of the memory limit
-    for the program's own data), ``{stack_mb}`` and ``{stack_kb}`` (seven eighths of the stack limit). One whose limit
-    there is not is left out.
+    suffix), ``{main}`` (the class that Java starts, as its compiler made it; else as ``{stem}``), ``{cpus}`` (CPUs that
+    the run may use), ``{memory_mb}``, ``{heap_mb}`` (what is left of the memory limit for the program's own data),
+    ``{stack_mb}`` and ``{stack_kb}`` (seven eighths of the stack limit). One whose limit there is not is left out.
 
     Attributes:
         name: how it is called for: "cpp".
@@ -45,8 +45,12 @@ class Language:
         compile: the command that compiles; empty, the default, when there is nothing to compile.
         artefacts: patterns of what the compiler makes and the run needs (``**`` recurses); each must be there. Default
             none.
+        syntax: a command that reads the source and fails when it is no program, where nothing is compiled; it is asked
+            about a program that ended with an error. Default none.
         stem: a regular expression; its first group in the source names the file, as Java's public class does. Default:
             the name of ``source``.
+        rename: a regular expression; when the compiler fails, and its first group in what it said is another name for
+            the file, the source is compiled once more under that. Default: none.
         env: variables of the run; compile_env: of the compiler. Default none.
         compile_limits: `Limits` of the compiler; default `COMPILE`: 60 s of CPU, 180 s in all, 1 GiB, 256 processes,
             256 MiB and 20,000 files on disk, 1 MiB of output, all CPUs.
@@ -78,7 +82,9 @@ class Language:
     mounts: tuple[str, ...] = ()
     compile: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
+    syntax: tuple[str, ...] = ()
     stem: str = ""
+    rename: str = ""
     env: Mapping[str, str] = _NONE
     compile_env: Mapping[str, str] = _NONE
     compile_limits: Limits = COMPILE
@@ -90,7 +96,7 @@ class Language:
     crash: str = "runtime_error"
 
     def __post_init__(self) -> None:
-        for field in ("name", "source", "title", "package", "stem", "out_of_memory", "check"):
+        for field in ("name", "source", "title", "package", "stem", "rename", "out_of_memory", "check"):
             if not isinstance(getattr(self, field), str):
                 raise SpecError(self._key(field), getattr(self, field), "text is needed")
         if not re.fullmatch(r"[a-z0-9+#_.-]+", self.name):
@@ -98,7 +104,7 @@ class Language:
         if not self.source or "/" in text(self._key("source"), self.source):
             raise SpecError(self._key("source"), self.source, "a file's name without a directory is needed")
         object.__setattr__(self, "title", self.title or self.name)
-        for field in ("run", "extensions", "prefix", "mounts", "compile", "artefacts"):
+        for field in ("run", "extensions", "prefix", "mounts", "compile", "artefacts", "syntax"):
             object.__setattr__(self, field, self._texts(field))
         for field in ("tools", "env", "compile_env"):
             object.__setattr__(self, field, Env(getattr(self, field), self._key(field)))
@@ -111,6 +117,8 @@ class Language:
         if bool(self.compile) != bool(self.artefacts):
             field = "artefacts" if self.compile else "compile"
             raise SpecError(self._key(field), getattr(self, field), "compile and artefacts belong together")
+        if self.syntax and self.compile:
+            raise SpecError(self._key("syntax"), self.syntax, "is for a language without a compiler: that looks itself")
         if not isinstance(self.compile_limits, Limits):
             raise SpecError(self._key("compile_limits"), self.compile_limits, "a pyjail.Limits is needed")
         if any(not extension.startswith(".") for extension in self.extensions):
@@ -132,7 +140,7 @@ class Language:
         return tuple(value)
 
     def _expressions(self) -> None:
-        for field, groups in (("stem", 1), ("out_of_memory", 0)):
+        for field, groups in (("stem", 1), ("rename", 1), ("out_of_memory", 0)):
             value = getattr(self, field)
             try:
                 compiled = re.compile(value)
@@ -142,7 +150,7 @@ class Language:
                 raise SpecError(self._key(field), value, "a group is needed: the name")
 
     def _placeholders(self) -> None:
-        for field in ("run", "compile", "artefacts"):
+        for field in ("run", "compile", "artefacts", "syntax"):
             known(self._key(field), dict.fromkeys(_PLACEHOLDER.findall(" ".join(getattr(self, field)))), PLACEHOLDERS)
         for field in ("env", "compile_env"):
             used = _PLACEHOLDER.findall(" ".join(getattr(self, field).values()))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _prepare, _run
-from pyjail._errors import SpecError
-from pyjail._result import Result
+from pyjail import _files, _prepare, _run
+from pyjail._errors import ExecError, SetupError, SpecError
+from pyjail._result import Result, Verdict
 from pyjail._shown import Shown
 from pyjail._spec import Env, File, Jail, Limits
+from pyjail.languages._classes import main_class
 from pyjail.languages._cpus import given_cpus
 from pyjail.languages._language import Language
 from pyjail.languages._table import find
 from pyjail.languages._tools import Tools, tools
-from pyjail.languages._values import arguments, environment, fitted, named, values, visible
+from pyjail.languages._values import arguments, environment, fitted, named, renamed, values, visible
 
 if TYPE_CHECKING:
     from pyjail._pool import Pool
@@ -35,6 +37,8 @@ class Program(Shown):
             its ``files`` what was made, its ``uncollected`` which artefacts were not made or are too big, and why.
         files: what is written into /box for each run.
         path: a directory of tools that the run's PATH gets besides, or None.
+        main: what ``{main}`` in the language's command stands for; None: its ``{stem}``.
+        fault: why there is nothing to run, if it is not what ``compile`` says; else "".
         ok: there is something to run: the compiler was content, and made every artefact.
     """
 
@@ -44,10 +48,38 @@ class Program(Shown):
     files: Mapping[str, Any]
     compile: Result | None
     path: str | None = None
+    main: str | None = None
+    fault: str = ""
 
     @property
     def ok(self) -> bool:
-        return self.compile is None or (self.compile.ok and not self.compile.uncollected)
+        return not self.fault and (self.compile is None or (self.compile.ok and not self.compile.uncollected))
+
+    def checked(self, limits: Limits | None = None) -> Program:
+        """Itself; or, when its language has no compiler and its interpreter says that this is no program, one that is
+        not ``ok``, with what it said as ``compile``.
+
+        Args:
+            limits: of the interpreter that reads it; default the language's ``compile_limits``.
+        """
+        if not self.language.syntax or not self.ok:
+            return self
+        limits = self.language.compile_limits if limits is None else limits
+        known = values(self.language, limits, visible(limits.cpus, len(_prepare.cpus())), self.source)
+        env = environment(self.language.env, known, self.jail, self.path)
+        said = _run.run(arguments(self.language.syntax, known), limits, jail=self.jail, env=env, files=self.files)
+        return replace(self, compile=said) if said.verdict is Verdict.RUNTIME_ERROR else self
+
+    def blames(self, e: Exception) -> str:
+        """What is wrong with the program, when this exception of `run` is of its making; else "".
+
+        It was made into no program (a library, say), or it does not fit into the run's /box.
+        """
+        if isinstance(e, ExecError) and self.language.run[0] not in self.language.tools:
+            return f"what the compiler made cannot be started: {e}"
+        if isinstance(e, SetupError) and _too_large(e, self.files):
+            return f"the program does not fit into /box: {e}"
+        return ""
 
     @contextmanager
     def command(
@@ -60,7 +92,8 @@ class Program(Shown):
         """
         limits = fitted(self.language, limits)
         with given_cpus(limits, self.jail) as chosen:
-            given = values(self.language, limits, visible(limits.cpus, len(_prepare.cpus())), self.source)
+            cpus = visible(limits.cpus, len(_prepare.cpus()))
+            given = values(self.language, limits, cpus, self.source, self.main)
             yield {
                 "args": [*arguments(self.language.run, given), *args],
                 "limits": chosen,
@@ -100,6 +133,8 @@ def prepare(
     *,
     jail: Jail | None = None,
     limits: Limits | None = None,
+    files: Mapping[str, Any] | None = None,
+    syntax: bool = False,
 ) -> Program:
     """Compile a program in a jail of its own; or only look after what it needs, when its language has no compiler.
 
@@ -109,9 +144,13 @@ def prepare(
         jail: what the program will run in; default `Jail()`. The compiler gets the same view of files, and its own
             limits, environment and the default filter.
         limits: of the compiler; default the language's ``compile_limits``.
+        files: more files for /box, as in `pyjail.run`: headers for the compiler, data and modules for every run. Where
+            the compiler makes a file of the same name, its own counts.
+        syntax: where there is no compiler, have the interpreter read the program first (`Program.checked`). Default
+            False.
 
     Returns:
-        A `Program`. When it did not compile, ``ok`` is False and ``compile`` says why: that is no exception.
+        A `Program`. When it did not compile, ``ok`` is False and ``compile`` or ``fault`` says why: no exception does.
 
     Raises:
         SpecError: no such language, or an argument makes no sense. HostError: a tool is missing (``hint`` names
@@ -119,38 +158,70 @@ def prepare(
 
     >>> from pyjail import languages
     >>> program = languages.prepare("python", "print(int(input()) ** 2)")
-    >>> program.run(input=b"12\\n").stdout
-    b'144\\n'
+    >>> program.run(input=b"12\n").stdout
+    b'144\n'
     """
     language = language if isinstance(language, Language) else find(language)
     jail = _typed("jail", jail, Jail, Jail())
     limits = _typed("limits", limits, Limits, language.compile_limits)
     data = _read(source)
+    given = dict(files or {})
     name = named(language, data)
     found = tools(language, jail)
     if not language.compile:
-        return Program(language, found.jail(jail), name, {name: data}, None, found.path)
-    result, files = build(language, name, data, found, jail, limits)
+        program = Program(language, found.jail(jail), name, {**given, name: data}, None, found.path)
+        return program.checked(limits) if syntax else program
+    try:
+        made = build(language, name, data, found, jail, limits, given)
+        other = None if made.ok else renamed(language, made.stderr + made.stdout)
+        if other is not None and other != name:
+            name, made = other, build(language, other, data, found, jail, limits, given)
+    except SetupError as e:
+        if not _too_large(e, (name,)):
+            raise
+        return Program(language, jail, name, {}, None, fault=f"the compiler cannot be given it: {e}")
+    return _made(language, name, made, found, jail, given)
+
+
+def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail, files: Mapping[str, Any]) -> Program:
+    """What can be run of what the compiler made."""
     runs_tool = language.run[0] in language.tools
-    path = found.path if runs_tool else None
-    return Program(language, found.jail(jail) if runs_tool else jail, name, files, result, path)
+    program = Program(
+        language,
+        found.jail(jail) if runs_tool else jail,
+        name,
+        {**files, **{path: File(data, 0o755) for path, data in made.files.items()}},
+        made,
+        found.path if runs_tool else None,
+        main_class(made.files.values(), name.rpartition(".")[0]) if "{main}" in language.run else None,
+    )
+    try:
+        _files.check_inputs(made.files)
+    except SpecError as e:
+        return replace(program, fault=f"what the compiler made cannot be kept: {e}")
+    return program
 
 
 def build(
-    language: Language, name: str, source: bytes, found: Tools, jail: Jail, limits: Limits
-) -> tuple[Result, dict[str, Any]]:
-    """Compile: the compiler's result, and what it made. Other files and processes that it left go with its jail."""
+    language: Language, name: str, source: bytes, found: Tools, jail: Jail, limits: Limits, files: Mapping[str, Any]
+) -> Result:
+    """Compile. What the compiler made is in the result; other files and processes that it left go with its jail."""
     jail = replace(found.jail(jail), seccomp="none" if jail.seccomp == "none" else "default")
     given = values(language, limits, visible(limits.cpus, len(_prepare.cpus())), name)
-    result = _run.run(
+    return _run.run(
         arguments(language.compile, given),
         limits,
         jail=jail,
         env=Env({"TMPDIR": "/tmp", **environment(language.compile_env, given, jail, found.path)}),
-        files={name: source},
+        files={**files, name: source},
         collect=arguments(language.artefacts, given),
     )
-    return result, {path: File(data, 0o755) for path, data in result.files.items()}
+
+
+def _too_large(e: SetupError, names: Iterable[str]) -> bool:
+    """There was no room in /box for one of these files."""
+    full = e.step == "open" and e.errno in (errno.ENOSPC, errno.EFBIG)
+    return full and any(e.detail == f"files[{name!r}]" for name in names)
 
 
 def _typed(field: str, value: Any, kind: type, default: Any) -> Any:
@@ -162,8 +233,12 @@ def _typed(field: str, value: Any, kind: type, default: Any) -> Any:
 
 
 def _read(source: Any) -> bytes:
+    """The source as bytes; half a surrogate pair, which none can hold, is for its compiler to refuse."""
     if isinstance(source, str):
-        return source.encode("utf-8", "surrogateescape")
+        try:
+            return source.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return source.encode("utf-8", "surrogatepass")
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, os.PathLike):

@@ -40,14 +40,16 @@ def fitted(language: Language, limits: Limits) -> Limits:
     return replace(limits, **changed) if changed else limits  # type: ignore[arg-type]
 
 
-def values(language: Language, limits: Limits, cpus: int, source: str) -> Values:
+def values(language: Language, limits: Limits, cpus: int, source: str, main: str | None = None) -> Values:
     """What the placeholders stand for; None for what there is no limit of."""
     memory, stack, overhead = limits.memory, limits.stack, language.overhead
     assert not isinstance(memory, str) and not isinstance(stack, str) and not isinstance(overhead, str)
     heap = None if memory is None else max(memory - overhead, memory // 2)
+    stem = source.rpartition(".")[0] or source
     return {
         "source": source,
-        "stem": source.rpartition(".")[0] or source,
+        "stem": stem,
+        "main": main or stem,
         "cpus": str(cpus),
         "memory_mb": _units(memory, MIB),
         "heap_mb": _units(heap, MIB),
@@ -92,10 +94,28 @@ def environment(given: Mapping[str, str], known: Values, jail: Jail, path: str |
     return Env(env)
 
 
+# What no class can be declared in: comments, texts. What is never closed goes on to the end, so all is read but once.
+_NO_CODE = re.compile(r'//[^\n]*|/\*.*?(?:\*/|\Z)|""".*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n])*\'?', re.S)
+MOST_NAME = 255  # bytes of a file's name
+
+
 def named(language: Language, source: bytes) -> str:
-    """The name of the source file: Java wants that of the public class in it."""
-    found = re.search(language.stem.encode(), source) if language.stem else None
-    if found is None:
+    """The name of the source file: Java wants that of the public class in it. A guess, its compiler knows better."""
+    if not language.stem:
         return language.source
-    suffix = language.source.rpartition(".")[2]
-    return f"{found[1].decode('utf-8', 'replace')[:200]}.{suffix}"
+    code = _NO_CODE.sub(" ", source.decode("utf-8", "replace"))
+    found = re.search(language.stem, code)
+    return _file(language, found[1]) if found is not None else language.source
+
+
+def renamed(language: Language, said: bytes) -> str | None:
+    """The name that a compiler which failed wants the source to have; None: it says nothing of that."""
+    found = re.search(language.rename, said.decode("utf-8", "replace")) if language.rename else None
+    return _file(language, found[1]) if found is not None else None
+
+
+def _file(language: Language, stem: str) -> str:
+    """The source's file with this stem, if a file can be called so."""
+    name = f"{stem}.{language.source.rpartition('.')[2]}"
+    fine = stem and not set("/\0\ufffd") & set(stem) and len(name.encode("utf-8", "replace")) <= MOST_NAME
+    return name if fine else language.source
