@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyjail
 from pyjail import _host
 from pyjail._cgroup import remove_tree
 from pyjail._doctor.text import conclusion
+from pyjail.policy import obstacles
 from tests import host_side, place
 from tests.jail.test_cli import cli
 from tests.jail.test_hosts import FILTER, LANDLOCK, USERNS, shell
@@ -113,13 +115,19 @@ def test_user_namespaces_switched_off():
 
 @pytest.mark.parametrize(
     ("refused", "number", "layer"),
-    [("clone3", "EPERM", "clone3"), ("mount_setattr", "EPERM", "mounts"), ("unshare", "EPERM", "user namespaces")],
+    [
+        ("clone3", "EPERM", "clone3"),
+        ("mount_setattr", "EPERM", "mounts"),
+        ("unshare", "EPERM", "user namespaces"),
+        ("sethostname", "EPERM", "other namespaces"),
+    ],
 )
 def test_a_seccomp_filter_around_us(refused, number, layer):
     rows = examined(FILTER + f"refuse(errno.{number}, '{refused}')\n", code=1)
     assert rows[layer].status == rows["strict jail"].status == "no"
     assert "seccomp filter around this process" in rows[layer].why
     assert "seccomp=unconfined" in rows[layer].fix
+    assert all(call in rows[layer].fix for call in obstacles.CALLS)
     if layer != "user namespaces":  # everything else rests on those
         others = {"clone3", "user namespaces", "network namespace", "other namespaces", "keeper"} - {layer}
         assert others & bad(rows).keys() == set()
@@ -227,6 +235,20 @@ def test_a_controller_of_v1_whose_tree_is_not_mounted():
     rows = examined("", "unshare", "--mount", *shell("umount /sys/fs/cgroup/memory"), code=1)
     assert rows["memory"].why == "no cgroup file system with memory is mounted here"
     assert "mount -t cgroup -o memory cgroup /sys/fs/cgroup/memory" in rows["memory"].fix
+
+
+def test_the_profile_that_the_page_makes_of_docker_s_allows_the_calls(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/doctor.md").read_text()
+    (tmp_path / "jails.jq").write_text(page.partition("```jq\n")[2].partition("```")[0])
+    allow, refuse = "SCMP_ACT_ALLOW", {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}
+    theirs = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": allow}, refuse]}
+    (tmp_path / "default.json").write_text(json.dumps(theirs))
+    if shutil.which("jq") is None:
+        pytest.skip("jq is missing: apt-get install jq")
+    out = subprocess.run(["jq", "-f", "jails.jq", "default.json"], cwd=tmp_path, capture_output=True, check=True)
+    made = json.loads(out.stdout)
+    assert made["syscalls"][0] == theirs["syscalls"][0]
+    assert [(row["names"], row["action"]) for row in made["syscalls"][1:]] == [([*obstacles.CALLS], allow)]
 
 
 def test_the_page_counts_the_filter_that_jails_get():

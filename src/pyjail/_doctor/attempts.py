@@ -23,9 +23,9 @@ NUMBERS = {
     "mount_setattr": 442, "landlock_create_ruleset": 444, "landlock_restrict_self": 446,
 }  # fmt: skip
 NUMBERS |= (
-    {"pivot_root": 41, "seccomp": 277, "unshare": 97}
+    {"pivot_root": 41, "seccomp": 277, "sethostname": 161, "unshare": 97}
     if os.uname().machine == "aarch64"
-    else {"pivot_root": 155, "seccomp": 317, "unshare": 272}
+    else {"pivot_root": 155, "seccomp": 317, "sethostname": 170, "unshare": 272}
 )
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 MNT_DETACH = 2
@@ -132,6 +132,8 @@ def others() -> None:
     user()
     for kind, flag in (("pid", NEWPID), ("ipc", NEWIPC), ("uts", NEWUTS), ("cgroup", NEWCGROUP)):
         unshare(kind, flag)
+    name = os.uname().nodename.encode()
+    call("sethostname", name, len(name))
 
 
 def _filter(flags: int) -> None:

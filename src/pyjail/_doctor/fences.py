@@ -34,7 +34,9 @@ def explain(name: str, call: str, number: int, host: Host) -> Obstacle:
     step, index = _STEPS.get(name, (name, None))
     if name == "proc" and call != "fsmount":  # a masked /proc shows in fsmount(2); before it, the mount calls fail
         step, index = _STEPS["mounts"]
-    if name in ("network", "others") and number != errno.ENOSPC:
+    if call == "sethostname":
+        step = call.removeprefix("set")
+    elif name in ("network", "others") and number != errno.ENOSPC:
         step, index = _USER
     found = obstacles.find(step, index, number, host)
     if found is None:
@@ -77,7 +79,9 @@ def network(x: Examination) -> Finding:
 
 
 def others(x: Examination) -> Finding:
-    return _tried(x, "other namespaces", "others", "pid, ipc, uts and cgroup namespaces were made")
+    return _tried(
+        x, "other namespaces", "others", "pid, ipc, uts and cgroup namespaces were made, and a hostname in them"
+    )
 
 
 def keeper(x: Examination) -> Finding:

@@ -43,6 +43,7 @@ _ENGINES = {
     APPARMOR: "--security-opt apparmor=unconfined",
     SELINUX: "--security-opt label=disable",
 }
+_LESS = "less than seccomp=unconfined: Docker's own profile with the calls that jails need, as docs/doctor.md makes it"
 _OWN_CGROUPS = "--cgroupns=private -e PYJAIL_ENTER_LEAF=1"
 _DOCKER = {
     **_ENGINES,
@@ -86,6 +87,7 @@ def container(kind: str, needs: Iterable[str]) -> str:
     if kind in ("docker", "podman"):
         options = _DOCKER if kind == "docker" else _PODMAN
         lines = [" ".join([f"{kind} run", *(options[n] for n in wanted), "IMAGE"])]
+        lines += [_LESS] if SYSCALLS in wanted else []
         lines += [_DOCKER_28] if CGROUPS in wanted and kind == "docker" else []
         lines += [_NOTE_V1] if V1 in needs else []
         return "\n".join(lines)

@@ -7,10 +7,15 @@ import errno
 from pyjail._host import Host
 from pyjail._record import NamedTuple
 
+# What a keeper calls and Docker's own profile leaves out; nothing else of the kind.
+CALLS = (
+    "clone3", "unshare", "open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount", "umount2",
+    "pivot_root", "sethostname",
+)  # fmt: skip
 UNCONFINE = (
-    "allow clone3, unshare, setns, pivot_root and the mount calls in it: docker or podman run --security-opt "
-    "seccomp=unconfined; kubernetes: seccompProfile.type Unconfined; a systemd unit: no SystemCallFilter=, "
-    "no RestrictNamespaces="
+    f"allow {', '.join(CALLS)} in it (docs/doctor.md has a profile), or go without: docker or podman run "
+    "--security-opt seccomp=unconfined; kubernetes: seccompProfile.type Unconfined; a systemd unit: no "
+    "SystemCallFilter=, no RestrictNamespaces="
 )
 APPARMOR = (
     "an AppArmor profile for this interpreter, which `pyjail doctor` prints; for all programs of the machine: "
@@ -56,10 +61,14 @@ def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | No
             "Jail(proc=False); or unmask it: docker run --security-opt systempaths=unconfined, podman run "
             "--security-opt unmask=/proc/*, kubernetes: procMount Unmasked",
         )
+    if step == "hostname" and refused:
+        return Obstacle("hostname", "a seccomp filter around this process refuses sethostname", UNCONFINE)
     if step in ("private", "source", "mount", "newroot", "pivot", "run_mount", "tmpfs") and (
         refused or number == errno.ENOSYS
     ):
-        return _mounts(number, host) if step != "source" or number == errno.ENOSYS else None
+        # Of a source, open(2) says EACCES, which is about that one; open_tree(2) EPERM.
+        filtered = number == errno.ENOSYS or (number == errno.EPERM and host.seccomp)
+        return _mounts(number, host) if step != "source" or filtered else None
     if step == "private" and number == errno.EINVAL:
         return _chroot()
     if step == "keeper_exec" and refused:
