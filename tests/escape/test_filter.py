@@ -150,7 +150,7 @@ def test_requests_that_programs_make_are_answered(run_c):
     ours, theirs = os.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 77, 0, 0))
-        r = run_c(USUAL, stdin=theirs)
+        r = run_c(USUAL, stdin=pyjail.Terminal(theirs))
     finally:
         os.close(ours)
         os.close(theirs)
