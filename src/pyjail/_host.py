@@ -8,10 +8,9 @@ import os
 import re
 import resource
 import stat
-import sys
 from collections.abc import Iterable
 
-from pyjail import _lazy
+from pyjail import _interpreter, _lazy
 from pyjail._errors import SpecError
 from pyjail._fds import SHORT
 from pyjail._native import lib
@@ -89,7 +88,8 @@ class Host(NamedTuple):
     psi: bool
     system: tuple[Entry, ...]
     etc: tuple[Entry, ...]
-    prefixes: tuple[str, ...]
+    python: _interpreter.Python | None  # the running one
+    hidden: tuple[str, ...]  # directories inside of what jails see that none sees unless it asks
     seccomp: bool = False  # a filter is around us
     subuids: tuple[int, int] | None = None  # (first, count) that newuidmap maps for this user; None = single mapping
     subgids: tuple[int, int] | None = None
@@ -225,21 +225,6 @@ def _etc() -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def interpreter_prefixes() -> tuple[str, ...]:
-    """Directories that the running Python needs and the system directories do not hold, outermost first."""
-    wanted = {os.path.realpath(p) for p in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}}
-    executable = os.path.realpath(sys.executable) if sys.executable else ""
-    if executable and not any(executable.startswith(p + "/") for p in wanted):
-        wanted.add(executable)
-    kept: list[str] = []
-    for path in sorted(wanted):
-        if path == "/" or path.startswith(tuple(f"/{d}/" for d in SYSTEM_DIRS)) or path in ("/usr",):
-            continue
-        if not any(path.startswith(k + "/") for k in kept) and os.path.exists(path):
-            kept.append(path)
-    return tuple(kept)
-
-
 def _ranges(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(f[0]), int(f[2])) for f in (line.split() for line in text.splitlines()) if len(f) == 3)
 
@@ -325,6 +310,7 @@ def probe(pid: int) -> Host:
     """This machine, read once per process (``pid`` is the cache's key, so a fork reads again)."""
     status = _status()
     subuids, subgids = _subordinate(status)
+    python = _interpreter.running()
     return Host(
         arch=os.uname().machine,
         kernel=os.uname().release,
@@ -340,7 +326,8 @@ def probe(pid: int) -> Host:
         psi=bool(read("/proc/pressure/cpu")),  # there, but not to be read, where it is switched off
         system=entries("/", list(SYSTEM_DIRS)),
         etc=_etc(),
-        prefixes=interpreter_prefixes(),
+        python=python,
+        hidden=_interpreter.hidden(python),
         seccomp=status.get("Seccomp", "0") == "2",
         subuids=subuids,
         subgids=subgids,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from pyjail import _host, _lazy
+from pyjail import _host, _interpreter, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._frozen import replace
 from pyjail._host import Host
 from pyjail._record import NamedTuple
 from pyjail._spec import Env, Jail, Limits
-from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same
+from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same, seen
 from pyjail.policy.cgroup import CgroupRow, Counter
 from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
@@ -48,6 +48,7 @@ class Template(NamedTuple):
     keys: bool  # the filter lets the program use keyrings: each run gets one of its own
     sources: tuple[_host.Identity, ...]
     missing: tuple[Missing, ...]
+    seen: seen.Seen
     clocks: bool = False  # each run has a time namespace
 
 
@@ -83,7 +84,8 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     else:
         real = None
     source = jail if real is None else _with_rootfs(jail, real)
-    rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True))
+    view = seen.seen(jail, host, None if jail.python is None else _interpreter.asked(str(jail.python)))
+    rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True, view=view))
     bound_files = frozenset("/" + row.target for row in rows if row.kind == "bind" and not row.is_dir)
     rules = landlock.ruleset(jail, host.landlock_abi, bound_files)
     if jail.landlock and rules.abi < 1:
@@ -101,7 +103,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         clocks = not refusal
         missing += [Missing("clocks", refusal)] if refusal else []
     # What the caller alone may read or write, only the caller's own id can: subordinate ones are for all other jails.
-    foreign = [m.src for m in jail.mounts if m.src is not None] + list(host.prefixes if real is None else [real])
+    foreign = [m.src for m in jail.mounts if m.src is not None] + (view.sources if real is None else [real])
     subordinate = (
         not host.maps_ids
         and host.subuids is not None
@@ -114,7 +116,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     return Template(
         jail=jail,
         mounts=rows,
-        run_mounts=tuple(mounts.over_tmpfs(jail, host, kind)),
+        run_mounts=tuple(mounts.over_tmpfs(jail, kind, view)),
         landlock=rules,
         filter=program,
         cgroups=cgroup.choose(host, cpuset),
@@ -127,6 +129,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         keys=program.keys,
         sources=sources,
         missing=tuple(missing),
+        seen=view,
         clocks=clocks,
     )
 

@@ -100,7 +100,7 @@ def prepare(request: Request) -> Plan:
     # The program is looked for in each directory of PATH: so many paths go with it.
     searched = len(argv[0]) * sum(text.count(b":") for text in env.packed)
     small = searched + sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
-    if small and not jail.mounts and jail.rootfs is None:
+    if small and not jail.mounts and jail.rootfs is jail.python is None:
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = jail, limits, plan
@@ -110,8 +110,10 @@ def prepare(request: Request) -> Plan:
 def _prepare(request: Request) -> Plan:
     jail = request.jail
     sources: tuple[_host.Identity, ...] = ()
-    if jail.mounts or jail.rootfs is not None:
+    if jail.mounts or jail.rootfs is not None or jail.python is not None:
         binds = [m.src for m in jail.mounts if m.src is not None]
+        if jail.python is not None:  # and its environment, which may be made anew
+            binds += [str(jail.python), os.path.dirname(os.path.dirname(str(jail.python)))]
         sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
     found = compiled(jail, request.limits, sources, os.getpid())
     for control, cause, fix in found.template.missing if jail.strict else ():

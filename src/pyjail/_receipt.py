@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from pyjail import _mountinfo
+from pyjail import _mountinfo, _view
 from pyjail._frozen import replace
 from pyjail._plan import RunLimits, Template
 from pyjail._texts import Texts, parse_texts
@@ -149,6 +149,7 @@ def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
     yield Control("nested user namespaces", "0", "user.max_user_namespaces", value, _done(not failed))
     rootfs = template.jail.rootfs
     yield _mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
+    yield from _view.controls(template, prepared.mountinfo)
 
 
 def _same_rows(template: Template, texts: Texts, missing: dict[str, str], env: Mapping[str, str]) -> Iterator[Control]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pyjail import _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._record import NamedTuple
-from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text
+from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text, with_python
 from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
 from pyjail.policy import same
 
@@ -83,6 +83,8 @@ def make(
         _check_codec(*decode[:2])
     argv = _argv(args)
     environment: Any = jail.env if env is None else env if isinstance(env, Env) else Env(env)
+    if jail.python is not None:
+        environment = with_python(environment)
     if jail.deterministic:
         environment = same.environment(environment)
     if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:

@@ -20,6 +20,11 @@ MIB = 1 << 20
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's
 
 
+def with_python(env: Env) -> Env:
+    """The environment of a program whose jail has an interpreter of its choice: that one is first in PATH."""
+    return Env({**env, "PATH": f"/python/bin:{env.get('PATH', DEFAULT_ENV['PATH'])}"})
+
+
 def _set(obj: object, name: str, value: object) -> None:
     object.__setattr__(obj, name, value)
 
@@ -151,6 +156,21 @@ def text(field: str, value: object) -> str:
     return result
 
 
+def outside(field: str, value: object) -> str:
+    """An absolute path of the host; ".." stays, for the kernel to say where it leads."""
+    path = text(field, value)
+    if not path.startswith("/"):
+        raise SpecError(field, value, "an absolute path of the host is needed")
+    return path if ".." in path.split("/") else os.path.normpath(path)
+
+
+def _python(value: object, rootfs: object) -> str:
+    if rootfs is not None:
+        fix = "a rootfs has its own: put its directory into the PATH of env="
+        raise SpecError("python", value, f"an interpreter of this host needs this host's libraries; {fix}")
+    return outside("python", value)
+
+
 @dataclass(frozen=True)
 class Mount:
     """One more thing that a jail sees. Use `Mount.bind` or `Mount.tmpfs`."""
@@ -172,12 +192,10 @@ class Mount:
         >>> Mount.bind("/usr/share/dict", "/words")
         Mount(kind='bind', dst='/words', src='/usr/share/dict', ro=True, size=None)
         """
-        source = text("src", src)
-        if not source.startswith("/"):
-            raise SpecError("src", src, "an absolute path of the host is needed")
+        source = outside("src", src)
         if not isinstance(ro, bool):
             raise SpecError("ro", ro, "True or False is needed")
-        return Mount("bind", inside("dst", source if dst is None else dst), os.path.normpath(source), ro)
+        return Mount("bind", inside("dst", source if dst is None else dst), source, ro)
 
     @staticmethod
     def tmpfs(dst: str, size: int | str) -> Mount:
@@ -273,6 +291,9 @@ class Jail(Shown):
             getrandom(2) and the kernel's scheduling stay as they are. Default False.
         strict: refuse to start (`HostError`) when a control cannot be enforced here. Default True; with False
             the receipt says what is missing.
+        python: a Python of this host, such as ``sys.executable``: `python3` and `python` are that one, first in PATH
+            of every run, with the packages of its environment. None, the default: no packages; `python3` is the
+            system's, and the running interpreter is there under its own path, to run what needs none.
 
     >>> Jail(hostname="judge").network
     'none'
@@ -291,13 +312,13 @@ class Jail(Shown):
     fresh: bool = False
     deterministic: bool = False
     strict: bool = True
+    python: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.rootfs is not None:
-            path = text("rootfs", self.rootfs)
-            if not path.startswith("/"):
-                raise SpecError("rootfs", self.rootfs, "an absolute path of the host is needed")
-            _set(self, "rootfs", os.path.normpath(path))
+            _set(self, "rootfs", outside("rootfs", self.rootfs))
+        if self.python is not None:
+            _set(self, "python", _python(self.python, self.rootfs))
         mounts = self.mounts
         if not isinstance(mounts, (tuple, list)) or not all(isinstance(m, Mount) for m in mounts):
             raise SpecError("mounts", mounts, "a tuple of Mount.bind(...) and Mount.tmpfs(...) is needed")

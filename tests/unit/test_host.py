@@ -8,7 +8,9 @@ import pytest
 
 from pyjail import HostError, Jail, Limits, SpecError, _host, _plan, _prepare
 from pyjail._host import Entry, Hierarchy
+from pyjail._interpreter import Part
 from pyjail.policy import cgroup, ids, landlock, mounts
+from pyjail.policy.seen import Seen
 
 HOST = _host.host()
 
@@ -176,10 +178,18 @@ def test_the_mount_tree_never_creates_in_what_is_not_ours():
         )
 
 
-def test_prefixes_below_tmp_are_put_back_over_the_runs_tmpfs():
-    host = HOST._replace(prefixes=("/tmp/venv/x",))
-    rows = mounts.over_tmpfs(Jail(), host, lambda p: ("dir", p))
-    assert [(r.kind, r.target) for r in rows] == [("dir", "tmp/venv"), ("dir", "tmp/venv/x"), ("rebind", "tmp/venv/x")]
+def test_an_interpreter_below_tmp_is_put_back_over_the_runs_tmpfs():
+    parts = (
+        Part("/tmp/venv/x/bin/python", "link", b"/tmp/python3"),
+        Part("/tmp/python3", "file"),
+        Part("/usr/a", "dir"),
+    )
+    view = Seen(parts, roots=("/tmp/venv/x", "/tmp", "/usr"))
+    rows = mounts.over_tmpfs(Jail(), lambda p: ("dir", p), view)
+    assert [(r.kind, r.target) for r in rows] == [
+        ("file", "tmp/python3"), ("rebind", "tmp/python3"),
+        ("dir", "tmp/venv"), ("dir", "tmp/venv/x"), ("rebind", "tmp/venv/x"),
+    ]  # fmt: skip
 
 
 def test_without_a_quota_a_share_of_cpus_is_kept_only_by_all_that_there_are():

@@ -16,7 +16,7 @@ SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_brief", "_jsonable", "_seccomp_spec", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
      "attacks", "attacks.numbers", "attacks.toolkit"},
-    {"_host", "policy", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
+    {"_host", "_interpreter", "_needed", "policy", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "policy.same", "_toml"},
     {"languages._language"},
@@ -26,6 +26,7 @@ LAYERS = (
      "_upkeep", "_pinning"},
     {"_spare"},
     {"_mountinfo"},
+    {"_view"},
     {"_verdict"},
     {"_receipt"},
     {"_files", "_request", "_outcome", "_prepare", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",

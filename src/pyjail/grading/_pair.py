@@ -10,7 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import chain, starmap
@@ -61,8 +61,17 @@ class Setting:
         return Limits(**given)
 
     def interpreter(self, jail: Jail | None) -> str:
-        """This Python, which every jail without a root of its own sees; else the root's own."""
-        return self.python or (sys.executable if jail is None or jail.rootfs is None else "python3")
+        """The jail's own choice, or this Python, which every jail without a root of its own sees; else the root's."""
+        chosen = self.python or (jail.python if jail is not None else None)
+        return str(chosen or (sys.executable if jail is None or jail.rootfs is None else "python3"))
+
+    def furnished(self, jail: Jail | None, packages: bool) -> Jail | None:
+        """The jail, with what is installed for its interpreter when that is asked for."""
+        python = self.interpreter(jail)
+        given = Jail() if jail is None else jail
+        if not packages or given.rootfs is not None or given.python is not None or not os.path.isabs(python):
+            return jail
+        return replace(given, python=python)
 
 
 def setting(
@@ -146,6 +155,7 @@ def run(
 
     ``patience``: how many times longer than usual they may take on the clock.
     """
+    site = site or where.packages
     ends = Ends()
     found: list[Result | BaseException] = []
 
@@ -154,8 +164,8 @@ def run(
         try:
             r = pyjail.run(
                 [where.interpreter(where.jail), *start("candidate", "", where.packages)],
-                where.of_candidate(patience), jail=where.jail, files={**submission, **drivers()},
-                stdin=requests, stdout=answers,
+                where.of_candidate(patience), jail=where.furnished(where.jail, where.packages),
+                files={**submission, **drivers()}, stdin=requests, stdout=answers,
             )  # fmt: skip
             found.append(r)
         except BaseException as e:
@@ -169,9 +179,9 @@ def run(
         thread.start()
         answers, requests = ends.checker
         checker = pyjail.run(
-            [where.interpreter(where.checker_jail), *start("checker", f"'/box/{JOB}'", where.packages or site)],
-            where.of_checker(patience), jail=where.checker_jail, files={**(tests or {}), **drivers(), JOB: task},
-            stdin=answers, stdout=requests,
+            [where.interpreter(where.checker_jail), *start("checker", f"'/box/{JOB}'", site)],
+            where.of_checker(patience), jail=where.furnished(where.checker_jail, site),
+            files={**(tests or {}), **drivers(), JOB: task}, stdin=answers, stdout=requests,
         )  # fmt: skip
     except RuntimeError as e:
         if thread.ident is not None:

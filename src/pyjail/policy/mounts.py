@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterator
 
 from pyjail._errors import SpecError
 from pyjail._host import Entry, Host
+from pyjail._interpreter import Part
 from pyjail._record import NamedTuple
 from pyjail._spec import Jail, Limits, Mount
+from pyjail.policy.seen import Seen
 
 # mount_setattr(2)
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 SHOWN = RDONLY | NOSUID | NODEV  # of everything that comes from the host
 DEVICES = ("null", "zero", "full", "random", "urandom")
 OWN = ("proc", "dev", "tmp", "box")  # never taken from a rootfs
+PYTHON = "of an interpreter"
+EMPTY = b"mode\x00555\x00size\x004096\x00nr_inodes\x001\x00"
 MOST_ENTRIES = 4096  # of a directory that is rebuilt to hold a mount point
 
 Listing = Callable[[str], tuple[Entry, ...]]
@@ -48,7 +52,7 @@ class TmpfsRow(NamedTuple):
 
 
 class Node:
-    """A place in the jail's tree: a directory of ours, or one thing. ``kind``: dir, bind, file, link, fs."""
+    """A place in the jail's tree: a directory of ours, or one thing. ``kind``: dir, bind, file, link, fs, hidden."""
 
     def __init__(
         self, kind: str = "dir", why: str = "", source: str = "", attr: int = 0, data: bytes = b"", is_dir: bool = True
@@ -66,6 +70,8 @@ def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> Non
         last = depth == len(parts) - 1
         if at.kind == "bind":
             _open_up(at, listing)
+        elif at.kind == "hidden":  # what it was in is ours by now: so nothing has to be laid over it
+            at.kind, at.why = "dir", "a parent of a mount point"
         there = at.children.get(part)
         if there is not None and there.kind == "link":
             raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a symlink; name the real path')
@@ -77,14 +83,18 @@ def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> Non
         elif there.kind == "file" or (there.kind == "bind" and not there.is_dir):
             raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a file')
         elif there.kind == "bind" and _holds(there, parts[depth + 1 :], node.is_dir, kind):
-            there.children["/".join(parts[depth + 1 :])] = node  # an existing mount point: mount on top
+            rest = "/".join(parts[depth + 1 :])
+            there.children = {p: n for p, n in there.children.items() if not p.startswith(rest + "/")}
+            there.children[rest] = node  # an existing mount point: mount on top
             return
         else:
             at = there
 
 
 def _holds(bind: Node, rest: list[str], is_dir: bool, kind: Kind) -> bool:
-    """The bound directory has ``rest`` already, without symlinks, of the right type."""
+    """The bound directory has ``rest`` already, without symlinks, of the right type, and shows it."""
+    if any(child.kind == "hidden" and "/".join(rest).startswith(p + "/") for p, child in bind.children.items()):
+        return False
     path = "/".join([bind.source, *rest])
     try:
         found, real = kind(path)
@@ -128,12 +138,20 @@ def _flatten(node: Node, path: str) -> Iterator[MountRow]:
         elif child.kind == "fs":
             yield MountRow("dir", target, "mount point", attr=0o755)
             yield MountRow("fs", target, child.why, source=child.source, attr=child.attr, data=child.data, is_box=True)
+        elif child.kind == "hidden":
+            if on_top:
+                yield MountRow("fs", target, child.why, source="tmpfs", attr=SHOWN | NOEXEC, data=EMPTY)
+            else:
+                yield MountRow("dir", target, child.why, attr=0o755)
         else:
             if not on_top:
                 kind, attr = ("dir", 0o755) if child.is_dir else ("file", 0o444)
                 yield MountRow(kind, target, "mount point", attr=attr)
             yield MountRow("bind", target, child.why, source=child.source, attr=child.attr, is_dir=child.is_dir)
         yield from _flatten(child, target)
+
+
+NOTHING = Seen()
 
 
 def _passwd(jail: Jail) -> tuple[bytes, bytes]:
@@ -155,7 +173,9 @@ def run_tmpfs(jail: Jail) -> list[str]:
     return [t for t in ("/box", "/tmp", "/dev/shm") if t not in bound]
 
 
-def template(jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: bool) -> list[MountRow]:
+def template(
+    jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: bool, view: Seen = NOTHING
+) -> list[MountRow]:
     """The rows of the read-only root that a keeper prepares once."""
     root = Node()
     if jail.rootfs is None:
@@ -191,16 +211,25 @@ def template(jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: boo
     if has_proc:
         # Never seen by a program: the keeper takes it away after it has made its own (see proc_mount).
         root.children["proc"] = Node("bind", "for mount_too_revealing()", "/proc", SHOWN | NOEXEC)
-    if jail.rootfs is None:
-        for prefix in host.prefixes:
-            found, real = kind(prefix)
-            node = Node("bind", "the running interpreter", real, SHOWN, is_dir=found == "dir")
-            _put(root, prefix, node, listing, kind)
+    shown: list[tuple[str, Part | None]] = [*((p, None) for p in view.hidden), *((p.path, p) for p in view.parts)]
+    for path, part in sorted(shown, key=lambda row: row[0].count("/")):
+        _put(root, path, _part(part), listing, kind)
     for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
         _put(root, mount.dst, _mount_node(mount, jail, kind), listing, kind)
     options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
     first = MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)
     return [first, *_flatten(root, "")]
+
+
+def _part(part: Part | None) -> Node:
+    """None: something that is hidden."""
+    if part is None:
+        return Node("hidden", "hidden: packages or sources that nobody asked for")
+    if part.kind in ("link", "text"):
+        return Node("link" if part.kind == "link" else "file", PYTHON, data=part.data, is_dir=False)
+    if part.kind == "made":
+        return Node(why="a path to an interpreter leads through it")
+    return Node("bind", PYTHON, part.path, SHOWN, is_dir=part.kind == "dir")
 
 
 def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
@@ -218,31 +247,49 @@ def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
     return Node("bind", "asked for by Mount.bind", real, attr, is_dir=found == "dir")
 
 
-def over_tmpfs(jail: Jail, host: Host, kind: Kind) -> list[MountRow]:
+def over_tmpfs(jail: Jail, kind: Kind, view: Seen = NOTHING) -> list[MountRow]:
     """What must be put back when a run's tmpfs hides it: template mounts below /tmp, /box, /dev/shm or a tmpfs."""
     own = [m.dst for m in jail.mounts if m.kind == "tmpfs"]
     fresh = [*run_tmpfs(jail), *own]
+    there = dict(_of_python(fresh, view))
+    there |= {m.dst: Node(is_dir=kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"}
+    there |= {dst: Node() for dst in own}
     rows: list[MountRow] = []
     made: set[str] = set()
-    binds = [(m.dst, kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"]
-    if jail.rootfs is None:
-        binds += [(p, kind(p)[0] == "dir") for p in host.prefixes]
-    for dst, is_dir in sorted([*binds, *((dst, True) for dst in own)]):
-        base = max((f for f in fresh if dst.startswith(f + "/")), key=len, default=None)
-        if base is None or any(r.kind == "rebind" and dst.startswith("/" + r.target + "/") for r in rows):
+    for dst, node in sorted(there.items()):
+        base = _highest(dst, fresh)
+        if not base or any(r.kind == "rebind" and dst.startswith("/" + r.target + "/") for r in rows):
             continue
         parts = dst[len(base) + 1 :].split("/")
-        for depth in range(1, len(parts) + (1 if is_dir else 0)):
+        for depth in range(1, len(parts) + (1 if node.is_dir else 0)):
             target = "/".join([base[1:], *parts[:depth]])
             if target not in made:
                 made.add(target)
                 rows.append(MountRow("dir", target, "mount point in a fresh tmpfs", attr=0o755))
-        if dst in own:
+        if dst in own or node.kind == "made":
             continue  # C mounts it there
-        if not is_dir:
+        if node.kind == "link":
+            rows.append(MountRow("link", dst[1:], node.why, data=node.data))
+            continue
+        if not node.is_dir:
             rows.append(MountRow("file", dst[1:], "mount point in a fresh tmpfs", attr=0o444))
-        rows.append(MountRow("rebind", dst[1:], "it lies below a fresh tmpfs", source=dst[1:], is_dir=is_dir))
+        rows.append(MountRow("rebind", dst[1:], "it lies below a fresh tmpfs", source=dst[1:], is_dir=node.is_dir))
     return rows
+
+
+def _of_python(fresh: list[str], view: Seen) -> Iterator[tuple[str, Node]]:
+    """What of the interpreters lies there: whole environments and installations, or else single parts."""
+    for part in view.parts:
+        base = _highest(part.path, fresh)
+        if base:
+            roots = [r for r in view.roots if part.path.startswith(r + "/") and r.startswith(base + "/")]
+            whole = min(roots, key=len, default="")
+            node = Node() if whole else Node(part.kind, PYTHON, data=part.data, is_dir=part.kind in ("dir", "made"))
+            yield whole or part.path, node
+
+
+def _highest(path: str, fresh: list[str]) -> str:
+    return max((f for f in fresh if path.startswith(f + "/")), key=len, default="")
 
 
 def _options(jail: Jail, mode: str, size: int | str | None, inodes: int | None) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,276 @@
+"""What a jail sees of the host: of the interpreter what it needs to run, nothing of projects, homes and packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import pyjail
+from pyjail import Jail
+from tests.conftest import QUICK, SLOW
+from tests.scripts import PRELUDE
+
+SECRET = "the-reference-output-of-problem-1"
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+# Inside: every file and symlink whose name, target or content tells the secret, and every name of a file.
+LOOK = textwrap.dedent(f"""
+    import os, sys
+    found, names = [], []
+    for top, directories, files in os.walk("/"):
+        if top == "/":
+            directories.remove("proc")
+        if top in ("/usr/lib", "/usr/share", "/usr/include"):
+            directories.clear()
+        for name in directories + files:
+            path = os.path.join(top, name)
+            names.append(path)
+            try:
+                text = os.readlink(path) if os.path.islink(path) else open(path, errors="replace").read(1 << 16)
+            except OSError:
+                text = ""
+            if {SECRET!r} in path + text:
+                found.append(path)
+    print("SEEN", found)
+""")
+RUN = """
+import json, sys
+import pyjail
+from pyjail import Jail, Limits
+LIMITS = Limits(cpu_time=60, wall_time=120, memory="512M")
+def run(code, program=sys.executable, **jail):
+    r = pyjail.run([program, "-c", code], LIMITS, jail=Jail(**jail), text=True)
+    print(json.dumps([r.verdict, r.stdout, r.stderr]))
+"""
+OK = "import json, ssl, sqlite3, ctypes; print('runs')"
+
+
+def packages() -> str:
+    """A PYTHONPATH by which another interpreter of this version finds pyjail."""
+    return os.pathsep.join(p for p in sys.path if p and ("site-packages" in p or p.endswith("src")))
+
+
+def in_python(program: object, code: str, cwd: object = None, **env: str) -> list[list[str]]:
+    """Run ``code`` as a program that embeds pyjail, by this interpreter; what it had run in jails."""
+    root = str(Path(pyjail.__file__).parents[2])
+    out = subprocess.run(
+        [str(program), "-c", PRELUDE + RUN + textwrap.dedent(code)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{packages()}:{root}", **env},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=200 * SLOW,
+        check=False,
+    )
+    assert out.returncode == 0, out.stderr
+    return [json.loads(line) for line in out.stdout.splitlines()]
+
+
+def environment(where: Path, *options: str, base: object = sys.executable) -> Path:
+    subprocess.run([str(base), "-m", "venv", "--without-pip", *options, str(where)], check=True)
+    return where / "bin/python"
+
+
+def project(where: Path, *options: str) -> Path:
+    """A project with answers and keys in every place where somebody keeps some; its environment is .venv in it."""
+    python = environment(where / ".venv", *options)
+    site = next((where / ".venv/lib").glob("python3*/site-packages"))
+    (where / "src").mkdir()
+    (site / "package").mkdir()
+    for path in (
+        where / ".env", where / "problems.out", where / "src/judge.py", where / ".venv/key", where / ".venv/bin/tool",
+        site / "package/__init__.py", site / "settings.py",
+    ):  # fmt: skip
+        path.write_text(f"VALUE = {SECRET!r}\n")
+    (site / "mine.pth").write_text(f"{where}/src\n# {SECRET}\n")
+    with (where / ".venv/pyvenv.cfg").open("a") as f:
+        f.write(f"prompt = {SECRET}\n")
+    return python
+
+
+def installation(where: Path) -> Path:
+    """The system's Python, installed in a directory of its own; its library's files are symlinks into the system's."""
+    real = SYSTEM_PYTHON.resolve()
+    (where / "bin").mkdir(parents=True)
+    shutil.copy(real, where / "bin" / real.name)
+    (where / "bin/python3").symlink_to(real.name)
+    library = where / "lib" / real.name
+    library.mkdir(parents=True)
+    for entry in (Path("/usr/lib") / real.name).iterdir():
+        (library / entry.name).symlink_to(entry)
+    (library / "site-packages").mkdir()
+    for path in (where / "secret", where / "lib/secret.txt", library / "site-packages/secret.py", where / "bin/tool"):
+        path.write_text(f"VALUE = {SECRET!r}\n")
+    return where / "bin/python3"
+
+
+needs_system_python = pytest.mark.skipif(
+    not SYSTEM_PYTHON.exists() or not SYSTEM_PYTHON.resolve().name.endswith(f".{sys.version_info[1]}"),
+    reason="is missing: install it to test its programs: a system Python of this version",
+)
+
+
+def seen(stdout: str) -> list[str]:
+    """What the program LOOK found; it must have come to its end."""
+    assert stdout.startswith("SEEN ["), stdout
+    return eval(stdout.removeprefix("SEEN "))
+
+
+@pytest.mark.parametrize("options", [(), ("--copies",), ("--system-site-packages",)])
+def test_of_a_project_with_its_environment_in_it_nothing_is_seen(tmp_path, options):
+    where = tmp_path / "project"
+    where.mkdir()
+    python = project(where, *options)
+    (verdict, out, err), (looked, found, _), (_, own, _) = in_python(
+        python,
+        f"""
+        run({OK!r})
+        run({LOOK!r})
+        run("import sys; print(sys.prefix, sys.executable)")
+        """,
+    )
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert looked == "ok"
+    assert seen(found) == []
+    assert own == f"{where}/.venv {where}/.venv/bin/python\n"
+
+
+def test_the_running_interpreters_own_directories_hold_nothing_else():
+    listing = (
+        f"find {sys.prefix} -mindepth 1; find {sys.base_prefix} -mindepth 1 -maxdepth 4 -not -path '*/python3.*/*'"
+    )
+    if sys.base_prefix in ("/usr", "/usr/local"):
+        pytest.skip("the interpreter is the system's")
+    r = pyjail.run(["sh", "-c", listing], QUICK, text=True)
+    names = {os.path.basename(line) for line in r.stdout.splitlines()}
+    stem = f"python3.{sys.version_info[1]}"
+    allowed = {"bin", "lib", "lib64", "pyvenv.cfg", "python", "python3", stem}
+    assert {n for n in names - allowed if ".so" not in n} == set(), r.stdout
+
+
+def test_an_environment_behind_closed_directories_and_symlinks_runs(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    project(closed)
+    (closed / ".venv").rename(closed / "real")
+    (closed / ".venv").symlink_to("real")
+    (tmp_path / "link").symlink_to(closed)
+    for directory in (closed / "real", closed):
+        directory.chmod(0o700)
+    python = tmp_path / "link/.venv/bin/python"
+    (verdict, out, err), (_, found, _) = in_python(python, f"run({OK!r})\nrun({LOOK!r})")
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+
+
+def test_an_interpreter_whose_path_has_two_dots_runs_under_that_path(tmp_path):
+    project(tmp_path)
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples/answer").write_text(SECRET)
+    (verdict, out, err), (_, found, _), (_, listed, _) = in_python(
+        "../.venv/bin/python",
+        f"""
+        assert ".." in sys.executable
+        run({OK!r})
+        run({LOOK!r})
+        run("import os; print(os.listdir({str(tmp_path / "examples")!r}))")
+        """,
+        cwd=tmp_path / "examples",
+    )
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+    assert listed == "[]\n"
+
+
+def test_an_environment_made_by_one_in_an_environment_runs(tmp_path):
+    first = project(tmp_path)
+    inner = environment(tmp_path / "inner", base=first)
+    (verdict, out, err), (_, found, _) = in_python(inner, f"run({OK!r})\nrun({LOOK!r})")
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+
+
+@needs_system_python
+@pytest.mark.parametrize("closed", [False, True])
+def test_of_an_installation_in_a_home_directory_only_the_library_is_seen(tmp_path, closed):
+    python = installation(tmp_path / "home")
+    (tmp_path / "home/.ssh").mkdir()
+    (tmp_path / "home/.ssh/id").write_text(SECRET)
+    if closed:
+        (tmp_path / "home").chmod(0o700)
+    (verdict, out, err), (_, found, _) = in_python(
+        python, f"assert sys.prefix.endswith('home')\nrun({OK!r})\nrun({LOOK!r})"
+    )
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+
+
+@needs_system_python
+def test_a_library_in_a_zip_file_is_seen(tmp_path):
+    python = installation(tmp_path / "p")
+    name = SYSTEM_PYTHON.resolve().name
+    shutil.make_archive(str(tmp_path / "library"), "zip", "/usr/lib/" + name, ".")
+    library = tmp_path / "p/lib" / name
+    for entry in library.iterdir():
+        if entry.is_symlink() and entry.name != "lib-dynload":
+            entry.unlink()
+    (tmp_path / "library.zip").rename(tmp_path / "p/lib" / f"{name.replace('.', '')}.zip")
+    (verdict, out, err), (_, found, _) = in_python(python, f"run('import json, email; print(\"runs\")')\nrun({LOOK!r})")
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+
+
+@needs_system_python
+def test_pythonhome_decides_outside_and_not_inside(tmp_path):
+    python = installation(tmp_path / "p")
+    code = f"assert sys.prefix == '/usr'\nrun({OK!r})\nrun({LOOK!r})\nrun('import sys; print(sys.prefix)')"
+    (verdict, out, err), (_, found, _), (_, own, _) = in_python(python, code, PYTHONHOME="/usr")
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+    assert own == f"{tmp_path}/p\n"
+
+
+def test_a_program_that_embeds_python_is_no_interpreter(tmp_path):
+    frozen = tmp_path / "judge"
+    shutil.copy(os.path.realpath(sys.executable), frozen)
+    code = f"sys.executable = {str(frozen)!r}\nrun({LOOK!r}, 'python3')\nrun('', 'sh')\n"
+    code += f"print(json.dumps([pyjail.run(['ls', '-d', {str(frozen)!r}], LIMITS).verdict]))"
+    (verdict, found, _), _, (listed,) = in_python(sys.executable, code)
+    assert (verdict, seen(found)) == ("ok", [])
+    assert listed == "runtime_error"
+
+
+def test_nothing_looks_beneath_what_hides():
+    """Not by another name of the directory, by the mounts of the process, nor by taking the cover away."""
+    hidden = [c.removeprefix("/") for c in hidden_directories() if os.listdir(c)]
+    if not hidden:
+        pytest.skip("proved in another place: nothing is installed beside this interpreter")
+    code = f"""
+    import ctypes, os
+    libc = ctypes.CDLL(None, use_errno=True)
+    for path in {hidden!r}:
+        up = os.path.dirname(path)
+        fd = os.open("/" + up, os.O_RDONLY)
+        names = [f"/{{path}}", f"/proc/self/root/{{path}}", f"/proc/self/fd/{{fd}}/{{os.path.basename(path)}}",
+                 f"/{{up}}/./{{os.path.basename(path)}}/.", f"/{{path}}/../{{os.path.basename(path)}}", f"/{{path}}//"]
+        for flags in (2, 8, 0):
+            libc.umount2(f"/{{path}}".encode(), flags)
+        libc.unshare(0x10000000 | 0x20000)
+        libc.mount(b"/" + up.encode(), b"/tmp", None, 4096, None)
+        libc.syscall(428, fd, os.path.basename(path).encode(), 1)  # open_tree
+        print([os.listdir(name) for name in names], os.listdir("/tmp"))
+    """
+    for jail in (Jail(), Jail(seccomp="none")):
+        r = pyjail.run([sys.executable, "-c", textwrap.dedent(code)], QUICK, jail=jail, text=True)
+        assert r.stdout == "[[], [], [], [], [], []] []\n" * len(hidden), r.stderr
+
+
+def hidden_directories() -> list[str]:
+    """As the receipt tells them."""
+    return [p for p in pyjail.run(["true"]).receipt["view hidden"].value.split(", ") if p.startswith("/")]
