@@ -70,7 +70,7 @@ def _dashed(text: str) -> str:
 def text(error: Exception) -> str:
     """One line about an error, for people."""
     if isinstance(error, SpecError):
-        names = {f.name for f in fields(Limits)} | {"network", "seccomp", "hostname", "rootfs", "cwd", "env"}
+        names = {f.name for f in fields(Limits)} | {"network", "seccomp", "hostname", "rootfs", "python", "cwd", "env"}
         dashed = f"--{error.field.replace('_', '-')}" if error.field in names else error.field
         return str(SpecError(_OPTIONS.get(error.field, dashed), _plain(error.value), words(error.reason)))
     if isinstance(error, OSError) and not isinstance(error, pyjail.JailError):

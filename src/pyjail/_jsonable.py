@@ -218,7 +218,9 @@ def fields_of_jail(d: Mapping[str, Any]) -> dict[str, Any]:
             given["seccomp"] = policy(given["seccomp"])
         if "env" in given:
             given["env"] = {name_from(k): unpack(v) for k, v in given["env"].items()}
-        return {name: unpack(value) if name in ("rootfs", "hostname") else value for name, value in given.items()}
+        return {
+            name: unpack(value) if name in ("rootfs", "hostname", "python") else value for name, value in given.items()
+        }
 
 
 def mount(d: Mapping[str, Any]) -> Mount:

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -121,6 +122,9 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
     )
     group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable of its environment")
     group.add_argument("--rootfs", metavar="DIR", help="a directory to be the root, instead of this system's own")
+    group.add_argument(
+        "--python", metavar="PATH", help="python3 inside is this one of the host, with its environment's packages"
+    )
     group.add_argument("--network", choices=("none", "loopback"), help="default none")
     group.add_argument("--seccomp", choices=("default", "strict", "none"), help="which system calls it may make")
     group.add_argument("--hostname", metavar="NAME", help="default pyjail")
@@ -201,7 +205,10 @@ def jail(options: argparse.Namespace, base: Jail) -> Jail:
         value = getattr(options, name)
         if value is not None:
             with _complaint.of(f"--{name}", value):
-                base = replace(base, **{name: os.path.abspath(value) if name == "rootfs" else value})
+                base = replace(base, **{name: os.path.join(os.getcwd(), value) if name == "rootfs" else value})
+    if options.python is not None:
+        with _complaint.of("--python", options.python):
+            base = replace(base, python=_program(options.python))
     switches: dict[str, Any] = {"strict": False} if options.no_strict else {}
     for name in ("fresh", "deterministic"):
         if getattr(options, name):
@@ -220,13 +227,19 @@ def jail(options: argparse.Namespace, base: Jail) -> Jail:
     return replace(base, **switches)
 
 
+def _program(name: str) -> str:
+    """A path as it stands, ".." and symlinks included; a bare name by the caller's own PATH."""
+    return os.path.join(os.getcwd(), name) if "/" in name else shutil.which(name) or name
+
+
 def _bind(text: str) -> Mount:
     parts = text.split(":")
     writable = len(parts) > 1 and parts[-1] in ("rw", "ro")
     ro = not (writable and parts.pop() == "rw")
     if not 1 <= len(parts) <= 2 or not all(parts):
         raise SpecError("bind", text, "SRC[:DST][:rw] is needed")
-    return Mount.bind(os.path.abspath(parts[0]), parts[1] if len(parts) == 2 else None, ro)
+    dst = parts[1] if len(parts) == 2 else os.path.abspath(parts[0])
+    return Mount.bind(os.path.realpath(parts[0]), dst, ro)  # ".." after a symlink as the kernel takes it
 
 
 def files(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -22,16 +23,19 @@ def outside_ids(**kw) -> tuple[int, int]:
     t = threading.Thread(target=pyjail.run, args=(["sleep", "2"],), kwargs=kw)
     t.start()
 
-    def asleep() -> list[Path]:
-        return [
-            s
-            for p in keepers_of(os.getpid())
-            if "\nName:\tsleep\n" in f"\n{(s := Path(f'/proc/{p}/status')).read_text()}"
-        ]
+    def asleep() -> list[str]:
+        found = []
+        for pid in keepers_of(os.getpid()):
+            with contextlib.suppress(OSError):  # it has ended since
+                found.append(Path(f"/proc/{pid}/status").read_text())
+        return [status for status in found if status.startswith("Name:\tsleep\n")]
 
-    assert until(lambda: asleep())
-    lines = dict(line.split(":\t", 1) for line in asleep()[0].read_text().splitlines())
-    t.join()
+    seen: list[str] = []
+    try:
+        assert until(lambda: seen.extend(asleep()) or seen)
+    finally:
+        t.join()
+    lines = dict(line.split(":\t", 1) for line in seen[0].splitlines())
     return int(lines["Uid"].split()[0]), int(lines["Gid"].split()[0])
 
 
