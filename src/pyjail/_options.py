@@ -205,7 +205,8 @@ def jail(options: argparse.Namespace, base: Jail) -> Jail:
         value = getattr(options, name)
         if value is not None:
             with _complaint.of(f"--{name}", value):
-                base = replace(base, **{name: os.path.join(os.getcwd(), value) if name == "rootfs" else value})
+                given: dict[str, Any] = {name: os.path.join(os.getcwd(), value) if name == "rootfs" else value}
+                base = replace(base, **given)
     if options.python is not None:
         with _complaint.of("--python", options.python):
             base = replace(base, python=_program(options.python))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits
+from pyjail import Jail, Limits
 from tests import place
 from tests.conftest import SLOW
 
@@ -161,5 +161,6 @@ def test_a_program_of_this_runtime_works(name, tmp_path):
         env = {**os.environ, "GOCACHE": str(tmp_path / "cache"), "GO111MODULE": "off"}
         subprocess.run(compile_, cwd=tmp_path, check=True, env=env, capture_output=True)
     files = {p.name: p for p in Path(tmp_path).iterdir() if p.is_file()}
-    r = pyjail.run(command, ROOMY, files=files)
+    jail = Jail(python=sys.executable) if name == "numpy" else None
+    r = pyjail.run(command, ROOMY, files=files, jail=jail)
     assert (r.verdict, r.stdout, r.stderr) == (pyjail.Verdict.OK, b"499500", b"")

@@ -279,7 +279,7 @@ def test_json_and_exit_codes():
         (["--only", "nonsense"], "no such group or attempt"),
         (["--bind", "/no/such"], "it must exist"),
         (["--config", "/no/such.toml"], "No such file"),
-        (["--nonsense"], "unrecognized"),
+        (["--nonsense"], "there is no --nonsense"),
     ],
 )
 def test_what_cannot_be_tested_is_125(args, said):

@@ -19,10 +19,11 @@ ORIGINAL = b"original " * 1000
 
 
 class Files:
-    """A directory in the host's temporary one and a file in the caller's home. Everybody may write to them, so that
-    nothing but the jail stands in the way. Sticky, as /tmp: other users of the host cannot replace what is in it."""
+    """A directory in the host's temporary one, a file in the caller's home, and one in each directory ``beside`` the
+    interpreter. Everybody may write to the former (read the last), so that nothing but the jail stands in the way.
+    Sticky, as /tmp: other users of the host cannot replace what is in it."""
 
-    def __init__(self, name: str, secret: bytes, forbidden: Iterable[str]) -> None:
+    def __init__(self, name: str, secret: bytes, forbidden: Iterable[str], beside: Iterable[str]) -> None:
         self.directory = os.path.join(os.path.realpath(tempfile.gettempdir()), name + "-host")
         self.canary = f"{self.directory}/canary"
         self.bound = f"{self.directory}/bound"
@@ -30,6 +31,8 @@ class Files:
         self.forbidden = [p + end for p in forbidden for end in ("", ".d", ".l")]
         self.missing: dict[str, str] = {}
         self.kept = {self.canary: (secret, 0o666), self.home: (secret, 0o666), f"{self.bound}/file": (ORIGINAL, 0o666)}
+        self.beside = [f"{directory}/.{name}" for directory in beside]
+        self.kept |= dict.fromkeys(self.beside, (secret, 420))
         with contextlib.suppress(KeyError):
             self.kept[f"{self.bound}/setuid"] = (tiny_program(os.uname().machine), 0o4755)
         self.ours = {*self.kept, self.bound, f"{self.directory}/socket"}
@@ -43,10 +46,14 @@ class Files:
             try:
                 _write(path, data, mode)
             except OSError:
-                if path != self.home:
+                if path not in (self.home, *self.beside):
                     raise
                 del self.kept[path]
-                self.missing["home"] = "the caller's home directory cannot be written to"
+                if path == self.home:
+                    self.missing["home"] = "the caller's home directory cannot be written to"
+        self.beside = [path for path in self.beside if path in self.kept]
+        if not self.beside:
+            self.missing["beside"] = "beside this interpreter the caller can write only to what this jail shows"
 
     def changes(self) -> list[str]:
         """What is no longer as it was; it is put right again."""
@@ -70,7 +77,7 @@ class Files:
     def close(self) -> None:
         """Take it all away."""
         shutil.rmtree(self.directory, ignore_errors=True)
-        for path in (*self.forbidden, self.home):
+        for path in (*self.forbidden, self.home, *self.beside):
             if os.path.lexists(path):
                 _remove(path)
 

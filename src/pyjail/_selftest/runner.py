@@ -204,7 +204,7 @@ class _Selftest:
                 stack.enter_context(_inheritable(self.scene.files.canary))
             typed = stack.enter_context(_terminal()) if options.get("terminal") else None
             if typed is not None:
-                more["stdin"] = typed
+                more["stdin"] = pyjail.Terminal(typed)
             if options.get("collect"):
                 more["collect"] = options["collect"]
             result = self.run(attack.name, attack.module, token, limits, jail=jail, **more)

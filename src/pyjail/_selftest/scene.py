@@ -9,6 +9,8 @@ import secrets
 import sys
 from typing import Any
 
+from pyjail import _host
+from pyjail._interpreter import system
 from pyjail._selftest.canaries import SHOWN, Files, Process
 from pyjail._selftest.host_ipc import Ipc, Listeners
 from pyjail._spec import Jail
@@ -34,7 +36,7 @@ class Scene:
         self.secret = f"pyjail-canary-{secrets.token_hex(16)}".encode()
         self.jail = jail
         self.missing: dict[str, str] = {}
-        self.files = Files(self.name, self.secret, self._forbidden())
+        self.files = Files(self.name, self.secret, self._forbidden(), self._beside())
         self.process = Process(self.secret)
         self.listeners = Listeners(self.name, f"{self.files.directory}/socket")
         self.ipc = Ipc(self.name, self.secret)
@@ -68,6 +70,25 @@ class Scene:
         places = dict.fromkeys([*(root + d for d in SYSTEM), *SYSTEM, *bound])
         return [f"{d.rstrip('/')}/{self.name}" for d in places]
 
+    def _beside(self) -> list[str]:
+        """Directories of the embedder's interpreter, its environment and its project that this jail does not show."""
+        host = _host.host()
+        python = host.python
+        if python is None:
+            return []
+        libraries = [part.path for part in python.parts if part.kind == "dir"]
+        packages = [*python.packages, *(f"{d}/site-packages" for d in libraries)]
+        places = [*python.roots, *packages, *([os.path.dirname(python.venv)] if python.venv else [])]
+        shown = [m.src or "" for m in self.jail.mounts] + ([] if self.jail.python is None else list(python.packages))
+        hidden = host.hidden if self.jail.rootfs is None else ()
+        return [
+            place
+            for place in dict.fromkeys(places)
+            if os.path.isdir(place)
+            and (not system(place) or any(f"{place}/".startswith(h + "/") for h in hidden))
+            and not any(f"{place}/".startswith(s + "/") for s in shown)
+        ]
+
     def _handle(self) -> str:
         buffer, mount = ctypes.create_string_buffer((128).to_bytes(4, "little"), 256), ctypes.c_int()
         if quietly("name_to_handle_at", -100, self.files.canary.encode() + b"\0", buffer, ctypes.byref(mount), 0) < 0:
@@ -80,7 +101,7 @@ class Scene:
         paths = [self.files.canary, self.files.directory, *map(os.path.expanduser, PRIVATE)]
         if self.jail.rootfs is None:
             paths.append("/")
-        for path in [*paths, self.files.home]:
+        for path in [*paths, self.files.home, *self.files.beside]:
             with contextlib.suppress(OSError):
                 found[identity(path)] = path
         return found
@@ -98,6 +119,7 @@ class Scene:
             "name": self.name,
             "canary": self.files.canary,
             "home": "" if "home" in self.missing else self.files.home,
+            "beside": self.files.beside,
             "bound": SHOWN,
             "private": list(dict.fromkeys(map(os.path.expanduser, PRIVATE))),
             "read_only": self._read_only(),

@@ -22,6 +22,29 @@ def host_home(scene: Scene) -> None:
     peek(scene["home"])
 
 
+@attack(
+    "reads what lies beside the embedder's interpreter, in its environment, its packages and its project",
+    "a virtual environment inside a judge's project: reference outputs, .env",
+    needs=("beside",),
+)
+def environment(scene: Scene) -> None:
+    for path in scene["beside"]:
+        directory, name = os.path.split(path)
+        for way in (
+            directory,
+            f"/proc/self/root{directory}",
+            f"{directory}/.",
+            f"{directory}/../{os.path.basename(directory)}",
+        ):
+            peek(f"{way}/{name}")
+            with contextlib.suppress(OSError):
+                note(f"find it in {way}", 0 if name in os.listdir(way) else -1)
+    for exe in ("/proc/self/exe", scene["program"]):
+        up = os.path.dirname(os.path.realpath(exe))
+        for path in scene["beside"]:
+            peek(os.path.join(up, os.path.relpath(path, up)))
+
+
 @attack("finds /etc/shadow, sudoers, host keys, service tokens", 'DMOJ#318: #include "/etc/shadow"')
 def private_files(scene: Scene) -> None:
     for path in scene["private"]:
