@@ -19,6 +19,7 @@ from pyjail.policy.delegation import Situation
 
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
 V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset")
+PASSING = (errno.ENOSPC, errno.EAGAIN, errno.EINTR)
 Why = dict[str, Callable[[], Refusal]]  # by controller; asked when no other hierarchy gives it
 
 
@@ -77,7 +78,7 @@ def _refusal(controller: str, step: str, h: Hierarchy, number: int = 0) -> Refus
     situation = _situation(step, h, number)
     if step == "absent":
         situation = situation._replace(stops_at=_stops_at(h, controller))
-    return delegation.explain(controller, situation)
+    return delegation.explain(controller, situation)._replace(passing=number in PASSING)
 
 
 def _out_of_sight(host: Host, controller: str) -> Refusal | None:

@@ -52,6 +52,7 @@ class Refusal(NamedTuple):
     controller: str
     cause: str
     fix: str
+    passing: bool = False  # for want of room, which may be there at the next look
 
 
 class Above(NamedTuple):

@@ -96,15 +96,36 @@ def prepare(request: Request) -> Plan:
     found = _plans.get(key)
     if found is not None:
         return found[2]
-    plan = _prepare(request)
+    plan = _looked_again(request)
     # The program is looked for in each directory of PATH: so many paths go with it.
     searched = len(argv[0]) * sum(text.count(b":") for text in env.packed)
     small = searched + sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
-    if small and not jail.mounts and jail.rootfs is jail.python is None:
+    if small and not jail.mounts and jail.rootfs is jail.python is None and not _passing(plan):
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = jail, limits, plan
     return plan
+
+
+# What cgroups enforce: that they do not may have been so when we looked, and be so no more.
+_BY_CGROUPS = frozenset(("cgroup", "memory", "processes", "cpu_time", "cpus", "io_rate"))
+
+
+def _looked_again(request: Request) -> Plan:
+    """What is refused is refused by the machine as it is now."""
+    try:
+        plan = _prepare(request)
+        if not _passing(plan):
+            return plan
+    except HostError as e:
+        if e.control not in _BY_CGROUPS:
+            raise
+    look_again()
+    return _prepare(request)
+
+
+def _passing(plan: Plan) -> bool:
+    return any(refusal.passing for refusal in plan.host.refused)
 
 
 def _prepare(request: Request) -> Plan:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict, _cgroup, _host, _run
+from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _prepare, _run
 from pyjail._cgroup import remove_tree
 from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of
 from tests.jail.test_faults import BUSY
@@ -247,3 +247,40 @@ def test_what_a_killed_owner_left_is_removed_when_it_is_in_the_way():
             assert (found.stdout, count()) == ("True\n", 0), (room, found.stderr)
     finally:
         assert remove_tree(mine, 5)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("times", [1, 2, 3, 5])
+def test_a_full_hierarchy_is_no_refusal_for_good(strict, times):
+    """ENOSPC where this process makes its first directory."""
+    code = f"""
+    import errno, os, pyjail
+    real, left = os.mkdir, [{times}]
+    def mkdir(path, *args, **kw):
+        if left[0] and "/sys/fs/cgroup" in str(path) and left.__setitem__(0, left[0] - 1) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real(path, *args, **kw)
+    os.mkdir = mkdir
+    for _ in range(6):
+        try: r = pyjail.run(["true"], jail=pyjail.Jail(strict={strict}))
+        except pyjail.HostError: continue
+        if r.receipt["memory"].status == r.receipt["processes"].status == "enforced": break
+    print(r.verdict, r.receipt["memory"].status, r.receipt["processes"].status)
+    """
+    out = script(code)
+    assert out.stdout == "ok enforced enforced\n", (out.stdout, out.stderr)
+
+
+def test_what_was_refused_is_looked_at_again(monkeypatch):
+    """Who follows the advice of an error need not start anew."""
+    above, tight = _bring_up._above, [_host.Above("pids", 1, "pids.max")]
+    monkeypatch.setattr(_bring_up, "_above", lambda h: tight or above(h))
+    _prepare.look_again()
+    for _ in range(2):
+        with pytest.raises(pyjail.HostError) as e:
+            pyjail.run(["true"])
+        assert e.value.control == "processes"
+    tight.clear()
+    assert pyjail.run(["true"]).ok
+    monkeypatch.undo()
+    _prepare.look_again()
