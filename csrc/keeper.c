@@ -169,7 +169,7 @@ static long message_send(int sock, const void *data, size_t len, const int *fds,
   return message_send2(sock, &iov, 1, fds, nfds);
 }
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
-  struct pj_reply r = {kind, error};
+  struct pj_reply r = {kind, in.m.number, error};
   struct iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
   long rc = message_send2(FD_CONTROL, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */

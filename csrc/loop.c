@@ -48,7 +48,7 @@ static void run_start(uint64_t requested) {
   K.page->facts.requested = requested;
   K.go_tick = clock_ns(CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
-  K.started[0] = PJ_STARTED_MAGIC, K.started[1] = in.m.flags;
+  K.started[0] = PJ_STARTED_MAGIC, K.started[1] = K.page->facts.reply.number = in.m.number;
   long rc = 0;
   for (uint32_t i = 0; rc == 0 && i < K.got.count; i++) {
     struct statx s = {0};

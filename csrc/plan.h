@@ -220,16 +220,16 @@ enum pj_op {
 };
 
 struct pj_message {
-  uint32_t op;
-  uint32_t flags; /* OP_OPEN: open(2) flags; OP_RUN: a number for the run */
-  uint32_t mode;  /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file */
-  uint32_t len;   /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
+  uint32_t op, number; /* comes back in the reply: who was interrupted takes no answer for another one */
+  uint32_t flags;      /* OP_OPEN: open(2) flags */
+  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file */
+  uint32_t len; /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 
 enum pj_reply_kind { REPLY_MAPS, REPLY_READY, REPLY_OK, REPLY_REFUSED /* OP_RUN */, REPLY_REPORT };
 
 struct pj_reply {
-  uint32_t kind;
+  uint32_t kind, number; /* of the message that it answers */
   struct pj_error error;
 };
 
@@ -241,7 +241,7 @@ struct pj_facts {
   uint32_t trip;  /* enum pj_trip */
   uint32_t was_armed;
   uint32_t text_len;
-  uint32_t tmpfs_count;
+  uint32_t tmpfs_count, pad;
   int32_t syscall;   /* with TRIP_SECURITY: its number, */
   uint32_t arch;     /* and AUDIT_ARCH_* */
   uint32_t reads_at; /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */

@@ -9,11 +9,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail import _process, _run
+from pyjail import _run, _streams
 from pyjail._areader import AsyncReader
 from pyjail._awriter import CHUNK, AsyncWriter
 from pyjail._communicate import to_bytes
 from pyjail._errors import SpecError
+from pyjail._fds import Fd
 from pyjail._flight import in_thread
 from pyjail._loops import Loop, current
 from pyjail._process import Process
@@ -30,15 +31,15 @@ class AsyncProcess:
         result: the `Result` once it has ended; before, None. limits: its `Limits`.
     """
 
-    def __init__(self, process: Process, request: Request, fds: list[int]) -> None:
+    def __init__(self, process: Process, request: Request, fds: list[Fd]) -> None:
         self.args, self.limits = request.args, request.limits
         self._process, self._request = process, request
         self._watching = False
         self._others: list[Any] = []
         stdin, stdout, stderr = fds
-        self.stdin = None if stdin < 0 else AsyncWriter(stdin, request.decode)
-        self.stdout = None if stdout < 0 else AsyncReader(stdout, request.decode)
-        self.stderr = None if stderr < 0 else AsyncReader(stderr, request.decode)
+        self.stdin = None if stdin.number < 0 else AsyncWriter(stdin, request.decode)
+        self.stdout = None if stdout.number < 0 else AsyncReader(stdout, request.decode)
+        self.stderr = None if stderr.number < 0 else AsyncReader(stderr, request.decode)
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._process)[1:]}"
@@ -128,7 +129,7 @@ class AsyncProcess:
 
         if not self._request.terminal or self.stdout is None or self.stdout.closed:
             raise SpecError("pty", None, "this process has no terminal: start(..., pty=True)")
-        termios.tcsetwinsize(self.stdout.fd, _process._window((rows, columns)))
+        termios.tcsetwinsize(self.stdout.fd, _streams.window((rows, columns)))
 
     async def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.

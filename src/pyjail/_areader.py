@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from pyjail._awriter import CHUNK, Decode, Done, close_watched
+from pyjail._fds import Fd
 from pyjail._loops import Loop, current
 
 LONGEST_LINE = 1 << 20
@@ -88,10 +89,11 @@ class AsyncReader:
     [b'1\\n', b'2\\n']
     """
 
-    def __init__(self, fd: int, decode: Decode) -> None:
-        self.fd = fd
+    def __init__(self, fd: Fd, decode: Decode) -> None:
+        self._own = fd
+        self.fd = fd.number
         self.limit = LONGEST_LINE
-        os.set_blocking(fd, False)
+        os.set_blocking(self.fd, False)
         self._decoder: Any = None
         if decode is not None:
             decoder = codecs.getincrementaldecoder(decode[0])(decode[1])
@@ -158,15 +160,10 @@ class AsyncReader:
     def close(self) -> Awaitable[None]:
         """Close our end: the program gets SIGPIPE when it writes. A task that reads sees the end."""
         if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            close_watched(fd, self._watcher)
+            self.fd = -1
+            close_watched(self._own, self._watcher)
         self._ended = True
         return Done()
-
-    def __del__(self) -> None:
-        fd, self.fd = getattr(self, "fd", -1), -1
-        if fd >= 0:
-            os.close(fd)
 
     @property
     def busy(self) -> bool:

@@ -8,8 +8,9 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from pyjail import _process, _request, _run
+from pyjail import _process, _request, _run, _streams
 from pyjail._aprocess import AsyncProcess, end
+from pyjail._fds import Fd
 from pyjail._flight import in_thread, outcome_of, threads
 from pyjail._loops import current
 from pyjail._process import Process
@@ -57,17 +58,19 @@ async def start(
     'hello\\n'
     """
     loop = current()
-    streams = _process.Streams(stdin, stdout, stderr, pty)
+    streams = _streams.Streams(stdin, stdout, stderr, pty)
     try:
         request = _request.make(
             args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
         )
-        request = request._replace(terminal=streams.terminal >= 0)
-        ours = [os.dup(streams.terminal), streams.terminal, -1] if request.terminal else streams.ours
+        request = request._replace(terminal=streams.terminal.number >= 0)
+        ours = streams.ours
+        if request.terminal:
+            ours = [Fd(os.dup, streams.terminal.number), streams.terminal, Fd()]
+        streams.ours, streams.terminal = [Fd(), Fd(), Fd()], Fd()  # they are this process's, and not files of `Process`
     except BaseException:
         streams.close()
         raise
-    streams.ours, streams.terminal = [-1, -1, -1], -1  # they are this process's, and not files of `Process`
     try:
         try:
             future = threads.submit(_launch, request, streams)
@@ -84,16 +87,14 @@ async def start(
         except BaseException:
             await in_thread(loop, partial(end, process))
             raise
-        made, ours = ours, [-1, -1, -1]
-        return AsyncProcess(process, request, made)
+        return AsyncProcess(process, request, ours)
     except BaseException:
         for fd in ours:
-            if fd >= 0:
-                os.close(fd)
+            fd.close()
         raise
 
 
-def _launch(request: Request, streams: _process.Streams) -> Process:
+def _launch(request: Request, streams: _streams.Streams) -> Process:
     try:
         return _process.launch(request, streams, _run.idle)
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Generator
 from typing import Any
 
 from pyjail._errors import SpecError
+from pyjail._fds import Fd
 from pyjail._loops import Loop, current
 
 CHUNK = 1 << 16
@@ -35,9 +36,10 @@ class AsyncWriter:
     b'hello'
     """
 
-    def __init__(self, fd: int, decode: Decode) -> None:
-        self.fd = fd
-        os.set_blocking(fd, False)
+    def __init__(self, fd: Fd, decode: Decode) -> None:
+        self._own = fd
+        self.fd = fd.number
+        os.set_blocking(self.fd, False)
         self._decode = decode
         self._waiting = bytearray()
         self._broken: OSError | None = None
@@ -104,11 +106,6 @@ class AsyncWriter:
         self._waiting.clear()
         self._shut()
 
-    def __del__(self) -> None:
-        fd, self.fd = getattr(self, "fd", -1), -1
-        if fd >= 0:
-            os.close(fd)
-
     async def _finish(self, flag: Any) -> None:
         try:
             await self.drain()
@@ -120,8 +117,8 @@ class AsyncWriter:
 
     def _shut(self) -> None:
         if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            close_watched(fd, self._watcher)
+            self.fd = -1
+            close_watched(self._own, self._watcher)
 
     def _bytes(self, data: Any) -> Any:
         if self._decode is not None and isinstance(data, str):
@@ -154,9 +151,9 @@ class _Flagged:
         yield from current().wait(self.flag).__await__()
 
 
-def close_watched(fd: int, watcher: Loop | None) -> None:
+def close_watched(fd: Fd, watcher: Loop | None) -> None:
     """Close an fd that a task may wait for: it is woken."""
     if watcher is not None:
         with contextlib.suppress(RuntimeError, KeyError):  # the loop is gone; the wait has just ended
-            watcher.closing(fd)
-    os.close(fd)
+            watcher.closing(fd.number)
+    fd.close()

@@ -13,11 +13,12 @@ from typing import Any
 from pyjail import _files, _units
 from pyjail._errors import KeeperError, SpecError
 from pyjail._fds import Fd, memfd
-from pyjail._keeper import Gone, Keeper
+from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._record import NamedTuple
 from pyjail._snapshot import Content, Snapshot
 from pyjail._spec import File, text
+from pyjail._talk import Gone
 from pyjail._wire import parse_reply
 
 MOST_ENTRIES = 100_000  # held at once

@@ -16,6 +16,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
+from itertools import chain, starmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,22 +31,26 @@ _ROOM = 16  # fds that loading a library may need for a moment (ctypes.util runs
 class Fd:
     """At most one fd, closed with its owner: ``Fd(os.open, path, flags)`` calls that and keeps what it returns."""
 
-    __slots__ = ("__weakref__", "_guard", "_held", "_seals", "_was")
+    __slots__ = ("__weakref__", "_guard", "_held", "_said", "_seals", "_was")
 
     def __init__(self, make: Callable[..., int] | None = None, *args: Any) -> None:
         self._held: list[Any] = []  # the number; for a moment the message that it came in
         self._was: list[tuple[int, int] | None] = []
         self._seals: int | None = None
+        self._said: tuple[bytes, bool] | None = None
         self._guard: weakref.ref[Fd] | None = None
         if make is not None:
             self._own(make, *args)
 
     def _own(self, make: Callable[..., Any], *args: Any) -> None:
+        self._watch()
+        self._held.extend(starmap(make, (args,)))
+
+    def _watch(self) -> None:
         # No __del__: it would run for every one that is closed already, and an exception of a signal handler is lost
         # in a destructor. The guard goes when the fd does.
         self._guard = weakref.ref(self, functools.partial(_let_go, self._held, self._was))
         _guards.add(self._guard)
-        self._held.extend(map(make, *[(a,) for a in args]))
 
     @property
     def number(self) -> int:
@@ -58,12 +63,24 @@ class Fd:
 
     def receive(self, sock: _socket.socket, size: int) -> tuple[bytes, bool]:
         """Own the fd that comes with one message: (the message, whether there is no room for its fd here)."""
+        self.take(sock, size)
+        said = self.message()
+        assert said is not None
+        return said
+
+    def take(self, sock: _socket.socket, size: int) -> None:
+        """The first half of `receive`: what has come is in here, whoever is interrupted."""
         self._own(sock.recvmsg, size, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
-        raw, _, flags, _ = self._held[0]
-        _unpack(self._held)
-        if not self._held:
-            self.close()
-        return raw, bool(flags & _socket.MSG_CTRUNC)
+
+    def message(self) -> tuple[bytes, bool] | None:
+        """The second half, as often as asked, by one thread at a time; None: nothing has come."""
+        if self._held and isinstance(self._held[0], tuple):
+            raw, _, flags, _ = self._held[0]
+            self._said = raw, bool(flags & _socket.MSG_CTRUNC)
+            _unpack(self._held)
+            if not self._held:
+                self.close()
+        return self._said
 
     def remember(self, seals: int | None = None) -> None:
         """For what is kept between runs: what it is now, so that `ours` can tell."""
@@ -95,14 +112,27 @@ def _let_go(held: list[Any], was: list[tuple[int, int] | None], guard: weakref.r
     _unpack(held)
     if held and was and identity(held[0]) != was[0]:
         held.clear()
-    with contextlib.suppress(IndexError, OSError):
-        next(map(os.close, iter(held.pop, None)))
+    while held:
+        with contextlib.suppress(IndexError, OSError):
+            next(map(os.close, iter(held.pop, None)))
     _guards.discard(guard)
 
 
 def _unpack(held: list[Any]) -> None:
     if held and isinstance(held[0], tuple):
         held[:] = [int.from_bytes(data[:4], sys.byteorder) for _, _, data in held[0][1]]
+
+
+def pair(make: Callable[..., tuple[int, int]]) -> tuple[Fd, Fd]:
+    """The two fds that ``make()`` returns, as os.pipe does."""
+    both, first, second = Fd(), Fd(), Fd()
+    for fd in (both, first, second):
+        fd._watch()
+    both._held.extend(chain.from_iterable(starmap(make, ((),))))
+    for fd in (first, second):
+        fd._held.extend(map(both._held.pop, (0,)))
+    both.close()
+    return first, second
 
 
 def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = False) -> Fd:

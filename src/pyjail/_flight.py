@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from pyjail import _prepare, _run, _upkeep
 from pyjail._errors import HostError, JailError, SetupError
 from pyjail._gate import Place
-from pyjail._keeper import KEPT_OUTPUT, Gone, Keeper
+from pyjail._keeper import Keeper, Lease
 from pyjail._loops import Loop, current
 from pyjail._native import lib
 from pyjail._request import Request
 from pyjail._result import Result
+from pyjail._talk import KEPT_OUTPUT, Gone
 from pyjail._threads import Threads
 from pyjail._warm import Source
 
@@ -52,6 +53,7 @@ class Flight:
         self.request = request
         self.source = source
         self.keeper: Keeper | None = None
+        self.lease: Lease = []
         self.lock = threading.Lock()
         self.helped = self.abandoned = False
         flag = self.loop.flag()
@@ -95,7 +97,7 @@ class Flight:
         if len(_known) > 1024:
             _known.clear()
         while True:
-            self.keeper = _run.ready(plan, request, keepers)
+            self.keeper = _run.ready(plan, request, keepers, self.lease)
             if self.keeper is None:
                 await self._help(partial(self._start, plan))
             try:
@@ -115,7 +117,7 @@ class Flight:
             return await self._help(partial(_run.settle, keeper, request, outcome, keepers))
 
     def _start(self, plan: _prepare.Plan) -> None:
-        self.keeper = _run.start(plan, self.request, self.source.keepers)
+        self.keeper = _run.start(plan, self.request, self.source.keepers, self.lease)
 
     async def _turn(self, plan: _prepare.Plan, deadline: float | None) -> _run.Outcome:
         keeper, request = self.keeper, self.request

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pyjail._errors import JailError, KeeperError
 from pyjail._host import Host
-from pyjail._keeper import HANDSHAKE_S, Keeper
+from pyjail._keeper import HANDSHAKE_S, Keeper, Lease
 from pyjail._plan import RunLimits, Template
 
 MOST_IDLE = 64
@@ -40,8 +40,8 @@ class Idle:
         self.closed: JailError | None = None  # why no keeper is started any more
         _all[id(self)] = self
 
-    def ready(self, template: Template, run: RunLimits) -> Keeper | None:
-        """A keeper of this template, leased, one that is armed for these limits by preference. Never waits.
+    def ready(self, template: Template, run: RunLimits, lease: Lease) -> Keeper | None:
+        """A keeper of this template, in ``lease``, one that is armed for these limits by preference. Never waits.
 
         None, when there is to be one more: the last one given has its caches warm, but takes about a millisecond to arm
         its next run, and longer to arm one under other limits. A caller who is back before that gets another one; when
@@ -65,7 +65,7 @@ class Idle:
                 if found is not None and self._is_to_be_another(template, run, resting is None):
                     return None
             if found is not None:
-                self.leased.add(found)  # before anybody is interrupted: `close` knows it at any instant
+                self._lend(found, lease)  # before anybody is interrupted: `close` knows it at any instant
                 self.keepers.remove(found)
             return found
 
@@ -98,8 +98,9 @@ class Idle:
         attach: Callable[[int], None] | None = None,
         kind: type[Keeper] = Keeper,
         meanwhile: Callable[[], object] | None = None,
+        lease: Lease | None = None,
     ) -> Keeper:
-        """A new keeper, leased; ``attach`` and ``meanwhile`` as `Keeper` has them."""
+        """A new keeper, in ``lease``; ``attach`` and ``meanwhile`` as `Keeper` has them."""
         counted = False
         try:
             with self.lock:
@@ -107,16 +108,34 @@ class Idle:
                     raise type(self.closed)(*self.closed.args)
                 self.starting += 1
                 counted = True
-            return kind(template, host, attach, self._book, meanwhile)
+            return kind(template, host, attach, lambda keeper: self._book(keeper, lease), meanwhile)
         finally:
             if counted:
                 with self.lock:
                     self.starting -= 1
                     self.started.notify_all()
 
-    def _book(self, keeper: Keeper) -> None:
+    def _book(self, keeper: Keeper, lease: Lease | None) -> None:
         with self.lock:
-            self.leased.add(keeper)
+            self._lend(keeper, [] if lease is None else lease)
+
+    def _lend(self, keeper: Keeper, lease: Lease) -> None:
+        self.leased.add(keeper)
+        keeper.lease = lease
+        lease.append(keeper)
+
+    def abandon(self, lease: Lease) -> None:
+        """`drop` what was leased so and has not been given back, whoever may have it now. May be called twice."""
+        for keeper in list(lease):
+            with self.lock:
+                his = keeper.lease is lease and keeper in self.leased
+            if his:
+                self.drop(keeper)
+
+    def drop_all(self) -> None:
+        """`drop` all that are leased: for who knows that nobody uses them."""
+        for keeper in list(self.leased):
+            self.drop(keeper)
 
     def give(self, keeper: Keeper) -> None:
         """Back, for the next run."""
@@ -124,6 +143,7 @@ class Idle:
         keeper.idle_since = time.monotonic()
         with self.lock:
             if keeper in self.leased and self.closed is None:  # else it was ended, or is the parent's
+                keeper.lease = None
                 self.keepers.append(keeper)
                 self.leased.discard(keeper)
                 if len(self.keepers) <= self.most:
@@ -186,8 +206,6 @@ class Idle:
         """After os.fork, in the child: the keepers are the parent's."""
         self.lock = threading.Lock()
         self.started, self.starting = threading.Condition(self.lock), 0
-        for keeper in [*self.keepers, *self.leased]:
-            keeper.forget()
         self.keepers, self.leased = [], set()
 
 

@@ -1,4 +1,4 @@
-"""One keeper process and the talk with it. See csrc/README.md for its side of the contract.
+"""One keeper process, from its birth to its end. See csrc/README.md for its side of the contract.
 
 Our child is the keeper's guard, which waits for it outside of its pid namespace and ends when nothing in there is left.
 """
@@ -9,13 +9,12 @@ import _socket
 import contextlib
 import errno
 import os
-import select
 import signal
-import struct
 import threading
+import weakref
 from collections.abc import Callable
 
-from pyjail import _elf, _explain, _id_maps
+from pyjail import _elf, _explain, _id_maps, _lazy
 from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, memfd
@@ -23,37 +22,26 @@ from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._once import once
 from pyjail._plan import RunLimits, Template
-from pyjail._wire import STEPS, Failure, Prepared, pack_message, pack_template, parse_ready, parse_reply
+from pyjail._talk import REPORT_SIZE, Gone, Talk, readable
+from pyjail._wire import (
+    STEPS,
+    Failure,
+    Prepared,
+    pack_template,
+    parse_ready,
+    parse_reply,
+)
 from pyjail.policy import ids
 
 HANDSHAKE_S = 30.0
-REPORT_SIZE = 1 << 17
-USED, HELD = 3, 4  # of socket, two outputs, and the request's memfd, for long ones only
-KEPT_OUTPUT = 1 << 18
-_MESSAGE = struct.Struct("<4I").pack  # struct pj_message
-_STARTED = struct.Struct("<2I").pack  # struct pj_started
+_SEQPACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
 
 
-def _readable(fd: int, milliseconds: int) -> bool:
-    """Within that time; a pidfd is when its process has ended. (poll, not select: fds may be above 1023.)"""
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return bool(poller.poll(milliseconds))
+# Of one who leases keepers: those that he got. With `Keeper.lease` it tells whether one is his still.
+Lease = list["Keeper"]
 
 
-class Gone(Exception):
-    """The keeper hung up: it is dead."""
-
-
-_HANG_UP = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
-
-
-def _gone(e: OSError) -> Gone | OSError:
-    """Whether the other end is gone, or it is we who lack memory: then the keeper lives, and must not be waited for."""
-    return Gone() if e.errno in _HANG_UP else e
-
-
-class Keeper:
+class Keeper(Talk):
     """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
     ``attach(pid)`` is called before its go, and so before it becomes not dumpable (see `_ptrace`).
     ``meanwhile()`` is called while it prepares the jail."""
@@ -66,22 +54,24 @@ class Keeper:
         book: Callable[[Keeper], None] | None = None,
         meanwhile: Callable[[], object] | None = None,
     ) -> None:
+        super().__init__()
         self.template = template
         self.above = host.above
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
         self.served = False  # has had a run
-        self.turn = 0  # the number of the last request
         self.watched = False  # an event loop has our socket in its set: nobody else may close it there
         self.idle_since = 0.0  # time.monotonic() of its return
-        self.sock: _socket.socket
+        self.pair: list[tuple[_socket.socket, _socket.socket]] = []
         self.sock_identity: tuple[int, int] | None = None
         self.pid = -1
-        self.pidfd, self.request, self.outputs = Fd(), Fd(), (Fd(), Fd())
+        self.pidfd = Fd()
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
         self.cgroup = KeeperCgroup()
         self.ended = False  # by us: `Idle.close`, an error
         self.closing = threading.Lock()
+        self.lease: Lease | None = None  # whose it is now: `Idle`
+        _all.add(self)  # before it has any fd: a child that is forked from now on closes its copies
         try:
             self._start(host, attach, meanwhile)
             if book is not None:  # before anybody can be interrupted with it in hand
@@ -94,7 +84,9 @@ class Keeper:
         template = self.template
         if template.cgroups.used:
             self.cgroup.make_home(template.cgroups)
-        self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        with _lazy.lock:  # no child has them, and nobody who knows
+            self.pair.extend(map(_socket.socketpair, (_socket.AF_UNIX,), (_SEQPACKET,)))
+        ((self.sock, theirs),) = self.pair
         self.sock_identity = identity(self.sock.fileno())
         with contextlib.closing(theirs), memfd("pyjail-plan") as plan:
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
@@ -104,6 +96,7 @@ class Keeper:
             # From here on two processes work: it prepares what it can, and we what it needs next.
             fill(plan, pack_template(template), seal=True)
             self._tell(lib.OP_PLAN)
+        self.pair.clear()
         for fd in self._kept:
             fd.remember()
         numbers = (self.sock.fileno(), *(fd.number for fd in self.outputs), self.request.number)
@@ -117,7 +110,7 @@ class Keeper:
                 attach(self.pid)
             self._write_maps()
         except (JailError, OSError):
-            if _readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
+            if readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
                 self._expect(lib.REPLY_READY)
             raise
         self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")
@@ -198,7 +191,7 @@ class Keeper:
         with self.closing, contextlib.suppress(ChildProcessError):
             if self.ended or self.pid <= 0:
                 return "pyjail.close() ended it"
-            if not self.pidfd.ours or not _readable(self.pidfd.number, 5000):
+            if not self.pidfd.ours or not readable(self.pidfd.number, 5000):
                 return "it lives, and does not answer"
             found = os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)  # its pid may be another's by now
             self.pid = -1
@@ -208,129 +201,18 @@ class Keeper:
                 return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "its exit status went to somebody else's wait()"
 
-    # ---- requests ----
-
-    def send(
-        self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
-    ) -> None:
-        """Send one message; `Gone` when the keeper is."""
-        self._send(pack_message(op, flags, mode, length) + data, fds)
-
-    def submit(self, op: int, blob: bytes, fds: tuple[int, ...] = ()) -> None:
-        """Send a request: OP_ARM or OP_RUN. As `send`; `Gone`, too, when what we talk and write to is not what we
-        opened any more (os.closerange takes it from us)."""
-        length = len(blob)
-        long = length > lib.PJ_MAX_INLINE
-        if not lib.pj_intact(self.held, HELD if long else USED):
-            raise Gone
-        if long:
-            os.pwrite(self.request.number, blob, 0)
-            blob = b""
-        self.turn = turn = (self.turn + 1) & 0xFFFFFFFF
-        message = _MESSAGE(op, turn, 0, length) + blob
-        if fds:
-            self._send(message, fds)
-            return
-        try:
-            self.sock.send(message)
-        except OSError as e:
-            raise _gone(e) from None
-
-    def _send(self, message: bytes, fds: tuple[int, ...]) -> None:
-        try:
-            if fds:
-                rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
-                self.sock.sendmsg([message], [rights])
-            else:
-                self.sock.send(message)
-        except OSError as e:
-            raise _gone(e) from None
-
-    def receive(self, timeout: float | None = None) -> bytes:
-        """One message. `Gone` at hang-up, TimeoutError after ``timeout`` s."""
-        sock = self.sock
-        if timeout != sock.gettimeout():
-            sock.settimeout(timeout)
-        try:
-            raw = sock.recv(REPORT_SIZE)
-        except TimeoutError:
-            raise
-        except OSError as e:
-            raise _gone(e) from None
-        if not raw:
-            raise Gone
-        return raw
-
-    def ask(
-        self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
-    ) -> tuple[bytes, Fd]:
-        """Send one message, receive its answer and the fd that came with it, if there is one. Raises `Gone`; OSError
-        EMFILE when there is no room for the fd here."""
-        self.send(op, flags=flags, mode=mode, length=length, data=data, fds=fds)
-        self.sock.settimeout(None)
-        return self.answer()
-
-    def answer(self) -> tuple[bytes, Fd]:
-        """One message with its fd; as `ask`."""
-        opened = Fd()
-        try:
-            raw, no_room = opened.receive(self.sock, REPORT_SIZE)
-        except BlockingIOError:
-            raise
-        except OSError as e:
-            raise _gone(e) from None
-        if not raw:
-            raise Gone
-        if no_room:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return raw, opened
-
-    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> Fd:
-        """OP_OPEN, OP_MKDIR, OP_PUT, OP_REMOVE in the workspace: the fd, if any. OSError as from open(2), `Gone`.
-
-        ``fd``: the directory to start from (OP_OPEN, OP_REMOVE), the content (OP_PUT).
-        """
-        data = path + b"\0"
-        raw, opened = self.ask(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
-        _, failure = parse_reply(raw)
-        if failure is not None:
-            raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
-        return opened
-
-    def output(self, stream: int, length: int) -> bytes:
-        """The captured bytes of the last run."""
-        if not length:
-            return b""
-        fd = self.outputs[stream].number
-        data = os.pread(fd, length, 0)
-        while len(data) < length:  # pread(2) transfers 2 GiB at most
-            more = os.pread(fd, length - len(data), len(data))
-            if not more:
-                break
-            data += more
-        if length > KEPT_OUTPUT:
-            os.ftruncate(fd, 0)  # the next run starts at 0 anyway; do not sit on the memory
-        return data
-
-    @property
-    def started(self) -> bool:
-        """Whether the last request got as far as its go; False means that no program ever ran."""
-        with contextlib.suppress(OSError):
-            if not self.request.ours:
-                return True
-            return os.pread(self.request.number, 8, 0) == _STARTED(lib.PJ_STARTED_MAGIC, self.turn)
-        return True  # closed under us: it may have
-
     @property
     def alive(self) -> bool:
         """False once the process is gone."""
-        return self.pidfd.ours and self.owner == os.getpid() and not _readable(self.pidfd.number, 0)
+        return self.pidfd.ours and self.owner == os.getpid() and not readable(self.pidfd.number, 0)
 
     def forget(self) -> None:
         """In a forked child: drop our copies of the parent's fds, touch nothing else."""
         self._close_fds()
 
     def _close_fds(self) -> None:
+        for sock in [sock for both in self.pair for sock in both]:
+            sock.close()
         with contextlib.suppress(AttributeError):
             if self._linked:
                 self.sock.close()
@@ -338,9 +220,13 @@ class Keeper:
                 self.sock.detach()
         for fd in self._kept:
             fd.close()
+        self.cgroup.close_fds()
 
     def close(self) -> None:
         """`end`, and close our own fds: for who has it alone. May be called twice."""
+        if self.owner != os.getpid():  # a thread that is not in this child may have held the lock
+            self.forget()
+            return
         with self.closing:
             self._end()
             if not self.watched:
@@ -349,8 +235,9 @@ class Keeper:
     def end(self) -> None:
         """End the keeper and what runs in it; wait until both are gone; remove its cgroups. From any thread: whoever
         leased it may be using its fds, whose numbers must not become somebody else's meanwhile."""
-        with self.closing:
-            self._end()
+        if self.owner == os.getpid():
+            with self.closing:
+                self._end()
 
     def wake(self) -> None:
         """Go on, should somebody have stopped it (an administrator can)."""
@@ -367,17 +254,16 @@ class Keeper:
     def _end(self) -> None:
         self.hang_up()
         self._adopt()
-        if self.owner == os.getpid():
-            self._find_again()
-            if self.pidfd.ours:
-                self.wake()
-                for order in (signal.SIGTERM, signal.SIGKILL):  # to its guard: SIGKILL it, wait for it; leave at once
-                    if not _readable(self.pidfd.number, 5000):
-                        with contextlib.suppress(OSError):
-                            signal.pidfd_send_signal(self.pidfd.number, order)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
-                self.pid = -1
+        self._find_again()
+        if self.pidfd.ours:
+            self.wake()
+            for order in (signal.SIGTERM, signal.SIGKILL):  # to its guard: SIGKILL it, wait for it; leave at once
+                if not readable(self.pidfd.number, 5000):
+                    with contextlib.suppress(OSError):
+                        signal.pidfd_send_signal(self.pidfd.number, order)
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
+            self.pid = -1
         self.cgroup.remove()
 
     def _find_again(self) -> None:
@@ -386,3 +272,16 @@ class Keeper:
             with contextlib.suppress(OSError):
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 self.pidfd = Fd(os.pidfd_open, self.pid)
+
+
+_all: weakref.WeakSet[Keeper] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In the child: the keepers are the parent's. Who holds a copy of a socket keeps jails alive when he is killed."""
+    for keeper in _all:
+        keeper.forget()
+    _all.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import selectors
 import signal as signals
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from pyjail import _prepare, _request, _run
-from pyjail._errors import HostError, SetupError, SpecError
+from pyjail._errors import HostError, KeeperError, SetupError, SpecError
 from pyjail._idle import Idle
-from pyjail._keeper import Gone, Keeper
+from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
 from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._spec import PIPE, Jail, Limits
+from pyjail._streams import Raw, Streams, file, window
 from pyjail._subprocess_errors import TimeoutExpired
+from pyjail._talk import Gone
 
 CHUNK = 65536
 
@@ -73,66 +75,11 @@ def start(
         request = _request.make(
             args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
         )
-        request = request._replace(terminal=streams.terminal >= 0)
+        request = request._replace(terminal=streams.terminal.number >= 0)
         return launch(request, streams, _run.idle)
     except BaseException:
         streams.close()
         raise
-
-
-class Streams:
-    """The pipes or the terminal of one process: what the program gets (``theirs``), what is ours of them."""
-
-    def __init__(self, stdin: Any, stdout: Any, stderr: Any, pty: bool | tuple[int, int]) -> None:
-        self.ours: list[int] = [-1, -1, -1]
-        self.theirs: tuple[Any, Any, Any] = (stdin, stdout, stderr)
-        self.lent: list[int] = []
-        self.terminal = -1
-        try:
-            if pty is not False:
-                self._terminal(pty)
-                return
-            for i, value in enumerate((stdin, stdout, stderr)):
-                if isinstance(value, int) and not isinstance(value, bool) and value == PIPE:
-                    read, write = os.pipe()
-                    self.ours[i], theirs = (write, read) if i == 0 else (read, write)
-                    self.theirs = (*self.theirs[:i], theirs, *self.theirs[i + 1 :])
-                    self.lent.append(theirs)
-        except BaseException:
-            self.close()
-            raise
-
-    def _terminal(self, size: bool | tuple[int, int]) -> None:
-        import termios
-
-        from pyjail._terminal import Terminal
-
-        if any(value != PIPE for value in self.theirs):
-            raise SpecError("pty", size, "a terminal takes the place of stdin, stdout and stderr")
-        rows, columns = (24, 80) if size is True else _window(size)
-        self.terminal, slave = os.openpty()
-        self.lent.append(slave)
-        termios.tcsetwinsize(slave, (rows, columns))
-        handed = Terminal(slave)
-        self.theirs = (handed, handed, handed)
-
-    def give_up(self) -> None:
-        """The program has its copies: ours would keep its readers from seeing an end."""
-        while self.lent:
-            os.close(self.lent.pop())
-
-    def close(self) -> None:
-        self.give_up()
-        for fd in [*self.ours, self.terminal]:
-            if fd >= 0:
-                os.close(fd)
-        self.ours, self.terminal = [-1, -1, -1], -1
-
-
-def _window(size: object) -> tuple[int, int]:
-    if not (isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 65536 for n in size)):
-        raise SpecError("pty", size, "True, or (rows, columns) from 1 to 65535")
-    return size
 
 
 def launch(request: Request, streams: Streams, keepers: Idle) -> Process:
@@ -147,25 +94,23 @@ def launch(request: Request, streams: Streams, keepers: Idle) -> Process:
 
 
 def _launch(request: Request, streams: Streams, keepers: Idle) -> Process:
-    while True:
-        plan = _prepare.prepare(request)
-        keeper = _run.ready(plan, request, keepers) or _run.start(plan, request, keepers)
-        try:
-            outcome = _run.begin(keeper, request, plan)
-        except _run.IdleDeath:
-            _run.forsake(keeper, keepers)
-            continue
-        except BaseException:
-            keepers.drop(keeper)
-            raise
-        break
-    if outcome is not None and isinstance(outcome[0], BaseException):
-        _run.settle(keeper, request, outcome, keepers)  # raises it
+    lease: Lease = []
     try:
+        while True:
+            plan = _prepare.prepare(request)
+            keeper = _run.ready(plan, request, keepers, lease) or _run.start(plan, request, keepers, lease)
+            try:
+                outcome = _run.begin(keeper, request, plan)
+            except _run.IdleDeath:
+                _run.forsake(keeper, keepers)
+                continue
+            break
+        if outcome is not None and isinstance(outcome[0], BaseException):
+            _run.settle(keeper, request, outcome, keepers)  # raises it
         streams.give_up()
         return Process(request, plan, keeper, keepers, streams, outcome)
     except BaseException:  # interrupted, or out of memory: nobody would know of it
-        keepers.drop(keeper)
+        keepers.abandon(lease)
         raise
 
 
@@ -193,31 +138,38 @@ class Process:
         self.result: Result | None = None
         self._request, self._plan, self._keeper, self._keepers = request, plan, keeper, keepers
         self._error: BaseException | None = None
+        self._report: list[bytes] = []  # as it came: who is interrupted while it is read finds it here again
+        self._outcome = outcome
         self._waiting = threading.Lock()
-        self.stdin = _file(streams.ours[0], "w", request)
-        self.stdout = _file(streams.ours[1], "r", request)
-        self.stderr = _file(streams.ours[2], "r", request)
-        self.terminal = None if streams.terminal < 0 else os.fdopen(streams.terminal, "r+b", buffering=0)
-        self._abandon = weakref.finalize(self, keepers.drop, keeper)
+        self._abandon = weakref.finalize(self, self._abandonment())
         self._abandon.atexit = False  # then all keepers end anyway
+        self.stdin = file(streams.ours[0], "w", request)
+        self.stdout = file(streams.ours[1], "r", request)
+        self.stderr = file(streams.ours[2], "r", request)
+        self.terminal = None if streams.terminal.number < 0 else Raw(streams.terminal, "r+")
         if outcome is not None:
             self._settle(outcome)
 
-    def _settle(self, outcome: _run.Outcome) -> None:
-        self._abandon.detach()
-        try:
-            self.result = self._end(outcome)
-        except BaseException as e:
-            self._error = e
+    def _abandonment(self) -> Callable[[], object]:
+        """What is to be done when nobody waits any more. May be called twice, and later."""
+        return partial(self._keepers.abandon, self._keeper.lease or [])
 
-    def _end(self, outcome: _run.Outcome) -> Result:
+    def _settle(self, outcome: _run.Outcome) -> None:
+        """Its end is known; only then its keeper goes: an interrupt of that loses neither."""
+        result, _ = outcome
+        if isinstance(result, BaseException):
+            self._error = result
+        else:
+            self.result = result
         try:
-            return _run.settle(self._keeper, self._request, outcome, self._keepers)
-        except Exception:
+            self._put_away(outcome)
+        except BaseException:
+            self._abandon()
             raise
-        except BaseException:  # interrupted while the keeper was put away: it must not stay
-            self._keepers.drop(self._keeper)
-            raise
+        self._abandon.detach()
+
+    def _put_away(self, outcome: _run.Outcome) -> None:
+        _run.put_away(self._keeper, self._request, outcome, self._keepers)
 
     @property
     def ended(self) -> bool:
@@ -231,12 +183,7 @@ class Process:
 
     def poll(self) -> int | None:
         """Its returncode when it has ended, else None. Raises what `wait` raises."""
-        if not self.ended and self._waiting.acquire(blocking=False):
-            try:
-                if not self.ended and self._reported(0.0):
-                    self._conclude(None)
-            finally:
-                self._waiting.release()
+        self._look(0.0)
         if self._error is not None:
             raise self._error
         return self.returncode
@@ -247,22 +194,33 @@ class Process:
         Raises:
             TimeoutExpired: it still runs after ``timeout`` s. ExecError: it could not be executed. SetupError.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        if not self._waiting.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+        if not self._look(timeout):
             raise TimeoutExpired(self.args, timeout or 0.0)
-        try:
-            if not self.ended:
-                if not self._reported(None if end is None else max(0.0, end - time.monotonic())):
-                    raise TimeoutExpired(self.args, timeout or 0.0)
-                self._conclude(None)
-        finally:
-            self._waiting.release()
         if self._error is not None:
             raise self._error
         assert self.result is not None
         return self.result.returncode
 
+    def _look(self, timeout: float | None) -> bool:
+        """Whether its end is known, by then. Interrupted at any step, it can be asked again."""
+        if self.ended:
+            return True
+        if self._keeper.owner != os.getpid():
+            raise KeeperError("this process belongs to the process that was forked from")
+        end = None if timeout is None else time.monotonic() + max(0.0, timeout)
+        held: list[bool] = []  # filled by C alone: an interrupt must not leave the lock held and nobody who knows
+        try:
+            held.extend(map(self._waiting.acquire, (True,), (-1 if timeout is None else max(0.0, timeout),)))
+            if held[0] and not self.ended and self._reported(None if end is None else max(0.0, end - time.monotonic())):
+                self._conclude()
+            return self.ended
+        finally:
+            if held and held[0]:
+                self._waiting.release()
+
     def _reported(self, seconds: float | None) -> bool:
+        if self._report or self._outcome is not None:
+            return True
         with selectors.DefaultSelector() as selector:
             try:
                 selector.register(self._keeper.sock, selectors.EVENT_READ)
@@ -270,16 +228,19 @@ class Process:
                 return True  # closed: `_conclude` tells
             return bool(selector.select(seconds))
 
-    def _conclude(self, patience: float | None) -> None:
-        try:
-            outcome = _run.conclude(self._keeper, self._request, self._plan.run, patience)
-        except _run.IdleDeath:
-            from pyjail._errors import KeeperError
-
-            self._abandon()
-            self._error = KeeperError("the keeper died before the program started: killed from outside?")
-            return
-        self._settle(outcome)
+    def _conclude(self) -> None:
+        if self._outcome is None:
+            try:
+                raw = self._keeper.report(self._report)
+                self._outcome = _run.read(self._keeper, self._request, self._plan.run, raw)
+            except Gone:
+                try:
+                    self._outcome = _run.unreported(self._keeper, self._request)
+                except _run.IdleDeath:
+                    self._error = KeeperError("the keeper died before the program started: killed from outside?")
+                    self._abandon()
+                    return
+        self._settle(self._outcome)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the program's main process. Nothing happens when it has ended, SIGKILL is `kill`."""
@@ -308,7 +269,7 @@ class Process:
 
         if self.terminal is None:
             raise SpecError("pty", None, "this process has no terminal: start(..., pty=True)")
-        termios.tcsetwinsize(self.terminal.fileno(), _window((rows, columns)))
+        termios.tcsetwinsize(self.terminal.fileno(), window((rows, columns)))
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
@@ -357,13 +318,3 @@ class Process:
             self.wait(_run.KILL_PATIENCE_S)
         if not self.ended:
             self._abandon()
-
-
-def _file(fd: int, mode: str, request: Request) -> Any:
-    if fd < 0:
-        return None
-    binary = os.fdopen(fd, mode + "b")
-    if request.decode is None:
-        return binary
-    encoding, reading, writing = request.decode
-    return io.TextIOWrapper(binary, encoding, writing if mode == "w" else reading, line_buffering=mode == "w")

@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 
+from pyjail._fds import Fd
 from pyjail._interaction import Flow
 from pyjail._parties import Edge
 
@@ -30,8 +31,10 @@ def ready(fd: int, events: int) -> int:
 class Relay:
     """``source``, ``target``: our ends, or -1 when they are closed; owned by this. Times are s since the start."""
 
-    def __init__(self, edge: Edge, source: int, target: int, named: tuple[bool, bool], cap: int | None) -> None:
-        self.edge, self.source, self.target, self.cap = edge, source, target, cap
+    def __init__(self, edge: Edge, source: Fd, target: Fd, named: tuple[bool, bool], cap: int | None) -> None:
+        self.edge, self.cap = edge, cap
+        self.ends = source, target
+        self.source, self.target = source.number, target.number
         self.source_awaited, self.target_awaited = named
         self.waiting = bytearray()
         self.pieces: list[tuple[float, bytes]] = []
@@ -42,8 +45,8 @@ class Relay:
         self.over = False  # all are being killed: who closes now does not by itself
         self.closed_by: str | None = None
         self.closed_at: float | None = None
-        self.files = tuple((s.st_dev, s.st_ino) for s in map(os.fstat, (source, target)))
-        for fd in (source, target):
+        self.files = tuple((s.st_dev, s.st_ino) for s in map(os.fstat, (self.source, self.target)))
+        for fd in (self.source, self.target):
             os.set_blocking(fd, False)
 
     def wants(self, now: float) -> list[tuple[int, int]]:
@@ -158,14 +161,12 @@ class Relay:
             self._close_source()
 
     def _close_source(self) -> None:
-        if self.source >= 0:
-            fd, self.source = self.source, -1  # forgotten first: an interrupt must not have it closed twice
-            os.close(fd)
+        self.source = -1
+        self.ends[0].close()
 
     def _close_target(self) -> None:
-        if self.target >= 0:
-            fd, self.target = self.target, -1
-            os.close(fd)
+        self.target = -1
+        self.ends[1].close()
 
     def _ended(self, party: str, now: float) -> None:
         if self.closed_by is None and not self.over:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pyjail import _cgroup, _explain, _idle, _lazy, _outcome, _prepare, _request
 from pyjail._errors import HostError, JailError, KeeperError, SetupError
 from pyjail._fds import memfd
 from pyjail._idle import Idle
-from pyjail._keeper import Gone, Keeper
+from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
 from pyjail._plan import RunLimits
 from pyjail._prepare import Plan
@@ -20,6 +19,7 @@ from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._spare import spares
 from pyjail._spec import Jail, Limits
+from pyjail._talk import Gone, Late
 from pyjail._wire import STDIO_PIPE, Failure, parse_reply, parse_report
 
 TYPE_CHECKING = False
@@ -101,28 +101,30 @@ def execute(request: Request, keepers: Idle = idle, deadline: float | None = Non
     if deadline is None and request.timeout is not None:
         deadline = deadline_of(request)
     looked = False
-    while True:
-        try:
-            plan = _prepare.prepare(request)
-            keeper = ready(plan, request, keepers) or start(plan, request, keepers)
+    lease: Lease = []
+    try:
+        while True:
             try:
-                outcome = begin(keeper, request, plan) or (
-                    conclude(keeper, request, plan.run)
-                    if deadline is None
-                    else await_report(keeper, request, plan.run, deadline)
-                )
-            except IdleDeath:
-                forsake(keeper, keepers)
-                continue
-            except BaseException:
-                keepers.drop(keeper)
-                raise
-            return settle(keeper, request, outcome, keepers)
-        except (SetupError, HostError) as e:
-            if looked or not outdated(e):
-                raise
-        _prepare.look_again()
-        looked = True
+                plan = _prepare.prepare(request)
+                keeper = ready(plan, request, keepers, lease) or start(plan, request, keepers, lease)
+                try:
+                    outcome = begin(keeper, request, plan) or (
+                        conclude(keeper, request, plan.run)
+                        if deadline is None
+                        else await_report(keeper, request, plan.run, deadline)
+                    )
+                except IdleDeath:
+                    forsake(keeper, keepers)
+                    continue
+                return settle(keeper, request, outcome, keepers)
+            except (SetupError, HostError) as e:
+                if looked or not outdated(e):
+                    raise
+            _prepare.look_again()
+            looked = True
+    except BaseException:
+        keepers.abandon(lease)
+        raise
 
 
 def deadline_of(request: Request) -> float | None:
@@ -146,37 +148,37 @@ def outdated(e: SetupError | HostError) -> bool:
     return e.step in _CGROUP_STEPS if isinstance(e, SetupError) else e.control == "cgroup"
 
 
-# What a keeper's turn comes to: the result or what to raise, and whether the keeper can serve again.
+# ---- the parts of a keeper's turn, shared with the event loops (_flight.py) ----
+
+# What it comes to: the result or what to raise, and whether the keeper can serve again.
 Outcome = tuple[Result | BaseException, bool]
 
 
-# ---- the parts of a keeper's turn, shared with the event loops (_flight.py) ----
+def ready(plan: Plan, request: Request, keepers: Idle, lease: Lease) -> Keeper | None:
+    """A warm keeper that may serve this request, in ``lease``. Never waits."""
+    return None if request.attach is not None else keepers.ready(plan.template, plan.run, lease)
 
 
-def ready(plan: Plan, request: Request, keepers: Idle) -> Keeper | None:
-    """A warm keeper that may serve this request, leased. Never waits."""
-    return None if request.attach is not None else keepers.ready(plan.template, plan.run)
-
-
-def start(plan: Plan, request: Request, keepers: Idle) -> Keeper:
-    """A new keeper, leased: some milliseconds, in which the request is packed."""
-    return keepers.start(plan.template, plan.host, request.attach, meanwhile=lambda: plan.blob)
+def start(plan: Plan, request: Request, keepers: Idle, lease: Lease) -> Keeper:
+    """A new keeper, in ``lease``: some milliseconds, in which the request is packed."""
+    return keepers.start(plan.template, plan.host, request.attach, meanwhile=lambda: plan.blob, lease=lease)
 
 
 def start_armed(request: Request, keepers: Idle) -> Keeper:
     """A new keeper, leased, with a jail for the request's limits made: ready to start a program at once."""
     plan = _prepare.prepare(request)
-    keeper = start(plan, request, keepers)
+    lease: Lease = []
     try:
+        keeper = start(plan, request, keepers, lease)
         failure = arm(keeper, plan.blob)
         if failure is not None:
             raise _explain.error(failure, plan.template, plan.run, program=request.args[0], cwd=request.cwd)
         keeper.armed, keeper.served = plan.run, True
     except Gone:
-        keepers.drop(keeper)
+        keepers.abandon(lease)
         raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
     except BaseException:
-        keepers.drop(keeper)
+        keepers.abandon(lease)
         raise
     return keeper
 
@@ -201,17 +203,24 @@ def usable(request: Request, outcome: Outcome) -> bool:
 
 def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> Result:
     """Give the keeper back, or end it; return or raise what came out."""
+    put_away(keeper, request, outcome, keepers)
+    result, _ = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def put_away(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> None:
+    """Give the keeper back, or end it."""
     keeper.served = True
-    result, reusable = outcome
+    _, reusable = outcome
+    keeper.let_go()
     if usable(request, outcome):
         keepers.give(keeper)
     elif request.jail.fresh and request.attach is None and reusable:
         spares.replace(keeper, keepers, lambda: start_armed(_true(request), keepers))
     else:
         keepers.drop(keeper)
-    if isinstance(result, BaseException):
-        raise result
-    return result
 
 
 def _true(like: Request) -> Request:
@@ -267,7 +276,7 @@ def arm(keeper: Keeper, blob: bytes) -> Failure | None:
     keeper.armed = None
     keeper.submit(lib.OP_ARM, blob)
     keeper.sock.settimeout(None)
-    return parse_reply(keeper.answer()[0])[1]
+    return parse_reply(keeper.answer(keeper.turn)[0])[1]
 
 
 def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
@@ -284,22 +293,28 @@ def await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline
         return conclude(
             keeper, request, run_part, None if deadline is None else max(0.001, deadline - time.monotonic())
         )
-    except TimeoutError:
+    except Late:
         return expired(keeper, request)
 
 
 def conclude(keeper: Keeper, request: Request, run_part: RunLimits, patience: float | None = None) -> Outcome:
-    """Receive the report, or learn of the keeper's death. TimeoutError after ``patience`` s: the run goes on."""
+    """Receive the report, or learn of the keeper's death. `Late` after ``patience`` s: the run goes on."""
     try:
         raw = keeper.receive(patience)
     except Gone:
-        if not keeper.started:
-            raise IdleDeath from None
-        return _outcome.lost(keeper, request), False
-    return _read(keeper, request, run_part, raw)
+        return unreported(keeper, request)
+    return read(keeper, request, run_part, raw)
 
 
-def _read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> Outcome:
+def unreported(keeper: Keeper, request: Request) -> Outcome:
+    """It has hung up: `IdleDeath`, or what that means for the program that it had started."""
+    if not keeper.started:
+        raise IdleDeath from None
+    return _outcome.lost(keeper, request), False
+
+
+def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> Outcome:
+    """What this report says."""
     if raw[0] != lib.REPLY_REPORT:
         kind, failure = parse_reply(raw)
         if failure is None:
@@ -311,12 +326,12 @@ def _read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> 
     err = keeper.output(1, more) if more else b""
     collected = None
     if request.collect:
+        keeper.holds = True
         with _lazy.lock:
             from pyjail import _files
 
         try:
             collected = _files.Collector(keeper, request.collect, request.limits.collect).run()  # type: ignore[arg-type]
-            keeper.send(lib.OP_RELEASE)
         except Gone:
             return _outcome.lost(keeper, request), False
     keeper.armed = run_part
@@ -331,7 +346,7 @@ def _stop(keeper: Keeper) -> bytes | None:
         keeper.wake()
         keeper.send(lib.OP_KILL)
         return keeper.receive(KILL_PATIENCE_S)
-    except (Gone, TimeoutError):
+    except (Gone, Late):
         return None
 
 
@@ -342,9 +357,7 @@ def expired(keeper: Keeper, request: Request) -> Outcome:
     if raw is not None and parse_reply(raw)[0] == lib.REPLY_REPORT:
         facts = parse_report(raw)
         out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
-        if request.collect:
-            with contextlib.suppress(Gone):
-                keeper.send(lib.OP_RELEASE)
+        keeper.holds = bool(request.collect)
     captured = [
         None if m != STDIO_PIPE else o if request.decode is None else _outcome.decode(o, as_it_comes(request), True)
         for o, m in zip((out, err), request.stdio[1:], strict=True)

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from pyjail import _process, _request, _run
+from pyjail import _process, _request, _run, _streams
+from pyjail._fds import Fd, pair
 from pyjail._idle import Idle
 from pyjail._parties import Edge, Party, is_named, with_pipes
 from pyjail._relay import Relay
@@ -24,20 +25,16 @@ class Player:
 
     def __init__(self, name: str, party: Party) -> None:
         self.name, self.party = name, party
-        self.streams = _process.Streams(None, None, None, False)
+        self.streams = _streams.Streams(None, None, None, False)
         self.pipes: dict[str, str] = {}  # named ones: their paths here
         self.keepers: Idle | None = None  # its own: a jail with named pipes is nobody else's
         self.request: Request | None = None
         self.process: _process.Process | None = None
         self.sent = 0.0
 
-    def lend(self, stream: str, fd: int) -> None:
+    def lend(self, stream: str, fd: Fd) -> None:
         """This fd is what the program gets as that stream."""
-        self.streams.lent.append(fd)
-        i = ("stdin", "stdout", "stderr").index(stream)
-        theirs = list(self.streams.theirs)
-        theirs[i] = fd
-        self.streams.theirs = (theirs[0], theirs[1], theirs[2])
+        self.streams.lend(("stdin", "stdout", "stderr").index(stream), fd)
 
     def prepare(self) -> None:
         """Check all that can be checked before anything runs."""
@@ -93,34 +90,26 @@ class Scene:
             self._tidy()
 
     def _join(self, edge: Edge) -> None:
-        source = self._source(edge.source)
-        try:
-            target = self._target(edge.target)
-        except BaseException:
-            os.close(source)
-            raise
+        source, target = self._source(edge.source), self._target(edge.target)
         self.relays.append(Relay(edge, source, target, (is_named(edge.source), is_named(edge.target)), self.cap))
 
-    def _source(self, end: str) -> int:
+    def _source(self, end: str) -> Fd:
         """What a party writes there, for us to read."""
         name, stream = end.split(".")
         if is_named(end):
-            return os.open(self._fifo(name, stream), os.O_RDONLY | CLOEXEC_NONBLOCK)
-        ours, theirs = os.pipe()
+            return Fd(os.open, self._fifo(name, stream), os.O_RDONLY | CLOEXEC_NONBLOCK)
+        ours, theirs = pair(os.pipe)
         self.players[name].lend(stream, theirs)
         return ours
 
-    def _target(self, end: str) -> int:
+    def _target(self, end: str) -> Fd:
         """What we write there, for a party to read."""
         name, stream = end.split(".")
         if is_named(end):
             path = self._fifo(name, stream)
-            reader = os.open(path, os.O_RDONLY | CLOEXEC_NONBLOCK)  # nobody can open to write before there is one
-            try:
-                return os.open(path, os.O_WRONLY | CLOEXEC_NONBLOCK)
-            finally:
-                os.close(reader)
-        theirs, ours = os.pipe()
+            with Fd(os.open, path, os.O_RDONLY | CLOEXEC_NONBLOCK):  # nobody can open to write before there is one
+                return Fd(os.open, path, os.O_WRONLY | CLOEXEC_NONBLOCK)
+        theirs, ours = pair(os.pipe)
         self.players[name].lend(stream, theirs)
         return ours
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from pyjail import _box, _idle, _outcome, _prepare, _process, _request, _run, _units
-from pyjail._errors import KeeperError, OutputDecodeError, SpecError
-from pyjail._keeper import Keeper
-from pyjail._request import Request
+from pyjail import _box, _process, _request, _run, _streams, _units
+from pyjail._errors import SpecError
 from pyjail._result import Result
-from pyjail._shared import SharedKeeper
 from pyjail._snapshot import Snapshot
 from pyjail._spec import PIPE, Jail, Limits, Mount
+from pyjail._turns import SessionProcess, Turn, Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from pyjail._build import Build
 
 
-class Session:
+class Session(Turns):
     """A jail whose /box stays from run to run: write sources, compile, run many tests, read what they left.
 
     Everything else of a run is new as always: processes, namespaces, /tmp, limits, verdicts. One program runs at a
@@ -71,14 +68,7 @@ class Session:
         workspace = Mount("workspace", "/box", None, False, size, count)
         self._disk = size
         # Fresh keepers end with their run; this one is the session's own as it is.
-        self.jail = replace(jail, mounts=(*jail.mounts, workspace), fresh=False)
-        self.limits = limits or Limits()
-        self.results: list[Result] = []
-        self._keepers = _idle.Idle(0)
-        self._keeper: SharedKeeper | None = None
-        self._starting = threading.Lock()
-        self._running = threading.Lock()  # held while a program runs
-        self._closed: str | None = None
+        super().__init__(replace(jail, mounts=(*jail.mounts, workspace), fresh=False), limits or Limits())
 
     # ---- runs ----
 
@@ -112,26 +102,22 @@ class Session:
             text, encoding, errors, timeout,
         )  # fmt: skip
         request = request._replace(read_only=read_only)
-        with self._turn(args):
+        turn = Turn()
+        try:
+            self._enter(turn, args)
             for path, data in (files or {}).items():
                 self.write(path, data)
             deadline = _run.deadline_of(request)
             keeper = self._ready()
             plan = self._plan(request, keeper)
-            try:
-                outcome = _run.begin(keeper, request, plan) or _run.await_report(keeper, request, plan.run, deadline)
-            except _run.IdleDeath:
-                raise self._lost() from None
-            except BaseException:
-                self._end("the program was interrupted, and its session with it")
-                raise
-            result, reusable = outcome
-            if not reusable:
-                self._lost()
-            if isinstance(result, OutputDecodeError):
-                self.results.append(result.result)
-            elif isinstance(result, Result):
-                self.results.append(result)
+            outcome = self._begin(keeper, request, plan)
+            if outcome is None:
+                with self._told():
+                    outcome = _run.await_report(keeper, request, plan.run, deadline)
+            result = self._conclude(keeper, outcome)
+        finally:
+            turn.over = True
+            self._end_unfinished()
         if isinstance(result, BaseException):
             raise result
         if check:
@@ -155,26 +141,26 @@ class Session:
         read_only: bool = False,
     ) -> _process.Process:
         """Start a program in this session's /box, with live streams: as `pyjail.start`."""
-        streams = _process.Streams(stdin, stdout, stderr, pty)
-        self._enter(args)
+        streams = _streams.Streams(stdin, stdout, stderr, pty)
+        turn, process = Turn(), None
         try:
+            self._enter(turn, args)
             request = _request.make(
                 args, limits or self.limits, self.jail, None, *streams.theirs, env, cwd, None, (),
                 text, encoding, errors, None,
             )  # fmt: skip
-            request = request._replace(read_only=read_only, terminal=streams.terminal >= 0)
+            request = request._replace(read_only=read_only, terminal=streams.terminal.number >= 0)
             keeper = self._ready()
             plan = self._plan(request, keeper)
-            try:
-                outcome = _run.begin(keeper, request, plan)
-            except _run.IdleDeath:
-                raise self._lost() from None
+            outcome = self._begin(keeper, request, plan)
             streams.give_up()
-            return _SessionProcess(self, request, plan, keeper, streams, outcome)
-        except BaseException:
-            self._running.release()
-            streams.close()
-            raise
+            process = SessionProcess(self, turn, request, plan, keeper, streams, outcome)
+            return process
+        finally:
+            if process is None:
+                turn.over = True
+                streams.close()
+                self._end_unfinished()
 
     def steps(
         self, steps: Iterable[Mapping[str, Any]], *, stop: bool = False, limits: Limits | None = None
@@ -273,77 +259,25 @@ class Session:
 
     def clear(self) -> None:
         """Empty /box, whatever is in it. Not while a program runs."""
-        with self._turn("clear"):
-            _box.clear(self._ready())
+        self._alone("clear", _box.clear)
 
     def snapshot(self) -> Snapshot:
         """All that is in /box now, whatever its modes say, to be put back by `restore` as often as needed. Not while a
         program runs. Raises OSError for more than 100,000 entries."""
-        with self._turn("snapshot"):
-            return _box.snapshot(self._ready(), self._disk)
+        return self._alone("snapshot", lambda keeper: _box.snapshot(keeper, self._disk))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make /box what it was, whatever is in it now. Not while a program runs."""
         if not isinstance(snapshot, Snapshot):
             raise SpecError("snapshot", snapshot, "what Session.snapshot returned is needed")
-        with self._turn("restore"):
-            _box.restore(self._ready(), snapshot)
-
-    # ---- the keeper ----
-
-    def _enter(self, args: Any) -> None:
-        if self._closed is not None:
-            raise KeeperError(self._closed)
-        if not self._running.acquire(blocking=False):
-            raise SpecError("args", args, "a program of this session runs already: wait for it, or use another session")
-
-    def _turn(self, args: Any) -> _Turn:
-        return _Turn(self, args)
-
-    def _ready(self) -> SharedKeeper:
-        with self._starting:
-            if self._closed is not None:
-                raise KeeperError(self._closed)
-            if self._keeper is not None and self._keeper.owner != os.getpid():
-                raise KeeperError("this session belongs to the process that was forked from")
-            if self._keeper is None:
-                request = _request.make(
-                    ["true"], self.limits, self.jail, *(None,) * 6, None, (), False, None, None, None
-                )  # fmt: skip
-                plan = _prepare.prepare(request)
-                _outcome.load()
-                self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
-                assert self._keeper is not None
-            return self._keeper
-
-    def _plan(self, request: Request, keeper: Keeper) -> _prepare.Plan:
-        plan = _prepare.prepare(request)
-        if plan.template != keeper.template:
-            cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
-            raise SpecError("limits", request.limits, cause)
-        return plan
-
-    def _lost(self) -> KeeperError:
-        keeper = self._keeper
-        how = "it was closed" if keeper is None else keeper.how_it_died()
-        self._end(f"the session's keeper died ({how}), and its /box with it: start a new session")
-        assert self._closed is not None
-        return KeeperError(self._closed)
-
-    def _end(self, why: str) -> None:
-        with self._starting:
-            if self._closed is None:
-                self._closed = why
-            keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            self._keepers.drop(keeper)
+        self._alone("restore", lambda keeper: _box.restore(keeper, snapshot))
 
     def close(self) -> None:
         """End what runs, and the session with its /box. May be called twice."""
         self._end("this session is closed")
 
     def __repr__(self) -> str:
-        state = self._closed or ("running" if self._running.locked() else "idle")
+        state = self._closed or ("running" if self._is_running() else "idle")
         disk = _units.show_size(self.jail.mounts[-1].size)
         return f"<Session of {disk}, {len(self.results)} runs: {state}>"
 
@@ -352,46 +286,3 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-class _Turn:
-    """One program at a time."""
-
-    def __init__(self, session: Session, args: Any) -> None:
-        self.session, self.args = session, args
-
-    def __enter__(self) -> None:
-        self.session._enter(self.args)
-
-    def __exit__(self, *exc: object) -> None:
-        self.session._running.release()
-
-
-class _SessionProcess(_process.Process):
-    """A process whose keeper stays with its session."""
-
-    def __init__(
-        self,
-        session: Session,
-        request: Request,
-        plan: _prepare.Plan,
-        keeper: SharedKeeper,
-        streams: _process.Streams,
-        outcome: _run.Outcome | None,
-    ) -> None:
-        self._session = session
-        super().__init__(request, plan, keeper, session._keepers, streams, outcome)
-
-    def _reported(self, seconds: float | None) -> bool:
-        assert isinstance(self._keeper, SharedKeeper)
-        return self._keeper.reported(seconds)
-
-    def _end(self, outcome: _run.Outcome) -> Result:
-        result, reusable = outcome
-        if not reusable:
-            self._session._lost()
-        self._session._running.release()
-        if isinstance(result, BaseException):
-            raise result
-        self._session.results.append(result)
-        return result

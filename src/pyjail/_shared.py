@@ -1,96 +1,161 @@
-"""A keeper that several threads talk to: one awaits a report, others ask for files meanwhile."""
+"""A keeper that several threads talk to: one awaits a report, others ask for files meanwhile.
+
+Any of them may be interrupted at any step by a signal handler that raises. What it has read for others is not lost,
+what is answered to it is nobody else's, and nobody waits for a reader that is gone.
+"""
 
 from __future__ import annotations
 
-import select
-import struct
-import threading
+import contextlib
+import errno
+import os
 import time
-from typing import Any
+from _thread import allocate_lock
 
 from pyjail._fds import Fd
-from pyjail._keeper import Gone, Keeper
-from pyjail._native import lib
-from pyjail._wire import parse_reply
+from pyjail._keeper import Keeper
+from pyjail._talk import REPORT_SIZE, Gone, Late, gone
+from pyjail._wire import number_of
 
-REPORTS = frozenset((lib.REPLY_REPORT, lib.REPLY_REFUSED))
-ANSWERS = frozenset((lib.REPLY_OK,))
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LOOK_S = 0.1  # after so long one looks again: who was to ring may have been interrupted
+
+
+class _Waiter:
+    """Who waits for the answer to the message of this ``number``; 0: nobody any more. To be one no longer is one store,
+    which no signal handler can come between."""
+
+    __slots__ = ("bell", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.bell = allocate_lock()
+        self.bell.acquire()
 
 
 class SharedKeeper(Keeper):
     """There is one socket. Whoever waits while nobody reads it reads, and hands on what is for somebody else."""
 
     def __init__(self, *args: Any) -> None:
-        self.asking = threading.Lock()  # one question at a time: answers come in the order of questions
-        self.mail = threading.Condition()
-        self.arrived: list[tuple[bytes, Fd]] = []
-        self.reading = False
+        self.mail = allocate_lock()
+        self.letters: list[Fd] = []  # each with its message, perhaps just coming
+        self.waiters: list[_Waiter] = []
+        self.reader: _Waiter | None = None
         super().__init__(*args)
 
     def receive(self, timeout: float | None = None) -> bytes:
-        """The report of the run in progress; as `Keeper.receive` has it."""
-        return self._wait_for(REPORTS, timeout)[0]
+        """What the last request came to, as often as asked; as `Keeper.receive` has it."""
+        waiter = _Waiter(self.turn)
+        try:
+            raw, _ = self._letter(waiter, timeout).message() or (b"", False)
+            return raw
+        finally:
+            waiter.number = 0
+            self._leave()
 
     def ask(
         self, op: int, *, flags: int = 0, mode: int = 0, length: int = 0, data: bytes = b"", fds: tuple[int, ...] = ()
     ) -> tuple[bytes, Fd]:
         """As `Keeper.ask` has it."""
-        with self.asking:
-            self.send(op, flags=flags, mode=mode, length=length, data=data, fds=fds)
-            return self._wait_for(ANSWERS, None)
+        waiter = _Waiter(self.next_number())
+        try:
+            with self.mail:
+                self.waiters.append(waiter)
+            self.send(op, flags=flags, mode=mode, length=length, data=data, fds=fds, number=waiter.number)
+            letter = self._letter(waiter, None)
+            self.letters.remove(letter)
+            raw, no_room = letter.message() or (b"", False)
+            if no_room:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return raw, letter
+        finally:
+            waiter.number = 0
+            self._leave()
+
+    def report(self, kept: list[bytes]) -> bytes:
+        """As `Keeper.report`; it is kept here anyway."""
+        return self.receive()
 
     def reported(self, seconds: float | None) -> bool:
         """Whether a report is there within that time, or never will be."""
         try:
-            self._wait_for(REPORTS, seconds, keep=True)
-        except TimeoutError:
+            self.receive(seconds)
+        except Late:
             return False
         except Gone:
             pass
         return True
 
-    def _take(self, kinds: frozenset[int], keep: bool) -> tuple[bytes, Fd] | None:
-        for i, item in enumerate(self.arrived):
-            if parse_reply(item[0])[0] in kinds:
-                return item if keep else self.arrived.pop(i)
-        return None
-
-    def _wait_for(self, kinds: frozenset[int], timeout: float | None, keep: bool = False) -> tuple[bytes, Fd]:
+    def _letter(self, waiter: _Waiter, timeout: float | None) -> Fd:
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             with self.mail:
-                while True:
-                    found = self._take(kinds, keep)
-                    if found is not None:
-                        return found
-                    if not self.reading:
-                        self.reading = True
-                        break
-                    left = None if end is None else end - time.monotonic()
-                    if not self.mail.wait(left):
-                        raise TimeoutError
-            item = None
-            try:
-                item = self._read(None if end is None else end - time.monotonic())
-            finally:
-                with self.mail:
-                    self.reading = False
-                    if item is not None:
-                        self.arrived.append(item)
-                    self.mail.notify_all()
+                if waiter not in self.waiters:
+                    self.waiters.append(waiter)
+                found = self._sort(waiter.number)
+                if found is not None:
+                    return found
+                if self.reader is None or not self.reader.number:
+                    self.reader = waiter
+            if self.reader is waiter:
+                self._read(end)
+                self.reader = None
+                self._ring()
+                continue
+            left = LOOK_S if end is None else max(0.0, min(LOOK_S, end - time.monotonic()))
+            if not waiter.bell.acquire(timeout=left) and end is not None and time.monotonic() >= end:
+                raise Late
 
-    def _read(self, seconds: float | None) -> tuple[bytes, Fd]:
+    def _leave(self) -> None:
+        with self.mail:
+            self._sort(0)
+        self._ring()
+
+    def _sort(self, wanted: int) -> Fd | None:
+        """The letter of this number; those that nobody waits for any more are closed. The last request's stays."""
+        self.waiters = [w for w in self.waiters if w.number]
+        numbers = {self.turn, *(w.number for w in self.waiters)}
+        found = None
+        for letter in list(self.letters):
+            raw, _ = letter.message() or (b"", False)
+            number = number_of(raw)
+            if wanted and raw and number == wanted:
+                found = letter
+            elif raw and number not in numbers:
+                self.letters.remove(letter)
+                letter.close()
+        return found
+
+    def _ring(self) -> None:
+        for waiter in self.waiters:
+            with contextlib.suppress(RuntimeError):  # it has been rung for
+                waiter.bell.release()
+
+    def _read(self, end: float | None) -> None:
         """Poll, not a timeout of the socket: that would be for those who send, too."""
-        poller = select.poll()
-        try:
-            poller.register(self.sock, select.POLLIN)
-        except (OSError, ValueError):
-            raise Gone from None
-        if not poller.poll(None if seconds is None else max(0, int(seconds * 1000 + 0.999))):
-            raise TimeoutError
+        if end is not None:
+            self._await(end)
         if self.sock.gettimeout() is not None:
             self.sock.settimeout(None)
+        letter = Fd()
+        self.letters.append(letter)
+        said = b""
         try:
-            return self.answer()
-        except OSError as e:  # no room for an fd that somebody asked for: that one's error, whoever reads
-            return struct.pack("<3Ii", lib.REPLY_OK, lib.STEP_OPEN, lib.PJ_NONE, e.errno or 0), Fd()
+            letter.take(self.sock, REPORT_SIZE)
+        except OSError as e:
+            raise gone(e) from None
+        finally:
+            with self.mail:
+                said, _ = letter.message() or (b"", False)
+                if not said:
+                    self.letters.remove(letter)
+        if not said:
+            raise Gone
+
+    def _close_fds(self) -> None:
+        super()._close_fds()
+        for letter in self.letters:
+            letter.close()

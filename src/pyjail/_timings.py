@@ -16,11 +16,12 @@ from typing import NamedTuple
 from pyjail import _outcome, _prepare, _run
 from pyjail._errors import JailError
 from pyjail._host import Host
-from pyjail._keeper import Gone, Keeper
+from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._plan import Template
 from pyjail._request import Request, make
 from pyjail._result import Result
+from pyjail._talk import Gone
 from pyjail._wire import parse_reply, parse_report
 
 # In the order in which they happen. {name: (who works meanwhile, at what)}
@@ -147,7 +148,7 @@ def _turn(ask: Callable[[], Request], marks: _Marks, keeper: Keeper | None) -> t
         if outcome is None:
             raw = keeper.receive()
             now = time.monotonic_ns()
-            outcome = _run._read(keeper, request, plan.run, raw)
+            outcome = _run.read(keeper, request, plan.run, raw)
             done = time.monotonic_ns()
             if parse_reply(raw)[0] == lib.REPLY_REPORT:
                 facts = parse_report(raw)

@@ -188,7 +188,7 @@ def _layout(kind: str, since: str = "", until: str = "") -> struct.Struct:
     return found
 
 
-_REQUEST = _layout("pj_request")
+_REQUEST, _REPLY = _layout("pj_request"), _layout("pj_reply")
 _FACTS, _MORE = _layout("pj_facts", until="user_us"), _layout("pj_facts", since="user_us")
 _FACTS_SIZE = _FACTS.size + _MORE.size
 
@@ -231,9 +231,12 @@ def pack_request(r: RunLimits, c: Command) -> bytes:
     return head + struct.pack(f"<{len(packed)}I", *packed) + b"\0".join(strings) + b"\0"
 
 
-def pack_message(op: int, flags: int = 0, mode: int = 0, length: int = 0) -> bytes:
+pack_head = struct.Struct("<5I").pack  # struct pj_message: op, number, flags, mode, length
+
+
+def pack_message(op: int, flags: int = 0, mode: int = 0, length: int = 0, number: int = 0) -> bytes:
     """One `struct pj_message`."""
-    return struct.pack("<4I", op, flags, mode, length)
+    return pack_head(op, number, flags, mode, length)
 
 
 class Failure(NamedTuple):
@@ -246,10 +249,20 @@ class Failure(NamedTuple):
 
 def parse_reply(raw: bytes) -> tuple[int, Failure | None]:
     """(kind, failure or None) of any message from the keeper."""
-    kind, step, index, err = struct.unpack_from("<3Ii", raw)
+    kind, _, step, index, err = _REPLY.unpack_from(raw)
     if not step:
         return kind, None
     return kind, Failure(STEPS.get(step, f"step {step}"), None if index == NONE else index, err)
+
+
+def number_of(raw: bytes) -> int:
+    """Of the message that this one answers."""
+    return int.from_bytes(raw[4:8], "little")
+
+
+def unanswered(number: int, err: int) -> bytes:
+    """What stands for an answer whose fd has found no room here."""
+    return _REPLY.pack(lib.REPLY_OK, number, lib.STEP_OPEN, NONE, err)
 
 
 class Prepared(NamedTuple):
@@ -263,8 +276,8 @@ class Prepared(NamedTuple):
 
 def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
     """REPLY_READY without a failure has the errno of the one step that may be refused."""
-    texts = parse_texts(raw[16:])
-    return Prepared(struct.unpack_from("<3Ii", raw)[3], texts.namespaces, texts.capabilities, mountinfo)
+    texts = parse_texts(raw[_REPLY.size :])
+    return Prepared(_REPLY.unpack_from(raw)[4], texts.namespaces, texts.capabilities, mountinfo)
 
 
 class Facts:
@@ -342,7 +355,7 @@ def parse_report(raw: bytes) -> Facts:
     facts = Facts()
     facts.raw = raw
     (
-        _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, facts.syscall, facts.arch,
+        _, _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, _, facts.syscall, facts.arch,
         facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported, facts.exec_cpu, cpu,
         out, more, kept, more_kept,
     ) = _FACTS.unpack_from(raw)  # fmt: skip

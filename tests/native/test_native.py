@@ -251,20 +251,20 @@ def ask(keeper, message: bytes, request: bytes = b""):
 
 def test_malformed_requests_are_answered_with_an_error(keeper):
     bad = [
-        (struct.pack("<4I", op, 0, 0, length), data)
+        (struct.pack("<5I", op, 0, 0, 0, length), data)
         for op in (lib.OP_ARM, lib.OP_RUN)
         for length in (0, 1, 15, 4096, lib.PJ_MAX_BLOB, lib.PJ_MAX_BLOB + 1, 2**32 - 1)
         for data in (b"", b"\xff" * 64)
     ]
-    bad += [(struct.pack("<4I", op, 0, 0, 0), b"") for op in (lib.OP_GO, 99, 2**32 - 1)]
+    bad += [(struct.pack("<5I", op, 0, 0, 0, 0), b"") for op in (lib.OP_GO, 99, 2**32 - 1)]
     bad += [
-        (struct.pack("<4I", lib.OP_OPEN, 0, 0, 5) + b"abcd\0", b""),
-        (struct.pack("<4I", lib.OP_OPEN, 0, 0, 99) + b"a\0", b""),
+        (struct.pack("<5I", lib.OP_OPEN, 0, 0, 0, 5) + b"abcd\0", b""),
+        (struct.pack("<5I", lib.OP_OPEN, 0, 0, 0, 99) + b"a\0", b""),
     ]
     bad += [
-        (struct.pack("<4I", lib.OP_MKDIR, 0, 0, 0), b""),
-        (struct.pack("<4I", lib.OP_OPEN, 0xFFFFFFFF, 0, 2) + b"a\0", b""),
-        (struct.pack("<4I", lib.OP_PUT, 0, 0, 2) + b"a\0", b""),
+        (struct.pack("<5I", lib.OP_MKDIR, 0, 0, 0, 0), b""),
+        (struct.pack("<5I", lib.OP_OPEN, 0, 0xFFFFFFFF, 0, 2) + b"a\0", b""),
+        (struct.pack("<5I", lib.OP_PUT, 0, 0, 0, 2) + b"a\0", b""),
     ]
     for message, data in bad:
         _, failure = ask(keeper, message, data)
@@ -282,13 +282,13 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
     template, host = keeper.template, _host.host()
     files = _cgroup.subtree(template.cgroups).files if template.cgroups.used else ()
     one, other = request(pyjail.Limits(open_files=50)), request(pyjail.Limits(open_files=51))
-    _, failure = ask(keeper, struct.pack("<4I", lib.OP_ARM, 0, 0, len(one)), one)
+    _, failure = ask(keeper, struct.pack("<5I", lib.OP_ARM, 0, 0, 0, len(one)), one)
     assert failure is None
     with memfd("x", b"content") as content:
         keeper.file(lib.OP_PUT, b"a", mode=0o644, fd=content.number)
-    _, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
+    _, failure = ask(keeper, struct.pack("<5I", lib.OP_RUN, 0, 0, 0, len(other)), other)
     assert (failure.step, failure.errno) == ("arm", errno.ESRCH)
-    kind, failure = ask(keeper, struct.pack("<4I", lib.OP_RUN, 0, 0, len(other)), other)
+    kind, failure = ask(keeper, struct.pack("<5I", lib.OP_RUN, 0, 0, 0, len(other)), other)
     assert (kind, failure) == (lib.REPLY_REPORT, None)
 
 
@@ -300,6 +300,7 @@ def changed_plan(monkeypatch, change):
         change(ffi.cast("struct pj_plan *", ffi.from_buffer(blob)), blob)
         return bytes(blob)
 
+    pyjail.close()  # a spare keeper was made before
     monkeypatch.setattr("pyjail._keeper.pack_template", changed)
 
 

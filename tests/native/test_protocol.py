@@ -29,6 +29,7 @@ class Protocol(RuleBasedStateMachine):
         host = _prepare.ground(os.getpid())
         template = _plan.template(Jail(), host, False)
         self.keeper = Keeper(template, host)
+        self.keeper.sock.settimeout(30 * SLOW)
         from pyjail._cgroup import subtree
 
         files = subtree(template.cgroups).files if template.cgroups.used else ()
@@ -46,7 +47,7 @@ class Protocol(RuleBasedStateMachine):
     def ask(self, op: int, blob: bytes, length: int | None = None) -> bytes:
         os.pwrite(self.keeper.request.number, blob, 0)
         self.keeper.send(op, length=len(blob) if length is None else length)
-        return self.keeper.receive(30 * SLOW)
+        return self.keeper.sock.recv(1 << 17)
 
     @rule(rearm=st.booleans())
     def arm(self, rearm):
@@ -118,8 +119,8 @@ class Protocol(RuleBasedStateMachine):
         rest=st.binary(max_size=40),
     )
     def nonsense(self, op, rest):
-        self.keeper.sock.send(struct.pack("<4I", op, 0, 0, len(rest)) + rest)
-        _, failure = _wire.parse_reply(self.keeper.receive(30 * SLOW))
+        self.keeper.sock.send(struct.pack("<5I", op, 0, 0, 0, len(rest)) + rest)
+        _, failure = _wire.parse_reply(self.keeper.sock.recv(1 << 17))
         assert failure is not None
 
     @rule(op=st.sampled_from([lib.OP_ARM, lib.OP_RUN]), blob=st.binary(max_size=300), length=st.integers(0, 2**32 - 1))

@@ -1,0 +1,186 @@
+"""Whose turn it is in a session, and its keeper: what holds whoever is interrupted, dropped or forked at any step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from pyjail import _idle, _outcome, _prepare, _process, _request, _run, _streams
+from pyjail._errors import KeeperError, OutputDecodeError, SpecError
+from pyjail._keeper import Keeper
+from pyjail._request import Request
+from pyjail._result import Result
+from pyjail._shared import SharedKeeper
+from pyjail._spec import Jail, Limits
+
+T = TypeVar("T")
+
+
+class Turn:
+    """One program's at a time, until it is over or nobody has it any more."""
+
+    __slots__ = ("__weakref__", "over")
+
+    def __init__(self) -> None:
+        self.over = False
+
+
+class Turns:
+    """The keeper of a `Session`, and one program at a time in it."""
+
+    def __init__(self, jail: Jail, limits: Limits) -> None:
+        self.jail, self.limits = jail, limits
+        self.results: list[Result] = []
+        self._keepers = _idle.Idle(0)
+        self._keeper: SharedKeeper | None = None
+        self._starting = threading.Lock()
+        self._turning = threading.Lock()
+        self._turn: weakref.ref[Turn] | None = None  # whose it was last
+        self._unfinished: str | None = None  # why a program may run whose end nobody has seen
+        self._closed: str | None = None
+        self._owner = os.getpid()
+        weakref.finalize(self, self._keepers.drop_all).atexit = False  # at exit all keepers end anyway
+
+    def _enter(self, turn: Turn, args: Any) -> None:
+        """Whoever calls this makes his turn ``over``, whatever comes out: one store, that nothing can come between."""
+        self._check()
+        with self._turning:
+            if not self._is_running():
+                self._turn = weakref.ref(turn)
+        if self._turn is None or self._turn() is not turn:
+            raise SpecError("args", args, "a program of this session runs already: wait for it, or use another session")
+
+    def _alone(self, what: str, call: Callable[[SharedKeeper], T]) -> T:
+        turn = Turn()
+        try:
+            self._enter(turn, what)
+            return call(self._ready())
+        finally:
+            turn.over = True
+
+    def _is_running(self) -> bool:
+        turn = None if self._turn is None else self._turn()
+        return turn is not None and not turn.over
+
+    def _end_unfinished(self) -> None:
+        """A program that nobody waits for any more ends, and its session with it: what it would report is nobody's."""
+        if self._unfinished is not None and not self._is_running():
+            self._end(self._unfinished)
+
+    def _check(self) -> None:
+        if self._owner == os.getpid():
+            self._end_unfinished()
+        if self._closed is not None:
+            raise KeeperError(self._closed)
+        if self._owner != os.getpid():
+            raise KeeperError("this session belongs to the process that was forked from")
+
+    def _ready(self) -> SharedKeeper:
+        self._check()
+        with self._starting:
+            self._check()
+            if self._keeper is None:
+                self._keepers.close()  # one whose start was interrupted
+                request = _request.make(
+                    ["true"], self.limits, self.jail, *(None,) * 6, None, (), False, None, None, None
+                )  # fmt: skip
+                plan = _prepare.prepare(request)
+                _outcome.load()
+                self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
+                assert self._keeper is not None
+            return self._keeper
+
+    def _plan(self, request: Request, keeper: Keeper) -> _prepare.Plan:
+        plan = _prepare.prepare(request)
+        if plan.template != keeper.template:
+            cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
+            raise SpecError("limits", request.limits, cause)
+        return plan
+
+    def _begin(self, keeper: Keeper, request: Request, plan: _prepare.Plan) -> _run.Outcome | None:
+        before, self._unfinished = keeper.turn, "a program was interrupted or forgotten, and its session lost with it"
+        try:
+            with self._told():
+                return _run.begin(keeper, request, plan)
+        except BaseException:
+            if keeper.turn == before:  # nothing was sent
+                self._unfinished = None
+            raise
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Of a keeper that was dead before it could start anything."""
+        try:
+            yield
+        except _run.IdleDeath:
+            raise self._lost() from None
+
+    def _conclude(self, keeper: Keeper, outcome: _run.Outcome) -> Result | BaseException:
+        """The end of a program: the session goes on, or is lost."""
+        result, reusable = outcome
+        keeper.let_go()
+        told = result.result if isinstance(result, OutputDecodeError) else result
+        if isinstance(told, Result) and self._unfinished is not None:
+            self.results.append(told)
+        self._unfinished = None
+        if not reusable:
+            self._lost()
+        return result
+
+    def _lost(self) -> KeeperError:
+        keeper = self._keeper
+        how = "it was closed" if keeper is None else keeper.how_it_died()
+        self._end(f"the session's keeper died ({how}), and its /box with it: start a new session")
+        assert self._closed is not None
+        return KeeperError(self._closed)
+
+    def _end(self, why: str) -> None:
+        if self._owner != os.getpid():
+            return
+        self._closed, self._unfinished = self._closed or why, None
+        self._keepers.close()
+        with self._starting:
+            self._keepers.close()  # one that was just starting
+            keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.close()
+
+    def _abandon(self, turn: weakref.ref[Turn]) -> None:
+        """Nobody will wait for the program of this turn. (Interrupted, this is told by the turn itself, which goes.)"""
+        found = turn()
+        if found is not None and not found.over:
+            found.over = True
+            self._end_unfinished()
+
+
+class SessionProcess(_process.Process):
+    """A process whose keeper stays with its session."""
+
+    def __init__(
+        self,
+        session: Turns,
+        turn: Turn,
+        request: Request,
+        plan: _prepare.Plan,
+        keeper: SharedKeeper,
+        streams: _streams.Streams,
+        outcome: _run.Outcome | None,
+    ) -> None:
+        self._session, self._turn = session, turn
+        super().__init__(request, plan, keeper, session._keepers, streams, outcome)
+
+    def _abandonment(self) -> Callable[[], object]:
+        return partial(self._session._abandon, weakref.ref(self._turn))
+
+    def _reported(self, seconds: float | None) -> bool:
+        assert isinstance(self._keeper, SharedKeeper)
+        return self._keeper.reported(seconds)
+
+    def _put_away(self, outcome: _run.Outcome) -> None:
+        self._session._conclude(self._keeper, outcome)
+        self._turn.over = True
