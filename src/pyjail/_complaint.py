@@ -16,8 +16,13 @@ from pyjail._ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND
 from pyjail._errors import SpecError
 from pyjail._spec import Limits
 
-_OPTIONS = {"files": "--file", "collect": "--collect", "program": "PROGRAM"}
+_OPTIONS = {
+    "files": "--file", "collect": "--collect", "language": "--language", "only": "--only", "root": "--learn-root",
+    "program": "PROGRAM",
+}  # fmt: skip
 _WORDS = (
+    (r"\bNone means\b", '"none" means'),
+    (r"\bor None for\b", 'or "none" for'),
     (r"Jail\(strict=False\)", "--no-strict"),
     (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),
     (r"Jail\((seccomp|network)='(\w+)'\)", r"--\1 \2"),

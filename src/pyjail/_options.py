@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     """Of every command. What cannot be understood is a `UsageError`."""
     made = _Parser(prog="pyjail", description="Run untrusted programs in a jail, and know exactly what happened.")
     made.add_argument("--version", action="version", version=f"pyjail {pyjail.__version__}")
-    commands = made.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    commands = made.add_subparsers(dest="command", parser_class=_Parser)
     run = commands.add_parser("run", help="run a program in a jail", epilog=_EXIT_CODES)
     plan = commands.add_parser("plan", help="show what would be done, step by step; changes nothing")
     for sub, what in ((run, "the result, or what went wrong,"), (plan, "the steps")):
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
     _add_run_options(run)
     session = commands.add_parser("session", help="run the steps of a file in one /box", epilog=_session_command.EPILOG)
-    _add_options(session)
+    _add_options(session, ("collect",))
     _session_command.add(session)
     doctor = commands.add_parser(
         "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
@@ -101,9 +101,11 @@ def option(name: str) -> str:
     return "--collect-size" if name == "collect" else f"--{name.replace('_', '-')}"
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
     group = parser.add_argument_group("limits", 'sizes like 64K 256M 1G, times like 500ms 2s 1m, "none" for no limit')
     for field in fields(Limits):
+        if field.name in without:
+            continue
         default = _shown(field.name, getattr(Limits(), field.name))
         meaning = f"{_MEANING.get(field.name, field.name)}; default {default}"
         metavar = _METAVAR.get(field.name, "N")
@@ -165,7 +167,7 @@ def _shown(name: str, value: Any) -> str:
 def limits(options: argparse.Namespace, base: Limits) -> Limits:
     """These limits, with what the options say otherwise."""
     for field in fields(Limits):
-        value = getattr(options, f"limit_{field.name}")
+        value = getattr(options, f"limit_{field.name}", None)
         if value is not None:
             with _complaint.of(option(field.name), value):
                 base = replace(base, **{field.name: _limit(field.name, value)})
@@ -239,6 +241,8 @@ def _bind(text: str) -> Mount:
     ro = not (writable and parts.pop() == "rw")
     if not 1 <= len(parts) <= 2 or not all(parts):
         raise SpecError("bind", text, "SRC[:DST][:rw] is needed")
+    if not os.path.exists(parts[0]):
+        raise SpecError("bind", text, "there is no such file or directory")
     dst = parts[1] if len(parts) == 2 else os.path.abspath(parts[0])
     return Mount.bind(os.path.realpath(parts[0]), dst, ro)  # ".." after a symlink as the kernel takes it
 

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 import pyjail
 from pyjail import _bring_out, _options, _show_languages, _through
+from pyjail._complaint import UsageError
 from pyjail._ending import exit_code, remark
-from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 
@@ -49,14 +49,28 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
     return exit_code(result)
 
 
+_NOT_LEARNED = ("timings", "collect", "out")
+_EXCLUDE = {"language": ("cwd", "learn", "learn_root", "timings"), "learn": _NOT_LEARNED, "learn_root": _NOT_LEARNED}
+
+
 def _check(options: argparse.Namespace) -> None:
+    """Nothing is accepted that would do nothing."""
+    wrong = [
+        f"{_typed(other)} cannot be used with {_typed(one)}"
+        for one, others in _EXCLUDE.items()
+        for other in others
+        if getattr(options, one) and getattr(options, other)
+    ]
     if options.collect and not (options.out or options.json):
-        raise SpecError("--collect", options.collect, "needs --out DIR to write to, or --json to be in")
+        wrong.append("--collect needs --out DIR to write to, or --json to be in")
     if options.out and not options.collect:
-        raise SpecError("--out", options.out, "needs --collect PATTERN: which files")
-    for name in ("cwd", "learn", "learn_root", "timings"):
-        if options.language and getattr(options, name):
-            raise SpecError(f"--{name.replace('_', '-')}", getattr(options, name), "cannot be used with --language")
+        wrong.append("--out needs --collect PATTERN: which files")
+    if wrong:
+        raise UsageError("pyjail run", wrong[0])
+
+
+def _typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @contextlib.contextmanager

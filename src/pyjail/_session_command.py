@@ -7,7 +7,6 @@ import difflib
 import json
 import shlex
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,8 @@ def _listed(file: str, found: Any) -> list[Any]:
 
 
 def _parse(raw: bytes, path: str) -> Any:
+    import tomllib
+
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as e:

@@ -71,6 +71,10 @@ def _written(code: int) -> int:
 
 
 def _command(options: argparse.Namespace) -> int:
+    if options.command is None:
+        from pyjail import _complaint
+
+        raise _complaint.UsageError("pyjail", "name a command: run, session, plan, languages, doctor, selftest")
     if options.command == "doctor":
         from pyjail import _doctor
 

@@ -23,6 +23,15 @@ TYPOS = [
     (["run", "--network", "x", "--", "true"], "there is no 'x': none, loopback"),
     (["plan", "--hostnam", "x", "--", "true"], "pyjail plan: there is no --hostnam; did you mean --hostname?"),
     (["selftest", "--ony", "x"], "pyjail selftest: there is no --ony; did you mean --only?"),
+    ([], "pyjail: name a command: run, "),
+    (["--versoin"], "pyjail: there is no --versoin; did you mean --version?"),
+    (["session", "--collect-size", "1M", "x"], "pyjail session: there is no --collect-size"),
+    (["run", "--learn", "--timings", "--", "true"], "pyjail run: --timings cannot be used with --learn"),
+    (
+        ["run", "--learn-root", "x", "--collect", "a", "--out", "b", "--", "true"],
+        "--collect cannot be used with --learn-root",
+    ),
+    (["run", "--language", "c", "--cwd", "/tmp", "x.c"], "--cwd cannot be used with --language"),
     (["run"], "pyjail run: name the program after --"),
     (["run", "--memory"], "argument --memory: expected one argument"),
 ]
@@ -48,6 +57,8 @@ VALUES = [
     (("--processes", "²"), "--processes='²': a whole number"), (("--cpus", "x"), "--cpus='x': "), (("--collect-size", "0"), "--collect-size='0': "),
     (("--env", "x"), "--env='x': NAME=VALUE is needed"), (("--bind", "a:b:c:d"), "--bind='a:b:c:d': SRC[:DST][:rw]"),
     (("--bind", "/usr", "--bind", "/usr"), "--bind='/usr': "), (("--hostname", ""), "--hostname='': "),
+    (("--bind", "/no/such"), "--bind='/no/such': there is no such"), (("--cpu-time", "0"), "--cpu-time='0': "),
+    (("--language", "pyton"), "--language='pyton': "),
     (("--file", "nope.py"), "--file='nope.py': No such file or directory"), (("--file", "/"), "--file='/': "),
     (("--config", "nope.toml"), "--config='nope.toml': No such file or directory"), (("--cwd", "a\0b"), None),
 ]  # fmt: skip
