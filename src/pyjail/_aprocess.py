@@ -188,8 +188,9 @@ class AsyncProcess:
             end(self._process)
             return
         loop = current()
+        told = kind is not None or self._process.ended
         try:
-            if kind is None and not self._process.ended:
+            if not told:
                 await self._let_end()
         except GeneratorExit:
             self.close()
@@ -200,6 +201,8 @@ class AsyncProcess:
             raise
         await self._reap(loop)
         loop.checkpoint()
+        if not told:
+            self._process.poll()  # raises what it could not be started for, as the sync block does
 
     async def _let_end(self) -> None:
         """Until it ends by itself: no more input, and its output goes nowhere."""

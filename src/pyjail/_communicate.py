@@ -20,49 +20,96 @@ if TYPE_CHECKING:
 CHUNK = 65536
 
 
+class Conversation:
+    """What `communicate` has written and read so far. Every count and piece is kept by C alone: interrupted at any
+    instant, it goes on where it was."""
+
+    def __init__(self, process: Process, data: memoryview) -> None:
+        self.data, self.decode = data, process._request.decode
+        self.written: list[int] = []
+        self.streams = [None if s is None or s.closed else s for s in (process.stdout, process.stderr)]
+        self.read: tuple[list[bytes], ...] = ([], [])
+
+    def pieces(self, stream: Any) -> list[bytes]:
+        return self.read[self.streams.index(stream)]
+
+    def left(self) -> memoryview:
+        return self.data[sum(self.written) :]
+
+    def raw(self) -> tuple[bytes | None, bytes | None]:
+        """(stdout, stderr) so far."""
+        out, err = (None if s is None else b"".join(r) for s, r in zip(self.streams, self.read, strict=True))
+        return out, err
+
+    def texts(self, cut: bool) -> tuple[Any, Any]:
+        """As str, where that is asked for; ``cut``: a character may be in two."""
+        if self.decode is None:
+            return self.raw()
+        encoding, errors, _ = self.decode
+        mode = "replace" if cut else errors
+        out, err = (
+            f if f is None else f.decode(encoding, mode).replace("\r\n", "\n").replace("\r", "\n") for f in self.raw()
+        )
+        return out, err
+
+
 def communicate(process: Process, given: Any, timeout: float | None) -> tuple[Any, Any]:
     """See `Process.communicate`."""
-    decode = process._request.decode
-    data = to_bytes(decode, process.stdin, given)
     end = None if timeout is None else time.monotonic() + timeout
-    read: dict[int, bytearray] = {}
-    fds: list[int | None] = [None, None]
+    talk = process._conversation
+    if talk is None:
+        talk = Conversation(process, to_bytes(process._request.decode, process.stdin, given))
+        process._conversation = talk
+    elif given:
+        raise SpecError("input", "...", "communicate has begun: what it was given first is still written; give no more")
     with selectors.DefaultSelector() as selector:
         if process.stdin is not None and not process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.flush()
-            if data:
+            if talk.left():
                 os.set_blocking(process.stdin.fileno(), False)
                 selector.register(process.stdin, selectors.EVENT_WRITE)
             else:
                 _close(process.stdin)
-        for i, stream in enumerate((process.stdout, process.stderr)):
+        for stream in talk.streams:
             if stream is not None and not stream.closed:
-                fds[i] = stream.fileno()
-                read[stream.fileno()] = bytearray(_buffered(stream))
+                _take_buffered(stream, talk.pieces(stream))
                 selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
-                raise TimeoutExpired(process.args, timeout or 0.0, *_texts(fds, read, decode, cut=True))
+                raise TimeoutExpired(process.args, timeout or 0.0, *talk.texts(cut=True))
             for key, _ in selector.select(left):
                 if key.fileobj is process.stdin:
-                    data = _write(key.fd, data)
-                    if not data:
+                    if not _write(key.fd, talk):
                         selector.unregister(key.fileobj)
                         _close(process.stdin)
-                elif chunk := os.read(key.fd, CHUNK):
-                    read[key.fd] += chunk
-                else:
+                elif not _read(key.fd, talk.pieces(key.fileobj)):
                     selector.unregister(key.fileobj)
-    process.wait(None if end is None else max(0.0, end - time.monotonic()))
+    try:
+        process.wait(None if end is None else max(0.0, end - time.monotonic()))
+    except TimeoutExpired:
+        raise TimeoutExpired(process.args, timeout or 0.0, *talk.texts(cut=True)) from None
     process.close()
     try:
-        return _texts(fds, read, decode, cut=False)
+        return talk.texts(cut=False)
     except Exception as e:  # what a codec raises, or an error handler of the caller's
         assert process.result is not None
-        out, err = _texts(fds, read, None, cut=False)
+        out, err = talk.raw()
         raise undecoded(replace(process.result, stdout=out, stderr=err), e) from None
+
+
+def discard(process: Process) -> None:
+    """Let it end by itself: what it writes goes nowhere."""
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None and not stream.closed:
+                selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select():
+                if not os.read(key.fd, CHUNK):
+                    selector.unregister(key.fileobj)
+    process.wait()
 
 
 def to_bytes(decode: Decode | None, stdin: Any, given: Any) -> memoryview:
@@ -81,23 +128,31 @@ def to_bytes(decode: Decode | None, stdin: Any, given: Any) -> memoryview:
     return memoryview(given)
 
 
-def _write(fd: int, data: memoryview) -> memoryview:
-    try:
-        return data[os.write(fd, data) :]
-    except BrokenPipeError:
-        return memoryview(b"")
-    except BlockingIOError:
-        return data
+def _write(fd: int, talk: Conversation) -> bool:
+    """Whether there is more to write."""
+    with contextlib.suppress(BlockingIOError):
+        try:
+            talk.written.extend(map(os.write, (fd,), (talk.left(),)))
+        except BrokenPipeError:
+            return False
+    return bool(talk.left())
 
 
-def _buffered(stream: Any) -> bytes:
+def _read(fd: int, pieces: list[bytes]) -> bool:
+    """Whether there may be more to read."""
+    pieces.extend(map(os.read, (fd,), (CHUNK,)))
+    return pieces[-1] != b""
+
+
+def _take_buffered(stream: Any, pieces: list[bytes]) -> None:
     """What the file object has read ahead."""
     binary = getattr(stream, "buffer", stream)
     os.set_blocking(binary.fileno(), False)
     try:
-        return binary.read1() or b"" if binary.peek() else b""
+        if binary.peek():
+            pieces.extend(map(binary.read1, (-1,)))
     except (BlockingIOError, AttributeError):
-        return b""
+        return
     finally:
         os.set_blocking(binary.fileno(), True)
 
@@ -105,12 +160,3 @@ def _buffered(stream: Any) -> bytes:
 def _close(stream: Any) -> None:
     with contextlib.suppress(OSError, ValueError):
         stream.close()
-
-
-def _texts(fds: list[int | None], read: dict[int, bytearray], decode: Any, cut: bool) -> tuple[Any, Any]:
-    found: list[Any] = [None if fd is None else bytes(read[fd]) for fd in fds]
-    if decode is not None:
-        encoding, errors, _ = decode
-        mode = "replace" if cut else errors
-        found = [f if f is None else f.decode(encoding, mode).replace("\r\n", "\n").replace("\r", "\n") for f in found]
-    return found[0], found[1]

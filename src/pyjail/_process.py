@@ -26,7 +26,9 @@ from pyjail._streams import Raw, Streams, file, window
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._talk import Gone
 
-CHUNK = 65536
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._communicate import Conversation
 
 
 def start(
@@ -140,6 +142,7 @@ class Process:
         self._error: BaseException | None = None
         self._report: list[bytes] = []  # as it came: who is interrupted while it is read finds it here again
         self._outcome = outcome
+        self._conversation: Conversation | None = None
         self._waiting = threading.Lock()
         self._abandon = weakref.finalize(self, self._abandonment())
         self._abandon.atexit = False  # then all keepers end anyway
@@ -274,7 +277,8 @@ class Process:
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
 
-        Raises TimeoutExpired after ``timeout`` s; the program still runs then, and what was read is in the exception.
+        Raises TimeoutExpired after ``timeout`` s, with what was read. The program still runs then; called again without
+        ``input``, this goes on where it was, and returns all from the first byte.
         """
         from pyjail._communicate import communicate
 
@@ -297,7 +301,7 @@ class Process:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        """Close stdin, wait, close the rest; after an exception, kill first."""
+        """Close stdin, wait, close the rest; after an exception, kill first. What nobody has read is not kept."""
         if kind is not None:
             self.kill()
         if self.stdin is not None:
@@ -305,7 +309,9 @@ class Process:
                 self.stdin.close()
         if kind is None and not self.ended:
             try:
-                self.communicate() if self.stdout or self.stderr else self.wait()
+                from pyjail._communicate import discard
+
+                discard(self)
             except BaseException:
                 self.kill()
                 self._reap()

@@ -14,6 +14,7 @@ import pyjail
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, start
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
+from tests.scripts import script
 
 LIMITS = Limits(cpu_time=10 * SLOW, wall_time=30 * SLOW)
 
@@ -278,3 +279,40 @@ def test_a_signal_at_the_first_instant_is_the_programs(monkeypatch):
             p.send_signal(signal.SIGUSR1)
             p.wait()
         assert (p.result.verdict, p.result.signal) == (Verdict.SIGNALED, signal.SIGUSR1), p.result
+
+
+@pytest.mark.parametrize("given", ["é" * 150_000, b"x" * 300_000])
+def test_communicate_that_timed_out_goes_on_where_it_was(given):
+    p = start(["sh", "-c", "sleep 0.3; head -c 100000; sleep 0.3; cat"], LIMITS, text=isinstance(given, str))
+    found, times = None, 0
+    while found is None:
+        try:
+            found = p.communicate(given if not times else None, timeout=0.1)
+        except TimeoutExpired as e:
+            times += 1
+            assert given.startswith(e.stdout.rstrip("\ufffd") if isinstance(given, str) else e.stdout)
+    assert times
+    assert found == (given, given[:0])
+
+
+def test_communicate_loses_neither_input_nor_output_to_a_timeout():
+    with start(["sh", "-c", "echo first; sleep 0.5; wc -c"], LIMITS) as p:
+        with pytest.raises(TimeoutExpired):
+            p.communicate(b"x" * 200_000, timeout=0.2)
+        with pytest.raises(SpecError, match="communicate has begun"):
+            p.communicate(b"more")
+        assert p.communicate() == (b"first\n200000\n", b"")
+        assert p.communicate() == (b"first\n200000\n", b"")
+
+
+def test_leaving_the_block_keeps_nothing_of_what_is_still_written():
+    out = script("""
+    import pyjail, resource
+    def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pyjail.start(["true"]).communicate()
+    before = most()
+    with pyjail.start(["sh", "-c", "echo hello; head -c 300000000 /dev/zero; echo end >&2"]) as p:
+        assert p.stdout.readline() == b"hello\\n"
+    print(p.result.verdict, most() - before < 50_000)
+    """)
+    assert out.stdout == "ok True\n", (out.stdout, out.stderr)

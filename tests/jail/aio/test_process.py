@@ -97,6 +97,12 @@ def test_what_cannot_be_executed_is_told_by_wait(everywhere):
         with pytest.raises(pyjail.ExecError):
             async with await aio.start(["/no/such/program"], LIMITS) as p:
                 await p.wait()
+        with pytest.raises(FileNotFoundError):  # nobody has waited
+            async with await aio.start(["/no/such/program"], LIMITS) as p:
+                assert await p.stdout.read() == b""
+        async with await aio.start(["/no/such/program"], LIMITS) as p:
+            with pytest.raises(FileNotFoundError):
+                await p.wait()  # told once
 
     everywhere(main)
 

@@ -171,3 +171,13 @@ def test_pieces_are_what_one_string_would_be(pieces, data, text):
         at = left.find(newline) + 1 or left.size
         assert left.take(at) == whole[:at]
         whole = whole[at:]
+
+
+def test_communicate_loses_neither_input_nor_output_to_a_timeout(everywhere):
+    async def main():
+        async with await aio.start(["sh", "-c", "echo first; sleep 0.5; wc -c"], LIMITS) as p:
+            with pytest.raises(TimeoutExpired):
+                await p.communicate(b"x" * 200_000, timeout=0.2)
+            assert await p.communicate() == (b"first\n200000\n", b"")
+
+    everywhere(main)
