@@ -6,14 +6,15 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyjail._ptrace import fd_path, initial_stack, read_memory, read_string
 from pyjail.policy import bpf, seccomp
 from pyjail.policy.learned import Call
 
 MOST_CALLS = 4096  # different ones (call and arguments that decide): a program that makes up more is told by count
-MOST_PATHS = 65536
+MOST_NAMES = 24 << 20  # bytes of paths that are kept, of one with what keeping it costs
+PER_NAME = 256
 AT_FDCWD = 0xFFFFFF9C
 NOFOLLOW = 0x100
 AT_PHDR, AT_PHNUM, AT_EXECFN = 3, 5, 31
@@ -67,6 +68,7 @@ class Observer:
         self.used: set[tuple[str, bool]] = set()  # paths inside, absolute; whether a last symlink was followed
         self.listed: set[str] = set()
         self.execs: set[Executed] = set()
+        self._room = MOST_NAMES
         self._known: dict[int, _Known] = {}
         self._calls: dict[tuple[int, ...], Call] = {}
         self._pending: dict[int, tuple[str, bool] | str] = {}
@@ -104,8 +106,6 @@ class Observer:
         return Call(known.name, args if len(self._calls) < MOST_CALLS else (), rule.action, rule.tests)
 
     def _path(self, tid: int, where: _Path, args: Sequence[int]) -> None:
-        if len(self.used) >= MOST_PATHS:
-            return
         raw = read_string(tid, args[where.path])
         if not raw:
             return
@@ -126,9 +126,15 @@ class Observer:
             return
         if isinstance(found, str):
             if found.startswith("/"):
-                self.listed.add(found)
+                self._keep(self.listed, found, len(found))
         else:
-            self.used.add(found)
+            self._keep(self.used, found, len(found[0]))
+
+    def _keep(self, known: set[Any], found: Any, size: int) -> None:
+        """One file has as many names ("a/../a/../f") as a program cares to make, each as long as a path can be."""
+        if found not in known and size + PER_NAME <= self._room:
+            self._room -= size + PER_NAME
+            known.add(found)
 
     def executed(self, tid: int) -> None:
         """After an execve. What it looked up, the kernel looked up without any call."""
@@ -142,7 +148,8 @@ class Observer:
             return
         if asked and not asked.startswith("/"):
             asked = f"{_link(f'/proc/{tid}/cwd')}/{asked}"
-        self.execs.add(Executed(asked, _link(f"/proc/{tid}/exe"), os.fsdecode(argv0 or b""), loader))
+        found = Executed(asked, _link(f"/proc/{tid}/exe"), os.fsdecode(argv0 or b""), loader)
+        self._keep(self.execs, found, sum(map(len, found)))
 
 
 def _link(path: str) -> str:

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import textwrap
 import threading
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from pyjail._host import host
 from pyjail.policy import bpf, seccomp
 from tests import place
 from tests.conftest import QUICK, SLOW
+from tests.host_side import rss
 from tests.scripts import script
 from tests.simulate import simulate
 
@@ -387,3 +389,15 @@ def test_nothing_of_a_writable_mount_is_in_the_skeleton(tmp_path):
     jail = Jail(mounts=(Mount.bind(tmp_path, "/shared", ro=False),), strict=place.CGROUPS)
     learned = pyjail.learn(["sh", "-c", "cat /shared/l/f; ls -l /shared/l"], jail=jail)
     assert [path for path in learned.skeleton if path.startswith("/shared/")] == []
+
+
+def test_names_without_end_of_one_file_are_not_all_kept():
+    code = """
+    import os
+    for i in range(25000):
+        os.stat("/usr" + "/../usr" * 500 + "".join("/." if i >> bit & 1 else "//" for bit in range(15)))
+    """
+    before = rss()
+    found = pyjail.learn([PYTHON, "-c", textwrap.dedent(code)], Limits(cpu_time=60 * SLOW, wall_time=120 * SLOW))
+    assert found.result.ok, found.result
+    assert rss() - before < 50 << 20

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 import tomllib
+import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyjail import Jail, Judgement, JudgeVerdict, Limits, Result, SpecError, Test, TestResult, Verdict, languages
-from pyjail.languages import Language
+from pyjail.languages import Language, _test
 from pyjail.languages._classes import main_class
 from pyjail.languages._test import make_checker, make_test
 from pyjail.languages._values import THREADS, arguments, environment, fill, fitted, named, renamed, values, visible
@@ -362,3 +363,30 @@ def test_judge_source_refuses_what_makes_no_sense(wrong):
     given = {"language": "python", "source": "", "tests": [("1", "1")], **wrong}
     with pytest.raises(SpecError, match=next(iter(wrong))):
         languages.judge_source(**given)
+
+
+WORDS = st.lists(
+    st.sampled_from([b"1", b"22", b" ", b"\n", b"\r\n", b"\t", b"\x0b", b"\x0c", b"\x1c"]), max_size=40
+).map(b"".join)
+
+
+@settings(max_examples=300)
+@given(WORDS, WORDS, st.integers(1, 8))
+def test_outputs_are_compared_in_chunks_as_they_would_be_whole(expected, output, chunk):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_test, "CHUNK", chunk)
+        for given_ in (output, expected + b"\n", expected.replace(b" ", b"  ")):
+            assert _test.same_tokens(expected, given_) is (expected.split() == given_.split())
+            lines = [[line.rstrip() for line in text.rstrip().split(b"\n")] for text in (expected, given_)]
+            assert _test.same_lines(expected, given_) is (lines[0] == lines[1])
+
+
+@pytest.mark.parametrize("compare", [_test.same_tokens, _test.same_lines])
+def test_to_compare_an_output_takes_no_more_memory_than_it_does(compare):
+    expected = b"1\n" * (4 << 20)
+    tracemalloc.start()
+    assert compare(expected, expected + b" ")
+    assert not compare(expected, expected + b"1")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(expected)
