@@ -219,6 +219,32 @@ def test_keys_of_tcp_are_refused(run_c):
     assert (r.verdict, r.stdout) == (Verdict.OK, b"")
 
 
+GROUPS = r"""
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+int main() {
+  int u = socket(AF_INET6, SOCK_DGRAM, 0), n = 0, one = 1, ttl = 1;
+  for (; n < 5000; n++) {
+    struct ipv6_mreq m = {.ipv6mr_interface = 1};
+    m.ipv6mr_multiaddr.s6_addr[0] = 0xff, m.ipv6mr_multiaddr.s6_addr[1] = 1;
+    m.ipv6mr_multiaddr.s6_addr[14] = n >> 8, m.ipv6mr_multiaddr.s6_addr[15] = n;
+    if (setsockopt(u, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &m, sizeof m)) break;
+  }
+  printf("%d %d ", n, errno == EPERM);
+  printf("%d %d\n", setsockopt(u, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one),
+         setsockopt(u, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &ttl, sizeof ttl));
+}
+"""
+
+
+def test_groups_of_multicast_are_not_joined(run_c):
+    """128 KiB of kernel memory for each socket, of which the run's limit knows nothing."""
+    r = run_c(GROUPS, jail=Jail(network="loopback"))
+    assert (r.verdict, r.stdout) == (Verdict.OK, b"0 1 0 0\n")
+
+
 LOCKS = r"""
 #include <fcntl.h>
 #include <stdio.h>

@@ -189,7 +189,7 @@ def raw_sockets(scene: Scene) -> None:
 OPTIONS = (
     ("ATTACH_FILTER", 1, 26), ("ATTACH_BPF", 1, 50), ("REUSEPORT_CBPF", 1, 51), ("REUSEPORT_EBPF", 1, 52),
     ("TCP_ULP", 6, 31), ("TCP_MD5SIG", 6, 14), ("TCP_MD5SIG_EXT", 6, 32), ("TCP_AO_ADD_KEY", 6, 38),
-    ("FLOWLABEL_MGR", 41, 32),
+    ("FLOWLABEL_MGR", 41, 32), ("IPV6_ADD_MEMBERSHIP", 41, 20), ("MCAST_JOIN_GROUP", 0, 42),
 )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ BY_ARGUMENT: tuple[Escape, ...] = (
         )
     ),
     Escape("setsockopt", {1: 6, 2: 38}, "TCP_AO_ADD_KEY"),
+    Escape("setsockopt", {1: 41, 2: 42}, "MCAST_JOIN_GROUP"),
     Escape("prlimit64", {0: 1}, "another process"),
     Escape("setrlimit", {0: profiles.RLIMIT_CORE}, "RLIMIT_CORE"),
     Escape("prlimit64", {1: profiles.RLIMIT_CORE, 2: 1}, "RLIMIT_CORE"),

@@ -138,6 +138,7 @@ F_SETLKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 RWF_NOWAIT = 8
 MS_SYNC = 4
 CLOCKS_OF_PID_1 = ~1 << 3 & LOW32  # clock_getcpuclockid(3): the low bits tell which
+MULTICAST = "IPV6_ADD_MEMBERSHIP, ...: up to optmem_max for each socket that no cgroup is charged for"
 
 ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("clone", "EPERM", ((0, CLONE_UNTRACED, CLONE_UNTRACED),), UNTRACED),
@@ -166,6 +167,10 @@ ARGUMENTS: tuple[ArgRule, ...] = (
         )
     ),
     ArgRule("setsockopt", "EPERM", ((1, 6, LOW32), (2, 32, 32)), "TCP_MD5SIG_EXT, TCP_AO_ADD_KEY, ...: as TCP_MD5SIG"),
+    *(
+        ArgRule("setsockopt", "EPERM", ((1, level, LOW32), (2, option, LOW32 & ~within)), MULTICAST)
+        for level, option, within in ((0, 35, 4), (0, 42, 4), (41, 20, 0), (41, 42, 4))  # all that join
+    ),
     ArgRule("setsockopt", "allow", (), "everything else acts on a socket that the jail has"),
     *(
         ArgRule("getsockopt", "EPERM", ((1, 1, LOW32), (2, option, LOW32)), f"{name}: counts for the machine")
@@ -173,6 +178,8 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ),
     ArgRule("getsockopt", "allow", (), "everything else tells of a socket that the jail has"),
     ArgRule("prctl", "EPERM", ((0, 22, LOW32),), "PR_SET_SECCOMP, as seccomp"),
+    ArgRule("prctl", "EINVAL", ((0, 0x53564D41, LOW32),), "PR_SET_VMA: names are memory that no cgroup is charged for"),
+    ArgRule("prctl", "EINVAL", ((0, 62, LOW32),), "PR_SCHED_CORE keeps others from the other threads of a core"),
     ArgRule("prctl", "allow", (), "acts on the caller; what needs capabilities finds none"),
     ArgRule("msync", "noop", ((2, MS_SYNC, MS_SYNC),), FLUSH),
     ArgRule("msync", "allow", (), "whether memory is mapped"),
@@ -224,11 +231,8 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ),
     ArgRule("fcntl", "EPERM", ((1, F_SETLEASE, LOW32),), "a lease on a shared file delays others' open()"),
     ArgRule("fcntl", "EPERM", ((1, F_NOTIFY, LOW32),), "dnotify tells what others do"),
-    *(
-        ArgRule(
-            "fcntl", "EINVAL", ((1, command, LOW32),), "a write hint stays on a shared inode, for the next run to read"
-        )
-        for command in (1036, 1038)  # F_SET_RW_HINT, F_SET_FILE_RW_HINT
+    ArgRule(  # F_SET_RW_HINT and, with the bit, F_SET_FILE_RW_HINT
+        "fcntl", "EINVAL", ((1, 1036, LOW32 & ~2),), "a write hint stays on a shared inode, for the next run to read"
     ),
     ArgRule("fcntl", "allow", (), "everything else acts on fds that the jail has"),
 )
