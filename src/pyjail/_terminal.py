@@ -12,6 +12,8 @@ from typing import Any
 
 from pyjail._errors import SpecError
 
+TIOCGEXCL = 0x80045440  # not in Python's termios
+
 
 class Terminal:
     """A terminal of yours that a program may have as stdin, stdout or stderr; its block puts the settings back.
@@ -39,18 +41,25 @@ class Terminal:
         except (AttributeError, OSError, ValueError, OverflowError, termios.error):
             raise SpecError("file", file, "a terminal is needed: a file or an fd that isatty() says is one") from None
         self._flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        self._size = fcntl.ioctl(self._fd, termios.TIOCGWINSZ, bytes(8))
+        self._exclusive = fcntl.ioctl(self._fd, TIOCGEXCL, bytes(4)) != bytes(4)
 
     def fileno(self) -> int:
         """The fd."""
         return self._fd
 
     def restore(self) -> None:
-        """Put the settings back, and O_NONBLOCK and the like, to what they were when this object was made."""
+        """Put the settings back, with the window's size, O_NONBLOCK and the like, to what they were when this object
+        was made, and let output go on."""
         # From the background tcsetattr(3) would stop this process by SIGTTOU, unless that is blocked.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         try:
             with contextlib.suppress(OSError, termios.error):  # hung up: there is nothing to put back
+                termios.tcflow(self._fd, termios.TCOON)
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._settings)
+                fcntl.ioctl(self._fd, termios.TIOCEXCL if self._exclusive else termios.TIOCNXCL)
+                if fcntl.ioctl(self._fd, termios.TIOCGWINSZ, bytes(8)) != self._size:
+                    fcntl.ioctl(self._fd, termios.TIOCSWINSZ, self._size)
                 fcntl.fcntl(self._fd, fcntl.F_SETFL, self._flags)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

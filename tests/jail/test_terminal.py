@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import select
+import struct
 import sys
 import termios
 import time
@@ -155,6 +157,28 @@ def test_who_asks_hands_it_over_and_has_its_settings_back():
         assert termios.tcgetattr(theirs) == before
         assert os.get_blocking(theirs) == flags
         assert b"[ready]" in os.read(ours, 1000)
+
+
+def test_what_a_terminal_has_besides_its_settings_is_put_back_too():
+    """Output that is stopped would hold up its owner for good, and one in exclusive mode opens for nobody but root."""
+    spoil = """
+import fcntl, struct, termios
+fcntl.ioctl(0, termios.TIOCEXCL)
+fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 1, 2, 3, 4))
+termios.tcflow(0, termios.TCOOFF)
+print("spoilt")
+"""
+    with terminal() as (ours, theirs):
+        size = struct.pack("4H", 25, 81, 0, 0)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+        with Terminal(theirs) as given:
+            assert pyjail.run(["/usr/bin/python3", "-c", spoil], stdin=given).stdout == b"spoilt\n"
+        assert fcntl.ioctl(theirs, termios.TIOCGWINSZ, bytes(8)) == size
+        assert fcntl.ioctl(theirs, 0x80045440, bytes(4)) == bytes(4)  # TIOCGEXCL
+        os.set_blocking(theirs, False)
+        os.write(theirs, b"goes out")
+        assert select.select([ours], [], [], 10 * SLOW)[0]
+        assert os.read(ours, 100) == b"goes out"
 
 
 def test_settings_are_put_back_after_an_exception_too_and_the_fd_stays_open():
