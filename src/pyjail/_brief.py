@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pyjail import _frozen, _units
+from pyjail._limits import Follows
 from pyjail._shown import Shown
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def limits(given: Any) -> Iterator[str]:
     """Sizes as one types them."""
     for text in changed(given):
         name, _, shown = text.partition("=")
+        if name == "wall_time" and isinstance(given.wall_time, Follows):
+            continue
         round_size = shown.isdigit() and int(shown) >= 1024 and name not in ("processes", "inodes", "open_files")
         yield f"{name}={_units.show_size(int(shown))!r}" if round_size and int(shown) % 1024 == 0 else text
 

@@ -102,7 +102,7 @@ def option(name: str) -> str:
 
 
 def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
-    group = parser.add_argument_group("limits", 'sizes like 64K 256M 1G, times like 500ms 2s 1m, "none" for no limit')
+    group = parser.add_argument_group("limits", 'sizes like 64K 256M 1.5G, times like 500ms 2s 1m, "none" for no limit')
     for field in fields(Limits):
         if field.name in without:
             continue
@@ -140,7 +140,7 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
 _METAVAR = {**dict.fromkeys(_SECONDS, "TIME"), **dict.fromkeys(_SIZES, "SIZE"), "cpus": "N|I,J"}
 _MEANING = {
     "cpu_time": "CPU time of all its processes together",
-    "wall_time": "time from its start to its end",
+    "wall_time": "time from its start to its end; if not given, 3 x --cpu-time and 2s more at least",
     "memory": "memory of all its processes together",
     "processes": "processes and threads at once",
     "output": "stdout and stderr, each; what is beyond does not come out, and ends the run",
@@ -175,11 +175,7 @@ def limits(options: argparse.Namespace, base: Limits) -> Limits:
 
 
 def _limit(name: str, value: str) -> Any:
-    if value == "none":
-        return None
-    if name in _SECONDS:
-        return _units.duration(name, value)
-    if name in _SIZES:
+    if value == _units.NONE or name in _SECONDS or name in _SIZES:
         return value
     if name != "cpus":
         return _int(name, value)

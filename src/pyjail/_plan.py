@@ -205,6 +205,8 @@ def run_limits(
     if limits.cpu_time is not None and not {"v2", "cpuacct"} & set(index):
         lacking = _lacking(host, "cpu_time", "cpuacct" if host.refusal("cpuacct") else "")
         missing.append(lacking._replace(cause=lacking.cause + "; RLIMIT_CPU would cover one process only"))
+    if isinstance(limits.cpus, float) and limits.cpus > host.online:
+        raise SpecError("cpus", limits.cpus, f"this machine has {host.online} CPUs; None is no limit")
     if isinstance(limits.cpus, frozenset):
         if not limits.cpus <= host.cpus:
             raise SpecError("cpus", sorted(limits.cpus), f"this process may use CPUs {sorted(host.cpus)} only")

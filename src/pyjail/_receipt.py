@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pyjail import _mountinfo, _view
 from pyjail._frozen import replace
+from pyjail._limits import default_wall_time
 from pyjail._plan import RunLimits, Template
 from pyjail._texts import Texts, parse_texts
 from pyjail._units import show_size
@@ -64,6 +65,8 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
             value = f"{asked:g} s"
         elif name == "wall_time":
             by, value = "keeper's timer, CLOCK_MONOTONIC", f"{asked:g} s"
+            if asked == default_wall_time(limits.cpu_time, limits.cpus):
+                value += ", the default with this cpu_time"
         elif name == "output":
             by, value = "keeper's pumps", f"{asked} bytes per stream"
         elif name in ("disk", "inodes"):

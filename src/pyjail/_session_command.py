@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyjail import _steps, _units
+from pyjail import _steps
 from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
@@ -43,7 +43,7 @@ def load(path: str) -> list[dict[str, Any]]:
                 raise SpecError(f"{file}: {key}", value, f"there is no such key; [[steps]] tables are needed{near}")
         found = [s for key in ("steps", "step") for s in _listed(file, found.get(key, []))]
     steps = enumerate(_listed(file, found), 1)
-    return [_steps.check(_with_units(step, f"{file}: step {n}: "), f"{file}: step {n}: ") for n, step in steps]
+    return [_steps.check(step, f"{file}: step {n}: ") for n, step in steps]
 
 
 def _listed(file: str, found: Any) -> list[Any]:
@@ -71,13 +71,6 @@ def _parse(raw: bytes, path: str) -> Any:
         except tomllib.TOMLDecodeError as e:
             wrong.append(f"is not TOML: {e}")
     raise SpecError("STEPS", path, "; ".join(wrong))
-
-
-def _with_units(step: Any, where: str) -> Any:
-    """``timeout = "500ms"`` as on the command line."""
-    if isinstance(step, dict) and isinstance(step.get("timeout"), str):
-        return {**step, "timeout": _units.duration(f"{where}timeout", step["timeout"])}
-    return step
 
 
 def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""What the user wants, as frozen, validated data: `Limits`, `Mount`, `File`, `Jail`. No I/O here."""
+"""What the user wants besides `Limits`, as frozen, validated data: `Mount`, `File`, `Jail`. No I/O here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pyjail import _frozen, _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._frozen import dataclass
+from pyjail._limits import Limits as Limits
 from pyjail._shown import Shown
 
 TYPE_CHECKING = False
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
-MIB = 1 << 20
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's
 
 
@@ -27,108 +27,6 @@ def with_python(env: Env) -> Env:
 
 def _set(obj: object, name: str, value: object) -> None:
     object.__setattr__(obj, name, value)
-
-
-@dataclass(frozen=True, repr=False)
-class Limits(Shown):
-    """What one run may use; each limit covers the whole process tree. ``None`` means no such limit.
-
-    Sizes take bytes or text in powers of 1024 ("64K", "256M", "1G"). Zero, negative, NaN, infinite, boolean or
-    2^63 and above is a `SpecError`.
-
-    Attributes:
-        cpu_time: seconds of CPU, summed over all processes, unreaped and orphaned ones too. Enforced by the
-            cgroup's CPU clock. Default 10.
-        wall_time: seconds of CLOCK_MONOTONIC from execve to the end. Default 30.
-        memory: bytes of RAM as the kernel's memory controller charges them: heap, page cache, tmpfs, shm, memfd,
-            page tables, pipes; swap is denied. Default 256 MiB.
-        processes: processes and threads alive at once, the program included. Default 64.
-        output: bytes kept of each captured stream; one byte more ends the run. Default 10 MiB.
-        disk: bytes of /box and of /tmp, each. Default 64 MiB.
-        inodes: files and directories in /box and in /tmp, each. Default 4096.
-        file_size: bytes of one file (RLIMIT_FSIZE). Default 64 MiB.
-        open_files: file descriptors per process (RLIMIT_NOFILE). Default 256.
-        stack: bytes of the main thread's stack (RLIMIT_STACK). Default 8 MiB.
-        core: bytes of a core file (RLIMIT_CORE); 0, the default, means none.
-        collect: bytes read back by ``collect=``, in all. Default 64 MiB.
-        cpus: cores as a float (a share of CPU time) or a set of CPU numbers to run on. Default 1.0: what is parallel
-            (compilers, JVMs, numpy) needs more to be as quick as outside.
-        address_space: bytes of virtual memory per process (RLIMIT_AS). Off by default: it breaks runtimes that
-            reserve address space (JVM, Node, Go, .NET).
-        io_rate: bytes per second read from, and as many written to, each disk (io.max, cgroup v2 only). Off by default.
-
-    >>> Limits(memory="256M").memory
-    268435456
-    """
-
-    cpu_time: float | None = 10.0
-    wall_time: float | None = 30.0
-    memory: int | str | None = 256 * MIB
-    processes: int | None = 64
-    output: int | str | None = 10 * MIB
-    disk: int | str | None = 64 * MIB
-    inodes: int | None = 4096
-    file_size: int | str | None = 64 * MIB
-    open_files: int | None = 256
-    stack: int | str | None = 8 * MIB
-    core: int | str | None = 0
-    collect: int | str | None = 64 * MIB
-    cpus: float | frozenset[int] | set[int] | None = 1.0
-    address_space: int | str | None = None
-    io_rate: int | str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("cpu_time", "wall_time"):
-            _set(self, name, _units.seconds(name, getattr(self, name)))
-        for name in ("memory", "output", "disk", "file_size", "stack", "collect", "address_space", "io_rate"):
-            _set(self, name, _units.size(name, getattr(self, name)))
-        _set(self, "core", _units.size("core", self.core, least=0))
-        _set(self, "processes", _units.count("processes", self.processes, most=4194304))
-        _set(self, "inodes", _units.count("inodes", self.inodes, most=1 << 50))
-        _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
-        _set(self, "cpus", _cpus(self.cpus))
-
-    @classmethod
-    def from_toml(cls, path: str | os.PathLike[str]) -> Limits:
-        """The ``[limits]`` table of a TOML file: ``memory = "256M"``, ``wall_time = "500ms"``, ``cpus = [0, 1]``.
-
-        Raises SpecError that names what is wrong in it and the right key nearest to an unknown one; OSError.
-        """
-        from pyjail._toml import load
-
-        return load(path).limits
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
-        out: dict[str, Any] = {name: getattr(self, name) for name in _frozen.names(self)}
-        if isinstance(out["cpus"], frozenset):
-            out["cpus"] = sorted(out["cpus"])
-        return out
-
-    def __repr__(self) -> str:
-        """What differs from the default, as one would write it."""
-        with _lazy.lock:
-            from pyjail import _brief
-
-        return f"Limits({', '.join(_brief.limits(self))})"
-
-
-def _cpus(value: object) -> float | frozenset[int] | None:
-    if value is None:
-        return None
-    if isinstance(value, (set, frozenset, list, tuple)):
-        if not value:
-            raise SpecError("cpus", value, "an empty set of CPUs cannot run anything")
-        for cpu in value:
-            if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < 8192:
-                raise SpecError("cpus", value, "a set of CPU numbers holds ints from 0 to 8191")
-        return frozenset(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
-    number = float(value)
-    if not 0.01 <= number <= 8192:
-        raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
-    return number
 
 
 def inside(field: str, value: object) -> str:
@@ -268,6 +166,9 @@ class Env(Mapping[str, str]):
         return type(self), (dict(self._items),)
 
 
+_HOSTNAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
+
+
 @dataclass(frozen=True, repr=False)
 class Jail(Shown):
     """Everything around one program, except its limits. Hashable and picklable; equal jails share keepers.
@@ -331,8 +232,8 @@ class Jail(Shown):
             seen.add(mount.dst)
         _set(self, "mounts", tuple(mounts))
         name = text("hostname", self.hostname)
-        if not 1 <= len(name.encode("utf-8", "surrogateescape")) <= 64:
-            raise SpecError("hostname", name, "1 to 64 bytes are needed (uname(2))")
+        if not 1 <= len(name) <= 64 or not set(name) <= _HOSTNAME:
+            raise SpecError("hostname", name, 'needed are 1 to 64 letters, digits, "-", "." and "_"')
         for field in ("uid", "gid"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65532:

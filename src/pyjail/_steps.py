@@ -53,10 +53,11 @@ def check(step: Any, where: str) -> dict[str, Any]:
         raise SpecError(f"{where}command", command, "is missing: a list of arguments, or text for sh -c")
     if not isinstance(command, Sequence) or isinstance(command, bytes):
         raise SpecError(f"{where}command", command, "a list of arguments is needed, or text for sh -c")
-    _units.seconds(f"{where}timeout", step.get("timeout"))
+    timeout = _units.seconds(f"{where}timeout", step.get("timeout"))
     if not isinstance(step.get("stdin"), (str, bytes, bytearray, memoryview, type(None))):
         raise SpecError(f"{where}stdin", step["stdin"], "str or bytes is needed")
-    return {**step, "command": ["sh", "-c", command] if isinstance(command, str) else list(command)}
+    command = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    return {**step, "command": command, "timeout": timeout}
 
 
 def one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import tomllib
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pyjail import _units
 from pyjail._errors import SpecError
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail._spec import Jail, Limits, Mount
@@ -44,15 +43,7 @@ def load(path: str | os.PathLike[str]) -> Config:
         jail["mounts"] = tuple(_mount(m) for m in jail["mounts"])
     if isinstance(jail.get("seccomp"), dict):
         jail["seccomp"] = _policy(jail["seccomp"])
-    given = {k: _limit(k, v) for k, v in limits.items()}
-    return Config(Jail(**jail), Limits(**given), _table(data, "languages"))
-
-
-def _limit(name: str, value: Any) -> Any:
-    """As on the command line: "none" is no limit, times may be "500ms", "2s", "1m"."""
-    if value == "none":
-        return None
-    return _units.duration(name, value) if name.endswith("_time") and isinstance(value, str) else value
+    return Config(Jail(**jail), Limits(**limits), _table(data, "languages"))
 
 
 def dump(jail: Jail) -> str:

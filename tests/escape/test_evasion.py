@@ -30,7 +30,10 @@ LEADERLESS = (
     ("body", "limits", "verdict"),
     [
         pytest.param(
-            "for (;;);", Limits(cpu_time=0.3 * SLOW, cpus=None), Verdict.CPU_TIME, marks=pytest.mark.needs_cgroups
+            "for (;;);",
+            Limits(cpu_time=0.3 * SLOW, wall_time=30 * SLOW, cpus=None),
+            Verdict.CPU_TIME,
+            marks=pytest.mark.needs_cgroups,
         ),
         ("for (;;) pause();", Limits(wall_time=0.3 * SLOW), Verdict.WALL_TIME),
         ('for (;;) write(1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 32);', Limits(output=1000), Verdict.OUTPUT),
@@ -181,7 +184,7 @@ def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):
     source = HEAD + 'int main() { for (;;) write(1, "x", 1); }'
     run_c(source, Limits(cpu_time=0.1 * SLOW, output="1G"))
     before = {k.pid: burnt(k.pid) for k in idle.keepers}
-    r = run_c(source, Limits(cpu_time=1.0, output="1G"))
+    r = run_c(source, Limits(cpu_time=1.0, wall_time=30 * SLOW, output="1G"))
     assert r.verdict is Verdict.CPU_TIME
     after = sum(burnt(k.pid) - before.get(k.pid, 0) for k in idle.keepers)
     assert after < 0.75  # of the second that the program had

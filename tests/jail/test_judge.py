@@ -25,7 +25,7 @@ if mode == "flood":
 """
     tests = [
         ("right", "a b\n"), Test("wrong", "a b", name="w"), {"input": "raise", "expected": "a b"},
-        Test("spin", "a b", limits=Limits(cpu_time=0.3)), Test("flood", limits=Limits(output="4K")), ("other", None),
+        Test("spin", "a b", limits=Limits(cpu_time=0.3, wall_time=30)), Test("flood", limits=Limits(output="4K")), ("other", None),
     ]  # fmt: skip
     judged = judge(source, tests)
     assert verdicts(judged) == ["ok", "wrong_answer", "runtime_error", "cpu_time", "output", "ok"]

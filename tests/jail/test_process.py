@@ -52,7 +52,7 @@ def test_a_repl_lives_for_long_under_its_limits():
 @pytest.mark.parametrize(
     ("command", "limits", "verdict"),
     [
-        (["sh", "-c", "while :; do :; done"], Limits(cpu_time=0.3), Verdict.CPU_TIME),
+        (["sh", "-c", "while :; do :; done"], Limits(cpu_time=0.3, wall_time=30 * SLOW), Verdict.CPU_TIME),
         (["sleep", "100"], Limits(wall_time=0.3), Verdict.WALL_TIME),
         (["python3", "-c", "x = b'x' * (1 << 30)"], Limits(memory="64M"), Verdict.MEMORY),
     ],

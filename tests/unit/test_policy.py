@@ -226,9 +226,9 @@ def test_policies_are_hashable_picklable_and_survive_a_configuration_file(tmp_pa
     path = tmp_path_factory.getbasetemp() / "policy.toml"
     jail = Jail(
         seccomp=policy,
-        hostname='a"b\x7f\n',
+        hostname="other",
         mounts=(Mount.bind("/usr", "/u", ro=False), Mount.tmpfs("/t", 4096)),
-        env={"A": "ä"},
+        env={"A": 'ä"b\x7f\n'},
     )
     path.write_text(toml.dump(jail))
     assert Jail.from_toml(path) == jail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import pickle
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import File, Jail, Limits, Mount, SpecError
+from pyjail import File, Jail, Limits, Mount, SpecError, _frozen
+from pyjail._options import limits, parser
+from pyjail._steps import check
 from pyjail._units import show_size, size
 
 SIZES = ("memory", "output", "disk", "file_size", "stack", "collect", "address_space")
@@ -59,13 +62,106 @@ def test_every_limit_may_be_none_but_core_may_be_zero():
         Limits(core=-1)
 
 
-def test_floats_are_no_counts_and_strings_no_times():
+def test_floats_are_no_counts():
     for field in (*NUMBERS, *SIZES):
         with pytest.raises(SpecError):
             Limits(**{field: 1.5})
-    for field in TIMES:
-        with pytest.raises(SpecError):
-            Limits(**{field: "2s"})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("64", 64), ("64b", 64), ("64K", 64 << 10), ("64k", 64 << 10), ("64kB", 64 << 10), ("64KiB", 64 << 10),
+        ("64 MB", 64 << 20), ("64m", 64 << 20), ("1.5G", 3 << 29), ("0.5T", 1 << 39), ("2p", 2 << 50), ("none", None),
+    ],
+)  # fmt: skip
+def test_sizes_have_one_grammar(tmp_path, text, number):
+    assert Limits(output=text).output == number
+    assert pyjail.Mount.tmpfs("/t", text).size == number if number else True
+    path = tmp_path / "c.toml"
+    path.write_text(f'[limits]\noutput = "{text}"\n')
+    assert Limits.from_toml(path).output == number
+    options = parser().parse_args(["run", "--output", text, "--", "true"])
+    assert limits(options, Limits()).output == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("2", 2), ("2s", 2), ("2 s", 2), ("500ms", 0.5), ("250us", 0.00025), ("1m", 60), ("1.5min", 90), ("1h", 3600),
+        (".5s", 0.5), ("none", None),
+    ],
+)  # fmt: skip
+def test_times_have_one_grammar(tmp_path, text, number):
+    assert Limits(cpu_time=text).cpu_time == pytest.approx(number)
+    path = tmp_path / "c.toml"
+    path.write_text(f'[limits]\ncpu_time = "{text}"\n')
+    assert Limits.from_toml(path).cpu_time == pytest.approx(number)
+    options = parser().parse_args(["run", "--cpu-time", text, "--", "true"])
+    assert limits(options, Limits()).cpu_time == pytest.approx(number)
+    assert check({"command": "x", "timeout": text}, "")["timeout"] == pytest.approx(number)
+
+
+@pytest.mark.parametrize("text", ["2x", "1M", "2ss", "-1s", "1e3", "1 0", "s", ".", "\u0661s", "2s\n", "9" * 30, "inf"])
+def test_a_text_that_is_no_time_is_refused(text):
+    with pytest.raises(SpecError, match="cpu_time"):
+        Limits(cpu_time=text)
+
+
+@pytest.mark.parametrize(
+    "text", ["64X", "1.5", "1.", ".5M", "64iB", "6 4M", "\u0661M", "64M\n", "9" * 30, "9" * 19 + "P"]
+)
+def test_a_text_that_is_no_size_is_refused(text):
+    with pytest.raises(SpecError, match="output"):
+        Limits(output=text)
+
+
+@pytest.mark.parametrize("field", ["memory", "stack", "address_space"])
+def test_what_nothing_can_start_with_is_refused_with_what_was_meant(tmp_path, field):
+    for value in (64, "64"):
+        with pytest.raises(SpecError, match=f'{field}=.*did you mean "64M"'):
+            Limits(**{field: value})
+    with pytest.raises(SpecError, match="is the least"):
+        Limits(**{field: "1K"})
+    path = tmp_path / "c.toml"
+    path.write_text(f"[limits]\n{field} = 256\n")
+    with pytest.raises(SpecError, match='did you mean "256M"'):
+        Limits.from_toml(path)
+    assert Limits(output=64, disk=64, file_size=64, collect=64, io_rate=64, core=64)
+
+
+def test_a_wall_time_that_is_not_given_follows_the_cpu_time():
+    assert Limits().wall_time == 30
+    assert Limits(cpu_time=1).wall_time == 3
+    assert Limits(cpu_time=0.1).wall_time == pytest.approx(2.1)
+    assert Limits(cpu_time=60).wall_time == 180
+    assert Limits(cpu_time=10, cpus=0.1).wall_time == 300
+    assert Limits(cpu_time=10, cpus={0}).wall_time == Limits(cpu_time=10, cpus=4.0).wall_time == 30
+    assert Limits(cpu_time=None).wall_time == 30
+    assert Limits(cpu_time=1, wall_time=None).wall_time is None
+    assert Limits(cpu_time=1, wall_time=30).wall_time == 30
+
+
+@pytest.mark.parametrize("copied", [dataclasses.replace, _frozen.replace, lambda x, **k: x.__replace__(**k)])
+def test_it_follows_in_a_copy_and_what_was_given_stays(copied):
+    assert copied(Limits(), cpu_time=1) == Limits(cpu_time=1)
+    assert copied(copied(Limits(), cpu_time=1), cpu_time=60).wall_time == 180
+    assert copied(pickle.loads(pickle.dumps(Limits())), cpu_time=1).wall_time == 3
+    assert copied(Limits(wall_time=30), cpu_time=1).wall_time == 30
+    assert copied(Limits(), cpu_time=1, wall_time=9).wall_time == 9
+    assert type(Limits().to_dict()["wall_time"]) is float
+    assert Limits(**Limits(cpu_time=1).to_dict()) == Limits(cpu_time=1)
+
+
+def test_it_follows_in_a_file_and_on_the_command_line(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("[limits]\ncpu_time = 1\n")
+    base = Limits.from_toml(path)
+    assert base.wall_time == 3
+    assert limits(parser().parse_args(["run", "--cpu-time", "2s", "--", "true"]), base).wall_time == 6
+    assert (
+        limits(parser().parse_args(["run", "--cpu-time", "2s", "--wall-time", "1s", "--", "true"]), base).wall_time == 1
+    )
 
 
 @given(st.integers(1, 2**63 - 1))
@@ -76,7 +172,7 @@ def test_sizes_round_trip(n):
 
 @given(st.integers(1, 2**20), st.sampled_from("KMGT"))
 def test_suffixes_are_powers_of_1024(n, suffix):
-    assert Limits(memory=f"{n}{suffix}").memory == n * 1024 ** ("KMGT".index(suffix) + 1)
+    assert Limits(output=f"{n}{suffix}").output == n * 1024 ** ("KMGT".index(suffix) + 1)
 
 
 @given(
@@ -93,12 +189,12 @@ def test_suffixes_are_powers_of_1024(n, suffix):
 def test_limits_never_raise_anything_but_spec_error(value):
     for f in fields(Limits):
         try:
-            limits = Limits(**{f.name: value})
+            made = Limits(**{f.name: value})
         except SpecError as e:
             assert e.field == f.name
         else:
-            assert hash(limits) == hash(Limits(**{f.name: value}))
-            assert Limits(**limits.to_dict()) == limits
+            assert hash(made) == hash(Limits(**{f.name: value}))
+            assert Limits(**made.to_dict()) == made
 
 
 @pytest.mark.parametrize("cpus", [set(), {-1}, {True}, {"0"}, {8192}, 0.001, 8193])
@@ -111,7 +207,7 @@ def test_cpus_refused(cpus):
     ("field", "value"),
     [
         ("rootfs", "relative"), ("rootfs", 5), ("rootfs", "/a\0b"), ("mounts", "x"), ("mounts", [1]), ("hostname", ""),
-        ("hostname", "x" * 65), ("hostname", "a\0"), ("uid", -1), ("uid", 65533), ("uid", None), ("uid", True),
+        ("hostname", "x" * 65), ("hostname", "a\0"), ("hostname", "a b"), ("hostname", "a\n"), ("hostname", "\u00e4"), ("hostname", 5), ("uid", -1), ("uid", 65533), ("uid", None), ("uid", True),
         ("gid", 1 << 40), ("network", "host"), ("network", True), ("seccomp", "off"), ("seccomp", None), ("landlock", 1),
         ("proc", None), ("fresh", "yes"), ("strict", 0), ("env", ["A=1"]), ("env", {"A=B": "1"}), ("env", {"": "1"}),
         ("env", {"A": "x\0"}), ("env", {"A": 5}),
@@ -153,7 +249,7 @@ def test_jail_is_hashable_picklable_and_equal_by_value():
 CALLS = {
     "args": [[], "ls -l", b"ls", None, 5, [5], ["a\0b"], [""], {"a": 1}, ["\ud800"]],
     "limits": [{}, 5], "jail": ["x"], "input": ["text", 5], "cwd": ["relative", "/a/../b", "/x\0", 5, "/" + "x" * 5000],
-    "env": [5, {"A": 1}, {"=": "x"}], "timeout": [0, -1, math.nan, "1"], "stdin": [-5, "x", 1.5, 99999],
+    "env": [5, {"A": 1}, {"=": "x"}], "timeout": [0, -1, math.nan, "x"], "stdin": [-5, "x", 1.5, 99999],
     "stdout": [-7, "x"], "files": [5, {"/abs": b""}, {"../x": b""}, {"a/../../x": b""}, {"": b""}, {".": b""}, {"a\0": b""},
     {"x" * 300: b""}, {"a": 5}, {"a": b"", "a/b": b""}, {"a": b"", "./a": b""}], "collect": ["*", 5, ["/abs"], ["../x"], [""]],
     "encoding": ["no-such-codec", 5],

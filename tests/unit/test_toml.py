@@ -104,4 +104,4 @@ def test_units_of_limits(toml):
 )  # fmt: skip
 def test_a_step_that_makes_no_sense(step, words):
     with pytest.raises(SpecError, match=words):
-        check(step)
+        check(step, "steps[0].")

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pyjail._spec import DEFAULT_ENV, MIB, Env, Jail, Limits
+from pyjail._limits import MIB
+from pyjail._spec import DEFAULT_ENV, Env, Jail, Limits
 from pyjail.languages._language import PLACEHOLDERS, Language
 
 # Libraries that start a thread for each CPU of the machine, whichever language calls them.

@@ -16,7 +16,7 @@ from tests.jail.tasks import TASKS
 @pytest.mark.needs_cgroups
 def test_limits_are_reasons():
     assert check("def f(x): return len([0] * (1 << 30))").reason == "crashed: out of memory, before it had answered"
-    r = check("def f(x):\n    while True: pass", timeout=60, limits=Limits(cpu_time=0.3))
+    r = check("def f(x):\n    while True: pass", timeout=60, limits=Limits(cpu_time=0.3, wall_time=60))
     assert (r.reason, r.candidate.verdict, r.decided) == ("timed out", Verdict.CPU_TIME, True)
 
 

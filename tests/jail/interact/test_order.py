@@ -79,7 +79,9 @@ def test_a_writer_may_write_on_when_nobody_reads(edge):
 
 @pytest.mark.needs_cgroups
 def test_a_flood_ends_with_the_limit_of_who_floods():
-    i = play(sh("exec yes", Limits(cpu_time=0.3 * SLOW)), sh("exec cat >/dev/null"), transcript="1K")
+    i = play(
+        sh("exec yes", Limits(cpu_time=0.3 * SLOW, wall_time=30 * SLOW)), sh("exec cat >/dev/null"), transcript="1K"
+    )
     assert (i.verdict, i.fault) == ("fault", "a")
     assert i.results["a"].verdict is Verdict.CPU_TIME
     assert i.flow("a.stdout").written > 1 << 20
