@@ -13,7 +13,7 @@ from pyjail.policy import bpf, seccomp
 from pyjail.policy.learned import Call
 
 MOST_CALLS = 4096  # different ones (call and arguments that decide): a program that makes up more is told by count
-MOST_NAMES = 24 << 20  # bytes of paths that are kept, of one with what keeping it costs
+MOST_NAMES = 8 << 20  # bytes of paths that are kept, of one with what keeping it costs
 PER_NAME = 256
 AT_FDCWD = 0xFFFFFF9C
 NOFOLLOW = 0x100
