@@ -13,6 +13,7 @@ import time
 
 from pyjail._fds import Fd
 from pyjail._native import lib
+from pyjail._texts import damaged
 from pyjail._wire import number_of, pack_head, parse_reply
 
 REPORT_SIZE = 1 << 17
@@ -198,6 +199,8 @@ class Talk:
         if not length:
             return b""
         fd = self.outputs[stream].number
+        if length > KEPT_OUTPUT and length > os.fstat(fd).st_size:
+            raise damaged(f"{length} bytes of output")
         data = os.pread(fd, length, 0)
         while len(data) < length:  # pread(2) transfers 2 GiB at most
             more = os.pread(fd, length - len(data), len(data))

@@ -6,10 +6,11 @@ import os
 import struct
 from collections.abc import Iterator
 
+from pyjail._errors import KeeperError
 from pyjail._native import lib
 from pyjail._record import NamedTuple
 
-_TEXT = struct.Struct("<IIiI")
+_TEXT, _TWO = struct.Struct("<IIiI"), struct.Struct("<QQ")
 
 
 class Status(NamedTuple):
@@ -29,8 +30,21 @@ class Status(NamedTuple):
 _STATUS_LAYOUT = struct.Struct("<12I4i")  # struct pj_status
 
 
+def damaged(what: str) -> KeeperError:
+    """What is raised for a message that no keeper of this version sends."""
+    return KeeperError(
+        f"a message of the keeper makes no sense ({what}): is it another version's, or was it overwritten?"
+    )
+
+
+def _numbers(layout: struct.Struct, data: bytes) -> tuple[int, ...]:
+    if len(data) != layout.size:
+        raise damaged(f"{len(data)} bytes of {layout.size}")
+    return layout.unpack(data)
+
+
 def _status(data: bytes) -> Status:
-    n = _STATUS_LAYOUT.unpack(data)
+    n = _numbers(_STATUS_LAYOUT, data)
     effective, permitted, inheritable = (n[6 + i] | n[9 + i] << 32 for i in range(3))
     return Status(n[:3], n[3:6], inheritable, permitted, effective, *n[12:])
 
@@ -54,8 +68,12 @@ def records(texts: bytes, at: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
     end = len(texts)
     unpack, head = _TEXT.unpack_from, _TEXT.size
     while at < end:
+        if at + head > end:
+            raise damaged("half a record")
         kind, row, failed, length = unpack(texts, at)
         at += head
+        if length > end - at:
+            raise damaged(f"a record of {length} bytes in {end - at}")
         yield kind, row, failed, texts[at : at + length]
         at += -(-length // 8) * 8
 
@@ -67,7 +85,8 @@ def parse_texts(texts: bytes) -> Texts:
         if kind == _SET:
             found.set_values[row] = f"unreadable: {os.strerror(failed)}" if failed else data.decode("latin-1").strip()
         elif kind == _RLIMIT:
-            found.rlimits[row] = struct.unpack("<QQ", data)
+            soft, hard = _numbers(_TWO, data)
+            found.rlimits[row] = soft, hard
         elif kind == _NS:
             found.namespaces += (data.decode("latin-1"),)
         elif kind == _SAME:

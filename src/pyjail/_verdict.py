@@ -12,6 +12,7 @@ from pyjail._plan import RunLimits
 from pyjail._record import NamedTuple
 from pyjail._result import Verdict
 from pyjail._spec import Limits
+from pyjail._texts import damaged
 from pyjail._wire import Facts
 
 TYPE_CHECKING = False
@@ -100,12 +101,12 @@ class Reading:
 
     def number(self, name: str) -> int | None:
         text, before = self.texts.get(name, [("", "")])[0]
-        return int(text) - int(before or 0) if text.strip().isdigit() else None
+        return _int(text) - _int(before or "0") if _is_number(text.strip()) else None
 
     def before(self, *names: str) -> int | None:
         """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
         found = next((self.texts[name][0][1] for name in names if name in self.texts), None)
-        return None if found is None else int(found or 0)
+        return None if found is None else _int(found or "0")
 
     def value(self, name: str, key: str) -> int | None:
         """The number after ``key`` in a file of "key value" lines."""
@@ -127,11 +128,22 @@ class Reading:
 
 def _table(text: str) -> dict[str, int]:
     pairs = [line.split(" ") for line in text.splitlines()]
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and _is_number(pair[1])}
 
 
 def _total(text: str, key: str) -> int:
-    return sum(int(word[len(key) + 1 :]) for word in text.split() if word.startswith(key + "="))
+    return sum(_int(word[len(key) + 1 :]) for word in text.split() if word.startswith(key + "="))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _int(text: str) -> int:
+    """A number as the kernel writes it."""
+    if not _is_number(text.strip()):
+        raise damaged(f"{text[:40]!r} for a number")
+    return int(text)
 
 
 def _first(*values: int | None) -> int | None:
@@ -218,7 +230,7 @@ def _pressure(reading: Reading) -> dict[str, int] | None:
 
 def _stalled(text: str) -> int:
     """µs in the "some" line, the first, of a pressure file."""
-    return int(text.partition("total=")[2].split()[0]) if text else 0
+    return _int(text.partition("total=")[2].partition("\n")[0]) if text else 0
 
 
 NEAR = 1 << 18  # what a charge of several pages may miss the limit by

@@ -5,12 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from pyjail._errors import KeeperError
 from pyjail._native import ffi, lib
 from pyjail._once import once
 from pyjail._plan import Command, RunLimits, Template, search
 from pyjail._record import NamedTuple
-from pyjail._texts import BASE, parse_texts, records
+from pyjail._texts import BASE, damaged, parse_texts, records
 from pyjail.policy.ids import KEEPER
 
 TYPE_CHECKING = False
@@ -249,10 +248,16 @@ class Failure(NamedTuple):
 
 def parse_reply(raw: bytes) -> tuple[int, Failure | None]:
     """(kind, failure or None) of any message from the keeper."""
+    if len(raw) < _REPLY.size:
+        raise damaged(f"{len(raw)} bytes")
     kind, _, step, index, err = _REPLY.unpack_from(raw)
-    if not step:
-        return kind, None
-    return kind, Failure(STEPS.get(step, f"step {step}"), None if index == NONE else index, err)
+    return kind, _failure(step, index, err) if step else None
+
+
+def _failure(step: int, index: int, err: int) -> Failure:
+    if step not in STEPS:
+        raise damaged(f"step {step}")
+    return Failure(STEPS[step], None if index == NONE else index, err)
 
 
 def number_of(raw: bytes) -> int:
@@ -354,15 +359,22 @@ def parse_report(raw: bytes) -> Facts:
     """A REPLY_REPORT message. What no verdict rests on is unpacked when somebody looks at it."""
     facts = Facts()
     facts.raw = raw
+    if len(raw) < _FACTS_SIZE:
+        raise damaged(f"a report of {len(raw)} bytes")
     (
         _, _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, _, facts.syscall, facts.arch,
         facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported, facts.exec_cpu, cpu,
         out, more, kept, more_kept,
     ) = _FACTS.unpack_from(raw)  # fmt: skip
     if len(raw) != _FACTS_SIZE + text_len:
-        raise KeeperError(f"a report of {len(raw)} bytes where {_FACTS_SIZE + text_len} were due: another version?")
+        raise damaged(f"a report of {len(raw)} bytes where {_FACTS_SIZE + text_len} were due")
+    # The one check: whatever is looked at later is there. (`records` checks each record as it comes to it.)
+    if trip not in TRIPS or facts.tmpfs_count > lib.PJ_MAX_TMPFS or facts.reads_at > text_len:
+        raise damaged(f"trip {trip}, {facts.tmpfs_count} tmpfs, texts at {facts.reads_at} of {text_len}")
+    if kept > out or more_kept > more:
+        raise damaged(f"{kept} and {more_kept} bytes kept of {out} and {more}")
     if step:
-        facts.failure = Failure(STEPS[step], None if index == NONE else index, err)
+        facts.failure = _failure(step, index, err)
     if facts.ended:
         facts.status = status
     facts.executed = state == STATE_EXEC

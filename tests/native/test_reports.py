@@ -1,0 +1,108 @@
+"""What the keeper says, damaged: a KeeperError, and never another exception or a number that nobody wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyjail
+from pyjail import Jail, KeeperError, _outcome, _run, _wire
+from tests.conftest import QUICK
+
+
+@pytest.fixture(scope="module")
+def real():
+    """A report as it was read, with all that a `Result` is made of beside it; and what a keeper says when it is ready."""
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        result = _outcome.result
+
+        def note(keeper, request, run, facts, *rest):
+            seen.update(keeper=keeper, request=request, run=run, raw=facts.raw, ready=keeper.ready, ids=keeper.ids)
+            return result(keeper, request, run, facts, *rest)
+
+        patch.setattr(_outcome, "result", note)
+        pyjail.run(["sh", "-c", "echo x; exit 3"], QUICK, jail=Jail(deterministic=True))
+    keeper = seen.pop("keeper")
+    prepared = _wire.parse_ready(*seen["ready"])
+    seen["live"] = keeper
+    seen["keeper"] = SimpleNamespace(template=keeper.template, ids=seen["ids"], above=keeper.above, prepared=prepared)
+    return SimpleNamespace(**seen)
+
+
+WORDS = st.sampled_from([0, 1, 7, 8, 9, 63, 255, 4095, 4096, 65535, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(
+    0, 2**32 - 1
+)
+
+
+def damage(data, raw: bytes) -> bytes:
+    bad = bytearray(raw)
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, max(0, len(bad) - 4)))
+        how = data.draw(st.sampled_from(["byte", "word", "text"]))
+        if how == "byte":
+            bad[at : at + 1] = bytes([data.draw(st.integers(0, 255))])
+        elif how == "word":
+            at -= at % 4
+            bad[at : at + 4] = struct.pack("<I", data.draw(WORDS))
+        else:
+            new = data.draw(st.sampled_from([b"total=", b"\xb2\xb3", b"max", b"-1", b" ", b"\n", b"=x"]))
+            bad[at : at + len(new)] = new
+    cut = data.draw(st.none() | st.integers(0, len(bad)))
+    return bytes(bad if cut is None else bad[:cut]) + data.draw(st.sampled_from([b"", b"", b"x", bytes(64)]))
+
+
+def look_at(real, raw: bytes) -> None:
+    """All that a caller can ask for."""
+    _wire.parse_reply(raw)
+    facts = _wire.parse_report(raw)
+    if facts.failure is not None:
+        error = _run._explain.error(facts.failure, real.keeper.template, real.run, program="sh", cwd="/box")
+        assert str(error)
+    result = _outcome.result(real.keeper, real.request, real.run, facts, b"", b"", None)
+    for field in dataclasses.fields(result):
+        getattr(result, field.name)
+    assert result.to_dict() and repr(result)
+    assert result.receipt.not_enforced is not None
+
+
+def test_a_whole_report_is_read(real):
+    look_at(real, real.raw)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(data=st.data())
+def test_a_damaged_report_is_a_keeper_error_or_a_result(real, data):
+    raw = damage(data, real.raw)
+    try:
+        look_at(real, raw)
+    except KeeperError as e:
+        assert "makes no sense" in str(e)
+
+
+@settings(max_examples=500, deadline=None)
+@given(data=st.data())
+def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, data):
+    raw, mountinfo = real.ready
+    try:
+        _wire.parse_reply(bad := damage(data, raw))
+        _wire.parse_ready(bad, mountinfo)
+    except KeeperError as e:
+        assert "makes no sense" in str(e)
+
+
+def test_every_truncation_of_a_report_is_refused(real):
+    for length in range(len(real.raw)):
+        with pytest.raises(KeeperError):
+            _wire.parse_report(real.raw[:length])
+
+
+@pytest.mark.parametrize("length", [1 << 20, 1 << 50, (1 << 63) - 1, (1 << 64) - 1])
+def test_more_output_than_there_is_is_refused_before_room_is_made_for_it(real, length):
+    with pytest.raises(KeeperError, match="makes no sense"):
+        real.live.output(0, length)
