@@ -167,3 +167,21 @@ class PolicyWarning(UserWarning):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.call, self.means, self.why)
+
+
+class JailWarning(PolicyWarning):
+    """A jail opens what the default one keeps shut. See `pyjail.lint`.
+
+    Attributes: ``field`` (str, of `Jail`), ``opens`` (str, what), ``why`` (str, what is dangerous about it); ``call``
+    and ``means`` are empty.
+    """
+
+    def __init__(self, field: str, opens: str, why: str) -> None:
+        self.field = field
+        self.opens = opens
+        self.call = self.means = ""
+        self.why = why
+        UserWarning.__init__(self, f"Jail({field}=) opens {opens}: {why}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.opens, self.why)

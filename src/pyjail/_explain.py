@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from pyjail import _errors, _host
 from pyjail._plan import RunLimits, Template
@@ -51,9 +52,18 @@ def detail(failure: Failure, template: Template, run: RunLimits | None) -> str:
 
 
 def error(
-    failure: Failure, template: Template, run: RunLimits | None = None, *, program: object = "", cwd: str = ""
+    failure: Failure,
+    template: Template,
+    run: RunLimits | None = None,
+    *,
+    program: object = "",
+    cwd: str = "",
+    missing: Callable[[], str] = str,
 ) -> _errors.SetupError | _errors.HostError:
-    """The exception for a failed step: HostError when this host refuses to every jail what the step does."""
+    """The exception for a failed step: HostError when this host refuses to every jail what the step does.
+
+    ``missing`` says why a program was not found.
+    """
     step, i, number = failure.step, failure.index, failure.errno
     obstacle = obstacles.find(step, i, number, _host.with_switches(_host.probe.__wrapped__(os.getpid())))  # as now
     if obstacle is not None:
@@ -62,10 +72,7 @@ def error(
     if step == "exec":
         text = f"cannot execute {program!r} in the jail"
         if number == errno.ENOENT:
-            hint = "the interpreter of its #! line or its dynamic loader may be what is missing in the jail"
-            if "/" not in os.fsdecode(program):  # type: ignore[arg-type]
-                hint = "it is in no directory of the jail's PATH"
-            return _errors.ProgramNotFoundError(step, i, text, number, hint)
+            return _errors.ProgramNotFoundError(step, i, text, number, missing())
         if number in (errno.EACCES, errno.EPERM):
             return _errors.ProgramPermissionError(
                 step, i, text, number, "it must be an executable file for the jail's user"

@@ -23,8 +23,13 @@ SYSTEM_DIRS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 ETC = (
     "alternatives", "ld.so.cache", "localtime", "os-release", "protocols", "services", "ssl/certs", "ssl/openssl.cnf",
     "pki/tls/certs", "perl", "php",
+    # What libraries read at their start. No settings that may hold a password: npmrc, Renviron.site.
+    "fonts", "mime.types", "crypto-policies", "ssl/cert.pem", "pki/tls/openssl.cnf", "pki/ca-trust/extracted",
+    "R/Renviron", "R/ldpaths", "R/Makeconf", "R/javaconf", "R/repositories", "ghostscript", "papersize", "texmf",
+    "dotnet",
 )  # fmt: skip
-ETC_PREFIXES = ("java-", "python3.", "jvm-")  # a JVM's lib/security and conf are symlinks into /etc/java-N-openjdk
+# A JVM's lib/security and conf are symlinks into /etc/java-N-openjdk.
+ETC_PREFIXES = ("java-", "python3.", "jvm-", "ImageMagick-")
 
 
 USED_V1 = frozenset(("memory", "pids", "cpu", "cpuacct", "cpuset", "blkio"))  # blkio: io's name there, to be explained

@@ -41,6 +41,7 @@ class Python(NamedTuple):
     parts: tuple[Part, ...]
     packages: tuple[str, ...]  # that it sees outside, real directories: hidden, or shown where they are asked for
     roots: tuple[str, ...]  # the directories of the environment and of the installation
+    beside: tuple[str, ...]  # real directories of packages inside of its standard library
     venv: str = ""  # real directory; "" when it is none
 
 
@@ -92,10 +93,19 @@ class _Way:
         """Show it, if it is one by its name."""
         way = _Way(self.targets)
         real = way.walk(path)
-        if not (_NAME.fullmatch(os.path.basename(real)) and os.path.isfile(real)):
+        if not (_NAME.fullmatch(os.path.basename(real)) and _is_program(real)):
             return None
         self.parts = {**way.parts, **self.parts, real: Part(real, "file")}
         return real
+
+
+def _is_program(path: str) -> bool:
+    """No script that looks for an interpreter, as pyenv's shims are."""
+    try:
+        with open(path, "rb", buffering=0) as f:
+            return f.read(4) == b"\x7fELF"
+    except OSError:
+        return False
 
 
 def _names(path: str) -> list[str]:
@@ -121,7 +131,7 @@ def asked(executable: str) -> Python:
     """
     python = look(executable)
     if python is None or not python.name:
-        lacks = "no Python with its standard library: a python3 of this host is needed, such as sys.executable"
+        lacks = "a Python of this host is needed, its program and no script that starts one, such as sys.executable"
         raise SpecError("python", executable, lacks)
     way = _Way()
     target = f"{way.walk(os.path.dirname(executable))}/{os.path.basename(executable)}"
@@ -176,12 +186,15 @@ def look(executable: str, name: str = "", prefix: str = "") -> Python | None:
         own = [f"{venv}/{lib}/{name}/site-packages" for lib in LIBRARIES]
         with_base = configuration.get("include-system-site-packages", "").lower() == "true"
         packages = [*map(os.path.realpath, filter(os.path.isdir, own)), *(packages if with_base else [])]
+    libraries = [p.path for p in way.parts.values() if p.kind == "dir"]
+    beside = [os.path.realpath(f"{d}/{p}") for d in libraries for p in PACKAGES if os.path.isdir(f"{d}/{p}")]
     roots = [venv, base and os.path.realpath(base)]
     return Python(
         executable=executable,
         name=name,
         parts=tuple(way.parts.values()),
         packages=tuple(dict.fromkeys(packages)),
+        beside=tuple(dict.fromkeys(beside)),
         roots=tuple(r for r in dict.fromkeys(roots) if len(r) > 1),
         venv=venv,
     )
@@ -235,7 +248,7 @@ def _library(way: _Way, base: str, name: str) -> list[str]:
             for shared in _shared_objects(where, way, directories):
                 way.show(shared, "file")
     places = [f"{d}/{p}" for d in dict.fromkeys(directories) for p in PACKAGES]
-    if base == "/usr":  # what Debian and Fedora give the system's Python
+    if base in ("/usr", "/"):  # what Debian and Fedora give the system's Python
         places += [f"/usr/local/{lib}/{name}/{p}" for lib in LIBRARIES for p in PACKAGES]
         places += [f"/usr/lib/python3/{p}" for p in PACKAGES]
     return [os.path.realpath(p) for p in places if os.path.isdir(p)]
@@ -267,8 +280,5 @@ def hidden(python: Python | None) -> tuple[str, ...]:
             places += [f"/usr/local/{lib}/{name}/{p}" for p in PACKAGES]
     found = [os.path.realpath(p) for p in places if os.path.isdir(p)]
     found += [p for p in python.packages if not p.startswith(DISTRIBUTION)] if python else []
-    if python is not None:  # those of the installation below an environment that does not use them
-        libraries = [p.path for p in python.parts if p.kind == "dir" and not p.path.startswith(DISTRIBUTION)]
-        beside = [os.path.realpath(f"{d}/{p}") for d in libraries for p in PACKAGES]
-        found += [p for p in beside if os.path.isdir(p)]
+    found += [p for p in python.beside if not p.startswith(DISTRIBUTION)] if python else []
     return tuple(dict.fromkeys(found))

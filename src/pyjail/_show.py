@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pyjail import _host
+from pyjail import _host, _view
 from pyjail._plan import Template, search, template
 from pyjail._spec import Jail, Limits
 from pyjail.policy import cgroup, filters, lint, mounts, rlimits, seccomp
@@ -29,6 +29,9 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
     add("namespaces", ", ".join(_names(t.unshare_first | t.unshare_second)), "of the template")
     for row in t.mounts:
         add("mount", _mount(row), row.why)
+    for control in _view.controls(t, b""):
+        if control.value:
+            add("view", f"{control.name.removeprefix('view ')}: {control.value}", control.asked)
     add("pivot", "pivot_root, detach the old root, root read-only")
     add("namespaces", ", ".join(_names(t.run_unshare)) + ", cgroup", "of every run")
     leaf = cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", _host.disks())
@@ -72,8 +75,7 @@ def _mount(row: mounts.MountRow) -> str:
 def _filter(t: Template, jail: Jail) -> list[dict[str, Any]]:
     """The filter, call by call: action, why, and where that comes from; then what `lint` has to say of it."""
     warnings = [
-        {"step": "warning", "what": str(w), "why": w.why, "call": w.call, "means": w.means}
-        for w in lint.lint(jail.seccomp)
+        {"step": "warning", "what": str(w), "why": w.why, "call": w.call, "means": w.means} for w in lint.lint(jail)
     ]
     if jail.seccomp == "none":
         return [{"step": "seccomp", "what": "none", "why": "asked for"}, *warnings]

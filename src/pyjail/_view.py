@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pyjail import _mountinfo
+from pyjail._host import SYSTEM_DIRS
 from pyjail._plan import Template
 from pyjail._usage import Control
 
@@ -16,8 +17,9 @@ def controls(template: Template, mountinfo: bytes) -> Iterator[Control]:
     not, by the kernel's list of mounts, is not enforced."""
     jail, seen = template.jail, template.seen
     if jail.rootfs is None:
-        binds = [row.target for row in template.mounts if row.kind == "bind" and not row.target.startswith("dev/")]
-        system = [f"/{t}" for t in binds if "/" not in t and t != "proc"]
+        own = {m.dst for m in jail.mounts}
+        binds = [row.target for row in template.mounts if row.kind in ("bind", "link") and f"/{row.target}" not in own]
+        system = [f"/{t}" for t in binds if t in SYSTEM_DIRS] or ["parts of it"]
         etc = [t.removeprefix("etc/") for t in binds if t.startswith("etc/")]
         value = f"{' '.join(sorted(system))}; of /etc: {' '.join(sorted(etc))}"
         yield Control("view system", "by default; rootfs= takes it away", BIND, value, "enforced")

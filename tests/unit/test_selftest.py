@@ -179,7 +179,7 @@ def test_the_catalogue_is_complete_and_well_formed():
     assert len(attacks) >= 100
     assert {a.group for a in attacks} == set(runner.GROUPS)
     needs = {
-        "home", "handle", "ipv4", "ipv6", "abstract", "path_socket", "sysv", "mqueue", "keyring", "dev_shm", "proc", "memory", "processes", "cgroups", "box",
+        "home", "beside", "handle", "ipv4", "ipv6", "abstract", "path_socket", "sysv", "mqueue", "keyring", "dev_shm", "proc", "memory", "processes", "cgroups", "box",
         "own_tmp", "loopback", "no_network", "no_disk", "uid", "root", "x86_64", "machine",
     }  # fmt: skip
     options = {

@@ -16,7 +16,7 @@ SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_brief", "_jsonable", "_seccomp_spec", "_limits", "_spec", "_result", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
      "attacks", "attacks.numbers", "attacks.toolkit"},
-    {"_host", "_interpreter", "_needed", "policy", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
+    {"_host", "_interpreter", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "policy.same", "_toml"},
     {"languages._language"},
@@ -29,7 +29,7 @@ LAYERS = (
     {"_view"},
     {"_verdict"},
     {"_receipt"},
-    {"_files", "_request", "_outcome", "_prepare", "_run", "_observe", "_minimal_root", "_learn", "_warm", "_pool",
+    {"_files", "_request", "_outcome", "_prepare", "_run", "_observe", "_minimal_root", "_not_found", "_learn", "_warm", "_pool",
      "_executor", "_loops", "_flight", "_timings", "aio", "_streams", "_process", "_communicate", "_box", "_steps", "_artefacts", "_build", "_turns", "_session", "_measure",
      "_awriter", "_areader", "_aprocess", "_astart", "_waits", "_parties", "_interaction", "_relay", "_scene", "_referee",
      "_interact"},

@@ -8,8 +8,10 @@ import sys
 import warnings
 from typing import NamedTuple
 
+from pyjail import _lazy
 from pyjail._errors import PolicyWarning, SpecError
 from pyjail._seccomp_spec import BASES, SeccompPolicy
+from pyjail._spec import Jail
 from pyjail.policy import profiles, seccomp
 
 PACKAGE = __name__.partition(".")[0]
@@ -79,24 +81,36 @@ ESCAPES: tuple[Escape, ...] = (
 UNFILTERED = "every call that no rule names is allowed: the kernel's whole surface, with all that is refused elsewhere"
 
 
-def lint(policy: str | SeccompPolicy) -> list[PolicyWarning]:
-    """What in a policy is a known way out of a jail, or into the kernel; empty when there is nothing.
+def lint(policy: str | SeccompPolicy | Jail) -> list[PolicyWarning]:
+    """What in a policy or a jail is a known way out, or into the kernel, or opens the host; empty for nothing.
 
     Each `PolicyWarning` has ``call`` (the system call, or "*"), ``means`` (what of it: a flag, a socket family;
     may be empty) and ``why`` (the reason for which the default profile refuses it). The same warnings are shown by
     ``pyjail plan`` and given, by `warnings.warn`, when a `SeccompPolicy` is first used for a run.
 
+    Of a `Jail` the same of its filter, and a `JailWarning` (``field``, ``opens``, ``why``) for each opening: writable
+    or sensitive binds, the packages of ``python=``, variables that are named as secrets are, fences that are down, and
+    an embedder whose own files lie in a system directory.
+
     Args:
-        policy: "default", "strict", "none" or a `SeccompPolicy`. Names of calls are not looked up.
+        policy: "default", "strict", "none", a `SeccompPolicy` or a `Jail`. Names of calls are not looked up.
 
     Raises SpecError when it is none of these.
 
     >>> from pyjail import SeccompPolicy, lint
     >>> [(w.call, w.why) for w in lint(SeccompPolicy(allow=("ptrace",)))]
     [('ptrace', 'reach into other processes')]
+    >>> from pyjail import Jail, Mount
+    >>> [(w.field, w.opens) for w in lint(Jail(mounts=(Mount.bind("/etc", "/conf"),)))]
+    [('mounts', '/etc')]
     """
+    if isinstance(policy, Jail):
+        with _lazy.lock:
+            from pyjail import _opens
+
+        return [*_opens.openings(policy), *lint(policy.seccomp)]
     if not isinstance(policy, SeccompPolicy) and not (isinstance(policy, str) and policy in BASES):
-        raise SpecError("policy", policy, '"default", "strict", "none" or a SeccompPolicy is needed')
+        raise SpecError("policy", policy, '"default", "strict", "none", a SeccompPolicy or a Jail is needed')
     found, default = seccomp.rules(policy)
     reference, reference_default = seccomp.rules("default")
     by_call: dict[str, list[Escape]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyjail._host import Host
-from pyjail._interpreter import Part, Python, system
+from pyjail._interpreter import DISTRIBUTION, Part, Python, system
 from pyjail._record import NamedTuple
 from pyjail._spec import Jail
 
@@ -30,7 +30,8 @@ def seen(jail: Jail, host: Host, asked: Python | None) -> Seen:
     pythons = [p for p in (host.python, asked) if p is not None]
     parts = {part.path: part for python in pythons for part in python.parts}
     packages = asked.packages if asked is not None else ()
-    hidden = [path for path in host.hidden if path not in packages]
+    beside = [p for p in asked.beside if not p.startswith(DISTRIBUTION)] if asked is not None else []
+    hidden = [path for path in dict.fromkeys((*host.hidden, *beside)) if path not in packages]
     directories = [part.path for part in parts.values() if part.kind == "dir"]
     hidden = [path for path in hidden if system(path) or _below(path, directories)]
     own = [m.dst for m in jail.mounts]
