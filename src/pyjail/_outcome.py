@@ -6,14 +6,14 @@ import codecs
 import functools
 import os
 
-from pyjail import _lazy, _verdict
+from pyjail import _errors, _explain, _lazy, _verdict
 from pyjail._errors import OutputDecodeError
 from pyjail._host import Above
 from pyjail._keeper import Keeper
-from pyjail._plan import RunLimits
+from pyjail._plan import RunLimits, Template
 from pyjail._request import Decode, Request
 from pyjail._result import Result, Verdict
-from pyjail._wire import STDIO_PIPE, Facts
+from pyjail._wire import STDIO_PIPE, Facts, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +145,20 @@ def decode(data: bytes, how: Decode, cut: bool) -> Any:
     encoding, errors, _ = how
     text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def failed(
+    failure: Failure, template: Template, run_part: RunLimits, request: Request
+) -> _errors.SetupError | _errors.HostError:
+    """The exception for a step of this request's that failed."""
+
+    def missing() -> str:
+        with _lazy.lock:
+            from pyjail import _not_found
+
+        return _not_found.hint(template, request)
+
+    return _explain.error(failure, template, run_part, program=request.args[0], cwd=request.cwd, missing=missing)
 
 
 @functools.cache

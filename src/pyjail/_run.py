@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from pyjail import _cgroup, _explain, _idle, _lazy, _outcome, _prepare, _request, _verdict, _wire
+from pyjail import _cgroup, _idle, _lazy, _outcome, _prepare, _request, _verdict, _wire
 from pyjail._errors import HostError, JailError, KeeperError, SetupError
 from pyjail._fds import memfd
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
-from pyjail._plan import RunLimits, Template
+from pyjail._plan import RunLimits
 from pyjail._prepare import Plan
 from pyjail._request import Request
 from pyjail._result import Result
@@ -172,7 +172,7 @@ def start_armed(request: Request, keepers: Idle) -> Keeper:
         keeper = start(plan, request, keepers, lease)
         failure = arm(keeper, plan.blob)
         if failure is not None:
-            raise _explained(failure, plan.template, plan.run, request)
+            raise _outcome.failed(failure, plan.template, plan.run, request)
         keeper.armed, keeper.served = plan.run, True
     except Gone:
         keepers.abandon(lease)
@@ -284,17 +284,7 @@ def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure:
     facts = _wire.not_started(failure)
     if _verdict.starved(facts, run_part, _outcome.memory_total()):
         return _outcome.result(keeper, request, run_part, facts, b"", b"", None)
-    return _explained(failure, keeper.template, run_part, request)
-
-
-def _explained(failure: Failure, template: Template, run_part: RunLimits, request: Request) -> SetupError | HostError:
-    def missing() -> str:
-        with _lazy.lock:
-            from pyjail import _not_found
-
-        return _not_found.hint(template, request)
-
-    return _explain.error(failure, template, run_part, program=request.args[0], cwd=request.cwd, missing=missing)
+    return _outcome.failed(failure, keeper.template, run_part, request)
 
 
 def await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None) -> Outcome:
@@ -346,7 +336,7 @@ def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> O
             return _outcome.lost(keeper, request), False
     keeper.armed = run_part
     if facts.failure is not None and not _verdict.starved(facts, run_part, _outcome.memory_total()):
-        return _explained(facts.failure, keeper.template, run_part, request), True
+        return _outcome.failed(facts.failure, keeper.template, run_part, request), True
     return _outcome.result(keeper, request, run_part, facts, out, err, collected), True
 
 
