@@ -95,6 +95,9 @@ PROBLEM = {"task_id": 1, "prompt": "", "entry_point": "f", "test": "assert f() =
         ("tests", lambda: pyjail.grading.run_tests({}, {"../t.py": ""}, ["a"])),
         ("tests", lambda: pyjail.grading.run_tests({}, {}, ["a"])),
         ("files", lambda: pyjail.grading.run_tests({"pyjail_grading/checker.py": ""}, {"t.py": ""}, ["a"])),
+        ("tests", lambda: pyjail.grading.run_tests({}, {"a.py": ""}, ["a"])),
+        ("iterators", lambda: pyjail.grading.check_function("", "f", [], iterators=1)),
+        ("isolate", lambda: pyjail.grading.check_function("", "f", [], isolate="no")),
         ("framework", lambda: pyjail.grading.run_tests({}, {"t.py": ""}, ["a"], framework="nose")),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import decimal
+import fractions
 import os
 import struct
 
@@ -58,7 +60,6 @@ def test_what_is_no_plain_data_is_refused():
         int,
         os,
         iter([]),
-        {}.keys(),
         loop,
         deep,
         [None] * 600_000,
@@ -122,6 +123,15 @@ def test_subclasses_are_what_their_base_class_holds_whatever_they_say():
         b"RNNN",
         b"R" + b"I\0\0\0\1\0" * 3,  # a step of 0
         b"L\0\0\0\1" * 70 + b"N",
+        b"P\0\0\0\3abc",
+        b"P\0\0\0\1\xff",
+        b"P\0\0\x27\x11" + b"1" * 10_001,
+        b"QNN",
+        b"Q" + b"I\0\0\0\1\1" + b"I\0\0\0\1\0",  # by nought
+        b"Q" + b"I\0\0\0\1\1" + b"I\0\0\0\1\xff",
+        b"Q" + b"I\0\0\x20\0" + b"\1" * 8192 + b"I\0\0\0\1\3",
+        b"K\0\0\0\2TT",
+        b"J\0\0\0\1L\0\0\0\0N",
     ],
 )
 def test_no_bytes_do_harm(data):
@@ -142,5 +152,52 @@ def test_iterators_are_bounded_and_keep_their_end():
     made = []
     decode(encode(numbers(), describe), lambda items, end: made.append((items, end)))
     assert made == [([1, 2], (["KeyError", "LookupError", "Exception", "BaseException", "object"], "'three'"))]
-    decode(encode([forever(), {1: 2}.items()], describe), lambda items, end: made.append((len(items), end)))
-    assert made[1:] == [(encoding.MOST_ITEMS, True), (1, None)]
+    decode(encode([forever()], describe), lambda items, end: made.append((len(items), end)))
+    assert made[1:] == [(encoding.MOST_ITEMS, True)]
+
+
+def test_views_of_a_dict_are_views_of_a_dict():
+    mapping = {"a": [1], 2: {"b": 3}}
+    keys, values, items = decode(encode([mapping.keys(), mapping.values(), mapping.items()]))
+    assert keys == {"a", 2} and type(keys) is type(mapping.keys()) and list(keys) == ["a", 2]
+    assert list(values) == [[1], {"b": 3}] and type(values) is type(mapping.values())
+    assert items == mapping.items() and type(items) is type(mapping.items())
+
+
+@given(st.decimals() | st.fractions() | st.integers().map(decimal.Decimal))
+def test_exact_numbers_stay_exact(number):
+    got = decode(encode([number]))[0]
+    assert type(got) is type(number) and str(got) == str(number)
+
+
+def test_numbers_of_numpy_are_python_s():
+    numpy = pytest.importorskip("numpy")
+    values = [
+        numpy.int64(-3),
+        numpy.uint8(200),
+        numpy.bool_(True),
+        numpy.float32(0.5),
+        numpy.float64(0.1),
+        numpy.complex64(1j),
+    ]
+    assert alike(decode(encode(values)), [-3, 200, True, 0.5, 0.1, 1j])
+    for value in (numpy.array([1]), numpy.datetime64("2020"), numpy.longdouble(1)):
+        with pytest.raises(Unsupported):
+            encode(value)
+
+
+def test_what_only_calls_itself_a_number_is_refused_or_its_own_word():
+    class Decimal:
+        __str__ = None
+
+    class Fraction:
+        numerator = denominator = 5
+
+    for kind, module in ((Decimal, "decimal"), (Fraction, "fractions")):
+        kind.__module__ = module
+        with pytest.raises(Unsupported):
+            encode(kind())
+    with pytest.raises(Unsupported, match="digits"):
+        encode(decimal.Decimal("1" * 10_001))
+    with pytest.raises(Unsupported, match="bits"):
+        encode(fractions.Fraction(1 << 10_001, 3))

@@ -43,6 +43,7 @@ LAYERS = (
     {"grading.inside", "grading.inside.encoding", "grading.inside.frames"},
     {"grading.inside.candidate", "grading.inside.proxy"},
     {"grading.inside.problem"},
+    {"grading.inside.collect"},
     {"grading.inside.cases", "grading.inside.files"},
     {"grading.inside.checker"},
     {"grading._machine"},

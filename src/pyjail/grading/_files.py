@@ -105,6 +105,8 @@ def run_tests(
     for name in tests:
         if not isinstance(name, str) or not name.endswith(".py") or "/" in name:
             raise SpecError("tests", name, "the name of a Python file, without a directory, is needed")
+        if name.removesuffix(".py") in modules:
+            raise SpecError("tests", name, "is called as a module of the submission")
     if not isinstance(files, Mapping):
         raise SpecError("files", files, "a mapping of relative paths to contents is needed")
     for name in files:

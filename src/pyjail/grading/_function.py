@@ -19,7 +19,7 @@ class Case:
 
     Attributes:
         args, kwargs: of the call.
-        expected: what has to be returned, as ``==`` sees it; a NaN equals a NaN. An iterator counts as its list.
+        expected: what has to be returned, as ``==`` sees it; a NaN equals a NaN.
         raises: instead: the name of the exception's class that has to be raised, or of one that it derives from.
         arguments: what ``args`` have to be after the call; None: whatever.
 
@@ -42,7 +42,8 @@ class CaseResult(Shown):
 
     Attributes:
         case: the `Case`. passed: whether it did. reason: as `Correctness.reason`.
-        value: what was returned, of our own making; None also when it raised, or was larger than 64 KiB.
+        value: what was returned, of our own making, an iterator as the list of its items; None also when it raised, or
+            was larger than 64 KiB.
         candidate, checker: the `Result` of each jail that it ran in; consecutive cases share them.
     """
 
@@ -90,6 +91,7 @@ def check_function(
     timeout: float = 3.0,
     *,
     tolerance: float = 0.0,
+    iterators: bool = False,
     isolate: bool = False,
     limits: Limits | None = None,
     jail: Jail | None = None,
@@ -109,7 +111,9 @@ def check_function(
         cases: each a `Case` or ``(args, expected)``.
         timeout: seconds of CPU time, as in `check_correctness`, that every case has at least, and one pair of jails at
             most.
-        tolerance: how far a float may be from the expected one. Default 0: exactly equal.
+        tolerance: how far a number may be from the expected one, if one of the two is no int. Default 0: exactly equal.
+        iterators: what an iterator, or a view of a dict, gives counts as the list of it, and is read to its end: what
+            it raises is raised. Default False: an iterator equals no list.
         isolate: a pair of jails for each case, so that no call can leave anything to the next. Default False.
         limits, jail, checker_limits, checker_jail, python, packages: as in `check_correctness`.
 
@@ -129,6 +133,9 @@ def check_function(
     entry_point(function)
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance >= 0:
         raise SpecError("tolerance", tolerance, "a number that is not negative is needed")
+    for name, value in (("iterators", iterators), ("isolate", isolate)):
+        if not isinstance(value, bool):
+            raise SpecError(name, value, "True or False is needed")
     todo = [_case(case) for case in cases]
     for case in todo:  # before anything runs
         _pair.job({"case": _plain(case)}, "cases")
@@ -137,7 +144,13 @@ def check_function(
     while len(results) < len(todo):
         first = len(results)
         batch = todo[first : first + 1] if isolate else todo[first:]
-        task = {"kind": "cases", "module": MODULE, "entry_point": function, "tolerance": float(tolerance)}
+        task = {
+            "kind": "cases",
+            "module": MODULE,
+            "entry_point": function,
+            "tolerance": float(tolerance),
+            "iterators": iterators,
+        }
         blob, batch = _fitting(task, batch)
         pair = _judge.decided(partial(_pair.run, where, submission, blob, None, False), _some)
         results += _read(pair, batch)

@@ -108,11 +108,51 @@ def f(what):
 assert f("point") == (1, 2) and type(f("point")) is tuple
 assert type(f("dict")) is dict and f("enum") == 3 and type(f("enum")) is int and f("bool") is True
 assert f("range") == range(3) and f("frozen") == frozenset({1}) and type(f("bytes")) is bytearray
-assert f("zip") == [("a", 1), ("b", 2)] and list(f("keys")) == [3] and f("nested") == [["1"], ["x", "y"]]
+assert list(f("zip")) == [("a", 1), ("b", 2)] and f("keys") == {3} and list(map(list, f("nested"))) == [["1"], ["x", "y"]]
 assert str(f("minus zero")) == "-0.0" and f("big") == 1 << 99999
 """,
     )
     assert r.passed, r.reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["map(abs, x)", "(n for n in x)", "iter(x)", "dict.fromkeys(x).keys()", "dict(enumerate(x)).values()", "zip(x)"],
+)
+def test_an_iterator_is_no_list(body):
+    """As where the function is called in the tests' own process."""
+    assert check(f"def f(x): return {body}", "assert f([1, 2]) == [1, 2]").status == "failed"
+    assert check(f"def f(x): return [{body}]", "assert f([1, 2]) == [[1, 2]]").status == "failed"
+
+
+def test_numbers_of_the_library_compare_as_numbers():
+    completion = """
+from decimal import Decimal
+from fractions import Fraction
+def f(x): return {"d": Decimal("0.5"), "f": Fraction(1, 3), "many": [Fraction(6, 3), Decimal(2)]}[x]
+"""
+    test = """
+from fractions import Fraction
+assert f("d") == 0.5 and f("f") == Fraction(1, 3) and f("many") == [2, 2] and 3 * f("f") == 1
+"""
+    assert check(completion, test).reason == "passed"
+    assert check("def f(x): return x * 2", "from decimal import Decimal\nassert f(Decimal(1)) == 2").passed
+
+
+@pytest.mark.parametrize("name", ["check", "candidate", "test", "main", "submission", "exit", "print", "len", "f"])
+def test_no_name_of_a_function_is_special(name):
+    problem = {"task_id": 1, "prompt": f"def {name}(x):\n", "entry_point": name}
+    bare, called = f"assert {name}(2) == 4\n", "def check(candidate):\n    assert candidate(2) == 4\n"
+    for test in (bare, called):
+        for body, passes in (("x * 2", True), ("x", False)):
+            r = check_correctness({**problem, "test": test}, f"    return {body}\n", PATIENCE)
+            assert (r.passed, r.status) == (passes, "passed" if passes else "failed"), r.reason
+
+
+def test_a_helper_of_the_prompt_may_be_called_check():
+    prompt = "def check(x):\n    return x > 0\n\ndef f(x):\n"
+    problem = {"task_id": 1, "prompt": prompt, "entry_point": "f", "test": "assert check(f(2))\n"}
+    assert check_correctness(problem, "    return 2 * x\n", PATIENCE).reason == "passed"
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,86 @@ def test_wrong(): assert scale(1) == pytest.approx(2.5)
         pytest.skip("pytest is missing: install it to test its programs")
     assert r.reason.startswith("failed: 1 of 4 tests: test_p.py::test_wrong"), r.reason
     assert [t.status for t in r.tests] == ["passed", "passed", "passed", "failed"]
+
+
+SUBMISSION = {
+    "s.py": "def f(x): return 'wrong'\nclass Foo(Exception): pass\ndef g(x): raise Foo\ndef test_theirs(): assert False\n"
+}
+UNSOUND = {
+    "a coroutine": "async def test_a(): assert f(2) == 4",
+    "a generator": "def test_a():\n    assert f(2) == 4\n    yield",
+    "an asynchronous generator": "async def test_a():\n    assert f(2) == 4\n    yield",
+    "returns a coroutine": "async def a(): assert f(2) == 4\ndef test_a(): return a()",
+    "returns what it should assert": "def test_a(): return f(2) == 4",
+    "a coroutine in a case": "class T(unittest.TestCase):\n    async def test_a(self): self.assertEqual(f(2), 4)",
+    "a generator in a case": "class T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(2), 4); yield",
+    "returns in a case": "class T(unittest.TestCase):\n    def test_a(self): return f(2) == 4",
+    "setUp is a coroutine": "class T(unittest.TestCase):\n    async def setUp(self): assert f(2) == 4\n    def test_a(self): pass",
+    "a class without TestCase": "class TestX:\n    def test_a(self): assert f(2) == 4\ndef test_b(): pass",
+    "no function": "import functools\ntest_a = functools.partial(f, 2)\ndef test_b(): pass",
+    "returns in an asynchronous case": "class T(unittest.IsolatedAsyncioTestCase):\n    async def test_a(self): return f(2) == 4",
+    "a generator in an asynchronous case": "class T(unittest.IsolatedAsyncioTestCase):\n    async def test_a(self):\n        assert f(2) == 4; yield",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_tests_that_would_pass_without_being_run_are_broken(name):
+    r = run_tests(SUBMISSION, {"test_s.py": f"import unittest\nfrom s import f\n{UNSOUND[name]}\n"}, ["s"], PATIENCE)
+    assert not r.passed and r.reason.startswith("broken: the tests: "), r.reason
+
+
+def test_tests_that_run_are_run_whatever_their_form():
+    tests = """
+import functools, unittest
+from s import f, g, test_theirs
+class TestData: answer = "wrong"
+class TestMixin:
+    def test_mixed(self): self.assertEqual(f(2), TestData.answer)
+class T(TestMixin, unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self): self.answer = f(1)
+    async def test_awaited(self): self.assertEqual(self.answer, "wrong")
+    @unittest.expectedFailure
+    async def test_fails(self): self.assertEqual(f(2), 4)
+    @unittest.skip("later")
+    def test_skipped(self): raise AssertionError
+test_lambda = lambda: None
+"""
+    r = run_tests(SUBMISSION, {"test_s.py": tests}, ["s"], PATIENCE)
+    assert r.passed, (r.reason, r.tests)
+    assert sorted(t.name.rpartition(".")[2] for t in r.tests) == [
+        "test_awaited",
+        "test_fails",
+        "test_lambda",
+        "test_mixed",
+        "test_skipped",
+    ]
+    wrong = "import unittest\nfrom s import f\nclass T(unittest.IsolatedAsyncioTestCase):\n    async def test_a(self): self.assertEqual(f(2), 4)\n"
+    assert run_tests(SUBMISSION, {"test_s.py": wrong}, ["s"], PATIENCE).reason.startswith("failed: 1 of 1")
+
+
+@pytest.mark.parametrize("kind", ["RuntimeError", "ValueError", "StopIteration", "TypeError", "KeyError"])
+def test_an_exception_of_the_submission_s_own_is_none_of_python_s(kind):
+    tests = f"import unittest\nfrom s import g\nclass T(unittest.TestCase):\n def test_a(self):\n  with self.assertRaises({kind}): g(1)\n"
+    for raised in ("Foo", "StopIteration", "ExceptionGroup('x', [Foo()])"):
+        files = {"s.py": f"class Foo(Exception): pass\ndef g(x): raise {raised}\n"}
+        r = run_tests(files, {"test_s.py": tests}, ["s"], PATIENCE)
+        assert r.reason.startswith("failed: 1 of 1"), (raised, r.reason)
+
+
+def test_a_module_that_python_has_in_use_is_not_taken_for_the_submission_s():
+    r = run_tests(
+        {"struct.py": "def f(): return 1"}, {"test_s.py": "from struct import f\ndef test(): f()"}, ["struct"], PATIENCE
+    )
+    assert r.reason == "broken: the tests cannot import struct of the submission: Python's own is in use"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "name", ["a coroutine", "a generator", "returns a coroutine", "returns what it should assert", "no function"]
+)
+def test_with_pytest_they_do_not_pass_either(name):
+    tests = {"test_p.py": f"import unittest\nfrom s import f\n{UNSOUND[name]}\ndef test_fine(): pass\n"}
+    r = run_tests(SUBMISSION, tests, ["s"], 6 * PATIENCE, framework="pytest")
+    if r.reason.startswith("broken: pytest is not"):
+        pytest.skip("pytest is missing: install it to test its programs")
+    assert not r.passed, (r.reason, r.tests)

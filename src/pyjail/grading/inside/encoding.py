@@ -4,6 +4,7 @@ A value is one tag byte and its body; sizes and counts are four bytes, big-endia
 
     N None   T True   F False   I n, two's complement   D IEEE double   C two doubles   S n, UTF-8   B n, bytes
     Y n, bytearray   L n, list   U n, tuple   E n, set   Z n, frozenset   M n, dict: key, value ...   R range: 3 ints
+    P n, Decimal as text   Q Fraction: 2 ints   K n, keys   V n, values   J n, items of a dict: key, value ...
     G n, what an iterator gave, and how it ended: None, True (cut short) or a tuple that tells of an exception
 """
 
@@ -23,11 +24,15 @@ MOST_BYTES = 8 << 20  # of one message
 MOST_VALUES = 500_000  # in one message, nested ones counted
 MOST_DEPTH = 64
 MOST_ITEMS = 100_000  # taken from one iterator
+MOST_DIGITS = (
+    10_000  # of a Decimal; and so many bits may either part of a Fraction have: larger ones take long to reduce
+)
 
 _COUNT = struct.Struct(">I")
 _DOUBLE = struct.Struct(">d")
 _COMPLEX = struct.Struct(">dd")
-_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_KEYS, _VALUES, _ITEMS = VIEWS
 _SEQUENCES = ((list, b"L"), (tuple, b"U"), (set, b"E"), (frozenset, b"Z"))
 
 
@@ -43,8 +48,9 @@ def encode(value: Any, ending: Ending | None = None) -> bytes:
     """The bytes of a value. Instances of subclasses are written as their base class holds them.
 
     Args:
-        value: None, bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, nested.
-        ending: takes iterators and views, too, and says what to write for an exception that one of them raised.
+        value: None, bool, int, float, complex, Decimal, Fraction, str, bytes, bytearray, list, tuple, set, frozenset,
+            dict, its keys, values and items, range, nested; numpy's numbers as Python's.
+        ending: takes iterators, too, and says what to write for an exception that one of them raised.
 
     Raises:
         Unsupported: another type, or more than `MOST_BYTES`, `MOST_VALUES` or `MOST_DEPTH`.
@@ -55,7 +61,13 @@ def encode(value: Any, ending: Ending | None = None) -> bytes:
     encoder = _Encoder(ending)
     try:
         encoder.put(value, 0)
-    except (TypeError, RuntimeError, OverflowError) as e:  # a class that lies, a container that changes meanwhile
+    except (
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+        ValueError,
+    ) as e:  # a class that lies, a container that changes meanwhile
         raise Unsupported(f"a {type(value).__name__}: {e}") from None
     return b"".join(encoder.parts)
 
@@ -106,7 +118,9 @@ class _Encoder:
             for key, item in dict.items(value):
                 self.put(key, depth + 1)
                 self.put(item, depth + 1)
-        elif not self.sequence(kind, value, depth):
+        elif not (
+            self.sequence(kind, value, depth) or self.view(kind, value, depth) or self.number(kind, value, depth)
+        ):
             self.iterator(kind, value, depth)
 
     def sequence(self, kind: type, value: Any, depth: int) -> bool:
@@ -118,8 +132,45 @@ class _Encoder:
                 return True
         return False
 
+    def view(self, kind: type, value: Any, depth: int) -> bool:
+        if kind is _KEYS or kind is _VALUES:
+            self.add(b"K" if kind is _KEYS else b"V", count=len(value))
+            for item in value:
+                self.put(item, depth + 1)
+        elif kind is _ITEMS:
+            self.add(b"J", count=len(value))
+            for key, item in value:
+                self.put(key, depth + 1)
+                self.put(item, depth + 1)
+        else:
+            return False
+        return True
+
+    def number(self, kind: type, value: Any, depth: int) -> bool:
+        """By the names of its classes: importing the modules of those would cost more than all else here."""
+        bases: dict[tuple[str, str], Any] = {(k.__module__, k.__name__): k for k in type.mro(kind)}
+        if base := bases.get(("decimal", "Decimal")):
+            text = str.encode(base.__str__(value))
+            if len(text) > MOST_DIGITS:
+                raise Unsupported(f"a Decimal of more than {MOST_DIGITS} digits")
+            self.add(b"P", text, len(text))
+        elif base := bases.get(("fractions", "Fraction")):
+            self.add(b"Q")
+            for part in (base.numerator.fget(value), base.denominator.fget(value)):
+                if part.bit_length() > MOST_DIGITS:
+                    raise Unsupported(f"a Fraction of more than {MOST_DIGITS} bits")
+                self.put(part, depth)
+        elif base := bases.get(("numpy", "generic")):
+            plain = base.item(value)
+            if type(plain) not in (bool, int, float, complex):
+                return False
+            self.put(plain, depth)
+        else:
+            return False
+        return True
+
     def iterator(self, kind: type, value: Any, depth: int) -> None:
-        if self.ending is None or not (hasattr(kind, "__next__") or kind in _VIEWS):
+        if self.ending is None or not hasattr(kind, "__next__"):
             what = getattr(value, "__name__", "") if callable(value) else ""
             raise Unsupported(f"a {kind.__name__}{f' ({what})' if isinstance(what, str) and what else ''}")
         self.add(b"G", count=0)
@@ -206,24 +257,53 @@ class _Decoder:
         if tag == b"Y":
             return bytearray(self.take(self.count()))
         if tag == b"R":
-            parts = [self.get(depth) for _ in range(3)]
-            if any(type(part) is not int for part in parts):
-                raise Malformed("a range of something else than ints")
-            return range(*parts)
+            return range(*self.ints(3, depth))
+        if tag in b"PQ":
+            return self.exact(tag, depth)
         return self.container(tag, depth + 1)
 
+    def ints(self, count: int, depth: int) -> list[int]:
+        parts = [self.get(depth) for _ in range(count)]
+        if any(type(part) is not int for part in parts):
+            raise Malformed("something else where ints are due")
+        return parts
+
+    def exact(self, tag: bytes, depth: int) -> Any:
+        """A Decimal or a Fraction, whose modules are imported when there is one."""
+        if tag == b"P":
+            from decimal import Decimal
+
+            text = self.take(self.count())
+            if len(text) > MOST_DIGITS:
+                raise Malformed("too long a Decimal")
+            try:
+                return Decimal(text.decode("ascii"))
+            except ArithmeticError:
+                raise Malformed("no Decimal") from None
+        from fractions import Fraction
+
+        parts = self.ints(2, depth)
+        if parts[1] <= 0 or any(part.bit_length() > MOST_DIGITS for part in parts):
+            raise Malformed("no Fraction")
+        return Fraction(*parts)
+
     def container(self, tag: bytes, depth: int) -> Any:
-        if tag == b"M":
+        if tag in b"MJ":
             count = self.count()
             mapping = {}
             for _ in range(count):
                 key = self.get(depth)
                 mapping[key] = self.get(depth)
-            return self.whole(mapping, count)
-        if tag not in b"LUEZG":
+            whole = self.whole(mapping, count)
+            return whole if tag == b"M" else whole.items()
+        if tag not in b"LUEZGKV":
             raise Malformed("an unknown tag")
         count = self.count()
         items = [self.get(depth) for _ in range(count)]
+        if tag == b"K":
+            return self.whole(dict.fromkeys(items), count).keys()
+        if tag == b"V":
+            return dict(enumerate(items)).values()
         if tag == b"G":
             if self.iterated is None:
                 raise Malformed("an iterator where there can be none")

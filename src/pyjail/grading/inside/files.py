@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import unittest
-from importlib.util import module_from_spec, spec_from_file_location
 
+from .collect import collect
 from .problem import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import Any
 
     from .checker import Reporter
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 
 MOST_DETAIL = 2000  # characters
+_UNSOUND = ("PytestReturnNotNoneWarning", "PytestUnhandledCoroutineWarning", "PytestCollectionWarning")
 
 
 class Submission(type(sys)):  # type: ignore[misc]
@@ -102,14 +102,16 @@ def run(task: dict[str, Any], channel: Channel, reporter: Reporter) -> None:
     for name in task["modules"]:
         parts = name.split(".")
         for end in range(1, len(parts) + 1):
-            sys.modules.setdefault(".".join(parts[:end]), Submission(".".join(parts[:end]), channel))
+            whole = ".".join(parts[:end])
+            if not isinstance(sys.modules.setdefault(whole, Submission(whole, channel)), Submission):
+                reporter.finish("broken", f"the tests cannot import {whole} of the submission: Python's own is in use")
     sys.path.insert(0, task["directory"])
     outcomes = Outcomes(reporter)
     paths = [f"{task['directory']}/{name}" for name in task["tests"]]
     if task["framework"] == "pytest":
         with_pytest(paths, task["directory"], outcomes, reporter)
     else:
-        suite = unittest.TestSuite(collect(path, reporter) for path in paths)
+        suite = unittest.TestSuite(collect(path, task["directory"], reporter) for path in paths)
         suite.run(outcomes)
     if outcomes.faults:
         count = len(outcomes.faults)
@@ -118,44 +120,16 @@ def run(task: dict[str, Any], channel: Channel, reporter: Reporter) -> None:
         reporter.finish("broken", "there is no test that ran")
 
 
-def collect(path: str, reporter: Reporter) -> unittest.TestSuite:
-    """The test cases of a file, and its functions that begin with "test"."""
-    name = path.rpartition("/")[2].removesuffix(".py")
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        reporter.finish("broken", f"{path} is no Python file")
-    module: ModuleType = module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as e:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            reporter.finish("failed", f"{path} cannot be imported: {explain(e, f.read(), path)}")
-    suite = unittest.defaultTestLoader.loadTestsFromModule(module)
-    for attribute, value in vars(module).items():
-        if attribute.startswith("test") and isinstance(value, type(collect)) and value.__module__ == name:
-            value.__name__ = attribute
-            suite.addTest(unittest.FunctionTestCase(value))  # type: ignore[arg-type]
-    return suite
-
-
 def with_pytest(paths: list[str], directory: str, outcomes: Outcomes, reporter: Reporter) -> None:
     """As ``pytest`` does it, where the checker's jail has it."""
     try:
         import pytest
     except ImportError as e:
         reporter.finish("broken", f"pytest is not in the checker's jail: {e}")
-    given = [
-        "-q",
-        "-s",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        directory,
-        "-c",
-        "/dev/null",
-        "--continue-on-collection-errors",
-    ]
+    given = ["-q", "-s", "-p", "no:cacheprovider", "--rootdir", directory, "-c", "/dev/null"]
+    given += ["--continue-on-collection-errors"]
+    for name in _UNSOUND:  # warnings of tests that would pass without being run, or are left out
+        given += ["-W", f"error::pytest.{name}"] if hasattr(pytest, name) else []
     status = pytest.main([*given, *paths], plugins=[outcomes])
     if status not in (0, 1, 5) and not outcomes.faults:
         reporter.finish("broken", f"pytest ended with {status!r}")

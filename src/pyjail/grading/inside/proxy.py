@@ -27,14 +27,15 @@ _ORDINARY: dict[str, type[Exception]] = {
 }
 
 
-class CandidateError(RuntimeError):
+_NAMES = "candidate_names"  # an attribute of exceptions
+
+
+class CandidateError(Exception):
     """The candidate raised an exception of a class that only it knows, or one that would end a loop of the tests."""
 
 
 class Iterated:
-    """What an iterator of the candidate gave: an iterator here, too, and equal to the list of what is left of it."""
-
-    __hash__ = None  # type: ignore[assignment]
+    """What an iterator of the candidate gave: an iterator here, too, which equals itself alone."""
 
     def __init__(self, items: list[Any], end: BaseException | None) -> None:
         self._items, self._end = items, end
@@ -51,20 +52,6 @@ class Iterated:
         self._at += 1
         return self._items[self._at - 1]
 
-    def left(self) -> list[Any]:
-        """What is left, without taking it; raises what the iterator would raise at its end."""
-        if self._end is not None:
-            raise self._end
-        return self._items[self._at :]
-
-    def __contains__(self, item: object) -> bool:
-        return item in self.left()
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Iterated):
-            return self.left() == other.left()
-        return self.left() == other if isinstance(other, list) else NotImplemented
-
     def __repr__(self) -> str:
         return f"Iterated({self._items[self._at :]!r})"
 
@@ -77,7 +64,6 @@ class Channel:
         self._lock = RLock()
         self.exceptions: dict[str, type[Exception]] = {}  # classes of the submission that the tests asked for, or ours
         self.asked = 0
-        self.raised: list[str] = []  # the names of the last exception's classes, as the candidate has them
 
     def ask(self, *request: Any) -> tuple[Any, ...]:
         """The answer to a request, a tuple that begins with one of the words of `candidate.answer`."""
@@ -126,10 +112,9 @@ class Channel:
         raise self.exception(answer[1], answer[2])
 
     def exception(self, names: Any, text: Any) -> Exception:
-        """An exception to raise here for one that was raised there."""
+        """An exception to raise here for one that was raised there; `names_of` has the names of its classes there."""
         if not _texts([text]) or type(names) is not list or not names or not _texts(names):
             self.finish("forged", "no such exception")
-        self.raised = names
         if "Exception" not in names:
             self.finish("crashed", f"{names[0]}: {text}" if text else names[0])
         for name in names:
@@ -137,8 +122,8 @@ class Channel:
             if kind is not None and kind is not Exception:
                 if issubclass(kind, _SILENT):
                     break
-                return _make(kind, text)
-        return CandidateError(f"{names[0]}: {text}")
+                return _named(_make(kind, text), names)
+        return _named(CandidateError(f"{names[0]}: {text}"), names)
 
     def exception_class(self, names: Any) -> type[Exception]:
         """A class of ours that stands for an exception's class of the submission."""
@@ -166,6 +151,16 @@ class Channel:
             self.finish("forged", "arguments of another shape than it was called with")
 
 
+def names_of(e: BaseException) -> list[str]:
+    """The names of an exception's classes, as the candidate has them; none when it is not the candidate's."""
+    return list(getattr(e, _NAMES, ()))
+
+
+def _named(e: Exception, names: list[str]) -> Exception:
+    setattr(e, _NAMES, tuple(names))
+    return e
+
+
 def _texts(values: Any) -> bool:
     return all(type(value) is str for value in values)
 
@@ -179,6 +174,8 @@ def _make(kind: type[Exception], text: str) -> Exception:
             return kind("?", "", 0, 1, text)
         if issubclass(kind, UnicodeTranslateError):
             return kind("", 0, 1, text)
+        if issubclass(kind, ExceptionGroup):
+            return kind(text, [CandidateError("what is in the group stays there")])
         return kind(text)
     except TypeError:
         return CandidateError(f"{kind.__name__}: {text}")
