@@ -29,6 +29,8 @@ _WORDS = (
     (r"Jail\(deterministic=True\)", "--deterministic"),
     (r"Limits\((\w+)=None\)", r"--\1 none"),
     (r"Limits\((\w+)=[^)]*\)", r"--\1"),
+    (r"Limits\.collect\b", "--collect-size"),
+    (r"Limits\.(\w+)", r"--\1"),
     (r"a tuple of Mount\.bind\(\.\.\.\) and Mount\.tmpfs\(\.\.\.\)", "--bind"),
 )
 

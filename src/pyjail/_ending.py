@@ -8,7 +8,7 @@ from pyjail import _units
 from pyjail._result import Result, Verdict
 
 EXIT_BAD, EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 1, 124, 125, 126, 127
-EXIT_INTERRUPTED, EXIT_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+EXIT_PIPE = 128 + signal.SIGPIPE
 ENDED_BY_LIMIT = (Verdict.CPU_TIME, Verdict.WALL_TIME, Verdict.MEMORY, Verdict.OUTPUT)
 _SILENT = (signal.SIGINT, signal.SIGPIPE)  # as in a shell: who sent them knows
 
@@ -29,6 +29,11 @@ def remark(result: Result) -> str | None:
     if result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR) and not result.limits_hit:
         return None
     return explain(result)
+
+
+def printable(text: str) -> str:
+    """A name that a program chose, on one line, and without control sequences for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def explain(result: Result) -> str:

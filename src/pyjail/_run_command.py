@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 import pyjail
 from pyjail import _bring_out, _options, _show_languages, _through
-from pyjail._complaint import UsageError
-from pyjail._ending import exit_code, remark
+from pyjail._complaint import UsageError, words
+from pyjail._ending import exit_code, printable, remark
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 
@@ -42,7 +42,7 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
             _bring_out.write(out, result.files)
     if not options.json:
         for name, why in result.uncollected.items():
-            print(f"pyjail: not collected: {name}: {why}", file=sys.stderr)
+            print(f"pyjail: not collected: {printable(name)}: {words(why)}", file=sys.stderr)
         line = remark(result)
         if line is not None:
             print(f"pyjail: {line}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyjail._ending import printable
 from pyjail._learn import Learned
 
 
@@ -22,5 +23,5 @@ def text(found: Learned, root: str | None) -> str:
         lines.append("These mounts are all that it needs, in a root of its own: --learn-root DIR makes one, with")
         for path, entry in found.skeleton.items():
             lines.append(f"  {path}" + (f" -> {entry}" if isinstance(entry, str) else "/" if entry is None else ""))
-    comments = "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    comments = "".join(f"# {printable(line)}".rstrip() + "\n" for line in lines)  # a name cannot end its comment
     return f"{comments}\n{found.to_toml(root)}"

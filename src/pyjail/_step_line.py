@@ -9,6 +9,8 @@ import time
 from types import TracebackType
 from typing import IO
 
+from pyjail._ending import printable
+
 QUIET_S = 0.5  # what is done sooner is not worth a line
 _ERASE = "\r\x1b[K"
 
@@ -27,7 +29,7 @@ class StepLine:
     def __init__(self, stream: IO[str] | None, text: str) -> None:
         self.shown = False
         self._stream = stream
-        self._text = "".join(c if c.isprintable() else "?" for c in text)
+        self._text = printable(text)
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -20,32 +20,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"pyjail {pyjail.__version__}")
         return 0
-    from pyjail import _complaint, _options
-    from pyjail._ending import EXIT_INTERRUPTED, EXIT_PIPE
-    from pyjail._errors import JailError
-
     as_json = "--json" in (args[: args.index("--")] if "--" in args else args)
     _end_in_order()
     try:
-        code = _command(_options.parser().parse_args(args))
+        return _written(_answered(args, as_json))
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return 130
+
+
+def _answered(args: list[str], as_json: bool) -> int:
+    from pyjail import _complaint, _options
+    from pyjail._ending import EXIT_PIPE
+    from pyjail._errors import JailError
+
+    try:
+        return _command(_options.parser().parse_args(args))
     except BrokenPipeError:
-        code = EXIT_PIPE
+        return EXIT_PIPE
     except (_complaint.UsageError, JailError, OSError) as e:
-        code = _complaint.tell(e, as_json)
-    return _written(code)
+        return _complaint.tell(e, as_json)
 
 
 def _end_in_order() -> None:
-    """SIGTERM and SIGHUP end the jail first, then us, so that nothing stays behind."""
+    """^C, SIGTERM and SIGHUP end the jail first, then us: nothing stays behind, and a second ^C does not disturb it."""
     import signal
     import threading
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
-                signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _written(code: int) -> int:

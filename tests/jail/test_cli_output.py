@@ -79,6 +79,46 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word():
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+def test_a_name_that_the_program_chose_cannot_set_the_terminal_or_look_like_a_line_of_ours(tmp_path):
+    script = (
+        "ln -s x \"$(printf 'a\\033[2J\\npyjail: ok')\"; mkfifo \"$(printf 'b\\377')\"; head -c 3000 /dev/zero > big"
+    )
+    out = cli(
+        "run",
+        "--collect",
+        "*",
+        "--collect-size",
+        "1K",
+        "--out",
+        str(tmp_path),
+        "--",
+        "sh",
+        "-c",
+        script,
+        stdin=subprocess.DEVNULL,
+    )
+    assert out.returncode == 0
+    assert sorted(out.stderr.splitlines()) == [
+        "pyjail: not collected: a?[2J?pyjail: ok: not a regular file", "pyjail: not collected: b?: not a regular file",
+        "pyjail: not collected: big: too big: 3000 bytes, 1024 left of --collect-size",
+    ]  # fmt: skip
+
+
+def test_who_holds_down_ctrl_c_gets_no_traceback_and_leaves_nothing():
+    for pause in (0.0, 0.001, 0.003):
+        with subprocess.Popen(
+            [*RUN, "--", "sh", "-c", "echo up; sleep 60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline() == "up\n"
+            jails = keepers_of(process.pid)
+            for _ in range(5):
+                process.send_signal(signal.SIGINT)
+                time.sleep(pause)
+            assert process.wait(30 * SLOW) == 130
+            assert process.stderr.read() == ""
+        assert jails and until(lambda jails=jails: not any(Path(f"/proc/{pid}").exists() for pid in jails))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_the_jail_first_and_leaves_nothing(number):
     with subprocess.Popen([*RUN, "--", "sh", "-c", "echo up; sleep 60"], stdout=subprocess.PIPE, text=True) as process:
@@ -148,6 +188,17 @@ SAID = [
     ("kill -PIPE $$", (), 141, ""), ("exit 3", (), 3, ""), ("true", (), 0, ""),
     ("sleep 1 & sleep 1 & sleep 1 & wait", ("--processes", "3"), None, "refused at --processes: cpu"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_of_ours_are_none_of_the_program_s(closed):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *RUN, "--", "sh", "-c", "echo out; echo err >&2; cat; exit 4"]
+    out = subprocess.run(command, input="in\n", capture_output=True, text=True, timeout=60 * SLOW, check=False)
+    words = (
+        "" if ">&-" in closed.replace("2>&-", "") else "out\n" + ("" if "<&-" in closed else "in\n"),
+        "" if "2>&-" in closed else "err\n",
+    )
+    assert (out.returncode, out.stdout, out.stderr) == (4, *words)
 
 
 @pytest.mark.needs_cgroups
