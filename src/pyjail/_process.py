@@ -302,6 +302,9 @@ class Process:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         """Close stdin, wait, close the rest; after an exception, kill first. What nobody has read is not kept."""
+        if self._keeper.owner != os.getpid():  # a forked child leaves the block: it is the parent's
+            self.close()
+            return
         if kind is not None:
             self.kill()
         if self.stdin is not None:
