@@ -277,7 +277,7 @@ def test_json_and_exit_codes():
     ("args", "said"),
     [
         (["--only", "nonsense"], "no such group or attempt"),
-        (["--bind", "/no/such"], "it must exist"),
+        (["--bind", "/no/such"], "no such file or directory"),
         (["--config", "/no/such.toml"], "No such file"),
         (["--nonsense"], "there is no --nonsense"),
     ],
