@@ -21,7 +21,10 @@ _OPTIONS = {
     "program": "PROGRAM",
 }  # fmt: skip
 _WORDS = (
-    (r"\bNone means\b", '"none" means'),
+    (r"\bNone (means|is)\b", r'"none" \1'),
+    (r"(?<![\w-])files=(?=[\s;,.]|$)", "--file"),
+    (r"(?<![\w-])mounts=(?=[\s;,.]|$)", "--bind"),
+    (r"(?<![\w-])(python|rootfs|env|cwd)=(?=[\s;,.]|$)", r"--\1"),
     (r"\bor None for\b", 'or "none" for'),
     (r"Jail\(strict=False\)", "--no-strict"),
     (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),

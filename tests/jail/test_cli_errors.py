@@ -113,6 +113,12 @@ def test_hints_name_options():
         "run as root; or do without: --open-files none, or --no-strict and look at the receipt"
     )
     error = pyjail.HostError("proc", "masked", "Jail(proc=False); or unmask it; or Jail(seccomp='none')")
+    missing = pyjail.ProgramNotFoundError(
+        "exec", 0, "cannot execute './a'", 2, "there is no ./a in /box; files= brings files in"
+    )
+    assert _complaint.text(missing).endswith("there is no ./a in /box; --file brings files in")
+    wrong = pyjail.SpecError("cpus", 99.0, "this machine has 2 CPUs; None is no limit")
+    assert _complaint.text(wrong) == '--cpus=99.0: this machine has 2 CPUs; "none" is no limit'
     assert _complaint.text(error).endswith("proc = false in [jail] of a --config file; or unmask it; or --seccomp none")
 
 
