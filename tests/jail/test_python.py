@@ -248,3 +248,11 @@ def test_what_another_interpreters_environment_is_made_of_stays_hidden(tmp_path)
     inner = environment(tmp_path / "venv", base=base)
     row = pyjail.run(["true"], jail=Jail(python=inner)).receipt["view hidden"]
     assert str(tmp_path / "base/lib" / SYSTEM_PYTHON.resolve().name / "site-packages") in row.value.split(", ")
+
+
+def test_the_language_python_is_the_running_one_where_the_jail_has_no_other():
+    shell = os.path.realpath("/bin/sh")
+    jail = Jail(mounts=(Mount.bind(shell, "/tools/sh"),), env={"PATH": "/tools"})
+    prepared = pyjail.languages.prepare("python", "import sys; print(sys.executable)", jail=jail)
+    r = prepared.run()
+    assert r.stdout.decode().startswith(os.path.dirname(sys.executable))

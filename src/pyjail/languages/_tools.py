@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from dataclasses import dataclass, replace
 
@@ -106,10 +107,13 @@ def _candidates(language: Language, jail: Jail) -> list[Tools]:
     """The jail as it is; then, if it shows this host, with the installation that the caller's own PATH leads to."""
     mounts = [path for path in language.mounts if jail.rootfs is None and os.path.exists(path)]
     own = Tools(tuple(Mount.bind(path) for path in mounts))
+    found = [own]
+    if jail.rootfs is None and sys.executable and "python3" in language.tools:  # every such jail has the running one
+        found.append(Tools(own.mounts, os.path.dirname(sys.executable)))
     prefix = _prefix(language) if jail.rootfs is None else None
-    if prefix is None:
-        return [own]
-    return [own, Tools((*own.mounts, Mount.bind(prefix)), f"{prefix}/bin")]
+    if prefix is not None:
+        found.append(Tools((*own.mounts, Mount.bind(prefix)), f"{prefix}/bin"))
+    return found
 
 
 def _prefix(language: Language) -> str | None:
