@@ -45,10 +45,11 @@ def _place(path: object) -> str:
 def write(keeper: Keeper, path: object, data: Any, mode: int) -> None:
     """See `Session.write`."""
     name = _place(path)
-    (item,) = _files.check_inputs({name: File(data, mode) if isinstance(data, (bytes, str)) else data})
-    _parents(keeper, name)
-    with _files._source(item) as source:
-        _put(keeper, name, item.mode, source.number)
+    for item in _files.check_inputs({name: File(data, mode) if isinstance(data, (bytes, str)) else data}):
+        _parents(keeper, f"{item.path}/" if item.kind == "directory" else item.path)
+        if item.kind != "directory":
+            with _files.open_source(item) as source:
+                _put(keeper, item.path, item.mode, source.number, int(item.kind == "link"))
 
 
 def _parents(keeper: Keeper, name: str) -> None:

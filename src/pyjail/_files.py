@@ -11,15 +11,20 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from pyjail import _lazy
 from pyjail._errors import SetupError, SpecError
 from pyjail._fds import Fd, memfd
 from pyjail._glob import At, Glob
 from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._record import NamedTuple
-from pyjail._spec import File, text
+from pyjail._spec import File, Limits, text
 
-MOST_FILES = 1000  # collected by one run
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MOST_SKIPPED = 1000  # told of by one run
 MOST_ENTRIES = 100_000  # looked at
 MOST_DEPTH = 64  # directories open at once
 MOST_SECONDS = 10.0
@@ -27,12 +32,14 @@ CHUNK = 1 << 20
 
 
 class Input(NamedTuple):
-    """One file to write: bytes, or a host file that is open already."""
+    """One file to write: bytes, or a file of the host, which may be in a tree that is copied."""
 
     path: str
     mode: int
     data: bytes | None
     source: str | None
+    tree: str | None = None
+    kind: str = "file"  # "directory"; "link": data is where it leads
 
 
 def check_inputs(files: object) -> tuple[Input, ...]:
@@ -43,7 +50,7 @@ def check_inputs(files: object) -> tuple[Input, ...]:
         raise SpecError("files", files, "a mapping of relative paths to contents is needed")
     found: dict[str, Input] = {}
     for name, value in files.items():
-        path = relative("files", name)
+        path = "" if name == "." and isinstance(value, os.PathLike) else relative("files", name)
         if path in found:
             raise SpecError("files", name, "names the same file as another entry")
         if isinstance(value, File):
@@ -59,18 +66,43 @@ def check_inputs(files: object) -> tuple[Input, ...]:
                 st = os.stat(source)
             except OSError as e:
                 raise SpecError("files", value, f"cannot be read: {e.strerror}") from None
+            if stat.S_ISDIR(st.st_mode):
+                _tree(found, path, source)
+                continue
             if not stat.S_ISREG(st.st_mode):
-                raise SpecError("files", value, "is not a regular file")
+                raise SpecError("files", value, "is neither a regular file nor a directory")
             found[path] = Input(path, stat.S_IMODE(st.st_mode) & 0o777, None, source)
         else:
             raise SpecError("files", value, f"{path!r} must be bytes, str, PathLike or File")
     for path in found:
         parent = os.path.dirname(path)
         while parent:
-            if parent in found:
+            if parent in found and found[parent].kind != "directory":
                 raise SpecError("files", path, f"{parent!r} cannot be a file and a directory")
             parent = os.path.dirname(parent)
     return tuple(found.values())
+
+
+def _tree(found: dict[str, Input], path: str, source: str) -> None:
+    """All of a directory of the host, below ``path``."""
+    if path:
+        found[path] = Input(path, 0o755, None, None, None, "directory")
+    with _lazy.lock:
+        from pyjail import _trees
+
+    try:
+        for inner, st, target in _trees.entries(source):
+            name = f"{path}/{inner}" if path else inner
+            if name in found:
+                raise SpecError("files", name, "names the same file as another entry")
+            if stat.S_ISDIR(st.st_mode):
+                found[name] = Input(name, 0o755, None, None, None, "directory")
+            elif target is not None:
+                found[name] = Input(name, 0o777, os.fsencode(target), None, None, "link")
+            else:
+                found[name] = Input(name, stat.S_IMODE(st.st_mode) & 0o777, None, inner, source)
+    except OSError as e:
+        raise SpecError("files", source, f"cannot be read: {e.strerror}") from None
 
 
 def _encode(path: str, content: str) -> bytes:
@@ -97,13 +129,15 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
     for item in inputs:
         parts = item.path.split("/")
         try:
-            for depth in range(1, len(parts)):
+            for depth in range(1, len(parts) + (item.kind == "directory")):
                 directory = "/".join(parts[:depth])
                 if directory not in made:
                     made.add(directory)
                     keeper.file(lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
-            with _source(item) as source:
-                keeper.file(lib.OP_PUT, os.fsencode(item.path), mode=item.mode, fd=source.number)
+            if item.kind != "directory":
+                with open_source(item) as source:
+                    link = int(item.kind == "link")
+                    keeper.file(lib.OP_PUT, os.fsencode(item.path), link, item.mode, source.number)
         except OSError as e:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
             if e.errno in (17, 18):
@@ -113,10 +147,15 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
             raise SetupError("open", None, f"files[{item.path!r}]", e.errno or 0, hint) from e
 
 
-def _source(item: Input) -> Fd:
+def open_source(item: Input) -> Fd:
     """The content; the keeper copies from its start."""
     if item.source is None:
         return memfd("pyjail-file", item.data or b"")
+    if item.tree is not None:
+        with _lazy.lock:
+            from pyjail import _trees
+
+        return _trees.opened(item.tree, item.source)
     return Fd(os.open, item.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
@@ -133,10 +172,11 @@ def check_patterns(patterns: object) -> tuple[Glob, ...]:
 class Collector:
     """One walk through the workspace of a finished run."""
 
-    def __init__(self, keeper: Keeper, patterns: Sequence[Glob], limit: int | None) -> None:
+    def __init__(self, keeper: Keeper, patterns: Sequence[Glob], limits: Limits) -> None:
         self.keeper = keeper
         self.patterns = patterns
-        self.left = limit
+        self.left: Any = limits.collect
+        self.most = limits.collect_files
         self.entries = 0
         self.end = time.monotonic() + MOST_SECONDS
         self.files: dict[str, bytes] = {}
@@ -203,13 +243,13 @@ class Collector:
             self._walk(child.number, path + "/", depth + 1, patterns)
 
     def _skip(self, path: str, why: str) -> None:
-        if len(self.uncollected) >= MOST_FILES:
-            raise _EnoughError(f"stopped: more than {MOST_FILES} could not be collected")
+        if len(self.uncollected) >= MOST_SKIPPED:
+            raise _EnoughError(f"stopped: more than {MOST_SKIPPED} could not be collected")
         self.uncollected[path if len(path) <= 512 else path[:512] + "..."] = why
 
     def _take(self, fd: int, entry: os.DirEntry[str], path: str) -> None:
-        if len(self.files) >= MOST_FILES:
-            raise _EnoughError(f"stopped: more than {MOST_FILES} files")
+        if self.most is not None and len(self.files) >= self.most:
+            raise _EnoughError(f"stopped: more than {self.most} files, Limits.collect_files")
         if not entry.is_file(follow_symlinks=False):
             self._skip(path, "not a regular file")
             return

@@ -61,7 +61,7 @@ class Limits(Shown):
         open_files: file descriptors per process (RLIMIT_NOFILE). Default 256.
         stack: bytes of the main thread's stack (RLIMIT_STACK). Default 8 MiB.
         core: bytes of a core file (RLIMIT_CORE); 0, the default, means none.
-        collect: bytes read back by ``collect=``, in all. Default 64 MiB.
+        collect: bytes read back by ``collect=``, in all. Default 64 MiB. collect_files: files, 1000.
         cpus: cores as a float (a share of CPU time) or a set of CPU numbers to run on. Default 1.0: what is parallel
             (compilers, JVMs, numpy) needs more to be as quick as outside.
         address_space: bytes of virtual memory per process (RLIMIT_AS). Off by default: it breaks runtimes that
@@ -87,6 +87,7 @@ class Limits(Shown):
     cpus: float | frozenset[int] | set[int] | None = 1.0
     address_space: int | str | None = None
     io_rate: int | str | None = None
+    collect_files: int | None = 1000
 
     def __post_init__(self) -> None:
         _set(self, "cpu_time", _units.seconds("cpu_time", self.cpu_time))
@@ -97,6 +98,7 @@ class Limits(Shown):
         _set(self, "core", _units.size("core", self.core, least=0))
         _set(self, "processes", _units.count("processes", self.processes, most=4194304))
         _set(self, "inodes", _units.count("inodes", self.inodes, most=1 << 50))
+        _set(self, "collect_files", _units.count("collect_files", self.collect_files, most=1 << 30))
         _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
         _set(self, "cpus", _cpus(self.cpus))
         wall = self.wall_time

@@ -151,6 +151,7 @@ _MEANING = {
     "stack": "stack of the main thread",
     "core": "core file",
     "collect": "all that --collect brings out",
+    "collect_files": "files that --collect brings out",
     "cpus": "cores: a share like 1.5, or CPU numbers like 0,1 ('0,' is one); what is parallel needs more than 1",
     "address_space": "virtual memory of one process",
     "io_rate": "each disk, a second (cgroup v2)",

@@ -62,7 +62,7 @@ def run(
             refused unless it is a `Terminal`.
         env: the whole environment, instead of ``jail.env``; nothing is inherited.
         cwd: inside the jail; default /box.
-        files: {relative path: bytes | str | PathLike | File} written into /box first.
+        files: {relative path: bytes | str | PathLike (also of a directory) | File} written into /box first.
         collect: patterns (``**`` recurses) of regular files to read back from /box.
         text, encoding, errors: decode stdout and stderr as `subprocess` does, but that bytes which are no text are
             replaced by default: a program decides what it writes. ``errors="strict"`` raises.
@@ -331,7 +331,7 @@ def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> O
             from pyjail import _files
 
         try:
-            collected = _files.Collector(keeper, request.collect, request.limits.collect).run()  # type: ignore[arg-type]
+            collected = _files.Collector(keeper, request.collect, request.limits).run()
         except Gone:
             return _outcome.lost(keeper, request), False
     keeper.armed = run_part

@@ -15,7 +15,7 @@ from pyjail._toml import known
 
 COMPILE = Limits(
     cpu_time=60, wall_time=180, memory="1G", processes=256, output="1M", disk="256M", inodes=20000, file_size="256M",
-    open_files=1024, collect="128M", cpus=None,
+    open_files=1024, collect="128M", collect_files=20000, cpus=None,
 )  # fmt: skip
 PLACEHOLDERS = ("source", "stem", "main", "cpus", "memory_mb", "heap_mb", "stack_mb", "stack_kb")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")

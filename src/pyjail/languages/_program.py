@@ -158,8 +158,8 @@ def prepare(
 
     >>> from pyjail import languages
     >>> program = languages.prepare("python", "print(int(input()) ** 2)")
-    >>> program.run(input=b"12\n").stdout
-    b'144\n'
+    >>> program.run(input=b"12\\n").stdout
+    b'144\\n'
     """
     language = language if isinstance(language, Language) else find(language)
     jail = _typed("jail", jail, Jail, Jail())
