@@ -93,3 +93,17 @@ def test_names_of_pyjail_exist():
             for name in named[1:].split("."):
                 assert hasattr(found, name), (page.name, f"pyjail{named}")
                 found = getattr(found, name)
+
+
+def test_containers_are_deployed_with_what_doctor_says():
+    from pyjail.policy import advice
+
+    page = (ROOT / "docs/deploy.md").read_text().replace(" \\\n       ", "")
+    needs = (advice.SYSCALLS, advice.APPARMOR, advice.PROC, advice.CGROUPS)
+    for engine in ("docker", "podman"):
+        assert f"    {advice.container(engine, needs).splitlines()[0]}\n" in page, engine
+    pod = advice.container("kubernetes", needs)
+    for line in re.search(r"```yaml\n(.*?)```", page, re.S)[1].splitlines():
+        key = line.strip().partition(":")[0]
+        if key in ("hostUsers", "runtimeClassName", "env", "seccompProfile", "appArmorProfile", "procMount"):
+            assert line.strip() in pod, line
