@@ -184,7 +184,7 @@ static void fds_close(struct fds *got) {
   got->count = 0;
 }
 
-/* Receive one message from `sock`, its fds into *got. 0 = the peer is gone. */
+/* Receive one message from `sock`, its fds into *got: its length, -errno, or 0 when the peer is gone. */
 static long message_receive(int sock, void *buf, size_t len, int flags, struct fds *got) {
   struct iovec iov = {buf, len};
   struct k_cmsg c = {0};
@@ -199,7 +199,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
     fds_close(got);
     n = 0;
   }
-  return n < 0 ? 0 : n;
+  return n;
 }
 
 /* ---- filesystems ---- */
@@ -258,7 +258,8 @@ static long entry_make(int root, const struct pj_mount *m) {
     rc = SYS(__NR_symlinkat, plan_str(m->data), dir, name);
   } else {
     long fd = SYS(__NR_openat, dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, m->attr);
-    rc = fd < 0 ? fd : SYS(__NR_write, fd, plan_str(m->data), m->data_len) == (long)m->data_len ? 0 : -ENOSPC;
+    rc = fd < 0 ? fd : SYS(__NR_write, fd, plan_str(m->data), m->data_len);
+    if (rc >= 0) rc = rc == (long)m->data_len ? 0 : -ENOSPC;
     sys_close((int)fd);
   }
   sys_close((int)dir);

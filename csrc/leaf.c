@@ -33,7 +33,7 @@ static void leaf_drop(uint32_t which) {
   struct leaf *r = &K.leaf;
   if (which) fd_drop(&r->namespace);
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
-    if (!(which >> h & 1) || r->dir[h] < 0) continue;
+    if (!(which >> h & 1) || !r->number[h]) continue;
     fd_drop(&r->dir[h]);
     fd_drop(&r->tasks[h]);
     for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
@@ -43,6 +43,7 @@ static void leaf_drop(uint32_t which) {
     }
     if (r->gone[h]) leaf_remove(); /* of a run before, when the next could not be armed */
     r->gone[h] = r->number[h];
+    r->number[h] = 0;
   }
 }
 
@@ -73,7 +74,7 @@ static long row_open(uint32_t i) {
   int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : O_RDONLY;
   r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
   r->base[i][0] = 0;
-  if (c->when == CGROUP_READ) return 0; /* a file this kernel lacks: the report says so */
+  if (c->when == CGROUP_READ && r->row[i] == -ENOENT) return 0; /* a file this kernel lacks: the report says so */
   TRY(STEP_CGROUP, i, r->row[i]);
   if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));
   if (c->when == CGROUP_WATCH) r->event = event_make(r->dir[c->hierarchy], r->row[i]);

@@ -27,8 +27,9 @@ static long request_prepare(uint32_t len, uint32_t have, struct pj_error *e) {
   if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) || children_reap())) {
     run_end();
     was_armed = 0;
-    if (K.touched) { /* the files that were written went with it */
-      *e = (struct pj_error){STEP_ARM, PJ_NONE, ESRCH};
+    if (K.touched) { /* the files that were written went with it: killed, unless it says why */
+      *e = K.page->facts.reply.error;
+      if (!e->step) *e = (struct pj_error){STEP_ARM, PJ_NONE, ESRCH};
       return -1;
     }
   }
@@ -126,10 +127,10 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
-  message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: it is written now; or a hang-up: it is not */
+  long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: it is written; or a hang-up: not */
   long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
-  long rc = NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;
+  long rc = written < 0 ? written : NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;
   if (rc == 0) {
     K.started = (uint32_t *)marks;
     K.request = (char *)shared;
@@ -144,7 +145,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
     template_make();
   struct pj_error e = K.page->facts.reply.error;
   if (!e.step) e.err = (int32_t)-K.user_namespaces;
-  reply_with(REPLY_READY, e, K.mountinfo); /* Python reads back what was mounted */
+  reply_with(REPLY_READY, e, e.step ? -1 : K.mountinfo); /* Python reads back what was mounted */
   if (e.step) sys_exit(1);
   sys_close(K.mountinfo);
   if (leaf_make() < 0) leaf_drop(~0u), leaf_remove(); /* for the first request, on its way; it tells what goes wrong */

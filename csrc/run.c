@@ -138,7 +138,7 @@ static int children_reap(void) {
   }
   K.more = pid > 0;
   if (pid >= 0 && f->ended) run_stop(); /* every process here descends from a child of ours */
-  return pid < 0;
+  return pid == -ECHILD;
 }
 
 /* Until nobody is left. Limits are looked at when they could first be passed. */
@@ -178,20 +178,14 @@ static void run_watch(void) {
 /* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them now. */
 static void ipc_sweep(void) {
   char info[256], ds[256];
-  struct {
-    long nr, info, stat;
-    int info_cmd, stat_cmd;
-  } kind[] = {{__NR_shmctl, 0, 0, 14, 13}, {__NR_msgctl, 0, 0, 12, 11}, {__NR_semctl, 0, 0, 19, 18}};
+  /* what to call, its ..._INFO and ..._STAT; IPC_RMID is 0, so that semctl's fits all */
+  static const int kind[3][3] = {{__NR_shmctl, 14, 13}, {__NR_msgctl, 12, 11}, {__NR_semctl, 19, 18}};
   for (int k = 0; k < 3; k++) {
-    int sem = kind[k].nr == __NR_semctl;
-    long top = sem ? SYS(kind[k].nr, 0, 0, kind[k].info_cmd, info) : SYS(kind[k].nr, 0, kind[k].info_cmd, info);
+    const int nr = kind[k][0], sem = nr == __NR_semctl;
+    long top = sem ? SYS(nr, 0, 0, kind[k][1], info) : SYS(nr, 0, kind[k][1], info);
     for (long i = 0; i <= top; i++) {
-      long id = sem ? SYS(kind[k].nr, i, 0, kind[k].stat_cmd, ds) : SYS(kind[k].nr, i, kind[k].stat_cmd, ds);
-      if (id < 0) continue;
-      if (sem)
-        SYS(kind[k].nr, id, 0, 0 /* IPC_RMID */, 0);
-      else
-        SYS(kind[k].nr, id, 0 /* IPC_RMID */, 0);
+      long id = sem ? SYS(nr, i, 0, kind[k][2], ds) : SYS(nr, i, kind[k][2], ds);
+      if (id >= 0) SYS(nr, id, 0, 0, 0);
     }
   }
 }
@@ -213,29 +207,26 @@ static void usage_take(void) {
   f->involuntary = (uint64_t)(u.ru_nivcsw - K.used.ru_nivcsw);
 }
 
-static void tmpfs_note(uint32_t i, const struct statfs *s) {
+static int tmpfs_note(uint32_t i, int fd) {
   struct pj_facts *f = &K.page->facts;
-  f->tmpfs_free[i] = s->f_bavail * (uint64_t)s->f_bsize;
-  f->tmpfs_size[i] = s->f_blocks * (uint64_t)s->f_bsize;
-  f->tmpfs_inodes_free[i] = s->f_ffree;
-  f->tmpfs_inodes[i] = s->f_files;
+  struct statfs s = {0};
+  if (SYS(__NR_fstatfs, fd, &s) < 0) return 0;
+  f->tmpfs_free[i] = s.f_bavail * (uint64_t)s.f_bsize;
+  f->tmpfs_size[i] = s.f_blocks * (uint64_t)s.f_bsize;
+  f->tmpfs_inodes_free[i] = s.f_ffree;
+  f->tmpfs_inodes[i] = s.f_files;
+  return 1;
 }
 
 static void report(void) {
   struct pj_facts *f = &K.page->facts;
-  const struct pj_limits *l = limits();
   usage_take();
   if (K.ipc_used) ipc_sweep();
   f->reads_at = f->text_len;
   leaf_report();
-  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    struct statfs s = {0};
-    if (SYS(__NR_fstatfs, K.tmpfs[i].fd, &s) == 0) tmpfs_note(i, &s);
-  }
-  f->tmpfs_count = l->tmpfs.count;
-  struct statfs w = {0};
-  if (K.box >= 0 && f->tmpfs_count < PJ_MAX_TMPFS && SYS(__NR_fstatfs, K.box, &w) == 0) /* a session's workspace */
-    tmpfs_note(f->tmpfs_count++, &w);
+  const uint32_t count = f->tmpfs_count = limits()->tmpfs.count;
+  for (uint32_t i = 0; i < count; i++) tmpfs_note(i, K.tmpfs[i].fd);
+  if (K.box >= 0 && count < PJ_MAX_TMPFS) f->tmpfs_count += (uint32_t)tmpfs_note(count, K.box); /* a session's /box */
   for (int i = 0; i < 2; i++) /* what was written last: at most a pipe full of packets, a read each */
     for (int more = 1 << 14; more-- && pump(i);) continue;
   f->reply.kind = REPLY_REPORT;

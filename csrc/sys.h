@@ -99,6 +99,10 @@ static inline long sys_clone(struct clone_args *args, void (*run)(void *), void 
 #endif
 }
 
+#ifdef FAIL_NTH /* tests/native/fail_nth.h: any of these calls can be made to fail */
+#include FAIL_NTH
+#endif
+
 static inline void sys_close(int fd) {
   if (fd >= 0) SYS(__NR_close, fd);
 }

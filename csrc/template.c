@@ -25,14 +25,10 @@ static long source_open(const struct pj_mount *m) {
 }
 
 static long net_lo_up(void) {
-  struct {
-    char name[16];
-    short flags;
-    char pad[22];
-  } ifr = {.name = "lo", .flags = 1 /* IFF_UP */};
+  const short ifr[20] = {'l' | 'o' << 8, [8] = 1 /* IFF_UP */}; /* a struct ifreq */
   long s = SYS(__NR_socket, 2 /* AF_INET */, 2 | O_CLOEXEC /* SOCK_DGRAM */, 0);
   if (s < 0) return s;
-  long rc = SYS(__NR_ioctl, s, 0x8914 /* SIOCSIFFLAGS */, &ifr);
+  long rc = SYS(__NR_ioctl, s, 0x8914 /* SIOCSIFFLAGS */, ifr);
   sys_close((int)s);
   return rc;
 }
@@ -195,12 +191,12 @@ static long template_make(void) {
   TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second & ~late));
   reply_with(REPLY_MAPS, K.page->facts.reply.error, -1);
   TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & late));
-  if (message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got) < (long)sizeof in.m || in.m.op != OP_GO)
-    return fail(STEP_WAIT_GO, 0, -EPROTO);
+  TRY(STEP_WAIT_GO, 0, rc = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
+  if (rc < (long)sizeof in.m || in.m.op != OP_GO) return fail(STEP_WAIT_GO, 1, -EPROTO);
   fds_close(&K.got);
   for (uint32_t h = 0; h < p->cgroups; h++) { /* our own, in the place of the one that they are in */
     TRY(STEP_CGROUP, PJ_NONE, rc = SYS(__NR_openat, FD_CGROUP + h, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    SYS(__NR_dup3, rc, FD_CGROUP + h, O_CLOEXEC);
+    TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_dup3, rc, FD_CGROUP + h, O_CLOEXEC));
     sys_close((int)rc);
   }
   if (p->flags & PLAN_SET_IDS) {

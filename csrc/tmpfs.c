@@ -55,6 +55,7 @@ static int tmpfs_new(uint32_t i) {
 static void tmpfs_renew(void) {
   const uint32_t count = limits()->tmpfs.count;
   uint32_t kept = 0;
+  int failed = 0;
   for (uint32_t i = 0; i < count && K.sockets >= 0 && !K.shared && !K.plan->run_mounts.count; i++)
     if (tmpfs_untouched(&K.tmpfs[i])) kept |= 1u << i;
   if (kept == (1u << count) - 1) return;
@@ -63,9 +64,10 @@ static void tmpfs_renew(void) {
     const int keep = kept >> i & 1;
     t->spare =
         keep ? (int)SYS(__NR_open_tree, t->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) : tmpfs_new(i);
-    if (!keep || t->spare < 0) t->inode = 0;
+    if (!keep) t->inode = 0;
+    failed |= t->spare < 0;
   }
-  tmpfs_drop_all(0);
+  tmpfs_drop_all(failed); /* else what is made anew later would come last */
 }
 
 /* Template mounts below a run's tmpfs would be hidden by it: cloned first, put back after. */

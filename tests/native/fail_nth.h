@@ -1,0 +1,48 @@
+/* A keeper built with -DFAIL_NTH='"this file"': its n-th system call fails, and is not made. Which, as whom and with what
+ * errno stands behind the longest request in its memfd, where the calls are counted, too. */
+#define FAIL_AT PJ_MAX_BLOB
+#define FAIL_FD 4 /* FD_REQUEST */
+
+static struct fail {
+  uint32_t role; /* whose: 0 before it is pid 1, and the guard; 1 pid 1, the keeper; 2 the program's process */
+  uint32_t nth;  /* 0: none; the first is 1 */
+  uint32_t err;
+  uint32_t nr; /* 1 + the number of the call that did */
+  uint32_t count[3];
+} *fail_marks;
+
+/* What cannot fail with arguments like ours (close does close, whatever it returns) is not counted. */
+static int fail_never(long nr) {
+  static const long never[] = {__NR_close,        __NR_exit_group,   __NR_clock_gettime, __NR_umask, __NR_getpid,
+                               __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_sched_yield,   __NR_munmap, __NR_getpriority, __NR_wait4};
+  for (unsigned i = 0; i < sizeof never / sizeof *never; i++)
+    if (never[i] == nr) return 1;
+  return 0;
+}
+
+/* -errno when this call is to fail. */
+static long fail_now(long nr) {
+  if (fail_never(nr)) return 0;
+  if (!fail_marks) {
+    sys6(__NR_ftruncate, FAIL_FD, FAIL_AT + 4096, 0, 0, 0, 0);
+    fail_marks = (struct fail *)sys6(__NR_mmap, 0, 4096, 3, 1 /* MAP_SHARED */, FAIL_FD, FAIL_AT);
+  }
+  const long pid = sys6(__NR_getpid, 0, 0, 0, 0, 0, pass);
+  const uint32_t role = pid == 1 || pid == 2 ? (uint32_t)pid : 0;
+  if (__atomic_add_fetch(&fail_marks->count[role], 1, __ATOMIC_SEQ_CST) != fail_marks->nth || role != fail_marks->role)
+    return 0;
+  fail_marks->nr = (uint32_t)nr + 1;
+  return -(long)fail_marks->err;
+}
+
+static long fail_sys6(long nr, long a, long b, long c, long d, long e, long f) {
+  const long rc = fail_now(nr);
+  if (nr == __NR_ftruncate && a == FAIL_FD && !rc) return 0; /* it would take our marks away */
+  return rc ? rc : sys6(nr, a, b, c, d, e, f);
+}
+static long fail_clone(struct clone_args *args, void (*run)(void *), void *arg) {
+  const long rc = fail_now(__NR_clone3);
+  return rc ? rc : sys_clone(args, run, arg);
+}
+#define sys6 fail_sys6
+#define sys_clone fail_clone

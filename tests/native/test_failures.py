@@ -1,0 +1,238 @@
+"""Every failure path of the C core, seen to fail: one system call of a keeper after the other, in every kind of run.
+
+What came of it is the run as it should be, or an error that names the step; nothing is left; the next run is fine.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pyjail
+from pyjail import Jail, Limits, Session, Verdict
+from pyjail._run import idle
+from tests.conftest import SLOW
+from tests.host_side import left_over
+from tests.native.failing import KEEPER, PROGRAM, START, Failing, held_by, installed, settled
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.timeout(3600)]
+ERRNOS = (errno.EPERM, errno.ENOMEM, errno.EMFILE)
+OURS = [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")]
+LIMITS = Limits(wall_time=20 * SLOW, cpu_time=10 * SLOW)
+# Calls that are made for one thing only: the step that their failure must name.
+STEPS = {
+    "pivot_root": {"pivot"},
+    "sethostname": {"hostname"},
+    "pipe2": {"arm"},
+    "socketpair": {"arm"},
+    "clone3": {"init", "fork"},
+    "setsid": {"session"},
+    "setresgid": {"gid", "keeper_ids"},
+    "setresuid": {"uid", "keeper_ids"},
+    "capset": {"caps"},
+    "sched_setaffinity": {"sched"},
+    "landlock_create_ruleset": {"landlock"},
+    "landlock_add_rule": {"landlock"},
+    "landlock_restrict_self": {"landlock"},
+    "close_range": {"close_rest"},
+    "seccomp": {"seccomp"},
+    "setgroups": {"groups"},
+    "execve": {"exec"},
+    "ioctl": {"net_lo"},
+}
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a program that prints all it sees of its jail."""
+    where = tmp_path_factory.mktemp("view")
+    where.chmod(0o755)
+    subprocess.run(["gcc", "-static", "-O1", "-w", "-o", where / "view", Path(__file__).parent / "view.c"], check=True)
+    return where
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failing]:
+    with installed(tmp_path_factory.mktemp("keeper")) as found:
+        yield found
+
+
+def seen(result: pyjail.Result) -> Any:
+    """What a run came to, without what differs from keeper to keeper."""
+    if result.uncollected:
+        return "uncollected", result.uncollected
+    found = re.sub(rb"[ug]id=\d+", b"", result.stdout or b"")
+    return result.verdict, found, sorted(result.files), result.stderr, result.error
+
+
+def run(view: Path, *mounts: pyjail.Mount, limits: Limits = LIMITS, more: Any = None, **jail: Any) -> Any:
+    inside = Jail(mounts=(pyjail.Mount.bind(str(view), "/opt/view"), *mounts), **jail)
+    return seen(pyjail.run(["/opt/view/view", *OURS], limits, jail=inside, **more or {}))
+
+
+def live(view: Path) -> Any:
+    with pyjail.start(["cat"], LIMITS) as p:
+        said = p.communicate(b"hello")
+    assert p.result is not None
+    return *seen(p.result), said
+
+
+def session(view: Path) -> Any:
+    jail = Jail(mounts=(pyjail.Mount.bind(str(view), "/opt/view"),))
+    with Session(jail=jail, limits=LIMITS) as s:
+        s.write("d/in", b"1")
+        runs = [s.run(["/opt/view/view", *OURS], read_only=read_only) for read_only in (False, True)]
+        found = [s.read("d/in"), s.list()]
+        s.remove("d/in")
+        s.clear()
+        runs.append(s.run(["ls"]))
+        told = [r.verdict for r in runs if r.verdict in (Verdict.JAIL_ERROR, Verdict.MEMORY)]
+        return told[0] if told else Verdict.OK, [seen(r) for r in runs], found, s.list()
+
+
+BELOW = (pyjail.Mount.bind("/usr/share", "/tmp/deep/er"), pyjail.Mount.tmpfs("/box/t", "1M"))
+FEW = Limits(cpus={0}, open_files=20, address_space="1G", wall_time=20 * SLOW)
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "plain": run,
+    "files": lambda v: run(v, more={"files": {"a": b"1", "d/b": b"2"}, "collect": ["**"], "input": b"x"}),
+    "fds": lambda v: run(v, more={"stdin": pyjail.DEVNULL, "stderr": pyjail.STDOUT}),
+    "loopback": lambda v: run(v, network="loopback"),
+    "deterministic": lambda v: run(v, deterministic=True),
+    "mounts in workspaces": lambda v: run(v, *BELOW),
+    "few": lambda v: run(v, limits=FEW),
+    "small memory": lambda v: run(v, limits=Limits(memory="20M", wall_time=20 * SLOW)),
+    "rootfs": lambda v: run(v, rootfs="/usr"),
+    "strict": lambda v: run(v, seccomp="strict"),
+    "bare": lambda v: run(v, seccomp="none", landlock=False, proc=False),
+    "fresh": lambda v: run(v, fresh=True),
+    "live": live,
+    "session": session,
+}
+
+
+def outcome(kind: Callable[[Path], Any], view: Path) -> Any:
+    try:
+        return kind(view)
+    except (pyjail.JailError, OSError) as e:
+        return e
+
+
+def difference(found: Any, like: Any) -> str:
+    """Of two outcomes, for a reader."""
+    return "\n".join(difflib.unified_diff(repr(like).split("\\n"), repr(found).split("\\n"), "due", "found", n=0))
+
+
+def wrong(found: Any, like: Any, call: str, err: int) -> str | None:
+    """What is not right with what a failed call has come to."""
+    if isinstance(found, pyjail.SetupError):
+        if found.errno != err or found.step not in STEPS.get(call, {found.step}):
+            return f"it is told as {found.step}, {errno.errorcode[found.errno]}"
+    elif isinstance(found, OSError) and not isinstance(found, pyjail.JailError):
+        return None if found.errno == err else f"it is told as {found!r}"
+    elif not isinstance(found, BaseException) and found != like:
+        told = ("uncollected", Verdict.JAIL_ERROR, *((Verdict.MEMORY,) if err == errno.ENOMEM else ()))
+        return None if found[0] in told else f"another run, and no word of it: {difference(found, like)}"
+    return None
+
+
+class Attempts:
+    """One kind of run, with one call of one role after the other."""
+
+    def __init__(self, failing: Failing, view: Path, kind: Callable[[Path], Any], new: bool, role: int) -> None:
+        self.failing, self.view, self.kind, self.new, self.role = failing, view, kind, new, role
+        self.times = 1 if new else 2  # a warm keeper has armed the first before
+        pyjail.close()
+        failing.forget()
+        self.before = left_over()
+        self.like = kind(view)
+        failing.rest()
+        self.usual = self._usual()
+
+    def _usual(self) -> Any:
+        """What the keeper has when it is ready for the next run."""
+        looks: list[Any] = []
+        while len(looks) < 3 or len({repr(look) for look in looks[-3:]}) > 1:
+            self.failing.rest()
+            looks.append(held_by(idle.keepers[-1]) if idle.keepers else None)
+        return looks[-1]
+
+    def with_failing(self, nth: int, err: int) -> list[Any]:
+        if self.new:
+            pyjail.close()
+            self.failing.forget()
+        found = []
+        with self.failing.one(self.role, nth, err):
+            for _ in range(self.times):
+                found.append(outcome(self.kind, self.view))
+                self.failing.rest()
+        return found
+
+    def count(self) -> int:
+        """Of the calls that could fail."""
+        found = self.with_failing(2**31, errno.EIO)
+        assert found == [self.like] * self.times
+        return self.failing.counted(self.role)
+
+    def attempt(self, nth: int, err: int) -> list[str]:
+        """Have the nth call fail; what was wrong."""
+        found = self.with_failing(nth, err)
+        call = self.failing.failed()
+        if call is None:  # some calls depend on the clock
+            return []
+        problems = [p for one in found if (p := wrong(one, self.like, call, err))]
+        again = outcome(self.kind, self.view)
+        if again != self.like:
+            problems.append(f"the next run: {difference(again, self.like)}")
+        self.failing.rest()
+        if not settled(self._keeps_no_more, True):
+            problems.append(f"the keeper has kept {held_by(idle.keepers[-1])}, not {self.usual}")
+            pyjail.close()
+        self.failing.forget(keep=2)
+        return [f"{nth}, {call}: {errno.errorcode[err]}: {p}" for p in problems]
+
+    def _keeps_no_more(self) -> bool:
+        """fds, mounts, leaves: of a keeper that lives on. It may have done without an fd."""
+        now = held_by(idle.keepers[-1]) if idle.keepers else None
+        return self.usual is None or now is None or (now[0] <= self.usual[0] and now[1:] == self.usual[1:])
+
+    def left(self) -> Any:
+        pyjail.close()
+        self.failing.forget()
+        return settled(left_over, self.before)
+
+
+ROLES = {"start": (True, START), "new keeper": (True, KEEPER), "new program": (True, PROGRAM),
+         "keeper": (False, KEEPER), "program": (False, PROGRAM)}  # fmt: skip
+ALWAYS_NEW = ("session", "fresh")  # nothing of them is used again
+
+
+CASES = [(name, role) for name in KINDS for role in ROLES if ROLES[role][0] or name not in ALWAYS_NEW]
+
+
+@pytest.mark.parametrize(("name", "role"), CASES)
+def test_a_call_that_fails_is_told_and_leaves_nothing(failing, view, name, role, request):
+    new, who = ROLES[role]
+    attempts = Attempts(failing, view, KINDS[name], new, who)
+    total = attempts.count()
+    assert total > 3
+    whole = request.config.getoption("--soak") or (name == "plain" and not new)
+    step = 1 if whole else max(1, total // 5)
+    first = 1 + sum(name.encode()) % step  # the kinds together meet all of what they share
+    errors = [
+        problem
+        for nth in range(first, total + 1, step)
+        for err in (ERRNOS if request.config.getoption("--soak") else (ERRNOS[nth % 3],))
+        for problem in attempts.attempt(nth, err)
+    ]
+    assert errors == []
+    left = attempts.left()
+    open_now = subprocess.run(["ls", "-l", f"/proc/{os.getpid()}/fd"], capture_output=True, text=True, check=False)
+    assert left == attempts.before, open_now.stdout
