@@ -37,15 +37,16 @@ class AsyncProcess:
         self._watching = False
         self._others: list[Any] = []
         stdin, stdout, stderr = fds
-        self.stdin = None if stdin.number < 0 else AsyncWriter(stdin, request.decode)
-        self.stdout = None if stdout.number < 0 else AsyncReader(stdout, request.decode)
-        self.stderr = None if stderr.number < 0 else AsyncReader(stderr, request.decode)
+        # Any: who asked for pipes need not ask whether they are there.
+        self.stdin: AsyncWriter | Any = None if stdin.number < 0 else AsyncWriter(stdin, request.decode)
+        self.stdout: AsyncReader | Any = None if stdout.number < 0 else AsyncReader(stdout, request.decode)
+        self.stderr: AsyncReader | Any = None if stderr.number < 0 else AsyncReader(stderr, request.decode)
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._process)[1:]}"
 
     @property
-    def result(self) -> Result | None:
+    def result(self) -> Result | Any:
         """The `Result` once `wait` or `poll` has told of its end."""
         return self._process.result
 

@@ -34,6 +34,7 @@ async def start(
     text: bool = False,
     encoding: str | None = None,
     errors: str | None = None,
+    universal_newlines: bool | None = None,
 ) -> AsyncProcess:
     """`pyjail.start`, awaitable: a program in a jail to talk to while it runs. All limits hold meanwhile.
 
@@ -58,6 +59,7 @@ async def start(
     'hello\\n'
     """
     loop = current()
+    text = _request.text_mode(text, universal_newlines, None, None, None)
     streams = _streams.Streams(stdin, stdout, stderr, pty)
     try:
         request = _request.make(

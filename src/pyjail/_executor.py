@@ -6,12 +6,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyjail._errors import SpecError
 from pyjail._pool import Command, Pool, in_order, parameters
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
+
+if TYPE_CHECKING:
+    from typing import Unpack, overload
+
+    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
 
 
 class JailExecutor(Executor):
@@ -56,7 +61,26 @@ class JailExecutor(Executor):
             size = max_workers if max_workers is not None else len(os.sched_getaffinity(0))
         self._pool = Pool(size, jail, limits=limits, warm=warm, idle_timeout=idle_timeout, keep=keep, pin=pin)
 
-    def submit(  # type: ignore[override]
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def submit(
+            self, args: Args, limits: Limits | None = None, /, **options: Unpack[AsText]
+        ) -> Future[Result[str]]: ...
+        @overload
+        def submit(
+            self, args: Args, limits: Limits | None = None, /, **options: Unpack[Encoded]
+        ) -> Future[Result[str]]: ...
+        @overload
+        def submit(
+            self, args: Args, limits: Limits | None = None, /, **options: Unpack[AsBytes]
+        ) -> Future[Result[bytes]]: ...
+        @overload
+        def submit(
+            self, args: Args, limits: Limits | None = None, /, **options: Unpack[Anyhow]
+        ) -> Future[Result[Any]]: ...
+
+    def submit(
         self, args: Sequence[str | bytes | os.PathLike[str]], limits: Limits | None = None, /, **options: Any
     ) -> Future[Result]:
         """Run a command as soon as there is a place; commands are started in the order of submission.

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from pyjail import _prepare, _run, _upkeep
+from pyjail import _expired, _prepare, _run, _upkeep
 from pyjail._errors import HostError, JailError, SetupError
 from pyjail._gate import Place
 from pyjail._keeper import Keeper, Lease
@@ -158,9 +158,9 @@ class Flight:
         with contextlib.suppress(Gone):
             keeper.send(lib.OP_KILL)
             if await self._readable(keeper, _run.KILL_PATIENCE_S, shield=True):
-                return _run.expired(keeper, self.request)
+                return _expired.expired(keeper, self.request)
         keeper.hang_up()
-        return _run.expired(keeper, self.request)
+        return _expired.expired(keeper, self.request)
 
     async def _drop(self) -> None:
         """End the keeper, wait until it is gone."""

@@ -11,6 +11,7 @@ from pyjail._shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 MIB = 1 << 20
@@ -74,20 +75,42 @@ class Limits(Shown):
 
     cpu_time: float | None = 10.0
     wall_time: float | None = Follows(30.0)
-    memory: int | str | None = 256 * MIB
+    memory: int | None = 256 * MIB
     processes: int | None = 64
-    output: int | str | None = 10 * MIB
-    disk: int | str | None = 64 * MIB
+    output: int | None = 10 * MIB
+    disk: int | None = 64 * MIB
     inodes: int | None = 4096
-    file_size: int | str | None = 64 * MIB
+    file_size: int | None = 64 * MIB
     open_files: int | None = 256
-    stack: int | str | None = 8 * MIB
-    core: int | str | None = 0
-    collect: int | str | None = 64 * MIB
-    cpus: float | frozenset[int] | set[int] | None = 1.0
-    address_space: int | str | None = None
-    io_rate: int | str | None = None
+    stack: int | None = 8 * MIB
+    core: int | None = 0
+    collect: int | None = 64 * MIB
+    cpus: float | frozenset[int] | None = 1.0
+    address_space: int | None = None
+    io_rate: int | None = None
     collect_files: int | None = 1000
+
+    if TYPE_CHECKING:  # more can be given than what it is then
+
+        def __init__(
+            self,
+            cpu_time: float | str | None = 10.0,
+            wall_time: float | str | None = 30.0,
+            memory: int | str | None = 256 * MIB,
+            processes: int | None = 64,
+            output: int | str | None = 10 * MIB,
+            disk: int | str | None = 64 * MIB,
+            inodes: int | None = 4096,
+            file_size: int | str | None = 64 * MIB,
+            open_files: int | None = 256,
+            stack: int | str | None = 8 * MIB,
+            core: int | str | None = 0,
+            collect: int | str | None = 64 * MIB,
+            cpus: float | Iterable[int] | None = 1.0,
+            address_space: int | str | None = None,
+            io_rate: int | str | None = None,
+            collect_files: int | None = 1000,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         _set(self, "cpu_time", _units.seconds("cpu_time", self.cpu_time))

@@ -37,7 +37,7 @@ def result(
     lost: list[str] = []
     starved = facts.status != 0 and _verdict.starved(facts, run_part, memory_total())
     if not facts.plain:
-        kills, outside_kills = _verdict.oom_kills(_verdict.Reading(facts, run_part), limits.memory)  # type: ignore[arg-type]
+        kills, outside_kills = _verdict.oom_kills(_verdict.Reading(facts, run_part), limits.memory)
         lost = _verdict.lost_files(facts, run_part)
     evidence = _verdict.evidence(facts, limits, starved, kills, outside_kills, bool(lost))
     verdict = _verdict.decide(evidence)
@@ -46,7 +46,7 @@ def result(
         error = _jail_error(outside_kills, lost, keeper.above)
     if facts.out_kept != facts.out_total:
         for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
-            if kept < total and (limits.output is None or kept < limits.output):  # type: ignore[operator]
+            if kept < total and (limits.output is None or kept < limits.output):
                 verdict = Verdict.JAIL_ERROR
                 error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
@@ -159,6 +159,11 @@ def failed(
         return _not_found.hint(template, request)
 
     return _explain.error(failure, template, run_part, program=request.args[0], cwd=request.cwd, missing=missing)
+
+
+def part(data: bytes, how: Decode | None) -> Any:
+    """A part of an output, that goes with an exception: decoded so that this raises no other."""
+    return data if how is None else decode(data, (how[0], "replace", ""), True)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyjail import _request, _run
 from pyjail._errors import SpecError
@@ -17,6 +17,11 @@ from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._threads import Threads
 from pyjail._warm import Warm, Warmed
+
+if TYPE_CHECKING:
+    from typing import Unpack, overload
+
+    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
 
 Command = Sequence[str | bytes | os.PathLike[str]] | Mapping[str, Any]
 OPTIONS = (
@@ -73,6 +78,17 @@ class Pool(Warmed):
         self._threads = Threads(size, "pyjail-pool")
         self._warm.begin()
 
+    if TYPE_CHECKING:
+
+        @overload
+        def run(self, args: Args, limits: Limits | None = None, **options: Unpack[AsText]) -> Result[str]: ...
+        @overload
+        def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Encoded]) -> Result[str]: ...
+        @overload
+        def run(self, args: Args, limits: Limits | None = None, **options: Unpack[AsBytes]) -> Result[bytes]: ...
+        @overload
+        def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Anyhow]) -> Result[Any]: ...
+
     def run(
         self,
         args: Sequence[str | bytes | os.PathLike[str]],
@@ -91,6 +107,8 @@ class Pool(Warmed):
         errors: str | None = None,
         check: bool = False,
         timeout: float | None = None,
+        universal_newlines: bool | None = None,
+        capture_output: bool | None = None,
     ) -> Result:
         """`pyjail.run` in this pool's jail, when a place is free.
 
@@ -102,6 +120,8 @@ class Pool(Warmed):
             PoolExhaustedError (also `TimeoutExpired`, TimeoutError): no place within the patience; nothing was started.
             PoolClosedError: the pool is closed. Otherwise as `pyjail.run`.
         """
+        if universal_newlines is not None or capture_output is not None:
+            text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
         request = self._request(
             args, limits, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
         )
@@ -215,6 +235,9 @@ def parameters(command: Command, limits: Limits | None, options: Mapping[str, An
         if "args" not in command:
             raise SpecError("commands", command, 'a mapping needs "args"')
         args, limits = given.pop("args"), given.pop("limits", limits)
+    if "universal_newlines" in given or "capture_output" in given:
+        words = given.pop("universal_newlines", None), given.pop("capture_output", None)
+        given["text"] = _request.text_mode(given.get("text"), *words, given.get("stdout"), given.get("stderr"))
     wrong = next((name for name in given if name not in OPTIONS and name != "check"), None)
     if wrong is not None:
         known = ", ".join(("args", "limits", *OPTIONS, "check"))

@@ -142,7 +142,7 @@ def _prepare(request: Request) -> Plan:
             raise HostError(control, cause, fix if "Jail(strict=False)" in fix else f"{fix}; or Jail(strict=False)")
     if request.read_only:
         found = Compiled(found.host, found.template, found.run._replace(read_only="/box"))
-    output: int | None = request.limits.output  # type: ignore[assignment]
+    output: int | None = request.limits.output
     command = Command(
         request.argv, request.env, request.cwd, _modes(request), output,
         rearm=not jail.fresh, hold=bool(request.collect), terminal=request.terminal,

@@ -47,11 +47,12 @@ def start(
     text: bool = False,
     encoding: str | None = None,
     errors: str | None = None,
+    universal_newlines: bool | None = None,
 ) -> Process:
     """Start a program in a jail and talk to it while it runs; all limits hold meanwhile.
 
     Args:
-        args, limits, jail, env, cwd, files, collect, text, encoding, errors: as in `run`.
+        args, limits, jail, env, cwd, files, collect, text, encoding, errors, universal_newlines: as in `run`.
         stdin, stdout, stderr: `PIPE` (the default) makes a live file of `Process`; else a file, an fd or `DEVNULL`;
             ``stderr=STDOUT`` merges. What is behind live streams is the caller's to bound: ``limits.output`` is of
             captured ones.
@@ -72,6 +73,7 @@ def start(
     >>> p.result.verdict
     <Verdict.OK: 'ok'>
     """
+    text = _request.text_mode(text, universal_newlines, None, None, None)
     streams = Streams(stdin, stdout, stderr, pty)
     try:
         request = _request.make(
@@ -137,7 +139,7 @@ class Process:
     ) -> None:
         self.args = request.args
         self.limits = request.limits
-        self.result: Result | None = None
+        self.result: Result | Any = None  # Any: who looks when it has ended need not ask whether it is there
         self._request, self._plan, self._keeper, self._keepers = request, plan, keeper, keepers
         self._error: BaseException | None = None
         self._report: list[bytes] = []  # as it came: who is interrupted while it is read finds it here again
@@ -149,7 +151,7 @@ class Process:
         self.stdin = file(streams.ours[0], "w", request)
         self.stdout = file(streams.ours[1], "r", request)
         self.stderr = file(streams.ours[2], "r", request)
-        self.terminal = None if streams.terminal.number < 0 else Raw(streams.terminal, "r+")
+        self.terminal: Raw | Any = None if streams.terminal.number < 0 else Raw(streams.terminal, "r+")
         if outcome is not None:
             self._settle(outcome)
 

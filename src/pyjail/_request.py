@@ -133,6 +133,19 @@ SMALL, MOST_MADE = 4096, 64
 _made: dict[tuple[Any, ...], tuple[Limits, Jail, tuple[Any, ...]]] = {}
 
 
+def text_mode(text: Any, universal_newlines: Any, capture_output: Any, stdout: Any, stderr: Any) -> bool:
+    """Whether text is wanted, in `subprocess`'s other words; SpecError where they mean what is not done here."""
+    if capture_output is not None:
+        if capture_output is not True:
+            why = "both are captured, and nothing is inherited: stdout= and stderr= take a file, or pyjail.DEVNULL"
+            raise SpecError("capture_output", capture_output, why)
+        if stdout is not None or stderr is not None:
+            raise SpecError("capture_output", True, "cannot be given together with stdout or stderr")
+    if universal_newlines is not None and not isinstance(universal_newlines, bool):
+        raise SpecError("universal_newlines", universal_newlines, "True or False is needed, as for text")
+    return bool(text or universal_newlines)
+
+
 def _check_codec(encoding: Any, errors: Any) -> None:
     for field, value in (("encoding", encoding), ("errors", errors)):
         if not isinstance(value, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import GenericAlias
 
 from pyjail import _lazy
 from pyjail._frozen import dataclass, field, hash_of, names
@@ -13,7 +14,9 @@ from pyjail._spec import Limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Self
+    from typing import Any, Generic, Self
+
+    from typing_extensions import TypeVar
 
     from pyjail._usage import Receipt, Usage
 
@@ -58,14 +61,24 @@ def _empty() -> dict[str, Any]:
     return {}
 
 
+if TYPE_CHECKING:
+    Output = TypeVar("Output", default=Any, covariant=True)
+
+    class _Document(Document, Generic[Output]):
+        """To type checkers a `Result` says what its output is: ``Result[bytes]``, ``Result[str]``."""
+else:
+    Output, _Document = 0, [Document]
+
+
 @dataclass(frozen=True, repr=False)
-class Result(Document):
+class Result(_Document[Output]):
     """One finished run. Frozen, picklable, comparable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Its repr is one line; ``result.receipt`` has the details, and a notebook shows both as tables.
 
-    ``args``, ``returncode``, ``stdout`` and ``stderr`` are as in `subprocess.CompletedProcess`; a negative
-    returncode is the signal that ended the program.
+    ``args``, ``returncode``, ``stdout`` and ``stderr`` are as in `subprocess.CompletedProcess`; a negative returncode
+    is the signal that ended the program. To type checkers it is a ``Result[bytes]`` or a ``Result[str]``, by what
+    stdout and stderr are where they are captured; one that is not is None.
 
     Attributes:
         verdict: `Verdict`. exit_code: 0-255, or None when a signal ended it. signal: its number, or None.
@@ -79,8 +92,8 @@ class Result(Document):
     args: Any
     returncode: int
     verdict: Verdict
-    stdout: Any = None
-    stderr: Any = None
+    stdout: Output = None  # type: ignore[assignment]
+    stderr: Output = None  # type: ignore[assignment]
     exit_code: int | None = None
     signal: int | None = None
     usage: Usage = field(default_factory=_usage)
@@ -96,6 +109,8 @@ class Result(Document):
     error: str | None = None
 
     __hash__ = hash_of
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
 
     @classmethod
     def later(cls, make: Callable[[str], Any], known: dict[str, Any]) -> Result:

@@ -20,14 +20,36 @@ from pyjail._result import Result
 from pyjail._spare import spares
 from pyjail._spec import Jail, Limits
 from pyjail._talk import Gone, Late
-from pyjail._wire import STDIO_PIPE, Failure, parse_reply, parse_report
+from pyjail._wire import Failure, parse_reply, parse_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Unpack, overload
+
+    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
 
 KILL_PATIENCE_S = 10.0
 idle = Idle()
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[AsText]
+    ) -> Result[str]: ...
+    @overload
+    def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Encoded]
+    ) -> Result[str]: ...
+    @overload
+    def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[AsBytes]
+    ) -> Result[bytes]: ...
+    @overload
+    def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Anyhow]
+    ) -> Result[Any]: ...
 
 
 def run(
@@ -48,6 +70,8 @@ def run(
     errors: str | None = None,
     check: bool = False,
     timeout: float | None = None,
+    universal_newlines: bool | None = None,
+    capture_output: bool | None = None,
 ) -> Result:
     """Run an untrusted program in a jail and tell exactly what happened.
 
@@ -68,9 +92,11 @@ def run(
             replaced by default: a program decides what it writes. ``errors="strict"`` raises.
         check: raise `JailedProcessError` unless the verdict is OK.
         timeout: the caller's own patience in seconds; then `TimeoutExpired`. (``limits.wall_time`` gives a verdict.)
+        universal_newlines: another word for ``text``. capture_output: True, in other words the default.
 
     Returns:
-        A `Result`. A limit that was exceeded is a verdict, never an exception.
+        A `Result`, to type checkers a ``Result[bytes]``, with ``text`` or ``encoding`` a ``Result[str]``. A limit that
+        was exceeded is a verdict, never an exception.
 
     Raises:
         SpecError: an argument makes no sense. HostError: a control cannot be enforced here (``jail.strict``).
@@ -82,6 +108,8 @@ def run(
     >>> pyjail.run(["echo", "hello"]).stdout
     b'hello\\n'
     """
+    if universal_newlines is not None or capture_output is not None:
+        text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
     request = _request.make(
         args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
     )
@@ -138,9 +166,9 @@ def deadline_of(request: Request) -> float | None:
 def load_errors() -> None:
     """What may be raised: when it is, there may be no fd left to load it with."""
     with _lazy.lock:
-        from pyjail import _subprocess_errors
+        from pyjail import _expired
 
-    del _subprocess_errors
+    del _expired
 
 
 def outdated(e: SetupError | HostError) -> bool:
@@ -294,6 +322,9 @@ def await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline
             keeper, request, run_part, None if deadline is None else max(0.001, deadline - time.monotonic())
         )
     except Late:
+        with _lazy.lock:
+            from pyjail._expired import expired
+
         return expired(keeper, request)
 
 
@@ -338,40 +369,6 @@ def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> O
     if facts.failure is not None and not _verdict.starved(facts, run_part, _outcome.memory_total()):
         return _outcome.failed(facts.failure, keeper.template, run_part, request), True
     return _outcome.result(keeper, request, run_part, facts, out, err, collected), True
-
-
-def _stop(keeper: Keeper) -> bytes | None:
-    """End the run in progress and wait for it: its last report, or None when the keeper went with it."""
-    try:
-        keeper.wake()
-        keeper.send(lib.OP_KILL)
-        return keeper.receive(KILL_PATIENCE_S)
-    except (Gone, Late):
-        return None
-
-
-def expired(keeper: Keeper, request: Request) -> Outcome:
-    """End the run in progress, wait for its end; what it wrote goes with the exception."""
-    raw = _stop(keeper)
-    out = err = b""
-    if raw is not None and parse_reply(raw)[0] == lib.REPLY_REPORT:
-        facts = parse_report(raw)
-        out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
-        keeper.holds = bool(request.collect)
-    captured = [
-        None if m != STDIO_PIPE else o if request.decode is None else _outcome.decode(o, as_it_comes(request), True)
-        for o, m in zip((out, err), request.stdio[1:], strict=True)
-    ]
-    with _lazy.lock:
-        from pyjail._subprocess_errors import TimeoutExpired
-
-    return TimeoutExpired(request.args, request.timeout or 0.0, *captured), raw is not None
-
-
-def as_it_comes(request: Request) -> _request.Decode:
-    """How a part of an output is decoded that comes with an exception: so that it never raises another."""
-    assert request.decode is not None
-    return request.decode[0], "replace", ""
 
 
 def _exit() -> None:

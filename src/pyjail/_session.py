@@ -17,8 +17,11 @@ from pyjail._turns import SessionProcess, Turn, Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Unpack, overload
+
     from pyjail._artefacts import ArtefactCache
     from pyjail._build import Build
+    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
 
 
 class Session(Turns):
@@ -72,6 +75,25 @@ class Session(Turns):
 
     # ---- runs ----
 
+    if TYPE_CHECKING:
+
+        @overload
+        def run(
+            self, args: Args, limits: Limits | None = None, *, read_only: bool = False, **options: Unpack[AsText]
+        ) -> Result[str]: ...
+        @overload
+        def run(
+            self, args: Args, limits: Limits | None = None, *, read_only: bool = False, **options: Unpack[Encoded]
+        ) -> Result[str]: ...
+        @overload
+        def run(
+            self, args: Args, limits: Limits | None = None, *, read_only: bool = False, **options: Unpack[AsBytes]
+        ) -> Result[bytes]: ...
+        @overload
+        def run(
+            self, args: Args, limits: Limits | None = None, *, read_only: bool = False, **options: Unpack[Anyhow]
+        ) -> Result[Any]: ...
+
     def run(
         self,
         args: Sequence[str | bytes | os.PathLike[str]],
@@ -90,6 +112,8 @@ class Session(Turns):
         errors: str | None = None,
         check: bool = False,
         timeout: float | None = None,
+        universal_newlines: bool | None = None,
+        capture_output: bool | None = None,
         read_only: bool = False,
     ) -> Result:
         """Run a program in this session's /box and wait for it. Parameters, result and errors as of `pyjail.run`.
@@ -97,6 +121,8 @@ class Session(Turns):
         ``read_only``: this program can read /box and not change it. ``files`` replace files that are there.
         Raises SpecError while another program of this session runs, KeeperError when the session is closed or lost.
         """
+        if universal_newlines is not None or capture_output is not None:
+            text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
         request = _request.make(
             args, limits or self.limits, self.jail, input, stdin, stdout, stderr, env, cwd, None, collect,
             text, encoding, errors, timeout,
@@ -138,9 +164,11 @@ class Session(Turns):
         text: bool = False,
         encoding: str | None = None,
         errors: str | None = None,
+        universal_newlines: bool | None = None,
         read_only: bool = False,
     ) -> _process.Process:
         """Start a program in this session's /box, with live streams: as `pyjail.start`."""
+        text = _request.text_mode(text, universal_newlines, None, None, None)
         streams = _streams.Streams(stdin, stdout, stderr, pty)
         turn, process = Turn(), None
         try:

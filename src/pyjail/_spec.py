@@ -14,7 +14,9 @@ from pyjail._shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
+
+    from pyjail._seccomp_spec import SeccompPolicy
 
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's
@@ -205,8 +207,8 @@ class Jail(Shown):
     hostname: str = "pyjail"
     uid: int = 1000
     gid: int = 1000
-    network: str = "none"
-    seccomp: Any = "default"
+    network: Literal["none", "loopback"] = "none"
+    seccomp: Literal["default", "strict", "none"] | SeccompPolicy = "default"
     landlock: bool = True
     proc: bool = True
     env: Mapping[str, str] = Env(DEFAULT_ENV)

@@ -189,7 +189,7 @@ def _part(field: str, value: Any, most: int) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _on_cpu(limits: Limits, cpu: int) -> Limits:
-    return replace(limits, cpus={cpu})
+    return replace(limits, cpus=frozenset({cpu}))
 
 
 _all: weakref.WeakValueDictionary[int, Warm] = weakref.WeakValueDictionary()

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyjail import _request, _run
 from pyjail._aprocess import AsyncProcess
@@ -33,6 +33,11 @@ from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._warm import Source, Warm, Warmed
 
+if TYPE_CHECKING:
+    from typing import Unpack, overload
+
+    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+
 __all__ = ["AsyncProcess", "AsyncReader", "AsyncWriter", "Pool", "run", "set_concurrency", "start"]
 
 PER_CPU, AT_LEAST = 4, 8
@@ -43,6 +48,26 @@ _source = Source(
     "Raise the timeout, or let more run at once: pyjail.aio.set_concurrency(n).",
 )
 os.register_at_fork(after_in_child=_source.gate.forget)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    async def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[AsText]
+    ) -> Result[str]: ...
+    @overload
+    async def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Encoded]
+    ) -> Result[str]: ...
+    @overload
+    async def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[AsBytes]
+    ) -> Result[bytes]: ...
+    @overload
+    async def run(
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Anyhow]
+    ) -> Result[Any]: ...
 
 
 async def run(
@@ -63,6 +88,8 @@ async def run(
     errors: str | None = None,
     check: bool = False,
     timeout: float | None = None,
+    universal_newlines: bool | None = None,
+    capture_output: bool | None = None,
 ) -> Result:
     """`pyjail.run`, awaitable: the same parameters, results and exceptions.
 
@@ -81,6 +108,8 @@ async def run(
     >>> asyncio.run(pyjail.aio.run(["echo", "hello"])).stdout
     b'hello\\n'
     """
+    if universal_newlines is not None or capture_output is not None:
+        text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
     request = _request.make(
         args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
     )
@@ -135,6 +164,17 @@ class Pool(Warmed):
     ) -> None:
         self._warm = Warm(size, jail, limits, warm, idle_timeout, keep, pin, timeout)
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[AsText]) -> Result[str]: ...
+        @overload
+        async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Encoded]) -> Result[str]: ...
+        @overload
+        async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[AsBytes]) -> Result[bytes]: ...
+        @overload
+        async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Anyhow]) -> Result[Any]: ...
+
     async def run(
         self,
         args: Sequence[str | bytes | os.PathLike[str]],
@@ -153,8 +193,12 @@ class Pool(Warmed):
         errors: str | None = None,
         check: bool = False,
         timeout: float | None = None,
+        universal_newlines: bool | None = None,
+        capture_output: bool | None = None,
     ) -> Result:
         """As `pyjail.Pool.run`; cancelling it is as for `pyjail.aio.run`."""
+        if universal_newlines is not None or capture_output is not None:
+            text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
         return await self._run(
             (args, limits),
             (input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout),

@@ -54,7 +54,7 @@ class TestResult(Shown):
 
     name: str
     verdict: JudgeVerdict
-    result: Result | None = None
+    result: Result | Any = None
     message: str = ""
 
     def _words(self) -> Iterator[str]:
@@ -93,7 +93,7 @@ class Judgement(Document):
     """
 
     language: str
-    compile: Result | None
+    compile: Result | Any
     results: tuple[TestResult, ...]
 
     def _words(self) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Program(Shown):
     jail: Jail
     source: str
     files: Mapping[str, Any]
-    compile: Result | None
+    compile: Result | Any
     path: str | None = None
     main: str | None = None
     fault: str = ""
