@@ -53,7 +53,7 @@ def test_the_parameters_are_those_of_run():
         ("warm", {"warm": -1}),
         ("keep", {"keep": 3}),
         ("idle_timeout", {"idle_timeout": 0}),
-        ("timeout", {"timeout": "1"}),
+        ("timeout", {"timeout": "1x"}),
         ("pin", {"pin": 1}),
     ],
 )
