@@ -71,7 +71,8 @@ def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
     others = tuple(p for p in pids if p != os.getpid())
     root = not os.path.exists(h.mount + "/cgroup.type")
     systemd = os.path.isdir("/run/systemd/system")
-    return Situation(step, h.own, h.mount, number, others, os.geteuid(), owner, "", root, systemd)
+    hidden = not os.path.exists(h.mount + "/cgroup.procs")
+    return Situation(step, h.own, h.mount, number, others, os.geteuid(), owner, "", root, systemd, hidden)
 
 
 def _refusal(controller: str, step: str, h: Hierarchy, number: int = 0) -> Refusal:

@@ -6,12 +6,11 @@ import contextlib
 import functools
 import os
 import re
-import resource
 import stat
 from collections.abc import Iterable
 
 from pyjail import _interpreter, _lazy
-from pyjail._errors import SpecError
+from pyjail._errors import HostError, SpecError
 from pyjail._fds import SHORT
 from pyjail._native import lib
 from pyjail._record import NamedTuple
@@ -311,9 +310,21 @@ def _online() -> int:
     return len(cpu_list(text)) if text else max(os.sysconf("SC_NPROCESSORS_CONF"), len(os.sched_getaffinity(0)))
 
 
+def _know_ourselves() -> None:
+    """A pid that another namespace's /proc shows is another process: nothing there may be believed, nor written."""
+    told = read("/proc/self/stat").partition(" ")[0]
+    if told != str(os.getpid()):
+        cause = "/proc is of another pid namespace" if told else "there is no /proc"
+        fix = (
+            "mount one in a mount namespace of its own: unshare --pid --fork --mount-proc, or mount -t proc proc /proc"
+        )
+        raise HostError("proc", cause, fix)
+
+
 @functools.cache
 def probe(pid: int) -> Host:
-    """This machine, read once per process (``pid`` is the cache's key, so a fork reads again)."""
+    """This machine, read once per process (``pid`` is the cache's key, so a fork reads again). Raises HostError."""
+    _know_ourselves()
     status = _status()
     subuids, subgids = _subordinate(status)
     python = _interpreter.running()
@@ -359,11 +370,6 @@ def time_namespaces() -> bool:
 def host() -> Host:
     """The `Host` of this process."""
     return probe(os.getpid())
-
-
-def hard_limits() -> dict[int, int]:
-    """The caller's own hard rlimits now: nothing inside can be raised above them."""
-    return {r: resource.getrlimit(r)[1] for r in range(16)}
 
 
 def tree(directory: str) -> tuple[Entry, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import resource
 from collections.abc import Mapping
 
 from pyjail import _host, _interpreter, _lazy
@@ -184,6 +185,11 @@ def _cgroup_rows(
     return rows, missing
 
 
+def _hard_limits() -> dict[int, int]:
+    """The caller's own hard rlimits now: nothing inside can be raised above them."""
+    return {r: resource.getrlimit(r)[1] for r in range(16)}
+
+
 @functools.lru_cache(maxsize=1024)
 def run_limits(
     jail: Jail, limits: Limits, host: Host, cgroups: cgroup.Cgroups, files: tuple[frozenset[str], ...]
@@ -215,7 +221,7 @@ def run_limits(
             missing.append(lacking._replace(cause=lacking.cause + "; affinity alone can be undone"))
     rows, without_file = _cgroup_rows(jail, limits, host, cgroups, files)
     missing += without_file
-    hard = _host.hard_limits()
+    hard = _hard_limits()
     limit_rows = []
     for rlimit in rlimits.rows(limits, cgroup.has_clock(rows)):
         most = hard[rlimit.resource]

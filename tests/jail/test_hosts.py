@@ -215,6 +215,30 @@ def test_nested_in_a_jail_of_our_own_the_filter_around_is_named():
     assert r.stdout.startswith("clone3 | a seccomp filter around this process refuses clone3"), r.stderr
 
 
+@pytest.mark.parametrize(
+    ("wrap", "cause"),
+    [
+        (("--pid", "--fork"), "/proc is of another pid namespace"),
+        (("--mount", *shell("mount -t tmpfs none /proc")), "there is no /proc"),
+    ],
+    ids=["another's", "none"],
+)
+def test_a_proc_that_does_not_show_this_process(wrap, cause):
+    """What it shows under our own keeper's pid is another process: its maps must not be written."""
+    lines = tried("attempt(); attempt(Jail(strict=False, proc=False))", *USERNS, *wrap)
+    assert [line.startswith(f"proc | {cause} | mount one in") for line in lines] == [True, True]
+    mended = (*USERNS, "--pid", "--fork", "--mount-proc")
+    assert tried("attempt()", *mended) == [RAN]
+
+
+@pytest.mark.needs_root
+def test_cgroups_that_are_covered_are_not_taken_for_removed_ones():
+    cover = shell("mount -t tmpfs none /sys/fs/cgroup")
+    (line,) = tried("attempt(Jail())", "unshare", "--mount", *cover)
+    assert "is covered by another mount" in line
+    assert "umount what is over it" in line
+
+
 def test_a_noexec_dev_shm_does_not_matter():
     assert tried("attempt()", *USERNS, "--mount", *shell("mount -t tmpfs -o noexec none /dev/shm")) == [RAN]
 

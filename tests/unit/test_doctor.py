@@ -302,7 +302,7 @@ def test_the_container_row_asks_for_what_the_other_rows_lack(monkeypatch):
     off = [Finding("user namespaces", "no", "off", obstacles.MORE_NAMESPACES), Finding("proc", "no", "see", "")]
     assert machine.container(Fake(off)).fix == ""  # an engine's options would not help
     no_cgroups = [Finding("memory", "no", "read-only", "remount")]
-    h = _host.Hierarchy(2, frozenset(("memory",)), "/proc/self", True, mount="/proc/self")  # any mount will do
+    h = _host.Hierarchy(2, frozenset(("memory",)), "/", True, mount="/")  # any mount will do
     monkeypatch.setattr(_host, "host", lambda: HOST._replace(euid=0, hierarchies=(h,)))
     for flags, asked in (os.ST_RDONLY, True), (0, False):  # what is not read-only has another cause
         monkeypatch.setattr(os, "statvfs", lambda path, flags=flags: type("Stat", (), {"f_flag": flags}))

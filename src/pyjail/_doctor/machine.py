@@ -125,7 +125,7 @@ def modules_of(label: str) -> set[str]:
 
 def _cgroups_lack(host: Host) -> set[str]:
     """Whether an engine's options help: they make what is mounted read-only writable for the container's root."""
-    closed = [h for h in host.hierarchies if os.statvfs(h.mount).f_flag & os.ST_RDONLY]
+    closed = [h for h in host.hierarchies if os.path.exists(h.own) and os.statvfs(h.own).f_flag & os.ST_RDONLY]
     if host.euid != 0 or not closed:
         return set()
     return {advice.CGROUPS} | ({advice.V1} if any(h.version == 1 for h in closed) else set())

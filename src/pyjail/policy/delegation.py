@@ -30,6 +30,7 @@ class Situation(NamedTuple):
     stops_at: str = ""  # the highest cgroup in sight that has the controller and does not hand it down
     root: bool = False  # ``mount`` is the kernel's own root
     systemd: bool = False
+    hidden: bool = False  # something else is mounted over ``mount``
 
 
 def explain(controller: str, s: Situation) -> Refusal:
@@ -68,6 +69,9 @@ def _mkdir(controller: str, s: Situation) -> tuple[str, str]:
             f"{s.own} may not have more cgroups below it (cgroup.max.descendants, cgroup.max.depth, or 65535 in all)",
             f"echo max > {s.own}/cgroup.max.descendants (and the same in the cgroups above), or remove old cgroups",
         )
+    if s.hidden:
+        fix = f"umount what is over it, or start this program outside of the sandbox that covers {s.mount}"
+        return f"{s.mount} is covered by another mount, so our own cgroup is out of reach", fix
     if s.errno == errno.ENOENT:
         return f"our own cgroup {s.own} has been removed", "start this program in a cgroup that stays"
     return f"mkdir in {s.own} fails: errno {errno.errorcode.get(s.errno, s.errno)}", _own_subtree(s)
