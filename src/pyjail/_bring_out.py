@@ -6,8 +6,6 @@ import contextlib
 import os
 from collections.abc import Mapping
 
-from pyjail._errors import SpecError
-
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -18,33 +16,33 @@ def directory(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def write(top: int, files: Mapping[str, bytes]) -> None:
-    """Write them below ``top``. The names are the program's choice: nothing there is replaced or followed.
+def write(top: int, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Write them below ``top``; {path: why not} of those that could not be.
 
-    Raises SpecError for what is there already, OSError when a file cannot be written.
+    The names are the program's choice: nothing that is there is replaced, no symlink followed.
     """
+    lost = {}
     for path, data in files.items():
-        *parents, name = path.split("/")
-        here = os.dup(top)
         try:
-            for parent in parents:
-                deeper = _directory_in(here, parent, path)
-                os.close(here)
-                here = deeper
-            try:
-                fd = os.open(name, _NEW, 0o644, dir_fd=here)
-            except FileExistsError:
-                raise SpecError("--out", path, "is there already, and is not replaced") from None
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-        finally:
-            os.close(here)
+            _write(top, path, data)
+        except FileExistsError:
+            lost[path] = "it is there already, and is not replaced"
+        except OSError as e:
+            lost[path] = e.strerror or str(e)
+    return lost
 
 
-def _directory_in(here: int, name: str, path: str) -> int:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o755, dir_fd=here)
+def _write(top: int, path: str, data: bytes) -> None:
+    *parents, name = path.split("/")
+    here = os.dup(top)
     try:
-        return os.open(name, _DIRECTORY, dir_fd=here)
-    except OSError as e:
-        raise SpecError("--out", path, f"{name!r} there is no directory: {e.strerror}") from None
+        for parent in parents:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(parent, 0o755, dir_fd=here)
+            deeper = os.open(parent, _DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = deeper
+        with os.fdopen(os.open(name, _NEW, 0o644, dir_fd=here), "wb") as file:
+            file.write(data)
+    finally:
+        os.close(here)

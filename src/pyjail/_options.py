@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -253,6 +254,11 @@ def files(options: argparse.Namespace) -> dict[str, Any]:
         with _complaint.of("--file", text):
             if not name or name in found:
                 raise SpecError("file", text, "SRC[:DST] is needed, each with a DST of its own")
-            with open(src, "rb"):
-                found[name] = Path(src)
+            fd = os.open(src, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a FIFO, it would wait
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise SpecError("file", text, "a regular file is needed")
+            finally:
+                os.close(fd)
+            found[name] = Path(src)
     return found

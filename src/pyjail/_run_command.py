@@ -7,15 +7,18 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pyjail
 from pyjail import _bring_out, _options, _show_languages, _through
 from pyjail._complaint import UsageError, words
-from pyjail._ending import exit_code, printable, remark
+from pyjail._ending import EXIT_FAILED, exit_code, printable, remark
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
+
+if TYPE_CHECKING:
+    from pyjail._timings import Profile
 
 
 def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
@@ -37,16 +40,10 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
         else:
             given |= {"args": program, "limits": limits}
         out = stack.enter_context(_out(options.out)) if options.out else -1
-        result = _run(options, given)
-        if out >= 0:
-            _bring_out.write(out, result.files)
-    if not options.json:
-        for name, why in result.uncollected.items():
-            print(f"pyjail: not collected: {printable(name)}: {words(why)}", file=sys.stderr)
-        line = remark(result)
-        if line is not None:
-            print(f"pyjail: {line}", file=sys.stderr)
-    return exit_code(result)
+        result, profile = _run(options, given)
+        lost = _bring_out.write(out, result.files) if out >= 0 else {}
+    _tell(options, result, profile, lost)
+    return EXIT_FAILED if lost else exit_code(result)
 
 
 _NOT_LEARNED = ("timings", "collect", "out")
@@ -87,22 +84,32 @@ def _stdin() -> int | None:
     return None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
 
 
-def _run(options: argparse.Namespace, given: dict[str, Any]) -> Result:
-    if not options.json and not options.timings:
-        return _through.run(given, sys.stdout, sys.stderr)
-    profile = None
+def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Profile | None]:
     if options.timings:
         from pyjail import _show_timings
 
         profile = _show_timings.profile(given)
-    result = pyjail.run(**given) if profile is None else profile.result
+        return profile.result, profile
+    return (pyjail.run(**given) if options.json else _through.run(given, sys.stdout, sys.stderr)), None
+
+
+def _tell(options: argparse.Namespace, result: Result, profile: Profile | None, lost: Mapping[str, str]) -> None:
+    """All that is said about a run, once it is over."""
     if options.json:
         print(json.dumps(result.to_dict()))
-    else:
+    elif profile is not None:
         _show(result, sys.stdout, sys.stderr)
+    missing = {} if options.json else {name: words(why) for name, why in result.uncollected.items()}
+    for kind, rows in (("not collected", missing), ("not brought out", lost)):
+        for name, why in rows.items():
+            print(f"pyjail: {kind}: {printable(name)}: {why}", file=sys.stderr)
+    line = None if options.json else remark(result)
+    if line is not None:
+        print(f"pyjail: {line}", file=sys.stderr)
     if profile is not None:
+        from pyjail import _show_timings
+
         _show_timings.show(profile)
-    return result
 
 
 def _show(result: Result, stdout: TextIO | None, stderr: TextIO | None) -> None:

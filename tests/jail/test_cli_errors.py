@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -86,6 +87,12 @@ def test_with_json_an_error_is_json_too(args, code, type_):
     error = json.loads(out.stdout)["error"]
     assert (error["kind"], error["type"], error["exit_code"]) == ("error", type_, code)
     assert error["message"] in out.stderr
+
+
+def test_a_fifo_is_no_file_to_wait_for(tmp_path):
+    os.mkfifo(tmp_path / "f")
+    out = cli("run", "--file", f"{tmp_path}/f", "--", "true", stdin=subprocess.DEVNULL)
+    assert (out.returncode, out.stderr) == (125, f"pyjail: --file='{tmp_path}/f': a regular file is needed\n")
 
 
 def test_json_after_the_program_s_name_is_the_program_s():

@@ -160,9 +160,19 @@ def test_nothing_that_is_there_is_replaced_and_no_link_followed(tmp_path):
         script = f"mkdir -p dir; echo x > {made}"
         out = cli("run", "--collect", made, "--out", str(tmp_path), "--", "sh", "-c", script, stdin=subprocess.DEVNULL)
         assert out.returncode == 125, out.stderr
-        assert f"--out='{made}'" in out.stderr
+        assert f"pyjail: not brought out: {made}: " in out.stderr
     assert (tmp_path / "a").read_text() == "mine"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_cannot_be_written_keeps_nothing_else_back_and_json_is_one_document(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    args = ("--json", "--collect", "*", "--out", str(tmp_path), "--", "sh", "-c", "echo x > a; echo x > b")
+    out = cli("run", *args, stdin=subprocess.DEVNULL)
+    assert out.returncode == 125
+    assert json.loads(out.stdout)["verdict"] == "ok"
+    assert out.stderr == "pyjail: not brought out: a: it is there already, and is not replaced\n"
+    assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_text()) == ("mine", "x\n")
 
 
 def test_the_size_of_what_comes_back_is_a_limit(tmp_path):
