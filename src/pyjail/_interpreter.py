@@ -7,7 +7,6 @@ interpreter is: what PYTHONHOME or a program that embeds it made of the running 
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from pyjail import _lazy
@@ -20,7 +19,6 @@ LIBRARIES = ("lib", "lib64")
 PACKAGES = ("site-packages", "dist-packages")
 SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
 DISTRIBUTION = ("/usr/lib/", "/usr/lib64/")  # its packages there are the package manager's, so the system's
-_NAME = re.compile(r"python(3(\.\d+t?)?)?")
 _KEPT = ("home", "include-system-site-packages", "version", "version_info", "implementation")  # of pyvenv.cfg
 
 
@@ -75,6 +73,10 @@ class _Way:
             todo += _names(target)
         return real or "/"
 
+    def real(self, path: str) -> str:
+        """The real path, nothing shown."""
+        return _Way(self.targets).walk(path)
+
     def _target(self, path: str) -> str | None:
         if path not in self.targets:
             try:
@@ -93,10 +95,22 @@ class _Way:
         """Show it, if it is one by its name."""
         way = _Way(self.targets)
         real = way.walk(path)
-        if not (_NAME.fullmatch(os.path.basename(real)) and _is_program(real)):
+        known = self.parts.get(real)
+        if not (known is not None and known.kind == "file") and not (
+            _is_name(os.path.basename(real)) and _is_program(real)
+        ):
             return None
         self.parts = {**way.parts, **self.parts, real: Part(real, "file")}
         return real
+
+
+def _is_name(name: str) -> bool:
+    return name in ("python", "python3") or _is_version(name)
+
+
+def _is_version(name: str) -> bool:
+    """As that of a standard library's directory: python3.11, or python3.13t without the interpreter's lock."""
+    return name.startswith("python3.") and name[8:].removesuffix("t").isdecimal()
 
 
 def _is_program(path: str) -> bool:
@@ -165,10 +179,9 @@ def look(executable: str, name: str = "", prefix: str = "") -> Python | None:
         return None
     directory = os.path.dirname(executable)
     place, configuration = _configuration(directory)
-    version = configuration.get("version", configuration.get("version_info", ""))
-    found = re.match(r"3\.\d+", version)
-    basename = os.path.basename(binary)
-    name = name or (basename if "." in basename else f"python{found[0]}" if found else "")
+    version = configuration.get("version", configuration.get("version_info", "")).split(".")
+    for candidate in (os.path.basename(binary), f"python{'.'.join(version[:2])}"):
+        name = name or (candidate if _is_version(candidate) else "")
     home = configuration.get("home", "")
     starts = [home] if home.startswith("/") else []
     base, name = _installation([*starts, os.path.dirname(binary), *([f"{prefix}/bin"] if prefix else [])], name)
@@ -185,10 +198,10 @@ def look(executable: str, name: str = "", prefix: str = "") -> Python | None:
         way.parts[f"{real}/pyvenv.cfg"] = Part(f"{real}/pyvenv.cfg", "text", text.encode("utf-8", "surrogateescape"))
         own = [f"{venv}/{lib}/{name}/site-packages" for lib in LIBRARIES]
         with_base = configuration.get("include-system-site-packages", "").lower() == "true"
-        packages = [*map(os.path.realpath, filter(os.path.isdir, own)), *(packages if with_base else [])]
+        packages = [*map(way.real, filter(os.path.isdir, own)), *(packages if with_base else [])]
     libraries = [p.path for p in way.parts.values() if p.kind == "dir"]
-    beside = [os.path.realpath(f"{d}/{p}") for d in libraries for p in PACKAGES if os.path.isdir(f"{d}/{p}")]
-    roots = [venv, base and os.path.realpath(base)]
+    beside = [way.real(f"{d}/{p}") for d in libraries for p in PACKAGES if os.path.isdir(f"{d}/{p}")]
+    roots = [venv, base and way.real(base)]
     return Python(
         executable=executable,
         name=name,
@@ -230,7 +243,7 @@ def _installation(starts: list[str], name: str) -> tuple[str, str]:
 
 def _versions(directory: str) -> list[str]:
     try:
-        return sorted(n for n in os.listdir(directory) if re.fullmatch(r"python3\.\d+t?", n))
+        return sorted([n for n in os.listdir(directory) if _is_version(n)])
     except OSError:
         return []
 
@@ -251,7 +264,7 @@ def _library(way: _Way, base: str, name: str) -> list[str]:
     if base in ("/usr", "/"):  # what Debian and Fedora give the system's Python
         places += [f"/usr/local/{lib}/{name}/{p}" for lib in LIBRARIES for p in PACKAGES]
         places += [f"/usr/lib/python3/{p}" for p in PACKAGES]
-    return [os.path.realpath(p) for p in places if os.path.isdir(p)]
+    return [way.real(p) for p in places if os.path.isdir(p)]
 
 
 def _shared_objects(directory: str, way: _Way, libraries: list[str]) -> list[str]:

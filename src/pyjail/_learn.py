@@ -15,7 +15,7 @@ from pyjail._ptrace import Watch
 from pyjail._result import Result, Verdict
 from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._shown import Document
-from pyjail._spec import Jail, Limits, Mount
+from pyjail._spec import Env, Jail, Limits, Mount, with_python
 from pyjail.policy import filters, learned, seccomp
 
 
@@ -74,13 +74,21 @@ class Learned(Document):
         """
         path = os.path.abspath(os.fspath(root))
         _minimal_root.make(path, self.skeleton)
-        return replace(self.learned_in, rootfs=path, mounts=self.mounts, seccomp=self.policy)
+        return replace(self._learned(), rootfs=path)
+
+    def _learned(self) -> Jail:
+        """For a root of its own, in which what `Jail.python` brought is as all else that was met."""
+        jail = self.learned_in
+        env = jail.env if jail.python is None else with_python(Env(jail.env))
+        return replace(jail, mounts=self.mounts, seccomp=self.policy, python=None, env=env)
 
     def to_toml(self, root: str | os.PathLike[str] | None = None) -> str:
         """A configuration for ``pyjail run --config``: the ``[jail]`` table. ``root``: where `jail` wrote the root."""
         from pyjail._toml import dump
 
-        jail = replace(self.learned_in, mounts=self.mounts, seccomp=self.policy)
+        jail = (
+            self._learned() if root is not None else replace(self.learned_in, mounts=self.mounts, seccomp=self.policy)
+        )
         return dump(jail if root is None else replace(jail, rootfs=os.path.abspath(os.fspath(root))))
 
     def to_dict(self) -> dict[str, Any]:

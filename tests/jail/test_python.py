@@ -256,3 +256,14 @@ def test_the_language_python_is_the_running_one_where_the_jail_has_no_other():
     prepared = pyjail.languages.prepare("python", "import sys; print(sys.executable)", jail=jail)
     r = prepared.run()
     assert r.stdout.decode().startswith(os.path.dirname(sys.executable))
+
+
+def test_what_is_learned_with_it_runs_in_the_root_that_is_learned(python, tmp_path):
+    command = ["python3", "-c", "import settings; print(settings.VALUE)"]
+    learned = pyjail.learn(command, QUICK, jail=Jail(python=python))
+    assert learned.result.ok
+    jail = learned.jail(tmp_path / "root")
+    r = pyjail.run(command, QUICK, jail=jail, text=True)
+    assert (r.verdict, r.stdout) == ("ok", SECRET + "\n"), r.stderr
+    (tmp_path / "j.toml").write_text(learned.to_toml(tmp_path / "root"))
+    assert Jail.from_toml(tmp_path / "j.toml") == jail

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, Verdict, cli
+from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, Verdict, _host, _prepare, cli
 from pyjail._result import Result
 from pyjail._selftest import inside, runner
 from pyjail._selftest.judge import Outcome, judge
@@ -104,6 +104,23 @@ def test_without_a_filter_kernel_surface_is_red():
         assert {"namespaces.new_user", "namespaces.root_in_a_user_namespace"} <= found
     if os.path.exists("/proc/keys"):
         assert "kernel.keyrings" in found
+
+
+@not_in_a_guest
+def test_packages_that_are_not_hidden_are_red(monkeypatch):
+    host = _host.host()
+    if host.python is None or not all(os.access(path, os.W_OK) for path in host.python.beside or ("/proc",)):
+        pytest.skip(f"{place.ELSEWHERE}: the caller cannot write to this interpreter's packages")
+    monkeypatch.setattr(_host, "host", lambda: host._replace(hidden=()))
+    _prepare.look_again()
+    try:
+        report = pyjail.selftest(Jail(hostname="leaky"), only=["files.environment"])
+    finally:
+        monkeypatch.undo()
+        _prepare.look_again()
+        pyjail.close()
+    assert escaped(report) == {"files.environment"}
+    assert pyjail.selftest(only=["files.environment"]).ok
 
 
 @not_in_a_guest

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail
+from pyjail import Jail, Mount
 from tests.conftest import QUICK, SLOW
 from tests.scripts import PRELUDE
 
@@ -274,3 +274,126 @@ def test_nothing_looks_beneath_what_hides():
 def hidden_directories() -> list[str]:
     """As the receipt tells them."""
     return [p for p in pyjail.run(["true"]).receipt["view hidden"].value.split(", ") if p.startswith("/")]
+
+
+def listed(path: object, *mounts: Mount, **jail: object) -> list[str]:
+    r = pyjail.run(["ls", "-A", str(path)], QUICK, jail=Jail(mounts=mounts, **jail), text=True)
+    return r.stdout.split() if r.ok else [r.stderr]
+
+
+def test_a_mount_shows_what_is_hidden_and_a_mount_inside_of_it_shows_itself_alone(tmp_path):
+    where = tmp_path / "mine"
+    where.mkdir()
+    (where / "data").write_text("data")
+    for hidden in hidden_directories():
+        assert listed(hidden) == []
+        assert listed(hidden, Mount.bind(where, hidden)) == ["data"]
+        assert listed(hidden, Mount.bind(where, f"{hidden}/new/deep")) == ["new"]
+        assert listed(f"{hidden}/new/deep", Mount.bind(where, f"{hidden}/new/deep")) == ["data"]
+        assert listed(hidden, Mount.tmpfs(hidden, "1M")) == []
+        assert listed(hidden, Mount.bind(hidden)) == sorted(os.listdir(hidden), key=os.fsencode) or not os.listdir(
+            hidden
+        )
+        above = os.path.dirname(hidden)
+        assert set(listed(hidden, Mount.bind(above))) == set(os.listdir(hidden))
+
+
+def test_the_project_and_the_environment_can_be_shown_as_they_are(tmp_path):
+    where = tmp_path / "project"
+    where.mkdir()
+    code = """
+    from pyjail import Mount
+    project = sys.prefix.rpartition("/")[0]
+    run("import package; print(package.VALUE)", mounts=(Mount.bind(sys.prefix),))
+    run(f"print(open({project + '/.env'!r}).read())", mounts=(Mount.bind(project + "/.env"),))
+    run(f"import package; print(open({project + '/.env'!r}).read())", mounts=(Mount.bind(project),))
+    """
+    for verdict, out, err in in_python(project(where), code):
+        assert (verdict, SECRET in out) == ("ok", True), err
+
+
+@needs_system_python
+def test_packages_behind_a_symlink_inside_of_the_library_are_hidden(tmp_path):
+    python = installation(tmp_path / "p")
+    library = tmp_path / "p/lib" / SYSTEM_PYTHON.resolve().name
+    (library / "site-packages").rename(library / "mine")
+    (library / "site-packages").symlink_to("mine")
+    (verdict, out, err), (_, found, _) = in_python(python, f"run({OK!r})\nrun({LOOK!r})")
+    assert (verdict, out) == ("ok", "runs\n"), err
+    assert seen(found) == []
+
+
+def test_what_a_users_mount_passes_through_is_a_directory_again(tmp_path):
+    """A symlink on the way to the interpreter does not take the place of a mount point."""
+    home = tmp_path / "real"
+    home.mkdir()
+    project(home)
+    (home / "data").mkdir()
+    (home / "data/x").write_text("x")
+    (tmp_path / "home").symlink_to(home)
+    data = f"{tmp_path}/home/data"
+    code = f"""
+    r = pyjail.run(["ls", {data!r}], LIMITS, jail=Jail(mounts=(pyjail.Mount.bind({str(home / "data")!r}, {data!r}),)))
+    print(json.dumps([r.verdict, r.stdout.decode(), r.stderr.decode()]))
+    """
+    assert in_python(f"{tmp_path}/home/.venv/bin/python", code) == [["ok", "x\n", ""]]
+
+
+@pytest.mark.needs_root
+def test_an_application_in_usr_src_is_hidden_and_its_environment_runs():
+    """As container images have it: WORKDIR /usr/src/app."""
+    where = Path(f"/usr/src/pyjail-test-{os.getpid()}")
+    where.mkdir()
+    try:
+        python = project(where)
+        (verdict, out, err), (_, found, _), (_, numpy, _) = in_python(
+            python, f"run({OK!r})\nrun({LOOK!r})\nrun('import settings; print(settings.VALUE)', python=sys.executable)"
+        )
+        assert (verdict, out) == ("ok", "runs\n"), err
+        assert seen(found) == []
+        assert numpy == SECRET + "\n"
+    finally:
+        shutil.rmtree(where)
+
+
+@pytest.mark.needs_root
+def test_an_environment_in_a_system_directory_keeps_its_packages_to_itself():
+    where = Path(f"/usr/local/pyjail-test-{os.getpid()}")
+    python = environment(where)
+    try:
+        site = next((where / "lib").glob("python3*/site-packages"))
+        (site / "secret.py").write_text(SECRET)
+        (verdict, out, err), (_, found, _) = in_python(python, f"run({OK!r})\nrun({LOOK!r})")
+        assert (verdict, out) == ("ok", "runs\n"), err
+        assert seen(found) == []
+    finally:
+        shutil.rmtree(where)
+
+
+def test_a_source_with_two_dots_is_where_the_kernel_says(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/x").write_text("right")
+    (tmp_path / "x").write_text("wrong")
+    (tmp_path / "link").symlink_to("a/b")
+    for mount in (Mount.bind(f"{tmp_path}/link/../x", "/x"),):
+        assert pyjail.run(["cat", "/x"], QUICK, jail=Jail(mounts=(mount,))).stdout == b"right"
+    command = [
+        sys.executable,
+        "-m",
+        "pyjail",
+        "run",
+        "--no-strict",
+        "--bind",
+        f"{tmp_path}/link/../x:/x",
+        "--",
+        "cat",
+        "/x",
+    ]
+    assert subprocess.run(command, capture_output=True, timeout=60 * SLOW, check=False).stdout == b"right"
+
+
+def test_configuration_that_libraries_read_is_there_and_secrets_of_etc_are_not():
+    names = pyjail.run(["ls", "/etc"], QUICK, text=True).stdout.split()
+    for name in ("fonts", "mime.types"):
+        assert (name in names) == os.path.exists(f"/etc/{name}")
+    assert not {"shadow", "gshadow", "ssh", "sudoers", "npmrc", "pip.conf", "machine-id", "hostname"} & set(names)
