@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_NAME = r"pyjail-(?:leaf-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try)?\Z"
+_NAME = r"pyjail-(?:leaf-|pipes-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try|-[0-9a-f]{16})?\Z"
 
 
 _UNKNOWN_BOOT = "00000000"  # of a masked /proc
@@ -63,7 +63,7 @@ def owner_name(pid: int, kind: str = "") -> str:
     return f"pyjail-{kind}{pid}-{_start_time(pid) or 0}-{_pid_namespace()}-{_boot_id()}"
 
 
-def _dead(name: str) -> bool:
+def is_dead(name: str) -> bool:
     """Whether the owner is gone for certain. A /proc that hides processes or is masked says nothing of that."""
     match = re.match(_NAME, name)
     if match is None or match[3] != _pid_namespace():
@@ -108,7 +108,7 @@ def clean_stale(directory: str) -> list[str]:
     gone = []
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
-            if not name.startswith("pyjail-") or name == owner_name(os.getpid()) or not _dead(name):
+            if not name.startswith("pyjail-") or name == owner_name(os.getpid()) or not is_dead(name):
                 continue
             path = f"{directory}/{name}"
             if "leaf" not in name:  # in an owner's leaf may live children of its own, which are no jail

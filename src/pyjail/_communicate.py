@@ -60,7 +60,7 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
     if talk is None:
         talk = Conversation(process, to_bytes(process._request.decode, process.stdin, given))
         process._conversation = talk
-    elif given:
+    elif given and to_bytes(process._request.decode, process.stdin, given) != talk.data:
         raise SpecError("input", "...", "communicate has begun: what it was given first is still written; give no more")
     with selectors.DefaultSelector() as selector:
         if process.stdin is not None and not process.stdin.closed:

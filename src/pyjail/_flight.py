@@ -80,6 +80,7 @@ class Flight:
             self.abandon()
             raise
         except BaseException:
+            await self._drop()  # should it have been interrupted between two steps
             self.loop.checkpoint()
             raise
         finally:
@@ -163,11 +164,11 @@ class Flight:
         return _expired.expired(keeper, self.request)
 
     async def _drop(self) -> None:
-        """End the keeper, wait until it is gone."""
+        """End the keeper, unless it has been given back; wait until it is gone."""
         if self.keeper is not None:
-            keeper = self._forget()
-            keeper.hang_up()
-            await self._help(partial(self.source.keepers.drop, keeper))
+            self._forget().hang_up()
+        if any(keeper.lease is self.lease for keeper in self.lease):
+            await self._help(partial(self.source.keepers.abandon, self.lease))
 
     def _forget(self) -> Keeper:
         assert self.keeper is not None
@@ -213,7 +214,7 @@ class Flight:
         keeper, self.keeper = self.keeper, None
         if keeper is not None:
             keeper.watched = False
-            self.source.keepers.drop(keeper)
+        self.source.keepers.abandon(self.lease)
 
 
 class _Flying:

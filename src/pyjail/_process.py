@@ -280,7 +280,7 @@ class Process:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
 
         Raises TimeoutExpired after ``timeout`` s, with what was read. The program still runs then; called again without
-        ``input``, this goes on where it was, and returns all from the first byte.
+        ``input``, or with the same, this goes on where it was, and returns all from the first byte.
         """
         from pyjail._communicate import communicate
 

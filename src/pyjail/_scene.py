@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pyjail import _process, _request, _run, _streams
 from pyjail._fds import Fd, pair
+from pyjail._fifos import Fifos
 from pyjail._idle import Idle
 from pyjail._parties import Edge, Party, is_named, with_pipes
 from pyjail._relay import Relay
@@ -75,7 +74,7 @@ class Scene:
         self.players = {name: Player(name, party) for name, party in parties.items()}
         self.relays: list[Relay] = []
         self.edges, self.cap, self.began = edges, cap, began
-        self.directory: str | None = None
+        self.fifos = Fifos()
 
     def start(self) -> None:
         """Make all pipes, then start all parties, in their order."""
@@ -87,7 +86,7 @@ class Scene:
             for player in self.players.values():
                 player.start()
         finally:
-            self._tidy()
+            self.fifos.remove()
 
     def _join(self, edge: Edge) -> None:
         source, target = self._source(edge.source), self._target(edge.target)
@@ -114,27 +113,9 @@ class Scene:
         return ours
 
     def _fifo(self, party: str, stream: str) -> str:
-        """In a directory that is ours alone; the jail has it as a mount, so the path can go when all have started."""
-        if self.directory is None:
-            # Named before it is made: an interrupt in between must not lose it.
-            self.directory = os.path.join(tempfile.gettempdir(), f"pyjail-pipes-{os.urandom(16).hex()}")
-            os.mkdir(self.directory, 0o700)
-        path = os.path.join(self.directory, f"{party}.{stream}")
+        path = self.fifos.make(f"{party}.{stream}")
         self.players[party].pipes[stream] = path
-        os.mkfifo(path, 0o600)
-        os.chmod(path, 0o666)  # noqa: S103  # the program's outside id is another one
         return path
-
-    def _tidy(self) -> None:
-        """Without opening anything: this process may be out of fds."""
-        if self.directory is not None:
-            with contextlib.suppress(OSError):
-                for player in self.players.values():
-                    for path in player.pipes.values():
-                        with contextlib.suppress(FileNotFoundError):
-                            os.unlink(path)
-                os.rmdir(self.directory)
-            self.directory = None
 
     def close(self) -> None:
         """End all parties that still run, wait until they are gone, close all pipes."""
@@ -151,4 +132,4 @@ class Scene:
                 player.streams.close()
             for relay in self.relays:
                 relay.close()
-            self._tidy()
+            self.fifos.remove()

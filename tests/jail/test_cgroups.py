@@ -127,7 +127,7 @@ def test_start_times_are_compared_across_time_namespaces():
         import os, pyjail
         pyjail.run(["true"], jail=pyjail.Jail(strict=False))
         from pyjail import _cgroup
-        print(_cgroup._clock_offset() > 0, _cgroup._dead(_cgroup.owner_name(os.getpid())))
+        print(_cgroup._clock_offset() > 0, _cgroup.is_dead(_cgroup.owner_name(os.getpid())))
         """,
         wrap=wrap,
     )
