@@ -245,6 +245,28 @@ def test_groups_of_multicast_are_not_joined(run_c):
     assert (r.verdict, r.stdout) == (Verdict.OK, b"0 1 0 0\n")
 
 
+MERGED = r"""
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+int main() {
+  void *m = mmap(0, 1 << 22, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  for (int i = 0; i < 2; i++) {
+    errno = 0;
+    if (madvise(m, 1 << 22, i ? 12 : 25) >= 0 || errno != EINVAL) printf("MADV %d: %d\n", i ? 12 : 25, errno);
+  }
+  if (madvise(m, 1 << 22, MADV_DONTNEED) || madvise(m, 1 << 22, MADV_HUGEPAGE) && errno != EINVAL) puts("refused");
+}
+"""
+
+
+@pytest.mark.parametrize("seccomp", ["default", "strict"])
+def test_pages_are_not_merged_with_those_of_others(run_c, seccomp):
+    """A write to a merged page takes longer: that tells what other programs, and virtual machines, have in memory."""
+    r = run_c(MERGED, flags=("-static",), jail=Jail(seccomp=seccomp))
+    assert (r.verdict, r.stdout) == (Verdict.OK, b"")
+
+
 LOCKS = r"""
 #include <fcntl.h>
 #include <stdio.h>

@@ -67,6 +67,8 @@ TABLE = [
     *(("setsockopt", (0, 41, option), "allow") for option in (16, 17, 18, 19, 21, 26, 28, 49, 67)),
     *(("setsockopt", (0, 6, option), "EPERM") for option in (14, 31, 32, 38, 39, 40)),
     ("setsockopt", (0, 6, 1), "allow"), ("setsockopt", (0, 1, 35), "allow"), ("setsockopt", (0, 17, 20), "allow"),
+    *(("madvise", (0, 0, advice), "EINVAL") for advice in (12, 25, 12 | HIGH)),
+    *(("madvise", (0, 0, advice), "allow") for advice in (0, 1, 4, 8, 13, 14, 21, 24, 102)),
     ("prctl", (0x53564D41, 0), "EINVAL"), ("prctl", (62, 1), "EINVAL"), ("prctl", (62 | HIGH, 0), "EINVAL"),
     ("prctl", (22, 2), "EPERM"), ("prctl", (15,), "allow"), ("mmap", (0, 0, 0, 0x22), "allow"), ("mmap", (0, 0, 0, 0x40022), "ENOMEM"), ("memfd_create", (0, 4), "ENOMEM"), ("shmget", (0, 0, 0o4600), "ENOMEM"),
     (600, (), "ENOSYS"), (0xFFFFFFFF, (), "ENOSYS"), (9999, (), "ENOSYS"),
@@ -99,6 +101,7 @@ def test_strict_kills_what_it_does_not_name():
         assert act("strict", "x86_64", name) == "allow"
     assert act("strict", "x86_64", "sendmsg", 4) == "kill"
     assert act("strict", "x86_64", "ioctl", 0, 0x5412) == "EPERM"
+    assert [act("strict", "x86_64", "madvise", 0, 0, advice) for advice in (4, 12)] == ["allow", "EINVAL"]
 
 
 def test_policies_change_their_base():
@@ -141,7 +144,7 @@ def test_names_of_what_was_refused():
 
 
 def test_size_stays_small():
-    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 216
+    assert len(seccomp.compile_policy("default", "x86_64").program) // 8 < 220
 
 
 def test_what_is_shipped_is_what_compiling_gives():

@@ -148,6 +148,16 @@ refused(
 )
 
 
+refused(
+    "merged_pages",
+    "has its pages merged with those of others",
+    "KSM tells by timing what others have in memory",
+    ("madvise", 0, 4096, 12),
+    ("madvise", 0, 4096, 25),
+    errnos=(*REFUSED, "EINVAL"),
+)
+
+
 @attack(
     "has huge pages, which no memory limit counts",
     "hugetlb is outside of the memory controller",

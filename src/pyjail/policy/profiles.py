@@ -12,7 +12,7 @@ from pyjail._record import NamedTuple
 # ---- allowed, in groups: reason -> names ----
 
 ALLOWED: dict[str, str] = {
-    "memory": "brk munmap mprotect mremap madvise mincore mlock mlock2 munlock mlockall munlockall "
+    "memory": "brk munmap mprotect mremap mincore mlock mlock2 munlock mlockall munlockall "
     "membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy map_shadow_stack mseal",
     "files by fd": "read write readv writev pread64 pwrite64 preadv pwritev pwritev2 lseek close close_range "
     "fstat fstatfs ftruncate fallocate flock dup dup2 dup3 "
@@ -183,6 +183,11 @@ ARGUMENTS: tuple[ArgRule, ...] = (
     ArgRule("prctl", "allow", (), "acts on the caller; what needs capabilities finds none"),
     ArgRule("msync", "noop", ((2, MS_SYNC, MS_SYNC),), FLUSH),
     ArgRule("msync", "allow", (), "whether memory is mapped"),
+    ArgRule(
+        "madvise", "EINVAL", ((2, 12, LOW32),), "MADV_MERGEABLE: merged pages tell what others have in memory (KSM)"
+    ),
+    ArgRule("madvise", "EINVAL", ((2, 25, LOW32),), "MADV_COLLAPSE changes the page cache of shared files"),
+    ArgRule("madvise", "allow", (), "advice on its own memory"),
     ArgRule("mmap", "allow", ((3, 0, 0x40000),), "all memory that a cgroup is charged for"),
     ArgRule("mmap", "ENOMEM", (), "MAP_HUGETLB: reserved huge pages are outside of the memory controller"),
     ArgRule("memfd_create", "allow", ((1, 0, 4),), "all but"),
@@ -243,6 +248,7 @@ STRICT_AS_ABOVE = (
     "ioctl",
     "fcntl",
     "prlimit64",
+    "madvise",
     "mmap",
     "clock_gettime",
     "clock_nanosleep",
