@@ -37,7 +37,8 @@ class Session(Turns):
         inodes: files and directories in /box. Default 4096.
 
     Attributes:
-        results: every `Result` of this session, in order.
+        results: the last `Result`s of this session, in order, with at most 64 MiB of outputs together; then the oldest
+            are forgotten.
         cpu_time: s, of all runs so far. memory_peak: bytes, of the one that had most.
 
     Use it in a ``with`` statement, or `close` it.
@@ -247,12 +248,12 @@ class Session(Turns):
     @property
     def cpu_time(self) -> float:
         """s of CPU time of all runs so far."""
-        return sum(r.usage.cpu_time or 0.0 for r in self.results)
+        return self._history.cpu_time
 
     @property
     def memory_peak(self) -> int | None:
         """bytes: the highest peak of a run so far; None when no run has told one."""
-        return max((r.usage.memory_peak for r in self.results if r.usage.memory_peak is not None), default=None)
+        return self._history.memory_peak
 
     # ---- files ----
 
@@ -307,7 +308,7 @@ class Session(Turns):
     def __repr__(self) -> str:
         state = self._closed or ("running" if self._is_running() else "idle")
         disk = _units.show_size(self.jail.mounts[-1].size)
-        return f"<Session of {disk}, {len(self.results)} runs: {state}>"
+        return f"<Session of {disk}, {self._history.forgotten + len(self.results)} runs: {state}>"
 
     def __enter__(self) -> Session:
         return self

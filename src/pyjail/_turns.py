@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pyjail import _idle, _outcome, _prepare, _process, _request, _run, _streams
 from pyjail._errors import KeeperError, OutputDecodeError, SpecError
+from pyjail._history import History
 from pyjail._keeper import Keeper
 from pyjail._request import Request
 from pyjail._result import Result
@@ -35,7 +36,7 @@ class Turns:
 
     def __init__(self, jail: Jail, limits: Limits) -> None:
         self.jail, self.limits = jail, limits
-        self.results: list[Result] = []
+        self._history = History()
         self._keepers = _idle.Idle(0)
         self._keeper: SharedKeeper | None = None
         self._starting = threading.Lock()
@@ -45,6 +46,11 @@ class Turns:
         self._closed: str | None = None
         self._owner = os.getpid()
         weakref.finalize(self, self._keepers.drop_all).atexit = False  # at exit all keepers end anyway
+
+    @property
+    def results(self) -> list[Result]:
+        """The last results, in order."""
+        return self._history.results
 
     def _enter(self, turn: Turn, args: Any) -> None:
         """Whoever calls this makes his turn ``over``, whatever comes out: one store, that nothing can come between."""
@@ -126,7 +132,7 @@ class Turns:
         keeper.let_go()
         told = result.result if isinstance(result, OutputDecodeError) else result
         if isinstance(told, Result) and self._unfinished is not None:
-            self.results.append(told)
+            self._history.add(told)
         self._unfinished = None
         if not reusable:
             self._lost()

@@ -479,3 +479,13 @@ def test_what_the_program_has_closed_is_not_collected():
     r = pyjail.run(["sh", "-c", "echo x > a; echo x > b; chmod 0 b"], collect=["a", "b"])
     assert r.files == {"a": b"x\n"}
     assert r.uncollected == {"b": "cannot be opened: Permission denied"}
+
+
+def test_a_session_without_an_end_does_not_keep_all_outputs():
+    with pyjail.Session(limits=pyjail.Limits(output="20M")) as s:
+        for _ in range(6):
+            s.run(["head", "-c", "15000000", "/dev/zero"])
+        assert len(s.results) == 4
+        assert s.results[-1].stdout_bytes == 15_000_000
+        assert s.cpu_time > sum(r.usage.cpu_time for r in s.results)
+        assert "6 runs" in repr(s)

@@ -1,0 +1,48 @@
+"""What a session remembers of its runs."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyjail import Result, Usage, Verdict, _history
+from pyjail._history import EACH, MOST, History
+
+
+def result(size: int, cpu: float, peak: int | None) -> Result:
+    usage = Usage(cpu_time=cpu, memory_peak=peak)
+    return Result(args=("x",), returncode=0, verdict=Verdict.OK, stdout=b"x" * size, stderr=None, usage=usage)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.none() | st.integers(1, 99)), max_size=40))
+def test_the_last_results_are_kept_within_a_bound_and_the_sums_are_of_all(runs):
+    history = History()
+    with _smaller():
+        for i, (size, cpu, peak) in enumerate(runs):
+            history.add(result(size, cpu, peak))
+            kept = history.results
+            assert [len(r.stdout) for r in kept] == [s for s, _, _ in runs[: i + 1]][-len(kept) :]
+            assert len(kept) == 1 or sum(len(r.stdout) + 1 for r in kept) <= 100
+            assert history.forgotten + len(kept) == i + 1
+        if history.forgotten:
+            more = len(history.results) + 1
+            assert sum(s + 1 for s, _, _ in runs[-more:]) > 100
+    assert history.cpu_time == sum(c for _, c, _ in runs)
+    assert history.memory_peak == max((p for _, _, p in runs if p), default=None)
+
+
+def test_a_list_that_the_caller_has_emptied_is_filled_again():
+    history = History()
+    with _smaller():
+        for _ in range(300):
+            history.add(result(30, 1, None))
+            history.results.clear()
+    assert history.forgotten == 0
+
+
+class _smaller:
+    def __enter__(self) -> None:
+        _history.MOST, _history.EACH = 100, 1
+
+    def __exit__(self, *_: object) -> None:
+        _history.MOST, _history.EACH = MOST, EACH
