@@ -52,7 +52,7 @@ class SpecError(JailError, ValueError):
         self.field = field
         self.value = value
         self.reason = reason
-        shown = repr(value)
+        shown = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
         if len(shown) > 120:
             shown = shown[:117] + "..."
         super().__init__(f"{field}={shown}: {reason}")

@@ -6,6 +6,7 @@ most what the caps below say.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -65,15 +66,15 @@ def check_inputs(files: object) -> tuple[Input, ...]:
             try:
                 st = os.stat(source)
             except OSError as e:
-                raise SpecError("files", value, f"cannot be read: {e.strerror}") from None
+                raise SpecError("files", value, _unread(path, source, e)) from None
             if stat.S_ISDIR(st.st_mode):
                 _tree(found, path, source)
                 continue
             if not stat.S_ISREG(st.st_mode):
-                raise SpecError("files", value, "is neither a regular file nor a directory")
+                raise SpecError("files", value, f"the source of {path!r} is neither a regular file nor a directory")
             found[path] = Input(path, stat.S_IMODE(st.st_mode) & 0o777, None, source)
         else:
-            raise SpecError("files", value, f"{path!r} must be bytes, str, PathLike or File")
+            raise SpecError("files", value, f"what {path!r} is to hold must be bytes, str, a Path or a File")
     for path in found:
         parent = os.path.dirname(path)
         while parent:
@@ -81,6 +82,18 @@ def check_inputs(files: object) -> tuple[Input, ...]:
                 raise SpecError("files", path, f"{parent!r} cannot be a file and a directory")
             parent = os.path.dirname(parent)
     return tuple(found.values())
+
+
+def _unread(path: str, source: str, error: OSError) -> str:
+    """Why a source cannot be read, and what may have been meant."""
+    near: list[str] = []
+    if isinstance(error, FileNotFoundError):
+        import difflib
+
+        with contextlib.suppress(OSError):
+            near = difflib.get_close_matches(os.path.basename(source), os.listdir(os.path.dirname(source) or "."), 1)
+    meant = f"; did you mean {os.path.join(os.path.dirname(source), near[0])!r}?" if near else ""
+    return f"the source of {path!r} cannot be read: {error.strerror}{meant}"
 
 
 def _tree(found: dict[str, Input], path: str, source: str) -> None:

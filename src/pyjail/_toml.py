@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,23 +29,48 @@ class Config:
 
 
 def load(path: str | os.PathLike[str]) -> Config:
-    """Read and validate ``path``. SpecError for what is wrong in it, OSError when it cannot be read."""
+    """Read and validate ``path``. SpecError, with file and table, for what is wrong in it; OSError."""
+    file = os.fspath(path)
     with open(path, "rb") as f:
         try:
             data = tomllib.load(f)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise SpecError("config", os.fspath(path), f"is not TOML: {e}") from None
-    known("config", data, ("jail", "limits", "languages"))
-    jail, limits = _table(data, "jail"), _table(data, "limits")
-    known("jail", jail, [f.name for f in fields(Jail)])
-    known("limits", limits, [f.name for f in fields(Limits)])
+            raise SpecError("config", file, f"is not TOML: {e}") from None
+    with of(f"{os.fsdecode(file)}: "):
+        known("", data, ("jail", "limits", "languages"))
+        jail, limits = _table(data, "jail"), _table(data, "limits")
+        with of("jail."):
+            known("", jail, [f.name for f in fields(Jail)])
+            made = Jail(**_parts(jail))
+        with of("limits."):
+            known("", limits, [f.name for f in fields(Limits)])
+            return Config(made, Limits(**limits), _table(data, "languages"))
+
+
+@contextlib.contextmanager
+def of(where: str) -> Iterator[None]:
+    """What is wrong inside is said of this file, this table."""
+    try:
+        yield
+    except SpecError as e:
+        raise SpecError(f"{where}{e.field.removeprefix('rules.')}", e.value, e.reason) from None
+
+
+def _parts(jail: dict[str, Any]) -> dict[str, Any]:
+    """What in a ``[jail]`` table is a table of its own, made."""
+    found = dict(jail)
     if "mounts" in jail:
         if not isinstance(jail["mounts"], list):
-            raise SpecError("jail.mounts", jail["mounts"], "[[jail.mounts]] tables are needed")
-        jail["mounts"] = tuple(_mount(m) for m in jail["mounts"])
+            raise SpecError("mounts", jail["mounts"], "[[jail.mounts]] tables are needed")
+        mounts = []
+        for number, table in enumerate(jail["mounts"], 1):
+            with of(f"mounts[{number}]."):
+                mounts.append(_mount(table))
+        found["mounts"] = tuple(mounts)
     if isinstance(jail.get("seccomp"), dict):
-        jail["seccomp"] = _policy(jail["seccomp"])
-    return Config(Jail(**jail), Limits(**limits), _table(data, "languages"))
+        with of("seccomp."):
+            found["seccomp"] = _policy(jail["seccomp"])
+    return found
 
 
 def dump(jail: Jail) -> str:
@@ -107,26 +134,35 @@ def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
 def _policy(table: dict[str, Any]) -> SeccompPolicy:
     """``[jail.seccomp]`` has the fields of `SeccompPolicy`; its rules are ``[[jail.seccomp.rule]]`` tables."""
     names = [f.name for f in fields(SeccompPolicy) if f.name != "rules"]
-    known("jail.seccomp", table, [*names, "rule"])
+    known("", table, [*names, "rule"])
     found = table.get("rule", [])
-    if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
-        raise SpecError("jail.seccomp.rule", found, "[[jail.seccomp.rule]] tables are needed")
-    for rule in found:
-        known("jail.seccomp.rule", rule, [f.name for f in fields(SeccompRule)])
-        for field in ("name", "action"):
-            if field not in rule:
-                raise SpecError(f"jail.seccomp.rule.{field}", rule, "is missing")
+    if not isinstance(found, list):
+        raise SpecError("rule", found, "[[jail.seccomp.rule]] tables are needed")
+    rules = []
+    for number, rule in enumerate(found, 1):
+        with of(f"rule[{number}]."):
+            rules.append(_rule(rule))
     given = {key: value for key, value in table.items() if key != "rule"}
-    return SeccompPolicy(**given, rules=tuple(SeccompRule(**rule) for rule in found))
+    return SeccompPolicy(**given, rules=tuple(rules))
+
+
+def _rule(table: Any) -> SeccompRule:
+    if not isinstance(table, dict):
+        raise SpecError("rule", table, "a [[jail.seccomp.rule]] table is needed")
+    known("", table, [f.name for f in fields(SeccompRule)])
+    for field in ("name", "action"):
+        if field not in table:
+            raise SpecError(field, table, "is missing")
+    return SeccompRule(**table)
 
 
 def _mount(table: Any) -> Mount:
     if not isinstance(table, dict):
-        raise SpecError("jail.mounts", table, "[[jail.mounts]] tables are needed")
+        raise SpecError("mounts", table, "a [[jail.mounts]] table is needed")
     if "size" in table:
-        known("jail.mounts", table, ("dst", "size"))
+        known("", table, ("dst", "size"))
         return Mount.tmpfs(table.get("dst", ""), table["size"])
-    known("jail.mounts", table, ("src", "dst", "ro"))
+    known("", table, ("src", "dst", "ro"))
     return Mount.bind(table.get("src", ""), table.get("dst"), table.get("ro", True))
 
 
@@ -136,4 +172,4 @@ def known(where: str, table: dict[str, Any], names: Any) -> None:
         if key not in names:
             near = difflib.get_close_matches(key, list(names), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
-            raise SpecError(f"{where}.{key}", table[key], f"there is no such key; {hint}")
+            raise SpecError(f"{where}.{key}".lstrip("."), table[key], f"there is no such key; {hint}")

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncProcess", "AsyncReader", "AsyncWriter", "Pool", "run", "set_concurrency", "start"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 PER_CPU, AT_LEAST = 4, 8
 _source = Source(
     Gate(max(AT_LEAST, PER_CPU * len(os.sched_getaffinity(0)))),

@@ -7,6 +7,10 @@ from pyjail import _bring_up, _host, _prepare, _run
 __all__ = ["enter_leaf"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def enter_leaf() -> str:
     """Move the calling process, and no other, into a new leaf below its own cgroup v2 cgroup.
 

@@ -143,7 +143,7 @@ REFUSED = {
     NEW.replace("[languages.lua]", "[languages.'L U A']"): ("name", "lower-case"),
     "languages = 5\n": ("languages", "table is needed"),
     "[languages]\nlua = 5\n": (r"languages\.lua", "table is needed"),
-    "[language.lua]\n": (r"config\.language", "did you mean 'languages'"),
+    "[language.lua]\n": (r"language", "did you mean 'languages'"),
     "[[[": ("config", "is not TOML"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import pathlib
 import pickle
 from dataclasses import fields
 
@@ -287,6 +288,22 @@ def test_sources_that_are_not_there():
     with pytest.raises(SpecError) as e:
         pyjail.run(["/bin/true"], files={"x": __import__("pathlib").Path("/no/such/file")})
     assert e.value.field == "files"
+
+
+def test_a_source_that_is_not_there_is_told_with_its_place_and_the_nearest_name(tmp_path):
+    (tmp_path / "solution.py").write_text("")
+    with pytest.raises(SpecError) as e:
+        pyjail.run(["true"], files={"a.py": tmp_path / "solutoin.py"})
+    wanted = f"files='{tmp_path}/solutoin.py': the source of 'a.py' cannot be read: No such file or directory; "
+    assert str(e.value) == f"{wanted}did you mean '{tmp_path}/solution.py'?"
+    for value, told in (
+        (tmp_path / "no" / "x", "No such file"),
+        (5, "'a.py' is to hold"),
+        (pathlib.Path("/dev/null"), "'a.py'"),
+    ):
+        with pytest.raises(SpecError, match=told) as e:
+            pyjail.run(["true"], files={"a.py": value})
+        assert "Path(" not in str(e.value)
 
 
 @given(st.text(max_size=30))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 import typing
 from pathlib import Path
+
+import pytest
 
 import pyjail
 
@@ -131,6 +134,13 @@ def test_exports_are_sorted_documented_and_public():
         and n not in pyjail.__all__
         and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "attacks", "cgroup", "cli", "languages", "policy")
     ]
+
+
+@pytest.mark.parametrize("name", ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages"])
+def test_completion_shows_public_names_alone(name):
+    module = importlib.import_module(name)
+    assert dir(module) == sorted(module.__all__)
+    assert all(hasattr(module, public) for public in module.__all__)
 
 
 def test_import_is_light():

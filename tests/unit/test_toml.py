@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from pyjail import Jail, Limits, SpecError
+from pyjail import Jail, Limits, SpecError, languages
 from pyjail._steps import check
 
 NAMES = [("jail", f.name) for f in fields(Jail)] + [("limits", f.name) for f in fields(Limits)]
@@ -27,7 +27,7 @@ def test_a_wrong_key_is_told_the_nearest_right_one(toml, table, name):
     wrong = name[:-1] + "xx"[: 1 + (len(name) > 4)]
     with pytest.raises(SpecError, match=rf"{table}\.{wrong}.*did you mean '{name}'") as e:
         (Jail if table == "jail" else Limits).from_toml(toml(f"[{table}]\n{wrong} = 1\n"))
-    assert e.value.field == f"{table}.{wrong}"
+    assert e.value.field.endswith(f"c.toml: {table}.{wrong}")
 
 
 def test_tables_too(toml):
@@ -105,3 +105,22 @@ def test_units_of_limits(toml):
 def test_a_step_that_makes_no_sense(step, words):
     with pytest.raises(SpecError, match=words):
         check(step, "steps[0].")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[limits]\nmemory = '2X'", "limits.memory='2X'"), ("[jail]\nhostname = 'a b'", "jail.hostname='a b'"),
+        ("[[jail.mounts]]\nsrc = '/a'\n[[jail.mounts]]\nsrc = 'b'", "jail.mounts[2].src='b'"),
+        ("[[jail.mounts]]\nsrk = '/a'", "jail.mounts[1].srk='/a': there is no such key; did you mean 'src'?"),
+        ("[[jail.seccomp.rule]]\nname = 'x'\naction = 'y'", "jail.seccomp.rule[1].action='y'"),
+        ("[[jail.seccomp.rule]]\nname = 'x'", "jail.seccomp.rule[1].action"), ("[jail.seccomp]\nbase = 'x'", "jail.seccomp.base='x'"),
+        ("[limit]", "limit={}: there is no such key; did you mean 'limits'?"), ("jail = 5", "jail=5"),
+        ("[limits]\ncpus = 'two'", "limits.cpus='two'"), ("[languages.x]\nrum = []", "languages.x.rum"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_file_table_and_number(toml, text, where):
+    path = toml(text + "\n")
+    with pytest.raises(SpecError) as e:
+        languages.load(path)
+    assert str(e.value).startswith(f"{path}: {where}"), e.value

@@ -23,3 +23,7 @@ __all__ = [
     "check_function",
     "run_tests",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -42,7 +42,8 @@ def load(path: str | os.PathLike[str], base: Mapping[str, Language] | None = Non
     for name, given in _toml.load(path).languages.items():
         if isinstance(given, dict) and isinstance(given.get("check"), str) and given["check"]:
             given = {**given, "check": os.path.join(where, given["check"])}
-        found[name] = from_table(name, given, found.get(name))
+        with _toml.of(f"{os.fsdecode(path)}: "):
+            found[name] = from_table(name, given, found.get(name))
     return MappingProxyType(found)
 
 
