@@ -330,10 +330,10 @@ def test_toml(tmp_path):
     assert load(f).limits == Limits(memory="64M", cpus={0}, output=None)
     for text, field, near in (
         ("[jail]\nhostnme='x'", "jail.hostnme", "hostname"),
-        ("[limts]\n", "config.limts", "limits"),
+        ("[limts]\n", "limts", "limits"),
         ("x", "config", "TOML"),
     ):
         f.write_text(text)
         with pytest.raises(SpecError, match=near) as e:
             load(f)
-        assert e.value.field == field
+        assert e.value.field.removeprefix(f"{f}: ") == field
