@@ -23,7 +23,7 @@ static void run_end(void) {
   tmpfs_drop_all(1);
 }
 static void __attribute__((noreturn)) keeper_exit(void) {
-  if (K.run.made) run_end();
+  if (K.run.made && !K.page->facts.left) run_end();
   sys_exit(0);
 }
 
@@ -109,7 +109,7 @@ static int rlimits_changed(void) {
 static void release(void) {
   const struct pj_facts *f = &K.page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
-  if (rlimits_changed()) keeper_exit();
+  if (rlimits_changed() || f->left) keeper_exit();
   if (K.many > 0) SYS(__NR_munmap, K.many, K.many_len);
   K.many = 0;
   if (!ran) {

@@ -18,8 +18,9 @@ static int span_ok(uint32_t off, uint32_t len, uint32_t size) { return off <= si
 static int options_ok(const char *base, uint32_t off, uint32_t len, uint32_t size) {
   return span_ok(off, len, size) && (len == 0 || base[off + len - 1] == 0);
 }
-static int head_ok(const void *blob, uint32_t have, uint32_t magic, uint32_t head) {
+static int head_ok(const void *blob, uint32_t have, uint32_t *row, uint32_t magic, uint32_t head) {
   const uint32_t *h = blob;
+  *row = 0;
   if (have < head || have > PJ_MAX_BLOB || ((uintptr_t)blob & 7)) return -EINVAL;
   if (h[0] != magic || h[1] != PJ_VERSION) return -EPROTO;
   if (h[2] < head || h[2] > have || ((const char *)blob)[h[2] - 1] != 0) return -EINVAL;
@@ -42,8 +43,7 @@ static int mounts_ok(const char *base, struct pj_table t, uint32_t size, uint32_
 int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   const struct pj_plan *p = blob;
   const uint32_t head = sizeof *p;
-  *row = 0;
-  int rc = head_ok(blob, have, PJ_PLAN_MAGIC, head);
+  int rc = head_ok(blob, have, row, PJ_PLAN_MAGIC, head);
   if (rc) return rc;
   if (p->hostname != PJ_NONE && p->hostname >= p->size) return -EINVAL;
   /* Nothing runs with the host's ids, mounts on the host, or kills from outside of a pid namespace. */
@@ -51,8 +51,8 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   if (((p->unshare_first | p->unshare_second) & own) != own) return -EINVAL;
   if (p->cgroups > PJ_MAX_CGROUPS || (p->into != PJ_NONE && p->into >= p->cgroups)) return -EINVAL;
   if (!options_ok(blob, p->proc_options, p->proc_options_len, p->size)) return -EINVAL;
-  if (!mounts_ok(blob, p->mounts, p->size, head, row)) return -EINVAL;
-  if (!mounts_ok(blob, p->run_mounts, p->size, head, row)) return -EINVAL;
+  if (!mounts_ok(blob, p->mounts, p->size, head, row) || !mounts_ok(blob, p->run_mounts, p->size, head, row))
+    return -EINVAL;
   if (!table_ok(p->landlock, p->size, head, sizeof(struct pj_landlock_rule), PJ_MAX_ROWS)) return -EINVAL;
   for (uint32_t i = 0; i < p->landlock.count; i++) {
     const uint32_t path = ROW(blob, p->landlock, struct pj_landlock_rule, i)->path;
@@ -65,8 +65,7 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
 int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t *row) {
   const struct pj_limits *l = blob;
   const uint32_t head = sizeof *l;
-  *row = 0;
-  int rc = head_ok(blob, have, PJ_LIMITS_MAGIC, head);
+  int rc = head_ok(blob, have, row, PJ_LIMITS_MAGIC, head);
   if (rc) return rc;
   if (!span_ok(l->affinity, l->affinity_len, l->size) || l->affinity_len > 1024) return -EINVAL;
   if (l->read_only != PJ_NONE && (l->read_only >= l->size || ((const char *)blob)[l->read_only] == '/')) return -EINVAL;
@@ -103,8 +102,7 @@ static int refs_ok(const char *base, struct pj_table t, uint32_t size, uint32_t 
 int pj_check_request(const void *blob, uint32_t have, uint32_t *row) {
   const struct pj_request *r = blob;
   const uint32_t head = sizeof *r;
-  *row = 0;
-  int rc = head_ok(blob, have, PJ_REQUEST_MAGIC, head);
+  int rc = head_ok(blob, have, row, PJ_REQUEST_MAGIC, head);
   if (rc) return rc;
   if (r->cpus == 0 || r->cwd >= r->size || r->argv.count == 0 || r->path.count == 0 || r->path.count > PJ_MAX_ROWS)
     return -EINVAL;

@@ -3,9 +3,6 @@
  * Static, freestanding, exec'd from a sealed memfd with nothing but these fds. One translation unit
  * (it includes the other .c files but spawn.c), so that no symbol can come from elsewhere. */
 #define PYJAIL_FREESTANDING
-#include "plan.h"
-#include "sys.h"
-/* */
 #include "check.c"
 
 enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
@@ -16,7 +13,8 @@ enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
-#define TOLD_AT_ONCE 64              /* calls that the filter tells of and lets go on; then one in each ms */
+#define LEFT_NS (8000 * NS_PER_MS)   /* from a kill until we give up: a process may be in a file system that hangs */
+#define TOLD_AT_ONCE 64              /* calls that the filter lets go on, and children; then we look once in each ms */
 #define PUMP_WORTH 4096 /* after fewer bytes a stream rests for 1 ms: a wake-up for each byte would cost us */
 
 /* Shared with the program's process until execve replaces its memory. */

@@ -241,7 +241,9 @@ struct pj_facts {
   uint32_t trip;  /* enum pj_trip */
   uint32_t was_armed;
   uint32_t text_len;
-  uint32_t tmpfs_count, pad;
+  uint32_t tmpfs_count;
+  uint32_t
+      left; /* somebody cannot be killed: the keeper waits no longer, serves no other run, and ends when that ends */
   int32_t syscall;   /* with TRIP_SECURITY: its number, */
   uint32_t arch;     /* and AUDIT_ARCH_* */
   uint32_t reads_at; /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */

@@ -40,7 +40,7 @@ static void trip(enum pj_trip why) {
 static struct watch { /* of the run in progress */
   uint64_t go_at, tripped, cpu_at, memory_at, pause;
   int clock, memory;
-  uint32_t told; /* calls that went on */
+  uint32_t told, reaped; /* calls that went on; children */
 } W;
 
 /* The filter tells of a syscall. It has refused it for good: note which, then nothing of the run goes on. Or it is one
@@ -75,6 +75,7 @@ static uint64_t limits_watch(void) {
   uint64_t now = clock_ns(CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
   if (W.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
+    if (now > (W.tripped ? W.tripped : f->ended) + LEFT_NS) K.page->facts.left = 1;
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
@@ -131,6 +132,7 @@ static int children_reap(void) {
   int status = 0, most = 64;
   long pid = 1;
   while (most-- > 0 && (pid = SYS(__NR_wait4, -1, &status, 0x40000001 /* __WALL | WNOHANG */, NULL)) > 0) {
+    W.reaped++;
     if (pid != K.run.program) continue;
     f->ended = clock_ns(CLOCK_MONOTONIC);
     f->status = status;
@@ -143,15 +145,16 @@ static int children_reap(void) {
 
 /* Until nobody is left. Limits are looked at when they could first be passed. */
 static void run_watch(void) {
-  uint64_t quiet[3] = {0, 0, 0}; /* streams, and the listener: who wakes us often waits for it */
-  W = (struct watch){clock_ns(CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH), 0};
+  uint64_t quiet[4] = {0, 0, 0, 0}; /* streams, listener, children: who wakes us often waits for it */
+  W = (struct watch){clock_ns(CLOCK_MONOTONIC), 0, 0, 0, WATCH_NS, row_of(CGROUP_CLOCK), row_of(CGROUP_WATCH), 0, 0};
   W.cpu_at = W.go_at + request()->cpu_ns / request()->cpus, W.memory_at = K.leaf.event >= 0 ? UINT64_MAX : 0;
   K.running = 1;
   for (;;) {
     uint64_t next = limits_watch(), now = clock_ns(CLOCK_MONOTONIC);
-    for (int i = 0; i < 3; i++)
+    if (K.page->facts.left) break;
+    for (int i = 0; i < 4; i++)
       if (quiet[i] > now && quiet[i] < next) next = quiet[i];
-    struct pollfd p[6] = {{K.children, POLLIN, 0},
+    struct pollfd p[6] = {{quiet[3] > now ? -1 : K.children, POLLIN, 0},
                           {FD_CONTROL, POLLIN, 0},
                           {quiet[0] > now ? -1 : K.run.pipe[0][0], POLLIN, 0},
                           {quiet[1] > now ? -1 : K.run.pipe[1][0], POLLIN, 0},
@@ -170,6 +173,7 @@ static void run_watch(void) {
     if (p[0].revents || K.more || K.page->facts.ended) {
       SYS(__NR_read, K.children, scratch, sizeof scratch);
       if (children_reap()) break;
+      if (W.reaped > TOLD_AT_ONCE) quiet[3] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
     }
   }
   K.running = 0;

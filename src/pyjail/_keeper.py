@@ -60,6 +60,7 @@ class Keeper(Talk):
         self.owner = os.getpid()
         self.armed: RunLimits | None = None
         self.served = False  # has had a run
+        self.stuck = False  # a process of its last run cannot be killed: its own end is not waited for
         self.watched = False  # an event loop has our socket in its set: nobody else may close it there
         self.idle_since = 0.0  # time.monotonic() of its return
         self.pair: list[tuple[_socket.socket, _socket.socket]] = []
@@ -258,7 +259,7 @@ class Keeper(Talk):
         if self.pidfd.ours:
             self.wake()
             for order in (signal.SIGTERM, signal.SIGKILL):  # to its guard: SIGKILL it, wait for it; leave at once
-                if not readable(self.pidfd.number, 5000):
+                if not readable(self.pidfd.number, 0 if self.stuck else 5000):
                     with contextlib.suppress(OSError):
                         signal.pidfd_send_signal(self.pidfd.number, order)
             with contextlib.suppress(ChildProcessError):

@@ -41,7 +41,7 @@ def result(
         lost = _verdict.lost_files(facts, run_part)
     evidence = _verdict.evidence(facts, limits, starved, kills, outside_kills, bool(lost))
     verdict = _verdict.decide(evidence)
-    error = None
+    error = _LEFT if facts.left else None
     if verdict is Verdict.JAIL_ERROR:
         error = _jail_error(outside_kills, lost, keeper.above)
     if facts.out_kept != facts.out_total:
@@ -112,6 +112,12 @@ def load() -> tuple[Any, type[Receipt], type[Usage]]:
     del _files, _noise
     memory_total()  # read once, and now: when a run ends this process may be out of fds
     return _receipt, Receipt, Usage
+
+
+_LEFT = (
+    "a process of the run could not be killed within 8 s (a file system that hangs, a frozen cgroup?): "
+    "nobody waits for it any more, its cgroup is left until it ends"
+)
 
 
 def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, ...]) -> str:

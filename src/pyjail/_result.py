@@ -86,7 +86,8 @@ class Result(_Document[Output]):
         files: what ``collect=`` found, {path: bytes}. uncollected: {path or pattern: why not}.
         stdout_bytes, stderr_bytes: all that was written, also past the cap; None for a stream not captured.
         oom_kills: processes that the kernel killed for memory. limits_hit: names of limits that it refused at.
-        syscall: what the filter killed for. error: what went wrong, with JAIL_ERROR.
+        syscall: what the filter killed for. error: what went wrong, with JAIL_ERROR; or that a
+            process could not be killed.
     """
 
     args: Any

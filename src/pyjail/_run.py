@@ -352,6 +352,7 @@ def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> O
             return KeeperError(f"the keeper answered {kind} where a report was due"), False
         return _not_started(keeper, request, run_part, failure), True
     facts = parse_report(raw)
+    keeper.stuck = facts.left
     kept, more = facts.out_kept
     out = keeper.output(0, kept) if kept else b""
     err = keeper.output(1, more) if more else b""
@@ -368,7 +369,7 @@ def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> O
     keeper.armed = run_part
     if facts.failure is not None and not _verdict.starved(facts, run_part, _outcome.memory_total()):
         return _outcome.failed(facts.failure, keeper.template, run_part, request), True
-    return _outcome.result(keeper, request, run_part, facts, out, err, collected), True
+    return _outcome.result(keeper, request, run_part, facts, out, err, collected), not facts.left
 
 
 def _exit() -> None:

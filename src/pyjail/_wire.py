@@ -295,6 +295,7 @@ class Facts:
     trip = "none"
     was_armed = False
     plain = False  # all of the leaf's files could be read, and none that counts what went wrong has a count
+    left = False  # a process could not be killed
     syscall = 0
     arch = 0
     reads_at = 0  # where the first of `reads` is
@@ -362,9 +363,9 @@ def parse_report(raw: bytes) -> Facts:
     if len(raw) < _FACTS_SIZE:
         raise damaged(f"a report of {len(raw)} bytes")
     (
-        _, _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, _, facts.syscall, facts.arch,
-        facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported, facts.exec_cpu, cpu,
-        out, more, kept, more_kept,
+        _, _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, left, facts.syscall,
+        facts.arch, facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported,
+        facts.exec_cpu, cpu, out, more, kept, more_kept,
     ) = _FACTS.unpack_from(raw)  # fmt: skip
     if len(raw) != _FACTS_SIZE + text_len:
         raise damaged(f"a report of {len(raw)} bytes where {_FACTS_SIZE + text_len} were due")
@@ -381,6 +382,7 @@ def parse_report(raw: bytes) -> Facts:
     facts.trip = TRIPS[trip]
     facts.was_armed = armed != 0
     facts.plain = plain != 0
+    facts.left = left != 0
     if cpu != U64:
         facts.cpu = cpu
     facts.out_total, facts.out_kept = (out, more), (kept, more_kept)

@@ -17,6 +17,7 @@ import pyjail
 from pyjail import Jail, Limits, Verdict
 from tests.conftest import SLOW
 from tests.escape.test_attacks import HEAD
+from tests.host_side import keeper_below
 from tests.scripts import PRELUDE, script
 
 # A process whose first thread has exited is a zombie leader: cgroup.kill signals tasks one by one and misses it.
@@ -172,6 +173,30 @@ def test_a_last_burst_of_packets_is_counted_and_kept_whole(run_c, policy, size, 
         assert r.stdout_bytes == int(r.stderr)
         assert len(r.stdout) == min(r.stdout_bytes, r.limits.output)
         assert r.verdict is (verdict if r.stdout_bytes > r.limits.output else Verdict.OK)
+
+
+def test_orphans_by_the_thousand_do_not_wake_the_keeper_for_each(run_c):
+    from pyjail._run import idle
+
+    def woken(pid: int) -> int:
+        text = Path(f"/proc/{pid}/status").read_text()
+        return int(text.partition("voluntary_ctxt_switches:")[2].split()[0])
+
+    source = """
+    int main() {
+      for (;;) {
+        int p = vfork();
+        if (!p) { if (!vfork()) _exit(0); _exit(0); }
+        waitpid(p, 0, 0);
+      }
+    }"""
+    pyjail.close()
+    run_c(HEAD + source, Limits(cpu_time=0.1 * SLOW))
+    keeper = keeper_below(idle.keepers[-1].pid)
+    before = woken(keeper)
+    r = run_c(HEAD + source, Limits(cpu_time=1 * SLOW, wall_time=60 * SLOW))
+    orphans = r.usage.context_switches[0] / 2
+    assert woken(keeper) - before < orphans / 15 + 1000
 
 
 def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):

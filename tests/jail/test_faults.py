@@ -18,7 +18,17 @@ import pyjail
 from pyjail import Verdict
 from tests import place
 from tests.conftest import SLOW
-from tests.host_side import alive, cgroups_of, keeper_below, keepers_of, kill_below, leaves_of, mounts, shm_segments
+from tests.host_side import (
+    alive,
+    cgroups_of,
+    keeper_below,
+    keepers_of,
+    kill_below,
+    leaves_of,
+    mounts,
+    programs,
+    shm_segments,
+)
 from tests.scripts import PRELUDE, script, until
 
 
@@ -300,6 +310,45 @@ def test_a_lack_of_fds_at_the_first_use_is_an_os_error_and_forgotten(free, stric
     """)
     out = script(code)
     assert out.stdout == f"EMFILE\nEMFILE\nok {needed.stdout}", (out.stdout, out.stderr)
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(not FREEZER.is_dir(), reason=place.ELSEWHERE)
+@pytest.mark.parametrize("script", ["exec sleep 1000", "echo x > out; sleep 1000 & sleep 1"])
+def test_a_process_that_cannot_be_killed_keeps_nobody_waiting(script, tmp_path):
+    """Nor can one in a frozen cgroup v1 freezer; as with a file system that hangs."""
+    pyjail.close()
+    frozen = FREEZER / f"pyjail-test-{os.getpid()}"
+    frozen.mkdir()
+    found = []
+    run = lambda: pyjail.run(["sh", "-c", script], pyjail.Limits(wall_time=4), collect=["out"])  # noqa: E731
+    thread = threading.Thread(target=lambda: found.append(run()))
+    below: list[int] = []
+    try:
+        thread.start()
+        assert until(lambda: programs(b"sleep\x001000"))
+        below = programs(b"sleep\x001000")
+        (frozen / "tasks").write_text(str(below[0]))
+        (frozen / "freezer.state").write_text("FROZEN")
+        thread.join(30 * SLOW)
+        assert not thread.is_alive()
+        result = found[0]
+        assert result.verdict is (Verdict.WALL_TIME if script.startswith("exec") else Verdict.OK)
+        assert result.files == ({} if script.startswith("exec") else {"out": b"x\n"})
+        assert "could not be killed" in result.error
+        before = time.monotonic()
+        assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+        assert time.monotonic() - before < 5 * SLOW
+        assert alive(below[0])
+    finally:
+        (frozen / "freezer.state").write_text("THAWED")
+        assert until(lambda: not any(map(alive, below)))
+        frozen.rmdir()
+    pyjail.close()
+    assert until(lambda: leaves_of(os.getpid()) == [])
 
 
 def test_close_in_another_thread_is_no_error_of_a_run_that_is_starting():
