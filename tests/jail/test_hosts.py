@@ -109,6 +109,10 @@ def refuse(number, *names):
         ("open_tree", "EPERM", "mounts"),
         ("umount2", "EPERM", "mounts"),
         ("sethostname", "EPERM", "hostname"),
+        ("close_range", "EPERM", "keeper"),
+        ("close_range", "ENOSYS", "keeper"),
+        ("signalfd4", "EPERM", "keeper"),
+        ("seccomp", "ENOSYS", "seccomp"),
     ],
 )
 def test_a_seccomp_filter_around_us(refused, number, control):

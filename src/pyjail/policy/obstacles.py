@@ -22,6 +22,16 @@ APPARMOR = (
     "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 )
 MORE_NAMESPACES = "sysctl -w user.max_user_namespaces=15000 (and the same of max_mnt_, max_pid_, max_net_namespaces)"
+# Steps that need nothing which a filter of today refuses, and what those of old do not know.
+_OLD_FILTERS = {
+    "keeper_exec": "close_range or execveat",
+    "init": "signalfd4 or prctl",
+    "seccomp": "seccomp or getrandom",
+}
+NEWER_FILTER = (
+    "a container engine whose profile knows the calls of Linux 5.14 (Docker 20.10.10 and newer), or docker or podman "
+    "run --security-opt seccomp=unconfined"
+)
 UNNEST = "start this program without what forbids them (bwrap --disable-userns, a sandbox in a sandbox)"
 ALL_IDS = (1 << 32) - 1  # that the first user namespace has
 
@@ -37,6 +47,9 @@ class Obstacle(NamedTuple):
 def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | None:
     """The obstacle behind a failed step; None when it is no matter of the host."""
     refused = number in (errno.EPERM, errno.EACCES)
+    if host.seccomp and number in (errno.EPERM, errno.ENOSYS) and step in _OLD_FILTERS and (step, index) != ("init", 0):
+        cause = f"a seccomp filter around this process refuses {_OLD_FILTERS[step]}"
+        return Obstacle("seccomp" if step == "seccomp" else "keeper", cause, NEWER_FILTER)
     if step in ("clone", "init", "fork") and (number == errno.ENOSYS or (refused and host.seccomp)):
         return _clone3(host)
     if step in ("private", "namespaces", "run_namespaces") and number == errno.ENOSPC:
