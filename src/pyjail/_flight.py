@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pyjail import _expired, _prepare, _run, _upkeep
 from pyjail._errors import HostError, JailError, SetupError
@@ -63,7 +63,7 @@ class Flight:
     async def result(self, check: bool = False) -> Result:
         """The whole way, `Place` included."""
         deadline = _run.deadline_of(self.request)
-        _flying.add(self)
+        flying.add(self)
         try:
             if not self.source.gate.enter(self.place):
                 await self.loop.wait(self.admitted, self.source.patience(deadline))
@@ -84,7 +84,7 @@ class Flight:
             self.loop.checkpoint()
             raise
         finally:
-            _flying.discard(self)
+            flying.discard(self)
             self.place.leave()
         if check:
             result.check_returncode()
@@ -217,20 +217,29 @@ class Flight:
         self.source.keepers.abandon(self.lease)
 
 
+class Airborne(Protocol):
+    """A call of a task, with what it has; ``abandon()`` when the loop is closed."""
+
+    loop: Loop
+    keeper: Keeper | None
+
+    def abandon(self) -> None: ...
+
+
 class _Flying:
     """All flights of this process; those of closed loops are ended."""
 
     def __init__(self) -> None:
-        self.flights: set[Flight] = set()
+        self.flights: set[Airborne] = set()
         self.tended = False
 
-    def add(self, flight: Flight) -> None:
+    def add(self, flight: Airborne) -> None:
         if not self.tended:
             _upkeep.add(self)
             self.tended = True
         self.flights.add(flight)
 
-    def discard(self, flight: Flight) -> None:
+    def discard(self, flight: Airborne) -> None:
         self.flights.discard(flight)
 
     def tend(self) -> None:
@@ -240,15 +249,15 @@ class _Flying:
                 flight.abandon()
 
 
-_flying = _Flying()
+flying = _Flying()
 _known: dict[Any, None] = {}  # what was compiled before, so that it is found without waiting
 
 
 def _after_fork() -> None:
     """In the child: the loops and their runs are the parent's."""
-    for flight in _flying.flights:
+    for flight in flying.flights:
         flight.keeper = None
-    _flying.__init__()  # type: ignore[misc]
+    flying.__init__()  # type: ignore[misc]
 
 
 os.register_at_fork(after_in_child=_after_fork)

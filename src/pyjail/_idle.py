@@ -47,6 +47,8 @@ class Idle:
         its next run, and longer to arm one under other limits. A caller who is back before that gets another one; when
         that happens again and again a new one pays, for these limits.
         """
+        if scopes is not None:
+            scopes[0]()
         with self.lock:
             found = resting = other = None
             now = time.monotonic()
@@ -101,6 +103,8 @@ class Idle:
         lease: Lease | None = None,
     ) -> Keeper:
         """A new keeper, in ``lease``; ``attach`` and ``meanwhile`` as `Keeper` has them."""
+        if scopes is not None:
+            scopes[0]()
         counted = False
         try:
             with self.lock:
@@ -123,6 +127,8 @@ class Idle:
         self.leased.add(keeper)
         keeper.lease = lease
         lease.append(keeper)
+        if scopes is not None:
+            scopes[1](self, keeper)
 
     def abandon(self, lease: Lease) -> None:
         """`drop` what was leased so and has not been given back, whoever may have it now. May be called twice."""
@@ -209,6 +215,8 @@ class Idle:
         self.keepers, self.leased = [], set()
 
 
+# Of `_twin`, when that is in use: whether the caller may have a keeper, and that it has one.
+scopes: tuple[Callable[[], None], Callable[[Idle, Keeper], None]] | None = None
 _all: weakref.WeakValueDictionary[int, Idle] = weakref.WeakValueDictionary()
 
 

@@ -156,6 +156,12 @@ class Turns:
         if keeper is not None:
             keeper.close()
 
+    def hang_up(self) -> None:
+        """End what runs, and the session with it. From any thread; does not wait: who does will be told."""
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.hang_up()
+
     def _abandon(self, turn: weakref.ref[Turn]) -> None:
         """Nobody will wait for the program of this turn. (Interrupted, this is told by the turn itself, which goes.)"""
         found = turn()

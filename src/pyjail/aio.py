@@ -19,7 +19,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _request, _run
+from pyjail import _lazy, _request, _run
 from pyjail._aprocess import AsyncProcess
 from pyjail._areader import AsyncReader
 from pyjail._astart import start
@@ -36,9 +36,44 @@ from pyjail._warm import Source, Warm, Warmed
 if TYPE_CHECKING:
     from typing import Unpack, overload
 
+    from pyjail import grading, languages
+    from pyjail._asession import Session
+    from pyjail._interact import interact as _interact
+    from pyjail._measure import measure as _measure
     from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+    from pyjail._twin import twin
 
-__all__ = ["AsyncProcess", "AsyncReader", "AsyncWriter", "Pool", "run", "set_concurrency", "start"]
+    judge_source = twin(languages.judge_source, lambda: None)
+    interact = twin(_interact, lambda: None)
+    measure = twin(_measure, lambda: None)
+    check_correctness = twin(grading.check_correctness, lambda: None)
+    check_function = twin(grading.check_function, lambda: None)
+    run_tests = twin(grading.run_tests, lambda: None)
+
+_TWINS = {
+    "judge_source": "pyjail.languages",
+    "interact": "pyjail._interact",
+    "measure": "pyjail._measure",
+    "check_correctness": "pyjail.grading",
+    "check_function": "pyjail.grading",
+    "run_tests": "pyjail.grading",
+}
+__all__ = [
+    "AsyncProcess",
+    "AsyncReader",
+    "AsyncWriter",
+    "Pool",
+    "Session",
+    "check_correctness",
+    "check_function",
+    "interact",
+    "judge_source",
+    "measure",
+    "run",
+    "run_tests",
+    "set_concurrency",
+    "start",
+]
 
 
 def __dir__() -> list[str]:
@@ -53,6 +88,22 @@ _source = Source(
     "Raise the timeout, or let more run at once: pyjail.aio.set_concurrency(n).",
 )
 os.register_at_fork(after_in_child=_source.gate.forget)
+
+
+def __getattr__(name: str) -> Any:
+    """What is made when it is asked for: `Session`, and the awaitable version of what waits for several runs."""
+    if name != "Session" and name not in _TWINS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    with _lazy.lock:
+        if name == "Session":
+            made = importlib.import_module("pyjail._asession").Session
+        else:
+            found = getattr(importlib.import_module(_TWINS[name]), name)
+            made = importlib.import_module("pyjail._twin").twin(found, lambda: _source.gate)
+    globals()[name] = made
+    return made
 
 
 if TYPE_CHECKING:

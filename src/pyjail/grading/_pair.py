@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import io
 import os
@@ -174,7 +175,8 @@ def run(
             close(ends.candidate)
 
     watch = Watch()
-    thread = threading.Thread(target=candidate, name="pyjail-candidate", daemon=True)
+    context = contextvars.copy_context()  # whoever cancels this ends both jails
+    thread = threading.Thread(target=context.run, args=(candidate,), name="pyjail-candidate", daemon=True)
     try:
         thread.start()
         answers, requests = ends.checker

@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -247,7 +248,7 @@ def _each(program: Program, cases: Sequence[Test], limits: Limits | None, worker
     with ThreadPoolExecutor(workers, "pyjail-judge") as threads, Pool(workers, program.jail, warm=0) as pool:
 
         def start(case: Test) -> Future[Ran]:
-            return threads.submit(_run, program, case, limits, pool)
+            return threads.submit(copy_context().run, _run, program, case, limits, pool)  # for who cancels all of it
 
         rest = iter(cases)
         running = [start(case) for case in islice(rest, workers)]
