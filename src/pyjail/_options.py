@@ -113,7 +113,11 @@ def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -
         group.add_argument(option(field.name), dest=f"limit_{field.name}", metavar=metavar, help=meaning)
     group = _add_jail_options(parser)
     group.add_argument(
-        "--file", action="append", default=[], metavar="SRC[:DST]", help="copy a file into /box; more than once, too"
+        "--file",
+        action="append",
+        default=[],
+        metavar="SRC[:DST]",
+        help="copy a file or a directory into /box; more than once, too",
     )
     group.add_argument("--cwd", metavar="DIR", help="working directory inside (default /box)")
 
@@ -250,14 +254,14 @@ def files(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for text in options.file:
         src, _, dst = text.partition(":")
-        name = dst or os.path.basename(src)
+        name = dst or os.path.basename(os.path.abspath(src))
         with _complaint.of("--file", text):
             if not name or name in found:
                 raise SpecError("file", text, "SRC[:DST] is needed, each with a DST of its own")
             fd = os.open(src, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a FIFO, it would wait
             try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise SpecError("file", text, "a regular file is needed")
+                if not (stat.S_ISREG(mode := os.fstat(fd).st_mode) or stat.S_ISDIR(mode)):
+                    raise SpecError("file", text, "a regular file or a directory is needed")
             finally:
                 os.close(fd)
             found[name] = Path(src)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import sys
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
     """Run it; the exit code."""
     _check(options)
-    given = {
-        "jail": jail, "stdin": _stdin(), "files": _options.files(options) or None, "cwd": options.cwd,
-        "collect": tuple(options.collect),
-    }  # fmt: skip
-    if options.learn or options.learn_root:
-        return _learn(options, {**given, "args": program, "limits": limits})
     with contextlib.ExitStack() as stack:
+        given = {
+            "jail": jail, "stdin": stack.enter_context(_stdin()), "files": _options.files(options) or None,
+            "cwd": options.cwd, "collect": tuple(options.collect),
+        }  # fmt: skip
+        if options.learn or options.learn_root:
+            return _learn(options, {**given, "args": program, "limits": limits})
         if options.language:
             prepared = _show_languages.prepare(options, program[0], jail)
             if not prepared.ok:
@@ -79,9 +80,16 @@ def _out(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _stdin() -> int | None:
-    """Ours, unless that is a terminal: then it is empty."""
-    return None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+@contextlib.contextmanager
+def _stdin() -> Iterator[int | None]:
+    """Ours, or None where that is a terminal. O_NONBLOCK, which the program can set for us too, is put back."""
+    fd = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+    flags = 0 if fd is None else fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
 def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Profile | None]:

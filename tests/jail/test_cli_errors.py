@@ -60,7 +60,7 @@ VALUES = [
     (("--bind", "/usr", "--bind", "/usr"), "--bind='/usr': "), (("--hostname", ""), "--hostname='': "),
     (("--bind", "/no/such"), "--bind='/no/such': there is no such"), (("--cpu-time", "0"), "--cpu-time='0': "),
     (("--language", "pyton"), "--language='pyton': "),
-    (("--file", "nope.py"), "--file='nope.py': No such file or directory"), (("--file", "/"), "--file='/': "),
+    (("--file", "nope.py"), "--file='nope.py': No such file or directory"), (("--file", "/dev/null"), "--file='/dev/null': a regular file or"), (("--file", "/"), "--file='/': "),
     (("--config", "nope.toml"), "--config='nope.toml': No such file or directory"), (("--cwd", "a\0b"), None),
 ]  # fmt: skip
 
@@ -92,7 +92,10 @@ def test_with_json_an_error_is_json_too(args, code, type_):
 def test_a_fifo_is_no_file_to_wait_for(tmp_path):
     os.mkfifo(tmp_path / "f")
     out = cli("run", "--file", f"{tmp_path}/f", "--", "true", stdin=subprocess.DEVNULL)
-    assert (out.returncode, out.stderr) == (125, f"pyjail: --file='{tmp_path}/f': a regular file is needed\n")
+    assert (out.returncode, out.stderr) == (
+        125,
+        f"pyjail: --file='{tmp_path}/f': a regular file or a directory is needed\n",
+    )
 
 
 def test_json_after_the_program_s_name_is_the_program_s():

@@ -71,6 +71,28 @@ def test_the_program_has_none_of_the_caller_s_own_outputs(tmp_path):
     assert path.read_text() == "what was there before"
 
 
+def test_the_caller_s_input_waits_as_before_whatever_the_program_made_of_it():
+    ours, theirs = os.pipe()
+    try:
+        command = [*RUN, "--", "python3", "-c", "import os; os.set_blocking(0, False); print(os.get_blocking(0))"]
+        out = subprocess.run(command, stdin=ours, capture_output=True, text=True, timeout=60 * SLOW, check=False)
+        assert (out.stdout, os.get_blocking(ours)) == ("False\n", True)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_directory_goes_in_and_comes_out(tmp_path):
+    (tmp_path / "src/deep").mkdir(parents=True)
+    (tmp_path / "src/deep/f").write_text("x")
+    args = ("--file", f"{tmp_path}/src/", "--collect", "src/**", "--out", f"{tmp_path}/out")
+    out = cli("run", *args, "--", "sh", "-c", "cp src/deep/f src/g", stdin=subprocess.DEVNULL)
+    assert out.returncode == 0, out.stderr
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()) == [
+        "src/deep/f", "src/g",
+    ]  # fmt: skip
+
+
 def test_a_reader_that_has_seen_enough_ends_it_without_a_word():
     with subprocess.Popen([*RUN, "--", "yes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "y\n"
