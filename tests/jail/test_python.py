@@ -98,13 +98,14 @@ def test_an_installation_comes_with_its_own_packages_and_a_conda_environment_wit
 @needs_system_python
 def test_of_many_shared_objects_those_come_that_the_interpreter_links_to(tmp_path):
     base = installation(tmp_path / "base")
-    library = next(p for p in map(Path, ("/lib/x86_64-linux-gnu/libz.so.1", "/usr/lib/x86_64-linux-gnu/libz.so.1", "/usr/lib/libz.so.1")) if p.exists())  # fmt: skip
-    shutil.copy(library, tmp_path / "base/lib/libz.so.1.real")
-    (tmp_path / "base/lib/libz.so.1").symlink_to("libz.so.1.real")  # what Debian's own links to
+    for name in ("libz.so.1", "liblzma.so.5"):  # Debian's own links to the former, its module _lzma to the latter
+        (tmp_path / "base/lib" / f"{name}.real").write_bytes(b"\x7fELF")
+        (tmp_path / "base/lib" / name).symlink_to(f"{name}.real")
     for i in range(100):
         (tmp_path / f"base/lib/libjudge{i}.so").write_text(SECRET)
     shown = of(base, f"import os; print(sorted(os.listdir({str(tmp_path / 'base/lib')!r})))")
-    assert eval(shown) == ["libz.so.1", "libz.so.1.real", SYSTEM_PYTHON.resolve().name]
+    expected = ["liblzma.so.5", "liblzma.so.5.real", "libz.so.1", "libz.so.1.real", SYSTEM_PYTHON.resolve().name]
+    assert eval(shown) == expected
 
 
 @needs_system_python

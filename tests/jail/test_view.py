@@ -290,6 +290,10 @@ def test_a_mount_shows_what_is_hidden_and_a_mount_inside_of_it_shows_itself_alon
         assert listed(hidden, Mount.bind(where, hidden)) == ["data"]
         assert listed(hidden, Mount.bind(where, f"{hidden}/new/deep")) == ["new"]
         assert listed(f"{hidden}/new/deep", Mount.bind(where, f"{hidden}/new/deep")) == ["data"]
+        there = [e.path for e in os.scandir(hidden) if e.is_dir(follow_symlinks=False)][:1]
+        for path in there:  # a mount point of the host's own, beneath what hides it
+            assert listed(path, Mount.bind(where, path)) == ["data"]
+            assert listed(hidden, Mount.bind(where, path)) == [os.path.basename(path)]
         assert listed(hidden, Mount.tmpfs(hidden, "1M")) == []
         assert listed(hidden, Mount.bind(hidden)) == sorted(os.listdir(hidden), key=os.fsencode) or not os.listdir(
             hidden
