@@ -16,6 +16,7 @@ from pyjail._plan import RunLimits, Template
 
 MOST_IDLE = 64
 REST_S = 0.002
+LOOK_S = 1.0  # between two looks at the directories that jails hide
 HURRIED = 32  # times, then one more keeper
 TURNS = 3  # runs under limits for which no keeper was armed; at the next one more keeper, for these
 CPUS = len(os.sched_getaffinity(0))
@@ -37,6 +38,7 @@ class Idle:
         self.unarmed: dict[RunLimits, int] = {}  # how often no keeper was armed for them, the last ones missed
         self.keepers: list[Keeper] = []
         self.leased: set[Keeper] = set()
+        self.looked = 0.0  # when it was last asked what the keepers' jails hide
         self.closed: JailError | None = None  # why no keeper is started any more
         _all[id(self)] = self
 
@@ -49,9 +51,12 @@ class Idle:
         """
         if scopes is not None:
             scopes[0]()
+        now = time.monotonic()
+        if now - self.looked >= LOOK_S:
+            self.looked = now
+            self._end(lambda: [k for k in self.keepers if k.uncovered()])
         with self.lock:
             found = resting = other = None
-            now = time.monotonic()
             for keeper in reversed(self.keepers):
                 if keeper.template is not template and keeper.template != template:
                     continue

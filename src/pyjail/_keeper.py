@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from pyjail import _elf, _explain, _id_maps, _lazy
+from pyjail import _elf, _explain, _host, _id_maps, _lazy
 from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, memfd
@@ -62,6 +62,7 @@ class Keeper(Talk):
         self.served = False  # has had a run
         self.stuck = False  # a process of its last run cannot be killed: its own end is not waited for
         self.watched = False  # an event loop has our socket in its set: nobody else may close it there
+        self.hidden = _host.identities(template.seen.hidden, None)
         self.idle_since = 0.0  # time.monotonic() of its return
         self.pair: list[tuple[_socket.socket, _socket.socket]] = []
         self.sock_identity: tuple[int, int] | None = None
@@ -121,6 +122,11 @@ class Keeper(Talk):
         self.ready = self._ready()
         self.sock.settimeout(None)
         self.cgroup.close_fds()
+
+    def uncovered(self) -> bool:
+        """Whether the host has renamed or replaced a directory that this jail hides: what hides it went with the old
+        one, and the new one would be seen."""
+        return bool(self.hidden) and _host.identities(self.template.seen.hidden, None) != self.hidden
 
     def _tell(self, op: int, data: bytes = b"") -> None:
         """While it starts. Should it be gone, its last words tell why: see `_expect`."""

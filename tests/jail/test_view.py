@@ -401,3 +401,28 @@ def test_configuration_that_libraries_read_is_there_and_secrets_of_etc_are_not()
     for name in ("fonts", "mime.types"):
         assert (name in names) == os.path.exists(f"/etc/{name}")
     assert not {"shadow", "gshadow", "ssh", "sudoers", "npmrc", "pip.conf", "machine-id", "hostname"} & set(names)
+
+
+@needs_system_python
+def test_a_directory_that_the_host_puts_in_the_place_of_a_hidden_one_is_hidden_too(tmp_path):
+    """What lies over a directory stays with it when it is renamed; runs a second later have it over the new one."""
+    python = installation(tmp_path / "p")
+    site = tmp_path / "p/lib" / SYSTEM_PYTHON.resolve().name / "site-packages"
+    code = f"""
+    import os, time
+    site = {str(site)!r}
+    run("print('warm')")
+    os.rename(site, site + ".old")
+    os.mkdir(site)
+    open(site + "/new.py", "w").write({SECRET!r})
+    time.sleep(1.2)
+    run(f"import os; print(os.listdir({{site!r}}))")
+    with pyjail.Pool(1) as pool:
+        print(json.dumps([pool.run(["ls", site]).stdout.decode()]))
+        os.rename(site, site + ".older")
+        os.mkdir(site)
+        open(site + "/new.py", "w").write({SECRET!r})
+        time.sleep(1.2)
+        print(json.dumps([pool.run(["ls", site]).stdout.decode()]))
+    """
+    assert in_python(python, code) == [["ok", "warm\n", ""], ["ok", "[]\n", ""], [""], [""]]
