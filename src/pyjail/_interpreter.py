@@ -7,6 +7,7 @@ interpreter is: what PYTHONHOME or a program that embeds it made of the running 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from pyjail import _lazy
@@ -35,6 +36,7 @@ class Python(NamedTuple):
     """An interpreter of the host: what it needs, and where it imports packages from."""
 
     executable: str
+    binary: str  # real file
     name: str  # of its version's directory: python3.11; "" when none was found
     parts: tuple[Part, ...]
     packages: tuple[str, ...]  # that it sees outside, real directories: hidden, or shown where they are asked for
@@ -115,11 +117,19 @@ def _is_version(name: str) -> bool:
 
 def _is_program(path: str) -> bool:
     """No script that looks for an interpreter, as pyenv's shims are."""
+    return _head(path, 4) == b"\x7fELF"
+
+
+def _head(path: str, size: int) -> bytes:
+    """The beginning of a regular file, which nobody waits for; b"" of anything else."""
     try:
-        with open(path, "rb", buffering=0) as f:
-            return f.read(4) == b"\x7fELF"
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return b""
+    try:
+        return os.read(fd, size) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
 
 
 def _names(path: str) -> list[str]:
@@ -148,7 +158,7 @@ def asked(executable: str) -> Python:
         lacks = "a Python of this host is needed, its program and no script that starts one, such as sys.executable"
         raise SpecError("python", executable, lacks)
     way = _Way()
-    target = f"{way.walk(os.path.dirname(executable))}/{os.path.basename(executable)}"
+    target = f"{way.walk(os.path.dirname(executable))}/{os.path.basename(executable)}" if python.venv else python.binary
     way.parts |= {p.path: p for p in python.parts}
     for name in ("python", "python3", python.name):
         path = f"{FIRST}/bin/{name}"
@@ -204,6 +214,7 @@ def look(executable: str, name: str = "", prefix: str = "") -> Python | None:
     roots = [venv, base and way.real(base)]
     return Python(
         executable=executable,
+        binary=binary,
         name=name,
         parts=tuple(way.parts.values()),
         packages=tuple(dict.fromkeys(packages)),
@@ -216,10 +227,8 @@ def look(executable: str, name: str = "", prefix: str = "") -> Python | None:
 def _configuration(directory: str) -> tuple[str, dict[str, str]]:
     """(where pyvenv.cfg is, what it says): beside the interpreter or one above."""
     for place in (directory, os.path.dirname(directory)):
-        try:
-            with open(f"{place}/pyvenv.cfg", "rb") as f:
-                text = f.read(1 << 16).decode("utf-8", "surrogateescape")
-        except OSError:
+        text = _head(f"{place}/pyvenv.cfg", 1 << 16).decode("utf-8", "surrogateescape")
+        if not text:
             continue
         pairs = [line.partition("=") for line in text.splitlines() if "=" in line]
         return place, {key.strip().lower(): value.strip() for key, _, value in pairs}

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 PT_LOAD, PT_DYNAMIC = 1, 2
 DT_NEEDED, DT_STRTAB, DT_STRSZ = 1, 5, 10
-MOST = 1 << 22  # bytes of a table of names
+SEGMENT = "<I4xQQ8xQ16x"  # p_type, p_offset, p_vaddr, p_filesz
+MOST, MOST_NAMES = 1 << 22, 1000  # bytes of a table; what one file links to
 
 
 def extensions(libraries: Iterable[str]) -> list[str]:
@@ -53,14 +54,17 @@ def _needed(fd: int) -> list[str]:
     if head[:6] != b"\x7fELF\2\1":
         return []
     start, size, count = struct.unpack_from("<32xQ14xHH", head)  # e_phoff, e_phentsize, e_phnum
+    if size != struct.calcsize(SEGMENT):
+        return []
     table = os.pread(fd, size * count, start)
-    segments = [struct.unpack_from("<I4xQQ8xQ", table, i * size) for i in range(count)]
-    wanted, known = [], {DT_STRTAB: 0, DT_STRSZ: 0}
+    segments = [struct.unpack_from(SEGMENT, table, i * size) for i in range(count)]
+    wanted: list[int] = []
+    known = {DT_STRTAB: 0, DT_STRSZ: 0}
     for kind, offset, _, length in segments:
         if kind == PT_DYNAMIC:
             section = os.pread(fd, min(length, MOST), offset)
             for tag, value in struct.iter_unpack("<QQ", section[: len(section) // 16 * 16]):
-                if tag == DT_NEEDED:
+                if tag == DT_NEEDED and len(wanted) < MOST_NAMES:
                     wanted.append(value)
                 elif tag in known:
                     known[tag] = value

@@ -15,7 +15,7 @@ BIND, TMPFS = "bind mounts, read-only", "empty tmpfs over it"
 def controls(template: Template, mountinfo: bytes) -> Iterator[Control]:
     """The rows "view system", "view python", "view hidden" and "view mounts". A directory that should be hidden and is
     not, by the kernel's list of mounts, is not enforced."""
-    jail, seen = template.jail, template.seen
+    jail = template.jail
     if jail.rootfs is None:
         own = {m.dst for m in jail.mounts}
         binds = [row.target for row in template.mounts if row.kind in ("bind", "link") and f"/{row.target}" not in own]
@@ -25,7 +25,7 @@ def controls(template: Template, mountinfo: bytes) -> Iterator[Control]:
         yield Control("view system", "by default; rootfs= takes it away", BIND, value, "enforced")
         yield _python(template)
         wrong = _not_hidden(template, mountinfo)
-        value = f"seen: {', '.join(wrong)}" if wrong else ", ".join(seen.hidden) or "nothing is there to be hidden"
+        value = f"seen: {', '.join(wrong)}" if wrong else ", ".join(_hidden(template)) or "nothing: a mount shows it"
         asked = "unless a mount or python= shows it"
         yield Control("view hidden", asked, TMPFS, value, "not_enforced" if wrong else "enforced")
     binds = [f"{m.dst}{'' if m.ro else ' (writable)'} <- {m.src}" for m in jail.mounts if m.kind == "bind"]
@@ -45,6 +45,12 @@ def _python(template: Template) -> Control:
         asked = str(jail.python)
         more = f"; first in PATH: /python/bin; packages: {', '.join(seen.packages) or 'none'}"
     return Control("view python", asked, BIND, shown + more, "enforced")
+
+
+def _hidden(template: Template) -> list[str]:
+    """What is hidden, and not shown all the same by a mount of the user's over it or above it."""
+    ours = {row.target for row in template.mounts if row.kind in ("fs", "dir")}
+    return [path for path in template.seen.hidden if path[1:] in ours]
 
 
 def _not_hidden(template: Template, mountinfo: bytes) -> list[str]:

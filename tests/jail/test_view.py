@@ -426,3 +426,10 @@ def test_a_directory_that_the_host_puts_in_the_place_of_a_hidden_one_is_hidden_t
         print(json.dumps([pool.run(["ls", site]).stdout.decode()]))
     """
     assert in_python(python, code) == [["ok", "warm\n", ""], ["ok", "[]\n", ""], [""], [""]]
+
+
+def test_the_receipt_calls_hidden_only_what_no_mount_shows():
+    for hidden in hidden_directories():
+        for shown in (hidden, os.path.dirname(hidden)):
+            row = pyjail.run(["true"], jail=Jail(mounts=(Mount.bind(shown),))).receipt["view hidden"]
+            assert hidden not in row.value.split(", "), shown
