@@ -73,7 +73,8 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     SYS(__NR_setfsuid, K.plan->uid);
     if (!(m->mode & PJ_WHOLE)) SYS(__NR_capset, caps_head, few); /* what it may not open, nor may we */
     self_guard();
-    rc = m->op == OP_OPEN                     ? file_open(m, box, path)
+    rc = m->op == OP_OPEN   ? file_open(m, box, path)
+         : m->op == OP_PIPE ? sys_open_beneath(K.newroot, path, (m->flags & O_WRONLY) | O_NONBLOCK, 0, BENEATH)
          : m->op == OP_PUT && !(m->flags & 1) ? file_put(m, box, path)
                                               : file_name(m, box, path);
     SYS(__NR_capset, caps_head, caps);
@@ -82,9 +83,8 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     self_guard();
     if (box != K.box) K.touched = 1;
   }
-  struct pj_error e = {0};
-  if (rc < 0) e = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
-  int fd = rc >= 0 && m->op == OP_OPEN ? (int)rc : -1;
+  struct pj_error e = {rc < 0 ? STEP_OPEN : STEP_NONE, 0, rc < 0 ? (int32_t)-rc : 0};
+  int fd = rc >= 0 && (m->op == OP_OPEN || m->op == OP_PIPE) ? (int)rc : -1;
   reply_with(REPLY_OK, e, fd);
   sys_close(fd);
 }

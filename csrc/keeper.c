@@ -234,17 +234,16 @@ static long mount_attach(int fd, int root, const char *path) {
 /* Split path into an fd of its parent, which must be there, and *name. */
 static long parent_open(int root, const char *path, const char **name, uint64_t resolve) {
   char dir[PJ_PATH_MAX];
-  size_t slash = 0, n = str_len(path);
-  if (n >= sizeof dir) return -ENAMETOOLONG;
-  for (size_t i = 0; i < n; i++)
-    if (path[i] == '/') slash = i + 1;
+  size_t slash = str_len(path);
+  if (slash >= sizeof dir) return -ENAMETOOLONG;
+  while (slash && path[slash - 1] != '/') slash--;
   memcpy(dir, path, slash);
   dir[slash] = 0;
   *name = path + slash;
   return sys_open_beneath(root, slash ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
 }
 
-/* MOUNT_DIR, MOUNT_FILE, MOUNT_LINK: something that we make in a tmpfs of ours. */
+/* MOUNT_DIR, MOUNT_FILE, MOUNT_LINK, MOUNT_PIPE: something that we make in a tmpfs of ours. */
 static long entry_make(int root, const struct pj_mount *m) {
   const char *name;
   long dir = parent_open(root, plan_str(m->target), &name, BENEATH), rc;
@@ -254,6 +253,9 @@ static long entry_make(int root, const struct pj_mount *m) {
     if (rc == -EEXIST) rc = 0;
   } else if (m->kind == MOUNT_LINK) {
     rc = SYS(__NR_symlinkat, plan_str(m->data), dir, name);
+  } else if (m->kind == MOUNT_PIPE) {
+    rc = SYS(__NR_mknodat, dir, name, S_IFIFO, 0);
+    if (rc == 0) rc = SYS(__NR_fchmodat, dir, name, m->attr); /* whatever our umask is */
   } else {
     long fd = SYS(__NR_openat, dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, m->attr);
     rc = fd < 0 ? fd : SYS(__NR_write, fd, plan_str(m->data), m->data_len);

@@ -52,8 +52,7 @@ static long row_write(uint32_t i, uint32_t ref) {
   return SYS(__NR_write, K.leaf.row[i], value, str_len(value));
 }
 
-/* v1 has no group kill, but tells when a limit is met. To look every now and then, a thousand jails would keep a CPU
- * busy. */
+/* v1 has no group kill, but tells when a limit is met: a thousand jails that look instead keep a CPU busy. */
 static int event_make(int dir, int file) {
   char line[48], *end = line + sizeof line, *at;
   const long event = SYS(__NR_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);

@@ -83,7 +83,7 @@ static void __attribute__((noreturn)) serve(void) {
         held = request()->flags & REQUEST_HOLD;
         if (!held) op = OP_RELEASE;
       }
-    } else if (op == OP_OPEN || op == OP_MKDIR || op == OP_PUT || op == OP_REMOVE) {
+    } else if (op >= OP_OPEN && op <= OP_PIPE) {
       file_request(&in.m, in.body, have);
     } else if (op == OP_RESET && !held) {
       long rc = box_reset();

@@ -67,6 +67,7 @@ enum pj_mount_kind {
   MOUNT_DIR,    /* make a directory, mode = attr */
   MOUNT_FILE,   /* make a file with data as content, mode = attr */
   MOUNT_LINK,   /* make a symlink to data */
+  MOUNT_PIPE,   /* make a named pipe, mode = attr */
   MOUNT_REBIND, /* run part: put the template's mount at source over a run's tmpfs again */
   MOUNT_KINDS
 };
@@ -211,10 +212,11 @@ enum pj_op {
   OP_KILL, /* end the run now */
   OP_OPEN, /* open `path` in the workspace to read, as the jail's user; fd comes back */
   OP_MKDIR,
-  OP_PUT,     /* make the file `path` in the workspace from the fd attached; flags 1: a symlink to what it holds */
-  OP_REMOVE,  /* the file `path` in the workspace; flags 1: the directory */
-  OP_RESET,   /* empty a session's workspace */
-  OP_SIGNAL,  /* send the program signal number `flags`; no answer */
+  OP_PUT,    /* make the file `path` in the workspace from the fd attached; flags 1: a symlink to what it holds */
+  OP_REMOVE, /* the file `path` in the workspace; flags 1: the directory */
+  OP_PIPE,   /* open the named pipe `path` of the root, flags 1: to write; fd comes back. Before the program is there */
+  OP_RESET,  /* empty a session's workspace */
+  OP_SIGNAL, /* send the program signal number `flags`; no answer */
   OP_RELEASE, /* done with the workspace of a held run */
   OP_COUNT
 };

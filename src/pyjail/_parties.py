@@ -167,10 +167,10 @@ def _edge(one: Any) -> Edge:
     raise SpecError("edges", one, 'Edge, ("a.stdout", "b.stdin") or "a.stdout -> b.stdin" is needed')
 
 
-def with_pipes(jail: Jail | None, sources: Mapping[str, str]) -> Jail | None:
-    """The party's jail with its named pipes, {name: path on the host}. Files, so there is no directory to fill."""
-    if not sources:
+def with_pipes(jail: Jail | None, names: Iterable[str]) -> Jail | None:
+    """The party's jail with its named pipes. Files of its own root, so there is no directory to fill."""
+    pipes = tuple(Mount("pipe", f"{PIPES}/{name}", ro=False) for name in names)
+    if not pipes:
         return jail
     jail = jail or Jail()
-    mounts = [Mount.bind(path, f"{PIPES}/{name}", ro=False) for name, path in sources.items()]
-    return replace(jail, mounts=(*jail.mounts, *mounts))
+    return replace(jail, mounts=(*jail.mounts, *pipes))

@@ -87,7 +87,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     source = jail if real is None else _with_rootfs(jail, real)
     view = seen.seen(jail, host, None if jail.python is None else _interpreter.asked(str(jail.python)))
     rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True, view=view))
-    bound_files = frozenset("/" + row.target for row in rows if row.kind == "bind" and not row.is_dir)
+    bound_files = frozenset("/" + row.target for row in rows if row.kind in ("bind", "pipe") and not row.is_dir)
     rules = landlock.ruleset(jail, host.landlock_abi, bound_files)
     if jail.landlock and rules.abi < 1:
         missing.append(Missing("landlock", "this kernel has no Landlock (or it is not in the lsm= boot list)"))

@@ -126,6 +126,8 @@ class Referee:
         del self.live[player.name]
         result, now = player.result(), self._now()
         for relay in self.scene.relays:
+            if relay.over:  # all were killed: nobody is to see the end of another, and to end of that
+                continue
             if relay.edge.writer == player.name:
                 relay.writer_ended()
             if relay.edge.reader == player.name and relay.target >= 0:

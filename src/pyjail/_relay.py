@@ -140,7 +140,7 @@ class Relay:
 
     def finish(self) -> None:
         """All is delivered, and no more will come: the reader sees the end."""
-        if self.source < 0 and self.target >= 0 and not self.waiting:
+        if self.source < 0 and self.target >= 0 and not self.waiting and not self.over:
             self._close_target()
 
     def no_reader(self, now: float) -> None:

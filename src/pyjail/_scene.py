@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pyjail import _process, _request, _run, _streams
+from pyjail._errors import KeeperError
 from pyjail._fds import Fd, pair
-from pyjail._fifos import Fifos
 from pyjail._idle import Idle
-from pyjail._parties import Edge, Party, is_named, with_pipes
+from pyjail._keeper import Keeper
+from pyjail._native import lib
+from pyjail._parties import PIPES, Edge, Party, is_named, with_pipes
 from pyjail._relay import Relay
 from pyjail._request import Request
 from pyjail._result import Result
-
-CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
+from pyjail._talk import Gone
 
 
 class Player:
@@ -25,8 +27,9 @@ class Player:
     def __init__(self, name: str, party: Party) -> None:
         self.name, self.party = name, party
         self.streams = _streams.Streams(None, None, None, False)
-        self.pipes: dict[str, str] = {}  # named ones: their paths here
-        self.keepers: Idle | None = None  # its own: a jail with named pipes is nobody else's
+        self.pipes: list[str] = []  # names of its named ones
+        self.keepers: Idle | None = None  # its own, if it has named pipes: they are nobody else's
+        self.keeper: Keeper | None = None  # that has made them
         self.request: Request | None = None
         self.process: _process.Process | None = None
         self.sent = 0.0
@@ -35,19 +38,40 @@ class Player:
         """This fd is what the program gets as that stream."""
         self.streams.lend(("stdin", "stdout", "stderr").index(stream), fd)
 
+    def _make(self, stdin: object, stdout: object, stderr: object) -> Request:
+        p = self.party
+        return _request.make(
+            p.args, p.limits, with_pipes(p.jail, self.pipes), p.input, stdin, stdout, stderr, p.env, p.cwd, p.files,
+            p.collect, False, None, None, None,
+        )  # fmt: skip
+
+    def arm(self) -> None:
+        """Have its jail made, and its named pipes in it."""
+        with told(self.name):
+            self.keepers = keepers = Idle(1)
+            weakref.finalize(self, keepers.close)  # when `Scene.close` was interrupted
+            self.keeper = _run.start_armed(self._make(None, None, None), self.keepers)
+
+    def open(self, name: str, write: bool) -> Fd:
+        """A named pipe of its jail. Only to read, or when somebody has it open to read: ENXIO."""
+        assert self.keeper is not None
+        with told(self.name):
+            try:
+                return self.keeper.file(
+                    lib.OP_PIPE, f"{PIPES}/{name}".encode()[1:], os.O_WRONLY if write else os.O_RDONLY
+                )
+            except Gone:
+                raise KeeperError("a keeper died before its program started: killed from outside?") from None
+
     def prepare(self) -> None:
         """Check all that can be checked before anything runs."""
-        p = self.party
         with told(self.name):
-            self.request = _request.make(
-                p.args, p.limits, with_pipes(p.jail, self.pipes), p.input, *self.streams.theirs, p.env, p.cwd, p.files,
-                p.collect, False, None, None, None,
-            )  # fmt: skip
+            self.request = self._make(*self.streams.theirs)
 
     def start(self) -> None:
         assert self.request is not None
-        if self.pipes:
-            self.keepers = Idle(0)
+        if self.keepers is not None and self.keeper is not None:
+            self.keepers.give(self.keeper)
         self.sent = time.monotonic()
         with told(self.name):
             self.process = _process.launch(self.request, self.streams, self.keepers or _run.idle)
@@ -74,19 +98,21 @@ class Scene:
         self.players = {name: Player(name, party) for name, party in parties.items()}
         self.relays: list[Relay] = []
         self.edges, self.cap, self.began = edges, cap, began
-        self.fifos = Fifos()
 
     def start(self) -> None:
         """Make all pipes, then start all parties, in their order."""
-        try:
-            for edge in self.edges:
-                self._join(edge)
-            for player in self.players.values():
-                player.prepare()
-            for player in self.players.values():
-                player.start()
-        finally:
-            self.fifos.remove()
+        for end in (end for edge in self.edges for end in (edge.source, edge.target) if is_named(end)):
+            name, stream = end.split(".")
+            self.players[name].pipes.append(stream)
+        for player in self.players.values():
+            if player.pipes:
+                player.arm()
+        for edge in self.edges:
+            self._join(edge)
+        for player in self.players.values():
+            player.prepare()
+        for player in self.players.values():
+            player.start()
 
     def _join(self, edge: Edge) -> None:
         source, target = self._source(edge.source), self._target(edge.target)
@@ -96,7 +122,7 @@ class Scene:
         """What a party writes there, for us to read."""
         name, stream = end.split(".")
         if is_named(end):
-            return Fd(os.open, self._fifo(name, stream), os.O_RDONLY | CLOEXEC_NONBLOCK)
+            return self.players[name].open(stream, write=False)
         ours, theirs = pair(os.pipe)
         self.players[name].lend(stream, theirs)
         return ours
@@ -105,17 +131,11 @@ class Scene:
         """What we write there, for a party to read."""
         name, stream = end.split(".")
         if is_named(end):
-            path = self._fifo(name, stream)
-            with Fd(os.open, path, os.O_RDONLY | CLOEXEC_NONBLOCK):  # nobody can open to write before there is one
-                return Fd(os.open, path, os.O_WRONLY | CLOEXEC_NONBLOCK)
+            with self.players[name].open(stream, write=False):  # nobody can open to write before there is one
+                return self.players[name].open(stream, write=True)
         theirs, ours = pair(os.pipe)
         self.players[name].lend(stream, theirs)
         return ours
-
-    def _fifo(self, party: str, stream: str) -> str:
-        path = self.fifos.make(f"{party}.{stream}")
-        self.players[party].pipes[stream] = path
-        return path
 
     def close(self) -> None:
         """End all parties that still run, wait until they are gone, close all pipes."""
@@ -132,4 +152,3 @@ class Scene:
                 player.streams.close()
             for relay in self.relays:
                 relay.close()
-            self.fifos.remove()

@@ -103,7 +103,7 @@ class Mount:
         return Mount("tmpfs", inside("dst", dst), None, False, _units.size("size", size))
 
     def __post_init__(self) -> None:
-        if self.kind not in ("bind", "tmpfs", "workspace"):  # the last is a session's /box: see `Session`
+        if self.kind not in ("bind", "tmpfs", "workspace", "pipe"):  # the last two are `Session`'s and `interact`'s
             raise SpecError("kind", self.kind, '"bind" or "tmpfs" is needed')
         inside("dst", self.dst)
         if (self.kind == "bind") != (self.src is not None):

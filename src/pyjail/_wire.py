@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
-          "link": lib.MOUNT_LINK, "rebind": lib.MOUNT_REBIND}  # fmt: skip
+          "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND}  # fmt: skip
 ROOMY = 64 << 20  # execve takes at most 6 MiB of arguments
 _WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK}
 STEPS: dict[int, str] = {

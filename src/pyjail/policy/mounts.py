@@ -30,7 +30,7 @@ Kind = Callable[[str], tuple[str, str]]
 
 
 class MountRow(NamedTuple):
-    """One mount or entry. ``kind``: bind, fs, dir, file, link, rebind; ``target`` relative to the new root."""
+    """One mount or entry. ``kind``: bind, fs, dir, file, link, pipe, rebind; ``target`` relative to the new root."""
 
     kind: str
     target: str
@@ -52,7 +52,10 @@ class TmpfsRow(NamedTuple):
 
 
 class Node:
-    """A place in the jail's tree: a directory of ours, or one thing. ``kind``: dir, bind, file, link, fs, hidden."""
+    """A place in the jail's tree: a directory of ours, or one thing.
+
+    ``kind``: dir, bind, file, link, pipe, fs, hidden.
+    """
 
     def __init__(
         self, kind: str = "dir", why: str = "", source: str = "", attr: int = 0, data: bytes = b"", is_dir: bool = True
@@ -82,7 +85,7 @@ def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> Non
             at.children[part] = at = Node(why="a parent of a mount point")
         elif there.kind == "file" or (there.kind == "bind" and not there.is_dir):
             raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a file')
-        elif there.kind == "bind" and _holds(there, parts[depth + 1 :], node.is_dir, kind):
+        elif there.kind == "bind" and node.kind != "pipe" and _holds(there, parts[depth + 1 :], node.is_dir, kind):
             rest = "/".join(parts[depth + 1 :])
             there.children = {p: n for p, n in there.children.items() if not p.startswith(rest + "/")}
             there.children[rest] = node  # an existing mount point: mount on top
@@ -132,6 +135,8 @@ def _flatten(node: Node, path: str) -> Iterator[MountRow]:
             yield MountRow("link", target, child.why, data=child.data)
         elif child.kind == "file":
             yield MountRow("file", target, child.why, attr=0o644, data=child.data)
+        elif child.kind == "pipe":
+            yield MountRow("pipe", target, child.why, attr=0o666)
         elif child.kind == "dir":
             if not on_top:
                 yield MountRow("dir", target, child.why, attr=0o755)
@@ -238,6 +243,8 @@ def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
         return Node("fs", "a session's workspace", "tmpfs", NOSUID | NODEV, options.encode())
     if mount.kind == "tmpfs":
         return Node(why="mount point of a tmpfs that was asked for")
+    if mount.kind == "pipe":
+        return Node("pipe", "a named pipe to another party", is_dir=False)
     assert mount.src is not None
     try:
         found, real = kind(mount.src)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tempfile
 
 import pytest
 
@@ -122,3 +123,14 @@ def test_what_was_written_last_is_in_the_transcript_even_if_nobody_read_it():
     i = play(sh("echo never read"), sh("sleep 0.3"), edges=["a.stdout -> b.stdin"])
     assert i.flow("a.stdout").data == b"never read\n"
     assert i.ok
+
+
+def test_named_pipes_are_in_the_jails_alone(tmp_path, monkeypatch):
+    """A file of the host's would stay behind when this process is killed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = "stat -c '%F %a' /pipes/o; ls /pipes; mknod /pipes/x p; rm -f /pipes/o; read n < /pipes/i; echo $n; echo x > /pipes/o"
+    i = play(sh(script), sh("echo y; cat"), edges=["a.o -> b.stdin", "b.stdout -> a.i"])
+    assert i.results["a"].stdout.splitlines() == [b"fifo 666", b"i", b"o", b"y"]
+    assert i.results["a"].stderr.count(b"Read-only file system") == 2
+    assert i.flow("b.stdin").data == b"x\n"
+    assert list(tmp_path.iterdir()) == []
