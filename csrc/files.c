@@ -74,7 +74,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     if (!(m->mode & PJ_WHOLE)) SYS(__NR_capset, caps_head, few); /* what it may not open, nor may we */
     self_guard();
     rc = m->op == OP_OPEN   ? file_open(m, box, path)
-         : m->op == OP_PIPE ? sys_open_beneath(K.newroot, path, (m->flags & O_WRONLY) | O_NONBLOCK, 0, BENEATH)
+         : m->op == OP_PIPE ? sys_open_beneath(K.newroot, path, (m->flags & O_WRONLY) | O_NONBLOCK, 0, IN_BOX)
          : m->op == OP_PUT && !(m->flags & 1) ? file_put(m, box, path)
                                               : file_name(m, box, path);
     SYS(__NR_capset, caps_head, caps);
