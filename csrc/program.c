@@ -26,8 +26,7 @@ static long caps_drop(void) {
   return SYS(__NR_capset, caps_head, none);
 }
 
-/* Not from /proc/self/status: to make its files for a new process, and to forget them when it ends, takes as long as
- * all other steps here together. */
+/* Not from /proc/self/status: to make and forget its files for a new process takes as long as all else here. */
 static void status_note(void) {
   struct pj_status s = {0};
   SYS(__NR_getresuid, &s.uid[0], &s.uid[1], &s.uid[2]);
