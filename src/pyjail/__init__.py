@@ -55,17 +55,15 @@ if TYPE_CHECKING:
     from pyjail._subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
     from pyjail._terminal import Terminal
     from pyjail._usage import Control, Receipt, Usage
-    from pyjail.languages import Judgement, JudgeVerdict, Test, TestResult, judge_source
+    from pyjail.languages import Judgement, JudgeVerdict, Subtask, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
 
 __all__ = [
-    "DEVNULL",
-    "PIPE",
-    "STDOUT",
     "ArtefactCache",
     "Build",
     "Control",
     "CwdNotFoundError",
+    "DEVNULL",
     "Edge",
     "ExecError",
     "File",
@@ -77,6 +75,7 @@ __all__ = [
     "Jail",
     "JailError",
     "JailExecutor",
+    "JailWarning",
     "JailedProcessError",
     "JudgeVerdict",
     "Judgement",
@@ -86,8 +85,8 @@ __all__ = [
     "Measurement",
     "Mount",
     "OutputDecodeError",
+    "PIPE",
     "Party",
-    "JailWarning",
     "PolicyWarning",
     "Pool",
     "PoolClosedError",
@@ -98,6 +97,7 @@ __all__ = [
     "Receipt",
     "Repeat",
     "Result",
+    "STDOUT",
     "SeccompPolicy",
     "SeccompRule",
     "Session",
@@ -105,6 +105,7 @@ __all__ = [
     "Snapshot",
     "SpecError",
     "Spread",
+    "Subtask",
     "Terminal",
     "Test",
     "TestResult",
@@ -141,7 +142,7 @@ _LATER = {
     **dict.fromkeys(("Edge", "Party"), "pyjail._parties"),
     "JailExecutor": "pyjail._executor",
     "selftest": "pyjail._selftest.runner",
-    **dict.fromkeys(("judge_source", "Judgement", "JudgeVerdict", "Test", "TestResult"), "pyjail.languages"),
+    **dict.fromkeys(("judge_source", "Judgement", "JudgeVerdict", "Subtask", "Test", "TestResult"), "pyjail.languages"),
     "doctor": "pyjail._doctor",
     "Finding": "pyjail._doctor.finding",
     **dict.fromkeys(("Learned", "learn"), "pyjail._learn"),

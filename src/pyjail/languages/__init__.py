@@ -8,7 +8,8 @@ True
 from __future__ import annotations
 
 from pyjail.languages._check import Check, check
-from pyjail.languages._judge import Judgement, JudgeVerdict, TestResult, judge_source
+from pyjail.languages._judge import judge_source
+from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, SubtaskResult, TestResult
 from pyjail.languages._language import COMPILE, Language
 from pyjail.languages._program import Program, prepare
 from pyjail.languages._table import find, load, table
@@ -23,6 +24,8 @@ __all__ = [
     "Judgement",
     "Language",
     "Program",
+    "Subtask",
+    "SubtaskResult",
     "Test",
     "TestResult",
     "available",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pyjail._errors import SpecError
 from pyjail._spec import Jail, Limits
-from pyjail.languages._judge import JudgeVerdict, TestResult, judge_source
+from pyjail.languages._judge import judge_source
+from pyjail.languages._judgement import JudgeVerdict, TestResult
 from pyjail.languages._language import Language
 from pyjail.languages._test import Test
 

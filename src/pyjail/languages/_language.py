@@ -18,6 +18,7 @@ COMPILE = Limits(
     open_files=1024, collect="128M", collect_files=20000, cpus=None,
 )  # fmt: skip
 PLACEHOLDERS = ("source", "stem", "main", "cpus", "memory_mb", "heap_mb", "stack_mb", "stack_kb")
+SOURCES = "{sources}"  # an argument of a compiler that becomes several
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NONE = Env({})
 
@@ -29,7 +30,8 @@ class Language:
     Arguments and values of variables may hold ``{source}`` and ``{stem}`` (the file's name and its name without the
     suffix), ``{main}`` (the class that Java starts, as its compiler made it; else as ``{stem}``), ``{cpus}`` (CPUs that
     the run may use), ``{memory_mb}``, ``{heap_mb}`` (what is left of the memory limit for the program's own data),
-    ``{stack_mb}`` and ``{stack_kb}`` (seven eighths of the stack limit). One whose limit there is not is left out.
+    ``{stack_mb}`` and ``{stack_kb}`` (seven eighths of the stack limit). One whose limit there is not is left out. In
+    ``compile``, an argument ``{sources}`` becomes all source files, the first of which is ``{source}``.
 
     Attributes:
         name: how it is called for: "cpp".
@@ -151,7 +153,8 @@ class Language:
 
     def _placeholders(self) -> None:
         for field in ("run", "compile", "artefacts", "syntax"):
-            known(self._key(field), dict.fromkeys(_PLACEHOLDER.findall(" ".join(getattr(self, field)))), PLACEHOLDERS)
+            texts = [text for text in getattr(self, field) if text != SOURCES or field != "compile"]
+            known(self._key(field), dict.fromkeys(_PLACEHOLDER.findall(" ".join(texts))), PLACEHOLDERS)
         for field in ("env", "compile_env"):
             used = _PLACEHOLDER.findall(" ".join(getattr(self, field).values()))
             known(self._key(field), dict.fromkeys(used), PLACEHOLDERS)

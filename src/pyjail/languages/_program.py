@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyjail import _files, _prepare, _run
@@ -18,9 +16,10 @@ from pyjail._spec import Env, File, Jail, Limits
 from pyjail.languages._classes import main_class
 from pyjail.languages._cpus import given_cpus
 from pyjail.languages._language import Language
+from pyjail.languages._submission import NotAProgram, Source, submission
 from pyjail.languages._table import find
 from pyjail.languages._tools import Tools, tools
-from pyjail.languages._values import arguments, environment, fitted, named, renamed, values, visible
+from pyjail.languages._values import arguments, environment, fitted, renamed, values, visible
 
 if TYPE_CHECKING:
     from pyjail._pool import Pool
@@ -39,6 +38,7 @@ class Program(Shown):
         path: a directory of tools that the run's PATH gets besides, or None.
         main: what ``{main}`` in the language's command stands for; None: its ``{stem}``.
         fault: why there is nothing to run, if it is not what ``compile`` says; else "".
+        given: names of those ``files`` that the caller gave. submitted: the source file that is not theirs.
         ok: there is something to run: the compiler was content, and made every artefact.
     """
 
@@ -50,6 +50,8 @@ class Program(Shown):
     path: str | None = None
     main: str | None = None
     fault: str = ""
+    given: frozenset[str] = frozenset()
+    submitted: str = ""
 
     @property
     def ok(self) -> bool:
@@ -65,7 +67,8 @@ class Program(Shown):
         if not self.language.syntax or not self.ok:
             return self
         limits = self.language.compile_limits if limits is None else limits
-        known = values(self.language, limits, visible(limits.cpus, len(_prepare.cpus())), self.source)
+        source = self.submitted or self.source
+        known = values(self.language, limits, visible(limits.cpus, len(_prepare.cpus())), source)
         env = environment(self.language.env, known, self.jail, self.path)
         said = _run.run(arguments(self.language.syntax, known), limits, jail=self.jail, env=env, files=self.files)
         return replace(self, compile=said) if said.verdict is Verdict.RUNTIME_ERROR else self
@@ -77,7 +80,7 @@ class Program(Shown):
         """
         if isinstance(e, ExecError) and self.language.run[0] not in self.language.tools:
             return f"what the compiler made cannot be started: {e}"
-        if isinstance(e, SetupError) and _too_large(e, self.files):
+        if isinstance(e, SetupError) and _too_large(e, self.files.keys() - self.given):
             return f"the program does not fit into /box: {e}"
         return ""
 
@@ -129,23 +132,27 @@ class Program(Shown):
 
 def prepare(
     language: Language | str,
-    source: str | bytes | os.PathLike[str],
+    source: Source,
     *,
     jail: Jail | None = None,
     limits: Limits | None = None,
     files: Mapping[str, Any] | None = None,
+    entry: str | None = None,
     syntax: bool = False,
 ) -> Program:
     """Compile a program in a jail of its own; or only look after what it needs, when its language has no compiler.
 
     Args:
         language: a `Language`, or a name for `find`.
-        source: the text (str, bytes), or a Path to read it from.
+        source: the text (str, bytes), or a Path to read it from; or several files, {name: text}.
         jail: what the program will run in; default `Jail()`. The compiler gets the same view of files, and its own
             limits, environment and the default filter.
         limits: of the compiler; default the language's ``compile_limits``.
-        files: more files for /box, as in `pyjail.run`: headers for the compiler, data and modules for every run. Where
-            the compiler makes a file of the same name, its own counts.
+        files: the caller's own files for /box, as in `pyjail.run`: headers and graders for the compiler, data and
+            modules for every run. Those with the language's extension are compiled with the source, and not there when
+            it runs. No file of the source replaces one.
+        entry: the file that is run, or that the program is named after: such as a grader. Default: the source's first
+            one with the language's extension.
         syntax: where there is no compiler, have the interpreter read the program first (`Program.checked`). Default
             False.
 
@@ -164,23 +171,43 @@ def prepare(
     language = language if isinstance(language, Language) else find(language)
     jail = _typed("jail", jail, Jail, Jail())
     limits = _typed("limits", limits, Limits, language.compile_limits)
-    data = _read(source)
-    given = dict(files or {})
-    name = named(language, data)
+    given = _given(files)
+    if entry is not None and not isinstance(entry, str):
+        raise SpecError("entry", entry, "a file's name is needed")
     found = tools(language, jail)
+    several = isinstance(source, Mapping)
+    try:
+        parts = submission(language, source, given)
+        main = entry or next(iter(parts))
+        if main not in {**parts, **given}:
+            raise SpecError("entry", main, "is no file of the program")
+    except NotAProgram as e:
+        return Program(language, jail, language.source, {}, None, fault=str(e))
+    submitted = next(iter(parts))
+    every = {**parts, **given}
     if not language.compile:
-        program = Program(language, found.jail(jail), name, {**given, name: data}, None, found.path)
+        program = Program(
+            language, found.jail(jail), main, every, None, found.path, given=frozenset(given), submitted=submitted
+        )
         return program.checked(limits) if syntax else program
     try:
-        made = build(language, name, data, found, jail, limits, given)
-        other = None if made.ok else renamed(language, made.stderr + made.stdout)
-        if other is not None and other != name:
-            name, made = other, build(language, other, data, found, jail, limits, given)
+        made = build(language, main, every, found, jail, limits)
+        other = None if made.ok or several or entry else renamed(language, made.stderr + made.stdout)
+        if other is not None and other != main and other not in given:
+            every = {other: parts[main], **given}
+            main, made = other, build(language, other, every, found, jail, limits)
     except SetupError as e:
-        if not _too_large(e, (name,)):
+        if not _too_large(e, every.keys() - given.keys()):
             raise
-        return Program(language, jail, name, {}, None, fault=f"the compiler cannot be given it: {e}")
-    return _made(language, name, made, found, jail, given)
+        return Program(language, jail, main, {}, None, fault=f"the compiler cannot be given it: {e}")
+    kept = {name: data for name, data in given.items() if not name.endswith(language.extensions or ("\0",))}
+    return _made(language, main, made, found, jail, kept)
+
+
+def _given(files: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's files by the names that they have in /box."""
+    _files.check_inputs(files)
+    return {"." if name == "." else _files.relative("files", name): data for name, data in (files or {}).items()}
 
 
 def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail, files: Mapping[str, Any]) -> Program:
@@ -194,6 +221,7 @@ def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail,
         made,
         found.path if runs_tool else None,
         main_class(made.files.values(), name.rpartition(".")[0]) if "{main}" in language.run else None,
+        given=frozenset(files) - made.files.keys(),
     )
     try:
         _files.check_inputs(made.files)
@@ -202,18 +230,17 @@ def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail,
     return program
 
 
-def build(
-    language: Language, name: str, source: bytes, found: Tools, jail: Jail, limits: Limits, files: Mapping[str, Any]
-) -> Result:
+def build(language: Language, name: str, files: Mapping[str, Any], found: Tools, jail: Jail, limits: Limits) -> Result:
     """Compile. What the compiler made is in the result; other files and processes that it left go with its jail."""
     jail = replace(found.jail(jail), seccomp="none" if jail.seccomp == "none" else "default")
     given = values(language, limits, visible(limits.cpus, len(_prepare.cpus())), name)
+    others = [other for other in files if other != name and other.endswith(language.extensions or ("\0",))]
     return _run.run(
-        arguments(language.compile, given),
+        arguments(language.compile, given, [name, *others]),
         limits,
         jail=jail,
         env=Env({"TMPDIR": "/tmp", **environment(language.compile_env, given, jail, found.path)}),
-        files={**files, name: source},
+        files=files,
         collect=arguments(language.artefacts, given),
     )
 
@@ -230,17 +257,3 @@ def _typed(field: str, value: Any, kind: type, default: Any) -> Any:
     if not isinstance(value, kind):
         raise SpecError(field, value, f"a pyjail.{kind.__name__} is needed")
     return value
-
-
-def _read(source: Any) -> bytes:
-    """The source as bytes; half a surrogate pair, which none can hold, is for its compiler to refuse."""
-    if isinstance(source, str):
-        try:
-            return source.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return source.encode("utf-8", "surrogatepass")
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if isinstance(source, os.PathLike):
-        return Path(source).read_bytes()
-    raise SpecError("source", source, "the program's text (str or bytes) or a Path is needed")

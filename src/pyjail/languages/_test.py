@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pyjail._errors import SpecError
 from pyjail._shown import Shown
 from pyjail._spec import Limits
 from pyjail._toml import known
+from pyjail.languages._judgement import points as worth
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,10 +24,12 @@ class Test(Shown):
     """What a program gets on stdin, and what it has to answer.
 
     Attributes:
-        input: bytes, or text that becomes UTF-8. Default: empty.
-        expected: what it has to print, bytes or text; None, the default: it only has to end with verdict OK.
-        name: for the result; default its number, from "1" on.
+        input: bytes, or text that becomes UTF-8, or the Path of a file, which is not read into this process. Default:
+            empty.
+        expected: what it has to print, bytes, text or a Path; None, the default: it only has to end with verdict OK.
+        name: for the result; default its number, from "1" on, or the stem of a Path that is its input.
         limits: `Limits` of this test alone; default those of all tests.
+        points: what it can earn. Default 1.
 
     >>> Test("3 4", "7").input
     b'3 4'
@@ -30,10 +37,11 @@ class Test(Shown):
 
     __test__: ClassVar[bool] = False  # no class of tests for pytest
 
-    input: bytes | str = b""
-    expected: bytes | str | None = None
+    input: bytes | str | Any = b""
+    expected: bytes | str | Any = None
     name: str | None = None
     limits: Limits | None = None
+    points: float = 1.0
 
     def __post_init__(self) -> None:
         for field in ("input", "expected"):
@@ -42,16 +50,21 @@ class Test(Shown):
                 object.__setattr__(self, field, value.encode("utf-8", "surrogateescape"))
             elif isinstance(value, (bytearray, memoryview)):
                 object.__setattr__(self, field, bytes(value))
+            elif isinstance(value, os.PathLike):
+                object.__setattr__(self, field, Path(value))
+                if not os.path.isfile(value):
+                    raise SpecError(f"tests.{field}", value, "there is no such file")
             elif not isinstance(value, bytes) and (value is not None or field == "input"):
-                raise SpecError(f"tests.{field}", value, "bytes or str is needed")
+                raise SpecError(f"tests.{field}", value, "bytes, str or a Path is needed")
         if self.name is not None and not isinstance(self.name, str):
             raise SpecError("tests.name", self.name, "text is needed")
         if self.limits is not None and not isinstance(self.limits, Limits):
             raise SpecError("tests.limits", self.limits, "a pyjail.Limits is needed")
+        worth("tests.points", self.points)
 
 
 Checker = Callable[[Test, bytes], bool]
-AnyTest = Test | Sequence[bytes | str | None] | Mapping[str, Any]
+AnyTest = Test | Sequence[bytes | str | os.PathLike[str] | None] | Mapping[str, Any]
 
 
 def make_test(given: AnyTest, number: int) -> Test:
@@ -64,7 +77,23 @@ def make_test(given: AnyTest, number: int) -> Test:
         given = Test(*given)
     elif not isinstance(given, Test):
         raise SpecError(f"tests[{number}]", given, "a Test, (input, expected) or a mapping of its attributes is needed")
-    return given if given.name is not None else Test(given.input, given.expected, str(number + 1), given.limits)
+    if given.name is not None:
+        return given
+    return replace(given, name=given.input.stem if isinstance(given.input, Path) else str(number + 1))
+
+
+@contextmanager
+def content(value: Any, mapped: bool = False) -> Iterator[Any]:
+    """The bytes of a test's file, or of the test itself; ``mapped``: the kernel keeps them, not this process."""
+    if not isinstance(value, os.PathLike):
+        yield value
+        return
+    with open(value, "rb") as f:
+        if not mapped or not os.fstat(f.fileno()).st_size:
+            yield f.read()
+            return
+        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+            yield pages
 
 
 CHUNK = 1 << 16  # split at once: a list of all words takes twenty times what they do
@@ -130,7 +159,9 @@ def make_checker(given: Checker | str | None) -> Checker:
     compare = COMPARE[name]
 
     def check(test: Test, output: bytes) -> bool:
-        assert not isinstance(test.expected, str)
-        return test.expected is None or compare(test.expected, output)
+        if test.expected is None:
+            return True
+        with content(test.expected, mapped=compare is same_tokens) as expected:
+            return compare(expected, output)
 
     return check

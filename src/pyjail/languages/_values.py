@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pyjail._limits import MIB
 from pyjail._spec import DEFAULT_ENV, Env, Jail, Limits
-from pyjail.languages._language import PLACEHOLDERS, Language
+from pyjail.languages._language import PLACEHOLDERS, SOURCES, Language
 
 # Libraries that start a thread for each CPU of the machine, whichever language calls them.
 THREADS = (
@@ -74,9 +74,15 @@ def fill(text: str, known: Values) -> str | None:
     return _PLACEHOLDER.sub(lambda match: known[match[1]] or "", text)
 
 
-def arguments(texts: Sequence[str], known: Values) -> tuple[str, ...]:
-    """`fill` for each, without those that are None."""
-    return tuple([filled for text in texts if (filled := fill(text, known)) is not None])
+def arguments(texts: Sequence[str], known: Values, sources: Sequence[str] = ()) -> tuple[str, ...]:
+    """`fill` for each, without those that are None; ``{sources}`` becomes all of ``sources``."""
+    found: list[str] = []
+    for text in texts:
+        if text == SOURCES:
+            found += [name if name[0].isalnum() or name[0] in "_$" else f"./{name}" for name in sources]  # no option
+        elif (filled := fill(text, known)) is not None:
+            found.append(filled)
+    return tuple(found)
 
 
 def environment(given: Mapping[str, str], known: Values, jail: Jail, path: str | None) -> Env:
