@@ -329,16 +329,16 @@ def test_a_policy_is_warned_of_once_in_the_name_of_its_user():
     ("text", "field", "hint"),
     [
         ("[jail.seccomp]\nalow = ['read']", "jail.seccomp.alow", "allow"), ("[jail.seccomp]\nrules = []", "jail.seccomp.rules", "rule"),
-        ("[[jail.seccomp.rule]]\nname = 'read'\naktion = 'allow'", "jail.seccomp.rule.aktion", "action"), ("[[jail.seccomp.rule]]\nname = 'read'", "jail.seccomp.rule.action", "missing"),
-        ("[jail.seccomp]\nrule = 5", "jail.seccomp.rule", "tables"), ("[[jail.seccomp.rule]]\nname = 'read'\naction = 'allow'\ntests = [[9, 1]]", "rules.tests", "0 to 5"),
-        ("[jail.seccomp]\nallow = 'read'", "allow", "tuple"), ("[jail.seccomp]\nerrno = 1", "errno", "EPERM"),
+        ("[[jail.seccomp.rule]]\nname = 'read'\naktion = 'allow'", "jail.seccomp.rule[1].aktion", "action"), ("[[jail.seccomp.rule]]\nname = 'read'", "jail.seccomp.rule[1].action", "missing"),
+        ("[jail.seccomp]\nrule = 5", "jail.seccomp.rule", "tables"), ("[[jail.seccomp.rule]]\nname = 'read'\naction = 'allow'\ntests = [[9, 1]]", "jail.seccomp.rule[1].tests", "0 to 5"),
+        ("[jail.seccomp]\nallow = 'read'", "jail.seccomp.allow", "tuple"), ("[jail.seccomp]\nerrno = 1", "jail.seccomp.errno", "EPERM"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_configuration_file_are_named(tmp_path, text, field, hint):
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(SpecError, match=hint) as e:
         Jail.from_toml(tmp_path / "c.toml")
-    assert e.value.field == field
+    assert e.value.field == f"{tmp_path}/c.toml: {field}"
 
 
 def test_a_policy_from_a_configuration_file(tmp_path):
