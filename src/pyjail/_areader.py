@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import errno
 import io
 import os
 from collections import deque
@@ -198,7 +199,9 @@ class AsyncReader:
                 except BlockingIOError:
                     await self._watcher.readable(self.fd)
                     continue
-                except OSError:  # EIO: a terminal that nobody has open any more
+                except OSError as e:
+                    if e.errno != errno.EIO:  # of a terminal that nobody has open any more
+                        raise
                     data = b""
                 self._ended = not data
                 self._left.add(data if self._decoder is None else self._decoder.decode(data, self._ended))

@@ -16,6 +16,7 @@ from typing import Any
 
 from pyjail import _units
 from pyjail._errors import SpecError
+from pyjail._fds import Fd, fill, not_ours
 from pyjail._snapshot import Content
 
 _HEAD = b"pyjail-artefact-2 "
@@ -70,15 +71,14 @@ class ArtefactCache:
         """The entry of this key, which is now the one used last; None when there is none that is whole."""
         path = self._path(key)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with Fd(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) as fd:
+                found = _unpack(_content(fd.number)) if stat.S_ISREG(os.fstat(fd.number).st_mode) else None
         except FileNotFoundError:
             self.misses += 1
             return None
-        except OSError:
+        except OSError as e:
+            not_ours(e)
             found = None
-        else:
-            with open(fd, "rb") as f:
-                found = _unpack(f.read()) if stat.S_ISREG(os.fstat(fd).st_mode) else None
         if found is None:
             self.altered += 1
             self.misses += 1
@@ -96,15 +96,16 @@ class ArtefactCache:
         if self.limit is not None and len(raw) > self.limit:
             return False
         path = self._path(key)
-        fd, temporary = tempfile.mkstemp(prefix=".new-", dir=self.directory)
-        try:
-            with open(fd, "wb") as f:
-                f.write(raw)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with Fd() as fd:
+            number, temporary = tempfile.mkstemp(prefix=".new-", dir=self.directory)
+            fd.adopt(number)
+            try:
+                fill(fd, raw, seal=False)
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
         self._evict()
         return True
 
@@ -160,6 +161,11 @@ class ArtefactCache:
                     with contextlib.suppress(FileNotFoundError):
                         if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
                             os.unlink(entry.path)
+
+
+def _content(fd: int) -> bytes:
+    with open(fd, "rb", buffering=0, closefd=False) as f:
+        return f.readall()
 
 
 def _pack(entry: Entry) -> bytes:

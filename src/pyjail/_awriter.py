@@ -136,7 +136,7 @@ class AsyncWriter:
             return
         except OSError as e:
             self._broken = e
-            self._waiting.clear()
+            self._waiting = bytearray()
         if self._closing and not self._waiting:
             self._shut()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pyjail import _cgroup, _host
 from pyjail._errors import HostError
-from pyjail._fds import SHORT
+from pyjail._fds import not_ours
 from pyjail._host import Above, Hierarchy, Host, Refusal
 from pyjail.policy import cgroup, delegation
 from pyjail.policy.delegation import Situation
@@ -158,8 +158,7 @@ def _enable_fails(own: str, name: str) -> int:
 
 def _number(e: OSError) -> int:
     """Its errno, as what the cgroup says; raised when it says something of this process instead."""
-    if e.errno in SHORT:
-        raise e
+    not_ours(e)
     return e.errno or errno.EIO
 
 

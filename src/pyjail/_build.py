@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyjail import _box, _files, _plan, _request
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
+from pyjail._fds import not_ours
 from pyjail._result import Result
 from pyjail._shown import Shown
 from pyjail._snapshot import Snapshot
@@ -112,7 +113,8 @@ def identity(jail: Jail, program: bytes, env: Mapping[str, str], cwd: str = "/bo
             continue
         try:
             st = os.stat(found)
-        except OSError:
+        except OSError as e:
+            not_ours(e)
             continue
         if st.st_mode & 0o111:
             return (found, st.st_size, st.st_mtime_ns)
@@ -133,7 +135,8 @@ def _on_the_host(jail: Jail, path: str) -> str | None:
             target = os.readlink(outside)
         except FileNotFoundError:
             return None
-        except OSError:  # no link
+        except OSError as e:  # no link
+            not_ours(e)
             done = here
             continue
         links += 1

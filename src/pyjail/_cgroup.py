@@ -19,7 +19,7 @@ import weakref
 
 from pyjail import _host, _lazy
 from pyjail._errors import HostError, KeeperError
-from pyjail._fds import SHORT, Fd
+from pyjail._fds import Fd, not_ours
 from pyjail._host import Hierarchy
 from pyjail.policy.cgroup import Cgroups
 
@@ -185,8 +185,7 @@ class Subtree:
             if "cpuset" in wanted and h.version == 1:
                 files().fill_cpuset(parent, path)
         except OSError as e:
-            if e.errno in SHORT:
-                raise
+            not_ours(e)
             raise _refused(h, parent, e) from e
 
     def _list_files(self) -> tuple[frozenset[str], ...]:

@@ -167,6 +167,12 @@ def identity(number: int) -> tuple[int, int] | None:
     return st.st_dev, st.st_ino
 
 
+def not_ours(e: OSError) -> None:
+    """Raise it again when it says something of this process, now, and nothing of the file that it was about."""
+    if e.errno in SHORT:
+        raise e
+
+
 def blame(e: Exception) -> None:
     """Raise OSError if a library may have failed to load for want of fds alone: loaders do not say."""
     if isinstance(e, OSError) and e.errno in SHORT:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from pyjail import _interpreter, _lazy
 from pyjail._errors import HostError, SpecError
-from pyjail._fds import SHORT
+from pyjail._fds import not_ours
 from pyjail._native import lib
 from pyjail._record import NamedTuple
 from pyjail._units import cpu_list
@@ -132,8 +132,7 @@ def read(path: str) -> str:
         with open(path, "rb", buffering=0) as f:
             return f.readall().decode("utf-8", "surrogateescape")
     except OSError as e:
-        if e.errno in SHORT:
-            raise
+        not_ours(e)
         return ""
 
 
@@ -142,8 +141,7 @@ def _names(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
     except OSError as e:
-        if e.errno in SHORT:
-            raise
+        not_ours(e)
         return []
 
 
@@ -206,8 +204,7 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
         try:
             st = os.lstat(path)
         except OSError as e:
-            if e.errno in SHORT:
-                raise
+            not_ours(e)
             continue
         if stat.S_ISLNK(st.st_mode):
             found.append(Entry(name, "link", path, os.readlink(path)))
@@ -275,7 +272,8 @@ def open_to_all(path: str) -> bool:
     """Whether everybody may read it (and pass it, a directory); what is below it is not looked at."""
     try:
         mode = os.stat(path).st_mode
-    except OSError:
+    except OSError as e:
+        not_ours(e)
         return False
     need = 0o005 if stat.S_ISDIR(mode) else 0o004
     return mode & need == need

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from pyjail._errors import SetupError
-from pyjail._fds import SHORT
+from pyjail._fds import not_ours
 from pyjail.policy.ids import Ids
 
 
@@ -34,8 +34,7 @@ def write(pid: int, maps: Ids, alive: Callable[[], bool]) -> None:
             if alive() and int(f.read()) < 0:  # a protected embedder must not make protected programs
                 f.write("0")
     except OSError as e:
-        if e.errno in SHORT:
-            raise
+        not_ours(e)
 
 
 def _write(put: Callable[[str, str], None], name: str, text: str) -> None:

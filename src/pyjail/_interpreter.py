@@ -12,6 +12,7 @@ import sys
 
 from pyjail import _lazy
 from pyjail._errors import SpecError
+from pyjail._fds import not_ours
 from pyjail._record import NamedTuple
 
 FIRST = "/python"  # inside: its bin is first in PATH in a jail that asked for an interpreter
@@ -83,7 +84,8 @@ class _Way:
         if path not in self.targets:
             try:
                 self.targets[path] = os.readlink(path)
-            except OSError:
+            except OSError as e:
+                not_ours(e)
                 self.targets[path] = None
         return self.targets[path]
 
@@ -124,7 +126,8 @@ def _head(path: str, size: int) -> bytes:
     """The beginning of a regular file, which nobody waits for; b"" of anything else."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as e:
+        not_ours(e)
         return b""
     try:
         return os.read(fd, size) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
@@ -253,7 +256,8 @@ def _installation(starts: list[str], name: str) -> tuple[str, str]:
 def _versions(directory: str) -> list[str]:
     try:
         return sorted([n for n in os.listdir(directory) if _is_version(n)])
-    except OSError:
+    except OSError as e:
+        not_ours(e)
         return []
 
 
@@ -280,7 +284,8 @@ def _shared_objects(directory: str, way: _Way, libraries: list[str]) -> list[str
     """Those in the directory itself that the interpreter and the modules of its library link to."""
     try:
         names = [n for n in os.listdir(directory) if ".so" in n]
-    except OSError:
+    except OSError as e:
+        not_ours(e)
         return []
     if not names:
         return []

@@ -6,6 +6,8 @@ import os
 import struct
 from collections.abc import Iterable
 
+from pyjail._fds import not_ours
+
 PT_LOAD, PT_DYNAMIC = 1, 2
 DT_NEEDED, DT_STRTAB, DT_STRSZ = 1, 5, 10
 SEGMENT = "<I4xQQ8xQ16x"  # p_type, p_offset, p_vaddr, p_filesz
@@ -18,7 +20,8 @@ def extensions(libraries: Iterable[str]) -> list[str]:
     for directory in dict.fromkeys(libraries):
         try:
             found += [e.path for e in os.scandir(f"{directory}/lib-dynload") if ".so" in e.name]
-        except OSError:
+        except OSError as e:
+            not_ours(e)
             continue
     return found
 
@@ -39,11 +42,15 @@ def needed(path: str) -> list[str]:
     """The names that the file's dynamic section asks for; none when it is no 64-bit little-endian ELF file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError as e:
+        not_ours(e)
         return []
     try:
         return _needed(fd)
-    except (OSError, struct.error, ValueError, OverflowError):
+    except OSError as e:
+        not_ours(e)
+        return []
+    except (struct.error, ValueError, OverflowError):
         return []
     finally:
         os.close(fd)

@@ -133,7 +133,7 @@ class Relay:
                 self.delivered += n
         except BlockingIOError:
             return False
-        except OSError:  # EPIPE
+        except BrokenPipeError:
             self.no_reader(now)
             return True
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -227,3 +228,18 @@ def test_identities(tmp_path):
     (tmp_path / "usr/bin/loop").symlink_to("loop")
     assert identity(jail, b"loop", env) == ("none", "loop")
     assert pyjail.Build.__module__ == "pyjail"
+
+
+def test_an_entry_that_cannot_be_opened_for_want_of_fds_is_not_removed(cache, monkeypatch):
+    cache.put(key(1), entry(10))
+    opened = os.open
+
+    def short(path, *args, **kw):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+
+    monkeypatch.setattr(os, "open", short)
+    with pytest.raises(OSError, match="Too many open files"):
+        cache.get(key(1))
+    monkeypatch.setattr(os, "open", opened)
+    assert cache.get(key(1)) is not None
+    assert (cache.hits, cache.misses, cache.altered) == (1, 0, 0)

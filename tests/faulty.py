@@ -1,0 +1,140 @@
+"""One system call of ours that fails, once: the n-th that pyjail's own code makes, with an errno that it can have."""
+
+from __future__ import annotations
+
+import _socket
+import builtins
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyjail
+from pyjail import _keeper
+
+OURS = os.path.dirname(pyjail.__file__) + os.sep
+NEW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # an fd is made
+ROOM = (errno.ENOMEM, errno.ENOSPC)  # something on a disk is made, or grows
+MEMORY = (errno.ENOMEM,)
+# What is called -> what it can fail with on a machine that is short of something. close(2), and fstat(2) of what lies in
+# memory, cannot.
+OS = {
+    **dict.fromkeys(
+        ("open", "memfd_create", "pipe", "pipe2", "dup", "eventfd", "pidfd_open", "scandir", "listdir"), NEW
+    ),
+    **dict.fromkeys(("mkdir", "makedirs", "mkfifo", "write", "pwrite", "ftruncate", "rename", "replace"), ROOM),
+    **dict.fromkeys(("stat", "lstat", "readlink", "read", "pread", "chmod", "chown"), MEMORY),
+}
+
+
+class Fault:
+    """``calls``: what was called so far; ``hit``: the call that failed, once there was one."""
+
+    def __init__(self, at: int, turn: int) -> None:
+        self.at, self.turn = at, turn
+        self.calls: list[str] = []
+        self.hit: tuple[str, int] | None = None
+        self._lock = threading.Lock()
+
+    def due(self, name: str, errors: tuple[int, ...], depth: int = 2) -> OSError | None:
+        """The error of this call, if it is the one."""
+        frame = sys._getframe(depth)
+        if not frame.f_code.co_filename.startswith(OURS) or (name, frame.f_code.co_name) == ("poll", "readable"):
+            return None  # poll(2) of one fd needs no memory
+        with self._lock:
+            self.calls.append(name)
+            if len(self.calls) != self.at:
+                return None
+            number = errors[self.turn % len(errors)]
+            where = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}"
+            self.hit = f"{name} in {where}", number
+            return OSError(number, os.strerror(number))
+
+    def wrap(self, name: str, call: Callable[..., Any], errors: tuple[int, ...]) -> Callable[..., Any]:
+        def faulty(*args: Any, **kw: Any) -> Any:
+            error = self.due(name, errors)
+            if error is not None:
+                raise error
+            return call(*args, **kw)
+
+        return faulty
+
+
+class _Sock:
+    """A socket of the keeper's whose calls may fail."""
+
+    def __init__(self, sock: Any, fault: Fault) -> None:
+        self._sock, self._fault = sock, fault
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._sock, name)
+        if name in ("send", "sendmsg"):
+            return self._fault.wrap(name, found, (errno.ENOMEM, errno.ENOBUFS))
+        if name in ("recv", "recvmsg"):
+            return self._fault.wrap(name, found, MEMORY)
+        return found
+
+
+class _Poll:
+    def __init__(self, fault: Fault) -> None:
+        self._poll, self._fault = fault.real_poll(), fault  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._poll, name)
+        return self._fault.wrap("poll", found, MEMORY) if name == "poll" else found
+
+
+class _Lib:
+    def __init__(self, lib: Any, fault: Fault) -> None:
+        self._lib, self._fault = lib, fault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lib, name)
+
+    def pj_spawn(self, *args: Any) -> int:
+        error = self._fault.due("clone", (errno.EAGAIN, errno.ENOMEM))
+        if error is None:
+            return int(self._lib.pj_spawn(*args))
+        args[-1].step, args[-1].index, args[-1].err = self._lib.STEP_CLONE, 0xFFFFFFFF, error.errno
+        return -1
+
+
+@contextlib.contextmanager
+def fault(at: int, turn: int) -> Iterator[Fault]:
+    """The call number ``at`` fails, with the errno that it is the ``turn`` of. 0: none does, they are counted."""
+    found = Fault(at, turn)
+    found.real_poll = select.poll  # type: ignore[attr-defined]
+    kept: list[tuple[Any, str, Any]] = []
+
+    def patch(owner: Any, name: str, new: Any) -> None:
+        kept.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, new)
+
+    def pair(*args: Any) -> tuple[Any, Any]:
+        error = found.due("socketpair", NEW)
+        if error is not None:
+            raise error
+        ours, theirs = socketpair(*args)
+        return _Sock(ours, found), theirs
+
+    socketpair = _socket.socketpair
+    for name, errors in OS.items():
+        patch(os, name, found.wrap(name, getattr(os, name), errors))
+    patch(builtins, "open", found.wrap("fopen", builtins.open, NEW))
+    patch(fcntl, "flock", found.wrap("flock", fcntl.flock, (errno.ENOLCK,)))
+    patch(signal, "pidfd_send_signal", found.wrap("pidfd_send_signal", signal.pidfd_send_signal, MEMORY))
+    patch(_socket, "socketpair", pair)
+    patch(select, "poll", lambda: _Poll(found))
+    patch(_keeper, "lib", _Lib(_keeper.lib, found))
+    try:
+        yield found
+    finally:
+        found.at = -1
+        for owner, name, old in reversed(kept):
+            setattr(owner, name, old)
