@@ -26,7 +26,7 @@ def snippets(page: str, language: str = "python") -> list[str]:
 
 def promised(code: str) -> list[str]:
     """What the comments behind and below the calls of print say that they print."""
-    return re.findall(r"print\(.*\)  # (.*)", code)
+    return re.findall(r"(?:print\(.*|^ *)\)  # (.*)", code, re.M)
 
 
 @quick
