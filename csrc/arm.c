@@ -6,18 +6,12 @@ static void run_close(void) {
   K.run.made = K.run.program = 0;
 }
 
-/* A message may be left in it: the next run's process gets another one. */
-static void go_close(void) {
-  fd_drop(&K.go[0]);
-  fd_drop(&K.go[1]);
-}
-
 /* Forget the run that is armed, half made or over, and all that was made for it. */
 static void run_end(void) {
   do SYS(__NR_kill, -1, K_SIGKILL);
   while (SYS(__NR_wait4, -1, NULL, 0x40000000 /* __WALL */, NULL) != -ECHILD);
   run_close();
-  go_close();
+  fd_drop(&K.go[0]), fd_drop(&K.go[1]);
   leaf_drop(~0u);
   leaf_remove();
   tmpfs_drop_all(1);
@@ -116,7 +110,8 @@ static void release(void) {
     run_end();
   } else {
     leaf_namespace_take();
-    if (f->state != STATE_EXEC || K.leaf.namespace < 0) go_close();
+    if (f->state != STATE_EXEC || K.leaf.namespace < 0) /* a message may be left in it */
+      fd_drop(&K.go[0]), fd_drop(&K.go[1]);
     run_close();
     leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : K.leaf.stale);
     K.leaf.stale = 0;

@@ -60,6 +60,7 @@ static struct {
   char *request;     /* PJ_MAX_BLOB bytes, shared with the program's process */
   uint32_t *started; /* for the embedder, should we die */
   int go[2];         /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
+  long parent;       /* of our guard: the embedder */
   int newroot, box, mountinfo;
   int proc;             /* the procfs of our pid namespace */
   int last_pid;         /* ns_last_pid of it */
@@ -147,7 +148,6 @@ static const struct pj_text *text_find(enum pj_text_kind kind, uint32_t index) {
 /* ---- messages ---- */
 
 static void keeper_exit(void) __attribute__((noreturn));
-static void run_end(void);
 static uint64_t limits_watch(void);
 static int children_reap(void);
 
@@ -270,7 +270,7 @@ static long entry_make(int root, const struct pj_mount *m) {
 #include "leaf.c"
 #include "tmpfs.c"
 #include "program.c"
-#include "files.c"
 #include "arm.c"
+#include "files.c"
 #include "run.c"
 #include "loop.c"

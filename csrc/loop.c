@@ -116,6 +116,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   memset(&K.leaf, 0xff, offsetof(struct leaf, number));
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
+  K.parent = SYS(__NR_getppid);
   SYS(__NR_setsid);
   SYS(__NR_umask, 022);
   SYS(__NR_sched_setscheduler, 0, 0 /* SCHED_OTHER */, &(int){0});

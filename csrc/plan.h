@@ -40,6 +40,10 @@ enum pj_step {
   /* file requests */ STEP_OPEN,
   STEP_COUNT
 };
+
+enum pj_text_kind { /* of records of the text area */
+  TEXT_BASE, TEXT_SET, TEXT_READ, TEXT_STATUS, TEXT_RLIMIT, TEXT_NS, TEXT_SAME, TEXT_CLOCKS, TEXT_CAPS
+};
 /* clang-format on */
 
 /* How far the program got; written by it before each phase. */
@@ -206,7 +210,7 @@ struct pj_request {
 
 enum pj_op {
   OP_PLAN, /* the plan's memfd is written */
-  OP_GO,   /* id maps are written, cgroups of the name that follows made: go on with the template */
+  OP_GO,   /* id maps are written, cgroups of the first name that follows made, in the embedder's, the second: go on */
   OP_ARM,  /* a request of `len` bytes, here or in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */
   OP_KILL, /* end the run now */
@@ -267,18 +271,6 @@ struct pj_status {
 };
 
 /* The text area is a row of records: this header, then `len` bytes. */
-enum pj_text_kind {
-  TEXT_BASE,
-  TEXT_SET,
-  TEXT_READ,
-  TEXT_STATUS,
-  TEXT_RLIMIT,
-  TEXT_NS,
-  TEXT_SAME,
-  TEXT_CLOCKS,
-  TEXT_CAPS
-};
-
 struct pj_text {
   uint32_t kind;
   uint32_t index;

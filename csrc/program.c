@@ -123,7 +123,10 @@ static long program_arm(void) {
   if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, caps_drop());
   TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-  if (K.ruleset >= 0) TRY(STEP_LANDLOCK, PJ_NONE, SYS(446 /* landlock_restrict_self */, K.ruleset, 0));
+  long rc =
+      K.ruleset < 0 ? 0 : SYS(446 /* landlock_restrict_self */, K.ruleset, 4 /* LOG_SUBDOMAINS_OFF, since ABI 7 */);
+  if (rc == -EINVAL) rc = SYS(446, K.ruleset, 0);
+  TRY(STEP_LANDLOCK, PJ_NONE, rc); /* what a program makes of its own below ours is not for the host's audit log */
   status_note();
   if (clocks >= 0) TRY(STEP_STDIO, 5, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
   TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, (clocks >= 0 ? FD_CLOCKS : FD_GO) + 1, ~0u, 0));

@@ -16,13 +16,12 @@ struct child {
   const int *fds;
   uint32_t nfds;
   int exe;
+  long parent;
   struct pj_error *error;
 };
 
 static void __attribute__((noreturn)) child_fail(struct child *c, int step, uint32_t index, long rc) {
-  c->error->step = (uint32_t)step;
-  c->error->index = index;
-  c->error->err = (int32_t)-rc;
+  *c->error = (struct pj_error){(uint32_t)step, index, (int32_t)-rc};
   sys_exit(127);
 }
 
@@ -31,6 +30,9 @@ static void __attribute__((noreturn)) child_main(void *arg) {
   int high[8 + PJ_MAX_CGROUPS];
   static const char *const argv[] = {"pyjail-keeper", NULL};
   static const char *const envp[] = {NULL};
+  SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0); /* a hang-up may never come: see guard_main */
+  long parent = SYS(__NR_getppid);                               /* 0 in a new pid namespace of the embedder's */
+  if (parent && parent != c->parent) sys_exit(127);
   /* First out of the way of the low numbers, then down: the caller's fds may be any, 0-2 included. */
   for (uint32_t i = 0; i < c->nfds; i++) {
     long fd = SYS(__NR_fcntl, c->fds[i], F_DUPFD, c->nfds);
@@ -52,18 +54,14 @@ static void __attribute__((noreturn)) child_main(void *arg) {
 /* Start the keeper `exe` with fds[i] as its fd i, in the cgroup directory `cgroup` unless that is < 0.
  * Returns its pid, or -1 with *error set. *pidfd is the caller's. */
 int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, struct pj_error *error) {
-  struct child c = {.fds = fds, .nfds = nfds, .exe = exe, .error = error};
-  memset(error, 0, sizeof *error);
+  struct child c = {.fds = fds, .nfds = nfds, .exe = exe, .parent = SYS(__NR_getpid), .error = error};
   *pidfd = -1;
-  if (nfds > 8 + PJ_MAX_CGROUPS) {
-    *error = (struct pj_error){STEP_CLONE, nfds, EINVAL};
-    return -1;
-  }
+  *error = (struct pj_error){STEP_CLONE, nfds, EINVAL};
+  if (nfds > 8 + PJ_MAX_CGROUPS) return -1;
   void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-  if (stack == MAP_FAILED) {
-    *error = (struct pj_error){STEP_CLONE, 0, ENOMEM};
-    return -1;
-  }
+  *error = (struct pj_error){STEP_CLONE, 0, ENOMEM};
+  if (stack == MAP_FAILED) return -1;
+  *error = (struct pj_error){0};
   struct clone_args args = {
       .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
       .pidfd = (uint64_t)(uintptr_t)pidfd,

@@ -12,15 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__x86_64__)
-#define ARCH 0xc000003e /* AUDIT_ARCH_X86_64 */
-#else
-#define ARCH 0xc00000b7 /* AUDIT_ARCH_AARCH64 */
-#endif
 #define NO_MAP(address) ((address) < 0 && (address) > -4096)
 
-static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)
+#define ARCH 0xc000003e /* AUDIT_ARCH_X86_64 */
+static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
   register long r10 __asm__("r10") = d;
   register long r8 __asm__("r8") = e;
   register long r9 __asm__("r9") = f;
@@ -30,7 +26,10 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
                    : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                    : "rcx", "r11", "memory");
   return ret;
+}
 #elif defined(__aarch64__)
+#define ARCH 0xc00000b7 /* AUDIT_ARCH_AARCH64 */
+static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
   register long x8 __asm__("x8") = n;
   register long x0 __asm__("x0") = a;
   register long x1 __asm__("x1") = b;
@@ -40,10 +39,10 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
   register long x5 __asm__("x5") = f;
   __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
+}
 #else
 #error "pyjail knows x86_64 and aarch64"
 #endif
-}
 /* The last argument of all our calls that have one to spare (all but mmap and splice). The keeper and what it forks are
  * under the programs' own filter, which lets through what it refuses to all others for who knows these 64 random bits
  * (docs/adr/0011). 0 where there is no such filter. */
@@ -109,7 +108,7 @@ static inline void sys_close(int fd) {
 static inline void __attribute__((noreturn)) sys_exit(int code) {
   for (;;) SYS(__NR_exit_group, code);
 }
-enum { K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
+enum { K_SIGHUP = 1, K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 
 /* ---- for the keeper, which has no libc ---- */
 #ifdef PYJAIL_FREESTANDING
@@ -163,8 +162,7 @@ static inline size_t str_len(const char *s) {
   return n;
 }
 static inline int mem_equal(const void *a, const void *b, size_t n) {
-  const unsigned char *x = a, *y = b;
-  while (n--)
+  for (const unsigned char *x = a, *y = b; n--;)
     if (*x++ != *y++) return 0;
   return 1;
 }
@@ -181,14 +179,12 @@ static inline uint64_t parse_u64(const char *s, size_t n) {
 
 /* The compiler may call these even in freestanding code; local, so `nm -u` stays empty. */
 static __attribute__((used)) void *memcpy(void *d, const void *s, size_t n) {
-  unsigned char *x = d;
   const unsigned char *y = s;
-  while (n--) *x++ = *y++;
+  for (unsigned char *x = d; n--;) *x++ = *y++;
   return d;
 }
 static __attribute__((used)) void *memset(void *d, int c, size_t n) {
-  unsigned char *x = d;
-  while (n--) *x++ = (unsigned char)c;
+  for (unsigned char *x = d; n--;) *x++ = (unsigned char)c;
   return d;
 }
 #endif

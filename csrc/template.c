@@ -59,19 +59,18 @@ static long user_namespaces_forbid(int proc) {
 enum { NS_IPC = 3, NS_CGROUP = 6 };
 /* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
 static void namespaces_note(int proc, uint64_t kinds) {
-  static const struct {
-    const char *name;
-    uint64_t kind;
-  } of[] = {{"self/ns/user", CLONE_NEWUSER},
-            {"self/ns/mnt", CLONE_NEWNS},
-            {"self/ns/pid", CLONE_NEWPID},
-            [NS_IPC] = {"self/ns/ipc", CLONE_NEWIPC},
-            {"self/ns/net", CLONE_NEWNET},
-            {"self/ns/uts", CLONE_NEWUTS},
-            [NS_CGROUP] = {"self/ns/cgroup", CLONE_NEWCGROUP}};
-  for (uint32_t i = 0; i < sizeof of / sizeof *of; i++) {
+  static const char *const name[] = {"self/ns/user",
+                                     "self/ns/mnt",
+                                     "self/ns/pid",
+                                     [NS_IPC] = "self/ns/ipc",
+                                     "self/ns/net",
+                                     "self/ns/uts",
+                                     [NS_CGROUP] = "self/ns/cgroup"};
+  static const uint64_t kind[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWIPC,
+                                  CLONE_NEWNET,  CLONE_NEWUTS, CLONE_NEWCGROUP};
+  for (uint32_t i = 0; i < sizeof kind / sizeof *kind; i++) {
     char link[64];
-    long n = kinds & of[i].kind ? SYS(__NR_readlinkat, proc, of[i].name, link, sizeof link) : 0;
+    long n = kinds & kind[i] ? SYS(__NR_readlinkat, proc, name[i], link, sizeof link) : 0;
     if (n > 0) text_add(TEXT_NS, i, -1, link, (uint32_t)n);
   }
 }
@@ -84,16 +83,29 @@ static long keyring_new(void) {
 /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
  * does not block, so it blocks no other. */
 static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
-static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1);
+static const uint64_t GUARD_BLOCKED =
+    1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
 
-/* Outside of the pid namespace: who sees us end knows that nothing in it is left. SIGTERM ends it, by SIGKILL. */
+/* Outside of the pid namespace, with the embedder's ids: who sees us end knows that nothing in it is left. SIGTERM ends
+ * it, by SIGKILL; so does the end of the embedder, of which SIGHUP tells: a child that it forked may hold its socket.
+ * Then our directories, whose names came with OP_GO, go when they are empty. */
 static void __attribute__((noreturn)) guard_main(long keeper) {
-  int status = 0;
+  const struct __kernel_timespec soon = {0, 200000000}; /* for the keeper to leave by itself, when it sees a hang-up */
+  int status = 0, orphan = 0;
   SYS(__NR_chdir, "/"); /* goes along when the root is changed: the caller's directory is not kept busy */
-  SYS(__NR_close_range, 0, ~0u, 0);
+  SYS(__NR_close_range, 0, FD_CGROUP - 1, 0);
+  SYS(__NR_close_range, FD_CGROUP + K.plan->cgroups, ~0u, 0);
+  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0);
   while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
-    long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, NULL, 8);
-    if (sig == K_SIGTERM || sig == K_SIGCONT) SYS(__NR_kill, keeper, sig == K_SIGTERM ? K_SIGKILL : K_SIGCONT);
+    orphan = SYS(__NR_getppid) != K.parent;
+    long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
+    if (sig == K_SIGTERM || sig == K_SIGCONT || (orphan && sig < 0))
+      SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
+  }
+  for (uint32_t h = 0; SYS(__NR_getppid) != K.parent && h < K.plan->cgroups; h++) {
+    const long above = SYS(__NR_openat, FD_CGROUP + h, "..", O_PATH | O_CLOEXEC);
+    SYS(__NR_unlinkat, above, in.body, AT_REMOVEDIR);
+    SYS(__NR_unlinkat, SYS(__NR_openat, above, "..", O_PATH | O_CLOEXEC), in.body + str_len(in.body) + 1, AT_REMOVEDIR);
   }
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }
@@ -113,6 +125,10 @@ static long init_become(void) {
   if (pid > 0) guard_main(pid);
   TRY(STEP_INIT, 0, pid);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
+  if (K.plan->flags & PLAN_SET_IDS) {
+    TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, K.plan->keeper_gid, K.plan->keeper_gid, K.plan->keeper_gid));
+    TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, K.plan->keeper_uid, K.plan->keeper_uid, K.plan->keeper_uid));
+  }
   TRY(STEP_INIT, 1, self_guard());
   TRY(STEP_INIT, 3, SYS(__NR_getpid) == 1 ? 0 : -EPERM); /* kill(-1) is for our own pid namespace */
   for (int i = 0; i < RLIMITS; i++) { /* our own, and those of programs that are given none: as far as we may */
@@ -189,6 +205,8 @@ static long template_make(void) {
    * when it is made decides who owns its files in /proc. */
   const uint64_t late = p->uid && p->gid ? CLONE_NEWNET : 0;
   TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second & ~late));
+  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0); /* the new ids have taken it away */
+  if (SYS(__NR_getppid) != K.parent) sys_exit(1);
   reply_with(REPLY_MAPS, K.page->facts.reply.error, -1);
   TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & late));
   TRY(STEP_WAIT_GO, 0, rc = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
@@ -198,10 +216,6 @@ static long template_make(void) {
     TRY(STEP_CGROUP, PJ_NONE, rc = SYS(__NR_openat, FD_CGROUP + h, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
     TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_dup3, rc, FD_CGROUP + h, O_CLOEXEC));
     sys_close((int)rc);
-  }
-  if (p->flags & PLAN_SET_IDS) {
-    TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, p->keeper_gid, p->keeper_gid, p->keeper_gid));
-    TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, p->keeper_uid, p->keeper_uid, p->keeper_uid));
   }
   TRY(STEP_NODUMP, 0, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
   if (init_become() < 0) return -1;

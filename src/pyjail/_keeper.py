@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 
 from pyjail import _elf, _explain, _host, _id_maps, _lazy
-from pyjail._cgroup import KeeperCgroup
+from pyjail._cgroup import KeeperCgroup, owner_name
 from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, memfd
 from pyjail._host import Host
@@ -115,7 +115,7 @@ class Keeper(Talk):
             if readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
                 self._expect(lib.REPLY_READY)
             raise
-        self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")
+        self._tell(lib.OP_GO, b"%s\0%s\0" % (self.cgroup.name.encode(), owner_name(os.getpid()).encode()))
         if meanwhile is not None:
             meanwhile()
         self.cgroup.clean_stale()

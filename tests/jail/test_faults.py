@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,67 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
     assert until(lambda: shm_segments() <= segments), shm_segments()  # those of others go by themselves
     script("import pyjail; pyjail.run(['true'])")  # the next start removes the empty directories that are left
     assert cgroups_of(p.pid) == []
+
+
+@pytest.mark.skipif(place.is_v2(), reason=place.ELSEWHERE)  # there a guard lives in what it would have to remove
+@pytest.mark.parametrize("script", ["sleep 60", "sleep 60 & exec sleep 61"])
+def test_sigkill_of_the_embedder_leaves_no_cgroup_either(script):
+    code = f"""
+    import pyjail, threading, time
+    for _ in range(2):
+        threading.Thread(target=pyjail.run, args=(["sh", "-c", "{script}"],), daemon=True).start()
+    while len(pyjail._run.idle.leased) < 2 or not all(k.started for k in pyjail._run.idle.leased): time.sleep(0.01)
+    print("go", flush=True)
+    time.sleep(60)
+    """
+    p = subprocess.Popen([sys.executable, "-c", PRELUDE + textwrap.dedent(code)], stdout=subprocess.PIPE)
+    assert p.stdout.readline() == b"go\n"
+    assert len(cgroups_of(p.pid)) > 1 or not place.CGROUPS
+    below = keepers_of(p.pid)
+    p.kill()
+    p.wait()
+    p.stdout.close()
+    assert until(lambda: not any(map(alive, below)))
+    assert until(lambda: cgroups_of(p.pid) == []), cgroups_of(p.pid)
+
+
+@pytest.mark.parametrize("after", ["time.sleep(100)", "os.execv('/bin/sleep', ['sleep', '100'])"], ids=["fork", "exec"])
+def test_sigkill_of_the_embedder_ends_all_while_a_child_of_its_c_code_lives(after):
+    """A fork without Python's hooks: that child holds the keeper's socket, which does not hang up."""
+    code = f"""
+    import ctypes, os, pyjail, time
+    p = pyjail.start(["sleep", "100"])
+    child = ctypes.CDLL(None).fork()
+    if child == 0: {after}
+    print(child, flush=True)
+    time.sleep(100)
+    """
+    p = subprocess.Popen([sys.executable, "-c", PRELUDE + textwrap.dedent(code)], stdout=subprocess.PIPE)
+    child = int(p.stdout.readline())
+    try:
+        assert until(lambda: len(keepers_of(p.pid)) >= 4)  # guard, keeper, program
+        below = [pid for pid in keepers_of(p.pid) if pid != child]
+        p.kill()
+        p.wait()
+        assert until(lambda: not any(map(alive, below)))
+        assert alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        p.stdout.close()
+
+
+def test_the_end_of_the_thread_that_started_a_keeper_is_not_the_end_of_the_embedder():
+    pyjail.close()
+    thread = threading.Thread(target=pyjail.run, args=(["true"],))
+    thread.start()
+    thread.join()
+    from pyjail._run import idle
+
+    (keeper,) = idle.keepers
+    time.sleep(0.5)
+    assert keeper.alive
+    assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+    assert idle.keepers == [keeper]
 
 
 def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
