@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pyjail
+from pyjail import _interpreter
 from pyjail._errors import ExecError, SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits, Mount
@@ -68,17 +69,19 @@ def _candidates(jail: Jail) -> Iterator[tuple[tuple[str, ...], str, Jail]]:
 
 def brought(jail: Jail) -> tuple[tuple[str, ...], str, Jail] | None:
     """The running interpreter below `BROUGHT`, started by its own dynamic loader; None when it is linked statically."""
-    program = os.path.realpath(sys.executable)
-    prefix = os.path.realpath(sys.base_prefix)
+    python = _interpreter.running()
     loader, libraries = _loaded()
-    if not loader or not program.startswith(prefix + "/"):
+    prefix = next((root for root in python.roots if python.binary.startswith(root + "/")), "") if python else ""
+    if python is None or not loader or not prefix:
         return None
-    places = {prefix: f"{BROUGHT}/prefix"}
+    program, inner = python.binary, f"{BROUGHT}/prefix"
+    shown = [p.path for p in python.parts if p.kind in ("dir", "file") and p.path.startswith(prefix + "/")]
+    places = {path: inner + path[len(prefix) :] for path in shown}
     for i, directory in enumerate(sorted({os.path.dirname(p) for p in (*libraries, loader)})):
         places.setdefault(directory, f"{BROUGHT}/lib{i}")
     mounts = tuple(Mount.bind(source, inside) for source, inside in places.items())
-    inside = places[prefix] + program[len(prefix) :]
-    search = ":".join([*(p for p in places.values()), f"{places[prefix]}/lib"])
+    inside = places[program]
+    search = ":".join([*(p for p in places.values() if p.startswith(f"{BROUGHT}/lib")), f"{inner}/lib"])
     start = f"{places[os.path.dirname(loader)]}/{os.path.basename(loader)}"
     return (start, "--library-path", search, inside), inside, replace(jail, mounts=(*jail.mounts, *mounts))
 
