@@ -31,7 +31,7 @@ class Idle:
 
     def __init__(self, most: int = MOST_IDLE) -> None:
         self.most = most
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # as that of a keeper
         self.started = threading.Condition(self.lock)
         self.starting = 0
         self.hurried = 0  # requests that met only keepers that are just being armed
@@ -215,7 +215,7 @@ class Idle:
 
     def forget(self) -> None:
         """After os.fork, in the child: the keepers are the parent's."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.started, self.starting = threading.Condition(self.lock), 0
         self.keepers, self.leased = [], set()
 

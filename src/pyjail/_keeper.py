@@ -71,7 +71,7 @@ class Keeper(Talk):
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
         self.cgroup = KeeperCgroup()
         self.ended = False  # by us: `Idle.close`, an error
-        self.closing = threading.Lock()
+        self.closing = threading.RLock()  # the collector may end what it finds while this very thread holds it
         self.lease: Lease | None = None  # whose it is now: `Idle`
         _all.add(self)  # before it has any fd: a child that is forked from now on closes its copies
         try:
@@ -268,8 +268,9 @@ class Keeper(Talk):
                 if not readable(self.pidfd.number, 0 if self.stuck else 5000):
                     with contextlib.suppress(OSError):
                         signal.pidfd_send_signal(self.pidfd.number, order)
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
+            if self.pidfd.number >= 0:  # else a destructor that has run in here has ended it
+                with contextlib.suppress(ChildProcessError):
+                    os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
             self.pid = -1
         self.cgroup.remove()
 

@@ -155,7 +155,17 @@ class SharedKeeper(Keeper):
         if not said:
             raise Gone
 
+    @property
+    def used(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return any(waiter.number for waiter in self.waiters)
+
+    def forget(self) -> None:
+        self.mail = allocate_lock()
+        super().forget()
+
     def _close_fds(self) -> None:
         super()._close_fds()
-        for letter in self.letters:
-            letter.close()
+        with self.mail:
+            for letter in self.letters:
+                letter.close()

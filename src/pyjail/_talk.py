@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 def readable(fd: int, milliseconds: int) -> bool:
     """Within that time; a pidfd is when its process has ended. (poll, not select: fds may be above 1023.)"""
+    if fd < 0:  # closed: who reads is told
+        return True
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(milliseconds))
@@ -143,10 +145,7 @@ class Talk:
 
     def _await(self, end: float) -> None:
         """Until there is a message; `Late` at that instant of time.monotonic()."""
-        fd = self.sock.fileno()
-        if fd < 0:
-            raise Gone
-        if not readable(fd, max(0, int((end - time.monotonic()) * 1000 + 0.999))):
+        if not readable(self.sock.fileno(), max(0, int((end - time.monotonic()) * 1000 + 0.999))):
             raise Late
 
     def ask(

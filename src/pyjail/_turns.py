@@ -39,8 +39,9 @@ class Turns:
         self._history = History()
         self._keepers = _idle.Idle(0)
         self._keeper: SharedKeeper | None = None
-        self._starting = threading.Lock()
-        self._turning = threading.Lock()
+        self._gone: SharedKeeper | None = None  # whose fds somebody may still use
+        self._starting = threading.RLock()  # the collector may end a process of ours while this very thread holds it
+        self._turning = threading.RLock()
         self._turn: weakref.ref[Turn] | None = None  # whose it was last
         self._unfinished: str | None = None  # why a program may run whose end nobody has seen
         self._closed: str | None = None
@@ -77,6 +78,7 @@ class Turns:
         """A program that nobody waits for any more ends, and its session with it: what it would report is nobody's."""
         if self._unfinished is not None and not self._is_running():
             self._end(self._unfinished)
+        self._tidy()
 
     def _check(self) -> None:
         if self._owner == os.getpid():
@@ -152,8 +154,14 @@ class Turns:
         self._keepers.close()
         with self._starting:
             self._keepers.close()  # one that was just starting
-            keeper, self._keeper = self._keeper, None
-        if keeper is not None:
+            self._gone, self._keeper = self._keeper or self._gone, None
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Close the fds of a keeper that is gone: another thread that uses them must not meet a stranger's."""
+        keeper = self._gone
+        if keeper is not None and not self._is_running() and not keeper.used:
+            self._gone = None
             keeper.close()
 
     def hang_up(self) -> None:
@@ -196,3 +204,4 @@ class SessionProcess(_process.Process):
     def _put_away(self, outcome: _run.Outcome) -> None:
         self._session._conclude(self._keeper, outcome)
         self._turn.over = True
+        self._session._tidy()

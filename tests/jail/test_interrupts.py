@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 
 import pytest
 
 import pyjail
 from pyjail import KeeperError
+from tests.conftest import SLOW
 from tests.instants import Instant, Interrupted, Unharmed, every
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # see `Unharmed`
@@ -79,3 +81,30 @@ def test_a_session_that_is_interrupted_goes_on_or_says_that_it_is_lost(name):
             Unharmed.strangers(s.close)
         del s
     assert lived or name == "dropped"
+
+
+@pytest.mark.parametrize("timeout", [None, 30 * SLOW])
+def test_a_handlers_own_timeout_error_is_not_taken_for_the_callers_patience(timeout):
+    class Mine(TimeoutError):
+        pass
+
+    def handler(*_):
+        raise Mine
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pyjail.Session() as s:
+            for run in (s.run, pyjail.run):
+                signal.setitimer(signal.ITIMER_REAL, 0.3)
+                with pytest.raises(Mine):
+                    run(["sleep", "20"], timeout=timeout)
+            with pytest.raises(KeeperError, match="lost"):
+                s.read("a")
+        with pyjail.Session() as s, s.start(["sleep", "20"]) as p:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(Mine):
+                p.wait(timeout)
+            p.kill()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
