@@ -97,7 +97,7 @@ def check_correctness(
         A `Correctness`. Whatever the completion does is a reason, never an exception.
 
     Raises:
-        SpecError: an argument makes no sense, such as a problem without its fields, or a source above 4 MiB.
+        SpecError: an argument makes no sense, such as a problem without its fields. A completion may be anything.
         HostError, SetupError, ExecError, OSError: no jail could be made, as from `pyjail.run`.
 
     >>> problem = {"task_id": "add", "prompt": "def add(a, b):\\n", "entry_point": "add",
@@ -119,7 +119,7 @@ def check_correctness(
     entry_point(fields["entry_point"])
     if not isinstance(completion, str):
         raise SpecError("completion", completion, "str is needed")
-    submission = {f"{MODULE}.py": _pair.source("completion", fields["prompt"] + completion)}
+    submission = {f"{MODULE}.py": _pair.submitted("completion", fields["prompt"] + completion)}
     job = _pair.job({"kind": "problem", "module": MODULE, **fields}, "problem")
     pair = _judge.decided(lambda patience: _pair.run(where, submission, job, patience=patience))
     status, detail, printed = _judge.end(pair)

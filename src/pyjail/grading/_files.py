@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyjail import Jail, Limits, Result, SpecError
+from pyjail import File, Jail, Limits, Result, SpecError
 from pyjail._shown import Shown
 from pyjail.grading import _judge, _pair
 
@@ -109,9 +110,11 @@ def run_tests(
             raise SpecError("tests", name, "is called as a module of the submission")
     if not isinstance(files, Mapping):
         raise SpecError("files", files, "a mapping of relative paths to contents is needed")
-    for name in files:
-        if str(name).lstrip("./").split("/")[0] == _pair.DIRECTORY:
-            raise SpecError("files", name, f"{_pair.DIRECTORY} is the driver's own directory")
+    for name, data in files.items():
+        if not isinstance(name, str) or not isinstance(data, (str, bytes, File, os.PathLike)):
+            raise SpecError("files", name, "a name, and text, bytes, a File or a Path for it, are needed")
+        if isinstance(data, os.PathLike) and not os.path.exists(data):
+            raise SpecError("files", data, "there is no such file")
     task = _pair.job(
         {
             "kind": "files", "framework": framework, "modules": list(modules), "directory": f"/box/{TESTS}",

@@ -139,7 +139,7 @@ def check_function(
     todo = [_case(case) for case in cases]
     for case in todo:  # before anything runs
         _pair.job({"case": _plain(case)}, "cases")
-    submission = {f"{MODULE}.py": _pair.source("source", source)}
+    submission = {f"{MODULE}.py": _pair.submitted("source", source)}
     results: list[CaseResult] = []
     while len(results) < len(todo):
         first = len(results)

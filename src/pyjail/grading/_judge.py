@@ -25,6 +25,8 @@ def decided(attempt: Callable[[float], Pair], enough: Callable[[Pair], bool] = l
 
 def end(pair: Pair) -> tuple[str, str, str]:
     """(status, detail, what the tests printed)."""
+    if pair.refused:
+        return "refused", f"its files cannot be written: {pair.refused}", ""
     last = pair.reports[-1] if pair.reports else ()
     if len(last) == 4 and last[0] == "end" and last[1] in (*STATUSES, "gone"):
         status, detail, printed = str(last[1]), str(last[2]), writable(str(last[3]))

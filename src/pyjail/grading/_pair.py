@@ -18,7 +18,7 @@ from itertools import chain, starmap
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Result, SpecError, Verdict
+from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict
 from pyjail.grading._machine import Watch
 from pyjail.grading.inside.encoding import Malformed, Unsupported, decode, encode
 from pyjail.grading.inside.frames import NONCE
@@ -110,6 +110,16 @@ def source(field: str, value: object) -> bytes:
     return value
 
 
+def submitted(field: str, value: object) -> bytes:
+    """`source` of a submission: one that is too large is no error of the caller's, but a program that says so."""
+    try:
+        return source(field, value)
+    except SpecError:
+        if not isinstance(value, (str, bytes)):
+            raise
+    return b"raise MemoryError('a source of more than %d bytes')\n" % MOST_SOURCE
+
+
 @cache
 def drivers() -> dict[str, bytes]:
     """The sources of `pyjail.grading.inside`, as files of a jail."""
@@ -129,13 +139,15 @@ def job(values: Mapping[str, Any], field: str) -> bytes:
 class Pair:
     """What the two jails came to, and what the checker reported, in order.
 
-    ``held``: why a jail that did not end by itself says nothing of its program; "" when it does.
+    ``held``: why a jail that did not end by itself says nothing of its program; "" when it does. ``refused``: why the
+    files of the submission could not even be written; else "".
     """
 
     candidate: Result
     checker: Result
     reports: tuple[tuple[Any, ...], ...]
     held: str = ""
+    refused: str = ""
 
 
 def start(driver: str, argument: str, packages: bool) -> list[str]:
@@ -159,6 +171,7 @@ def run(
     site = site or where.packages
     ends = Ends()
     found: list[Result | BaseException] = []
+    files = {**drivers(), **{name: data for name, data in submission.items() if name not in drivers()}}
 
     def candidate() -> None:
         requests, answers = ends.candidate
@@ -166,7 +179,7 @@ def run(
             r = pyjail.run(
                 [where.interpreter(where.jail), *start("candidate", "", where.packages)],
                 where.of_candidate(patience), jail=where.furnished(where.jail, where.packages),
-                files={**submission, **drivers()}, stdin=requests, stdout=answers,
+                files=files, stdin=requests, stdout=answers,
             )  # fmt: skip
             found.append(r)
         except BaseException as e:
@@ -195,8 +208,20 @@ def run(
         if thread.ident is not None:
             thread.join()
     if isinstance(found[0], BaseException):
-        raise found[0]
+        why = unwritable(found[0])
+        if not why:
+            raise found[0]
+        never: Result = Result([], 1, Verdict.JAIL_ERROR, b"", b"", error=f"nothing was started: {why}")
+        return Pair(never, checker, (), refused=why)
     return Pair(found[0], checker, parse(checker.stderr), held(found[0], checker, where.timeout, watch.free()))
+
+
+def unwritable(e: BaseException) -> str:
+    """What is wrong with the files of a submission, when it is that; else "". Ours are written before them."""
+    if isinstance(e, SpecError) and e.field == "files" and e.value != "...":
+        return str(e)
+    full = isinstance(e, SetupError) and e.step == "open" and e.errno in (errno.ENOSPC, errno.EFBIG)
+    return str(e) if full and f"files['{DIRECTORY}/" not in str(e) else ""
 
 
 def held(candidate: Result, checker: Result, timeout: float, free: float | None) -> str:

@@ -281,3 +281,12 @@ def test_a_jail_that_cannot_be_made_is_raised_and_leaves_nothing(nothing_left):
     for kw in ({"jail": Jail(rootfs="/nowhere")}, {"checker_jail": Jail(rootfs="/nowhere")}, {"python": "/no/python"}):
         with pytest.raises((pyjail.JailError, OSError)):
             check("def f(x): return x", timeout=PATIENCE, **kw)
+
+
+@pytest.mark.parametrize(
+    "completion", ["#" * (5 << 20), "\0", "\ud800", "(" * 100_000, "", "\x0c", "\ufeff", "f = " + "-" * 100_000 + "1"]
+)
+def test_any_completion_is_judged(completion):
+    r = check(completion)
+    assert not r.passed and r.status in ("failed", "crashed"), r.reason
+    assert "\n" not in r.reason and repr(r)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import pyjail
 from pyjail.grading import run_tests
 from tests.jail.grading.checks import PATIENCE
 
@@ -191,3 +192,27 @@ def test_with_pytest_they_do_not_pass_either(name):
     if r.reason.startswith("broken: pytest is not"):
         pytest.skip("pytest is missing: install it to test its programs")
     assert not r.passed, (r.reason, r.tests)
+
+
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [
+        ({"../s.py": ""}, "refused"), ({"/s.py": ""}, "refused"), ({"s\0.py": ""}, "refused"), ({"s" * 300: ""}, "refused"),
+        ({"s.py": "", "s.py/x": ""}, "refused"), ({"s.py": "", "./s.py": ""}, "refused"), ({"s.py": "\ud800"}, "refused"),
+        ({"\ud800": ""}, "refused"), ({"s.py": "", "data": b"x" * (20 << 20)}, "refused"), ({"pyjail_grading": ""}, "refused"),
+        ({"s.py": "def f(): return 1", "pyjail_grading/candidate.py": "raise SystemExit", "pyjail_grading/x.py": ""}, "passed"),
+        ({}, "failed"), ({"s.py": "#" * (5 << 20)}, "failed"),
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_whatever_a_submission_s_files_are_called_is_no_exception_of_the_caller_s(files, status, nothing_left):
+    r = run_tests(files, {"test_s.py": "from s import f\ndef test(): assert f() == 1\n"}, ["s"], PATIENCE)
+    assert r.reason.partition(":")[0] == status, r.reason
+
+
+def test_what_the_caller_has_given_wrong_is_his():
+    tests = {"test_s.py": "from s import f\ndef test(): assert f() == 1\n"}
+    with pytest.raises(pyjail.SetupError):
+        run_tests({"s.py": ""}, tests, ["s"], PATIENCE, limits=pyjail.Limits(disk="4K"))
+    with pytest.raises(pyjail.SpecError):
+        run_tests({"s.py": ""}, tests, ["s"], PATIENCE, jail=pyjail.Jail(mounts=(pyjail.Mount.bind("/usr", "/box"),)))
