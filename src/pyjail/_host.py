@@ -85,6 +85,7 @@ class Host(NamedTuple):
     egid: int
     capabilities: int
     uid_ranges: tuple[tuple[int, int], ...]  # (first, count) of ids that exist in our user namespace
+    pid_namespace: int  # its inode
     id_range: tuple[int, int] | None  # PYJAIL_ID_RANGE=FIRST:COUNT, the outside ids that keepers may take
     cpus: frozenset[int]  # that this process is on
     online: int  # how many a program can be on: an affinity, unlike a cpuset, can be undone inside
@@ -333,6 +334,7 @@ def probe(pid: int) -> Host:
         egid=os.getegid(),
         capabilities=int(status.get("CapEff", "0"), 16),
         uid_ranges=_ranges(read("/proc/self/uid_map")),
+        pid_namespace=os.stat("/proc/self/ns/pid").st_ino if os.path.exists("/proc/self/ns/pid") else 0,
         id_range=_id_range(os.environ.get("PYJAIL_ID_RANGE")),
         cpus=frozenset(os.sched_getaffinity(0)),
         online=_online(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -327,3 +328,21 @@ def test_the_guard_keeps_no_directory_of_the_caller_busy():
     out = script(code, cwd="/usr/share")
     assert "/usr/share" not in out.stdout, (out.stdout, out.stderr)
     assert out.stdout, out.stderr
+
+
+@pytest.mark.needs_root
+def test_the_same_pids_in_two_pid_namespaces_are_not_the_same_users():
+    """Two containers in one user namespace: quotas, and files in what both may write, are counted by user."""
+    code = """
+    import pyjail, sys
+    ids = pyjail.run(["true"]).receipt["ids"].value
+    print([keeper.pid for keeper in pyjail._run.idle.keepers], ids.partition("outside ")[2], sep="; ", flush=True)
+    sys.stdin.read()
+    """
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", textwrap.dedent(code)]
+    containers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [container.stdout.readline().split("; ") for container in containers]
+    for container in containers:
+        container.communicate()
+    assert said[0][0] == said[1][0] != "[]"
+    assert said[0][1] != said[1][1]

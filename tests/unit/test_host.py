@@ -137,13 +137,17 @@ def test_landlock_asks_only_what_the_abi_has(abi):
 def test_ids_are_the_keepers_own_and_never_root():
     seen = set()
     for pid in (1, 2, 4194304, 77):
-        m = ids.maps(Jail(), HOST._replace(capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid, False)
+        m = ids.maps(
+            Jail(), HOST._replace(pid_namespace=0, capabilities=2**41 - 1, uid_ranges=((0, 2**32 - 1),)), pid, False
+        )
         assert m.outside_uid != 0
         seen.add(m.outside_uid)
-    small = HOST._replace(capabilities=2**41 - 1, uid_ranges=((0, 65536),), id_range=None)
+    small = HOST._replace(pid_namespace=0, capabilities=2**41 - 1, uid_ranges=((0, 65536),), id_range=None)
     m = ids.maps(Jail(), small, 12345, False)
     assert 32768 <= m.outside_uid < 65536
-    user = HOST._replace(capabilities=0, euid=1001, egid=1002, subuids=(100000, 65536), subgids=(200000, 10))
+    user = HOST._replace(
+        pid_namespace=0, capabilities=0, euid=1001, egid=1002, subuids=(100000, 65536), subgids=(200000, 10)
+    )
     own = ids.maps(Jail(), user, 5, False)
     assert (own.uid_map, own.gid_map, own.keeper, own.helper) == (((1000, 1001, 1),), ((1000, 1002, 1),), None, False)
     assert ids.maps(Jail(), small._replace(id_range=(500000, 10)), 3, False).outside_uid == 500006
@@ -202,3 +206,17 @@ def test_without_a_quota_a_share_of_cpus_is_kept_only_by_all_that_there_are():
         assert ("cpus" in {m.control for m in run.missing}) is missing
     limits = Limits(cpus={0}, cpu_time=None, memory=None, processes=None)
     assert _plan.run_limits(Jail(strict=False), limits, host, chosen, ()).busy == 8
+
+
+@pytest.mark.parametrize("count", [8388608, 65536, 4098])
+@pytest.mark.parametrize("helper", [False, True])
+def test_keepers_with_the_same_pid_in_two_containers_have_ids_of_their_own(count, helper):
+    host = HOST._replace(id_range=(1 << 30, count), subuids=(1 << 29, count), subgids=(1 << 29, count))
+    host = host._replace(capabilities=0 if helper else 2**41 - 1, uid_ranges=((0, 1 << 32),))
+
+    def outside(namespace: int, pid: int) -> int:
+        return ids.maps(Jail(), host._replace(pid_namespace=namespace), pid, helper).outside_uid
+
+    namespaces = range(4026531836, 4026531836 + 30)  # of containers that were started one after the other
+    assert len({outside(namespace, 17) for namespace in namespaces}) == 30
+    assert len({outside(4026531836, pid) for pid in range(1, 2000)}) == 1999

@@ -11,6 +11,8 @@ KEEPER = 65533  # the keeper's id inside; a jail's uid is at most 65532
 # Above what distributions hand out (systemd-nspawn ends at 1879048191), below the 2^31 that old tools take for -1.
 FIRST, COUNT = 1879048192, 2 * 4194304  # two ids for every pid there can be
 
+_SPREAD = 2654435761  # of namespaces that were made one after the other: Knuth's multiplicative hash
+
 
 class Ids(NamedTuple):
     """What to write into a keeper's id maps, (inside, outside, count) a line.
@@ -29,6 +31,7 @@ class Ids(NamedTuple):
 
 def maps(jail: Jail, host: Host, pid: int, subordinate: bool) -> Ids:
     """The maps of the keeper with this pid: a live pid is unique, so are the ids made from it."""
+    pid += host.pid_namespace * _SPREAD  # in its namespace: other containers have the same pids, and maybe our users
     if host.maps_ids:
         first, count = host.id_range or _fit(host)
         base = first + 2 * (pid % (count // 2))
