@@ -29,6 +29,7 @@ _WORDS = (
     (r"Jail\(strict=False\)", "--no-strict"),
     (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),
     (r"Jail\((seccomp|network)='(\w+)'\)", r"--\1 \2"),
+    (r"Jail\(python='([^']*)'\)", r"--python \1"),
     (r"Jail\(deterministic=True\)", "--deterministic"),
     (r"Limits\((\w+)=None\)", r"--\1 none"),
     (r"Limits\((\w+)=[^)]*\)", r"--\1"),
@@ -74,7 +75,8 @@ def words(text: str) -> str:
 
 
 def _dashed(text: str) -> str:
-    return text.replace("_", "-") if text.startswith("--") else text
+    option, space, value = text.partition(" ")
+    return option.replace("_", "-") + space + value if text.startswith("--") else text
 
 
 def text(error: Exception) -> str:

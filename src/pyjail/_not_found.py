@@ -55,6 +55,8 @@ def _in_no_directory(name: str, view: View, request: Request) -> str:
     if any(f.path == name for f in request.files):
         return f"{text}; ./{name} runs the file in /box"
     found = shutil.which(name) if request.jail.rootfs is None else None
+    if found is not None and name.startswith("python"):
+        return f"{text}; Jail(python={found!r}) puts the caller's there"
     if found is None or view.walk(found)[1].kind == "host":
         return text
     return f"{text}; the caller's leads to {found}: {SHOW.format(found)}, to be run by that path"

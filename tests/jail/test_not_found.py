@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -76,3 +77,14 @@ def test_scripts_of_a_bind_are_read_for_what_they_need(tmp_path):
     script.chmod(0o755)
     hint = said("/opt-script", jail=Jail(mounts=(Mount.bind(script, "/opt-script"),)))
     assert hint == f"its #! line names '{sys.prefix}/bin/no-such-python', which is not in the jail"
+
+
+def test_a_python_that_is_the_callers_own_is_said_with_the_field_that_brings_it(tmp_path, monkeypatch):
+    own = tmp_path / "python3.99"
+    own.symlink_to(os.path.realpath(sys.executable))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert said("python3.99").endswith(f"Jail(python={str(own)!r}) puts the caller's there")
+    command = [sys.executable, "-m", "pyjail", "run", "--no-strict", "--", "python3.99"]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert out.returncode == 127
+    assert f"--python {own} puts the caller's there" in out.stderr
