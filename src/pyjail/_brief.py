@@ -23,7 +23,12 @@ _CSS = "text-align: left; vertical-align: top; white-space: pre-wrap"
 def line(record: Any, words: Iterable[str]) -> str:
     """``<Name word, word>``; without words ``Name(field=value)`` of the fields that differ from their defaults."""
     name, said = type(record).__qualname__, ", ".join(words)
-    return f"<{name} {said}>" if said else f"{name}({', '.join(changed(record))})"
+    return printable(f"<{name} {said}>" if said else f"{name}({', '.join(changed(record))})")
+
+
+def printable(text: str) -> str:
+    """With what would move the cursor, or turn the direction of writing, as its number: programs choose some texts."""
+    return text if text.isprintable() else "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
 
 
 def changed(record: Any) -> Iterator[str]:

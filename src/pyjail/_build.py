@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import posixpath
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _box, _files, _plan, _request
+from pyjail import _box, _files, _frozen, _plan, _request
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._fds import not_ours
@@ -66,10 +67,14 @@ def build(
     )
     key = key_of(request, session.snapshot(), tuple(outputs), tools)
     entry = None if cache is None else cache.get(key)
+    known = None
     if entry is not None:
+        with contextlib.suppress(SpecError):  # written by another version: made again
+            known = Result.from_dict(entry.result)
+    if entry is not None and known is not None:
         for path, (mode, content) in entry.outputs.items():
             _box.put(session._ready(), path, mode, content)
-        return Build(Result.from_dict(entry.result), True, key)
+        return Build(known, True, key)
     result = session.run(args, limits, env=env, cwd=cwd, timeout=timeout)
     if cache is not None and result.ok:
         made = session.snapshot()._stored
@@ -85,7 +90,7 @@ def key_of(request: _request.Request, box: Snapshot, outputs: tuple[str, ...], t
     """SHA-256 of what is in /box, what is run there and how, and of the programs that do it."""
     programs = [request.argv[0], *(os.fsencode(t) for t in tools)]
     parts: list[Any] = [
-        "pyjail-build-2",
+        "pyjail-build-3",
         os.uname().machine,
         box.digest,
         sorted(box.skipped),
@@ -93,7 +98,7 @@ def key_of(request: _request.Request, box: Snapshot, outputs: tuple[str, ...], t
         sorted(request.env.packed),
         request.cwd,
         outputs,
-        repr(request.jail),
+        [(name, getattr(request.jail, name)) for name in _frozen.names(request.jail)],
         [identity(request.jail, p, request.env, request.cwd) for p in programs],
     ]
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()

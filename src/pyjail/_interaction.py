@@ -153,7 +153,7 @@ class Interaction(Document):
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
         from pyjail._jsonable import check, reading
 
-        d = check(d, "interaction", ("verdict", "fault", "results", "flows", "happenings", "deadlock", "wall_time"))
+        d = check(d, "interaction")
         with reading("interaction"):
             return cls(
                 d["verdict"],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from pyjail import _conformity as conformity
 from pyjail import _frozen
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
@@ -27,8 +28,8 @@ def head(kind: str) -> dict[str, Any]:
     return {"kind": kind, "version": VERSION}
 
 
-def check(d: object, kind: str, needed: Sequence[str] = ()) -> Mapping[str, Any]:
-    """A document of this kind, as far as its keys tell. SpecError says what it is instead."""
+def check(d: object, kind: str) -> Mapping[str, Any]:
+    """A document of this kind, by the schema; results in it have their own check. SpecError says what is wrong."""
     if not isinstance(d, Mapping):
         raise SpecError(kind, d, "a mapping is needed, as to_dict() makes it")
     if d.get("kind", kind) != kind:
@@ -36,9 +37,9 @@ def check(d: object, kind: str, needed: Sequence[str] = ()) -> Mapping[str, Any]
     version = d.get("version", VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= VERSION:
         raise SpecError("version", version, f"this pyjail reads documents up to version {VERSION}: use a newer one")
-    for name in needed:
-        if name not in d:
-            raise SpecError(f"{kind}.{name}", list(d), "this key is missing")
+    wrong = conformity.wrong(d, schema()["$defs"], kind.capitalize(), kind, beyond="Result")
+    if wrong is not None:
+        raise SpecError(*wrong)
     return d
 
 
@@ -169,7 +170,7 @@ def result(r: Result) -> dict[str, Any]:
 
 def fields_of_result(given: Mapping[str, Any]) -> dict[str, Any]:
     """See `Result.from_dict`."""
-    d = check(given, "result", ("args", "returncode", "verdict", "usage", "limits"))
+    d = check(given, "result")
     with reading("result"):
         usage = _taken(Usage, d["usage"])
         if usage.get("context_switches") is not None:

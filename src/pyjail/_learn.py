@@ -112,7 +112,7 @@ class Learned(Document):
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
         from pyjail._jsonable import check, mount, name_from, policy, reading, unpack
 
-        d = check(d, "learned", ("policy", "mounts", "skeleton", "calls", "refused", "result", "learned_in"))
+        d = check(d, "learned")
         with reading("learned"):
             skeleton = {
                 name_from(path): unpack(next(iter(entry.values()), None)) for path, entry in d["skeleton"].items()

@@ -12,7 +12,7 @@ from pyjail._shown import Shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, Self
 
 MIB = 1 << 20
 
@@ -112,6 +112,13 @@ class Limits(Shown):
             collect_files: int | None = 1000,
         ) -> None: ...
 
+    def __new__(cls, *args: Any, **given: Any) -> Self:
+        made = object.__new__(cls)
+        wall = args[1] if len(args) > 1 else given.get("wall_time")
+        if type(wall) is Follows and len(args) + len(given) < len(cls.__match_args__):  # of another; and no copy
+            made.__dict__["_wall_time"] = float(wall)
+        return made
+
     def __post_init__(self) -> None:
         _set(self, "cpu_time", _units.seconds("cpu_time", self.cpu_time))
         for name in ("output", "disk", "file_size", "collect", "io_rate"):
@@ -124,7 +131,7 @@ class Limits(Shown):
         _set(self, "collect_files", _units.count("collect_files", self.collect_files, most=1 << 30))
         _set(self, "open_files", _units.count("open_files", self.open_files, least=4, most=1 << 30))
         _set(self, "cpus", _cpus(self.cpus))
-        wall = self.wall_time
+        wall = self.__dict__.pop("_wall_time", self.wall_time)
         if type(wall) is Follows:
             wall = default_wall_time(self.cpu_time, self.cpus)
         else:
@@ -159,7 +166,7 @@ class Limits(Shown):
 
 
 def _cpus(value: object) -> float | frozenset[int] | None:
-    if value is None or value == _units.NONE:
+    if value is None or (isinstance(value, str) and value == _units.NONE):
         return None
     if isinstance(value, (set, frozenset, list, tuple)):
         if not value:

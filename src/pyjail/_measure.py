@@ -165,7 +165,7 @@ class Measurement(Document):
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
         from pyjail._jsonable import check, reading
 
-        d = check(d, "measurement", ("repeat", "runs"))
+        d = check(d, "measurement")
         with reading("measurement"):
             repeat = Repeat(**{name: d["repeat"][name] for name in ("times", "most", "quiet")})
             return cls(tuple(Result.from_dict(r) for r in d["runs"]), repeat)

@@ -21,10 +21,13 @@ class Shown:
         return ()
 
     def __repr__(self) -> str:
-        with _lazy.lock:
-            from pyjail import _brief
+        try:
+            with _lazy.lock:
+                from pyjail import _brief
 
-        return _brief.line(self, self._words())
+            return _brief.line(self, self._words())
+        except (OSError, ImportError):  # no fd left to load it with: who logs an error must not meet another
+            return f"<{type(self).__qualname__}>"
 
     def _repr_html_(self) -> str:
         with _lazy.lock:

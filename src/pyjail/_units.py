@@ -20,7 +20,7 @@ NONE = "none"  # no limit, where None cannot be written
 
 def seconds(field: str, value: object) -> float | None:
     """A positive, finite number of seconds, or text such as "500ms", "2s", "1m"; None or "none" for no limit."""
-    if value is None or value == NONE:
+    if value is None or (isinstance(value, str) and value == NONE):
         return None
     if isinstance(value, str):
         match = re.match(_TIME, value)
@@ -41,7 +41,7 @@ def seconds(field: str, value: object) -> float | None:
 
 def count(field: str, value: object, *, least: int = 1, most: int = MAX - 1) -> int | None:
     """A whole number from ``least`` to ``most``; None or "none" for no limit."""
-    if value is None or value == NONE:
+    if value is None or (isinstance(value, str) and value == NONE):
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise SpecError(field, value, f"a whole number from {least} is needed, or None for no limit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -91,6 +92,33 @@ def test_all_that_goes_in_is_in_the_key(cache, tmp_path):
     assert all(build(**v) for v in variants)
     os.utime(tool, (1, 1))
     assert build(jail=with_tool, args=["tool"]) is False
+
+
+def test_jails_that_differ_anywhere_have_keys_of_their_own(cache):
+    """Also in the last of many mounts and variables, and at the end of a long text."""
+
+    def jail(last="a"):
+        mounts = tuple(Mount.bind("/usr/share", f"/t{n}") for n in range(20))
+        env = {**{f"V{n}": "x" for n in range(20)}, "PATH": "/usr/bin:/bin", "LAST": "y" * 500 + last}
+        return Jail(mounts=(*mounts, Mount.bind("/usr/share", f"/last-{last}")), env=env)
+
+    def key(jail):
+        with Session(jail, limits=LIMITS) as s:
+            return s.build(["true"], cache=cache).key
+
+    one, two = jail("a"), jail("b")
+    mounts = dataclasses.replace(one, mounts=two.mounts)
+    assert len({key(j) for j in (one, two, mounts, dataclasses.replace(one, env=two.env))}) == 4
+    assert key(jail("a")) == key(one)
+
+
+def test_an_entry_of_another_version_is_made_again(s, cache):
+    key = s.build(["sh", "-c", "echo x > out"], ("out",), cache=cache).key
+    entry = cache.get(key)
+    cache.put(key, Entry(entry.outputs, {**entry.result, "version": 99}))
+    s.clear()
+    again = s.build(["sh", "-c", "echo x > out"], ("out",), cache=cache)
+    assert not again.cached and s.read("out") == b"x\n"
 
 
 def test_what_failed_is_not_kept(s, cache):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
 import pickle
+import random
 from html.parser import HTMLParser
 
 import pytest
@@ -19,6 +21,7 @@ from pyjail._jsonable import error as error_document
 from pyjail._jsonable import schema, schema_of
 from pyjail._learn import Learned, Refused
 from pyjail.languages import Judgement, JudgeVerdict, TestResult
+from tests.scripts import script
 
 data = st.one_of(st.none(), st.binary(max_size=80), st.text(st.characters(), max_size=80))
 names = st.one_of(
@@ -180,6 +183,68 @@ def test_limits_and_jails_show_what_differs_from_the_default_as_one_writes_it():
     assert len(repr(pyjail.File(b"x" * 10**6))) < 200
     assert len(repr(pyjail.Test("1" * 10**6, "2" * 10**6))) < 400
     assert len(repr(pyjail.Party(["a"], files={"f": b"x" * 10**6}))) < 200
+
+
+def test_no_line_moves_the_cursor_or_turns_the_text_around():
+    evil = "a\x1b[2J\n\u202e\x07b"
+    for record in (
+        TestResult(evil, JudgeVerdict.OK),
+        Result([evil], 1, Verdict.JAIL_ERROR, evil, evil.encode(), files={evil: b""}, error=evil),
+        pyjail.grading.Correctness(evil, False, f"failed: {evil}", RESULT, RESULT),
+        Receipt([Control(evil, "", "", "", "not_enforced")]),
+    ):
+        assert repr(record).isprintable(), repr(record)
+
+
+def test_a_record_can_be_shown_when_there_is_no_fd_left():
+    code = """
+        import os, pyjail, resource
+        r = pyjail.Result(["a"], 0, pyjail.Verdict.OK)
+        taken = []
+        try:
+            while True: taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError: pass
+        first = repr(r)
+        for fd in taken: os.close(fd)
+        print(first, repr(r))
+    """
+    out = script(code, wrap=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh"))
+    assert out.stdout == "<Result> <Result ok, exit None>\n", out
+
+
+JUNK = [
+    None,
+    True,
+    -1,
+    1 << 70,
+    1.5,
+    "",
+    "x",
+    "base64:!",
+    [],
+    [[]],
+    [None],
+    {},
+    {"bytes": 1},
+    {"base64": "!"},
+    {"x": {}},
+]
+
+
+@kinds
+def test_a_damaged_document_is_read_or_refused_in_words(record):
+    dice = random.Random(type(record).__name__)
+    whole = json.dumps(record.to_dict())
+    for _ in range(300):
+        d = at = json.loads(whole)
+        while True:  # to some place in it
+            key = dice.choice(sorted(at) if isinstance(at, dict) else range(len(at)))
+            if not isinstance(at[key], (dict, list)) or not at[key] or dice.random() < 0.3:
+                break
+            at = at[key]
+        at[key] = dice.choice(JUNK)
+        with contextlib.suppress(SpecError):
+            repr(type(record).from_dict(d))
 
 
 class Tags(HTMLParser):

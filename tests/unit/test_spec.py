@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import decimal
+import fractions
 import math
 import os
 import pathlib
@@ -152,6 +155,31 @@ def test_it_follows_in_a_copy_and_what_was_given_stays(copied):
     assert copied(Limits(), cpu_time=1, wall_time=9).wall_time == 9
     assert type(Limits().to_dict()["wall_time"]) is float
     assert Limits(**Limits(cpu_time=1).to_dict()) == Limits(cpu_time=1)
+
+
+def test_the_wall_time_of_other_limits_can_be_given():
+    base = Limits()
+    assert Limits(cpu_time=1, wall_time=base.wall_time).wall_time == Limits(1, base.wall_time).wall_time == 30
+    assert copied_twice(Limits(cpu_time=1, wall_time=base.wall_time)).wall_time == 30
+
+
+def copied_twice(made):
+    return pickle.loads(pickle.dumps(dataclasses.replace(dataclasses.replace(made, cpu_time=2), memory="1G")))
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Limits)])
+def test_arrays_and_numbers_of_others_are_taken_or_refused_in_words(field):
+    numpy = pytest.importorskip("numpy")
+    for value in (
+        numpy.array([1, 2]),
+        numpy.array([]),
+        numpy.float32(4096),
+        numpy.int64(4096),
+        decimal.Decimal(5),
+        fractions.Fraction(5),
+    ):
+        with contextlib.suppress(SpecError):
+            assert Limits(**{field: value}).to_dict()
 
 
 def test_it_follows_in_a_file_and_on_the_command_line(tmp_path):

@@ -222,7 +222,7 @@ class Judgement(Document):
         """The inverse of `to_dict`, but for what the compiler made. Raises SpecError for what is no such document."""
         from pyjail._jsonable import check, reading
 
-        d = check(d, "judgement", ("language", "compile", "results"))
+        d = check(d, "judgement")
         with reading("judgement"):
             compiled = None if d["compile"] is None else Result.from_dict(d["compile"])
             subtasks = tuple(
