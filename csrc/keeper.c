@@ -8,8 +8,8 @@
 enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
-#define BASE_SIZE 512
-#define RLIMITS 16 /* of setrlimit(2) */
+#define BASE_SIZE 2048 /* of a text that counts up: io.stat of twenty disks */
+#define RLIMITS 16     /* of setrlimit(2) */
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
@@ -125,7 +125,9 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
   uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
   *t = (struct pj_text){kind, index, 0, 0};
   if (fd >= 0) {
-    long n = SYS(__NR_pread64, fd, t + 1, room < 4096 ? room : 4096, 0);
+    const long most = room < 4096 ? room : 4096;
+    long n = SYS(__NR_pread64, fd, t + 1, most, 0);
+    if (n == most) n = -EFBIG; /* cut, it would tell something else */
     if (n < 0) t->err = (int32_t)-n;
     t->len = n < 0 ? 0 : (uint32_t)n;
   } else if (data) {

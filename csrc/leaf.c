@@ -72,7 +72,7 @@ static long row_open(uint32_t i) {
   const struct pj_cgroup_row *c = ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i);
   int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : O_RDONLY;
   r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
-  r->base[i][0] = 0;
+  if (c->base || c->when == CGROUP_CLOCK) r->base[i][0] = 0;
   if (c->when == CGROUP_READ && r->row[i] == -ENOENT) return 0; /* a file this kernel lacks: the report says so */
   TRY(STEP_CGROUP, i, r->row[i]);
   if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));

@@ -117,6 +117,9 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
   K.parent = SYS(__NR_getppid);
+  for (int i = 0; i < RLIMITS; i++) /* our own, and those of programs that are given none: as far as we may */
+    SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]), K.rlimits[i][0] = K.rlimits[i][1],
+                                                   SYS(__NR_prlimit64, 0, i, K.rlimits[i], NULL);
   SYS(__NR_setsid);
   SYS(__NR_umask, 022);
   SYS(__NR_sched_setscheduler, 0, 0 /* SCHED_OTHER */, &(int){0});

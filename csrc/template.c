@@ -131,10 +131,6 @@ static long init_become(void) {
   }
   TRY(STEP_INIT, 1, self_guard());
   TRY(STEP_INIT, 3, SYS(__NR_getpid) == 1 ? 0 : -EPERM); /* kill(-1) is for our own pid namespace */
-  for (int i = 0; i < RLIMITS; i++) { /* our own, and those of programs that are given none: as far as we may */
-    uint64_t *own = K.rlimits[i];
-    SYS(__NR_prlimit64, 0, i, NULL, own), own[0] = own[1], SYS(__NR_prlimit64, 0, i, own, NULL);
-  }
   /* A short slice (since Linux 6.12): who wakes up to enforce a limit goes before those who compute. Not inherited. */
   struct sched_attr quick = {.size = SCHED_ATTR_SIZE_VER0,
                              .sched_flags = SCHED_FLAG_RESET_ON_FORK,

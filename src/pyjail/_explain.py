@@ -17,6 +17,11 @@ _HINTS = {
     ("cgroup", errno.ENOSPC): "this hierarchy has no room for more cgroups (65535 with the memory controller)",
     ("cgroup", errno.ENOENT): "somebody took a controller or a directory of ours away",
     ("cgroup", errno.EACCES): "the keeper may not write there: the cgroup subtree must be ours alone",
+    (
+        "source",
+        errno.EMFILE,
+    ): "each entry of a directory that is rebuilt to hold a mount point takes an fd: raise the hard limit "
+    "(ulimit -Hn, LimitNOFILE=), or choose a destination that exists",
     ("init", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
     ("fork", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
     ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",

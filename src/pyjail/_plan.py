@@ -87,6 +87,11 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     source = jail if real is None else _with_rootfs(jail, real)
     view = seen.seen(jail, host, None if jail.python is None else _interpreter.asked(str(jail.python)))
     rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True, view=view))
+    if len(rows) > mounts.MOST_ROWS:
+        names = [m.dst for m in jail.mounts]
+        raise SpecError(
+            "mounts", names, f"{len(rows)} entries, not more than {mounts.MOST_ROWS}; choose places that exist"
+        )
     bound_files = frozenset("/" + row.target for row in rows if row.kind in ("bind", "pipe") and not row.is_dir)
     rules = landlock.ruleset(jail, host.landlock_abi, bound_files)
     if jail.landlock and rules.abi < 1:
@@ -168,7 +173,13 @@ def _cgroup_rows(
     rows: list[CgroupRow] = []
     missing: list[Missing] = []
     disks = () if limits.io_rate is None else _host.disks()
+    if len(disks) > cgroup.MOST_DISKS:
+        cause = f"this machine has {len(disks)} disks, no more than {cgroup.MOST_DISKS} can be limited"
+        missing.append(Missing("io_rate", cause, "bound the disks' use from outside"))
+        disks = ()
     for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", disks):
+        if row.file == cgroup.SWAPPED and not host.swap:
+            continue  # it would say what the other one says
         if row.file in files[row.hierarchy]:
             if row.file == "memory.peak" and "memory.peak (reset)" not in files[row.hierarchy]:
                 row = row._replace(renew=None, most=0)

@@ -246,7 +246,11 @@ def oom_kills(reading: Reading, limit: int | None) -> tuple[int, int]:
     kills = _first(reading.value("memory.events", "oom_kill"), reading.value("memory.oom_control", "oom_kill")) or 0
     own = reading.value("memory.events", "oom")
     if own is None and limit is not None:
-        own = (reading.number("memory.max_usage_in_bytes") or 0) >= limit - NEAR
+        marks = (
+            "memory.max_usage_in_bytes",
+            "memory.memsw.max_usage_in_bytes",
+        )  # with swap the second may be met alone
+        own = max(reading.number(mark) or 0 for mark in marks) >= limit - NEAR
     return (kills, 0) if own else (0, kills)
 
 

@@ -374,6 +374,16 @@ def test_a_lack_of_fds_at_the_first_use_is_an_os_error_and_forgotten(free, stric
     assert out.stdout == f"EMFILE\nEMFILE\nok {needed.stdout}", (out.stdout, out.stderr)
 
 
+def test_a_directory_of_more_entries_than_the_callers_soft_limit_of_fds_can_be_rebuilt():
+    out = script("""
+    import os, pyjail, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(os.path.realpath(os.__file__), "/usr/bin/new"),))
+    print(pyjail.run(["sh", "-c", "ls /usr/bin | wc -l; grep -c . /usr/bin/new > /dev/null"], jail=jail).stdout)
+    """)
+    assert int(eval(out.stdout)) == len(os.listdir("/usr/bin")) + 1 > 150, out.stderr
+
+
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 

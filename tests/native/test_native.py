@@ -19,6 +19,7 @@ import pyjail
 from pyjail import Jail, SetupError, _cgroup, _host, _plan, _wire
 from pyjail._fds import memfd
 from pyjail._spec import Env
+from pyjail.policy.cgroup import CgroupRow
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
@@ -351,6 +352,26 @@ def test_a_directory_that_took_the_place_of_a_given_fd_never_gets_inside(monkeyp
         os.close(number)
     monkeypatch.undo()
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/memory/memory.stat").exists(), reason="proved in another place: v1 only")
+@pytest.mark.needs_cgroups
+def test_a_leaf_with_a_long_text_that_counts_up_is_used_again(keeper):
+    """As io.stat is with many disks; here memory.stat."""
+    template, host = keeper.template, _host.host()
+    run = _plan.run_limits(Jail(), pyjail.Limits(), host, template.cgroups, tuple(_files_of(keeper)))
+    h = template.cgroups.where["memory"]
+    run = run._replace(cgroup=(*run.cgroup, CgroupRow(h, "memory.stat", "read", "", counts_up=True)))
+    command = _plan.Command((b"/bin/true",), Env({}), "/box", (0, 1, 1), 5, True, False)
+    blob = _wire.pack_limits(run) + _wire.pack_request(run, command)
+    for _ in range(2):
+        os.pwrite(keeper.request.number, blob, 0)
+        keeper.submit(lib.OP_RUN, blob)
+        keeper.sock.settimeout(10)
+        facts = _wire.parse_report(keeper.sock.recv(1 << 17))
+    text = facts.before[len(run.cgroup) - 1]
+    assert 512 < len(text) < 2048
+    assert text.startswith("cache ")
 
 
 def test_a_short_message_is_a_hang_up(keeper):

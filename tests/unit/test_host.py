@@ -73,6 +73,20 @@ def test_disks_that_come_and_go_are_seen_when_looked_at_again(monkeypatch):
         assert limited() == list(disks)
 
 
+def test_more_disks_than_can_be_limited_are_told(monkeypatch):
+    chosen = cgroup.Cgroups((V2,), 0, (("v2", 0), ("io", 0)))
+    files = (frozenset({"io.max", "cpu.stat", "cgroup.max.descendants", "cgroup.max.depth"}),)
+    limits = Limits(io_rate="1M", memory=None, processes=None, cpus=None)
+    monkeypatch.setattr(_host, "disks", lambda: tuple(f"8:{n}" for n in range(cgroup.MOST_DISKS + 1)))
+    _prepare.look_again()
+    with pytest.raises(HostError, match="17 disks") as e:
+        _plan.run_limits(Jail(), limits, HOST, chosen, files)
+    assert e.value.control == "io_rate"
+    run = _plan.run_limits(Jail(strict=False), limits, HOST, chosen, files)
+    assert [m.control for m in run.missing] == ["io_rate"]
+    _prepare.look_again()
+
+
 def test_v1_rows_on_a_hybrid_host():
     names = ("memory", "pids", "cpu")
     host = HOST._replace(

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from pyjail import Limits, Verdict
+from pyjail import Limits, Verdict, _verdict
 from pyjail._verdict import Evidence, decide, evidence, exit_of
 from pyjail._wire import Facts
 
@@ -22,6 +22,21 @@ ROWS = {
     Verdict.RUNTIME_ERROR: {"exit_code": 1},
     Verdict.OK: {},
 }
+
+
+@pytest.mark.parametrize(("memory", "swapped", "own"), [(250, None, 1), (9, None, 0), (9, 256, 1), (9, 90, 0)])
+def test_who_pages_out_and_meets_the_limit_of_memory_and_swap_has_met_his_own(memory, swapped, own):
+    class Texts:
+        def value(self, name, key):
+            return 1 if name == "memory.oom_control" else None
+
+        def number(self, name):
+            return {
+                "memory.max_usage_in_bytes": memory << 20,
+                "memory.memsw.max_usage_in_bytes": swapped and swapped << 20,
+            }[name]
+
+    assert _verdict.oom_kills(Texts(), 250 << 20) == (own, 1 - own)
 
 
 def test_the_rows_are_those_of_the_documentation():

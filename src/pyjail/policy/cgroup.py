@@ -20,7 +20,9 @@ PERIOD_US = 100000
 STOCK = 64 * 4096
 # The next run's watermark starts with what a leaf has charged: however many CPUs there are, no more than this.
 MOST_LEFT = 3 * STOCK
+SWAPPED = "memory.memsw.max_usage_in_bytes"
 LEFT = "what the run left charged"
+MOST_DISKS = 16  # the keeper reads back all lines of io.max for each
 
 
 class CgroupRow(NamedTuple):
@@ -149,6 +151,7 @@ def _memory(h: int, v2: bool, limits: Limits) -> list[CgroupRow]:
         *found,
         CgroupRow(h, "memory.oom_control", "watch", "v1 kills one process only: a count above 0 ends the tree", most=0),
         CgroupRow(h, "memory.max_usage_in_bytes", "read", "the watermark", renew="0"),
+        CgroupRow(h, SWAPPED, "read", "the watermark with swap: who pages out meets this limit first", renew="0"),
         CgroupRow(h, "memory.usage_in_bytes", "read", LEFT, most=STOCK, counts_up=True),
     ]
 

@@ -23,7 +23,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 OWN = ("proc", "dev", "tmp", "box")  # never taken from a rootfs
 PYTHON = "of an interpreter"
 EMPTY = b"mode\x00555\x00size\x004096\x00nr_inodes\x001\x00"
-MOST_ENTRIES = 4096  # of a directory that is rebuilt to hold a mount point
+MOST_ROWS = 4096  # of a plan (PJ_MAX_ROWS)
+MOST_ENTRIES = 2000  # of a directory that is rebuilt to hold a mount point: two rows of a plan for each
 
 Listing = Callable[[str], tuple[Entry, ...]]
 Kind = Callable[[str], tuple[str, str]]
