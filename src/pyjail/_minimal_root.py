@@ -39,6 +39,7 @@ class View:
     def __init__(self, template: Template) -> None:
         jail = template.jail
         self.places: dict[str, Place] = {"/": Place("dir")}
+        self.hidden: list[str] = []  # inside of what is bound
         for row in template.mounts:
             target = f"/{row.target}"
             if row.kind == "bind":
@@ -47,6 +48,9 @@ class View:
                 self.places[target] = Place(row.kind, data=row.data)
             elif row.kind == "dir":
                 self.places[target] = Place("dir")
+            elif target in template.seen.hidden:  # something empty lies over it
+                self.places[target] = Place("dir")
+                self.hidden.append(target)
         tmpfs = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs")]
         self.places |= {path: Place("own") for path in ("/proc", "/dev", *tmpfs)}
 
@@ -159,7 +163,8 @@ class Needs:
         return False
 
     def mounts(self, asked: Iterable[Mount]) -> tuple[Mount, ...]:
-        """Read-only binds of what was met, and, of those asked for, the writable ones as they were."""
+        """Read-only binds of what was met, something empty over what was hidden in them, and, of those asked for, the
+        writable ones as they were."""
         kept = [m for m in asked if not m.ro]
         own = tuple(m.dst for m in kept)
         binds = [
@@ -167,7 +172,9 @@ class Needs:
             for path, place in sorted(self.binds.items())
             if not self._covered(path) and not any(path == dst or path.startswith(dst + "/") for dst in own)
         ]
-        return (*binds, *kept)
+        # A directory that was listed is bound whole: what its jail hid in it stays hidden.
+        hidden = [Mount.tmpfs(h, 4096) for h in self.view.hidden if any(h.startswith(m.dst + "/") for m in binds)]
+        return (*binds, *hidden, *kept)
 
     def skeleton(self, asked: Iterable[Mount]) -> dict[str, str | bytes | None]:
         """What the root directory itself must hold; directories only where nothing else makes them.

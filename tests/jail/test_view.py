@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Mount
+from pyjail import Jail, Limits, Mount
 from tests.conftest import QUICK, SLOW
 from tests.scripts import PRELUDE
 
@@ -433,3 +433,16 @@ def test_the_receipt_calls_hidden_only_what_no_mount_shows():
         for shown in (hidden, os.path.dirname(hidden)):
             row = pyjail.run(["true"], jail=Jail(mounts=(Mount.bind(shown),))).receipt["view hidden"]
             assert hidden not in row.value.split(", "), shown
+
+
+def test_what_is_hidden_stays_so_in_what_is_learned(tmp_path):
+    hidden = hidden_directories()
+    above = [os.path.dirname(h) for h in hidden]
+    code = f"import os; print([os.listdir(d) for d in {hidden!r}], bool([os.listdir(d) for d in {above!r}]))"
+    limits = Limits(cpu_time=60 * SLOW, wall_time=120 * SLOW)
+    learned = pyjail.learn([os.path.realpath(sys.executable), "-c", code], limits)
+    assert learned.result.ok, learned.result.stderr
+    assert not {m.src for m in learned.mounts} & set(hidden)
+    r = pyjail.run(learned.result.args, limits, jail=learned.jail(tmp_path / "root"))
+    assert (r.verdict, r.stdout) == ("ok", learned.result.stdout), r.stderr
+    assert r.stdout.decode() == f"{[[] for _ in hidden]} True\n"
