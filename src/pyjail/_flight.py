@@ -80,7 +80,8 @@ class Flight:
             self.abandon()
             raise
         except BaseException:
-            await self._drop()  # should it have been interrupted between two steps
+            self.abandoned = True  # a helper of which nobody knows cleans up behind itself
+            await self._drop()  # should this have been interrupted between two steps
             self.loop.checkpoint()
             raise
         finally:

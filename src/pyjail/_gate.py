@@ -54,16 +54,18 @@ class Gate:
         with self.lock:
             if self.closed:
                 raise PoolClosedError(self.closed)
-            if self.queue or len(self.inside) >= self.size:
-                self.queue[place] = None
-                return False
-            self._admit(place)
-            return True
+            if not self.queue and len(self.inside) < self.size:
+                self._admit(place)
+                return True
+            self.queue[place] = None
+            self._advance()  # should an interrupt have kept the last one who left from it
+            return place.number is not None
 
     def _admit(self, place: Place) -> None:
-        number = self.free.pop() if self.free else next(self.issued)
-        self.inside.add(number)
-        place.number = number
+        """Its number is stored first: interrupted at any step, `_release` undoes what has been done."""
+        place.number = next(iter(self.free)) if self.free else next(self.issued)
+        self.inside.add(place.number)
+        self.free.discard(place.number)
 
     def _leave(self, place: Place) -> None:
         with self.lock:
@@ -80,8 +82,9 @@ class Gate:
 
     def _advance(self) -> None:
         while self.queue and len(self.inside) < self.size:
-            place, _ = self.queue.popitem(last=False)
+            place = next(iter(self.queue))
             self._admit(place)
+            del self.queue[place]
             if not place.wake():  # its event loop is gone
                 self._release(place)
         if not self.queue and not self.inside:

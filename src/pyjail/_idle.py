@@ -129,9 +129,9 @@ class Idle:
             self._lend(keeper, [] if lease is None else lease)
 
     def _lend(self, keeper: Keeper, lease: Lease) -> None:
-        self.leased.add(keeper)
         keeper.lease = lease
-        lease.append(keeper)
+        lease.append(keeper)  # whoever has the lease finds it, before anybody has it
+        self.leased.add(keeper)
         if scopes is not None:
             scopes[1](self, keeper)
 
@@ -169,6 +169,8 @@ class Idle:
         keeper.close()  # when that is interrupted, `close` still knows the keeper
         with self.lock:
             self.leased.discard(keeper)
+            with contextlib.suppress(ValueError):  # its lease was interrupted
+                self.keepers.remove(keeper)
 
     def end_dead(self) -> int:
         """Put away the idle keepers that have died; how many there were."""
