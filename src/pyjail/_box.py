@@ -24,6 +24,7 @@ from pyjail._wire import parse_reply
 MOST_ENTRIES = 100_000  # held at once
 MOST_REMOVED = 10 * MOST_ENTRIES
 LONGEST = 4000  # bytes of a path, as `_files.relative` has it: what is deeper has no name for any call
+UNREADABLE = "cannot be read"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 CHUNK = 1 << 20
 FULL = "No space left in the session's /box: raise Session(disk=) or Session(inodes=)"
@@ -118,7 +119,7 @@ def walk(keeper: Keeper, skipped: dict[str, str], whole: int = 0) -> Iterator[tu
         except (FileNotFoundError, NotADirectoryError):
             continue  # a running program has removed it
         except PermissionError as e:
-            skipped[prefix.rstrip("/") or "."] = f"cannot be read: {e.strerror}"
+            skipped[prefix.rstrip("/") or "."] = f"{UNREADABLE}: {e.strerror}"
             continue
         with directory:
             entries = _entries(directory, left)
@@ -225,17 +226,23 @@ def snapshot(keeper: Keeper, disk: int | None) -> Snapshot:
     skipped: dict[str, str] = {}
     contents = Contents(disk)
     for path, entry, at in walk(keeper, skipped, lib.PJ_WHOLE):
-        st = entry.stat(follow_symlinks=False)
-        mode = stat.S_IMODE(st.st_mode) & 0o777
-        if stat.S_ISDIR(st.st_mode):
-            directories[path] = mode
-        elif stat.S_ISLNK(st.st_mode):
-            links[path] = os.readlink(entry.name, dir_fd=at)
-        elif stat.S_ISREG(st.st_mode):
-            with _ask(keeper, lib.OP_OPEN, entry.name, os.O_NOFOLLOW | os.O_NONBLOCK, lib.PJ_WHOLE, at) as fd:
-                files[path] = mode, contents.read(fd.number, path)
-        else:
+        if entry.is_symlink():
+            try:
+                links[path] = os.readlink(entry.name, dir_fd=at)
+            except PermissionError as e:  # in a directory that is closed to us, too, who are not root
+                skipped[path] = f"{UNREADABLE}: {e.strerror}"
+            continue
+        is_file = entry.is_file(follow_symlinks=False)
+        if not is_file and not entry.is_dir(follow_symlinks=False):
             skipped[path] = "not a file, directory or symlink"
+            continue
+        flags = os.O_NOFOLLOW | os.O_NONBLOCK if is_file else DIRECTORY
+        with _ask(keeper, lib.OP_OPEN, entry.name, flags, lib.PJ_WHOLE, at) as fd:
+            mode = os.fstat(fd.number).st_mode & 0o777
+            if is_file:
+                files[path] = mode, contents.read(fd.number, path)
+            else:
+                directories[path] = mode
     return Snapshot(files, directories, links, skipped)  # type: ignore[arg-type]
 
 

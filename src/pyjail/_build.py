@@ -65,7 +65,10 @@ def build(
     request = _request.make(
         args, limits or session.limits, session.jail, *(None,) * 4, env, cwd, None, (), False, None, None, timeout
     )
-    key = key_of(request, session.snapshot(), tuple(outputs), tools)
+    box = session.snapshot()
+    key = key_of(request, box, tuple(outputs), tools)
+    if any(why.startswith(_box.UNREADABLE) for why in box.skipped.values()):
+        cache = None  # it is not in the key
     entry = None if cache is None else cache.get(key)
     known = None
     if entry is not None:

@@ -91,7 +91,8 @@ class Snapshot(Shown):
 
     Attributes:
         files: path -> (mode, content). directories: path -> mode. links: path -> target.
-        skipped: path -> why it could not be taken: FIFOs, sockets, directories deeper than a path can be long.
+        skipped: path -> why it could not be taken: FIFOs, sockets, directories deeper than a path can be long, and
+            where we are not root symlinks in a directory that the program has closed.
     """
 
     files: Mapping[str, tuple[int, bytes]]

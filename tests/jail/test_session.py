@@ -446,7 +446,7 @@ def test_what_the_program_may_not_open_no_more_may_the_session(s):
     s.write("secret", "x")
     s.write("kept", "old", mode=0o400)
     s.write("closed/inside", "x")
-    s.run(["sh", "-c", "mkdir sealed; echo x > sealed/f; chmod 0 secret closed; chmod 555 sealed"])
+    s.run(["sh", "-c", "mkdir sealed; echo x > sealed/f; ln -s f closed/link; chmod 0 secret closed; chmod 555 sealed"])
     assert s.run(["sh", "-c", "cat secret || echo y > kept || rm -r sealed || ls closed"]).exit_code != 0
     for refused in (
         lambda: s.read("secret"),
@@ -465,9 +465,11 @@ def test_what_the_program_may_not_open_no_more_may_the_session(s):
     snap = s.snapshot()  # a copy is of all there is
     s.clear()
     s.restore(snap)
-    assert s.snapshot() == snap
+    assert s.snapshot().files == snap.files
+    assert s.snapshot().directories == snap.directories
     assert snap.files["secret"] == (0, b"x")
-    assert snap.skipped == {}
+    unseen = {} if os.geteuid() == 0 else {"closed/link": "cannot be read: Permission denied"}
+    assert snap.skipped == unseen
     s.run(["sh", "-c", "chmod 700 closed sealed; chmod 600 secret kept"])
     s.write("kept", "new")
     s.remove("sealed", recursive=True)

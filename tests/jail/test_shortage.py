@@ -8,7 +8,6 @@ import gc
 import itertools
 import os
 import signal
-import threading
 
 import pytest
 
@@ -93,10 +92,10 @@ WAYS = [plain, fresh, files, session, build, process, terminal, pool, loop, talk
 
 
 def left() -> tuple[int, ...]:
-    """fds, mounts, processes, cgroup directories, threads: when nothing of ours is to be there."""
+    """fds, mounts, processes, cgroup directories: when nothing of ours is to be there."""
     pyjail.close()
     gc.collect()
-    return fds(), mounts(), len(keepers_of(os.getpid())), len(cgroups_of(os.getpid())), threading.active_count()
+    return fds(), mounts(), len(keepers_of(os.getpid())), len(cgroups_of(os.getpid()))
 
 
 def told(e: object, number: int) -> bool:
