@@ -201,6 +201,14 @@ def _hard_limits() -> dict[int, int]:
     return {r: resource.getrlimit(r)[1] for r in range(16)}
 
 
+def _cut_short(limits: Limits, hard: int) -> list[Missing]:
+    """A hard RLIMIT_CPU of the caller's that would end a run before its limit, by its count of ticks."""
+    if hard == -1 or limits.cpu_time is None or hard >= rlimits.far_off(limits.cpu_time):
+        return []
+    cause = f"the caller's own hard RLIMIT_CPU is {hard} s, and could end a process before {limits.cpu_time:g} s"
+    return [Missing("cpu_time", cause, "raise it (ulimit -Ht, LimitCPU= of the unit), or ask for less than half of it")]
+
+
 @functools.lru_cache(maxsize=1024)
 def run_limits(
     jail: Jail, limits: Limits, host: Host, cgroups: cgroup.Cgroups, files: tuple[frozenset[str], ...]
@@ -233,6 +241,7 @@ def run_limits(
     rows, without_file = _cgroup_rows(jail, limits, host, cgroups, files)
     missing += without_file
     hard = _hard_limits()
+    missing += _cut_short(limits, hard[resource.RLIMIT_CPU])
     limit_rows = []
     for rlimit in rlimits.rows(limits, cgroup.has_clock(rows)):
         most = hard[rlimit.resource]

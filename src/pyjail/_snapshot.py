@@ -73,7 +73,12 @@ class Files(Mapping[str, tuple[int, bytes]]):
         return path in self.stored
 
     def __eq__(self, other: object) -> bool:
-        return self.stored == other.stored if isinstance(other, Files) else super().__eq__(other)
+        if isinstance(other, Files):
+            return self.stored == other.stored
+        if not isinstance(other, Mapping) or self.stored.keys() != other.keys():
+            return False
+        kept = ((other[path], of) for path, of in self.stored.items())
+        return all(mode == m and len(data) == of.size and data == bytes(of) for (mode, data), (m, of) in kept)
 
     def __hash__(self) -> int:
         return hash(frozenset(self.stored.items()))

@@ -14,7 +14,7 @@ import time
 import pytest
 
 import pyjail
-from pyjail import File, Jail, KeeperError, Limits, Mount, Session, SpecError, Verdict
+from pyjail import File, Jail, KeeperError, Limits, Mount, Session, Snapshot, SpecError, Verdict
 from tests.conftest import SLOW
 from tests.host_side import alive, keeper_below, keepers_of, rss
 
@@ -214,6 +214,8 @@ def test_a_snapshot_holds_what_the_disk_does_whatever_the_files_seem_to_be(s):
     assert len(repr(snap)) < 300
     assert rss() - before < 64 << 20
     assert snap.files["islands"][1] == b"".join(b"x" * 5000 + bytes(n - 5000) for n in (8 << 20, 32 << 20, 10 << 20))
+    only = Snapshot({path: snap.files[path] for path in ("whole", "islands")}, {}, {})
+    assert only.files == {path: snap.files[path] for path in ("islands", "whole")} != snap.files
     s.remove("whole")
     for i in range(300):
         s.remove(f"link{i}")

@@ -327,3 +327,17 @@ def test_without_a_cpu_clock_each_process_has_a_limit_of_its_own_and_it_is_told_
     hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh")
     out = script(code, wrap=hide)
     assert out.stdout == "ok b'3\\n'\ncpu_time b''\nsignaled b''\n", out
+
+
+@pytest.mark.parametrize(("hard", "refused"), [(21, True), (22, False)])
+def test_a_hard_cpu_rlimit_of_the_embedder_that_could_end_a_run_before_its_limit_is_told(hard, refused):
+    code = f"""
+    import pyjail, resource
+    resource.setrlimit(resource.RLIMIT_CPU, ({hard}, {hard}))
+    limits = pyjail.Limits(cpu_time=10, memory=None, processes=None, cpus=None)
+    r = pyjail.run(["true"], limits, jail=pyjail.Jail(strict=False))
+    print(r.verdict, r.receipt["cpu_time"].value)
+    """
+    out = script(code)
+    assert out.stdout.startswith("ok "), out
+    assert (f"hard RLIMIT_CPU is {hard} s" in out.stdout) is refused

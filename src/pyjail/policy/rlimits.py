@@ -65,12 +65,17 @@ def rows(limits: Limits, clock: bool) -> list[RlimitRow]:
     if clock or limits.cpu_time is None:
         cpu = INFINITY, INFINITY
     else:
-        soft = math.ceil(2 * limits.cpu_time) + 2
+        soft = far_off(limits.cpu_time)
         cpu = soft, soft + 1
     found.append(
         RlimitRow("RLIMIT_CPU", resource.RLIMIT_CPU, *cpu, "cpu_time", "no clock here: each process by itself")
     )
     return [row for row in found if row.soft != INFINITY or row.limit in INHERITED]
+
+
+def far_off(cpu_time: float) -> int:
+    """RLIMIT_CPU that does not end a process before it has used this, whatever the ticks say."""
+    return math.ceil(2 * cpu_time) + 2
 
 
 def _both(value: int | str | None) -> tuple[int, int]:
