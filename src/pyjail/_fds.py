@@ -20,7 +20,9 @@ from itertools import chain, starmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this process, now: nothing that they stop says anything else
 MFD_NOEXEC_SEAL, MFD_EXEC = 0x8, 0x10  # Linux 6.3; older kernels refuse the flags and need none
@@ -56,6 +58,12 @@ class Fd:
     def number(self) -> int:
         """The fd, -1 when there is none."""
         return self._held[0] if self._held else -1
+
+    def hand_over(self, make: Callable[..., T], *args: Any) -> T:
+        """What ``make(number, *args)``, a call of C alone, returns: from then on that owns the fd."""
+        made: list[T] = []
+        made.extend(map(make, map(self._held.pop, (0,)), *[(a,) for a in args]))
+        return made[0]
 
     def adopt(self, number: int) -> None:
         """Own this from now on."""

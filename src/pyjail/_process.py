@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import selectors
 import signal as signals
@@ -22,7 +23,7 @@ from pyjail._native import lib
 from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._spec import PIPE, Jail, Limits
-from pyjail._streams import Raw, Streams, file, window
+from pyjail._streams import Streams, file, window
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._talk import Gone
 
@@ -151,7 +152,8 @@ class Process:
         self.stdin = file(streams.ours[0], "w", request)
         self.stdout = file(streams.ours[1], "r", request)
         self.stderr = file(streams.ours[2], "r", request)
-        self.terminal: Raw | Any = None if streams.terminal.number < 0 else Raw(streams.terminal, "r+")
+        tty = streams.terminal
+        self.terminal: io.FileIO | Any = tty.hand_over(io.FileIO, "r+") if tty.number >= 0 else None
         if outcome is not None:
             self._settle(outcome)
 

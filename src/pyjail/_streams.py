@@ -63,20 +63,6 @@ class Streams:
             fd.close()
 
 
-class Raw(io.FileIO):
-    """A file on an `Fd`, which alone closes it: once, whoever is interrupted where."""
-
-    def __init__(self, fd: Fd, mode: str) -> None:
-        self._fd = fd
-        super().__init__(fd.number, mode, closefd=False)
-
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
-            self._fd.close()
-
-
 def window(size: object) -> tuple[int, int]:
     """(rows, columns); SpecError."""
     if not (isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 65536 for n in size)):
@@ -88,7 +74,7 @@ def file(fd: Fd, mode: str, request: Request) -> Any:
     """What a `Process` has of this fd: bytes or, with ``text=True``, str; None when there is none."""
     if fd.number < 0:
         return None
-    raw = Raw(fd, mode)
+    raw = fd.hand_over(io.FileIO, mode)
     binary = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
     if request.decode is None:
         return binary
