@@ -193,7 +193,8 @@ class Level(NamedTuple):
 def _empty(keeper: Keeper, top: Level) -> None:
     """Remove all that is in a directory. A directory below is looked into when it could not be removed, and its own one
     again when it is empty."""
-    left = MOST_REMOVED
+    with top.open(keeper) as directory:  # each entry is met twice at most; in a tmpfs a link, too, takes an inode
+        left = 4 * os.fstatvfs(directory.number).f_files or MOST_REMOVED
     todo = [top]
     while todo:
         level = todo[-1]

@@ -248,6 +248,29 @@ def test_deep_trees_are_listed_kept_and_removed(depth):
         assert s.list() == []
 
 
+def test_to_remove_what_a_program_makes_again_and_again_ends_before_the_program_does():
+    make = """
+    import os
+    while True:
+        try:
+            for i in range(100): os.makedirs(f"d/{i}/x", exist_ok=True); open(f"d/{i}/x/f", "w").close()
+        except OSError: pass
+    """
+    with Session(limits=LIMITS, inodes=500) as s:
+        s.run(["mkdir", "d"])
+        p = s.start([*PYTHON, textwrap.dedent(make)])
+        for _ in range(5):
+            try:
+                s.remove("d", recursive=True)
+            except FileNotFoundError:
+                pass
+            except OSError as e:
+                assert e.errno == errno.ENOTEMPTY
+        assert p.poll() is None
+        p.kill()
+        p.wait()
+
+
 def test_what_is_too_deep_for_a_name_is_told_and_can_be_removed(s):
     name = "n" * 250
     assert s.run([*PYTHON, DEEP.format(300, name, name)]).ok
