@@ -172,13 +172,13 @@ class Keeper(Talk):
 
     def _expect(self, kind: int) -> tuple[bytes, Fd]:
         fd = Fd()
+        # Not by a TimeoutError of the socket: a signal handler may raise one of its own.
+        if not readable(self.sock.fileno(), int(HANDSHAKE_S * 1000)):
+            raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start")
         try:
-            try:
-                raw, no_room = fd.receive(self.sock, REPORT_SIZE)
-            except ConnectionResetError:  # it left our message unread; once that is told, what it has said follows
-                raw, no_room = fd.receive(self.sock, REPORT_SIZE)
-        except TimeoutError:
-            raise KeeperError(f"the keeper did not answer within {HANDSHAKE_S:.0f} s of its start") from None
+            raw, no_room = fd.receive(self.sock, REPORT_SIZE)
+        except ConnectionResetError:  # it left our message unread; once that is told, what it has said follows
+            raw, no_room = fd.receive(self.sock, REPORT_SIZE)
         if not raw:
             raise KeeperError(f"the keeper died while it prepared the jail: {self.how_it_died()}")
         got, failure = parse_reply(raw)

