@@ -171,14 +171,15 @@ def test_a_jail_does_not_outlive_a_killed_parent_whose_child_was_forked_while_it
     out = script("""
     import os, pyjail, signal, sys, threading, time
     from pyjail import _id_maps
-    real, forked = _id_maps.write, threading.Event()
+    real, there, forked = _id_maps.write, threading.Event(), threading.Event()
     def slow(*args):
+        there.set()
         forked.wait()
         return real(*args)
     _id_maps.write = slow
     t = threading.Thread(target=pyjail.run, args=(["sleep", "100"],))
     t.start()
-    time.sleep(0.3)
+    there.wait()
     if os.fork() == 0:
         for fd in (0, 1, 2): os.close(fd)
         time.sleep(30)
