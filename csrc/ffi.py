@@ -21,7 +21,7 @@ def cdef() -> str:
 
 
 FUNCTIONS = """
-int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, struct pj_error *error);
+int pj_spawn(int exe, const int *fds, uint32_t nfds, int *pidfd, struct pj_error *error);
 int pj_intact(const uint64_t (*held)[3], uint32_t count);
 int pj_landlock_abi(void);
 int pj_check_plan(const void *blob, uint32_t have, uint32_t *row);

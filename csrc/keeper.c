@@ -125,9 +125,8 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
   uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
   *t = (struct pj_text){kind, index, 0, 0};
   if (fd >= 0) {
-    const long most = room < 4096 ? room : 4096;
-    long n = SYS(__NR_pread64, fd, t + 1, most, 0);
-    if (n == most) n = -EFBIG; /* cut, it would tell something else */
+    long n = SYS(__NR_pread64, fd, t + 1, room < 4096 ? room : 4096, 0);
+    if (n == 4096 || n == (long)room) n = -EFBIG; /* cut, it would tell something else */
     if (n < 0) t->err = (int32_t)-n;
     t->len = n < 0 ? 0 : (uint32_t)n;
   } else if (data) {

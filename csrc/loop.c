@@ -118,8 +118,8 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
   K.parent = SYS(__NR_getppid);
   for (int i = 0; i < RLIMITS; i++) /* our own, and those of programs that are given none: as far as we may */
-    SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]), K.rlimits[i][0] = K.rlimits[i][1],
-                                                   SYS(__NR_prlimit64, 0, i, K.rlimits[i], NULL);
+    if (SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]) == 0)
+      K.rlimits[i][0] = K.rlimits[i][1], SYS(__NR_prlimit64, 0, i, K.rlimits[i], NULL);
   SYS(__NR_setsid);
   SYS(__NR_umask, 022);
   SYS(__NR_sched_setscheduler, 0, 0 /* SCHED_OTHER */, &(int){0});
@@ -132,9 +132,9 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
   long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: it is written; or a hang-up: not */
-  long size = SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
+  long size = written < 0 ? written : SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
-  long rc = written < 0 ? written : NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;
+  long rc = size < 0 ? size : NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;
   if (rc == 0) {
     K.started = (uint32_t *)marks;
     K.request = (char *)shared;

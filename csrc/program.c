@@ -139,7 +139,6 @@ static long program_arm(void) {
  * dies of SIGSEGV without having run. Under RLIMIT_AS all segments count, once, in the order that the ABI demands; else
  * what is larger than the machine is refused, if it may be written to: what is only read of a file takes no memory. */
 static uint64_t image_bytes(const char *path) {
-  const struct pj_limits *l = limits();
   Elf64_Ehdr eh;
   Elf64_Phdr ph[64];
   uint64_t most = 0, all = 0, end = 0;
@@ -154,8 +153,8 @@ static uint64_t image_bytes(const char *path) {
     if (size > of_file && size - of_file > most) most = size - of_file;
     if (ph[i].p_vaddr >= end && ph[i].p_vaddr + size > end) all += size, end = ph[i].p_vaddr + size;
   }
-  for (uint32_t i = 0; i < l->rlimits.count; i++) {
-    const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
+  for (uint32_t i = 0; i < limits()->rlimits.count; i++) {
+    const struct pj_rlimit *r = ROW(limits(), limits()->rlimits, struct pj_rlimit, i);
     if (r->resource == RLIMIT_AS && all > r->soft) return all;
   }
   return most;

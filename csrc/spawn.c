@@ -51,9 +51,8 @@ static void __attribute__((noreturn)) child_main(void *arg) {
   child_fail(c, STEP_KEEPER_EXEC, c->nfds, rc);
 }
 
-/* Start the keeper `exe` with fds[i] as its fd i, in the cgroup directory `cgroup` unless that is < 0.
- * Returns its pid, or -1 with *error set. *pidfd is the caller's. */
-int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, struct pj_error *error) {
+/* Start the keeper `exe` with fds[i] as its fd i. Returns its pid, or -1 with *error set. *pidfd is the caller's. */
+int pj_spawn(int exe, const int *fds, uint32_t nfds, int *pidfd, struct pj_error *error) {
   struct child c = {.fds = fds, .nfds = nfds, .exe = exe, .parent = SYS(__NR_getpid), .error = error};
   *pidfd = -1;
   *error = (struct pj_error){STEP_CLONE, nfds, EINVAL};
@@ -62,14 +61,11 @@ int pj_spawn(int exe, const int *fds, uint32_t nfds, int cgroup, int *pidfd, str
   *error = (struct pj_error){STEP_CLONE, 0, ENOMEM};
   if (stack == MAP_FAILED) return -1;
   *error = (struct pj_error){0};
-  struct clone_args args = {
-      .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
-      .pidfd = (uint64_t)(uintptr_t)pidfd,
-      .exit_signal = K_SIGCHLD,
-      .stack = (uint64_t)(uintptr_t)stack,
-      .stack_size = STACK_SIZE,
-      .cgroup = (uint64_t)(cgroup >= 0 ? cgroup : 0),
-  };
+  struct clone_args args = {.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD,
+                            .pidfd = (uint64_t)(uintptr_t)pidfd,
+                            .exit_signal = K_SIGCHLD,
+                            .stack = (uint64_t)(uintptr_t)stack,
+                            .stack_size = STACK_SIZE};
   uint64_t all = ~0ull, old = 0; /* a handler must not run in the child on our memory */
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &old, 8);
   long pid = sys_clone(&args, child_main, &c);

@@ -110,8 +110,7 @@ static inline void __attribute__((noreturn)) sys_exit(int code) {
 }
 enum { K_SIGHUP = 1, K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 
-/* ---- for the keeper, which has no libc ---- */
-#ifdef PYJAIL_FREESTANDING
+#ifdef PYJAIL_FREESTANDING /* ---- for the keeper, which has no libc ---- */
 #include <asm/poll.h>
 #include <asm/statfs.h>
 #include <linux/capability.h>

@@ -104,6 +104,7 @@ static void __attribute__((noreturn)) guard_main(long keeper) {
   }
   for (uint32_t h = 0; SYS(__NR_getppid) != K.parent && h < K.plan->cgroups; h++) {
     const long above = SYS(__NR_openat, FD_CGROUP + h, "..", O_PATH | O_CLOEXEC);
+    SYS(__NR_unlinkat, FD_CGROUP + h, "keeper", AT_REMOVEDIR);
     SYS(__NR_unlinkat, above, in.body, AT_REMOVEDIR);
     SYS(__NR_unlinkat, SYS(__NR_openat, above, "..", O_PATH | O_CLOEXEC), in.body + str_len(in.body) + 1, AT_REMOVEDIR);
   }
@@ -121,9 +122,15 @@ static long self_guard(void) {
 static long init_become(void) {
   const uint64_t mask = 1ull << (K_SIGCHLD - 1);
   struct clone_args args = {.exit_signal = K_SIGCHLD};
+  long home = -1;
+  if (K.plan->into != PJ_NONE) { /* we live in it; the guard does not, which removes it */
+    TRY(STEP_INIT, 4, home = SYS(__NR_openat, FD_CGROUP + K.plan->into, "keeper", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    args.flags = CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
+  }
   long pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid > 0) guard_main(pid);
   TRY(STEP_INIT, 0, pid);
+  sys_close((int)home);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
   if (K.plan->flags & PLAN_SET_IDS) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, K.plan->keeper_gid, K.plan->keeper_gid, K.plan->keeper_gid));

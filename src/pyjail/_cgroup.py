@@ -252,18 +252,17 @@ def _find(cgroups: Cgroups) -> Subtree:
 
 
 class KeeperCgroup:
-    """One keeper's directories, ``name`` in each of ours: ``fds``, in the order of the plan's hierarchies. ``home`` is
-    where it lives (v2). Empty until `make_home`: who has to remove them has it in hand before there is anything."""
+    """One keeper's directories, ``name`` in each of ours: ``fds``, in the order of the plan's hierarchies. It
+    lives in "keeper" (v2). Empty until `make_home`: who has to remove them has it in hand before there is anything."""
 
     def __init__(self) -> None:
         self.name = ""
         self.paths: tuple[str, ...] = ()
         self.fds: list[Fd] = []
-        self.home = Fd()
         self.tree: Subtree | None = None
 
     def make_home(self, cgroups: Cgroups) -> None:
-        """The new directory that the keeper is to be born in, when there is v2."""
+        """The new directory that the keeper is to live in, when there is v2."""
         self.name = f"k{next(_numbers)}"
         with _lock:
             self.tree = _find(cgroups)
@@ -288,21 +287,22 @@ class KeeperCgroup:
         wanted = frozenset(n for n, j in cgroups.where.items() if j == i and n != "v2")
         if wanted:
             files().directory(path).enable(wanted)
-        self.home = Fd(os.open, f"{path}/keeper", _DIRECTORY)
 
     def make_rest(self, owner: tuple[int, int] | None) -> None:
-        """The other directories; all are handed to the keeper's outside (uid, gid), so that it can make leaves."""
+        """The other directories; all are handed to the keeper's outside gid, so that it can make leaves."""
         if self.tree is None:
             return
         cgroups = self.tree.cgroups
         for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
             if i != cgroups.into:
                 self.tree.make(h, path)
-            if owner is not None:
-                os.chown(path, *owner)
+            if owner is not None:  # by its group: the guard, who has our id, is to remove what is left there
+                os.chown(path, -1, owner[1])
+                os.chmod(path, 0o775)  # noqa: S103
                 for name in os.listdir(path):
                     if name in _HANDED:
-                        os.chown(f"{path}/{name}", *owner)
+                        os.chown(f"{path}/{name}", -1, owner[1])
+                        os.chmod(f"{path}/{name}", 0o664)
 
     def clean_stale(self) -> None:
         """What dead owners left beside ours."""
@@ -310,7 +310,7 @@ class KeeperCgroup:
             self.tree.clean_stale()
 
     def close_fds(self) -> None:
-        for fd in (*self.fds, self.home):
+        for fd in self.fds:
             fd.close()
 
     def remove(self) -> None:

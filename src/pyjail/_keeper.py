@@ -144,7 +144,7 @@ class Keeper(Talk):
     def _spawn(self, fds: list[int]) -> None:
         failure = ffi.new("struct pj_error *")
         exe = _elf.program()
-        pid = lib.pj_spawn(exe.number, fds, len(fds), self.cgroup.home.number, self.spawned, failure)
+        pid = lib.pj_spawn(exe.number, fds, len(fds), self.spawned, failure)
         if pid < 0:
             raise _explain.error(Failure(STEPS[failure.step], failure.index, failure.err), self.template)
         self.pid = pid

@@ -82,7 +82,6 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
     assert cgroups_of(p.pid) == []
 
 
-@pytest.mark.skipif(place.is_v2(), reason=place.ELSEWHERE)  # there a guard lives in what it would have to remove
 @pytest.mark.parametrize("script", ["sleep 60", "sleep 60 & exec sleep 61"])
 def test_sigkill_of_the_embedder_leaves_no_cgroup_either(script):
     code = f"""
