@@ -54,7 +54,10 @@ def short(value: Any, most: int = MOST) -> str:
         comma = "," if type(value) is tuple and len(value) == 1 else ""
         text = _joined(inner, len(value)) + comma
         return f"[{text}]" if type(value) is list else f"({text})"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python shows
+        text = f"<{type(value).__name__} too long to be shown>"
     return text if len(text) <= 4 * most or isinstance(value, Shown) else f"{text[: 4 * most]}..."
 
 

@@ -274,6 +274,23 @@ return [type(r).__name__ for r in gc.get_referrers(@NAME@)]
         "crashed", "failed"),
     "all memory": _cheat(_function("x = []\nwhile True: x.append(b'x' * (1 << 24))"), "crashed", "failed"),
     "colliding numbers": _cheat(_function("return {k * ((1 << 61) - 1) for k in range(4000)}")),
+    "an iterator of what is expected": _cheat(_function("return (x for x in args)")),
+    "views of a dict": _cheat(_function("return dict(enumerate(args)).values()")),
+    "a Decimal whose text lies": _cheat(
+        "from decimal import Decimal\nclass D(Decimal):\n    def __str__(self): return '5'\n"
+        "    def __eq__(self, other): return True\n    __hash__ = Decimal.__hash__\n" + _function("return D(-987654321)")),
+    "a Fraction that equals all": _cheat(
+        "from fractions import Fraction\nclass F(Fraction):\n    def __eq__(self, other): return True\n"
+        "    __hash__ = Fraction.__hash__\n" + _function("return F(-98765, 4321)")),
+    "calls itself numpy's": _cheat(TRUE + "class generic(Yes):\n    item = lambda self: self\ngeneric.__module__ = 'numpy'\n"
+        + _function("return generic()"), "refused"),
+    "calls itself a Decimal": _cheat(TRUE + "class Decimal(Yes):\n    __str__ = lambda self: 'x'\nDecimal.__module__ = 'decimal'\n"
+        + _function("return Decimal()"), "refused", "forged"),
+    "a Decimal that is no number": _cheat("from decimal import Decimal\n" + _function("return Decimal('sNaN')")),
+    "a group of exceptions": _cheat(_function("raise ExceptionGroup('passed', [ValueError()])")),
+    "keeps from being noticed": _cheat(_function("import time\nwhile True: time.sleep(0.001)"), "timed out", needs_time=True),
+    "names of the tests": _cheat("check = candidate = lambda *a: True\n" + _function("return None")),
+    "a source that is too large": _cheat("#" * (5 << 20)),
     "nothing at all": _cheat("pass"),
     "no Python": _cheat("this is not a program"),
     "a lone surrogate": _cheat("x = '\ud800'"),

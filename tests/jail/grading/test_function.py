@@ -114,3 +114,12 @@ def test_no_case_pays_for_the_ones_before():
     bad = check_function("def f(:", "f", [((), 1), ((), 2)], PATIENCE)
     assert len(bad.results) == 2 and all("SyntaxError" in r.reason for r in bad.results)
     assert bad.results[0].candidate is bad.results[1].candidate
+
+
+@pytest.mark.parametrize(
+    "value", ["10 ** 20000", "[-10 ** 20000]", "{1: 10 ** 20000}", "{10 ** 20000}", "'\\x1b' * 9", "b'x' * 60000"]
+)
+def test_a_report_can_be_shown_whatever_was_returned(value):
+    report = check_function(f"def f(x): return {value}", "f", [((1,), 1)], PATIENCE)
+    assert not report.passed and all("\x1b" not in shown for shown in (repr(report), repr(report.results[0])))
+    assert report.results[0]._repr_html_()
