@@ -1,5 +1,5 @@
-/* A keeper built with -DFAIL_NTH='"this file"': its n-th system call fails, and is not made. Which, as whom and with what
- * errno stands behind the longest request in its memfd, where the calls are counted, too. */
+/* A keeper built with -DFAIL_NTH='"this file"': its n-th system call fails, and is not made. Which, as whom and with
+ * what errno stands behind the longest request in its memfd, where the calls are counted, too. */
 #define FAIL_AT PJ_MAX_BLOB
 #define FAIL_FD 4 /* FD_REQUEST */
 
@@ -13,8 +13,10 @@ static struct fail {
 
 /* What cannot fail with arguments like ours (close does close, whatever it returns) is not counted. */
 static int fail_never(long nr) {
-  static const long never[] = {__NR_close,        __NR_exit_group,   __NR_clock_gettime, __NR_umask, __NR_getpid,
-                               __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_sched_yield,   __NR_munmap, __NR_getpriority, __NR_wait4};
+  static const long never[] = {__NR_close,  __NR_exit_group,   __NR_clock_gettime,  __NR_umask,
+                               __NR_getpid, __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_sched_yield,
+                               __NR_munmap, __NR_getpriority,  __NR_setfsuid,       __NR_setfsgid,
+                               __NR_wait4};
   for (unsigned i = 0; i < sizeof never / sizeof *never; i++)
     if (never[i] == nr) return 1;
   return 0;
