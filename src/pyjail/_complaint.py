@@ -7,12 +7,11 @@ import errno
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 
 import pyjail
-from pyjail._ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND
+from pyjail._ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND, say
 from pyjail._errors import SpecError
 from pyjail._spec import Limits
 
@@ -107,9 +106,9 @@ def tell(error: Exception, as_json: bool) -> int:
     """Say it on stderr, with ``as_json`` as {"error": ...} on stdout besides; the exit code."""
     code, said = exit_code(error), text(error)
     if isinstance(error, UsageError):
-        print(f"{error.command}: {said}\nTry '{error.command} --help'.", file=sys.stderr)
+        say(f"{error.command}: {said}\nTry '{error.command} --help'.", "")
     else:
-        print(f"pyjail: {said}", file=sys.stderr)
+        say(said)
     if as_json:
         from pyjail import _jsonable
 

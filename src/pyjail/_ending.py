@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 from pyjail import _units
 from pyjail._result import Result, Verdict
@@ -29,6 +30,12 @@ def remark(result: Result) -> str | None:
     if result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR) and not result.limits_hit:
         return None
     return explain(result)
+
+
+def say(text: str, prefix: str = "pyjail: ") -> None:
+    """A line on stderr; nowhere when that is closed: print() would take stdout then."""
+    if sys.stderr is not None:
+        print(f"{prefix}{text}", file=sys.stderr)
 
 
 def printable(text: str) -> str:

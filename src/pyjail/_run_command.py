@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import pyjail
 from pyjail import _bring_out, _options, _show_languages, _through
 from pyjail._complaint import UsageError, words
-from pyjail._ending import EXIT_FAILED, exit_code, printable, remark
+from pyjail._ending import EXIT_FAILED, exit_code, printable, remark, say
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 
@@ -110,10 +110,10 @@ def _tell(options: argparse.Namespace, result: Result, profile: Profile | None, 
     missing = {} if options.json else {name: words(why) for name, why in result.uncollected.items()}
     for kind, rows in (("not collected", missing), ("not brought out", lost)):
         for name, why in rows.items():
-            print(f"pyjail: {kind}: {printable(name)}: {why}", file=sys.stderr)
+            say(f"{kind}: {printable(name)}: {why}")
     line = None if options.json else remark(result)
     if line is not None:
-        print(f"pyjail: {line}", file=sys.stderr)
+        say(line)
     if profile is not None:
         from pyjail import _show_timings
 

@@ -75,7 +75,7 @@ def _parse(raw: bytes, path: str) -> Any:
 
 def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping[str, Any]) -> int:
     """Run them; the exit code."""
-    from pyjail._ending import exit_code, remark
+    from pyjail._ending import exit_code, remark, say
     from pyjail._session import Session
 
     steps = load(options.steps)
@@ -96,7 +96,7 @@ def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping
                 _print(answer, result)
                 line = None if result is None else remark(result)
                 if line is not None:
-                    print(f"pyjail: step {number}: {line}", file=sys.stderr)
+                    say(f"step {number}: {line}")
             if failed and options.stop:
                 break
     if options.json:

@@ -62,15 +62,15 @@ def not_compiled(program: Program, as_json: bool) -> int:
         if as_json:
             print(json.dumps({"verdict": "compile_error", "error": program.fault}))
         else:
-            print(f"pyjail: compile_error: {program.source}: {program.fault}", file=sys.stderr)
+            _ending.say(f"compile_error: {program.source}: {program.fault}")
         return EXIT_BAD
     if as_json:
         print(json.dumps({"verdict": "compile_error", "compile": result.to_dict()}))
     else:
-        sys.stderr.write((result.stdout + result.stderr).decode("utf-8", "replace"))
+        _ending.say((result.stdout + result.stderr).decode("utf-8", "replace").removesuffix("\n"), "")
         lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
         why = "" if result.returncode > 0 else f": {lost or program.fault if result.ok else _ending.explain(result)}"
-        print(f"pyjail: compile_error: {program.source} did not compile{why}", file=sys.stderr)
+        _ending.say(f"compile_error: {program.source} did not compile{why}")
     return _ending.exit_code(result) or EXIT_BAD
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from pyjail._ending import say
 
 if TYPE_CHECKING:
     from pyjail._timings import Profile
@@ -28,6 +29,6 @@ def show(found: Profile) -> None:
     usage = found.result.usage
     for name in ("setup_time", "wall_time", "cpu_time", "teardown_time"):
         value = getattr(usage, name)
-        print(f"pyjail: {name:14} {'?' if value is None else f'{value * 1e3:9.3f} ms'}", file=sys.stderr)
+        say(f"{name:14} {'?' if value is None else f'{value * 1e3:9.3f} ms'}")
     for line in table(found):
-        print(f"pyjail: {line}", file=sys.stderr)
+        say(line)

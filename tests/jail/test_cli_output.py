@@ -233,6 +233,19 @@ def test_closed_streams_of_ours_are_none_of_the_program_s(closed):
     assert (out.returncode, out.stdout, out.stderr) == (4, *words)
 
 
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(["--memory", "12Q", "--", "true"], 125), (["--json", "--memory", "12Q", "--", "true"], 125), (["--nonsense"], 125),
+     (["--", "sh", "-c", "kill -9 $$"], 137), (["--timings", "--", "true"], 0), (["--language", "python", "FILE"], 1)],
+)  # fmt: skip
+def test_what_is_for_stderr_never_goes_to_stdout(tmp_path, args, code):
+    (tmp_path / "x.py").write_text("def (:")
+    args = [a.replace("FILE", f"{tmp_path}/x.py") for a in args]
+    out = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *RUN, *args], capture_output=True, text=True, check=False)
+    assert out.returncode == code
+    assert "error" in json.loads(out.stdout) if "--json" in args else out.stdout == ""
+
+
 @pytest.mark.needs_cgroups
 @pytest.mark.parametrize(("script", "options", "code", "said"), SAID)
 def test_a_line_says_what_the_exit_code_does_not(script, options, code, said):
