@@ -17,7 +17,8 @@ static void run_end(void) {
   tmpfs_drop_all(1);
 }
 static void __attribute__((noreturn)) keeper_exit(void) {
-  if (K.run.made && !K.page->facts.left) run_end();
+  /* Before there are K.children we are not pid 1, and nobody below is ours. */
+  if (K.children >= 0 && !K.page->facts.left) run_end();
   sys_exit(0);
 }
 

@@ -209,8 +209,9 @@ struct pj_request {
 /* ---- messages: one seqpacket each ---- */
 
 enum pj_op {
-  OP_PLAN, /* the plan's memfd is written */
-  OP_GO,   /* id maps are written, cgroups of the first name that follows made, in the embedder's, the second: go on */
+  OP_PLAN, /* first what cgroup directories are to be removed, should the embedder end; then: the plan's memfd is
+              written */
+  OP_GO,   /* id maps are written, cgroups of the name that follows made: go on with the template */
   OP_ARM,  /* a request of `len` bytes, here or in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */
   OP_KILL, /* end the run now */

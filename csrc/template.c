@@ -86,28 +86,38 @@ static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
 static const uint64_t GUARD_BLOCKED =
     1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
 
-/* Outside of the pid namespace, with the embedder's ids: who sees us end knows that nothing in it is left. SIGTERM ends
- * it, by SIGKILL; so does the end of the embedder, of which SIGHUP tells: a child that it forked may hold its socket.
- * Then our directories, whose names came with OP_GO, go when they are empty. */
+/* The embedder's, in `count` hierarchies, as far as they are empty. */
+static void directories_remove(uint32_t count) {
+  const struct __kernel_timespec ms = {0, 1000000};
+  for (uint32_t h = 0; h < count; h++) {
+    const long above = SYS(__NR_openat, FD_CGROUP + h, "..", O_PATH | O_CLOEXEC);
+    const char *name = K.names;
+    for (int i = 0, tries = 200; i < 3; i++, name += str_len(name) + 1)
+      while (SYS(__NR_unlinkat, i < 2 ? FD_CGROUP + h : above, name, AT_REMOVEDIR) == -EBUSY && i < 2 && tries-- > 0)
+        SYS(__NR_nanosleep, &ms, NULL); /* the last exit is still being worked off */
+    sys_close((int)above);
+  }
+}
+
+/* Outside of the keeper's namespaces, with the embedder's rights: who sees us end knows that nothing in them is left.
+ * SIGTERM ends it, by SIGKILL. When the embedder ends, of which SIGHUP tells, we hang up in its place: a child that it
+ * forked may hold its socket. Then its directories go, as far as they are empty: their names came with OP_PLAN, the
+ * deepest first. */
 static void __attribute__((noreturn)) guard_main(long keeper) {
-  const struct __kernel_timespec soon = {0, 200000000}; /* for the keeper to leave by itself, when it sees a hang-up */
+  const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself */
   int status = 0, orphan = 0;
-  SYS(__NR_chdir, "/"); /* goes along when the root is changed: the caller's directory is not kept busy */
-  SYS(__NR_close_range, 0, FD_CGROUP - 1, 0);
+  SYS(__NR_chdir, "/");
+  SYS(__NR_close_range, FD_CONTROL + 1, FD_CGROUP - 1, 0);
   SYS(__NR_close_range, FD_CGROUP + K.plan->cgroups, ~0u, 0);
   SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0);
   while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
     orphan = SYS(__NR_getppid) != K.parent;
+    if (orphan) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */);
     long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
     if (sig == K_SIGTERM || sig == K_SIGCONT || (orphan && sig < 0))
       SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
   }
-  for (uint32_t h = 0; SYS(__NR_getppid) != K.parent && h < K.plan->cgroups; h++) {
-    const long above = SYS(__NR_openat, FD_CGROUP + h, "..", O_PATH | O_CLOEXEC);
-    SYS(__NR_unlinkat, FD_CGROUP + h, "keeper", AT_REMOVEDIR);
-    SYS(__NR_unlinkat, above, in.body, AT_REMOVEDIR);
-    SYS(__NR_unlinkat, SYS(__NR_openat, above, "..", O_PATH | O_CLOEXEC), in.body + str_len(in.body) + 1, AT_REMOVEDIR);
-  }
+  if (SYS(__NR_getppid) != K.parent) directories_remove(K.plan->cgroups);
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }
 
@@ -117,20 +127,27 @@ static long self_guard(void) {
   return rc < 0 ? rc : SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0);
 }
 
-/* Become pid 1 of the new pid namespace: what dies here with its parent gone is ours to reap, what is left at our end
- * is killed by the kernel. */
-static long init_become(void) {
-  const uint64_t mask = 1ull << (K_SIGCHLD - 1);
-  struct clone_args args = {.exit_signal = K_SIGCHLD};
-  long home = -1;
-  if (K.plan->into != PJ_NONE) { /* we live in it; the guard does not, which removes it */
-    TRY(STEP_INIT, 4, home = SYS(__NR_openat, FD_CGROUP + K.plan->into, "keeper", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    args.flags = CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
+/* Go on as pid 1 of new namespaces: what dies here with its parent gone is ours to reap, what is left at our end is
+ * killed by the kernel. On v2 we are born in the cgroup that is ours. The guard tells the embedder who we are. */
+static long init_clone(uint64_t namespaces) {
+  const uint32_t into = K.plan->into;
+  int pidfd = -1;
+  struct clone_args args = {
+      .flags = namespaces | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = K_SIGCHLD};
+  if (into != PJ_NONE) {
+    long home;
+    TRY(STEP_CGROUP, PJ_NONE, home = SYS(__NR_openat, FD_CGROUP + into, K.names, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    args.flags |= CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
   }
   long pid = SYS(__NR_clone3, &args, sizeof args);
-  if (pid > 0) guard_main(pid);
-  TRY(STEP_INIT, 0, pid);
-  sys_close((int)home);
+  if (pid > 0) reply_with(REPLY_MAPS, K.page->facts.reply.error, pidfd), guard_main(pid);
+  if (into != PJ_NONE) sys_close((int)args.cgroup);
+  return pid < 0 ? fail(STEP_NAMESPACES, 0, pid) : SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0);
+}
+
+/* Become who we are to be there. */
+static long init_become(void) {
+  const uint64_t mask = 1ull << (K_SIGCHLD - 1);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
   if (K.plan->flags & PLAN_SET_IDS) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, K.plan->keeper_gid, K.plan->keeper_gid, K.plan->keeper_gid));
@@ -207,10 +224,7 @@ static long template_make(void) {
   /* The network namespace takes longest, and no maps: the caller writes them meanwhile. Only whether there is an id 0
    * when it is made decides who owns its files in /proc. */
   const uint64_t late = p->uid && p->gid ? CLONE_NEWNET : 0;
-  TRY(STEP_NAMESPACES, 0, SYS(__NR_unshare, p->unshare_second & ~late));
-  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0); /* the new ids have taken it away */
-  if (SYS(__NR_getppid) != K.parent) sys_exit(1);
-  reply_with(REPLY_MAPS, K.page->facts.reply.error, -1);
+  if (init_clone(p->unshare_second & ~late) < 0) return -1;
   TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & late));
   TRY(STEP_WAIT_GO, 0, rc = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
   if (rc < (long)sizeof in.m || in.m.op != OP_GO) return fail(STEP_WAIT_GO, 1, -EPROTO);

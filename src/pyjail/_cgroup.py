@@ -289,20 +289,18 @@ class KeeperCgroup:
             files().directory(path).enable(wanted)
 
     def make_rest(self, owner: tuple[int, int] | None) -> None:
-        """The other directories; all are handed to the keeper's outside gid, so that it can make leaves."""
+        """The other directories; all are handed to the keeper's outside (uid, gid), so that it can make leaves."""
         if self.tree is None:
             return
         cgroups = self.tree.cgroups
         for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
             if i != cgroups.into:
                 self.tree.make(h, path)
-            if owner is not None:  # by its group: the guard, who has our id, is to remove what is left there
-                os.chown(path, -1, owner[1])
-                os.chmod(path, 0o775)  # noqa: S103
+            if owner is not None:
+                os.chown(path, *owner)
                 for name in os.listdir(path):
                     if name in _HANDED:
-                        os.chown(f"{path}/{name}", -1, owner[1])
-                        os.chmod(f"{path}/{name}", 0o664)
+                        os.chown(f"{path}/{name}", *owner)
 
     def clean_stale(self) -> None:
         """What dead owners left beside ours."""

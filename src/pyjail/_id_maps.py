@@ -11,6 +11,15 @@ from pyjail._fds import not_ours
 from pyjail.policy.ids import Ids
 
 
+def pid_of(pidfd: int) -> int:
+    """Its process, as our own /proc numbers it: whose child it is may be in a pid namespace below ours."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as f:
+        pid = next((int(line.split()[1]) for line in f if line.startswith("Pid:")), -1)
+    if pid <= 0:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return pid
+
+
 def write(pid: int, maps: Ids, alive: Callable[[], bool]) -> None:
     """Single lines need no helper; setgroups is denied for good first (CVE-2014-8989).
 

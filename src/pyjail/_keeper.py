@@ -94,6 +94,8 @@ class Keeper(Talk):
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request = memfd("pyjail-request")
             fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
+            name = self.cgroup.name  # with what is to go with us it is born: we may be killed at any moment
+            self._tell(lib.OP_PLAN, f"{name}/keeper\0{name}\0{owner_name(os.getpid())}\0".encode())
             self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
             # From here on two processes work: it prepares what it can, and we what it needs next.
             fill(plan, pack_template(template), seal=True)
@@ -106,16 +108,16 @@ class Keeper(Talk):
         self.ids = ids.maps(template.jail, host, self.pid, template.subordinate)
         self.cgroup.make_rest(self.ids.keeper)
         self.sock.settimeout(HANDSHAKE_S)
-        self._expect(lib.REPLY_MAPS)
-        try:
-            if attach is not None:
-                attach(self.pid)
-            self._write_maps()
-        except (JailError, OSError):
-            if readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
-                self._expect(lib.REPLY_READY)
-            raise
-        self._tell(lib.OP_GO, b"%s\0%s\0" % (self.cgroup.name.encode(), owner_name(os.getpid()).encode()))
+        with self._expect(lib.REPLY_MAPS)[1] as keeper:
+            try:
+                if attach is not None:
+                    attach(_id_maps.pid_of(keeper.number))
+                self._write_maps(keeper)
+            except (JailError, OSError):
+                if readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
+                    self._expect(lib.REPLY_READY)
+                raise
+        self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")
         if meanwhile is not None:
             meanwhile()
         self.cgroup.clean_stale()
@@ -190,8 +192,8 @@ class Keeper(Talk):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return raw, fd
 
-    def _write_maps(self) -> None:
-        _id_maps.write(self.pid, self.ids, lambda: self.alive)
+    def _write_maps(self, keeper: Fd) -> None:
+        _id_maps.write(_id_maps.pid_of(keeper.number), self.ids, lambda: not readable(keeper.number, 0))
 
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""

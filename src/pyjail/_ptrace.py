@@ -1,8 +1,8 @@
 """Watch the system calls of one jailed program from outside, by ptrace(2). It stays inside all its fences meanwhile:
 a stop at a call comes before the filter decides, and the filter's decision is carried out as always.
 
-The guard is seized while it still may be (before PR_SET_DUMPABLE 0); the kernel then attaches keeper and
-program at their birth. Guard and keeper are let go of at once. Should the watching thread end early, the kernel kills
+The keeper is seized while it still may be (before PR_SET_DUMPABLE 0); the kernel then attaches the program at
+its birth, and the keeper is let go of at once. Should the watching thread end early, the kernel kills
 what it still watches (PTRACE_O_EXITKILL).
 """
 
@@ -169,7 +169,7 @@ class Watch:
         self.started = False  # the program has been seen
         self.error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._roles: dict[int, str] = {}  # "guard", "keeper", "program": became "running" with its first execve
+        self._roles: dict[int, str] = {}  # "keeper", "program": became "running" with its first execve
         self._early: set[int] = set()  # born, stopped, and their parent has not said yet whose they are
         self._info = SyscallInfo()
 
@@ -197,7 +197,7 @@ class Watch:
 
     def _run(self, keeper: int, ready: threading.Event) -> None:
         try:
-            self._roles[keeper] = "guard"
+            self._roles[keeper] = "keeper"
             _ptrace(SEIZE, keeper, 0, SYSGOOD | FORK | VFORK | CLONE | EXEC | EXITKILL)
             ready.set()
             self._loop()
@@ -220,7 +220,7 @@ class Watch:
 
     def _stopped(self, tid: int, sig: int, event: int) -> None:
         role = self._roles.get(tid)
-        if role is None and not {"guard", "keeper"} & set(self._roles.values()):
+        if role is None and "keeper" not in self._roles.values():
             role = self._roles[tid] = "running"  # a child of the program, whatever becomes of its parent
         if role is None:
             self._early.add(tid)
@@ -230,7 +230,7 @@ class Watch:
             self._go_on(tid)
         elif event in (EVENT_FORK, EVENT_VFORK, EVENT_CLONE):
             self._born(self._message(tid), role)
-            if role in ("guard", "keeper"):
+            if role == "keeper":
                 del self._roles[tid]
                 _ptrace(DETACH, tid)
             else:
@@ -248,7 +248,7 @@ class Watch:
             self._go_on(tid, sig)
 
     def _born(self, child: int, parent: str) -> None:
-        self._roles[child] = {"guard": "keeper", "keeper": "program"}.get(parent, parent)
+        self._roles[child] = "program" if parent == "keeper" else parent
         if child in self._early:
             self._early.discard(child)
             with contextlib.suppress(ProcessLookupError):

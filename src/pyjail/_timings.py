@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pyjail import _outcome, _prepare, _run
 from pyjail._errors import JailError
+from pyjail._fds import Fd
 from pyjail._host import Host
 from pyjail._keeper import Keeper
 from pyjail._native import lib
@@ -70,9 +71,9 @@ class _TimedKeeper(Keeper):
         super()._spawn(fds)
         self.marks("keeper_exec")
 
-    def _write_maps(self) -> None:
+    def _write_maps(self, keeper: Fd) -> None:
         self.marks("namespaces")
-        super()._write_maps()
+        super()._write_maps(keeper)
         self.marks("maps")
 
     def _ready(self) -> tuple[bytes, bytes]:
