@@ -117,6 +117,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
   K.parent = SYS(__NR_getppid);
+  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0); /* blocked: the guard sees to it */
   for (int i = 0; i < RLIMITS; i++) /* our own, and those of programs that are given none: as far as we may */
     if (SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]) == 0)
       K.rlimits[i][0] = K.rlimits[i][1], SYS(__NR_prlimit64, 0, i, K.rlimits[i], NULL);
@@ -134,7 +135,6 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: names; */
   memcpy(K.names, in.body, sizeof K.names - 3);
   long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* it is written; or a hang-up: not */
-  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0);                  /* the guard sees to it */
   if (written == 0) directories_remove(PJ_MAX_CGROUPS);
   long size = written < 0 ? written : SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;

@@ -53,14 +53,12 @@ enum pj_state { STATE_NONE, STATE_ARMING, STATE_ARMED, STATE_EXEC };
 enum pj_trip { TRIP_NONE, TRIP_CPU, TRIP_WALL, TRIP_OUTPUT, TRIP_MEMORY, TRIP_SECURITY, TRIP_CALLER };
 
 struct pj_error {
-  uint32_t step;
-  uint32_t index;
+  uint32_t step, index;
   int32_t err;
 };
 
 struct pj_table {
-  uint32_t off;
-  uint32_t count;
+  uint32_t off, count;
 };
 
 /* ---- the plan: one per keeper ---- */
@@ -162,8 +160,7 @@ struct pj_tmpfs {
 };
 
 struct pj_rlimit { /* soft ~0: the keeper's own stays, and is read back */
-  uint32_t resource;
-  uint32_t pad;
+  uint32_t resource, pad;
   uint64_t soft, hard;
 };
 
@@ -273,8 +270,7 @@ struct pj_status {
 
 /* The text area is a row of records: this header, then `len` bytes. */
 struct pj_text {
-  uint32_t kind;
-  uint32_t index;
+  uint32_t kind, index;
   int32_t err; /* 0, or why it could not be read */
   uint32_t len;
 };

@@ -30,8 +30,7 @@ static void __attribute__((noreturn)) child_main(void *arg) {
   int high[8 + PJ_MAX_CGROUPS];
   static const char *const argv[] = {"pyjail-keeper", NULL};
   static const char *const envp[] = {NULL};
-  SYS(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, K_SIGKILL, 0, 0, 0); /* a hang-up may never come: see guard_main */
-  long parent = SYS(__NR_getppid);                               /* 0 in a new pid namespace of the embedder's */
+  long parent = SYS(__NR_getppid); /* 0 in a new pid namespace of the embedder's */
   if (parent && parent != c->parent) sys_exit(127);
   /* First out of the way of the low numbers, then down: the caller's fds may be any, 0-2 included. */
   for (uint32_t i = 0; i < c->nfds; i++) {

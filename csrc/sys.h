@@ -65,14 +65,7 @@ static inline long sys_clone(struct clone_args *args, void (*run)(void *), void 
   register long r9 __asm__("r9") = pass;
   register void *rarg __asm__("r12") = arg;
   register void (*rrun)(void *) __asm__("r13") = run;
-  __asm__ volatile("syscall\n\t"
-                   "test %%rax, %%rax\n\t"
-                   "jnz 1f\n\t"
-                   "xor %%ebp, %%ebp\n\t"
-                   "mov %%r12, %%rdi\n\t"
-                   "call *%%r13\n\t"
-                   "ud2\n"
-                   "1:"
+  __asm__ volatile("syscall; test %%rax, %%rax; jnz 1f; xor %%ebp, %%ebp; mov %%r12, %%rdi; call *%%r13; ud2; 1:"
                    : "=a"(ret)
                    : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), "r"(r9), "r"(rarg), "r"(rrun)
                    : "rcx", "r11", "memory");
@@ -84,13 +77,7 @@ static inline long sys_clone(struct clone_args *args, void (*run)(void *), void 
   register long x5 __asm__("x5") = pass;
   register void *x20 __asm__("x20") = arg;
   register void (*x21)(void *) __asm__("x21") = run;
-  __asm__ volatile("svc 0\n\t"
-                   "cbnz x0, 1f\n\t"
-                   "mov x29, xzr\n\t"
-                   "mov x0, x20\n\t"
-                   "blr x21\n\t"
-                   "brk #1\n"
-                   "1:"
+  __asm__ volatile("svc 0; cbnz x0, 1f; mov x29, xzr; mov x0, x20; blr x21; brk #1; 1:"
                    : "+r"(x0)
                    : "r"(x8), "r"(x1), "r"(x5), "r"(x20), "r"(x21)
                    : "memory", "x30");

@@ -59,13 +59,8 @@ static long user_namespaces_forbid(int proc) {
 enum { NS_IPC = 3, NS_CGROUP = 6 };
 /* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
 static void namespaces_note(int proc, uint64_t kinds) {
-  static const char *const name[] = {"self/ns/user",
-                                     "self/ns/mnt",
-                                     "self/ns/pid",
-                                     [NS_IPC] = "self/ns/ipc",
-                                     "self/ns/net",
-                                     "self/ns/uts",
-                                     [NS_CGROUP] = "self/ns/cgroup"};
+  static const char *const name[] = {"self/ns/user", "self/ns/mnt", "self/ns/pid",   "self/ns/ipc", /* NS_IPC */
+                                     "self/ns/net",  "self/ns/uts", "self/ns/cgroup" /* NS_CGROUP */};
   static const uint64_t kind[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWIPC,
                                   CLONE_NEWNET,  CLONE_NEWUTS, CLONE_NEWCGROUP};
   for (uint32_t i = 0; i < sizeof kind / sizeof *kind; i++) {
@@ -86,17 +81,13 @@ static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
 static const uint64_t GUARD_BLOCKED =
     1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
 
-/* The embedder's, in `count` hierarchies, as far as they are empty. */
+/* What the embedder has left in `count` hierarchies, as far as it is empty. */
 static void directories_remove(uint32_t count) {
-  const struct __kernel_timespec ms = {0, 1000000};
-  for (uint32_t h = 0; h < count; h++) {
-    const long above = SYS(__NR_openat, FD_CGROUP + h, "..", O_PATH | O_CLOEXEC);
-    const char *name = K.names;
-    for (int i = 0, tries = 200; i < 3; i++, name += str_len(name) + 1)
-      while (SYS(__NR_unlinkat, i < 2 ? FD_CGROUP + h : above, name, AT_REMOVEDIR) == -EBUSY && i < 2 && tries-- > 0)
-        SYS(__NR_nanosleep, &ms, NULL); /* the last exit is still being worked off */
-    sys_close((int)above);
-  }
+  const struct __kernel_timespec ms = {0, 1000000}; /* the last exit is still being worked off */
+  for (uint32_t h = 0, tries = 200; h < count; h++)
+    for (const char *name = K.names; *name; name += str_len(name) + 1)
+      while (SYS(__NR_unlinkat, FD_CGROUP + h, name, AT_REMOVEDIR) == -EBUSY && *name != '.' && tries-- > 0)
+        SYS(__NR_nanosleep, &ms, NULL);
 }
 
 /* Outside of the keeper's namespaces, with the embedder's rights: who sees us end knows that nothing in them is left.
@@ -104,8 +95,9 @@ static void directories_remove(uint32_t count) {
  * forked may hold its socket. Then its directories go, as far as they are empty: their names came with OP_PLAN, the
  * deepest first. */
 static void __attribute__((noreturn)) guard_main(long keeper) {
-  const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself */
+  const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself, and the embedder to end */
   int status = 0, orphan = 0;
+  long sig = K_SIGCHLD;
   SYS(__NR_chdir, "/");
   SYS(__NR_close_range, FD_CONTROL + 1, FD_CGROUP - 1, 0);
   SYS(__NR_close_range, FD_CGROUP + K.plan->cgroups, ~0u, 0);
@@ -113,10 +105,14 @@ static void __attribute__((noreturn)) guard_main(long keeper) {
   while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
     orphan = SYS(__NR_getppid) != K.parent;
     if (orphan) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */);
-    long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
+    sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
     if (sig == K_SIGTERM || sig == K_SIGCONT || (orphan && sig < 0))
       SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
   }
+  SYS(__NR_shutdown, FD_CONTROL, 2); /* the embedder need not wait for us to know */
+  /* A hang-up comes before the end of which it tells; an embedder that is alive sends SIGCONT with it. */
+  while (!status && SYS(__NR_getppid) == K.parent && (sig == K_SIGCHLD || sig == K_SIGHUP))
+    sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, &soon, 8);
   if (SYS(__NR_getppid) != K.parent) directories_remove(K.plan->cgroups);
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }

@@ -95,7 +95,7 @@ class Keeper(Talk):
             self.request = memfd("pyjail-request")
             fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
             name = self.cgroup.name  # with what is to go with us it is born: we may be killed at any moment
-            self._tell(lib.OP_PLAN, f"{name}/keeper\0{name}\0{owner_name(os.getpid())}\0".encode())
+            self._tell(lib.OP_PLAN, f"{name}/keeper\0{name}\0../{owner_name(os.getpid())}\0".encode())
             self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
             # From here on two processes work: it prepares what it can, and we what it needs next.
             fill(plan, pack_template(template), seal=True)

@@ -51,8 +51,9 @@ def test_after_a_sigkill_of_embedder_and_keepers_together_the_next_start_removes
     try:
         assert (p.stdout.readline(), living.stdout.readline()) == (b"go\n", b"go\n")
         assert until(lambda: leaves_of(p.pid) and leaves_of(living.pid))
+        os.kill(p.pid, signal.SIGSTOP)  # no keeper is born meanwhile, and none is dropped
         below = keepers_of(p.pid)
-        for pid in (p.pid, *below):  # nobody is left to clean up
+        for pid in (*below, p.pid):  # nobody is left to clean up
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         p.wait()
