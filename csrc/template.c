@@ -78,14 +78,15 @@ static long keyring_new(void) {
 /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
  * does not block, so it blocks no other. */
 static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
-static const uint64_t GUARD_BLOCKED =
-    1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
+static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) |
+                                      1ull << (K_SIGHUP - 1) | 1ull << (K_SIGUSR1 - 1);
 
-/* What the embedder has left in `count` hierarchies, as far as it is empty. */
+/* The keeper's directories in `count` hierarchies; then the embedder's, when it is gone and they are empty. */
 static void directories_remove(uint32_t count) {
   const struct __kernel_timespec ms = {0, 1000000}; /* the last exit is still being worked off */
   for (uint32_t h = 0, tries = 200; h < count; h++)
-    for (const char *name = K.names; *name; name += str_len(name) + 1)
+    for (const char *name = K.names; *name && (*name != '.' || SYS(__NR_getppid) != K.parent);
+         name += str_len(name) + 1)
       while (SYS(__NR_unlinkat, FD_CGROUP + h, name, AT_REMOVEDIR) == -EBUSY && *name != '.' && tries-- > 0)
         SYS(__NR_nanosleep, &ms, NULL);
 }
@@ -96,7 +97,7 @@ static void directories_remove(uint32_t count) {
  * deepest first. */
 static void __attribute__((noreturn)) guard_main(long keeper) {
   const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself, and the embedder to end */
-  int status = 0, orphan = 0;
+  int status = 0, orphan = 0, closed = 0;
   long sig = K_SIGCHLD;
   SYS(__NR_chdir, "/");
   SYS(__NR_close_range, FD_CONTROL + 1, FD_CGROUP - 1, 0);
@@ -106,14 +107,15 @@ static void __attribute__((noreturn)) guard_main(long keeper) {
     orphan = SYS(__NR_getppid) != K.parent;
     if (orphan) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */);
     sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
+    closed |= sig == K_SIGUSR1;
     if (sig == K_SIGTERM || sig == K_SIGCONT || (orphan && sig < 0))
       SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
   }
   SYS(__NR_shutdown, FD_CONTROL, 2); /* the embedder need not wait for us to know */
-  /* A hang-up comes before the end of which it tells; an embedder that is alive sends SIGCONT with it. */
-  while (!status && SYS(__NR_getppid) == K.parent && (sig == K_SIGCHLD || sig == K_SIGHUP))
+  /* A hang-up comes before the end of which it tells; an embedder that lives on sends SIGUSR1 before. */
+  while (!status && !closed && SYS(__NR_getppid) == K.parent && sig != -EAGAIN && sig != K_SIGUSR1)
     sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, &soon, 8);
-  if (SYS(__NR_getppid) != K.parent) directories_remove(K.plan->cgroups);
+  directories_remove(K.plan->cgroups);
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }
 
@@ -141,7 +143,6 @@ static long init_clone(uint64_t namespaces) {
   return pid < 0 ? fail(STEP_NAMESPACES, 0, pid) : SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0);
 }
 
-/* Become who we are to be there. */
 static long init_become(void) {
   const uint64_t mask = 1ull << (K_SIGCHLD - 1);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);

@@ -254,8 +254,11 @@ class Keeper(Talk):
             signal.pidfd_send_signal(self.pidfd.number, signal.SIGCONT)
 
     def hang_up(self) -> None:
-        """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then."""
+        """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then. The guard
+        is told first that it is no end of ours: it would wait for that."""
         self.ended = True
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self.pidfd.number, signal.SIGUSR1)
         with contextlib.suppress(AttributeError, OSError):
             if self._linked:
                 self.sock.shutdown(_socket.SHUT_RDWR)

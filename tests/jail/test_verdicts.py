@@ -271,9 +271,9 @@ def test_a_program_that_widens_a_narrow_affinity_has_no_more_cpu_time(cc):
 
 @pytest.mark.needs_cgroups
 def test_cpus_is_a_share_of_cores(run_c):
-    r = run_c(PRELUDE + BUSY["four_processes"], Limits(cpu_time=None, wall_time=1.0, cpus=0.5))
+    r = run_c(PRELUDE + BUSY["four_processes"], Limits(cpu_time=None, wall_time=1.0, cpus=0.05))
     assert r.verdict is Verdict.WALL_TIME
-    assert 0 < r.usage.cpu_time < 0.5 * r.usage.wall_time + 0.25
+    assert 0 < r.usage.cpu_time < 0.05 * r.usage.wall_time + 0.25  # a busy machine gives it that much, too
     assert r.usage.throttled_time > 0
 
 

@@ -1,7 +1,7 @@
 """Embedders killed by SIGKILL at random moments: a second later nothing of theirs is left on the machine.
 
-One exception is counted: who is killed in the milliseconds before its first keeper is born has made directories that nobody
-else knows of yet. The next start removes them.
+One exception is counted: who is killed in the moment before a keeper is born has made directories that nobody else knows of
+yet. The next start removes them.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class Found:
     """What was seen: embedders killed by what they did, and what was left of which."""
 
     killed: Counter[str] = field(default_factory=Counter)
-    unborn: int = (
-        0  # of them: before their first keeper was born, so that the next start had to remove their directories
-    )
+    unborn: int = 0  # of them: just before a keeper was born, so that the next start had to remove directories
     left: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -155,7 +153,7 @@ def _batch(kinds: list[str], rng: random.Random, found: Found) -> None:
         late = {p.pid: kind for p, kind in zip(started, kinds, strict=True) if cgroups_of(p.pid)}
         for pid, kind in late.items():
             directories = [below for path in cgroups_of(pid) for below, _, _ in os.walk(path)]
-            if all(re.search(r"-[0-9a-f]+(/k1(/keeper)?)?$", below) for below in directories):
+            if all(re.search(r"-[0-9a-f]+(/k[0-9]+(/keeper)?)?$", below) for below in directories):
                 found.unborn += 1
             else:
                 found.left += [f"cgroup {below} ({kind})" for below in directories]
