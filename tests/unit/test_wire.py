@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyjail._native import ffi, lib
 
-from pyjail import Jail, Limits, _host, _plan, _wire
+from pyjail import Jail, Limits, Mount, SpecError, _host, _plan, _wire
 from pyjail._plan import Command
 from pyjail._spec import Env
+from pyjail.policy import mounts
 
 HOST = _host.host()
 TEMPLATE = _plan.template(Jail(strict=False), HOST, False)
@@ -131,3 +132,11 @@ def test_values_that_would_stop_the_keeper_are_refused():
     if settings:  # a host without cgroups has no such row
         rows[settings[0]].value = lib.PJ_NONE
         assert lib.pj_check_limits(buf, len(LIMITS), len(TEMPLATE.cgroups.used), ffi.new("uint32_t *")) == -22
+
+
+def test_more_tmpfs_than_a_run_can_have_are_refused_by_name():
+    assert mounts.MOST_TMPFS == lib.PJ_MAX_TMPFS
+    five, six = (Jail(mounts=tuple(Mount.tmpfs(f"/m{n}", "1M") for n in range(count))) for count in (5, 6))
+    assert len(mounts.tmpfs(five, Limits())) == lib.PJ_MAX_TMPFS
+    with pytest.raises(SpecError, match=r"at most 5 Mount\.tmpfs"):
+        mounts.tmpfs(six, Limits())

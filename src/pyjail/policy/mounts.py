@@ -25,6 +25,7 @@ PYTHON = "of an interpreter"
 EMPTY = b"mode\x00555\x00size\x004096\x00nr_inodes\x001\x00"
 MOST_ROWS = 4096  # of a plan (PJ_MAX_ROWS)
 MOST_ENTRIES = 2000  # of a directory that is rebuilt to hold a mount point: two rows of a plan for each
+MOST_TMPFS = 8  # of one run: PJ_MAX_TMPFS
 
 Listing = Callable[[str], tuple[Entry, ...]]
 Kind = Callable[[str], tuple[str, str]]
@@ -319,6 +320,10 @@ def tmpfs(jail: Jail, limits: Limits) -> list[TmpfsRow]:
     sizes = {"/box": ("755", limits.disk), "/tmp": ("1777", limits.disk), "/dev/shm": ("1777", limits.memory)}
     rows = [row(t, *sizes[t], is_box=t == "/box") for t in run_tmpfs(jail) if t not in _tmpfs_at(jail)]
     rows += [row(m.dst, "755", m.size, is_box=m.dst == "/box") for m in jail.mounts if m.kind == "tmpfs"]
+    if len(rows) > MOST_TMPFS:
+        own = len(rows) - len(_tmpfs_at(jail))
+        why = f"at most {MOST_TMPFS - own} Mount.tmpfs beside the jail's own {own}; one can hold many directories"
+        raise SpecError("mounts", f"{len(_tmpfs_at(jail))} tmpfs", why)
     return sorted(rows, key=lambda r: (r.target.count("/"), r.target))
 
 
