@@ -86,8 +86,9 @@ def test_cancelling_a_wait_leaves_the_program_running(everywhere):
 
 def test_a_cancelled_block_kills_and_waits(everywhere):
     async def main():
+        p = await aio.start(["sleep", "1000"], FOREVER)
         with anyio.move_on_after(0.2) as scope:
-            async with await aio.start(["sleep", "1000"], FOREVER) as p:
+            async with p:
                 await p.wait()
         assert scope.cancelled_caught
         assert programs(b"sleep") == []
@@ -98,8 +99,9 @@ def test_a_cancelled_block_kills_and_waits(everywhere):
 
 def test_an_exit_that_is_cancelled_kills(everywhere):
     async def main():
+        p = await aio.start(["sh", "-c", "sleep 1000; yes"], FOREVER)
         with anyio.move_on_after(0.2) as scope:
-            async with await aio.start(["sh", "-c", "sleep 1000; yes"], FOREVER) as p:
+            async with p:
                 pass
         assert scope.cancelled_caught
         assert programs(b"sleep") == []
