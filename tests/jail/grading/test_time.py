@@ -40,7 +40,7 @@ def test_right_completions_pass_however_many_are_checked_at_once():
 
     def one(problem: dict[str, str]):
         return check_correctness(
-            problem, problem["solution"], 0.5 * SLOW, limits=Limits(memory="128M", cpu_time=0.5 * SLOW)
+            problem, problem["solution"], 1.5 * SLOW, limits=Limits(memory="128M", cpu_time=1.5 * SLOW)
         )
 
     with ThreadPoolExecutor(64) as pool:
