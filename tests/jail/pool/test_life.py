@@ -158,7 +158,7 @@ def test_every_snippet_of_the_page_runs():
         assert (out.returncode, out.stderr) == (0, "")
         shown.append(out.stdout.split("\n")[0])
     assert shown[0] == "b'judge\\n'"
-    assert (shown[2], len(shown)) == ("100", 4)
+    assert (shown[2], len(shown)) == ("100", 5)
 
 
 @pytest.mark.parametrize("call", ["pool.run(*command)", "list(pool.map([command[0]] * 3, command[1]))"])
