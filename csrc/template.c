@@ -84,11 +84,11 @@ static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTE
 /* The keeper's directories in `count` hierarchies; then the embedder's, when it is gone and they are empty. */
 static void directories_remove(uint32_t count) {
   const struct __kernel_timespec ms = {0, 1000000}; /* the last exit is still being worked off */
-  for (uint32_t h = 0, tries = 200; h < count; h++)
-    for (const char *name = K.names; *name && (*name != '.' || SYS(__NR_getppid) != K.parent);
-         name += str_len(name) + 1)
-      while (SYS(__NR_unlinkat, FD_CGROUP + h, name, AT_REMOVEDIR) == -EBUSY && *name != '.' && tries-- > 0)
-        SYS(__NR_nanosleep, &ms, NULL);
+  int gone = SYS(__NR_getppid) != K.parent, tries = 200 * gone;
+  for (uint32_t h = 0; h < count; h++)
+    for (const char *name = K.names; *name && (gone || *name != '.'); name += str_len(name) + 1)
+      while (SYS(__NR_unlinkat, FD_CGROUP + h, name, AT_REMOVEDIR) == -EBUSY && *name != '.' && tries > 0)
+        tries--, SYS(__NR_nanosleep, &ms, NULL);
 }
 
 /* Outside of the keeper's namespaces, with the embedder's rights: who sees us end knows that nothing in them is left.

@@ -103,7 +103,7 @@ def test_a_child_that_is_forked_at_any_step_and_goes_on_from_there_ends_nothing_
             try:
                 with Instant(n, fork):
                     assert run() == b"x\n"
-            except Interrupted:
+            except (Interrupted, KeeperError):  # the latter where Python swallows what a destructor raises
                 with contextlib.suppress(BaseException):
                     assert pyjail.run(["echo", "child"]).stdout == b"child\n"
                     pyjail.close()
