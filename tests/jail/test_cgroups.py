@@ -16,7 +16,7 @@ import pyjail
 from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _prepare, _run
 from pyjail._cgroup import remove_tree
 from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of
-from tests.jail.test_faults import BUSY
+from tests.jail.test_dead_embedder import BUSY
 from tests.scripts import PRELUDE, script, until
 
 pytestmark = pytest.mark.needs_cgroups

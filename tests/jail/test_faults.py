@@ -1,13 +1,9 @@
-"""Sudden death of embedder, guard and keeper, and the end of our own fds: clear errors, nothing left."""
+"""Sudden death of keeper and guard, `close`, interrupts, what cannot be killed: clear errors, nothing left."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,111 +17,13 @@ from tests import place
 from tests.conftest import SLOW
 from tests.host_side import (
     alive,
-    cgroups_of,
     keeper_below,
     keepers_of,
     kill_below,
     leaves_of,
-    mounts,
     programs,
-    shm_segments,
 )
-from tests.scripts import PRELUDE, script, until
-
-
-def test_exit_in_the_middle_of_runs_leaves_nothing():
-    code = """
-    import os, pyjail, threading, time, sys
-    for i in range(4):
-        threading.Thread(target=pyjail.run, args=(["sleep", "100"],), daemon=True).start()
-    time.sleep(1)
-    print(os.getpid(), flush=True)
-    sys.exit(0)
-    """
-    out = script(code)
-    pid = int(out.stdout)
-    assert out.returncode == 0, out.stderr
-    assert until(lambda: not cgroups_of(pid))
-
-
-BUSY = """
-import os, pyjail, random, sys, threading, time
-def loop(i):
-    r = random.Random(i)
-    while True:
-        pyjail.run(["sh", "-c", "sleep 0.0%d & sleep 0.0%d; head -c 100 /dev/zero > f" % (r.randrange(10), r.randrange(5))],
-                   pyjail.Limits(memory="32M"), files={"a": b"x"} if i % 2 else None, collect=["f"] if i % 2 else (),
-                   jail=pyjail.Jail(fresh=r.random() < 0.2))
-for i in range(3): threading.Thread(target=loop, args=(i,), daemon=True).start()
-print("go", flush=True)
-time.sleep(60)
-"""
-
-
-def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
-    rng = random.Random(7)
-    before, segments = mounts(), shm_segments()
-    for _ in range(8):
-        p = subprocess.Popen([sys.executable, "-c", PRELUDE + BUSY], stdout=subprocess.PIPE)
-        assert p.stdout.readline() == b"go\n"
-        time.sleep(0.1 + rng.random() * 0.8)
-        below = keepers_of(p.pid)
-        p.kill()
-        p.wait()
-        p.stdout.close()
-        assert until(lambda below=below: not any(map(alive, below)), 4.0 + SLOW), [b for b in below if alive(b)]
-        left = cgroups_of(p.pid)
-        assert all("/r" not in leaf.rpartition("/k")[2] for leaf in left)
-    assert mounts() == before
-    assert until(lambda: shm_segments() <= segments), shm_segments()  # those of others go by themselves
-    script("import pyjail; pyjail.run(['true'])")  # the next start removes the empty directories that are left
-    assert cgroups_of(p.pid) == []
-
-
-@pytest.mark.parametrize("script", ["sleep 60", "sleep 60 & exec sleep 61"])
-def test_sigkill_of_the_embedder_leaves_no_cgroup_either(script):
-    code = f"""
-    import pyjail, threading, time
-    for _ in range(2):
-        threading.Thread(target=pyjail.run, args=(["sh", "-c", "{script}"],), daemon=True).start()
-    while len(pyjail._run.idle.leased) < 2 or not all(k.started for k in pyjail._run.idle.leased): time.sleep(0.01)
-    print("go", flush=True)
-    time.sleep(60)
-    """
-    p = subprocess.Popen([sys.executable, "-c", PRELUDE + textwrap.dedent(code)], stdout=subprocess.PIPE)
-    assert p.stdout.readline() == b"go\n"
-    assert cgroups_of(p.pid) or not place.CGROUPS
-    below = keepers_of(p.pid)
-    p.kill()
-    p.wait()
-    p.stdout.close()
-    assert until(lambda: not any(map(alive, below)))
-    assert until(lambda: cgroups_of(p.pid) == []), cgroups_of(p.pid)
-
-
-@pytest.mark.parametrize("after", ["time.sleep(100)", "os.execv('/bin/sleep', ['sleep', '100'])"], ids=["fork", "exec"])
-def test_sigkill_of_the_embedder_ends_all_while_a_child_of_its_c_code_lives(after):
-    """A fork without Python's hooks: that child holds the keeper's socket, which does not hang up."""
-    code = f"""
-    import ctypes, os, pyjail, time
-    p = pyjail.start(["sleep", "100"])
-    child = ctypes.CDLL(None).fork()
-    if child == 0: {after}
-    print(child, flush=True)
-    time.sleep(100)
-    """
-    p = subprocess.Popen([sys.executable, "-c", PRELUDE + textwrap.dedent(code)], stdout=subprocess.PIPE)
-    child = int(p.stdout.readline())
-    try:
-        assert until(lambda: len(keepers_of(p.pid)) >= 4)  # guard, keeper, program
-        below = [pid for pid in keepers_of(p.pid) if pid != child]
-        p.kill()
-        p.wait()
-        assert until(lambda: not any(map(alive, below)))
-        assert alive(child)
-    finally:
-        os.kill(child, signal.SIGKILL)
-        p.stdout.close()
+from tests.scripts import script, until
 
 
 def test_the_end_of_the_thread_that_started_a_keeper_is_not_the_end_of_the_embedder():
@@ -266,24 +164,6 @@ def test_close_ends_all_keepers_and_their_cgroups():
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 
-def test_own_fd_limit_used_up_is_a_clean_error():
-    code = """
-    import os, pyjail, resource
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    held = []
-    try:
-        while True: held.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError: pass
-    for i in range(3):
-        try: pyjail.run(["true"], pyjail.Limits(open_files=32))
-        except OSError as e: print(e.errno)
-    for fd in held: os.close(fd)
-    print(pyjail.run(["true"], pyjail.Limits(open_files=32)).verdict)
-    """
-    out = script(code)
-    assert out.stdout == "24\n24\n24\nok\n", out.stderr
-
-
 def test_an_armed_process_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
     from pyjail import _files
 
@@ -342,45 +222,6 @@ def test_interrupts_at_any_instant_neither_hang_nor_leak():
     """
     out = script(code.replace("LIMIT", repr(6 * SLOW)), timeout=120)
     assert out.stdout == "True None True\n", (out.stdout, out.stderr)
-
-
-@pytest.mark.parametrize("strict", [pytest.param(True, marks=pytest.mark.needs_cgroups), False])
-@pytest.mark.parametrize("free", [0, 1, 2, 4, 6, 9])
-def test_a_lack_of_fds_at_the_first_use_is_an_os_error_and_forgotten(free, strict):
-    code = f"""
-    import errno, os, pyjail, resource
-    pyjail.run, pyjail.Result  # imported
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
-    held = []
-    try:
-        while True: held.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError: pass
-    for _ in range({free}): os.close(held.pop())
-    for _ in range(2):
-        try: print(pyjail.run(["true"], jail=pyjail.Jail(strict={strict})).verdict)
-        except OSError as e: print(errno.errorcode[e.errno])
-    for fd in held: os.close(fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    r = pyjail.run(["true"], jail=pyjail.Jail(strict={strict}))
-    print(r.verdict, sorted(c.name for c in r.receipt.not_enforced))
-    """
-    needed = script(f"""
-    import pyjail
-    print(sorted(c.name for c in pyjail.run(["true"], jail=pyjail.Jail(strict={strict})).receipt.not_enforced))
-    """)
-    out = script(code)
-    assert out.stdout == f"EMFILE\nEMFILE\nok {needed.stdout}", (out.stdout, out.stderr)
-
-
-def test_a_directory_of_more_entries_than_the_callers_soft_limit_of_fds_can_be_rebuilt():
-    out = script("""
-    import os, pyjail, resource
-    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    jail = pyjail.Jail(mounts=(pyjail.Mount.bind(os.path.realpath(os.__file__), "/usr/bin/new"),))
-    print(pyjail.run(["sh", "-c", "ls /usr/bin | wc -l; grep -c . /usr/bin/new > /dev/null"], jail=jail).stdout)
-    """)
-    assert int(eval(out.stdout)) == len(os.listdir("/usr/bin")) + 1 > 150, out.stderr
 
 
 FREEZER = Path("/sys/fs/cgroup/freezer")

@@ -18,7 +18,7 @@ import pytest
 import pyjail
 from pyjail import Jail, Mount, SpecError, grading
 from tests.conftest import QUICK, SLOW
-from tests.jail.test_view import SECRET, SYSTEM_PYTHON, environment, installation, needs_system_python, project
+from tests.jail.projects import SECRET, SYSTEM_PYTHON, environment, installation, needs_system_python, project
 
 WHERE = "import sys; print(sys.prefix, sys.executable)"
 

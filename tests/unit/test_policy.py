@@ -1,31 +1,19 @@
-"""Policies without a kernel: what is refused, who comes first, what lint finds, what a configuration file says."""
+"""Policies without a kernel: what is refused, who comes first, what a configuration file says."""
 
 from __future__ import annotations
 
 import errno
 import pickle
-import warnings
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import pyjail
-from pyjail import Jail, Limits, Mount, PolicyWarning, SeccompPolicy, SeccompRule, SpecError, lint
+from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, SpecError
 from pyjail import _toml as toml
-from pyjail.policy import bpf, filters, learned, profiles, seccomp
-from pyjail.policy import lint as lint_module
+from pyjail.policy import profiles, seccomp
 from tests.simulate import simulate
-
-MACHINE = "x86_64"
-ARCH = bpf.AUDIT_ARCH[MACHINE]
-
-
-def act(policy, name, *args, inet=True):
-    f = seccomp.compile_policy(policy, MACHINE, inet)
-    found = seccomp.describe(simulate(f.program, ARCH, seccomp.number(MACHINE, name), args)[0])
-    return "allow" if found == "kill" and f.ipc_told and name in seccomp.IPC_MAKERS else found
-
+from tests.unit.filtered import ARCH, MACHINE, NAMES, NUMBERS, act
 
 # ---- what is refused before anything starts ----
 
@@ -158,8 +146,6 @@ def test_base_none_allows_what_no_rule_names_but_no_foreign_architecture():
         assert seccomp.describe(simulate(program, ARCH, 0)[0]) == "allow"
 
 
-NAMES = ("socket", "ioctl", "ptrace", "clone", "personality", "mmap", "recvmsg", "openat", "fork", "read", "mq_open")
-NUMBERS = st.sampled_from([0, 1, 2, 3, 5, 0x22, 0x5412, 0x40000, 0x10000000, (1 << 32) - 1, 1 << 40, (1 << 64) - 1])
 MASKS = st.sampled_from([1, 3, 0xF, 0x40000, 0xFFFFFFFF, 0xFFFFFFFF << 32, (1 << 64) - 1])
 TESTS = st.lists(st.builds(lambda a, v, m: (a, v & m, m), st.integers(0, 3), NUMBERS, MASKS), max_size=3).map(tuple)
 ACTIONS = st.sampled_from(["allow", "kill", "EPERM", "ENOSYS", "EAGAIN"])
@@ -234,94 +220,6 @@ def test_policies_are_hashable_picklable_and_survive_a_configuration_file(tmp_pa
     assert Jail.from_toml(path) == jail
 
 
-# ---- what lint finds ----
-
-
-def test_profiles_have_nothing_to_warn_of():
-    assert lint("default") == lint("strict") == []
-    assert lint(SeccompPolicy(refuse=("fork",), kill=("ptrace",), allow=("read",))) == []
-
-
-def test_every_call_that_the_default_profile_refuses_warns_when_it_is_allowed():
-    refused = {n for names in (*profiles.REFUSED, *profiles.NOOP) for n in names.split()} | set(profiles.MISSING)
-    refused |= {r.name for r in profiles.ARGUMENTS if r.action != "allow"}
-    for name in refused:
-        for base in ("default", "strict"):
-            found = lint(SeccompPolicy(base=base, allow=(name,)))
-            assert {w.call for w in found} == {name}, name
-            assert all(w.why for w in found)
-
-
-def test_every_reason_of_the_tables_has_an_example_that_meets_it():
-    found, default = seccomp.rules("default")
-    met = set()
-    for escape in lint_module.ESCAPES:
-        decision = seccomp.decide(found, default, escape.call, [escape.args.get(i, 0) for i in range(6)])
-        assert decision.action != "allow", escape
-        met.add((decision.name, decision.why))
-    assert met >= {(r.name, r.why) for r in found if r.action != "allow" and r.why != profiles.UNTRACED}
-
-
-@pytest.mark.parametrize(
-    ("rule", "means"),
-    [
-        (R("clone", "allow", ((0, 0x11, 0xFF),)), "CLONE_NEWUSER"), (R("clone", "allow", ((0, 0x10000011),)), "arg0"),
-        (R("socket", "allow", ((0, 40),)), "AF_VSOCK"), (R("socket", "allow", ((0, 21),)), "arg0"), (R("socket", "allow", ((0, 2),)), "raw IP"),
-        (R("ioctl", "allow", ((1, 0x5412),)), "TIOCSTI"), (R("ioctl", "allow", ((1, 0x12, 0xFF),)), "TIOCSTI"), (R("ioctl", "allow"), "TIOCLINUX"),
-        (R("personality", "allow", ((0, 0x400000, 0x400000),)), "READ_IMPLIES_EXEC"), (R("bpf", "allow", ((0, 5),)), "arg0"),
-    ],
-)  # fmt: skip
-def test_rules_by_argument_warn_of_what_they_let_through(rule, means):
-    found = lint(SeccompPolicy(rules=(rule,)))
-    assert [w.call for w in found][:1] == [rule.name]
-    assert any(means in w.means for w in found)
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        R("clone", "allow", ((0, 0, 0x7E020080),)), R("socket", "allow", ((0, 1),)), R("socket", "allow", ((0, 2), (1, 1), (2, 6))),
-        R("ioctl", "allow", ((1, 0x5401),)), R("socket", "EPERM", ((0, 40),)), R("personality", "allow", ((0, 0),)),
-    ],
-)  # fmt: skip
-def test_rules_that_let_nothing_dangerous_through_do_not_warn(rule):
-    assert lint(SeccompPolicy(base="strict", rules=(rule,))) == []
-
-
-def test_an_earlier_rule_that_closes_the_way_is_seen():
-    closed = (
-        R("fcntl", "EPERM", ((1, 1024),)),
-        R("fcntl", "EPERM", ((1, 1026),)),
-        R("fcntl", "EPERM", ((1, 1036, ~2 & 0xFFFFFFFF),)),
-    )
-    assert lint(SeccompPolicy(rules=(*closed, R("fcntl", "allow")))) == []
-    assert lint(SeccompPolicy(rules=(*closed[:2], R("fcntl", "allow")))) != []
-
-
-def test_no_filter_and_base_none_warn():
-    assert [w.call for w in lint("none")] == [w.call for w in lint(SeccompPolicy(base="none"))] == ["*"]
-    for nonsense in ("off", None, 5):
-        with pytest.raises(SpecError):
-            lint(nonsense)
-
-
-def test_a_warning_can_be_pickled_and_says_what_and_why():
-    (warning,) = lint(SeccompPolicy(allow=("keyctl",)))
-    copy = pickle.loads(pickle.dumps(warning))
-    assert (copy.call, copy.means, copy.why) == (warning.call, warning.means, warning.why)
-    assert "CVE-2016-0728" in str(warning)
-    assert isinstance(warning, UserWarning)
-
-
-def test_a_policy_is_warned_of_once_in_the_name_of_its_user():
-    policy = SeccompPolicy(allow=("kcmp",), refuse=("fork",))
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        lint_module.warn(policy)
-        lint_module.warn(policy)
-    assert [(w.category, w.filename) for w in seen] == [(PolicyWarning, __file__)]
-
-
 # ---- configuration files ----
 
 
@@ -357,64 +255,6 @@ def test_what_toml_cannot_hold_is_named():
         toml.dump(Jail(mounts=(Mount.bind(b"/a\xff"),)))
 
 
-# ---- what is learned ----
-
-
-@st.composite
-def calls(draw):
-    """Some calls as a program could have made them under the default profile."""
-    found, default = seccomp.rules("default")
-    made = []
-    for name in draw(
-        st.lists(
-            st.sampled_from([*NAMES, "io_setup", "setsockopt", "prctl", "unshare", "clone3", "wait4", "fcntl"]),
-            max_size=8,
-        )
-    ):
-        args = draw(st.tuples(*[NUMBERS] * 6))
-        masks = seccomp.deciding(name, [*found, *seccomp.rules("strict")[0]])
-        rule = seccomp.decide(found, default, name, args)
-        made.append(
-            (name, args, learned.Call(name, tuple((i, args[i] & m) for i, m in masks.items()), rule.action, rule.tests))
-        )
-    return made
-
-
-@settings(deadline=None)
-@given(calls())
-def test_under_the_learned_policy_the_same_calls_have_the_same_outcome(made):
-    found, _ = seccomp.rules("default")
-    policy = learned.smallest([call for _, _, call in made], found, MACHINE, filters.Reach(inet=True, disk=False))
-    assert policy.base == "strict"
-    for name, args, call in made:
-        assert act(policy, name, *args) == call.action
-    assert lint(policy) == []  # it allows nothing that the default profile refuses
-    for name in ("bpf", "add_key", "mlockall", "userfaultfd"):
-        assert act(policy, name) == "kill"
-
-
-def test_what_has_no_name_is_learned_on_the_default_profile_less_what_was_not_used():
-    found, _ = seccomp.rules("default")
-    made = [learned.Call("syscall 600", (), "ENOSYS", ()), learned.Call("pipe2", (), "allow", ())]
-    policy = learned.smallest(made, found, MACHINE, filters.Reach(inet=True, disk=False))
-    assert policy.base == "default"
-    assert (act(policy, "pipe2"), act(policy, "read"), act(policy, "fork"), act(policy, "socketpair")) == (
-        "allow",
-        "allow",
-        "kill",
-        "kill",
-    )
-    assert seccomp.describe(simulate(seccomp.compile_policy(policy, MACHINE).program, ARCH, 600)[0]) == "ENOSYS"
-
-
-def test_many_values_of_an_argument_are_learned_as_the_rules_that_took_them():
-    found, _ = seccomp.rules("default")
-    made = [learned.Call("prctl", ((0, n),), "allow", ()) for n in range(30, 60)]
-    policy = learned.smallest(made, found, MACHINE, filters.Reach(inet=True, disk=False))
-    assert (act(policy, "prctl", 35), act(policy, "prctl", 22)) == ("allow", "EPERM")
-    assert lint(policy) == []
-
-
 def test_errnos_are_real():
     for name in ("EPERM", "ENOSYS", "EAFNOSUPPORT"):
         assert act(SeccompPolicy(refuse=("fork",), errno=name), "fork") == name
@@ -423,13 +263,6 @@ def test_errnos_are_real():
 
 def test_strict_refuses_huge_pages():
     assert (act("strict", "mmap", 0, 0, 3, 0x40022), act("strict", "mmap", 0, 0, 3, 0x22)) == ("ENOMEM", "allow")
-
-
-def test_learning_needs_a_filter():
-    for policy in ("none", SeccompPolicy(base="none", kill=("fork",))):
-        with pytest.raises(SpecError) as e:
-            pyjail.learn(["true"], Limits(), jail=Jail(seccomp=policy))
-        assert e.value.field == "jail.seccomp"
 
 
 def test_every_errno_name_of_the_platform_can_be_an_action():

@@ -17,7 +17,8 @@ PASSES = {
 TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
 # What depends on cgroups most, for CI: half of the time.
-QUICK = ["tests/vm", *(f"tests/jail/test_{n}.py" for n in ("cgroups", "faults", "rootless", "verdicts"))]
+OF_CGROUPS = ("cgroups", "dead_embedder", "faults", "lack_of_fds", "rootless", "verdicts")
+QUICK = ["tests/vm", *(f"tests/jail/test_{n}.py" for n in OF_CGROUPS)]
 
 
 def main(arguments: list[str]) -> int:

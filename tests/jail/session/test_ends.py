@@ -1,0 +1,52 @@
+"""The end of a session: its keeper dies, or it is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+import pyjail
+from pyjail import KeeperError, Session, Verdict
+from tests.conftest import SLOW
+from tests.host_side import alive, keeper_below, keepers_of
+from tests.jail.session.programs import LIMITS
+
+
+def test_a_keeper_that_died_takes_the_session_with_it(s):
+    s.write("x", "x")
+    with s.start(["sleep", "100"]) as p:
+        time.sleep(0.2)
+        os.kill(s._keeper.pid, signal.SIGKILL)
+        p.wait()
+    assert p.result.verdict is Verdict.JAIL_ERROR
+    for call in (lambda: s.run(["true"]), lambda: s.read("x"), lambda: s.write("y", "y"), s.snapshot, s.list):
+        with pytest.raises(KeeperError, match="new session"):
+            call()
+
+
+def test_a_keeper_that_died_between_two_runs_is_an_error_not_an_empty_box(s):
+    s.write("x", "x")
+    os.kill(keeper_below(s._keeper.pid), signal.SIGKILL)
+    with pytest.raises(KeeperError, match="new session"):
+        s.run(["cat", "x"])
+
+
+def test_close_ends_everything():
+    pyjail.close()
+    before = set(keepers_of(os.getpid()))
+    s = Session(limits=LIMITS)
+    p = s.start(["sleep", "100"])
+    time.sleep(0.2)
+    mine = set(keepers_of(os.getpid())) - before
+    s.close()
+    s.close()
+    end = time.monotonic() + 10 * SLOW
+    while any(map(alive, mine)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(alive, mine))
+    p.close()
+    with pytest.raises(KeeperError, match="closed"):
+        s.run(["true"])
