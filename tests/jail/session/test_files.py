@@ -126,17 +126,16 @@ def test_to_remove_what_a_program_makes_again_and_again_ends_before_the_program_
     """
     with Session(limits=LIMITS, inodes=500) as s:
         s.run(["mkdir", "d"])
-        p = s.start([*PYTHON, textwrap.dedent(make)])
-        for _ in range(5):
-            try:
-                s.remove("d", recursive=True)
-            except FileNotFoundError:
-                pass
-            except OSError as e:
-                assert e.errno == errno.ENOTEMPTY
-        assert p.poll() is None
-        p.kill()
-        p.wait()
+        with s.start([*PYTHON, textwrap.dedent(make)]) as p:
+            for _ in range(5):
+                try:
+                    s.remove("d", recursive=True)
+                except FileNotFoundError:
+                    pass
+                except OSError as e:
+                    assert e.errno == errno.ENOTEMPTY
+            assert p.poll() is None
+            p.kill()
 
 
 def test_a_box_that_is_full_is_told_and_keeps_no_half_of_a_file(s):
