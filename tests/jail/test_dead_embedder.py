@@ -85,7 +85,7 @@ def test_sigkill_of_the_embedder_leaves_no_cgroup_either(script):
     """
     p = subprocess.Popen([sys.executable, "-c", PRELUDE + textwrap.dedent(code)], stdout=subprocess.PIPE)
     assert p.stdout.readline() == b"go\n"
-    assert len(cgroups_of(p.pid)) > 1 or not place.CGROUPS
+    assert cgroups_of(p.pid) or not place.CGROUPS
     below = keepers_of(p.pid)
     p.kill()
     p.wait()
