@@ -54,7 +54,7 @@ def test_keeper_init_and_program_stay_below_what_was_given():
     below = str(given()).removeprefix("/sys/fs/cgroup")
     paths = [Path(f"/proc/{p}/cgroup").read_text().strip()[3:] for p in keepers_of(os.getpid())]
     t.join()
-    own = Path("/proc/self/cgroup").read_text().strip()[3:]  # a guard stays where we are: it removes what the keeper was in
+    own = Path("/proc/self/cgroup").read_text().strip()[3:]  # a guard stays here: it removes what its keeper was in
     assert len([p for p in paths if p.startswith(f"{below}/pyjail-{os.getpid()}-")]) >= 2
     assert all(p == own or p.startswith(f"{below}/pyjail-{os.getpid()}-") for p in paths)
 
