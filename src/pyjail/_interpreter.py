@@ -271,7 +271,7 @@ def _library(way: _Way, base: str, name: str) -> list[str]:
         if os.path.isfile(f"{where}/{name.replace('.', '')}.zip"):
             way.show(f"{where}/{name.replace('.', '')}.zip", "file")
         if not system(where):
-            for shared in _shared_objects(where, way, directories):
+            for shared in _shared_objects(where, way, directories, name):
                 way.show(shared, "file")
     places = [f"{d}/{p}" for d in dict.fromkeys(directories) for p in PACKAGES]
     if base in ("/usr", "/"):  # what Debian and Fedora give the system's Python
@@ -280,21 +280,23 @@ def _library(way: _Way, base: str, name: str) -> list[str]:
     return [way.real(p) for p in places if os.path.isdir(p)]
 
 
-def _shared_objects(directory: str, way: _Way, libraries: list[str]) -> list[str]:
-    """Those in the directory itself that the interpreter and the modules of its library link to."""
+def _shared_objects(directory: str, way: _Way, libraries: list[str], name: str) -> list[str]:
+    """Those in the directory itself that the interpreter and the modules of its library link to. Where there are none
+    but Python's own, its name tells, and no program has to be read for it."""
     try:
         names = [n for n in os.listdir(directory) if ".so" in n]
     except OSError as e:
         not_ours(e)
         return []
-    if not names:
-        return []
+    if all(n.startswith("libpython") for n in names):
+        return [
+            f"{directory}/{n}" for n in names if n.startswith(f"lib{name}.so.") and os.path.isfile(f"{directory}/{n}")
+        ]
     with _lazy.lock:
         from pyjail import _needed
 
     files = [p.path for p in way.parts.values() if p.kind == "file"]
-    if any(not n.startswith("libpython") for n in names):
-        files += _needed.extensions(libraries)
+    files += _needed.extensions(libraries)
     return [p for p in (f"{directory}/{n}" for n in _needed.libraries(files, directory, names)) if os.path.isfile(p)]
 
 
