@@ -33,7 +33,7 @@ STEPS = {
     "sethostname": {"hostname"},
     "pipe2": {"arm"},
     "socketpair": {"arm"},
-    "clone3": {"init", "fork"},
+    "clone3": {"namespaces", "fork"},
     "setsid": {"session"},
     "setresgid": {"gid", "keeper_ids"},
     "setresuid": {"uid", "keeper_ids"},

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import Jail, KeeperError, _outcome, _run, _wire
+from pyjail import Jail, KeeperError, _explain, _outcome, _wire
 from tests.conftest import QUICK
 
 
@@ -65,7 +65,7 @@ def look_at(real, raw: bytes) -> None:
     _wire.parse_reply(raw)
     facts = _wire.parse_report(raw)
     if facts.failure is not None:
-        error = _run._explain.error(facts.failure, real.keeper.template, real.run, program="sh", cwd="/box")
+        error = _explain.error(facts.failure, real.keeper.template, real.run, program="sh", cwd="/box")
         assert str(error)
     result = _outcome.result(real.keeper, real.request, real.run, facts, b"", b"", None)
     for field in dataclasses.fields(result):

@@ -14,7 +14,7 @@ from pyjail.policy import cgroup
 
 HOST = _host.host()
 LEAF = {
-    1: "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.oom_control memory.max_usage_in_bytes "
+    1: "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.memsw.max_usage_in_bytes memory.oom_control memory.max_usage_in_bytes "
     "memory.usage_in_bytes memory.kmem.tcp.limit_in_bytes pids.max pids.peak pids.events cpu.cfs_quota_us cpu.stat "
     "cpuset.cpus cpuacct.usage",
     2: "memory.oom.group memory.max memory.swap.max memory.peak memory.events memory.current memory.stat pids.max "
