@@ -116,7 +116,7 @@ def test_a_call_that_fails_once_is_told_and_leaves_nothing(way, cold, tmp_path, 
     for _ in range(2):  # what is loaded when it is first used stays
         assert way(*arguments)
     before = left()
-    assert before[2:4] == (0, 0)
+    assert before[3] == 0  # processes of other tests may be below us, such as multiprocessing's
     soak = request.config.getoption("--soak")
     wrong: list[str] = []
     for at in itertools.count(1, 1 if soak else 3):
