@@ -83,7 +83,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
             start = time.perf_counter()
             request = _request.make(SHELL, limits, jail, None, stdin, stdout, *[None] * 9)
             plan = _prepare.prepare(request)
-            keeper = _run.start(plan, request, keepers)
+            keeper = _run.start(plan, request, keepers, [])
             if _run.begin(keeper, request, plan) is not None or os.read(said, 2) != b"x\n":
                 raise RuntimeError("a jail did not start")
             starts.append(time.perf_counter() - start)
