@@ -132,9 +132,10 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
-  message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: names; */
+  long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: names; */
   memcpy(K.names, in.body, sizeof K.names - 3);
-  long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* it is written; or a hang-up: not */
+  if (written > 0) /* it is written; or a hang-up: not */
+    written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got);
   if (written == 0) directories_remove(PJ_MAX_CGROUPS);
   long size = written < 0 ? written : SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
