@@ -61,7 +61,6 @@ static struct {
   uint32_t *started; /* for the embedder, should we die */
   int go[2];         /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
   long parent;       /* of our guard: the embedder */
-  char names[256];   /* of cgroup directories to remove, the deepest first: KEEPER/keeper, KEEPER, ../OWNER */
   int newroot, box, mountinfo;
   int proc;             /* the procfs of our pid namespace */
   int last_pid;         /* ns_last_pid of it */
@@ -268,6 +267,7 @@ static long entry_make(int root, const struct pj_mount *m) {
   return rc;
 }
 
+#include "janitor.c"
 #include "template.c"
 #include "leaf.c"
 #include "tmpfs.c"

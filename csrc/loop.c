@@ -116,7 +116,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   memset(&K.leaf, 0xff, offsetof(struct leaf, number));
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
-  K.parent = SYS(__NR_getppid);
+  K.parent = SYS(__NR_getppid);                         /* 0: it is in another pid namespace */
   SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0); /* blocked: the guard sees to it */
   for (int i = 0; i < RLIMITS; i++) /* our own, and those of programs that are given none: as far as we may */
     if (SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]) == 0)
@@ -132,11 +132,9 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
-  long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* OP_PLAN: names; */
-  memcpy(K.names, in.body, sizeof K.names - 3);
-  if (written > 0) /* it is written; or a hang-up: not */
-    written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got);
-  if (written == 0) directories_remove(PJ_MAX_CGROUPS);
+  long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* or a hang-up: it is not */
+  if (K.parent) K.parent = in.m.mode;
+  if (in.m.op == OP_TIDY) janitor_main();
   long size = written < 0 ? written : SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
   long rc = size < 0 ? size : NO_MAP(shared) ? shared : NO_MAP(marks) ? marks : NO_MAP(plan) ? plan : 0;

@@ -206,8 +206,7 @@ struct pj_request {
 /* ---- messages: one seqpacket each ---- */
 
 enum pj_op {
-  OP_PLAN, /* first what cgroup directories are to be removed, should the embedder end; then: the plan's memfd is
-              written */
+  OP_PLAN, /* the plan's memfd is written; the cgroup directory to be born in follows */
   OP_GO,   /* id maps are written, cgroups of the name that follows made: go on with the template */
   OP_ARM,  /* a request of `len` bytes, here or in the request memfd: prepare its jail, start nothing */
   OP_RUN,  /* the same, and start; up to three fds attached */
@@ -220,13 +219,14 @@ enum pj_op {
   OP_RESET,  /* empty a session's workspace */
   OP_SIGNAL, /* send the program signal number `flags`; no answer */
   OP_RELEASE, /* done with the workspace of a held run */
+  OP_TIDY,    /* to the janitor: a cgroup directory to remove when we have ended, with `flags` levels below it */
   OP_COUNT
 };
 
 struct pj_message {
   uint32_t op, number; /* comes back in the reply: who was interrupted takes no answer for another one */
   uint32_t flags;      /* OP_OPEN: open(2) flags */
-  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file */
+  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file; the first message: the embedder's pid */
   uint32_t len; /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 

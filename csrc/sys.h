@@ -95,7 +95,7 @@ static inline void sys_close(int fd) {
 static inline void __attribute__((noreturn)) sys_exit(int code) {
   for (;;) SYS(__NR_exit_group, code);
 }
-enum { K_SIGHUP = 1, K_SIGKILL = 9, K_SIGUSR1 = 10, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
+enum { K_SIGHUP = 1, K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 
 #ifdef PYJAIL_FREESTANDING /* ---- for the keeper, which has no libc ---- */
 #include <asm/poll.h>

@@ -78,44 +78,25 @@ static long keyring_new(void) {
 /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
  * does not block, so it blocks no other. */
 static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
-static const uint64_t GUARD_BLOCKED = 1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) |
-                                      1ull << (K_SIGHUP - 1) | 1ull << (K_SIGUSR1 - 1);
-
-/* The keeper's directories in `count` hierarchies; then the embedder's, when it is gone and they are empty. */
-static void directories_remove(uint32_t count) {
-  const struct __kernel_timespec ms = {0, 1000000}; /* the last exit is still being worked off */
-  int gone = SYS(__NR_getppid) != K.parent, tries = 200 * gone;
-  for (uint32_t h = 0; h < count; h++)
-    for (const char *name = K.names; *name && (gone || *name != '.'); name += str_len(name) + 1)
-      while (SYS(__NR_unlinkat, FD_CGROUP + h, name, AT_REMOVEDIR) == -EBUSY && *name != '.' && tries > 0)
-        tries--, SYS(__NR_nanosleep, &ms, NULL);
-}
+static const uint64_t GUARD_BLOCKED =
+    1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
 
 /* Outside of the keeper's namespaces, with the embedder's rights: who sees us end knows that nothing in them is left.
  * SIGTERM ends it, by SIGKILL. When the embedder ends, of which SIGHUP tells, we hang up in its place: a child that it
- * forked may hold its socket. Then its directories go, as far as they are empty: their names came with OP_PLAN, the
- * deepest first. */
+ * forked may hold its socket. */
 static void __attribute__((noreturn)) guard_main(long keeper) {
-  const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself, and the embedder to end */
-  int status = 0, orphan = 0, closed = 0;
-  long sig = K_SIGCHLD;
+  const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself */
+  int status = 0;
   SYS(__NR_chdir, "/");
-  SYS(__NR_close_range, FD_CONTROL + 1, FD_CGROUP - 1, 0);
-  SYS(__NR_close_range, FD_CGROUP + K.plan->cgroups, ~0u, 0);
+  SYS(__NR_close_range, FD_CONTROL + 1, ~0u, 0);
   SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0);
   while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
-    orphan = SYS(__NR_getppid) != K.parent;
+    const int orphan = SYS(__NR_getppid) != K.parent;
     if (orphan) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */);
-    sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
-    closed |= sig == K_SIGUSR1;
+    const long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
     if (sig == K_SIGTERM || sig == K_SIGCONT || (orphan && sig < 0))
       SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
   }
-  SYS(__NR_shutdown, FD_CONTROL, 2); /* the embedder need not wait for us to know */
-  /* A hang-up comes before the end of which it tells; an embedder that lives on sends SIGUSR1 before. */
-  while (!status && !closed && SYS(__NR_getppid) == K.parent && sig != -EAGAIN && sig != K_SIGUSR1)
-    sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, &soon, 8);
-  directories_remove(K.plan->cgroups);
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }
 
@@ -134,7 +115,7 @@ static long init_clone(uint64_t namespaces) {
       .flags = namespaces | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = K_SIGCHLD};
   if (into != PJ_NONE) {
     long home;
-    TRY(STEP_CGROUP, PJ_NONE, home = SYS(__NR_openat, FD_CGROUP + into, K.names, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    TRY(STEP_CGROUP, PJ_NONE, home = SYS(__NR_openat, FD_CGROUP + into, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
     args.flags |= CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
   }
   long pid = SYS(__NR_clone3, &args, sizeof args);

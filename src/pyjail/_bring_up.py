@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable
 
-from pyjail import _cgroup, _host
+from pyjail import _cgroup, _host, _owner
 from pyjail._errors import HostError
 from pyjail._fds import not_ours
 from pyjail._host import Above, Hierarchy, Host, Refusal
@@ -59,7 +59,7 @@ def bring_up(host: Host, cpuset: bool = True) -> Host:
 
 
 def _ours(h: Hierarchy) -> str:
-    return f"{h.own}/{_cgroup.owner_name(os.getpid())}"
+    return f"{h.own}/{_owner.owner_name(os.getpid())}"
 
 
 def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
@@ -224,12 +224,14 @@ def enter_leaf(host: Host) -> str:
     if h.root or _in_leaf():  # the kernel's root may have processes and children
         return h.own
     _cgroup.clean_stale(h.own)
-    leaf = f"{h.own}/{_cgroup.owner_name(os.getpid(), 'leaf-')}"
+    leaf = f"{h.own}/{_owner.owner_name(os.getpid(), 'leaf-')}"
+    _cgroup.janitor().watch(leaf, 0)  # below it are our children's own
     try:
         os.mkdir(leaf)
     except FileExistsError:
         pass
     except OSError as e:
+        _cgroup.janitor().forgo([leaf])
         r = delegation.explain("", _situation("mkdir", h, _number(e)))
         raise HostError("cgroup", r.cause, r.fix) from e
     try:
@@ -238,6 +240,7 @@ def enter_leaf(host: Host) -> str:
     except OSError as e:
         with contextlib.suppress(OSError):
             os.rmdir(leaf)
+            _cgroup.janitor().forgo([leaf])
         r = delegation.explain("", _situation("procs", h, _number(e)))
         raise HostError("cgroup", r.cause, r.fix) from e
     return leaf

@@ -1,83 +1,30 @@
 """Our own cgroup subtree: one directory per embedder, below it one per keeper, given to that keeper's id.
 
-The names carry pid, start time, pid namespace and boot id of the owner, so that the next start can remove what a
-killed one left behind, and only that. Nothing here runs per run: leaves are the keeper's (csrc/keeper.c).
+Nothing here runs per run: leaves are the keeper's (csrc/keeper.c).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import itertools
 import os
-import re
 import signal
+import sys
 import threading
 import time
 import weakref
 
-from pyjail import _host, _lazy
+from pyjail import _lazy
 from pyjail._errors import HostError, KeeperError
 from pyjail._fds import Fd, not_ours
 from pyjail._host import Hierarchy
+from pyjail._owner import is_dead, owner_name
 from pyjail.policy.cgroup import Cgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_NAME = r"pyjail-(?:leaf-|pipes-)?([0-9]+)-([0-9]+)-([0-9]+)-([0-9a-f]{8})(?:-try|-[0-9a-f]{16})?\Z"
-
-
-_UNKNOWN_BOOT = "00000000"  # of a masked /proc
-
-
-@functools.cache
-def _boot_id() -> str:
-    return _host.read("/proc/sys/kernel/random/boot_id").replace("-", "")[:8] or _UNKNOWN_BOOT
-
-
-@functools.cache
-def _clock_offset() -> int:
-    """Ticks by which our time namespace moves the start times that /proc shows (time_namespaces(7))."""
-    for line in _host.read("/proc/self/timens_offsets").splitlines():
-        if line.startswith("boottime"):
-            return int(line.split()[1]) * os.sysconf("SC_CLK_TCK")
-    return 0
-
-
-def _start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat: ticks since boot; with the pid it names a process for good. None: not to be seen."""
-    text = _host.read(f"/proc/{pid}/stat")
-    return int(text.rpartition(")")[2].split()[19]) - _clock_offset() if text else None
-
-
-def _pid_namespace() -> str:
-    return os.readlink("/proc/self/ns/pid").removeprefix("pid:[").removesuffix("]")
-
-
-@functools.cache
-def owner_name(pid: int, kind: str = "") -> str:
-    """The name of this process's directory in every hierarchy."""
-    return f"pyjail-{kind}{pid}-{_start_time(pid) or 0}-{_pid_namespace()}-{_boot_id()}"
-
-
-def is_dead(name: str) -> bool:
-    """Whether the owner is gone for certain. A /proc that hides processes or is masked says nothing of that."""
-    match = re.match(_NAME, name)
-    if match is None or match[3] != _pid_namespace():
-        return False  # a pid of another pid namespace says nothing here
-    if _UNKNOWN_BOOT not in (match[4], _boot_id()) and match[4] != _boot_id():
-        return True
-    try:
-        os.kill(int(match[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        pass
-    now, then = _start_time(int(match[1])), int(match[2])
-    return None not in (now, then or None) and abs(now - then) > 1  # type: ignore[operator]  # a tick is rounding
 
 
 def remove_tree(path: str, patience: float = 0.0) -> bool:
@@ -136,6 +83,8 @@ def kill_tree(path: str) -> None:
 
 def _mkdir(path: str) -> None:
     """In a full cgroup (cgroup.max.descendants, 65535 of them) what dead owners left may be what fills it."""
+    if path.endswith("/" + owner_name(os.getpid())):
+        janitor().watch(path)
     try:
         os.mkdir(path, 0o755)
     except OSError as e:
@@ -219,6 +168,14 @@ def files() -> Any:
     return _cgroup_files
 
 
+def janitor() -> Any:
+    """Who removes all this should we not come to it, loaded when there is something to remove."""
+    with _lazy.lock:
+        from pyjail import _janitor
+
+    return _janitor
+
+
 def _refused(h: Hierarchy, path: str, e: OSError) -> HostError:
     names = ",".join(sorted(h.controllers)) or "unified"
     hint = "run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes PROGRAM"
@@ -269,6 +226,7 @@ class KeeperCgroup:
             self.paths = tuple(f"{path}/{self.name}" for path in self.tree.paths)
             _live.add(self)  # from here on nobody removes what it is to be made in
         for h, path in zip(cgroups.used, self.tree.paths, strict=True):
+            janitor().watch(path)  # should it not have had the fds for that before
             try:
                 fd = Fd(os.open, path, _DIRECTORY)
             except FileNotFoundError:  # somebody removed it
@@ -330,6 +288,8 @@ def forget() -> None:
     _live.clear()
     _left.clear()
     _listed.clear()
+    if "pyjail._janitor" in sys.modules:
+        janitor().forget()
 
 
 def make_first(path: str) -> None:
@@ -364,6 +324,7 @@ def unmake(path: str) -> None:
     with _lock, contextlib.suppress(OSError):
         os.rmdir(path)
         _left.discard(path)
+        janitor().forgo([path])
 
 
 def look_again() -> None:
@@ -381,7 +342,10 @@ def remove_all(*, for_good: bool = False) -> None:
         _give_up()
         used = set() if for_good else {os.path.dirname(path) for cgroup in _live for path in cgroup.paths}
         end = time.monotonic() + 0.5
-        _left.difference_update([path for path in _left - used if _remove_until(path, end)])
+        gone = [path for path in _left - used if _remove_until(path, end)]
+        _left.difference_update(gone)
+        if gone:
+            janitor().forgo(gone)
 
 
 def _give_up() -> None:

@@ -27,10 +27,10 @@ def write(pid: int, maps: Ids, alive: Callable[[], bool]) -> None:
     """
 
     def put(name: str, text: str) -> None:
-        with open(f"/proc/{pid}/{name}", "w") as f:
+        with open(f"/proc/{pid}/{name}", "wb", buffering=0) as f:  # nothing that a forked child would write again
             if not alive():
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-            f.write(text)
+            f.write(text.encode())
 
     _write(put, "setgroups", "deny")
     for name, helper, rows in (("uid_map", "newuidmap", maps.uid_map), ("gid_map", "newgidmap", maps.gid_map)):

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 
 from pyjail import _elf, _explain, _host, _id_maps, _lazy
-from pyjail._cgroup import KeeperCgroup, owner_name
+from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, memfd
 from pyjail._host import Host
@@ -94,12 +94,10 @@ class Keeper(Talk):
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request = memfd("pyjail-request")
             fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
-            name = self.cgroup.name  # with what is to go with us it is born: we may be killed at any moment
-            self._tell(lib.OP_PLAN, f"{name}/keeper\0{name}\0../{owner_name(os.getpid())}\0".encode())
             self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
             # From here on two processes work: it prepares what it can, and we what it needs next.
             fill(plan, pack_template(template), seal=True)
-            self._tell(lib.OP_PLAN)
+            self._tell(lib.OP_PLAN, self.cgroup.name.encode() + b"/keeper\0")
         self.pair.clear()
         for fd in self._kept:
             fd.remember()
@@ -133,7 +131,7 @@ class Keeper(Talk):
     def _tell(self, op: int, data: bytes = b"") -> None:
         """While it starts. Should it be gone, its last words tell why: see `_expect`."""
         with contextlib.suppress(Gone):
-            self.send(op, data=data)
+            self.send(op, mode=os.getpid(), data=data)
 
     @property
     def _kept(self) -> tuple[Fd, ...]:
@@ -254,11 +252,8 @@ class Keeper(Talk):
             signal.pidfd_send_signal(self.pidfd.number, signal.SIGCONT)
 
     def hang_up(self) -> None:
-        """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then. The guard
-        is told first that it is no end of ours: it would wait for that."""
+        """Its order to kill and leave. Another thread may sit in recv: only shutdown reaches both ends then."""
         self.ended = True
-        with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(self.pidfd.number, signal.SIGUSR1)
         with contextlib.suppress(AttributeError, OSError):
             if self._linked:
                 self.sock.shutdown(_socket.SHUT_RDWR)

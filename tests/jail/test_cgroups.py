@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _prepare, _run
+from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _owner, _prepare, _run
 from pyjail._cgroup import remove_tree
 from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of
 from tests.jail.test_dead_embedder import BUSY
@@ -71,7 +71,7 @@ def test_after_a_sigkill_of_embedder_and_keepers_together_the_next_start_removes
 
 
 def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_removed():
-    own = _cgroup.owner_name(os.getpid())
+    own = _owner.owner_name(os.getpid())
     pid, start, namespace, boot = own.removeprefix("pyjail-").split("-")
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -127,8 +127,8 @@ def test_start_times_are_compared_across_time_namespaces():
         """
         import os, pyjail
         pyjail.run(["true"], jail=pyjail.Jail(strict=False))
-        from pyjail import _cgroup
-        print(_cgroup._clock_offset() > 0, _cgroup.is_dead(_cgroup.owner_name(os.getpid())))
+        from pyjail import _owner
+        print(_owner._clock_offset() > 0, _owner.is_dead(_owner.owner_name(os.getpid())))
         """,
         wrap=wrap,
     )
@@ -212,9 +212,9 @@ def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
     """One directory of ours in each hierarchy that runs use, none in the others; none at all after close."""
     code = """
     import os, pyjail
-    from pyjail import _cgroup, _host, _prepare
+    from pyjail import _cgroup, _host, _owner, _prepare
     host = _prepare.ground(os.getpid())
-    ours = lambda: {h.own for h in _host.host().hierarchies if os.path.exists(f"{h.own}/{_cgroup.owner_name(os.getpid())}")}
+    ours = lambda: {h.own for h in _host.host().hierarchies if os.path.exists(f"{h.own}/{_owner.owner_name(os.getpid())}")}
     first = ours()
     template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
     used = {h.own for h in template.cgroups.used}
@@ -238,8 +238,8 @@ def test_what_a_killed_owner_left_is_removed_when_it_is_in_the_way():
     os.mkdir(mine)
     try:
         for room in (1, 2, 3, 4):
-            guards = "[os.kill(k.pid, 9) for k in pyjail._run.idle.keepers]"  # they would take it away
-            killed = script(f"import os, signal; {run}; {guards}; os.kill(os.getpid(), signal.SIGKILL)", wrap=enter)
+            janitor = "os.kill(pyjail._janitor._current.pid, 9)"  # it would take it away
+            killed = script(f"import os, signal; {run}; {janitor}; os.kill(os.getpid(), signal.SIGKILL)", wrap=enter)
             assert killed.stdout == "True\n", killed.stderr
             left = count()
             assert left > 1

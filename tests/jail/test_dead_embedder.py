@@ -39,6 +39,76 @@ def test_exit_in_the_middle_of_runs_leaves_nothing():
     assert until(lambda: not cgroups_of(pid))
 
 
+DYING = """
+import os, signal, sys
+import pyjail
+from tests.instants import Instant
+with Instant(int(sys.argv[1]), lambda: os.kill(os.getpid(), signal.SIGKILL)) as instant:
+    pyjail.run(["true"])
+print(instant.steps)
+"""
+
+
+def test_sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing():
+    """From before its first cgroup directory on."""
+    dying = [sys.executable, "-c", PRELUDE + DYING]
+    steps = int(subprocess.run([*dying, "0"], capture_output=True, check=True).stdout)
+    left = {}
+    for n in range(1, steps, steps // int(os.environ.get("PYJAIL_TEST_STEPS", 60))):
+        p = subprocess.Popen([*dying, str(n)])
+        assert p.wait() == -signal.SIGKILL, n
+        until(lambda pid=p.pid: not cgroups_of(pid), SLOW)
+        left[n] = cgroups_of(p.pid)
+    assert not any(left.values()), left
+
+
+def test_a_forked_child_that_holds_everything_keeps_the_janitor_from_nothing():
+    code = """
+    import os, pyjail, signal, time
+    pyjail.run(["true"])
+    pid = os.getpid()
+    if not os.fork():  # its copies are closed; it goes on after the parent's end
+        print(pid, flush=True)
+        time.sleep(3)
+        os._exit(0)
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGKILL)
+    """
+    pid = int(script(code).stdout)
+    assert until(lambda: not cgroups_of(pid), SLOW)
+
+
+def test_a_janitor_that_is_killed_is_replaced_before_the_next_directory_is_made():
+    code = """
+    import os, pyjail, signal
+    from tests.host_side import keepers_of
+    pyjail.run(["true"])
+    before = keepers_of(os.getpid())
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    pyjail.close()
+    pyjail.run(["true"])
+    print(os.getpid(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    pid = int(script(code).stdout)
+    assert until(lambda: not cgroups_of(pid), SLOW)
+
+
+def test_close_ends_the_janitor():
+    code = """
+    import os, pyjail
+    from tests.host_side import cgroups_of, keepers_of
+    for _ in range(3):
+        pyjail.run(["true"])
+        assert keepers_of(os.getpid())
+        pyjail.close()
+        assert not keepers_of(os.getpid()) and not cgroups_of(os.getpid())
+    print("nothing")
+    """
+    assert script(code).stdout == "nothing\n"
+
+
 BUSY = """
 import os, pyjail, random, sys, threading, time
 def loop(i):

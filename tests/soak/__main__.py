@@ -29,7 +29,6 @@ def main() -> int:
     for what, count in killed.killed.items():
         print(f"| SIGKILL of the embedder: {what} | {count} | | | |")
     print(f"| all of these | {killed.killed.total()} | {killed.seconds:.0f} | | {len(killed.left)} |")
-    print(f"| of them just before a keeper was born | {killed.unborn} | | | directories, until the next start |")
     print("\n".join(["", *wrong[:50]]))
     return 1 if wrong else 0
 

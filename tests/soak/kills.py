@@ -1,8 +1,4 @@
-"""Embedders killed by SIGKILL at random moments: a second later nothing of theirs is left on the machine.
-
-One exception is counted: who is killed in the moment before a keeper is born has made directories that nobody else knows of
-yet. The next start removes them.
-"""
+"""Embedders killed by SIGKILL at random moments: a second later nothing of theirs is left on the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +16,7 @@ from pathlib import Path
 
 from tests.conftest import SLOW
 from tests.host_side import cgroups_of, mounts, shm_segments
-from tests.scripts import PRELUDE, script
+from tests.scripts import PRELUDE
 
 LATER_S = 1.0  # after the kill, when nothing may be left any more
 AT_ONCE = 4
@@ -85,10 +80,9 @@ while True:
 
 @dataclass
 class Found:
-    """What was seen: embedders killed by what they did, and what was left of which."""
+    """What was seen: embedders killed by what they did, and what was left."""
 
     killed: Counter[str] = field(default_factory=Counter)
-    unborn: int = 0  # of them: just before a keeper was born, so that the next start had to remove directories
     left: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -150,16 +144,8 @@ def _batch(kinds: list[str], rng: random.Random, found: Found) -> None:
         found.killed.update(kinds)
         what = ", ".join(kinds)
         found.left += [f"process {Path(f'/proc/{pid}/cmdline').read_bytes()!r} ({what})" for pid in children()]
-        late = {p.pid: kind for p, kind in zip(started, kinds, strict=True) if cgroups_of(p.pid)}
-        for pid, kind in late.items():
-            directories = [below for path in cgroups_of(pid) for below, _, _ in os.walk(path)]
-            if all(re.search(r"-[0-9a-f]+(/k[0-9]+(/keeper)?)?$", below) for below in directories):
-                found.unborn += 1
-            else:
-                found.left += [f"cgroup {below} ({kind})" for below in directories]
-        if late:
-            script("import pyjail; pyjail.run(['true'])")
-            found.left += [f"cgroup {path}, also after the next start" for pid in late for path in cgroups_of(pid)]
+        for p, kind in zip(started, kinds, strict=True):
+            found.left += [f"cgroup {below} ({kind})" for path in cgroups_of(p.pid) for below, _, _ in os.walk(path)]
         found.left += [f"file {name} ({what})" for name in os.listdir(temporary)]
         _reap(set())
 

@@ -26,7 +26,7 @@ LAYERS = (
     {"languages._values", "languages._classes", "languages._table", "languages._judgement"},
     {"languages._test"},
     {"_plan", "_wire", "_texts"},
-    {"_cgroup_files", "_cgroup", "_bring_up", "_explain", "_elf", "_id_maps", "_talk", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
+    {"_owner", "_cgroup_files", "_cgroup", "_janitor", "_bring_up", "_explain", "_elf", "_id_maps", "_talk", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
     {"_spare"},
     {"_mountinfo"},
