@@ -53,7 +53,7 @@ static long arm(void) {
   }
   if (K.go[0] < 0) TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, K.go));
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
-  SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used);
+  TRY(STEP_ARM, 4, SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used));
   static _Alignas(4096) char stack[32768];
   struct clone_args args = {.flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
                             .exit_signal = K_SIGCHLD,

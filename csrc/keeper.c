@@ -172,7 +172,8 @@ static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   struct iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
   long rc = message_send2(FD_CONTROL, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
-    if (kind == REPLY_OK && !r.error.step) r.error = (struct pj_error){STEP_OPEN, 0, (int32_t)-rc};
+    if (kind != REPLY_READY && !r.error.step)
+      r.error = (struct pj_error){kind == REPLY_MAPS ? STEP_INIT : STEP_OPEN, 0, (int32_t)-rc};
     rc = message_send(FD_CONTROL, &r, sizeof r, NULL, 0);
   }
   if (rc < 0) keeper_exit();

@@ -146,10 +146,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
     if (rc >= 0) rc = rc == size ? pj_check_plan((const void *)plan, (uint32_t)size, &row) : -EIO;
   }
   K.plan = (const struct pj_plan *)plan;
-  if (rc < 0)
-    fail(STEP_PLAN, row, rc);
-  else
-    template_make();
+  if (rc < 0 || (rc = template_make()) < 0) fail(STEP_PLAN, row, rc); /* unless a step of the template has told */
   struct pj_error e = K.page->facts.reply.error;
   if (!e.step) e.err = (int32_t)-K.user_namespaces;
   reply_with(REPLY_READY, e, e.step ? -1 : K.mountinfo); /* Python reads back what was mounted */

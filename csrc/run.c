@@ -202,7 +202,8 @@ static uint64_t micros(const struct __kernel_old_timeval *t) {
 static void usage_take(void) {
   struct pj_facts *f = &K.page->facts;
   struct rusage u = {0};
-  SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, &u);
+  long rc = SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, &u);
+  if (rc < 0) u = K.used, fail(STEP_ARM, 4, rc);
   f->user_us = micros(&u.ru_utime) - micros(&K.used.ru_utime);
   f->system_us = micros(&u.ru_stime) - micros(&K.used.ru_stime);
   f->page_faults = (uint64_t)(u.ru_minflt - K.used.ru_minflt);

@@ -121,7 +121,9 @@ static long init_clone(uint64_t namespaces) {
   long pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid > 0) reply_with(REPLY_MAPS, K.page->facts.reply.error, pidfd), guard_main(pid);
   if (into != PJ_NONE) sys_close((int)args.cgroup);
-  return pid < 0 ? fail(STEP_NAMESPACES, 0, pid) : SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0);
+  TRY(STEP_NAMESPACES, 0, pid);
+  TRY(STEP_INIT, 4, SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0));
+  return 0;
 }
 
 static long init_become(void) {
@@ -155,7 +157,7 @@ static long proc_mount(int outer) {
   K.user_namespaces = user_namespaces_forbid(all >= 0 ? (int)all : outer);
   sys_close((int)all);
   if (p->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
-    K.proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr);
+    TRY(STEP_PROC, 3, K.proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr));
   long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
   if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
   if (!(p->flags & PLAN_PROC)) return 0;
@@ -248,11 +250,9 @@ static long template_make(void) {
   if (status >= 0) text_add(TEXT_CAPS, 0, (int)status, NULL, 0); /* of the bounding and ambient sets no run has more */
   sys_close((int)status);
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
-  rc = keyring_new();
-  if (rc < 0) return fail(STEP_KEYRING, 0, rc);
+  TRY(STEP_KEYRING, 0, keyring_new());
   namespaces_note(proc, (p->unshare_first | p->unshare_second));
-  if ((p->unshare_first | p->unshare_second) &
-      CLONE_NEWNET) { /* else it is the caller's, and each run has one of its own */
+  if ((p->unshare_first | p->unshare_second) & CLONE_NEWNET) { /* else each run has one of its own */
     K.sockets = (int)SYS(__NR_openat, proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
     K.unix = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
   }

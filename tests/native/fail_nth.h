@@ -2,13 +2,16 @@
  * what errno stands behind the longest request in its memfd, where the calls are counted, too. */
 #define FAIL_AT PJ_MAX_BLOB
 #define FAIL_FD 4 /* FD_REQUEST */
+#define FAIL_FDS 256
 
 static struct fail {
   uint32_t role; /* whose: 0 before it is pid 1, and the guard; 1 pid 1, the keeper; 2 the program's process */
   uint32_t nth;  /* 0: none; the first is 1 */
   uint32_t err;
+  uint32_t only; /* 1 + the number of the call that counts; 0: each does */
   uint32_t nr; /* 1 + the number of the call that did */
   uint32_t count[3];
+  uint32_t fds; /* that the keeper has while it waits: nobody but root may look at a process that is not dumpable */
 } *fail_marks;
 
 /* What cannot fail with arguments like ours (close does close, whatever it returns) is not counted. */
@@ -22,6 +25,12 @@ static int fail_never(long nr) {
   return 0;
 }
 
+static uint32_t fail_open_fds(void) {
+  uint32_t found = 0;
+  for (int fd = 0; fd < FAIL_FDS; fd++) found += sys6(__NR_fcntl, fd, F_GETFD, 0, 0, 0, pass) >= 0;
+  return found;
+}
+
 /* -errno when this call is to fail. */
 static long fail_now(long nr) {
   if (fail_never(nr)) return 0;
@@ -31,6 +40,8 @@ static long fail_now(long nr) {
   }
   const long pid = sys6(__NR_getpid, 0, 0, 0, 0, 0, pass);
   const uint32_t role = pid == 1 || pid == 2 ? (uint32_t)pid : 0;
+  if (role == 1 && nr == __NR_recvmsg) fail_marks->fds = fail_open_fds();
+  if (fail_marks->only && fail_marks->only != (uint32_t)nr + 1) return 0;
   if (__atomic_add_fetch(&fail_marks->count[role], 1, __ATOMIC_SEQ_CST) != fail_marks->nth || role != fail_marks->role)
     return 0;
   fail_marks->nr = (uint32_t)nr + 1;

@@ -23,7 +23,7 @@ from tests.host_side import keeper_below
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
 START, KEEPER, PROGRAM = 0, 1, 2  # whose calls are counted
-_HEAD = struct.Struct("<7I")  # struct fail
+_HEAD = struct.Struct("<9I")  # struct fail: role, nth, err, only, nr, count[3], fds
 NUMBERS = {
     int(number): name
     for name, number in re.findall(
@@ -37,7 +37,7 @@ class Failing:
 
     def __init__(self) -> None:
         self.marks: list[mmap.mmap] = []  # of the keepers since `watch`
-        self.next: tuple[int, int, int] | None = None  # for the keeper that is started next
+        self.next: tuple[int, int, int, int] | None = None  # for the keeper that is started next
 
     def memfd(self, name: str, *args: Any, **more: Any) -> Fd:
         """In the place of the one that `Keeper` calls."""
@@ -51,17 +51,19 @@ class Failing:
         return fd
 
     @staticmethod
-    def _set(mark: mmap.mmap, role: int, nth: int, err: int) -> None:
-        mark[: _HEAD.size] = _HEAD.pack(role, nth, err, 0, 0, 0, 0)
+    def _set(mark: mmap.mmap, role: int, nth: int, err: int, only: int) -> None:
+        mark[: _HEAD.size] = _HEAD.pack(role, nth, err, only, 0, 0, 0, 0, 0)
 
     @contextlib.contextmanager
-    def one(self, role: int, nth: int, err: int) -> Iterator[None]:
-        """Within: the nth call of that role fails, in each keeper that there is, or in the next one when there is none."""
+    def one(self, role: int, nth: int, err: int, call: str | None = None) -> Iterator[None]:
+        """Within: the nth call of that role fails, or the nth such call, in each keeper that there is, or in the next
+        one when there is none."""
+        only = 0 if call is None else 1 + next(number for number, name in NUMBERS.items() if name == call)
         if role == START or not self.marks:
-            self.next = (role, nth, err)
+            self.next = (role, nth, err, only)
         else:
             for mark in self.marks:
-                self._set(mark, role, nth, err)
+                self._set(mark, role, nth, err, only)
         try:
             yield
         finally:
@@ -71,17 +73,17 @@ class Failing:
 
     def counted(self, role: int) -> int:
         """Calls of that role since `one`, in the keeper that made most."""
-        return max((struct.unpack_from("<7I", mark)[4 + role] for mark in self.marks), default=0)
+        return max((_HEAD.unpack_from(mark)[5 + role] for mark in self.marks), default=0)
 
     def failed(self) -> str | None:
         """The call that has failed since."""
-        number = next((nr for mark in self.marks if (nr := struct.unpack_from("<4I", mark)[3])), None)
+        number = next((nr for mark in self.marks if (nr := _HEAD.unpack_from(mark)[4])), None)
         return None if number is None else NUMBERS[number - 1]
 
     def rest(self, seconds: float = 1.0) -> None:
         """Wait until no keeper makes calls any more: the next run of each is armed, or could not be."""
         end, last = time.monotonic() + seconds, b""
-        while (now := b"".join(mark[16 : _HEAD.size] for mark in self.marks)) != last and time.monotonic() < end:
+        while (now := b"".join(mark[20 : _HEAD.size] for mark in self.marks)) != last and time.monotonic() < end:
             last = now
             time.sleep(0.004)
 
@@ -123,10 +125,10 @@ def held_by(keeper: _keeper.Keeper) -> tuple[int, int, list[int]] | None:
     """What an idle keeper has: open fds, mounts, cgroup leaves in each hierarchy."""
     if not keeper.alive:
         return None
-    pid = keeper_below(keeper.pid)
-    mounts = len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+    fds = _HEAD.unpack(os.pread(keeper.request.number, _HEAD.size, lib.PJ_MAX_BLOB))[-1]
+    mounts = len(Path(f"/proc/{keeper_below(keeper.pid)}/mountinfo").read_text().splitlines())
     leaves = [len([e for e in os.scandir(path) if e.is_dir() and e.name[0] == "r"]) for path in keeper.cgroup.paths]
-    return len(os.listdir(f"/proc/{pid}/fd")), mounts, leaves
+    return fds, mounts, leaves
 
 
 def settled(look: Callable[[], Any], like: Any, seconds: float = 3.0) -> Any:

@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests.conftest import SLOW
 from tests.host_side import left_over
 from tests.native.failing import KEEPER, PROGRAM, START, Failing, held_by, installed, settled
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 ERRNOS = (errno.EPERM, errno.ENOMEM, errno.EMFILE)
 OURS = [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")]
 LIMITS = Limits(wall_time=20 * SLOW, cpu_time=10 * SLOW)
@@ -65,12 +65,20 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failing]:
         yield found
 
 
-def seen(result: pyjail.Result) -> Any:
+class Seen(NamedTuple):
     """What a run came to, without what differs from keeper to keeper."""
+
+    verdict: Any
+    lacks: frozenset[str]  # what its receipt says is not enforced
+    rest: Any = None
+
+
+def seen(result: pyjail.Result) -> Seen:
+    lacks = frozenset(c.name for c in result.receipt or () if c.status not in ("enforced", "not_asked"))
     if result.uncollected:
-        return "uncollected", result.uncollected
+        return Seen("uncollected", lacks, result.uncollected)
     found = re.sub(rb"[ug]id=\d+", b"", result.stdout or b"")
-    return result.verdict, found, sorted(result.files), result.stderr, result.error
+    return Seen(result.verdict, lacks, [found, sorted(result.files), result.stderr, result.error])
 
 
 def run(view: Path, *mounts: pyjail.Mount, limits: Limits = LIMITS, more: Any = None, **jail: Any) -> Any:
@@ -82,7 +90,7 @@ def live(view: Path) -> Any:
     with pyjail.start(["cat"], LIMITS) as p:
         said = p.communicate(b"hello")
     assert p.result is not None
-    return *seen(p.result), said
+    return seen(p.result)._replace(rest=said)
 
 
 def session(view: Path) -> Any:
@@ -95,7 +103,9 @@ def session(view: Path) -> Any:
         s.clear()
         runs.append(s.run(["ls"]))
         told = [r.verdict for r in runs if r.verdict in (Verdict.JAIL_ERROR, Verdict.MEMORY)]
-        return told[0] if told else Verdict.OK, [seen(r) for r in runs], found, s.list()
+        all_of = [seen(r) for r in runs]
+        lacks = frozenset().union(*(one.lacks for one in all_of))
+        return Seen(told[0] if told else Verdict.OK, lacks, [[one.rest for one in all_of], found, s.list()])
 
 
 BELOW = (pyjail.Mount.bind("/usr/share", "/tmp/deep/er"), pyjail.Mount.tmpfs("/box/t", "1M"))
@@ -127,7 +137,8 @@ def outcome(kind: Callable[[Path], Any], view: Path) -> Any:
 
 def difference(found: Any, like: Any) -> str:
     """Of two outcomes, for a reader."""
-    return "\n".join(difflib.unified_diff(repr(like).split("\\n"), repr(found).split("\\n"), "due", "found", n=0))
+    lines = difflib.unified_diff(repr(like).split("\\n"), repr(found).split("\\n"), lineterm="", n=0)
+    return " ".join(list(lines)[2:])[:1000]
 
 
 def wrong(found: Any, like: Any, call: str, err: int) -> str | None:
@@ -139,20 +150,22 @@ def wrong(found: Any, like: Any, call: str, err: int) -> str | None:
         return None if found.errno == err else f"it is told as {found!r}"
     elif not isinstance(found, BaseException) and found != like:
         told = ("uncollected", Verdict.JAIL_ERROR, *((Verdict.MEMORY,) if err == errno.ENOMEM else ()))
-        return None if found[0] in told else f"another run, and no word of it: {difference(found, like)}"
+        if found.verdict not in told and not found.lacks > like.lacks:
+            return f"another run, and no word of it: {difference(found, like)}"
     return None
 
 
 class Attempts:
     """One kind of run, with one call of one role after the other."""
 
-    def __init__(self, failing: Failing, view: Path, kind: Callable[[Path], Any], new: bool, role: int) -> None:
-        self.failing, self.view, self.kind, self.new, self.role = failing, view, kind, new, role
-        self.times = 1 if new else 2  # a warm keeper has armed the first before
+    def __init__(self, failing: Failing, view: Path, kind: str, role: str, call: str | None = None) -> None:
+        self.failing, self.view, self.kind, self.call = failing, view, KINDS[kind], call
+        self.new, self.role = ROLES[role]
+        self.times = 1 if self.new else 2  # a warm keeper has armed the first before
         pyjail.close()
         failing.forget()
         self.before = left_over()
-        self.like = kind(view)
+        self.like = self.kind(view)
         failing.rest()
         self.usual = self._usual()
 
@@ -169,7 +182,7 @@ class Attempts:
             pyjail.close()
             self.failing.forget()
         found = []
-        with self.failing.one(self.role, nth, err):
+        with self.failing.one(self.role, nth, err, self.call):
             for _ in range(self.times):
                 found.append(outcome(self.kind, self.view))
                 self.failing.rest()
@@ -189,7 +202,7 @@ class Attempts:
             return []
         problems = [p for one in found if (p := wrong(one, self.like, call, err))]
         again = outcome(self.kind, self.view)
-        if again != self.like:
+        if again != self.like and not (isinstance(again, Seen) and again.lacks > self.like.lacks):
             problems.append(f"the next run: {difference(again, self.like)}")
         self.failing.rest()
         if not settled(self._keeps_no_more, True):
@@ -219,12 +232,12 @@ CASES = [(name, role) for name in KINDS for role in ROLES if ROLES[role][0] or n
 
 @pytest.mark.parametrize(("name", "role"), CASES)
 def test_a_call_that_fails_is_told_and_leaves_nothing(failing, view, name, role, request):
-    new, who = ROLES[role]
-    attempts = Attempts(failing, view, KINDS[name], new, who)
+    new, _ = ROLES[role]
+    attempts = Attempts(failing, view, name, role)
     total = attempts.count()
     assert total > 3
-    whole = request.config.getoption("--soak") or (name == "plain" and not new)
-    step = 1 if whole else max(1, total // 5)
+    whole = request.config.getoption("--soak") or (name == "plain" and not new and os.geteuid() == 0)
+    step = 1 if whole else max(1, total // (5 if os.geteuid() == 0 else 3))
     first = 1 + sum(name.encode()) % step  # the kinds together meet all of what they share
     errors = [
         problem
@@ -232,7 +245,22 @@ def test_a_call_that_fails_is_told_and_leaves_nothing(failing, view, name, role,
         for err in (ERRNOS if request.config.getoption("--soak") else (ERRNOS[nth % 3],))
         for problem in attempts.attempt(nth, err)
     ]
-    assert errors == []
+    assert not errors, f"{len(errors)}:\n" + "\n".join(errors)
     left = attempts.left()
     open_now = subprocess.run(["ls", "-l", f"/proc/{os.getpid()}/fd"], capture_output=True, text=True, check=False)
     assert left == attempts.before, open_now.stdout
+
+
+# Some of them had been passed over in silence.
+ONCE_SILENT = [("plain", "start", "sendmsg"), ("plain", "new keeper", "prctl"), ("plain", "keeper", "getrusage"),
+               ("deterministic", "new keeper", "fsopen")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "role", "call"), ONCE_SILENT)
+def test_each_such_call_is_told_when_it_fails(failing, view, name, role, call):
+    attempts = Attempts(failing, view, name, role, call)
+    total = attempts.count()
+    errors = [p for nth in range(1, min(total, 12) + 1) for p in attempts.attempt(nth, errno.ENOMEM)]
+    assert total
+    assert not errors, "\n".join(errors)
+    assert attempts.left() == attempts.before
