@@ -17,7 +17,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_parameters", "_brief", "_jsonable", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_history", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
+    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_parameters", "_brief", "_jsonable", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
      "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "_interpreter", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
@@ -52,7 +52,6 @@ LAYERS = (
     {"grading.inside.collect"},
     {"grading.inside.cases", "grading.inside.files"},
     {"grading.inside.checker"},
-    {"grading._machine"},
     {"grading._pair"},
     {"grading._judge"},
     {"grading._correctness"},

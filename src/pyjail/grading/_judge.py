@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pyjail import Result, Verdict
-from pyjail.grading._pair import OWN, Pair
+from pyjail._machine import OWN, PATIENCE
+from pyjail.grading._pair import Pair
 
 STATUSES = ("passed", "failed", "timed out", "crashed", "forged", "refused", "broken")
 UNDECIDED = "undecided"
-PATIENCE = (1.0, 4.0)  # of each try: how many times longer than usual it may take on the clock
 _TIMES = (Verdict.CPU_TIME, Verdict.WALL_TIME)
 _SLOW_TESTS = "the tests themselves took too long"
 

@@ -18,8 +18,7 @@ from itertools import chain, starmap
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict
-from pyjail.grading._machine import Watch
+from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict, _machine
 from pyjail.grading.inside.encoding import Malformed, Unsupported, decode, encode
 from pyjail.grading.inside.frames import NONCE
 
@@ -28,7 +27,6 @@ JOB = f"{DIRECTORY}/job"
 MOST_SOURCE = 4 << 20  # bytes of one file of a submission, or of the tests
 CHECKER_MORE = 10.0  # s that the checker has longer than the candidate, to notice how that one ended
 WALL = 3.0  # times the timeout, and 1 s: what is in the way of a candidate that waits for ever, on a machine with room
-OWN = 0.8  # of a wall limit: who could have run for so much of it has met it by its own doing
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def run(
         finally:  # all its processes are gone: with our copies closed the checker learns of it
             close(ends.candidate)
 
-    watch = Watch()
+    watch = _machine.Watch()
     context = contextvars.copy_context()  # whoever cancels this ends both jails
     thread = threading.Thread(target=context.run, args=(candidate,), name="pyjail-candidate", daemon=True)
     try:
@@ -234,13 +232,10 @@ def held(candidate: Result, checker: Result, timeout: float, free: float | None)
         if r.verdict is Verdict.JAIL_ERROR:
             return f"the {name}'s jail failed: {r.error}"
         if r.verdict is Verdict.WALL_TIME:
-            wall = r.limits.wall_time or 0.0
-            if free is None:
-                had = 0.0 if r.usage.quiet is False else wall
-            else:
-                had = min(free, checker.usage.wall_time or 0.0)  # who asks may have come late
-            if had < min(enough, OWN * wall):
-                return f"the machine was busy: the {name} had a CPU to run on for {had:.1f} s of {wall:.1f} s at least"
+            # who asks may have come late
+            had = None if free is None else min(free, checker.usage.wall_time or 0.0)
+            if why := _machine.held_up(f"the {name}", r, had, enough):
+                return why
     return ""
 
 

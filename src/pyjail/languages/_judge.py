@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _files
+from pyjail import _files, _machine
 from pyjail._errors import SetupError, SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
@@ -21,6 +21,7 @@ from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, TestRe
 from pyjail.languages._language import Language
 from pyjail.languages._program import Program, prepare
 from pyjail.languages._submission import Source
+from pyjail.languages._table import find
 from pyjail.languages._test import AnyTest, Checker, Test, make_test
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def judge_source(
 
     Returns:
         A `Judgement`, whatever the source is. A program that does not compile, or cannot be started, is one with the
-        compiler's messages and verdict COMPILE_ERROR; so is a source that an interpreter cannot read.
+        compiler's messages and verdict COMPILE_ERROR; so is a source that an interpreter cannot read. A run that met
+        its wall limit while the machine had no CPU for it is done again with four times as much; if that is no better,
+        its verdict is JAIL_ERROR, with the cause as ``message``.
 
     Raises:
         SpecError: an argument makes no sense; an unknown language is told with the nearest.
@@ -101,9 +104,16 @@ def judge_source(
     way = Way(
         limits, _file("input_file", input_file), _file("output_file", output_file), judge_of(checker, checker_limits)
     )
-    program = prepare(language, source, jail=jail, limits=compile_limits, files=files, entry=entry)
+    language = language if isinstance(language, Language) else find(language)
+    budget = language.compile_limits if compile_limits is None else compile_limits
+    program, late = _machine.patiently(
+        lambda patience: prepare(
+            language, source, jail=jail, limits=_machine.longer(budget, patience), files=files, entry=entry
+        ),
+        lambda program: program.compile,
+    )
     if not program.ok:
-        return _nothing_to_run(program, cases, subtasks)
+        return _nothing_to_run(program, cases, subtasks, late)
     found: list[TestResult] = []
     read = False
 
@@ -111,17 +121,15 @@ def judge_source(
         return not stop_on_failure or _can_earn(case, found, subtasks)
 
     with closing(_each(program, cases, way, workers or 1, wanted)) as results:
-        for case, result in zip(cases, results, strict=False):
-            if not read and isinstance(result, Result) and result.verdict is Verdict.RUNTIME_ERROR:
+        for case, ran in zip(cases, results, strict=False):
+            if not read and ran.result is not None and ran.result.verdict is Verdict.RUNTIME_ERROR:
                 read, known = True, program.checked(compile_limits)
                 if not known.ok:
                     return _nothing_to_run(known, cases, subtasks)
-            if not wanted(case):
-                result = None
-            found.append(_row(program, case, result, way))
+            found.append(_row(program, case, ran if wanted(case) else Ran(), way))
             if not any(map(wanted, cases[len(found) :])):
                 break
-    found += [_row(program, case, None, way) for case in cases[len(found) :]]
+    found += [_row(program, case, Ran(), way) for case in cases[len(found) :]]
     return Judgement(program.language.name, program.compile, tuple(found), earned(subtasks, found))
 
 
@@ -166,20 +174,34 @@ def _can_earn(case: Test, rows: Sequence[TestResult], subtasks: Sequence[Subtask
     return any(one.has(case.name or "") and one.name not in lost for one in subtasks)
 
 
-def _nothing_to_run(program: Program, cases: Sequence[Test], subtasks: Sequence[Subtask]) -> Judgement:
-    """No test has a run."""
-    lost = program.compile is not None and program.compile.verdict is Verdict.JAIL_ERROR
+def _nothing_to_run(program: Program, cases: Sequence[Test], subtasks: Sequence[Subtask], late: str = "") -> Judgement:
+    """No test has a run. ``late``: why its compiler had no time."""
+    lost = late or (program.compile is not None and program.compile.verdict is Verdict.JAIL_ERROR)
     verdict = JudgeVerdict.JAIL_ERROR if lost else JudgeVerdict.COMPILE_ERROR
-    rows = tuple(TestResult(case.name or "", verdict, None, program.fault, 0.0, case.points) for case in cases)
+    rows = tuple(TestResult(case.name or "", verdict, None, late or program.fault, 0.0, case.points) for case in cases)
     return Judgement(program.language.name, program.compile, rows, earned(subtasks, rows))
 
 
-Ran = Result | str | None  # of a test; why the program could not be started for it; None: it was skipped
+@dataclass(frozen=True)
+class Ran:
+    """Of a test: ``result``; ``fault``: why the program could not be started for it; ``late``: why its result says
+    nothing of the program. Nothing of them: it was skipped."""
+
+    result: Result | None = None
+    fault: str = ""
+    late: str = ""
 
 
 def _run(program: Program, case: Test, way: Way, pool: Pool | None = None) -> Ran:
-    """One test. What the submission contains is no exception of the caller's."""
+    """One test; once more when the machine was too busy for it."""
+    ran, late = _machine.patiently(lambda patience: _try(program, case, way, pool, patience), lambda ran: ran.result)
+    return replace(ran, late=late) if late else ran
+
+
+def _try(program: Program, case: Test, way: Way, pool: Pool | None, patience: float) -> Ran:
+    """What the submission contains is no exception of the caller's."""
     given: dict[str, Any] = {} if way.output_file is None else {"collect": (way.output_file,)}
+    limits = _machine.longer(case.limits or way.limits or Limits(), patience)
     with ExitStack() as stack:
         if way.input_file is not None:
             given["files"] = {way.input_file: case.input}
@@ -188,12 +210,12 @@ def _run(program: Program, case: Test, way: Way, pool: Pool | None = None) -> Ra
         else:
             given["input"] = case.input
         try:
-            return program.run(case.limits or way.limits, pool=pool, **given)
+            return Ran(program.run(limits, pool=pool, **given))
         except SetupError as e:
             why = program.blames(e)
             if not why:
                 raise
-            return why
+            return Ran(fault=why)
 
 
 def _each(
@@ -202,7 +224,7 @@ def _each(
     """The results in order. When the caller stops taking them, or one raises, what still runs is ended."""
     if workers == 1:
         for case in cases:
-            yield _run(program, case, way) if wanted(case) else None
+            yield _run(program, case, way) if wanted(case) else Ran()
         return
     from pyjail._pool import Pool
 
@@ -217,26 +239,25 @@ def _each(
         running = [start(case) for case in islice(rest, workers)]
         while running:
             future = running.pop(0)
-            result = None if future is None else future.result()
+            result = Ran() if future is None else future.result()
             running += [start(case) for case in islice(rest, 1)]
             yield result
 
 
 def _row(program: Program, case: Test, ran: Ran, way: Way) -> TestResult:
-    name, of = case.name or "", float(case.points)
-    if ran is None:
-        return TestResult(name, JudgeVerdict.SKIPPED, of=of)
-    if isinstance(ran, str):
-        return TestResult(name, JudgeVerdict.COMPILE_ERROR, None, ran, of=of)
-    verdict = _verdict(program, ran)
+    name, of, result = case.name or "", float(case.points), ran.result
+    if result is None:
+        verdict = JudgeVerdict.COMPILE_ERROR if ran.fault else JudgeVerdict.SKIPPED
+        return TestResult(name, verdict, None, ran.fault, of=of)
+    verdict = JudgeVerdict.JAIL_ERROR if ran.late else _verdict(program, result)
     if verdict is not JudgeVerdict.OK:
-        return TestResult(name, verdict, ran, of=of)
-    output = ran.stdout if way.output_file is None else ran.files.get(way.output_file)
+        return TestResult(name, verdict, result, ran.late, of=of)
+    output = result.stdout if way.output_file is None else result.files.get(way.output_file)
     if output is None:
-        why = next(iter(ran.uncollected.values()), "not found")
-        return TestResult(name, JudgeVerdict.WRONG_ANSWER, ran, f"{way.output_file}: {why}", of=of)
+        why = next(iter(result.uncollected.values()), "not found")
+        return TestResult(name, JudgeVerdict.WRONG_ANSWER, result, f"{way.output_file}: {why}", of=of)
     opinion = way.judge(case, output)
-    return TestResult(name, opinion.verdict, ran, opinion.message, opinion.part * of, of, opinion.result)
+    return TestResult(name, opinion.verdict, result, opinion.message, opinion.part * of, of, opinion.result)
 
 
 def _verdict(program: Program, result: Result) -> JudgeVerdict:

@@ -16,7 +16,8 @@ from pyjail._shown import Document, Shown
 class JudgeVerdict(StrEnum):
     """What a test comes to: the verdict of its run (`Verdict`, with the same values), or what only a judge can say.
 
-    PARTIAL: some of its points. CHECKER_ERROR: the checker itself failed, so nothing can be said of the program.
+    PARTIAL: some of its points. CHECKER_ERROR: the checker itself failed, so nothing can be said of the program; nor
+    can it with JAIL_ERROR: its jail failed, or the machine was too busy for it, twice.
     """
 
     OK = "ok"
