@@ -11,12 +11,14 @@ from typing import Any
 
 from pyjail import _run, _streams
 from pyjail._areader import AsyncReader
-from pyjail._awriter import CHUNK, AsyncWriter
+from pyjail._awriter import AsyncWriter
 from pyjail._communicate import to_bytes
-from pyjail._errors import SpecError
+from pyjail._errors import OutputDecodeError, SpecError
 from pyjail._fds import Fd
 from pyjail._flight import in_thread
+from pyjail._frozen import replace
 from pyjail._loops import Loop, current
+from pyjail._outcome import undecoded
 from pyjail._process import Process
 from pyjail._request import Request
 from pyjail._result import Result
@@ -136,13 +138,19 @@ class AsyncProcess:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
 
         Raises TimeoutExpired after ``timeout`` s; the program runs on, and what was read is still to be read. So it is
-        when this is cancelled.
+        when this is cancelled. With ``errors="strict"`` OutputDecodeError, which has the result, when it has ended.
         """
         data = to_bytes(self._request.decode, self.stdin, input)
         found: dict[AsyncReader, Any] = {}
+        bytes_of: dict[AsyncReader, bytes] = {}
 
         async def collect(stream: AsyncReader) -> None:
-            found[stream] = await stream.read()
+            try:
+                found[stream] = await stream.read()
+            except Exception:
+                if stream.undecodable is None:
+                    raise
+                bytes_of[stream] = await stream.rest()
 
         readers = [s for s in (self.stdout, self.stderr) if s is not None and not s.closed]
         try:
@@ -155,7 +163,13 @@ class AsyncProcess:
             raise
         self._process.wait()
         self.close()
+        for stream in bytes_of:
+            raise self._undecoded(stream.undecodable, {s: s.encoded(text) for s, text in found.items()} | bytes_of)
         return tuple(None if s is None else found.get(s, s.empty) for s in (self.stdout, self.stderr))  # type: ignore[return-value]
+
+    def _undecoded(self, error: Any, output: dict[AsyncReader, bytes]) -> OutputDecodeError:
+        out, err = (None if s is None else output.get(s, b"") for s in (self.stdout, self.stderr))
+        return undecoded(replace(self._process.result, stdout=out, stderr=err), error)
 
     async def _feed(self, data: memoryview) -> None:
         if self.stdin is None or self.stdin.closed:
@@ -209,7 +223,7 @@ class AsyncProcess:
         """Until it ends by itself: no more input, and its output goes nowhere."""
 
         async def discard(stream: AsyncReader) -> None:
-            while await stream.read(CHUNK):
+            while await stream.raw():
                 pass
 
         calls: list[Callable[[], Any]] = [self._finish]

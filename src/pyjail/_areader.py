@@ -100,7 +100,10 @@ class AsyncReader:
             decoder = codecs.getincrementaldecoder(decode[0])(decode[1])
             self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
         self._newline: Any = b"\n" if decode is None else "\n"
+        self._encoding = "" if decode is None else decode[0]
         self._left = _Pieces(self._newline[:0])
+        self.undecodable: Exception | None = None  # why the bytes in `_raw` are no text; what comes after is read raw
+        self._raw: list[bytes] = []
         self._ended = False
         self._watcher: Loop | None = None  # of the task that reads
 
@@ -111,12 +114,13 @@ class AsyncReader:
 
     def at_eof(self) -> bool:
         """Whether all has been read, and no more will come."""
-        return self._ended and not self._left.size
+        return self._ended and not self._left.size and not self._raw
 
     async def read(self, n: int = -1) -> Any:
         """Up to n, one at least, as soon as there is any; everything up to the end when n is negative.
 
-        Empty at the end. Raises ValueError when this is closed, RuntimeError while another task reads.
+        Empty at the end, and when this is closed. Raises RuntimeError while another task reads. With
+        ``errors="strict"`` UnicodeDecodeError, here and in the other methods, each time: what is no text stays unread.
         """
         if n == 0:
             return self.empty
@@ -179,7 +183,19 @@ class AsyncReader:
     @property
     def waiting(self) -> Any:
         """What was read from the pipe and not yet from here."""
-        return self._left.all()
+        whole = self._left.all()
+        return whole + b"".join(self._raw).decode(self._encoding, "replace") if self._raw else whole
+
+    async def rest(self) -> bytes:
+        """All that nobody has read, as bytes, when some of it is `undecodable`. It stays to be read."""
+        self._raw.insert(0, self.encoded(self._left.take(self._left.size)))
+        while data := await self.raw():
+            self._raw.append(data)
+        return b"".join(self._raw)
+
+    def encoded(self, text: Any) -> bytes:
+        """What was decoded here, as bytes."""
+        return bytes(text if self._decoder is None else text.encode(self._encoding, "replace"))
 
     def put_back(self, data: Any) -> None:
         """The next read has this first."""
@@ -187,8 +203,26 @@ class AsyncReader:
 
     async def _more(self) -> bool:
         """Read what is there, or wait for it. False: this is the end."""
+        if self.undecodable is None:
+            if self._ended:
+                return False
+            data = await self.raw()
+            if self._decoder is None:
+                self._left.add(data)
+                return bool(data)
+            try:
+                self._left.add(self._decoder.decode(data, self._ended))
+            except Exception as e:  # what a codec raises, or an error handler of the caller's
+                self.undecodable = e
+                self._raw.append(self._decoder.getstate()[0] + data)
+            else:
+                return bool(data)
+        raise self.undecodable.with_traceback(None)
+
+    async def raw(self) -> bytes:
+        """The next bytes from the pipe; empty at the end. Whoever calls this takes them out of what is read as text."""
         if self._ended:
-            return False
+            return b""
         if self._watcher is not None:
             raise RuntimeError("another task reads from this stream")
         self._watcher = current()
@@ -204,8 +238,7 @@ class AsyncReader:
                         raise
                     data = b""
                 self._ended = not data
-                self._left.add(data if self._decoder is None else self._decoder.decode(data, self._ended))
-                return bool(data)
+                return data
         finally:
             self._watcher = None
-        return False
+        return b""

@@ -27,7 +27,8 @@ class Session:
     when a `pyjail.Session` is interrupted; in any other method it is cancelled when that is done.
 
     Args, Attributes, Raises:
-        Those of `pyjail.Session`. Live streams (`pyjail.Session.start`) are had there only.
+        Those of `pyjail.Session`. Live streams (`pyjail.Session.start`) are had there only: its keeper has one socket,
+        for file requests, too, so no event loop can wait for it.
 
     >>> import asyncio, pyjail
     >>> async def main():

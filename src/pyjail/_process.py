@@ -282,7 +282,9 @@ class Process:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
 
         Raises TimeoutExpired after ``timeout`` s, with what was read. The program still runs then; called again without
-        ``input``, or with the same, this goes on where it was, and returns all from the first byte.
+        ``input``, or with the same, this goes on where it was, and returns all from the first byte. What a text stream
+        has read ahead, when you have read from it before, is in that stream only. OutputDecodeError, which has the
+        result, with ``errors="strict"``.
         """
         from pyjail._communicate import communicate
 

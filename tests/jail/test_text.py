@@ -131,3 +131,58 @@ def test_communicate_with_strict_decoding_raises_an_error_that_has_the_result():
 def test_a_measured_program_may_write_what_is_no_text():
     m = pyjail.measure(["printf", r"\377"], repeat=pyjail.Repeat(2, quiet=False), text=True)
     assert [r.stdout for r in m.runs] == ["\ufffd"] * 2
+
+
+def test_aio_communicate_with_strict_decoding_raises_the_same():
+    async def main():
+        async with await pyjail.aio.start(BAD, Limits(cpu_time=5), text=True, errors="strict") as p:
+            with pytest.raises(OutputDecodeError) as caught:
+                await p.communicate()
+            assert p.stdout.closed and p.result is not None
+            return caught.value.result
+
+    r = asyncio.run(main())
+    assert (r.verdict, r.exit_code, r.stdout, r.stderr, r.limits.cpu_time) == (
+        Verdict.RUNTIME_ERROR, 3, b"a\xffb", b"e\xff", 5,
+    )  # fmt: skip
+
+
+LATE = ["sh", "-c", r"printf 'one\ntwo\n'; read x; printf 'th\377ree\n'; read y; sleep 1; printf 'four\n'; exit 3"]
+
+
+def test_after_live_text_that_is_none_communicate_has_every_byte_that_nobody_has_read():
+    """As a file of Python's has it, a live stream raises UnicodeDecodeError: there is no result yet. Nothing is lost."""
+
+    async def main():
+        async with await pyjail.aio.start(LATE, text=True, errors="strict") as p:
+            assert await p.stdout.readline() == "one\n"
+            p.stdin.write("\n")
+            await p.stdin.drain()
+            assert await p.stdout.readline() == "two\n"
+            for _ in range(2):
+                with pytest.raises(UnicodeDecodeError):
+                    await p.stdout.readline()
+            with pytest.raises(pyjail.TimeoutExpired) as late:
+                await p.communicate(timeout=0.1)
+            assert "th\ufffdree\n" in late.value.output
+            with pytest.raises(OutputDecodeError) as caught:
+                await p.communicate()
+            return caught.value.result
+
+    r = asyncio.run(main())
+    assert (r.exit_code, r.stdout, r.stderr) == (3, b"th\xffree\nfour\n", b"")
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "partly read"])
+def test_who_leaves_the_block_does_not_care_whether_the_rest_is_text(read):
+    async def main():
+        async with await pyjail.aio.start(LATE, text=True, errors="strict") as p:
+            if read:
+                assert await p.stdout.readline() == "one\n"
+        return p.result.exit_code
+
+    assert asyncio.run(main()) == 3
+    with pyjail.start(LATE, text=True, errors="strict") as p:
+        if read:
+            assert p.stdout.readline() == "one\n"
+    assert p.result.exit_code == 3
