@@ -135,7 +135,7 @@ def _entries(directory: Fd, most: int) -> list[os.DirEntry[str]]:
     with os.scandir(directory.number) as found:
         entries = list(itertools.islice(found, most + 1))
     if len(entries) > most:
-        raise OSError(errno.EMFILE, f"more than {MOST_ENTRIES} entries in /box")
+        raise OSError(errno.EFBIG, f"more than {MOST_ENTRIES} entries in /box")
     return entries
 
 
