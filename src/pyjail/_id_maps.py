@@ -39,9 +39,9 @@ def write(pid: int, maps: Ids, alive: Callable[[], bool]) -> None:
         else:
             _write(put, name, "".join(f"{inside} {outside} {n}\n" for inside, outside, n in rows))
     try:
-        with open(f"/proc/{pid}/oom_score_adj", "r+") as f:
+        with open(f"/proc/{pid}/oom_score_adj", "r+b", buffering=0) as f:
             if alive() and int(f.read()) < 0:  # a protected embedder must not make protected programs
-                f.write("0")
+                f.write(b"0")
     except OSError as e:
         not_ours(e)
 
