@@ -90,6 +90,13 @@ class Session:
         """bytes, of the run that had most."""
         return self._sync.memory_peak
 
+    def to_dict(self) -> dict[str, Any]:
+        """As of `pyjail.Session`."""
+        return self._sync.to_dict()
+
+    def _repr_html_(self) -> str:
+        return self._sync._repr_html_()
+
     def __repr__(self) -> str:
         return f"aio.{self._sync!r}"
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pyjail._usage import Receipt, Usage
 
 MOST = 60  # characters of a value in a line
+MOST_IN_LINE = 300  # of the line of what came of something; of what was given, which one may want to copy, 500
+MOST_GIVEN = 500
 MOST_IN_TABLE = 2000
 MOST_ROWS = 100
 _CSS = "text-align: left; vertical-align: top; white-space: pre-wrap"
@@ -22,8 +24,14 @@ _CSS = "text-align: left; vertical-align: top; white-space: pre-wrap"
 
 def line(record: Any, words: Iterable[str]) -> str:
     """``<Name word, word>``; without words ``Name(field=value)`` of the fields that differ from their defaults."""
-    name, said = type(record).__qualname__, ", ".join(words)
-    return printable(f"<{name} {said}>" if said else f"{name}({', '.join(changed(record))})")
+    name, said = type(record).__qualname__, printable(", ".join(words))
+    if said:
+        return f"<{name} {_cut(said, MOST_IN_LINE - len(name) - 6)}>"
+    return f"{name}({_cut(printable(', '.join(changed(record))), MOST_GIVEN)})"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def printable(text: str) -> str:
@@ -42,10 +50,13 @@ def changed(record: Any) -> Iterator[str]:
 
 def short(value: Any, most: int = MOST) -> str:
     """repr() of a value, cut: ``b'abc...' (1000000 bytes)``."""
-    if isinstance(value, (str, bytes, bytearray)) and len(value) > most:
+    if isinstance(value, (str, bytes, bytearray)):
+        shown, kept = repr(value[:most]), min(len(value), most)
+        while len(shown) > 2 * most and kept > 1:  # four characters for a byte that is no text
+            kept = kept * most // len(shown)
+            shown = repr(value[:kept])
         unit = "characters" if isinstance(value, str) else "bytes"
-        shown = repr(value[:most])
-        return f"{shown[:-1]}...{shown[-1]} ({len(value)} {unit})"
+        return shown if kept == len(value) else f"{shown[:-1]}...{shown[-1]} ({len(value)} {unit})"
     if isinstance(value, Mapping):
         inner = [f"{short(k, 30)}: {short(v, 30)}" for _, (k, v) in zip(range(5), value.items(), strict=False)]
         return f"{{{_joined(inner, len(value))}}}"
@@ -58,7 +69,7 @@ def short(value: Any, most: int = MOST) -> str:
         text = repr(value)
     except ValueError:  # an int of more digits than Python shows
         text = f"<{type(value).__name__} too long to be shown>"
-    return text if len(text) <= 4 * most or isinstance(value, Shown) else f"{text[: 4 * most]}..."
+    return _cut(text, 4 * most)
 
 
 def _joined(parts: list[str], count: int) -> str:
@@ -89,17 +100,17 @@ def result(r: Result) -> Iterator[str]:
     usage = r.usage
     if usage.wall_time is not None:
         yield f"cpu {seconds(usage.cpu_time)}, wall {seconds(usage.wall_time)}, memory {size(usage.memory_peak)}"
-    for name in ("stdout", "stderr"):
-        if getattr(r, name):
-            yield f"{name}={short(getattr(r, name))}"
-    if r.files:
-        yield f"files={sorted(r.files)!r}" if len(r.files) <= 5 else f"{len(r.files)} files"
     if r.limits_hit:
         yield f"limits_hit={{{', '.join(map(repr, sorted(r.limits_hit)))}}}"
     if r.syscall is not None:
         yield f"syscall={r.syscall!r}"
     if r.error is not None:
         yield f"error={short(r.error, 200)}"
+    if r.files:
+        yield f"files={short(sorted(r.files), 30)}" if len(r.files) <= 5 else f"{len(r.files)} files"
+    for name in ("stdout", "stderr"):
+        if getattr(r, name):
+            yield f"{name}={short(getattr(r, name))}"
 
 
 def usage(u: Usage) -> Iterator[str]:
@@ -135,10 +146,12 @@ def limits(given: Any) -> Iterator[str]:
         yield f"{name}={_units.show_size(int(shown))!r}" if round_size and int(shown) % 1024 == 0 else text
 
 
-def html(record: Any) -> str:
-    """A table of the fields. Nothing in it is taken as HTML."""
-    rows = "".join(_row(name, getattr(record, name)) for name in _frozen.names(record))
-    return f"<details open><summary><code>{escape(repr(record))}</code></summary><table>{rows}</table></details>"
+def html(record: Any, pairs: Iterable[tuple[str, Any]] = ()) -> str:
+    """A table of these pairs, or of the fields. Nothing in it is taken as HTML, and all of it can be sent as UTF-8."""
+    pairs = tuple(pairs) or [(name, getattr(record, name)) for name in _frozen.names(record)]
+    rows = "".join(_row(name, value) for name, value in pairs)
+    table = f"<details open><summary><code>{escape(repr(record))}</code></summary><table>{rows}</table></details>"
+    return table.encode("utf-8", "backslashreplace").decode()
 
 
 def _row(name: str, value: Any) -> str:

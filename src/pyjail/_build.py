@@ -15,7 +15,7 @@ from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._fds import not_ours
 from pyjail._result import Result
-from pyjail._shown import Shown
+from pyjail._shown import Document
 from pyjail._snapshot import Snapshot
 from pyjail._spec import Jail, Limits
 
@@ -26,8 +26,8 @@ MOST_LINKS = 40  # as the kernel's own path lookup
 
 
 @dataclass(frozen=True, repr=False)
-class Build(Shown):
-    """What `Session.build` did.
+class Build(Document):
+    """What `Session.build` did. Frozen, picklable, hashable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         result: of the run; when ``cached``, of the run that made the outputs.
@@ -43,6 +43,20 @@ class Build(Shown):
         yield "cached" if self.cached else "run"
         yield f"key={self.key[:12]}"
         yield f"result={self.result!r}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes: a "build" of docs/data.md."""
+        from pyjail._jsonable import head
+
+        return {**head("build"), **super().to_dict()}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Build:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check
+
+        d = check(d, "build")
+        return cls(Result.from_dict(d["result"]), d["cached"], d["key"])
 
 
 def build(

@@ -103,7 +103,7 @@ def exit_code(error: Exception) -> int:
 
 
 def tell(error: Exception, as_json: bool) -> int:
-    """Say it on stderr, with ``as_json`` as {"error": ...} on stdout besides; the exit code."""
+    """Say it on stderr, with ``as_json`` as a "failure" of docs/data.md on stdout besides; the exit code."""
     code, said = exit_code(error), text(error)
     if isinstance(error, UsageError):
         say(f"{error.command}: {said}\nTry '{error.command} --help'.", "")
@@ -115,5 +115,5 @@ def tell(error: Exception, as_json: bool) -> int:
         found = _jsonable.error(error)
         about = {name: words(value) if isinstance(value, str) else value for name, value in found.items()}
         about |= {"message": _jsonable.pack(said), "exit_code": code}
-        print(json.dumps({"error": about}))
+        print(json.dumps({**_jsonable.head("failure"), "error": about}))
     return code

@@ -5,11 +5,20 @@ from __future__ import annotations
 import errno as _errno
 import os
 
+from pyjail import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyjail._result import Result
+
+
+def _document(e: Exception) -> dict[str, Any]:
+    with _lazy.lock:
+        from pyjail import _jsonable
+
+    return _jsonable.error(e)
 
 
 class JailError(Exception):
@@ -33,6 +42,10 @@ class JailError(Exception):
     Every one of them can be pickled, and everything in its text is also an attribute.
     A limit that is exceeded is a result, never an exception (unless ``check=True``).
     """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its class, text and attributes, in types that `json.dumps` takes: an "error" of docs/data.md."""
+        return _document(self)
 
 
 class SpecError(JailError, ValueError):
@@ -167,6 +180,10 @@ class PolicyWarning(UserWarning):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.call, self.means, self.why)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `JailError.to_dict`."""
+        return _document(self)
 
 
 class JailWarning(PolicyWarning):

@@ -43,9 +43,13 @@ class Flow(Shown):
         """The transcript without its times."""
         return b"".join(piece for _, piece in self.transcript)
 
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes; the edge as its text."""
+        return {**super().to_dict(), "edge": str(self.edge), "sigpipe": self.edge.sigpipe}
 
-@dataclass(frozen=True)
-class Happening:
+
+@dataclass(frozen=True, repr=False)
+class Happening(Shown):
     """Something that a party did.
 
     Attributes:
@@ -60,6 +64,12 @@ class Happening:
     what: str
     stream: str | None = None
     verdict: Verdict | None = None
+
+    def _words(self) -> Iterator[str]:
+        yield f"{self.party} {self.what} {self.stream or ''}".rstrip()
+        if self.verdict is not None:
+            yield self.verdict.value
+        yield f"after {self.time:.3f} s"
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,36 +124,15 @@ class Interaction(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: an "interaction" of docs/data.md."""
-        from pyjail._jsonable import head, pack
+        from pyjail._jsonable import head
 
         return {
             **head("interaction"),
             "verdict": self.verdict,
             "fault": self.fault,
             "results": {name: result.to_dict() for name, result in self.results.items()},
-            "flows": [
-                {
-                    "edge": str(f.edge),
-                    "sigpipe": f.edge.sigpipe,
-                    "transcript": [[at, pack(piece)] for at, piece in f.transcript],
-                    "truncated": f.truncated,
-                    "written": f.written,
-                    "delivered": f.delivered,
-                    "closed_by": f.closed_by,
-                    "closed_at": f.closed_at,
-                }
-                for f in self.flows
-            ],
-            "happenings": [
-                {
-                    "time": h.time,
-                    "party": h.party,
-                    "what": h.what,
-                    "stream": h.stream,
-                    "verdict": None if h.verdict is None else h.verdict.value,
-                }
-                for h in self.happenings
-            ],
+            "flows": [f.to_dict() for f in self.flows],
+            "happenings": [h.to_dict() for h in self.happenings],
             "deadlock": {party: list(waits) for party, waits in self.deadlock.items()},
             "wall_time": self.wall_time,
         }

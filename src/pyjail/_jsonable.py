@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -16,6 +17,7 @@ from pyjail import _frozen
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+from pyjail._shown import Shown
 from pyjail._spec import Jail, Limits, Mount
 from pyjail._usage import Control, Receipt, Usage
 
@@ -37,7 +39,7 @@ def check(d: object, kind: str) -> Mapping[str, Any]:
     version = d.get("version", VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= VERSION:
         raise SpecError("version", version, f"this pyjail reads documents up to version {VERSION}: use a newer one")
-    wrong = conformity.wrong(d, schema()["$defs"], kind.capitalize(), kind, beyond="Result")
+    wrong = conformity.wrong(d, schema()["$defs"], kind.title().replace("_", ""), kind, beyond="Result")
     if wrong is not None:
         raise SpecError(*wrong)
     return d
@@ -50,7 +52,7 @@ def reading(kind: str) -> Iterator[None]:
         yield
     except SpecError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError) as e:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as e:
         raise SpecError(kind, "...", f"this is no document of to_dict(): {type(e).__name__}: {e}") from None
 
 
@@ -101,6 +103,16 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
+def sources(files: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What ``files=`` takes: bytes, text or a `File` as such; {"path": ...} of what is to be copied."""
+    if files is None:
+        return None
+    return {
+        name_of(os.fsdecode(name)): {"path": pack(data)} if isinstance(data, os.PathLike) else plain(data)
+        for name, data in files.items()
+    }
+
+
 def name_of(key: str) -> str:
     """A key of an object: a path that is not UTF-8, or that looks like this, is "base64:" and its bytes."""
     if _is_utf8(key) and not key.startswith(_NAME):
@@ -118,14 +130,20 @@ def name_from(key: str) -> str:
         raise SpecError("name", key, f"cannot be decoded: {e}") from None
 
 
+def part(record: Any) -> dict[str, Any]:
+    """The fields of a record."""
+    names = getattr(record, "_fields", None) or _frozen.names(record)
+    return {name: plain(getattr(record, name)) for name in names}
+
+
 def plain(value: Any) -> Any:
-    """The fields of a record as an object; tuples and sets as arrays; enums as their values."""
-    if isinstance(value, (Usage, Control, Limits, Mount, SeccompPolicy, SeccompRule)):
-        return {name: plain(getattr(value, name)) for name in _frozen.names(value)}
-    if isinstance(value, Verdict):
+    """A record as `to_dict` gives it; tuples and sets as arrays; enums as their values."""
+    if isinstance(value, Shown) or hasattr(value, "_fields"):
+        return value.to_dict()
+    if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, frozenset):
-        return sorted(value)
+        return [plain(v) for v in sorted(value)]
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]
     if isinstance(value, Mapping):
@@ -133,11 +151,16 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else pack(value)
 
 
-def _taken(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
+def taken(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
     """What of an object a record of this kind has a field for: newer writers may say more."""
     if not isinstance(d, Mapping):
         raise SpecError(cls.__name__.lower(), d, "an object is needed")
     return {name: d[name] for name in cls.__dataclass_fields__ if name in d}  # type: ignore[attr-defined]
+
+
+def unpacked(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a record that holds texts, bytes and numbers alone."""
+    return {name: unpack(value) for name, value in taken(cls, d).items()}
 
 
 # ---- records ----
@@ -172,20 +195,20 @@ def fields_of_result(given: Mapping[str, Any]) -> dict[str, Any]:
     """See `Result.from_dict`."""
     d = check(given, "result")
     with reading("result"):
-        usage = _taken(Usage, d["usage"])
+        usage = taken(Usage, d["usage"])
         if usage.get("context_switches") is not None:
             usage["context_switches"] = tuple(usage["context_switches"])
-        usage["noise"] = tuple(usage.get("noise", ()))
+        usage["noise"] = tuple(map(unpack, usage.get("noise", ())))
         args = d["args"]
         return {
-            **_taken(Result, d),
+            **taken(Result, d),
             "args": [unpack(a) for a in args] if isinstance(args, list) else unpack(args),
             "verdict": Verdict(d["verdict"]),
             "stdout": unpack(d.get("stdout")),
             "stderr": unpack(d.get("stderr")),
             "usage": Usage(**usage),
-            "limits": Limits(**_taken(Limits, d["limits"])),
-            "receipt": Receipt(_control(row) for row in d.get("receipt", ())),
+            "limits": Limits(**taken(Limits, d["limits"])),
+            "receipt": Receipt(Control(**unpacked(Control, row)) for row in d.get("receipt", ())),
             "files": {name_from(name): unpack(data) for name, data in d.get("files", {}).items()},
             "uncollected": {name_from(name): unpack(why) for name, why in d.get("uncollected", {}).items()},
             "limits_hit": frozenset(d.get("limits_hit", ())),
@@ -193,14 +216,15 @@ def fields_of_result(given: Mapping[str, Any]) -> dict[str, Any]:
         }
 
 
-def _control(row: Mapping[str, Any]) -> Control:
-    return Control(**{name: unpack(value) for name, value in _taken(Control, row).items()})
+_TOLD = (
+    "field", "reason", "control", "cause", "hint", "step", "index", "detail", "errno", "timeout", "call", "means",
+    "why", "opens", "result",
+)  # fmt: skip
 
 
 def error(e: BaseException) -> dict[str, Any]:
     """An exception as a document: its class, its text, and its attributes of plain data."""
-    known = ("field", "reason", "control", "cause", "hint", "step", "index", "detail", "errno", "timeout")
-    found = {name: getattr(e, name) for name in known if isinstance(getattr(e, name, None), (str, int, float))}
+    found = {name: getattr(e, name) for name in _TOLD if isinstance(getattr(e, name, None), (str, int, float, Result))}
     return {**head("error"), "type": type(e).__name__, "message": pack(str(e)), **plain(found)}
 
 
@@ -212,7 +236,7 @@ def jail(j: Jail) -> dict[str, Any]:
 def fields_of_jail(d: Mapping[str, Any]) -> dict[str, Any]:
     """See `Jail.from_dict`."""
     with reading("jail"):
-        given = _taken(Jail, d)
+        given = taken(Jail, d)
         if "mounts" in given:
             given["mounts"] = tuple(mount(m) for m in given["mounts"])
         if isinstance(given.get("seccomp"), Mapping):
@@ -226,13 +250,13 @@ def fields_of_jail(d: Mapping[str, Any]) -> dict[str, Any]:
 
 def mount(d: Mapping[str, Any]) -> Mount:
     """From its fields."""
-    return Mount(**{name: unpack(value) for name, value in _taken(Mount, d).items()})
+    return Mount(**unpacked(Mount, d))
 
 
 def policy(d: Mapping[str, Any]) -> SeccompPolicy:
     """From its fields."""
-    given = _taken(SeccompPolicy, d)
-    rules = [_taken(SeccompRule, r) for r in given.pop("rules", ())]
+    given = taken(SeccompPolicy, d)
+    rules = [taken(SeccompRule, r) for r in given.pop("rules", ())]
     for rule in rules:
         rule["tests"] = tuple(tuple(t) for t in rule.get("tests", ()))
     return SeccompPolicy(**given, rules=tuple(SeccompRule(**rule) for rule in rules))
@@ -250,16 +274,18 @@ def schema() -> dict[str, Any]:
 
 def schema_of(cls: type) -> dict[str, Any]:
     """Of the documents of this class, without references: as part of somebody's own schema."""
-    found: dict[str, Any] = _whole(schema()["$defs"][cls.__name__])
+    found: dict[str, Any] = _whole(schema()["$defs"][getattr(cls, "_schema", "") or cls.__name__])
     return found
 
 
-def _whole(part: Any) -> Any:
+def _whole(part: Any, within: frozenset[str] = frozenset()) -> Any:
+    """``within``: the definitions that it is in; of one that has itself in it, the inner ones may be anything."""
     if isinstance(part, dict):
         if "$ref" in part:
-            return _whole(schema()["$defs"][part["$ref"].rpartition("/")[2]])
-        return {key: _whole(value) for key, value in part.items()}
-    return [_whole(value) for value in part] if isinstance(part, list) else part
+            name = part["$ref"].rpartition("/")[2]
+            return {} if name in within else _whole(schema()["$defs"][name], within | {name})
+        return {key: _whole(value, within) for key, value in part.items()}
+    return [_whole(value, within) for value in part] if isinstance(part, list) else part
 
 
 def pydantic_schema(cls: Any) -> Any:

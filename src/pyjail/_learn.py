@@ -14,7 +14,7 @@ from pyjail._observe import Observer
 from pyjail._ptrace import Watch
 from pyjail._result import Result, Verdict
 from pyjail._seccomp_spec import SeccompPolicy
-from pyjail._shown import Document
+from pyjail._shown import Document, Shown
 from pyjail._spec import Env, Jail, Limits, Mount, with_python
 from pyjail.policy import filters, learned, seccomp
 
@@ -27,6 +27,16 @@ class Refused(NamedTuple):
     action: str
     times: int
     why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        return self._asdict()
+
+    def _repr_html_(self) -> str:
+        return Shown._repr_html_(self)  # type: ignore[arg-type]  # of a tuple as of the others
+
+    def _table(self) -> tuple[tuple[str, Any], ...]:
+        return tuple(self._asdict().items())
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +111,7 @@ class Learned(Document):
             "mounts": plain(self.mounts),
             "skeleton": {name_of(path): _entry(entry) for path, entry in self.skeleton.items()},
             "calls": dict(self.calls),
-            "refused": [row._asdict() for row in self.refused],
+            "refused": [row.to_dict() for row in self.refused],
             "complete": self.complete,
             "result": self.result.to_dict(),
             "learned_in": self.learned_in.to_dict(),

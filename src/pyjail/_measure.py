@@ -6,21 +6,21 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pyjail import _run
 from pyjail._errors import SpecError
 from pyjail._result import Result, Verdict
-from pyjail._shown import Document
+from pyjail._shown import Document, Shown
 from pyjail._spec import Jail, Limits
 
 NUMBERS = ("wall_time", "cpu_time", "user_time", "system_time", "memory_peak", "processes_peak")
 MOST = 10_000
 
 
-@dataclass(frozen=True)
-class Repeat:
+@dataclass(frozen=True, repr=False)
+class Repeat(Shown):
     """How often `measure` runs a program.
 
     Attributes:
@@ -60,6 +60,16 @@ class Spread(NamedTuple):
     def relative(self) -> float:
         """(most - least) / median; 0.0 when the median is 0."""
         return (self.most - self.least) / self.median if self.median else 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """In types that `json.dumps` takes."""
+        return {**self._asdict(), "relative": self.relative}
+
+    def _repr_html_(self) -> str:
+        return Shown._repr_html_(self)  # type: ignore[arg-type]  # of a tuple as of the others
+
+    def _table(self) -> tuple[tuple[str, float], ...]:
+        return tuple(self.to_dict().items())
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,17 +156,17 @@ class Measurement(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "measurement" of docs/data.md."""
-        from pyjail._jsonable import head
+        from pyjail._jsonable import head, plain
 
         return {
             **head("measurement"),
             "verdict": self.verdict.value,
-            "repeat": asdict(self.repeat),
+            "repeat": self.repeat.to_dict(),
             "counted": len(self.counted),
             "quiet": self.quiet,
             "noisy": self.noisy,
-            "noise": self.noise,
-            "spreads": {name: {**s._asdict(), "relative": s.relative} for name, s in self.spreads.items()},
+            "noise": plain(self.noise),
+            "spreads": {name: s.to_dict() for name, s in self.spreads.items()},
             "runs": [r.to_dict() for r in self.runs],
         }
 

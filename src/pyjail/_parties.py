@@ -48,9 +48,15 @@ class Party(Shown):
 
     __hash__ = _frozen.hash_of
 
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        from pyjail._jsonable import sources
 
-@dataclass(frozen=True)
-class Edge:
+        return {**super().to_dict(), "files": sources(self.files)}
+
+
+@dataclass(frozen=True, repr=False)
+class Edge(Shown):
     """One pipe: what ``source`` writes, ``target`` reads. Both are "PARTY.STREAM".
 
     Attributes:

@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from pyjail._errors import SpecError
+from pyjail._shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _is_errno(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class SeccompRule:
+class SeccompRule(Shown):
     """One rule of a `SeccompPolicy`: what happens to a system call when all its tests hold.
 
     Attributes:
@@ -92,7 +93,7 @@ def _test(test: object) -> Test:
 
 
 @dataclass(frozen=True)
-class SeccompPolicy:
+class SeccompPolicy(Shown):
     """A profile of your own: a base, and changes to it.
 
     For each call the first of these that fits decides: ``rules`` in their order, then ``allow``, ``refuse`` and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pyjail import _box, _process, _request, _run, _streams, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result
+from pyjail._shown import Shown
 from pyjail._snapshot import Snapshot
 from pyjail._spec import PIPE, Jail, Limits, Mount
 from pyjail._turns import SessionProcess, Turn, Turns
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
 
 
-class Session(Turns):
+class Session(Turns, Shown):
     """A jail whose /box stays from run to run: write sources, compile, run many tests, read what they left.
 
     Everything else of a run is new as always: processes, namespaces, /tmp, limits, verdicts. One program runs at a
@@ -305,10 +306,32 @@ class Session(Turns):
         """End what runs, and the session with its /box. May be called twice."""
         self._end("this session is closed")
 
-    def __repr__(self) -> str:
-        state = self._closed or ("running" if self._is_running() else "idle")
-        disk = _units.show_size(self.jail.mounts[-1].size)
-        return f"<Session of {disk}, {self._history.forgotten + len(self.results)} runs: {state}>"
+    def to_dict(self) -> dict[str, Any]:
+        """What stands, in types that `json.dumps` takes: a "session" of docs/data.md. /box is `snapshot`'s to tell."""
+        from pyjail._jsonable import head, plain
+
+        told = {name: plain(value) for name, value in self._table()}
+        results = [result.to_dict() for result in self.results]
+        return {**head("session"), "closed": self._closed, **told, "results": results}
+
+    def _state(self) -> str:
+        return "closed" if self._closed else "running" if self._is_running() else "idle"
+
+    def _table(self) -> Iterator[tuple[str, Any]]:
+        yield "state", self._state()
+        yield "runs", self._history.forgotten + len(self.results)
+        for name in ("jail", "limits"):
+            yield name, getattr(self, name)
+        yield "disk", self._disk
+        yield "inodes", self.jail.mounts[-1].inodes
+        for name in ("cpu_time", "memory_peak"):
+            yield name, getattr(self, name)
+        yield "results", tuple(self.results)
+
+    def _words(self) -> Iterator[str]:
+        runs = self._history.forgotten + len(self.results)
+        yield f"of {_units.show_size(self._disk)}"
+        yield f"{runs} runs: {self._closed or self._state()}"
 
     def __enter__(self) -> Session:
         return self

@@ -26,7 +26,7 @@ EPILOG = (
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Its own arguments, besides those of `run`."""
-    parser.add_argument("--json", action="store_true", help="print a list of answers, one for each step")
+    parser.add_argument("--json", action="store_true", help="print JSON: an answer for each step")
     parser.add_argument("--stop", action="store_true", help="no step after one that failed")
     parser.add_argument("steps", metavar="STEPS", help='a .toml or .json file; "-": standard input')
 
@@ -91,7 +91,7 @@ def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping
             result: Result | None = answer["result"]
             failed = answer["exit_code"] if result is None else exit_code(result)
             code = failed or code
-            answers.append({**answer, "result": None if result is None else result.to_dict()})
+            answers.append(answer)
             if not options.json:
                 _print(answer, result)
                 line = None if result is None else remark(result)
@@ -100,7 +100,9 @@ def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping
             if failed and options.stop:
                 break
     if options.json:
-        print(json.dumps(answers))
+        from pyjail._jsonable import head, plain
+
+        print(json.dumps({**head("steps"), "steps": plain(answers)}))
     return code
 
 

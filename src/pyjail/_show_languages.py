@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyjail._ending import EXIT_BAD
@@ -60,18 +60,25 @@ def not_compiled(program: Program, as_json: bool) -> int:
     result = program.compile
     if result is None:  # the compiler could not even be given it
         if as_json:
-            print(json.dumps({"verdict": "compile_error", "error": program.fault}))
+            _print_not_compiled({"error": program.fault})
         else:
             _ending.say(f"compile_error: {program.source}: {program.fault}")
         return EXIT_BAD
     if as_json:
-        print(json.dumps({"verdict": "compile_error", "compile": result.to_dict()}))
+        _print_not_compiled({"compile": result.to_dict()})
     else:
         _ending.say((result.stdout + result.stderr).decode("utf-8", "replace").removesuffix("\n"), "")
         lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
         why = "" if result.returncode > 0 else f": {lost or program.fault if result.ok else _ending.explain(result)}"
         _ending.say(f"compile_error: {program.source} did not compile{why}")
     return _ending.exit_code(result) or EXIT_BAD
+
+
+def _print_not_compiled(why: dict[str, Any]) -> None:
+    """A "not_compiled" of docs/data.md."""
+    from pyjail._jsonable import head, plain
+
+    print(json.dumps({**head("not_compiled"), "verdict": "compile_error", **plain(why)}))
 
 
 def main(options: argparse.Namespace) -> int:
@@ -86,7 +93,9 @@ def main(options: argparse.Namespace) -> int:
     with bar(sys.stderr) as progress:
         rows = [_row(one, jail, options.check, _shown(progress, n, len(chosen))) for n, one in enumerate(chosen)]
     if options.json:
-        print(json.dumps(rows, indent=1))
+        from pyjail._jsonable import head, plain
+
+        print(json.dumps({**head("languages"), "rows": plain(rows)}, indent=1))
     else:
         _print(rows)
     bad = any(not check["ok"] for row in rows for check in row["checks"])
@@ -104,7 +113,7 @@ def _row(language: Language, jail: Jail, check: bool, tell: Any) -> dict[str, An
     version = languages.version(language, jail)
     checks: list[dict[str, Any]] = []
     if check and version is not None and language.check:
-        checks = [{**asdict(one), "ok": one.ok} for one in languages.check(language, jail=jail)]
+        checks = [one.to_dict() for one in languages.check(language, jail=jail)]
     return {
         "name": language.name,
         "title": language.title,

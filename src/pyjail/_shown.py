@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """A record whose repr is one line, however much it holds."""
+    """A record whose repr is one line, however much it holds, and whose fields are JSON."""
 
     __slots__ = ()
+    _schema = ""  # its name in `schema.json`, where that is not the class's own
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields in types that `json.dumps` takes, as docs/data.md has them."""
+        with _lazy.lock:
+            from pyjail import _jsonable
+
+        return _jsonable.part(self)
 
     def _words(self) -> Iterable[str]:
         """What the line says after the class's name; nothing: its fields, shortened."""
@@ -33,17 +41,17 @@ class Shown:
         with _lazy.lock:
             from pyjail import _brief
 
-        return _brief.html(self)
+        return _brief.html(self, self._table())
+
+    def _table(self) -> Iterable[tuple[str, Any]]:
+        """The rows of that table; nothing: its fields."""
+        return ()
 
 
 class Document(Shown):
     """A record that is a JSON document of its own: `to_dict`, `from_dict`, and what pydantic asks for."""
 
     __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """In types that `json.dumps` takes."""
-        raise NotImplementedError
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Self:

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from pyjail._shown import Shown
+from pyjail._shown import Document
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,18 @@ class Content:
     def of(cls, data: bytes) -> Content:
         """That of a file without holes."""
         return cls(len(data), ((0, data),) if data else ())
+
+    @classmethod
+    def read(cls, size: int, pieces: list[tuple[int, bytes]]) -> Content:
+        """That of a document; ValueError when the pieces are not in order, or not within the file."""
+        end = 0
+        for at, data in pieces:
+            if at < end or not isinstance(data, bytes):
+                raise ValueError("the pieces of a file are bytes, one after the other")
+            end = at + len(data)
+        if end > size:
+            raise ValueError("a file has more in it than its size")
+        return cls(size, tuple(pieces))
 
     @property
     def stored(self) -> int:
@@ -88,8 +100,9 @@ class Files(Mapping[str, tuple[int, bytes]]):
 
 
 @dataclass(frozen=True, repr=False)
-class Snapshot(Shown):
-    """The content of a session's /box: regular files, directories and symlinks, with their modes. Picklable.
+class Snapshot(Document):
+    """The content of a session's /box: regular files, directories and symlinks, with their modes. Picklable;
+    `to_dict` and `from_dict` are inverse and JSON-able.
 
     It holds at most what `Session(disk=)` allows: holes of sparse files are kept as such, and a file with several names
     is held once (and becomes several files when it is restored).
@@ -124,6 +137,37 @@ class Snapshot(Shown):
     def _words(self) -> Iterator[str]:
         yield f"{len(self.files)} files of {sum(content.size for _, content in self._stored.values())} bytes"
         yield f"{len(self.directories)} directories, {len(self.links)} links, {len(self.skipped)} skipped"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes, holes left out: a "snapshot" of docs/data.md."""
+        from pyjail._jsonable import head, name_of, pack, plain
+
+        files = {
+            name_of(path): {"mode": mode, "size": of.size, "pieces": [[at, pack(data)] for at, data in of.pieces]}
+            for path, (mode, of) in self._stored.items()
+        }
+        others = {name: plain(getattr(self, name)) for name in ("directories", "links", "skipped")}
+        return {**head("snapshot"), "files": files, **others, "digest": self.digest}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Snapshot:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, name_from, reading, unpack
+
+        d = check(d, "snapshot")
+        with reading("snapshot"):
+            files = {
+                name_from(path): (
+                    of["mode"],
+                    Content.read(of["size"], [(at, unpack(data)) for at, data in of["pieces"]]),
+                )
+                for path, of in d["files"].items()
+            }
+            others = (
+                {name_from(path): unpack(value) for path, value in d[name].items()}
+                for name in ("directories", "links", "skipped")
+            )
+            return cls(Files(files), *others)
 
     @property
     def digest(self) -> str:

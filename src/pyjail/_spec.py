@@ -72,7 +72,7 @@ def _python(value: object, rootfs: object) -> str:
 
 
 @dataclass(frozen=True)
-class Mount:
+class Mount(Shown):
     """One more thing that a jail sees. Use `Mount.bind` or `Mount.tmpfs`."""
 
     kind: str

@@ -72,8 +72,8 @@ class Usage(Shown):
         return _brief.usage(self)
 
 
-@dataclass(frozen=True)
-class Control:
+@dataclass(frozen=True, repr=False)
+class Control(Shown):
     """One row of a `Receipt`: what was asked, what enforces it, and what the kernel said when read back.
 
     Rows named "counter ..." say where a number of `Usage` comes from: "enforced" where this kernel has it.
@@ -84,6 +84,12 @@ class Control:
     enforced_by: str
     value: str
     status: str  # "enforced" | "not_asked" | "not_enforced"
+
+    def _words(self) -> Iterable[str]:
+        yield f"{self.name!r}: {self.status}"
+        for name in ("asked", "enforced_by", "value"):
+            if getattr(self, name):
+                yield f"{name}={getattr(self, name)[:60]!r}"
 
 
 class Receipt(Shown, Sequence[Control]):
@@ -128,6 +134,13 @@ class Receipt(Shown, Sequence[Control]):
             from pyjail import _brief
 
         return _brief.receipt(self)
+
+    def _table(self) -> Iterable[tuple[str, Any]]:
+        return (("rows", self),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes; in a document of a `Result` it is the array alone."""
+        return {"rows": [row.to_dict() for row in self]}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Receipt, (self._rows,)

@@ -98,7 +98,7 @@ def test_plan_shows_the_steps_and_changes_nothing():
     assert out.returncode == 0, out.stderr
     for text in ("mount", "pivot", "landlock", "seccomp allow", "67108864", "/usr/bin/python3", "TIOCSTI"):
         assert text in out.stdout, text
-    steps = json.loads(cli("plan", "--json", "--", "true").stdout)
+    steps = json.loads(cli("plan", "--json", "--", "true").stdout)["steps"]
     assert steps[-1]["step"] == "exec"
     assert (os.listdir("/sys/fs/cgroup") if os.path.isdir("/sys/fs/cgroup") else []) == before
 

@@ -146,7 +146,7 @@ def test_the_list_of_languages(tmp_path):
     )
     (tmp_path / "bad.sh").write_text("echo this is wrong >&2; exit 1")
     config = ("--config", str(tmp_path / "c.toml"))
-    rows = json.loads(cli("languages", "--json", "bash", *config).stdout)
+    rows = json.loads(cli("languages", "--json", "bash", *config).stdout)["rows"]
     assert [(row["name"], row["package"], row["checks"]) for row in rows] == [("bash", "bash", [])]
     out = cli("languages", "gone", *config)
     assert (out.returncode, out.stdout.split()) == (1, ["gone", "missing", "apt-get", "install", "gone-compiler"])

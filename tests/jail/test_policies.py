@@ -129,7 +129,7 @@ def test_plan_names_action_reason_and_source_of_every_call(tmp_path):
     assert any("seccomp EPERM" in line and "keyctl" in line and "[base default]" in line for line in lines)
     assert [line.split()[0] for line in lines][-1] == "warning"
     assert "ptrace: reach into other processes" in lines[-1]
-    steps = json.loads(plan(*config, "--json"))
+    steps = json.loads(plan(*config, "--json"))["steps"]
     calls = {(c["name"], json.dumps(c["tests"])): s for s in steps for c in s.get("calls", ())}
     assert (calls["ptrace", "[]"]["step"], calls["ptrace", "[]"]["source"]) == ("seccomp allow", "policy")
     assert calls["socket", "[[0, 16, 4294967295]]"]["source"] == "policy"

@@ -63,7 +63,7 @@ def test_steps_share_a_box(steps):
 
 def test_json(steps):
     out = session("--json", "--file", f"{steps}/given.txt:given", f"{steps}/s.toml")
-    found = json.loads(out.stdout)
+    found = json.loads(out.stdout)["steps"]
     assert [a["exit_code"] for a in found] == [0, 3, 0, 2, 127, 0]
     assert found[1]["stdout"] == "in"
     assert found[1]["result"]["verdict"] == "runtime_error"

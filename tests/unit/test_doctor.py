@@ -51,6 +51,8 @@ def test_exit_code(monkeypatch, capsys, rows, code, as_json):
 
 def test_json_has_every_row_and_field():
     assert json.loads(text.as_json(BAD)) == {
+        "kind": "doctor",
+        "version": 1,
         "ok": False,
         "rows": [{"layer": r.layer, "status": r.status, "why": r.why, "fix": r.fix} for r in BAD],
     }

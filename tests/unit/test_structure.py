@@ -52,6 +52,7 @@ LAYERS = (
     {"grading.inside.collect"},
     {"grading.inside.cases", "grading.inside.files"},
     {"grading.inside.checker"},
+    {"grading._values"},
     {"grading._pair"},
     {"grading._judge"},
     {"grading._correctness"},

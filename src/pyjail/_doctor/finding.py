@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from pyjail._shown import Shown
 
 WORKS, PARTLY, NO = "works", "works partly", "no"
 STRICT = "strict jail"  # the row that decides the exit code
@@ -13,8 +16,8 @@ BESIDE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(Shown):
     """One layer of a jail, as it was found on this machine.
 
     Attributes:
@@ -32,6 +35,12 @@ class Finding:
     status: str
     why: str
     fix: str = ""
+
+    def _words(self) -> Iterator[str]:
+        yield f"{self.layer}: {self.status}"
+        yield f"why={self.why[:100]!r}"
+        if self.fix:
+            yield f"fix={self.fix[:60]!r}"
 
 
 def first(found: tuple[Finding, ...]) -> Finding | None:

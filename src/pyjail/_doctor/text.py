@@ -43,8 +43,10 @@ def page(found: tuple[Finding, ...], *, colour: bool = False, ascii_only: bool =
 
 
 def as_json(found: tuple[Finding, ...]) -> str:
-    rows = [{"layer": r.layer, "status": r.status, "why": r.why, "fix": r.fix} for r in found]
-    return json.dumps({"ok": ran(found), "rows": rows}, indent=1)
+    """A "doctor" of docs/data.md."""
+    from pyjail._jsonable import head
+
+    return json.dumps({**head("doctor"), "ok": ran(found), "rows": [row.to_dict() for row in found]}, indent=1)
 
 
 def colours(stream: TextIO, environ: Mapping[str, str]) -> bool:

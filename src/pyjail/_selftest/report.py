@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pyjail._shown import Shown
+from pyjail._shown import Document, Shown
 
 
 class Status(StrEnum):
@@ -19,8 +19,8 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, repr=False)
+class Row(Shown):
     """One attempt.
 
     Attributes:
@@ -35,9 +35,13 @@ class Row:
     status: Status
     detail: str
 
+    def _words(self) -> Iterator[str]:
+        yield f"{self.name}: {self.status.value}"
+        yield f"detail={self.detail[:100]!r}"
 
-@dataclass(frozen=True)
-class Probe:
+
+@dataclass(frozen=True, repr=False)
+class Probe(Shown):
     """One limit and how exact it is.
 
     Attributes:
@@ -53,20 +57,33 @@ class Probe:
     status: Status
     detail: str
 
+    def _words(self) -> Iterator[str]:
+        yield f"{self.name}: {self.status.value}"
+        yield f"asked {self.asked:g} {self.unit}".rstrip()
+        if self.measured is not None:
+            yield f"measured {self.measured:g} {self.unit}".rstrip()
+        yield f"detail={self.detail[:100]!r}"
+
     @property
     def deviation(self) -> float | None:
         """``measured - asked``."""
         return None if self.measured is None else self.measured - self.asked
 
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        return {**super().to_dict(), "deviation": self.deviation}
+
 
 @dataclass(frozen=True, repr=False)
-class Report(Shown):
-    """The whole of a selftest. Frozen, picklable; `to_dict` is JSON-able.
+class Report(Document):
+    """The whole of a selftest. Frozen, picklable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         rows: attempts. probes: limits. jail: what was tested, as text. host: kernel, machine and user.
         seconds: how long it took.
     """
+
+    _schema = "Selftest"
 
     rows: tuple[Row, ...]
     probes: tuple[Probe, ...]
@@ -97,13 +114,31 @@ class Report(Shown):
         return not self.count(Status.ESCAPED) and not self.count(Status.ERROR)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in types that `json.dumps` takes."""
+        """Everything, in types that `json.dumps` takes: a "selftest" of docs/data.md."""
+        from pyjail._jsonable import head, pack
+
         return {
+            **head("selftest"),
             "ok": self.ok,
             "counts": {status.value: self.count(status) for status in Status},
-            "jail": self.jail,
-            "host": self.host,
+            "jail": pack(self.jail),
+            "host": pack(self.host),
             "seconds": self.seconds,
-            "attempts": [asdict(row) for row in self.rows],
-            "limits": [{**asdict(probe), "deviation": probe.deviation} for probe in self.probes],
+            "attempts": [row.to_dict() for row in self.rows],
+            "limits": [probe.to_dict() for probe in self.probes],
         }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Report:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading, unpack, unpacked
+
+        d = check(d, "selftest")
+        with reading("selftest"):
+            rows = tuple(Row(**_fields(unpacked(Row, one))) for one in d["attempts"])
+            probes = tuple(Probe(**_fields(unpacked(Probe, one))) for one in d["limits"])
+            return cls(rows, probes, unpack(d["jail"]), unpack(d["host"]), d["seconds"])
+
+
+def _fields(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "status": Status(given["status"])}

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyjail import Jail, Limits, Result, SpecError
-from pyjail._shown import Shown
-from pyjail.grading import _judge, _pair
+from pyjail._shown import Document
+from pyjail.grading import _judge, _pair, _values
 
 MODULE = "submission"  # what the candidate's source is imported as
 
 
 @dataclass(frozen=True, repr=False)
-class Correctness(Shown):
-    """What came of one completion.
+class Correctness(Document):
+    """What came of one completion. Frozen, picklable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         task_id: the problem's.
@@ -50,13 +50,33 @@ class Correctness(Shown):
         return self.status != _judge.UNDECIDED
 
     def to_dict(self) -> dict[str, Any]:
-        """HumanEval's record: task_id, passed, result and completion_id."""
+        """A "correctness" of docs/data.md: HumanEval's record (task_id, passed, result, which is the reason, and
+        completion_id) and the rest. SpecError for an id that is no plain data."""
+        from pyjail._jsonable import head, pack
+
         return {
-            "task_id": self.task_id,
+            **head("correctness"),
+            "task_id": _values.write("task_id", self.task_id),
             "passed": self.passed,
-            "result": self.reason,
-            "completion_id": self.completion_id,
+            "result": pack(self.reason),
+            "completion_id": _values.write("completion_id", self.completion_id),
+            "printed": pack(self.printed),
+            "candidate": self.candidate.to_dict(),
+            "checker": self.checker.to_dict(),
         }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Correctness:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading, unpack
+
+        d = check(d, "correctness")
+        with reading("correctness"):
+            candidate, checker = (Result.from_dict(d[name]) for name in ("candidate", "checker"))
+            task_id, completion_id = (_values.read(d[name]) for name in ("task_id", "completion_id"))
+            return cls(
+                task_id, d["passed"], unpack(d["result"]), candidate, checker, completion_id, unpack(d["printed"])
+            )
 
 
 def check_correctness(

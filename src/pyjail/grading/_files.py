@@ -8,26 +8,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyjail import File, Jail, Limits, Result, SpecError
-from pyjail._shown import Shown
+from pyjail._shown import Document, Shown
 from pyjail.grading import _judge, _pair
 
 TESTS = "tests"  # the directory of the test files in the checker's jail
 
 
-@dataclass(frozen=True)
-class Test:
+@dataclass(frozen=True, repr=False)
+class Test(Shown):
     """What came of one test. status: "passed", "failed" or "skipped"."""
 
     __test__ = False  # for pytest: not a test itself
+    _schema = "GradedTest"  # `pyjail.Test` is another
 
     name: str
     status: str
     detail: str = ""
 
+    def _words(self) -> Iterator[str]:
+        yield f"{self.name!r}: {self.status}"
+        if self.detail:
+            yield f"detail={self.detail[:100]!r}"
+
 
 @dataclass(frozen=True, repr=False)
-class TestReport(Shown):
-    """What came of a run of test files.
+class TestReport(Document):
+    """What came of a run of test files. Frozen, picklable; `to_dict` and `from_dict` are inverse and JSON-able.
 
     Attributes:
         passed: no test failed, and one passed at least. reason: as `Correctness.reason`.
@@ -48,6 +54,23 @@ class TestReport(Shown):
     def decided(self) -> bool:
         """As `Correctness.decided`."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes: a "test_report" of docs/data.md."""
+        from pyjail._jsonable import head
+
+        return {**head("test_report"), **super().to_dict(), "decided": self.decided}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> TestReport:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading, unpack, unpacked
+
+        d = check(d, "test_report")
+        with reading("test_report"):
+            tests = tuple(Test(**unpacked(Test, one)) for one in d["tests"])
+            jails = (Result.from_dict(d[name]) for name in ("candidate", "checker"))
+            return cls(d["passed"], unpack(d["reason"]), tests, unpack(d["printed"]), *jails)
 
     def _words(self) -> Iterator[str]:
         yield self.reason
@@ -94,7 +117,7 @@ def run_tests(
     ...                    {"test_twice.py": "from solution import twice\\ndef test(): assert twice('a') == 'aa'\\n"},
     ...                    ["solution"])
     >>> report.passed, report.tests
-    (True, (Test(name='test', status='passed', detail=''),))
+    (True, (<Test 'test': passed>,))
     """
     where = _pair.setting(timeout, limits, jail, checker_limits, checker_jail, python, packages)
     if framework not in ("unittest", "pytest"):

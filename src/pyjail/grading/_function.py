@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from pyjail import Jail, Limits, Result, SpecError, _frozen
-from pyjail._shown import Shown
-from pyjail.grading import _judge, _pair
+from pyjail._shown import Document, Shown
+from pyjail.grading import _judge, _pair, _values
 from pyjail.grading._correctness import MODULE, entry_point
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(Shown):
     """One call and what has to come of it. All values are plain data: see docs/grading.md.
 
     Attributes:
@@ -24,7 +24,7 @@ class Case:
         arguments: what ``args`` have to be after the call; None: whatever.
 
     >>> Case((2, 3), 5)
-    Case(args=(2, 3), expected=5, kwargs={}, raises=None, arguments=None)
+    Case(args=(2, 3), expected=5)
     """
 
     args: Sequence[Any] = ()
@@ -34,6 +34,10 @@ class Case:
     arguments: Sequence[Any] | None = None
 
     __hash__ = _frozen.hash_of
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes, plain data as docs/data.md has it. SpecError for what is none."""
+        return {name: _values.write(name, getattr(self, name)) for name in _frozen.names(self)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,12 +65,63 @@ class CaseResult(Shown):
 
     __hash__ = _frozen.hash_of
 
+    def _words(self) -> Iterator[str]:
+        yield self.reason
+        yield repr(self.case)
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        return {**self._alone(), "candidate": self.candidate.to_dict(), "checker": self.checker.to_dict()}
+
+    def _alone(self) -> dict[str, Any]:
+        """Without what consecutive cases share."""
+        from pyjail._jsonable import pack
+
+        value = _values.write("value", self.value)
+        return {"case": self.case.to_dict(), "passed": self.passed, "reason": pack(self.reason), "value": value}
+
 
 @dataclass(frozen=True, repr=False)
-class FunctionReport(Shown):
-    """What came of all cases, in their order. ``report.passed``: all of them did, and there was one."""
+class FunctionReport(Document):
+    """What came of all cases, in their order. ``report.passed``: all of them did, and there was one.
+
+    Frozen, picklable; `to_dict` and `from_dict` are inverse and JSON-able.
+    """
 
     results: tuple[CaseResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that `json.dumps` takes: a "function_report" of docs/data.md. SpecError for a case of
+        what is no plain data."""
+        from pyjail._jsonable import head
+
+        pairs: list[tuple[Result, Result]] = []
+        rows = []
+        for one in self.results:
+            if not pairs or pairs[-1][0] is not one.candidate or pairs[-1][1] is not one.checker:
+                pairs.append((one.candidate, one.checker))
+            rows.append({**one._alone(), "pair": len(pairs) - 1})
+        jails = [{"candidate": c.to_dict(), "checker": k.to_dict()} for c, k in pairs]
+        told = {"passed": self.passed, "decided": self.decided}
+        return {**head("function_report"), **told, "pairs": jails, "results": rows}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> FunctionReport:
+        """The inverse of `to_dict`. Raises SpecError for what is no such document."""
+        from pyjail._jsonable import check, reading, unpack
+
+        d = check(d, "function_report")
+        with reading("function_report"):
+            pairs = [(Result.from_dict(p["candidate"]), Result.from_dict(p["checker"])) for p in d["pairs"]]
+            return cls(
+                tuple(
+                    CaseResult(
+                        Case(**{name: _values.read(row["case"][name]) for name in _frozen.names(Case())}),
+                        row["passed"], unpack(row["reason"]), _values.read(row["value"]), *pairs[row["pair"]],
+                    )
+                    for row in d["results"]
+                )
+            )  # fmt: skip
 
     def _words(self) -> Iterator[str]:
         yield f"{sum(r.passed for r in self.results)} of {len(self.results)} passed"

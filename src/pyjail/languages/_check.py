@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyjail._errors import SpecError
+from pyjail._shown import Shown
 from pyjail._spec import Jail, Limits
 from pyjail.languages._judge import judge_source
 from pyjail.languages._judgement import JudgeVerdict, TestResult
@@ -25,8 +28,8 @@ _ASKED: dict[str, tuple[str, str | None]] = {
 }
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, repr=False)
+class Check(Shown):
     """One self-test of a language: ``verdict`` is what it got, ``expected`` what it has to get.
 
     ``detail``: what the program or the compiler said, when it got another.
@@ -36,6 +39,15 @@ class Check:
     verdict: JudgeVerdict
     expected: JudgeVerdict
     detail: str = ""
+
+    def _words(self) -> Iterator[str]:
+        yield f"{self.name}: {self.verdict.value}" + ("" if self.ok else f" instead of {self.expected.value}")
+        if self.detail:
+            yield f"detail={self.detail[:100]!r}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        return {**super().to_dict(), "ok": self.ok}
 
     @property
     def ok(self) -> bool:

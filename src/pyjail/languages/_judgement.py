@@ -70,28 +70,18 @@ class TestResult(Shown):
         """The verdict is OK."""
         return self.verdict is JudgeVerdict.OK
 
-    def to_dict(self) -> dict[str, Any]:
-        """In types that `json.dumps` takes."""
-        return {
-            "name": self.name,
-            "verdict": self.verdict.value,
-            "result": None if self.result is None else self.result.to_dict(),
-            "message": self.message,
-            "points": self.points,
-            "of": self.of,
-            "checker": None if self.checker is None else self.checker.to_dict(),
-        }
-
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> TestResult:
         """The inverse of `to_dict`."""
+        from pyjail._jsonable import unpack
+
         result, checker = (None if d.get(k) is None else Result.from_dict(d[k]) for k in ("result", "checker"))
-        verdict = JudgeVerdict(d["verdict"])
-        return cls(d["name"], verdict, result, d.get("message", ""), d.get("points"), d.get("of", 1.0), checker)
+        name, message = unpack(d["name"]), unpack(d.get("message", ""))
+        return cls(name, JudgeVerdict(d["verdict"]), result, message, d.get("points"), d.get("of", 1.0), checker)
 
 
-@dataclass(frozen=True)
-class Subtask:
+@dataclass(frozen=True, repr=False)
+class Subtask(Shown):
     """Tests that earn points together: so many as the worst of them.
 
     Attributes:
@@ -123,8 +113,8 @@ class Subtask:
         return any(fnmatchcase(test, pattern) for pattern in self.tests)
 
 
-@dataclass(frozen=True)
-class SubtaskResult:
+@dataclass(frozen=True, repr=False)
+class SubtaskResult(Shown):
     """What a subtask earned: ``points`` of ``of``; ``verdict``: that of the first of its tests that did not pass."""
 
     name: str
@@ -132,9 +122,9 @@ class SubtaskResult:
     points: float
     of: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """In types that `json.dumps` takes."""
-        return {"name": self.name, "verdict": self.verdict.value, "points": self.points, "of": self.of}
+    def _words(self) -> Iterator[str]:
+        yield f"{self.name!r}: {self.verdict.value}"
+        yield f"{self.points:g} of {self.of:g} points"
 
 
 def points(field: str, value: object) -> None:
@@ -203,12 +193,12 @@ class Judgement(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes: a "judgement" of docs/data.md. What the compiler made is left out."""
-        from pyjail._jsonable import head
+        from pyjail._jsonable import head, pack
 
         compiled = None if self.compile is None else {**self.compile.to_dict(), "files": {}}
         return {
             **head("judgement"),
-            "language": self.language,
+            "language": pack(self.language),
             "verdict": self.verdict.value,
             "passed": self.passed,
             "score": self.score,
@@ -221,12 +211,13 @@ class Judgement(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Judgement:
         """The inverse of `to_dict`, but for what the compiler made. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading
+        from pyjail._jsonable import check, reading, unpack, unpacked
 
         d = check(d, "judgement")
         with reading("judgement"):
             compiled = None if d["compile"] is None else Result.from_dict(d["compile"])
             subtasks = tuple(
-                SubtaskResult(**{**s, "verdict": JudgeVerdict(s["verdict"])}) for s in d.get("subtasks", ())
+                SubtaskResult(**{**unpacked(SubtaskResult, s), "verdict": JudgeVerdict(s["verdict"])})
+                for s in d.get("subtasks", ())
             )
-            return cls(d["language"], compiled, tuple(TestResult.from_dict(r) for r in d["results"]), subtasks)
+            return cls(unpack(d["language"]), compiled, tuple(TestResult.from_dict(r) for r in d["results"]), subtasks)

@@ -10,6 +10,7 @@ from typing import Any
 from pyjail import _units
 from pyjail._errors import SpecError
 from pyjail._result import Verdict
+from pyjail._shown import Shown
 from pyjail._spec import Env, Limits, inside, text
 from pyjail._toml import known
 
@@ -23,8 +24,8 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NONE = Env({})
 
 
-@dataclass(frozen=True)
-class Language:
+@dataclass(frozen=True, repr=False)
+class Language(Shown):
     """How programs of one language are found, compiled and run, and what its runtime needs to behave under limits.
 
     Arguments and values of variables may hold ``{source}`` and ``{stem}`` (the file's name and its name without the

@@ -53,6 +53,16 @@ class Program(Shown):
     given: frozenset[str] = frozenset()
     submitted: str = ""
 
+    def _words(self) -> Iterator[str]:
+        yield f"{self.language.name}: {self.source!r}"
+        yield "ok" if self.ok else f"not ok: {self.fault or self.compile!r}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """In types that `json.dumps` takes."""
+        from pyjail._jsonable import sources
+
+        return {**super().to_dict(), "files": sources(self.files), "ok": self.ok}
+
     @property
     def ok(self) -> bool:
         return not self.fault and (self.compile is None or (self.compile.ok and not self.compile.uncollected))
