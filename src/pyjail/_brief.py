@@ -41,10 +41,10 @@ def printable(text: str) -> str:
 
 def changed(record: Any) -> Iterator[str]:
     """``field=value`` of what is not its default."""
-    defaults = type(record).__dataclass_fields__
+    fields = type(record).__dataclass_fields__
     for name in _frozen.names(record):
-        value = getattr(record, name)
-        if value != defaults[name].default:
+        value, made = getattr(record, name), fields[name].default_factory
+        if value != (made() if callable(made) else fields[name].default):
             yield f"{name}={short(value)}"
 
 
