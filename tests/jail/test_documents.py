@@ -1,147 +1,139 @@
-"""Real records of every kind, and what each command prints with --json, are what the schema says."""
+"""What README and docs/ tell a user to type, typed: snippets, commands, examples. Pages with tests of their own have them
+beside those of their subject."""
 
 from __future__ import annotations
 
-import asyncio
-import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-import pyjail
-from pyjail import Jail, Limits, Mount, SpecError, grading, languages
-from pyjail._jsonable import schema
-from pyjail._shown import Document
-from tests.jail.test_cli import cli
-from tests.records import check, closed, is_plain_html, public_records
+from pyjail import Jail, Limits, languages
+from tests import place
+from tests.conftest import SLOW
+from tests.scripts import script
 
-HOSTILE = r"""
-printf '\377<b>\n' > "$(printf 'a\nb\377')"; ln -s "$(printf '\377<i>')" "$(printf 'l\033[2J')"
-printf '\377<script>\n'; printf '\377&\n' >&2
-"""
-SOURCE = "def f(x):\n    return {x: (x, b'\\xff', float('inf'))} if x < 3 else exit()\n"
+ROOT = Path(__file__).resolve().parents[2]
+PYJAIL = f"{sys.executable} -m pyjail"
+quick = pytest.mark.skipif(SLOW > 1, reason=place.ELSEWHERE)  # in an emulated guest they take minutes
 
 
-def real():
-    """One of each, all of them made by running."""
-    r = pyjail.run(["sh", "-c", HOSTILE], collect=("**",), env={"A": "\udcff"})
-    assert r.ok and len(r.files) == 1, r
-    yield from (r, r.usage, r.limits, r.receipt, r.receipt[0])
-    with pyjail.Session(Jail(mounts=(Mount.tmpfs("/x", "1M"),)), limits=Limits(memory="64M")) as s:
-        s.run(["sh", "-c", HOSTILE])
-        yield s.build(["sh", "-c", "echo x > y"], ("y",))
-        yield s.snapshot()
-        yield s
-        yield s.jail
-        yield s.jail.mounts[0]
-    yield s
-    m = pyjail.measure(["true"], repeat=pyjail.Repeat(2, 2))
-    yield from (m, m.repeat, m["wall_time"])
-    i = pyjail.interact(
-        pyjail.Party(["echo", "x"], files={"f": "x"}), pyjail.Party(["cat"]), edges=["a.stdout -> b.stdin"]
+def snippets(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+def promised(code: str) -> list[str]:
+    """What the comments behind and below the calls of print say that they print."""
+    return re.findall(r"(?:print\(.*|^ *)\)  # (.*)", code, re.M)
+
+
+@quick
+@pytest.mark.needs_cgroups
+def test_the_snippets_of_the_readme_run_one_after_the_other():
+    code = "".join(snippets("README.md"))
+    out = script(code, timeout=100)
+    assert (out.returncode, out.stderr) == (0, "")
+    lines = out.stdout.splitlines()
+    for text in promised(code):
+        for line in text.split(", ") if text.startswith("ok, ") else [text]:
+            assert line in lines, line
+    assert "memory 268435456" in out.stdout
+
+
+PAGES = [f"docs/{name}.md" for name in ("run", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")]
+
+
+@quick
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("page", PAGES)
+def test_the_snippets_of_a_page_run_and_print_what_they_say(page):
+    for code in snippets(page):
+        out = script(code)
+        assert (out.returncode, out.stderr) == (0, ""), code
+        lines = out.stdout.splitlines()
+        said = promised(code) + [line.lstrip()[2:] for line in code.splitlines() if line.lstrip().startswith("# ")]
+        assert [line for line in said if line not in lines and not line.startswith("empty")] == [], out.stdout
+
+
+LONG = ("languages --check", "selftest", "doctor")  # these have tests of their own
+
+
+@quick
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/configuration.md", "docs/builds.md"])
+def test_commands_run(page, tmp_path):
+    tried = 0
+    for block in snippets(page, "sh"):
+        for line in block.replace("/tmp/", f"{tmp_path}/").splitlines():
+            if not any(f"pyjail {long}" in line for long in LONG) and not line.startswith(("./dev", ". ")):
+                out = subprocess.run(
+                    ["sh", "-c", line.replace("pyjail ", f"{PYJAIL} ")],
+                    stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, timeout=100, check=False,
+                )  # fmt: skip
+                said = re.search(r"exit (\d+)", line)
+                assert out.returncode == (int(said[1]) if said else 0), (line, out.stderr)
+                tried += 1
+    assert tried >= 3
+
+
+def test_the_example_s_configuration(tmp_path):
+    path = ROOT / "examples/config/judge.toml"
+    assert Jail.from_toml(path).deterministic and Jail.from_toml(path).mounts[0].dst == "/share"
+    assert (Limits.from_toml(path).cpu_time, Limits.from_toml(path).address_space) == (5, None)
+    assert languages.load(path)["awk"].extensions == (".awk",)
+
+
+def example(name: str, timeout: float = 60) -> list[str]:
+    out = script(
+        f"import runpy; runpy.run_path({str(ROOT / 'examples' / name)!r}, run_name='__main__')", timeout=timeout
     )
-    yield from (i, i.flows[0], i.flows[0].edge, i.happenings[0], pyjail.Party(["a"], files={"f": pyjail.File("x")}))
-    yield pyjail.File("x")
-    policy = pyjail.SeccompPolicy(rules=(pyjail.SeccompRule("socket", "EPERM"),))
-    found = pyjail.learn(
-        ["python3", "-c", "import socket\ntry: socket.socket()\nexcept OSError: pass"], jail=Jail(seccomp=policy)
-    )
-    yield from (found, found.refused[0], policy, policy.rules[0])
-    tests = [pyjail.Test("3", "3", "<b>\n"), pyjail.Test("4", "5", "\udcff")]
-    judged = pyjail.judge_source("bash", "cat", tests, subtasks=[pyjail.Subtask("all\n", 5, ("*",))])
-    yield from (judged, judged.results[1], judged.subtasks[0], tests[1], pyjail.Subtask("all\n", 5, ("*",)))
-    program = languages.prepare("bash", "cat")
-    yield from (program, program.language, languages.check(program.language)[0])
-    yield from pyjail.doctor()[:3]
-    report = grading.check_function(SOURCE, "f", [((1,), {1: (1, b"\xff", float("inf"))}), ((2,), 2), ((3,), 3)])
-    assert [r.passed for r in report.results] == [True, False, False], report
-    yield from (report, report.results[0], report.results[0].case)
-    tested = grading.run_tests(
-        {"s.py": "def f(): return 1\n"}, {"test_s.py": "from s import f\ndef test(): assert f() == 2\n"}, ["s"]
-    )
-    yield from (tested, tested.tests[0])
-    problem = {"task_id": "a/0", "prompt": "", "entry_point": "f", "test": "def check(f): print('<b>\\n'); f(1)\n"}
-    yield grading.check_correctness(problem, SOURCE)
-    tried = pyjail.selftest(only=["files", "processes", "limits"])
-    yield from (tried, tried.rows[0], tried.probes[0])
+    assert (out.returncode, out.stderr) == (0, "")
+    return out.stdout.splitlines()
 
 
-def test_a_real_one_of_every_record_is_a_line_a_table_and_what_the_schema_says():
-    met = set()
-    for record in real():
-        met.add(type(record))
-        d = check(record, 1000 if isinstance(record, (Jail, pyjail.SeccompPolicy)) else 300)
-        if isinstance(record, Document):
-            back = type(record).from_dict(d)
-            assert back == record and hash(back) == hash(record), record
-    assert met == public_records()
+@quick
+@pytest.mark.needs_cgroups
+def test_a_prompt_lives_on_within_limits():
+    assert example("repl.py", timeout=100) == [
+        "kept from line to line: 3628800", "interrupted: KeyboardInterrupt", "still there: 3628801 None",
+        "ended by: memory", "terminal: ok after 24 80, 50 132 and an interrupt", "at once: ['144', '1156']",
+    ]  # fmt: skip
 
 
-def test_a_session_tells_what_stands():
-    with pyjail.Session(limits=Limits(memory="64M"), inodes=100) as s:
-        s.run(["sh", "-c", "exit 3"])
-        d = s.to_dict()
-        told = {name: d[name] for name in ("state", "closed", "runs", "disk", "inodes", "memory_peak", "cpu_time")}
-        assert told == {
-            "state": "idle", "closed": None, "runs": 1, "disk": 64 << 20, "inodes": 100, "memory_peak": s.memory_peak,
-            "cpu_time": s.cpu_time,
-        }  # fmt: skip
-        assert Limits(**d["limits"]) == s.limits and Jail.from_dict(d["jail"]) == s.jail
-        assert [pyjail.Result.from_dict(r) for r in d["results"]] == s.results
-        with s.start(["cat"]) as p:
-            assert s.to_dict()["state"] == "running" and "1 runs: running" in repr(s)
-            p.kill()
-    assert (s.to_dict()["state"], s.to_dict()["closed"]) == ("closed", "this session is closed")
+@quick
+def test_measures_and_runs_without_chance():
+    lines = example("measure.py")
+    assert [line.split()[0] for line in lines[:2]] == ["loop", "formula"]
+    assert lines[2:5] == [
+        "less CPU: formula", "two runs agree, deterministic: True", "two runs agree, as usual: False",
+    ]  # fmt: skip
+    assert all(line.startswith("  deterministic ") for line in lines[5:]) and len(lines) == 10
 
 
-def test_a_session_of_an_event_loop_tells_the_same():
-    async def main():
-        async with pyjail.aio.Session() as s:
-            await s.run(["true"])
-            return s.to_dict(), s._repr_html_(), repr(s)
-
-    d, html, line = asyncio.run(main())
-    pytest.importorskip("jsonschema").validate(d, closed(schema()))
-    assert is_plain_html(html) and (d["kind"], d["runs"]) == ("session", 1) and len(line) < 300
-
-
-@pytest.mark.parametrize(
-    ("args", "kind"),
-    [
-        (["run", "--json", "--collect", "*", "--", "sh", "-c", HOSTILE], "result"),
-        (["run", "--json", "--learn", "--", "true"], "learned"),
-        (["run", "--json", "--memory", "12Q", "--", "true"], "failure"),
-        (["run", "--json", "--", "/no\nsuch <b>"], "failure"),
-        (["run", "--json", "--nonsense"], "failure"),
-        (["run", "--json", "--language", "bash", "SOURCE/ok.sh"], "result"),
-        (["run", "--json", "--language", "c", "SOURCE/bad.c"], "not_compiled"),
-        (["plan", "--json", "--", "a\n<b>"], "plan"),
-        (["plan", "--json", "--config", "SOURCE/c.toml", "--", "true"], "plan"),
-        (["doctor", "--json"], "doctor"),
-        (["selftest", "--json", "--only", "files"], "selftest"),
-        (["languages", "--json", "--check", "bash", "c"], "languages"),
-        (["session", "--json", "SOURCE/steps.json"], "steps"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else " ".join(value[:3]),
-)
-def test_what_a_command_prints_as_json_is_a_document_of_the_schema(args, kind, tmp_path):
-    jsonschema = pytest.importorskip("jsonschema")
-    (tmp_path / "ok.sh").write_text("echo ok")
-    (tmp_path / "bad.c").write_text("int main( {")
-    (tmp_path / "c.toml").write_text('[jail.seccomp]\nallow = ["ptrace"]\n')
-    (tmp_path / "steps.json").write_text(json.dumps([{"command": HOSTILE}, {"command": ["/no\nsuch"]}]))
-    out = cli(*[arg.replace("SOURCE", str(tmp_path)) for arg in args])
-    d = json.loads(out.stdout)
-    if kind == "not_compiled" and d["kind"] == "failure":
-        pytest.skip("there is no C compiler here")
-    jsonschema.validate(d, closed(schema()))
-    assert (d["kind"], d["version"]) == (kind, 1)
+@quick
+def test_functions_and_test_files_are_graded():
+    lines = example("functions.py")
+    assert [line.split(";")[0] for line in lines[:5]] == [
+        "right: 4 of 4", "wrong for none: 3 of 4", "equals everything: 0 of 4", "exits with 0: 0 of 4", "never ends: 0 of 4",
+    ]  # fmt: skip
+    reasons = [line.partition("; ")[2].partition(":")[0] for line in lines[:5]]
+    assert reasons == ["", "failed", "refused", "crashed", "timed out"]
+    assert lines[5] == "test file, right: passed"
+    assert lines[6].startswith("test file, replaces unittest: failed: 1 of 1 tests")
 
 
-def test_a_warning_and_an_error_of_a_real_policy_are_documents():
-    jsonschema = pytest.importorskip("jsonschema")
-    (warning,) = pyjail.lint(pyjail.SeccompPolicy(allow=("ptrace",)))
-    with pytest.raises(SpecError) as e:
-        Limits(memory="12Q")
-    for one in (warning, e.value):
-        jsonschema.validate(one.to_dict(), closed(schema()))
-        assert one.to_dict()["type"] == type(one).__name__
+@quick
+def test_the_demo_judges_with_what_can_be_enforced_for_who_runs_it():
+    chosen = ["sum_ok.py", "sum_network.py", "sum_fork_bomb.c"]
+    out = subprocess.run(
+        [sys.executable, ROOT / "examples/contest/judge.py", *chosen],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert out.returncode == 0, out.stdout + out.stderr
+    if place.CGROUPS:
+        assert "3 of 3 submissions got the verdict they deserve" in out.stdout and out.stderr == ""
+    else:
+        assert "2 of 2" in out.stdout and "sum_fork_bomb.c (needs a limit on processes)" in out.stdout
+        assert out.stderr.startswith("Judging without ") and len(out.stderr.splitlines()) == 2
