@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MOST = 60  # characters of a value in a line
 MOST_IN_LINE = 300  # of the line of what came of something; of what was given, which one may want to copy, 500
 MOST_GIVEN = 500
+MOST_DEEP = 3  # of lists in lists: they are wide, too, and may hold themselves
 MOST_IN_TABLE = 2000
 MOST_ROWS = 100
 _CSS = "text-align: left; vertical-align: top; white-space: pre-wrap"
@@ -44,11 +45,18 @@ def changed(record: Any) -> Iterator[str]:
     fields = type(record).__dataclass_fields__
     for name in _frozen.names(record):
         value, made = getattr(record, name), fields[name].default_factory
-        if value != (made() if callable(made) else fields[name].default):
+        if _differ(value, made() if callable(made) else fields[name].default):
             yield f"{name}={short(value)}"
 
 
-def short(value: Any, most: int = MOST) -> str:
+def _differ(value: Any, default: Any) -> bool:
+    try:
+        return bool(value != default)
+    except Exception:  # an array of numpy, say, has no answer
+        return True
+
+
+def short(value: Any, most: int = MOST, deep: int = 0) -> str:
     """repr() of a value, cut: ``b'abc...' (1000000 bytes)``."""
     if isinstance(value, (str, bytes, bytearray)):
         shown, kept = repr(value[:most]), min(len(value), most)
@@ -57,11 +65,16 @@ def short(value: Any, most: int = MOST) -> str:
             shown = repr(value[:kept])
         unit = "characters" if isinstance(value, str) else "bytes"
         return shown if kept == len(value) else f"{shown[:-1]}...{shown[-1]} ({len(value)} {unit})"
+    if deep == MOST_DEEP and isinstance(value, (Mapping, list, tuple)) and value:
+        return "..."
+    deep += 1
     if isinstance(value, Mapping):
-        inner = [f"{short(k, 30)}: {short(v, 30)}" for _, (k, v) in zip(range(5), value.items(), strict=False)]
+        inner = [
+            f"{short(k, 30, deep)}: {short(v, 30, deep)}" for _, (k, v) in zip(range(5), value.items(), strict=False)
+        ]
         return f"{{{_joined(inner, len(value))}}}"
     if type(value) in (list, tuple):
-        inner = [short(v, 30) for v in value[:8]]
+        inner = [short(v, 30, deep) for v in value[:8]]
         comma = "," if type(value) is tuple and len(value) == 1 else ""
         text = _joined(inner, len(value)) + comma
         return f"[{text}]" if type(value) is list else f"({text})"

@@ -65,7 +65,10 @@ class SpecError(JailError, ValueError):
         self.field = field
         self.value = value
         self.reason = reason
-        shown = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+        try:
+            shown = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+        except Exception:  # nested too deep, an int of more digits than Python shows, a class that fails at it
+            shown = f"<{type(value).__name__} that cannot be shown>"
         if len(shown) > 120:
             shown = shown[:117] + "..."
         super().__init__(f"{field}={shown}: {reason}")

@@ -148,6 +148,36 @@ def test_what_is_no_plain_data_is_refused_by_the_name_of_its_field():
         grading.Correctness(object(), True, "passed", RESULT, RESULT).to_dict()
 
 
+class Odd:
+    """As an array of numpy: it has no truth when it is compared."""
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise ValueError("of more than one element")
+
+
+def test_a_case_of_anything_can_be_shown():
+    within: list = []
+    within.append(within)
+    deep: list = []
+    for _ in range(10_000):
+        deep = [deep]
+    mapping: dict = {}
+    mapping["x"] = mapping
+    for value in (within, deep, mapping, Odd()):
+        case = grading.Case([value], value, {"a": value})
+        assert repr(case).startswith("Case(") and len(repr(case)) < 520 and "<table>" in case._repr_html_()
+        with pytest.raises(SpecError):
+            case.to_dict()
+
+
+def test_a_value_that_cannot_be_shown_is_refused_all_the_same():
+    with pytest.raises(SpecError, match="memory=<int that cannot be shown>: "):
+        Limits(memory=10**5000)
+
+
 def test_a_sparse_file_of_a_snapshot_stays_one():
     from pyjail._snapshot import Content
 
