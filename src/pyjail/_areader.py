@@ -14,6 +14,7 @@ from typing import Any
 from pyjail._awriter import CHUNK, Decode, Done, close_watched
 from pyjail._fds import Fd
 from pyjail._loops import Loop, current
+from pyjail._outcome import part
 
 LONGEST_LINE = 1 << 20
 
@@ -100,7 +101,7 @@ class AsyncReader:
             decoder = codecs.getincrementaldecoder(decode[0])(decode[1])
             self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
         self._newline: Any = b"\n" if decode is None else "\n"
-        self._encoding = "" if decode is None else decode[0]
+        self._how, self._encoding = decode, "" if decode is None else decode[0]
         self._left = _Pieces(self._newline[:0])
         self.undecodable: Exception | None = None  # why the bytes in `_raw` are no text; what comes after is read raw
         self._raw: list[bytes] = []
@@ -184,7 +185,7 @@ class AsyncReader:
     def waiting(self) -> Any:
         """What was read from the pipe and not yet from here."""
         whole = self._left.all()
-        return whole + b"".join(self._raw).decode(self._encoding, "replace") if self._raw else whole
+        return whole + part(b"".join(self._raw), self._how) if self._raw else whole
 
     async def rest(self) -> bytes:
         """All that nobody has read, as bytes, when some of it is `undecodable`. It stays to be read."""
@@ -195,7 +196,12 @@ class AsyncReader:
 
     def encoded(self, text: Any) -> bytes:
         """What was decoded here, as bytes."""
-        return bytes(text if self._decoder is None else text.encode(self._encoding, "replace"))
+        if self._decoder is None:
+            return bytes(text)
+        try:
+            return bytes(text.encode(self._encoding, "replace"))
+        except UnicodeError:  # a codec that takes no "replace"
+            return bytes(text.encode("utf-8", "replace"))
 
     def put_back(self, data: Any) -> None:
         """The next read has this first."""

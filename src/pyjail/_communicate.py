@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyjail._errors import SpecError
 from pyjail._frozen import replace
-from pyjail._outcome import undecoded
+from pyjail._outcome import decode, part, undecoded
 from pyjail._request import Decode
 from pyjail._subprocess_errors import TimeoutExpired
 
@@ -41,15 +41,15 @@ class Conversation:
         out, err = (None if s is None else b"".join(r) for s, r in zip(self.streams, self.read, strict=True))
         return out, err
 
-    def texts(self, cut: bool) -> tuple[Any, Any]:
-        """As str, where that is asked for; ``cut``: a character may be in two."""
-        if self.decode is None:
-            return self.raw()
-        encoding, errors, _ = self.decode
-        mode = "replace" if cut else errors
-        out, err = (
-            f if f is None else f.decode(encoding, mode).replace("\r\n", "\n").replace("\r", "\n") for f in self.raw()
-        )
+    def so_far(self) -> tuple[Any, Any]:
+        """`raw`, to go with an exception."""
+        out, err = (f if f is None else part(f, self.decode) for f in self.raw())
+        return out, err
+
+    def texts(self) -> tuple[Any, Any]:
+        """All of it; as str, where that is asked for."""
+        how = self.decode
+        out, err = (f if f is None or how is None else decode(f, how, False) for f in self.raw())
         return out, err
 
 
@@ -78,7 +78,7 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
         while selector.get_map():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
-                raise TimeoutExpired(process.args, timeout or 0.0, *talk.texts(cut=True))
+                raise TimeoutExpired(process.args, timeout or 0.0, *talk.so_far())
             for key, _ in selector.select(left):
                 if key.fileobj is process.stdin:
                     if not _write(key.fd, talk):
@@ -89,10 +89,10 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
     try:
         process.wait(None if end is None else max(0.0, end - time.monotonic()))
     except TimeoutExpired:
-        raise TimeoutExpired(process.args, timeout or 0.0, *talk.texts(cut=True)) from None
+        raise TimeoutExpired(process.args, timeout or 0.0, *talk.so_far()) from None
     process.close()
     try:
-        return talk.texts(cut=False)
+        return talk.texts()
     except Exception as e:  # what a codec raises, or an error handler of the caller's
         assert process.result is not None
         out, err = talk.raw()

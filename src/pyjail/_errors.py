@@ -156,8 +156,8 @@ class OutputDecodeError(JailError, UnicodeDecodeError):
         UnicodeDecodeError.__init__(self, encoding, data, start, end, reason)
 
     def __str__(self) -> str:
-        told = UnicodeDecodeError.__str__(self) if self.object else self.reason
-        return f'what the program wrote is no such text: {told}. errors="replace" takes it; .result has the bytes'
+        told = f'{UnicodeDecodeError.__str__(self)}. errors="replace" takes it' if self.object else self.reason
+        return f"what the program wrote is no such text: {told}; .result has the bytes"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.result, self.encoding, self.object, self.start, self.end, self.reason)

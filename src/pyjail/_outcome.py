@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import os
 
@@ -149,7 +150,7 @@ def lost(keeper: Keeper, request: Request) -> Result:
 def decode(data: bytes, how: Decode, cut: bool) -> Any:
     """As subprocess does; a character that our own cap cut in two is no error of the program's."""
     encoding, errors, _ = how
-    text = codecs.getincrementaldecoder(encoding)(errors).decode(data, not cut)
+    text = codecs.getincrementaldecoder(encoding)(errors).decode(data) if cut else data.decode(encoding, errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -169,7 +170,12 @@ def failed(
 
 def part(data: bytes, how: Decode | None) -> Any:
     """A part of an output, that goes with an exception: decoded so that this raises no other."""
-    return data if how is None else decode(data, (how[0], "replace", ""), True)
+    if how is None:
+        return data
+    for encoding, cut in ((how[0], True), (how[0], False), ("ascii", False)):  # what a codec cannot, the next one can
+        with contextlib.suppress(UnicodeError):
+            return decode(data, (encoding, "replace", ""), cut)
+    raise AssertionError("ASCII takes everything")
 
 
 @functools.cache

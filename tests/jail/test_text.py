@@ -95,6 +95,40 @@ def test_a_timeout_comes_with_what_was_written_even_if_it_is_no_text():
     assert caught.value.output == TEXT
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "idna", "punycode"])
+def test_no_codec_loses_a_timeout(encoding):
+    slow = ["sh", "-c", r"printf 'abcd\330\0\330'; sleep 60"]
+    with pytest.raises(pyjail.TimeoutExpired) as caught:
+        pyjail.run(slow, encoding=encoding, timeout=0.5)
+    assert isinstance(caught.value.output, str) and caught.value.output
+    with pyjail.start(slow, encoding=encoding) as p:
+        with pytest.raises(pyjail.TimeoutExpired):
+            p.communicate(timeout=0.5)
+        p.kill()
+
+    async def main():
+        async with await pyjail.aio.start(slow, encoding=encoding) as p:
+            try:
+                await p.communicate(timeout=0.5)
+            finally:
+                p.kill()
+
+    with pytest.raises(pyjail.TimeoutExpired):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("door", [by_run, by_aio], ids=["run", "aio"])
+def test_utf_16_without_its_mark_is_replaced_too(door):
+    r = door(["printf", r"a\000b\000\330"], encoding="utf-16-le")
+    assert r.stdout == door(["printf", r"a\000b\000\330"], encoding="utf-16").stdout == "ab\ufffd"
+
+
+def test_an_error_handler_that_is_no_help_is_not_advised():
+    with pytest.raises(OutputDecodeError) as caught:
+        pyjail.run(["printf", "a..b"], encoding="idna")
+    assert "takes it" not in str(caught.value) and caught.value.result.stdout == b"a..b"
+
+
 def test_what_the_caller_writes_is_not_replaced_in_silence():
     with pytest.raises(SpecError, match="input"):
         pyjail.run(["cat"], input="\udcff", text=True)
@@ -126,6 +160,23 @@ def test_communicate_with_strict_decoding_raises_an_error_that_has_the_result():
             p.stdout.read()
     r = caught.value.result
     assert (r.exit_code, r.stdout, r.stderr, r.limits.cpu_time) == (3, b"a\xffb", b"e\xff", 5)
+
+
+def test_what_an_awaited_communicate_had_read_is_read_on():
+    program = r"trap 'printf \\251\\r\\n; exit' TERM; printf 'a\303'; while :; do sleep 0.1; done"
+
+    async def main():
+        async with await pyjail.aio.start(["sh", "-c", program], text=True) as p:
+            seen = ""
+            while not seen:
+                with pytest.raises(pyjail.TimeoutExpired) as caught:
+                    await p.communicate(timeout=0.3)
+                seen = caught.value.output
+            assert seen in ("a", "a\ufffd")
+            p.terminate()
+            return await p.stdout.readline(), await p.communicate()
+
+    assert asyncio.run(main()) == ("a\u00e9\n", ("", ""))
 
 
 def test_a_measured_program_may_write_what_is_no_text():
