@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail import _run, _streams
+from pyjail import _run, _streams, _units
 from pyjail._areader import AsyncReader
 from pyjail._awriter import AsyncWriter
 from pyjail._communicate import to_bytes
@@ -61,15 +61,19 @@ class AsyncProcess:
         """Its returncode when it has ended, else None. Raises what `wait` raises."""
         return None if self._watching else self._process.poll()
 
-    async def wait(self, timeout: float | None = None) -> int:
+    async def wait(self, timeout: float | str | None = None) -> int:
         """Wait for its end: its returncode. Any number of tasks may wait. Cancelled, the program runs on.
+
+        Args:
+            timeout: s, or text such as "500ms"; 0 is a look.
 
         Raises:
             TimeoutExpired: it still runs after ``timeout`` s. ExecError: it could not be executed. SetupError.
         """
         loop = current()
-        if not await self._wait(loop, timeout, shield=False):
-            raise TimeoutExpired(self.args, timeout or 0.0)
+        patience = _units.patience(timeout)
+        if not await self._wait(loop, patience, shield=False):
+            raise TimeoutExpired(self.args, patience or 0.0)
         loop.checkpoint()
         return self._process.wait()
 
@@ -134,13 +138,13 @@ class AsyncProcess:
             raise SpecError("pty", None, "this process has no terminal: start(..., pty=True)")
         termios.tcsetwinsize(self.stdout.fd, _streams.window((rows, columns)))
 
-    async def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+    async def communicate(self, input: Any = None, timeout: float | str | None = None) -> tuple[Any, Any]:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
 
         Raises TimeoutExpired after ``timeout`` s; the program runs on, and what was read is still to be read. So it is
         when this is cancelled. With ``errors="strict"`` OutputDecodeError, which has the result, when it has ended.
         """
-        data = to_bytes(self._request.decode, self.stdin, input)
+        data, patience = to_bytes(self._request.decode, self.stdin, input), _units.patience(timeout)
         found: dict[AsyncReader, Any] = {}
         bytes_of: dict[AsyncReader, bytes] = {}
 
@@ -154,12 +158,12 @@ class AsyncProcess:
 
         readers = [s for s in (self.stdout, self.stderr) if s is not None and not s.closed]
         try:
-            await _within(timeout, [partial(self._feed, data), self._finish, *(partial(collect, s) for s in readers)])
+            await _within(patience, [partial(self._feed, data), self._finish, *(partial(collect, s) for s in readers)])
         except BaseException as e:
             for stream, text in found.items():
                 stream.put_back(text)
             if isinstance(e, _Expired):
-                raise TimeoutExpired(self.args, timeout or 0.0, *map(_seen, (self.stdout, self.stderr))) from None
+                raise TimeoutExpired(self.args, patience or 0.0, *map(_seen, (self.stdout, self.stderr))) from None
             raise
         self._process.wait()
         self.close()

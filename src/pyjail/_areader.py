@@ -108,6 +108,9 @@ class AsyncReader:
         self._ended = False
         self._watcher: Loop | None = None  # of the task that reads
 
+    def __repr__(self) -> str:
+        return f"<AsyncReader: {'closed' if self.closed else 'at its end' if self.at_eof() else 'open'}>"
+
     @property
     def closed(self) -> bool:
         """Whether it was closed from here."""

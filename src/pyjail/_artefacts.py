@@ -67,6 +67,10 @@ class ArtefactCache:
             )
         self.hits = self.misses = self.altered = 0
 
+    def __repr__(self) -> str:
+        limit = _units.show_size(self.limit)
+        return f"<ArtefactCache {self.directory!r} of {limit}, {self.hits} hits, {self.misses} misses>"
+
     def get(self, key: str) -> Entry | None:
         """The entry of this key, which is now the one used last; None when there is none that is whole."""
         path = self._path(key)

@@ -46,6 +46,9 @@ class AsyncWriter:
         self._watcher: Loop | None = None  # of the task that drains this
         self._closing = False
 
+    def __repr__(self) -> str:
+        return f"<AsyncWriter: {'closed' if self.closed else 'open'}, {len(self._waiting)} bytes waiting>"
+
     @property
     def closed(self) -> bool:
         """Whether it was closed, be it that something is still to be written."""

@@ -68,7 +68,7 @@ def build(
     env: Mapping[str, str] | None,
     cwd: Any,
     tools: Sequence[str],
-    timeout: float | None,
+    timeout: float | str | None,
 ) -> Build:
     """See `Session.build`."""
     if cache is not None and not isinstance(cache, ArtefactCache):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyjail._process import Process
 
 CHUNK = 65536
+DAY = 86400.0
 
 
 class Conversation:
@@ -79,7 +80,7 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutExpired(process.args, timeout or 0.0, *talk.so_far())
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(None if left is None else min(left, DAY)):
                 if key.fileobj is process.stdin:
                     if not _write(key.fd, talk):
                         selector.unregister(key.fileobj)

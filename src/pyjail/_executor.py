@@ -51,7 +51,7 @@ class JailExecutor(Executor):
         max_workers: int | None = None,
         limits: Limits | None = None,
         warm: int | None = None,
-        idle_timeout: float | None = 60.0,
+        idle_timeout: float | str | None = 60.0,
         keep: int = 1,
         pin: bool = False,
     ) -> None:
@@ -60,6 +60,9 @@ class JailExecutor(Executor):
         if size is None:
             size = max_workers if max_workers is not None else len(os.sched_getaffinity(0))
         self._pool = Pool(size, jail, limits=limits, warm=warm, idle_timeout=idle_timeout, keep=keep, pin=pin)
+
+    def __repr__(self) -> str:
+        return repr(self._pool).replace("Pool", "JailExecutor", 1)
 
     if TYPE_CHECKING:
 

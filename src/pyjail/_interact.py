@@ -19,10 +19,10 @@ from pyjail._scene import Scene
 def interact(
     *parties: Party | Args,
     edges: Sequence[Edge | tuple[str, str] | str] | None = None,
-    wall_time: float | None = 60.0,
+    wall_time: float | str | None = 60.0,
     transcript: int | str | None = "1M",
     sigpipe: bool = True,
-    deadlock_after: float | None = 1.0,
+    deadlock_after: float | str | None = 1.0,
 ) -> Interaction:
     """Run programs that talk to each other through pipes, and tell who did what first.
 

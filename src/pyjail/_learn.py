@@ -153,7 +153,7 @@ def learn(
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     files: Mapping[str, Any] | None = None,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
 ) -> Learned:
     """Run a program once, in its jail, and tell which system calls and files it needed.
 

@@ -192,7 +192,7 @@ def measure(
     cwd: str | os.PathLike[str] | None = None,
     files: Mapping[str, Any] | None = None,
     text: bool = False,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
 ) -> Measurement:
     """Run a program several times, one run after the other, and tell medians and spreads.
 

@@ -17,7 +17,7 @@ class _Options(TypedDict, total=False):
     files: Mapping[str, object] | None
     collect: Sequence[str]
     check: bool
-    timeout: float | None
+    timeout: float | str | None
     capture_output: Literal[True] | None
 
 

@@ -69,10 +69,10 @@ class Pool(Warmed):
         *,
         limits: Limits | None = None,
         warm: int | None = None,
-        idle_timeout: float | None = 60.0,
+        idle_timeout: float | str | None = 60.0,
         keep: int = 1,
         pin: bool = False,
-        timeout: float | None = None,
+        timeout: float | str | None = None,
     ) -> None:
         self._warm = Warm(size, jail, limits, warm, idle_timeout, keep, pin, timeout)
         self._threads = Threads(size, "pyjail-pool")
@@ -106,7 +106,7 @@ class Pool(Warmed):
         encoding: str | None = None,
         errors: str | None = None,
         check: bool = False,
-        timeout: float | None = None,
+        timeout: float | str | None = None,
         universal_newlines: bool | None = None,
         capture_output: bool | None = None,
     ) -> Result:

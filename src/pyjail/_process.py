@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import selectors
 import signal as signals
 import threading
 import time
@@ -15,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail import _prepare, _request, _run
+from pyjail import _prepare, _request, _run, _units
 from pyjail._errors import HostError, KeeperError, SetupError, SpecError
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper, Lease
@@ -25,7 +24,7 @@ from pyjail._result import Result
 from pyjail._spec import PIPE, Jail, Limits
 from pyjail._streams import Streams, file, window
 from pyjail._subprocess_errors import TimeoutExpired
-from pyjail._talk import Gone
+from pyjail._talk import Gone, by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,14 +194,18 @@ class Process:
             raise self._error
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float | str | None = None) -> int:
         """Wait for its end: its returncode, as in `subprocess.Popen.wait`; `result` tells more.
+
+        Args:
+            timeout: s, or text such as "500ms"; 0 is a look.
 
         Raises:
             TimeoutExpired: it still runs after ``timeout`` s. ExecError: it could not be executed. SetupError.
         """
-        if not self._look(timeout):
-            raise TimeoutExpired(self.args, timeout or 0.0)
+        patience = _units.patience(timeout)
+        if not self._look(patience):
+            raise TimeoutExpired(self.args, patience or 0.0)
         if self._error is not None:
             raise self._error
         assert self.result is not None
@@ -218,22 +221,18 @@ class Process:
         held: list[bool] = []  # filled by C alone: an interrupt must not leave the lock held and nobody who knows
         try:
             held.extend(map(self._waiting.acquire, (True,), (-1 if timeout is None else max(0.0, timeout),)))
-            if held[0] and not self.ended and self._reported(None if end is None else max(0.0, end - time.monotonic())):
+            if held[0] and not self.ended and self._reported(end):
                 self._conclude()
             return self.ended
         finally:
             if held and held[0]:
                 self._waiting.release()
 
-    def _reported(self, seconds: float | None) -> bool:
+    def _reported(self, end: float | None) -> bool:
+        """Whether its report is there by that instant of time.monotonic(), or never will be."""
         if self._report or self._outcome is not None:
             return True
-        with selectors.DefaultSelector() as selector:
-            try:
-                selector.register(self._keeper.sock, selectors.EVENT_READ)
-            except (OSError, ValueError):
-                return True  # closed: `_conclude` tells
-            return bool(selector.select(seconds))
+        return by(self._keeper.sock.fileno(), end)
 
     def _conclude(self) -> None:
         if self._outcome is None:
@@ -278,7 +277,7 @@ class Process:
             raise SpecError("pty", None, "this process has no terminal: start(..., pty=True)")
         termios.tcsetwinsize(self.terminal.fileno(), window((rows, columns)))
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+    def communicate(self, input: Any = None, timeout: float | str | None = None) -> tuple[Any, Any]:
         """Write ``input``, read all that it writes, wait: (stdout, stderr), as `subprocess.Popen.communicate`.
 
         Raises TimeoutExpired after ``timeout`` s, with what was read. The program still runs then; called again without
@@ -288,7 +287,7 @@ class Process:
         """
         from pyjail._communicate import communicate
 
-        return communicate(self, input, timeout)
+        return communicate(self, input, _units.patience(timeout))
 
     def close(self) -> None:
         """Close its streams. A program that reads stdin sees the end of it."""

@@ -11,6 +11,7 @@ from pyjail._relay import Relay, ready
 from pyjail._result import Verdict
 from pyjail._run import KILL_PATIENCE_S
 from pyjail._scene import Player, Scene, told
+from pyjail._talk import until
 
 TICK_S = 0.01  # between looks for what poll(2) cannot tell
 SAME_S = 0.005  # a stream that was seen closed not longer before the estimated end was closed by that end
@@ -81,8 +82,7 @@ class Referee:
                 return True
             poller.register(fd, select.POLLIN)
             ends[fd] = player
-        left = None if due == float("inf") else max(0, int((due - time.monotonic()) * 1000 + 0.999))
-        found = poller.poll(left)
+        found = poller.poll(until(None if due == float("inf") else due))
         for fd, events in found:
             if fd in sources:
                 self._pull(sources[fd])

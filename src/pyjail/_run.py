@@ -69,7 +69,7 @@ def run(
     encoding: str | None = None,
     errors: str | None = None,
     check: bool = False,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     universal_newlines: bool | None = None,
     capture_output: bool | None = None,
 ) -> Result:

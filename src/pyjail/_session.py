@@ -113,7 +113,7 @@ class Session(Turns, Shown):
         encoding: str | None = None,
         errors: str | None = None,
         check: bool = False,
-        timeout: float | None = None,
+        timeout: float | str | None = None,
         universal_newlines: bool | None = None,
         capture_output: bool | None = None,
         read_only: bool = False,
@@ -223,7 +223,7 @@ class Session(Turns, Shown):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         tools: Sequence[str] = (),
-        timeout: float | None = None,
+        timeout: float | str | None = None,
     ) -> Build:
         """Run a command for what it makes in /box, or take that from ``cache`` when the same was made before.
 

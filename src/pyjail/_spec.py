@@ -139,7 +139,10 @@ class Env(Mapping[str, str]):
             key = text(field, name)
             if not key or "=" in key:
                 raise SpecError(field, name, 'a variable\'s name is not empty and has no "="')
-            pairs.append((key, text(field, value)))
+            try:
+                pairs.append((key, text(field, value)))
+            except SpecError as e:
+                raise SpecError(field, value, f"the value of {key!r}: {e.reason}") from None
         self._items = tuple(pairs)
         self.packed = tuple(f"{k}={v}".encode("utf-8", "surrogateescape") for k, v in pairs)  # as execve takes it
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyjail import _units
 from pyjail._errors import ExecError, SpecError
 from pyjail._result import Result
-from pyjail._spec import Limits
+from pyjail._spec import Env, Limits, inside, text
 
 if TYPE_CHECKING:
     from pyjail._session import Session
@@ -56,7 +56,13 @@ def check(step: Any, where: str) -> dict[str, Any]:
     timeout = _units.seconds(f"{where}timeout", step.get("timeout"))
     if not isinstance(step.get("stdin"), (str, bytes, bytearray, memoryview, type(None))):
         raise SpecError(f"{where}stdin", step["stdin"], "str or bytes is needed")
-    command = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    if not isinstance(step.get("read_only", False), bool):
+        raise SpecError(f"{where}read_only", step["read_only"], "true or false is needed")
+    if step.get("env") is not None:
+        Env(step["env"], f"{where}env")
+    if step.get("cwd") is not None:
+        inside(f"{where}cwd", step["cwd"])
+    command = ["sh", "-c", command] if isinstance(command, str) else [text(f"{where}command", c) for c in command]
     return {**step, "command": command, "timeout": timeout}
 
 
@@ -72,7 +78,7 @@ def one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, Any
             input=given.encode("utf-8", "surrogateescape") if isinstance(given, str) else given,
             env=step.get("env"),
             cwd=step.get("cwd"),
-            read_only=bool(step.get("read_only")),
+            read_only=step.get("read_only", False),
         )
     except ExecError as e:
         code = NOT_FOUND if isinstance(e, FileNotFoundError) else NOT_EXECUTABLE

@@ -35,6 +35,19 @@ def readable(fd: int, milliseconds: int) -> bool:
     return bool(poller.poll(milliseconds))
 
 
+def until(end: float | None) -> int:
+    """Milliseconds for poll, to that instant of time.monotonic() or to a part of what poll takes; -1: for ever."""
+    return -1 if end is None else max(0, int(min(end - time.monotonic(), 1e6) * 1000 + 0.999))
+
+
+def by(fd: int, end: float | None) -> bool:
+    """`readable`, by that instant of time.monotonic(), however far it is; None: for ever."""
+    while not readable(fd, until(end)):
+        if end is not None and time.monotonic() >= end:
+            return False
+    return True
+
+
 class Gone(Exception):
     """The keeper hung up: it is dead."""
 
@@ -145,7 +158,7 @@ class Talk:
 
     def _await(self, end: float) -> None:
         """Until there is a message; `Late` at that instant of time.monotonic()."""
-        if not readable(self.sock.fileno(), max(0, int((end - time.monotonic()) * 1000 + 0.999))):
+        if not by(self.sock.fileno(), end):
             raise Late
 
     def ask(

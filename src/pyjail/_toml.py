@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -14,6 +15,8 @@ from typing import Any
 from pyjail._errors import SpecError
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail._spec import Jail, Limits, Mount
+
+_NONE = re.compile(r"\bNone(?= (?:is|means|for)\b)")  # as TOML has it
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ def load(path: str | os.PathLike[str]) -> Config:
 
 
 @contextlib.contextmanager
-def of(where: str) -> Iterator[None]:
-    """What is wrong inside is said of this file, this table."""
+def of(where: str, plain: str = "rules.") -> Iterator[None]:
+    """What is wrong inside is said of this file, this table; ``plain``: what it is called there without a number."""
     try:
         yield
     except SpecError as e:
-        raise SpecError(f"{where}{e.field.removeprefix('rules.')}", e.value, e.reason) from None
+        raise SpecError(f"{where}{e.field.removeprefix(plain)}", e.value, _NONE.sub('"none"', e.reason)) from None
 
 
 def _parts(jail: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,7 @@ from pyjail._shared import SharedKeeper
 from pyjail._spec import Jail, Limits
 
 T = TypeVar("T")
+_INTERRUPTED = "a program was interrupted or forgotten, and its session lost with it"
 
 
 class Turn:
@@ -45,6 +47,7 @@ class Turns:
         self._turn: weakref.ref[Turn] | None = None  # whose it was last
         self._unfinished: str | None = None  # why a program may run whose end nobody has seen
         self._closed: str | None = None
+        self._hung_up = False
         self._owner = os.getpid()
         weakref.finalize(self, self._keepers.drop_all).atexit = False  # at exit all keepers end anyway
 
@@ -111,7 +114,7 @@ class Turns:
         return plan
 
     def _begin(self, keeper: Keeper, request: Request, plan: _prepare.Plan) -> _run.Outcome | None:
-        before, self._unfinished = keeper.turn, "a program was interrupted or forgotten, and its session lost with it"
+        before, self._unfinished = keeper.turn, _INTERRUPTED
         try:
             with self._told():
                 return _run.begin(keeper, request, plan)
@@ -142,8 +145,11 @@ class Turns:
 
     def _lost(self) -> KeeperError:
         keeper = self._keeper
-        how = "it was closed" if keeper is None else keeper.how_it_died()
-        self._end(f"the session's keeper died ({how}), and its /box with it: start a new session")
+        if self._hung_up:
+            self._end(_INTERRUPTED)
+        else:
+            how = "it was closed" if keeper is None else keeper.how_it_died()
+            self._end(f"the session's keeper died ({how}), and its /box with it: start a new session")
         assert self._closed is not None
         return KeeperError(self._closed)
 
@@ -168,6 +174,7 @@ class Turns:
         """End what runs, and the session with it. From any thread; does not wait: who does will be told."""
         keeper = self._keeper
         if keeper is not None:
+            self._hung_up = True
             keeper.hang_up()
 
     def _abandon(self, turn: weakref.ref[Turn]) -> None:
@@ -197,9 +204,9 @@ class SessionProcess(_process.Process):
     def _abandonment(self) -> Callable[[], object]:
         return partial(self._session._abandon, weakref.ref(self._turn))
 
-    def _reported(self, seconds: float | None) -> bool:
+    def _reported(self, end: float | None) -> bool:
         assert isinstance(self._keeper, SharedKeeper)
-        return self._keeper.reported(seconds)
+        return self._keeper.reported(None if end is None else max(0.0, end - time.monotonic()))
 
     def _put_away(self, outcome: _run.Outcome) -> None:
         self._session._conclude(self._keeper, outcome)

@@ -9,6 +9,7 @@ from numbers import Real
 from pyjail._errors import SpecError
 
 MAX = 2**63
+LONGEST = 9e9  # seconds, 285 years: who waits longer waits without an end
 PAGE = 4096  # bytes; nothing starts with less memory, stack or address space
 _SUFFIX = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 # Compiled when the first text comes: that takes longer than all else of this import.
@@ -37,6 +38,15 @@ def seconds(field: str, value: object) -> float | None:
     if number < 1e-9:
         raise SpecError(field, value, "less than a nanosecond cannot be measured")
     return number
+
+
+def patience(value: object) -> float | None:
+    """How many seconds a caller waits for what may come later: 0 or less is a look; text as for `seconds`."""
+    if value is None or isinstance(value, str):
+        return seconds("timeout", value)
+    if isinstance(value, bool) or not isinstance(value, Real) or value != value:
+        raise SpecError("timeout", value, 'a number of seconds is needed, text like "2s", or None for no limit')
+    return float(value) if float(value) < LONGEST else None
 
 
 def count(field: str, value: object, *, least: int = 1, most: int = MAX - 1) -> int | None:

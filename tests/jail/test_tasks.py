@@ -24,7 +24,7 @@ def test_tests_may_be_files(tmp_path):
         assert [(row.name, row.verdict) for row in judged.results] == [("1", "ok"), ("2", "wrong_answer")]
         assert judge("", [(tmp_path / "empty.in", tmp_path / "empty.out")], checker=checker).passed
     assert judge(SUM, pairs, workers=2).score == 0.5
-    with pytest.raises(SpecError, match=r"tests\.input"):
+    with pytest.raises(SpecError, match=r"tests\[0\]\.input"):
         judge(SUM, [(tmp_path / "none.in", "")])
 
 
@@ -269,3 +269,18 @@ def test_subtasks_that_make_no_sense_are_told(subtasks):
     ):
         with pytest.raises(SpecError, match=r"subtasks|tests"):
             make()
+
+
+def test_a_test_whose_files_are_not_there_is_told_by_number_and_field(tmp_path):
+    there = tmp_path / "1.in"
+    there.write_bytes(b"")
+    for wrong, words in (
+        ((there, tmp_path / "1.out"), "tests[1].expected={}: there is no such file"),
+        ((tmp_path / "2.in", b""), "tests[1].input={}: there is no such file"),
+        ({"input": tmp_path}, "tests[1].input={}: is no file"),
+        ((b"", 3), "tests[1].expected=3: bytes, str or a Path is needed"),
+        ({"limits": {"memory": 3}}, "tests[1].limits.memory=3: nothing can start"),
+    ):
+        with pytest.raises(SpecError) as e:
+            pyjail.judge_source("python", "print(1)", [("", "1"), wrong])
+        assert str(e.value).startswith(words.format(repr(str(e.value.value)))), e.value

@@ -54,7 +54,7 @@ ASKED = {
     "['a'], stderr=pyjail.STDOUT, text=True": "Any",
     "['a'], universal_newlines=True": "Any",
 }
-WRONG = ["5", "['a'], nope=1", "['a'], timeout='5'", "['a'], text='yes'", "['a'], capture_output=False"]
+WRONG = ["5", "['a'], nope=1", "['a'], timeout=[5]", "['a'], text='yes'", "['a'], capture_output=False"]
 
 
 def test_every_door_says_whether_its_output_is_text_and_refuses_what_it_does_not_take(tmp_path):

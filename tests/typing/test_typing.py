@@ -30,7 +30,7 @@ def test_public_names_under_mypy_strict(tmp_path):
         "reveal_type(pyjail.lint('none')[0].why)\n"
         "reveal_type(pyjail.learn(['true']).policy.rules[0])\n"
         "pyjail.run('true')  # a shell string\n"
-        "pyjail.run(['true'], timeout='5')\n"
+        "pyjail.run(['true'], timeout=[5])\n"
         "Verdict.NOPE\n"
         "async def main() -> None:\n"
         "    reveal_type(await pyjail.aio.run(['true']))\n"

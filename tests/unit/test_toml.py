@@ -100,11 +100,22 @@ def test_units_of_limits(toml):
     [
         ({"comand": "x"}, "did you mean 'command'"), ({"command": 5}, "list of arguments"), ({"command": b"x"}, "list"),
         ({"command": "x", "timeout": -1}, "timeout"), ({"command": "x", "stdin": 5}, "stdin"),
+        ({"command": "x", "cwd": "relative"}, "cwd"), ({"command": "x", "env": {"A": 1}}, "env=1: the value of 'A'"),
+        ({"command": "x", "read_only": "false"}, "read_only"), ({"command": ["x", 1]}, "command"),
     ],
 )  # fmt: skip
 def test_a_step_that_makes_no_sense(step, words):
-    with pytest.raises(SpecError, match=words):
+    with pytest.raises(SpecError, match=words) as e:
         check(step, "steps[0].")
+    assert str(e.value).startswith("steps[0].")
+
+
+def test_the_words_for_no_limit_are_those_of_the_file(toml):
+    with pytest.raises(SpecError, match='or "none" for no limit'):
+        Limits.from_toml(toml("[limits]\nmemory = 1.5\n"))
+    with pytest.raises(SpecError, match='"none" means no limit'):
+        Limits.from_toml(toml("[limits]\ncpu_time = 0\n"))
+    assert Limits.from_toml(toml('[limits]\nmemory = "none"\n')).memory is None
 
 
 @pytest.mark.parametrize(

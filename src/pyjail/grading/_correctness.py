@@ -82,7 +82,7 @@ class Correctness(Document):
 def check_correctness(
     problem: Mapping[str, Any],
     completion: str,
-    timeout: float = 3.0,
+    timeout: float | str = 3.0,
     completion_id: Any = None,
     *,
     limits: Limits | None = None,

@@ -81,7 +81,7 @@ def run_tests(
     files: Mapping[str, Any],
     tests: Mapping[str, str],
     modules: Sequence[str],
-    timeout: float = 10.0,
+    timeout: float | str = 10.0,
     *,
     framework: str = "unittest",
     limits: Limits | None = None,

@@ -143,7 +143,7 @@ def check_function(
     source: str,
     function: str,
     cases: Iterable[Case | tuple[Sequence[Any], Any]],
-    timeout: float = 3.0,
+    timeout: float | str = 3.0,
     *,
     tolerance: float = 0.0,
     iterators: bool = False,

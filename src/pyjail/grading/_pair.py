@@ -18,7 +18,7 @@ from itertools import chain, starmap
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict, _machine
+from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict, _machine, _units
 from pyjail.grading.inside.encoding import Malformed, Unsupported, decode, encode
 from pyjail.grading.inside.frames import NONCE
 
@@ -77,11 +77,8 @@ def setting(
     timeout: Any, limits: Any, jail: Any, checker_limits: Any, checker_jail: Any, python: Any, packages: Any
 ) -> Setting:  # fmt: skip
     """Checked as far as `pyjail.run` will not do it better."""
-    try:
-        Limits(cpu_time=timeout)
-    except SpecError as e:
-        raise SpecError("timeout", timeout, e.reason) from None
-    if timeout is None:
+    seconds = _units.seconds("timeout", timeout)
+    if seconds is None:
         raise SpecError("timeout", timeout, "seconds are needed: a check without an end proves nothing")
     for name, value in (("limits", limits), ("checker_limits", checker_limits)):
         if value is not None and not isinstance(value, Limits):
@@ -94,7 +91,7 @@ def setting(
     if not isinstance(packages, bool):
         raise SpecError("packages", packages, "True or False is needed")
     theirs = jail if checker_jail is None else checker_jail
-    return Setting(float(timeout), limits, jail, checker_limits, theirs, python, packages)
+    return Setting(seconds, limits, jail, checker_limits, theirs, python, packages)
 
 
 def source(field: str, value: object) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pyjail._errors import SpecError
 from pyjail._shown import Shown
 from pyjail._spec import Limits
-from pyjail._toml import known
+from pyjail._toml import known, of
 from pyjail.languages._judgement import points as worth
 
 
@@ -53,7 +53,8 @@ class Test(Shown):
             elif isinstance(value, os.PathLike):
                 object.__setattr__(self, field, Path(value))
                 if not os.path.isfile(value):
-                    raise SpecError(f"tests.{field}", value, "there is no such file")
+                    there = os.path.exists(value)
+                    raise SpecError(f"tests.{field}", value, "is no file" if there else "there is no such file")
             elif not isinstance(value, bytes) and (value is not None or field == "input"):
                 raise SpecError(f"tests.{field}", value, "bytes, str or a Path is needed")
         if self.name is not None and not isinstance(self.name, str):
@@ -72,9 +73,14 @@ def make_test(given: AnyTest, number: int) -> Test:
     if isinstance(given, Mapping):
         known(f"tests[{number}]", dict(given), [f.name for f in fields(Test)])
         limits = given.get("limits")
-        given = Test(**{**given, "limits": Limits(**limits) if isinstance(limits, Mapping) else limits})
+        if isinstance(limits, Mapping):
+            with of(f"tests[{number}].limits."):
+                limits = Limits(**limits)
+        with of(f"tests[{number}].", "tests."):
+            given = Test(**{**given, "limits": limits})
     elif isinstance(given, (tuple, list)) and len(given) == 2:
-        given = Test(*given)
+        with of(f"tests[{number}].", "tests."):
+            given = Test(*given)
     elif not isinstance(given, Test):
         raise SpecError(f"tests[{number}]", given, "a Test, (input, expected) or a mapping of its attributes is needed")
     if given.name is not None:

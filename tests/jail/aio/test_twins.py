@@ -129,7 +129,7 @@ def test_cancelling_a_run_ends_it_and_its_session(loop):
                 await there(lambda: programs(b"sleep"))
                 group.cancel_scope.cancel()
             assert programs(b"sleep") == []
-            with pytest.raises(pyjail.KeeperError):
+            with pytest.raises(pyjail.KeeperError, match="a program was interrupted"):
                 await s.run(["true"])
 
     loop(main)
