@@ -62,7 +62,7 @@ class JailExecutor(Executor):
         self._pool = Pool(size, jail, limits=limits, warm=warm, idle_timeout=idle_timeout, keep=keep, pin=pin)
 
     def __repr__(self) -> str:
-        return repr(self._pool).replace("Pool", "JailExecutor", 1)
+        return f"<pyjail.JailExecutor{repr(self._pool).partition('Pool')[2]}"
 
     if TYPE_CHECKING:
 

@@ -341,3 +341,19 @@ def test_a_hard_cpu_rlimit_of_the_embedder_that_could_end_a_run_before_its_limit
     out = script(code)
     assert out.stdout.startswith("ok "), out
     assert (f"hard RLIMIT_CPU is {hard} s" in out.stdout) is refused
+
+
+def test_the_receipt_says_that_a_wall_time_is_the_default_of_its_cpu_time():
+    for limits, follows in ((Limits(), True), (Limits(cpu_time=1), True), (Limits(wall_time=29), False)):
+        told = pyjail.run(["true"], limits).receipt["wall_time"].value
+        assert told.endswith(", the default with this cpu_time") is follows, (limits, told)
+
+
+def test_more_cpus_than_there_are_are_refused_at_every_door():
+    there = float(os.cpu_count() or 1)
+    assert pyjail.run(["true"], Limits(cpus=there)).ok
+    for wrong in (Limits(cpus=there + 1), Limits(cpus={8191})):
+        with pyjail.Session() as session, pyjail.Pool(1) as pool:
+            for door in (pyjail.run, pyjail.start, session.run, session.start, pool.run, pyjail.learn, pyjail.measure):
+                with pytest.raises(pyjail.SpecError, match=r"cpus|limits"):
+                    door(["true"], wrong)

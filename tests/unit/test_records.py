@@ -163,6 +163,8 @@ def test_a_jail_comes_back_from_json_as_it_was():
 def test_a_record_is_one_line_that_says_what_matters(record):
     line = repr(record)
     assert len(line) < 500 and "\n" not in line and line.startswith(f"<{type(record).__name__} "), line
+    many = Result(["a" * 10**5], 0, Verdict.OK, b"", b"", files={f"{n}": b"x" for n in range(1000)}, exit_code=0)
+    assert len(repr(many)) < 200 and "1000 files" in repr(many)
     assert str(record) == line and str(record.to_dict().get("verdict", "complete")) in line
 
 
