@@ -63,10 +63,11 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
 
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
   int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
+  uint32_t caps[6], few[6];
   long rc = -EINVAL;
-  if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0) {
-    uint32_t caps[6], few[6];
-    SYS(__NR_capget, caps_head, caps);
+  if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0)
+    rc = SYS(__NR_capget, caps_head, caps);
+  if (rc >= 0) {
     memcpy(few, caps, sizeof few);
     few[0] &= 1u << CAP_KILL, few[3] = 0; /* limits are watched meanwhile */
     SYS(__NR_setfsgid, K.plan->gid);      /* what is made belongs to the program */
@@ -96,9 +97,7 @@ static long box_reset(void) {
   long fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr);
   if (fd < 0) return fd;
   run_end();
-  long rc = SYS(__NR_fchdir, K.box);
-  if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
-  SYS(__NR_fchdir, K.newroot);
+  long rc = mount_detach(K.box);
   if (rc == 0) rc = mount_attach((int)fd, K.newroot, plan_str(m->target));
   if (rc < 0) sys_exit(1); /* without a workspace there is no session */
   sys_close(K.box);

@@ -5,7 +5,7 @@
 #define PYJAIL_FREESTANDING
 #include "check.c"
 
-enum { FD_CONTROL, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
+enum { FD_CONTROL, FD_EMBEDDER /* pidfd */, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST, FD_CGROUP };
 #define MAX_CGROUP_ROWS 64
 #define LIMITS_MAX 65536
 #define BASE_SIZE 2048 /* of a text that counts up: io.stat of twenty disks */
@@ -60,7 +60,6 @@ static struct {
   char *request;     /* PJ_MAX_BLOB bytes, shared with the program's process */
   uint32_t *started; /* for the embedder, should we die */
   int go[2];         /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
-  long parent;       /* of our guard: the embedder */
   int newroot, box, mountinfo;
   int proc;             /* the procfs of our pid namespace */
   int last_pid;         /* ns_last_pid of it */
@@ -94,7 +93,8 @@ static struct {
 static char scratch[65536];
 static struct { /* the last message */
   struct pj_message m;
-  char body[PJ_MAX_INLINE]; /* a path, a name, or a request */
+  char body[PJ_MAX_INLINE]; /* a path, a name, or a request, */
+  char end;                 /* and always a NUL */
 } in;
 
 static const char *plan_str(uint32_t ref) { return (const char *)K.plan + ref; }
@@ -200,6 +200,10 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
     n = 0;
   }
   return n;
+}
+
+static long in_receive(int flags) {
+  return message_receive(FD_CONTROL, &in, offsetof(__typeof__(in), end), flags, &K.got);
 }
 
 /* ---- filesystems ---- */

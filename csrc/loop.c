@@ -70,7 +70,7 @@ static void run_start(uint64_t requested) {
 static void __attribute__((noreturn)) serve(void) {
   int held = 0;
   for (;;) {
-    long n = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got);
+    long n = in_receive(0);
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
     uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
@@ -106,6 +106,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
   static const uint64_t by_default[8];   /* a struct sigaction, or more */
   const uint64_t blocked = KEEPER_BLOCKED | GUARD_BLOCKED;
+  struct pollfd first[2] = {{FD_CONTROL, POLLIN, 0}, {FD_EMBEDDER, POLLIN, 0}};
   uint32_t row = 0;
   K.page = &early;
   K.go[0] = K.go[1] = K.box = K.newroot = K.mountinfo = K.sockets = K.unix = K.ruleset = K.proc = K.last_pid =
@@ -116,8 +117,6 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   memset(&K.leaf, 0xff, offsetof(struct leaf, number));
   /* Nothing of the caller's session, mask, priorities or personality is for us or the programs: ^C and ^Z at its
    * terminal must not stop enforcement, a real-time caller must not make real-time jails. */
-  K.parent = SYS(__NR_getppid);                         /* 0: it is in another pid namespace */
-  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0); /* blocked: the guard sees to it */
   for (int i = 0; i < RLIMITS; i++) /* our own, and those of programs that are given none: as far as we may */
     if (SYS(__NR_prlimit64, 0, i, NULL, K.rlimits[i]) == 0)
       K.rlimits[i][0] = K.rlimits[i][1], SYS(__NR_prlimit64, 0, i, K.rlimits[i], NULL);
@@ -132,8 +131,8 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
-  long written = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got); /* or a hang-up: it is not */
-  if (K.parent) K.parent = in.m.mode;
+  SYS(__NR_ppoll, first, 2, NULL, NULL, 8);
+  long written = in_receive(K_MSG_DONTWAIT); /* or a hang-up, or the embedder's end: it is not */
   if (in.m.op == OP_TIDY) janitor_main();
   long size = written < 0 ? written : SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;

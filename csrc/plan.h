@@ -226,7 +226,7 @@ enum pj_op {
 struct pj_message {
   uint32_t op, number; /* comes back in the reply: who was interrupted takes no answer for another one */
   uint32_t flags;      /* OP_OPEN: open(2) flags */
-  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file; the first message: the embedder's pid */
+  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file */
   uint32_t len; /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 

@@ -166,7 +166,7 @@ static void run_watch(void) {
     if (SYS(__NR_ppoll, p, 6, &t, NULL, 8) == -EINVAL) keeper_exit();
     for (int i = 0; i < 2; i++)
       if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
-    if (p[1].revents) run_message(message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
+    if (p[1].revents) run_message(in_receive(0));
     if (p[5].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
     if (p[4].revents & POLLIN) told(); /* not on POLLERR: then it could wait for good */
     if (p[4].revents & POLLIN && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;

@@ -82,19 +82,21 @@ static const uint64_t GUARD_BLOCKED =
     1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
 
 /* Outside of the keeper's namespaces, with the embedder's rights: who sees us end knows that nothing in them is left.
- * SIGTERM ends it, by SIGKILL. When the embedder ends, of which SIGHUP tells, we hang up in its place: a child that it
- * forked may hold its socket. */
-static void __attribute__((noreturn)) guard_main(long keeper) {
+ * SIGTERM ends it, by SIGKILL. When the embedder ends we hang up in its place: a child that it forked may hold its
+ * socket. Its pidfd tells of that whatever its ids and its pid namespace are; PDEATHSIG and getppid() do not. */
+static void __attribute__((noreturn)) guard_main(long keeper, int signals) {
   const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself */
+  struct pollfd wait[2] = {{FD_EMBEDDER, POLLIN, 0}, {FD_EMBEDDER + 1, POLLIN, 0}};
+  uint32_t told[32]; /* a struct signalfd_siginfo: its number first */
   int status = 0;
   SYS(__NR_chdir, "/");
-  SYS(__NR_close_range, FD_CONTROL + 1, ~0u, 0);
-  SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGHUP, 0, 0, 0);
+  SYS(__NR_dup3, signals, FD_EMBEDDER + 1, 0);
+  SYS(__NR_close_range, FD_EMBEDDER + 2, ~0u, 0);
   while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
-    const int orphan = SYS(__NR_getppid) != K.parent;
-    if (orphan) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */);
-    const long sig = SYS(__NR_rt_sigtimedwait, &GUARD_BLOCKED, NULL, orphan ? &soon : NULL, 8);
-    if (sig == K_SIGTERM || sig == K_SIGCONT || (orphan && sig < 0))
+    const long ready = SYS(__NR_ppoll, wait, 2, wait[0].fd < 0 ? &soon : NULL, NULL, 8);
+    if (wait[0].revents) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */), wait[0].fd = -1;
+    const uint32_t sig = SYS(__NR_read, FD_EMBEDDER + 1, told, sizeof told) > 0 ? told[0] : 0;
+    if (sig == K_SIGTERM || sig == K_SIGCONT || ready == 0)
       SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
   }
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
@@ -110,7 +112,7 @@ static long self_guard(void) {
  * killed by the kernel. On v2 we are born in the cgroup that is ours. The guard tells the embedder who we are. */
 static long init_clone(uint64_t namespaces) {
   const uint32_t into = K.plan->into;
-  int pidfd = -1;
+  int pidfd = -1, signals;
   struct clone_args args = {
       .flags = namespaces | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = K_SIGCHLD};
   if (into != PJ_NONE) {
@@ -118,8 +120,10 @@ static long init_clone(uint64_t namespaces) {
     TRY(STEP_CGROUP, PJ_NONE, home = SYS(__NR_openat, FD_CGROUP + into, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
     args.flags |= CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
   }
+  TRY(STEP_INIT, 2, signals = (int)SYS(__NR_signalfd4, -1, &GUARD_BLOCKED, 8, O_CLOEXEC | O_NONBLOCK));
   long pid = SYS(__NR_clone3, &args, sizeof args);
-  if (pid > 0) reply_with(REPLY_MAPS, K.page->facts.reply.error, pidfd), guard_main(pid);
+  if (pid > 0) reply_with(REPLY_MAPS, K.page->facts.reply.error, pidfd), guard_main(pid, signals);
+  sys_close(signals), sys_close(FD_EMBEDDER);
   if (into != PJ_NONE) sys_close((int)args.cgroup);
   TRY(STEP_NAMESPACES, 0, pid);
   TRY(STEP_INIT, 4, SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0));
@@ -206,7 +210,7 @@ static long template_make(void) {
   const uint64_t late = p->uid && p->gid ? CLONE_NEWNET : 0;
   if (init_clone(p->unshare_second & ~late) < 0) return -1;
   TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & late));
-  TRY(STEP_WAIT_GO, 0, rc = message_receive(FD_CONTROL, &in, sizeof in, 0, &K.got));
+  TRY(STEP_WAIT_GO, 0, rc = in_receive(0));
   if (rc < (long)sizeof in.m || in.m.op != OP_GO) return fail(STEP_WAIT_GO, 1, -EPROTO);
   fds_close(&K.got);
   for (uint32_t h = 0; h < p->cgroups; h++) { /* our own, in the place of the one that they are in */

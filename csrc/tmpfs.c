@@ -31,15 +31,20 @@ static int tmpfs_untouched(struct tmpfs *t) {
   return inode && inode == t->inode++;
 }
 
-/* All off their mount points, with what is mounted on them; "." because no path below a run's tmpfs can be trusted. */
+/* Off its mount point, with what is mounted on it; "." because no path below a run's tmpfs can be trusted. */
+static long mount_detach(int fd) {
+  long rc = SYS(__NR_fchdir, fd);
+  if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
+  if (SYS(__NR_fchdir, K.newroot) < 0) sys_exit(1); /* a program would begin in what is gone */
+  return rc;
+}
+
 static void tmpfs_drop_all(int spares) {
   for (int i = PJ_MAX_TMPFS; i-- > 0;) {
     if (spares) fd_drop(&K.tmpfs[i].spare);
     if (K.tmpfs[i].fd < 0) continue;
-    long rc = SYS(__NR_fchdir, K.tmpfs[i].fd);
-    if (rc == 0) rc = SYS(__NR_umount2, ".", 2 /* MNT_DETACH */);
+    const long rc = mount_detach(K.tmpfs[i].fd);
     if (rc < 0 && rc != -EINVAL /* not mounted yet */) sys_exit(1);
-    SYS(__NR_fchdir, K.newroot);
     fd_drop(&K.tmpfs[i].fd);
   }
   fd_drop(&K.ruleset); /* its rules name the inodes */

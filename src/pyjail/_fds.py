@@ -143,6 +143,11 @@ def pair(make: Callable[..., tuple[int, int]]) -> tuple[Fd, Fd]:
     return first, second
 
 
+def itself() -> Fd:
+    """A pidfd of this process: it tells whoever has it, in any pid namespace and with any ids, that we have ended."""
+    return Fd(os.pidfd_open, os.getpid())
+
+
 def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = False) -> Fd:
     """A memfd with ``data``, close-on-exec; sealed against any change when asked."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 
 from pyjail import _elf, _lazy
-from pyjail._fds import Fd, identity
+from pyjail._fds import Fd, identity, itself
 from pyjail._native import ffi, lib
 from pyjail._wire import pack_head
 
@@ -39,7 +39,9 @@ class _Janitor:
         self.identity = identity(ours.fileno())
         ours.settimeout(_PATIENCE_S)
         failure = ffi.new("struct pj_error *")
-        self.pid = lib.pj_spawn(_elf.program().number, [theirs.fileno()], 1, self.spawned, failure)
+        with itself() as us:
+            fds = [theirs.fileno(), us.number]
+            self.pid = lib.pj_spawn(_elf.program().number, fds, len(fds), self.spawned, failure)
         if self.pid < 0:
             raise OSError(failure.err, os.strerror(failure.err))
         theirs.close()
@@ -56,7 +58,7 @@ class _Janitor:
         ours = self.pair[0][0]
         if not self.identity or identity(ours.fileno()) != self.identity:
             raise ConnectionResetError
-        ours.send(pack_head(lib.OP_TIDY, 0, levels, self.owner, 0) + os.fsencode(path) + b"\0")
+        ours.send(pack_head(lib.OP_TIDY, 0, levels, 0, 0) + os.fsencode(path) + b"\0")
         self.told.add(path)
 
     def close(self) -> None:

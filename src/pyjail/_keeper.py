@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pyjail import _elf, _explain, _host, _id_maps, _lazy
 from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import JailError, KeeperError
-from pyjail._fds import Fd, fill, identity, memfd
+from pyjail._fds import Fd, fill, identity, itself, memfd
 from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._once import once
@@ -90,10 +90,10 @@ class Keeper(Talk):
             self.pair.extend(map(_socket.socketpair, (_socket.AF_UNIX,), (_SEQPACKET,)))
         ((self.sock, theirs),) = self.pair
         self.sock_identity = identity(self.sock.fileno())
-        with contextlib.closing(theirs), memfd("pyjail-plan") as plan:
+        with contextlib.closing(theirs), itself() as us, memfd("pyjail-plan") as plan:
             self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
             self.request = memfd("pyjail-request")
-            fds = [plan, *self.outputs, self.request, *self.cgroup.fds]
+            fds = [us, plan, *self.outputs, self.request, *self.cgroup.fds]
             self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
             # From here on two processes work: it prepares what it can, and we what it needs next.
             fill(plan, pack_template(template), seal=True)
@@ -131,7 +131,7 @@ class Keeper(Talk):
     def _tell(self, op: int, data: bytes = b"") -> None:
         """While it starts. Should it be gone, its last words tell why: see `_expect`."""
         with contextlib.suppress(Gone):
-            self.send(op, mode=os.getpid(), data=data)
+            self.send(op, data=data)
 
     @property
     def _kept(self) -> tuple[Fd, ...]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +188,65 @@ def test_sigkill_of_the_embedder_ends_all_while_a_child_of_its_c_code_lives(afte
     finally:
         os.kill(child, signal.SIGKILL)
         p.stdout.close()
+
+
+OTHER_NOW = """
+    import ctypes, os, pyjail, time
+    %s
+    pyjail.run(["true"])
+    if ctypes.CDLL(None).fork() == 0:  # holds the sockets
+        time.sleep(100)
+    %s
+    print(os.getpid(), flush=True)
+    time.sleep(100)
+"""
+NOBODY = "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=place.WITHOUT_ROOT)
+@pytest.mark.parametrize(
+    "before, after", [("", NOBODY), ("ctypes.CDLL(None).unshare(0x20000000)", "")], ids=["ids", "pids"]
+)
+def test_the_end_of_an_embedder_is_seen_whoever_it_has_become(before, after):
+    """It may not signal its guards any more, or be in another pid namespace than they: nobody's SIGHUP comes then."""
+    code = PRELUDE + textwrap.dedent(OTHER_NOW % (before, after))
+    p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert int(p.stdout.readline()) == p.pid
+    below = keepers_of(p.pid)
+    ours = [pid for pid in below if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"pyjail-keeper")]
+    assert len(ours) >= 3  # janitor, guard, keeper
+    p.kill()
+    p.wait()
+    p.stdout.close()
+    try:
+        assert until(lambda: not any(map(alive, ours)) and not cgroups_of(p.pid)), (ours, cgroups_of(p.pid))
+    finally:
+        for pid in filter(alive, below):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not place.CGROUPS, reason=place.WITHOUT_CGROUPS)
+def test_the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_symlink(tmp_path):
+    """It has rights that its embedder may have given up."""
+    code = """
+    import os, pyjail, signal
+    from pyjail import _janitor
+    from tests.host_side import cgroups_of
+    pyjail.run(["true"])
+    own = cgroups_of(os.getpid())[0]
+    beside = os.path.dirname(own)
+    others = [f"{beside}/other-{os.getpid()}", f"{beside}/pyjail-other-{os.getpid()}", "%s/pyjail-mine"]
+    for path in others: os.mkdir(path)
+    os.symlink(beside, "%s/link")
+    for path in (others[0], "%s/link/" + os.path.basename(others[1]), others[2], f"{own}/../other-{os.getpid()}"):
+        _janitor.watch(path)
+    print(os.getpid(), *others, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    pid, *others = script(code.replace("%s", str(tmp_path))).stdout.split()
+    try:
+        assert until(lambda: not cgroups_of(int(pid)))
+        assert [path for path in others if not os.path.isdir(path)] == []
+    finally:
+        for path in others:
+            os.rmdir(path)

@@ -1,7 +1,7 @@
 /* A keeper built with -DFAIL_NTH='"this file"': its n-th system call fails, and is not made. Which, as whom and with
  * what errno stands behind the longest request in its memfd, where the calls are counted, too. */
 #define FAIL_AT PJ_MAX_BLOB
-#define FAIL_FD 4 /* FD_REQUEST */
+#define FAIL_FD 5 /* FD_REQUEST */
 #define FAIL_FDS 256
 
 static struct fail {

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-import pyjail
 from pyjail import KeeperError, Session, Verdict
 from tests.conftest import SLOW
 from tests.host_side import alive, keeper_below, keepers_of
@@ -35,12 +34,11 @@ def test_a_keeper_that_died_between_two_runs_is_an_error_not_an_empty_box(s):
 
 
 def test_close_ends_everything():
-    pyjail.close()
-    before = set(keepers_of(os.getpid()))
     s = Session(limits=LIMITS)
     p = s.start(["sleep", "100"])
     time.sleep(0.2)
-    mine = set(keepers_of(os.getpid())) - before
+    mine = {s._keeper.pid, *keepers_of(s._keeper.pid)}
+    assert len(mine) == 3  # guard, keeper, program
     s.close()
     s.close()
     end = time.monotonic() + 10 * SLOW
