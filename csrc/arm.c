@@ -8,7 +8,7 @@ static void run_close(void) {
 
 /* Forget the run that is armed, half made or over, and all that was made for it. */
 static void run_end(void) {
-  do SYS(__NR_kill, -1, K_SIGKILL);
+  do run_stop();
   while (SYS(__NR_wait4, -1, NULL, 0x40000000 /* __WALL */, NULL) != -ECHILD);
   run_close();
   fd_drop(&K.go[0]), fd_drop(&K.go[1]);

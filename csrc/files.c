@@ -72,13 +72,14 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     few[0] &= 1u << CAP_KILL, few[3] = 0; /* limits are watched meanwhile */
     SYS(__NR_setfsgid, K.plan->gid);      /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
-    if (!(m->mode & PJ_WHOLE)) SYS(__NR_capset, caps_head, few); /* what it may not open, nor may we */
+    if (!(m->mode & PJ_WHOLE)) rc = SYS(__NR_capset, caps_head, few); /* what it may not open, nor may we */
     self_guard();
-    rc = m->op == OP_OPEN   ? file_open(m, box, path)
+    rc = rc < 0             ? rc
+         : m->op == OP_OPEN ? file_open(m, box, path)
          : m->op == OP_PIPE ? sys_open_beneath(K.newroot, path, (m->flags & O_WRONLY) | O_NONBLOCK, 0, IN_BOX)
          : m->op == OP_PUT && !(m->flags & 1) ? file_put(m, box, path)
                                               : file_name(m, box, path);
-    SYS(__NR_capset, caps_head, caps);
+    if (SYS(__NR_capset, caps_head, caps) < 0) keeper_exit(); /* of no use without them */
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
     self_guard();

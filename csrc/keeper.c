@@ -148,7 +148,7 @@ static const struct pj_text *text_find(enum pj_text_kind kind, uint32_t index) {
 
 /* ---- messages ---- */
 
-static void keeper_exit(void) __attribute__((noreturn));
+static void run_stop(void), keeper_exit(void) __attribute__((noreturn));
 static uint64_t limits_watch(void);
 static int children_reap(void);
 

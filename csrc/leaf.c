@@ -11,10 +11,11 @@ static const char *leaf_name(uint64_t number) {
 
 static void leaf_remove(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
-    /* EBUSY while the last exit is still being worked off; what stays is left to Python's clean-up */
+    /* EBUSY while the last exit is still being worked off; what stays is left to who cleans up after us */
     for (int tries = 0; K.leaf.gone[h] && tries < 200; tries++) {
       struct __kernel_timespec ms = {0, 1000000};
-      if (SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR) != -EBUSY) break;
+      const long rc = SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR);
+      if (rc == 0 || rc == -ENOENT) break;
       SYS(__NR_nanosleep, &ms, NULL);
     }
     K.leaf.gone[h] = 0;

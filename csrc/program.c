@@ -105,7 +105,7 @@ static long program_arm(void) {
   }
   if (p->flags & PLAN_CLOCKS) { /* execve will enter them; their file is for those who may be looked at */
     TRY(STEP_SAME, 2, SYS(__NR_unshare, CLONE_NEWTIME));
-    SYS(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    TRY(STEP_SAME, 5, SYS(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0));
     TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
     SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   }

@@ -73,7 +73,7 @@ int pj_spawn(int exe, const int *fds, uint32_t nfds, int *pidfd, struct pj_error
     return -1;
   }
   if (error->step) { /* it never became the keeper: ours to reap */
-    SYS(__NR_wait4, pid, NULL, 0, NULL);
+    while (SYS(__NR_wait4, pid, NULL, 0, NULL) == -EINTR) continue;
     sys_close(*pidfd);
     *pidfd = -1;
     return -1;

@@ -12,25 +12,23 @@ import select
 import signal
 import sys
 import threading
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyjail
-from pyjail import _keeper
+from pyjail import _janitor, _keeper
 
 OURS = os.path.dirname(pyjail.__file__) + os.sep
-NEW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # an fd is made
-ROOM = (errno.ENOMEM, errno.ENOSPC)  # something on a disk is made, or grows
-MEMORY = (errno.ENOMEM,)
-# What is called -> what it can fail with on a machine that is short of something. close(2), and fstat(2) of what lies in
-# memory, cannot.
-OS = {
-    **dict.fromkeys(
-        ("open", "memfd_create", "pipe", "pipe2", "dup", "eventfd", "pidfd_open", "scandir", "listdir"), NEW
-    ),
-    **dict.fromkeys(("mkdir", "makedirs", "mkfifo", "write", "pwrite", "ftruncate", "rename", "replace"), ROOM),
-    **dict.fromkeys(("stat", "lstat", "readlink", "read", "pread", "chmod", "chown"), MEMORY),
-}
+SHORT = (errno.ENOMEM, errno.EMFILE, errno.EINTR, errno.ENOSPC)
+LOOKS = ("stat", "lstat", "readlink", "read", "pread", "scandir", "listdir", "statvfs", "fstatvfs")
+# What can fail on a machine that is short of something, or on a filesystem that is far away. close(2), and what only looks
+# at an fd of ours, such as fstat(2) and F_GETFL, cannot.
+OS = (
+    *("open", "memfd_create", "pipe", "pipe2", "dup", "eventfd", "pidfd_open", "openpty"),
+    *("mkdir", "makedirs", "mkfifo", "symlink", "rename", "replace", "unlink", "rmdir", "utime", "chmod", "fchmod"),
+    *("write", "pwrite", "ftruncate", "chown", *LOOKS),
+)
 
 
 class Fault:
@@ -42,7 +40,7 @@ class Fault:
         self.hit: tuple[str, int] | None = None
         self._lock = threading.Lock()
 
-    def due(self, name: str, errors: tuple[int, ...], depth: int = 2) -> OSError | None:
+    def due(self, name: str, errors: tuple[int, ...] = SHORT, depth: int = 2) -> OSError | None:
         """The error of this call, if it is the one."""
         frame = sys._getframe(depth)
         if not frame.f_code.co_filename.startswith(OURS) or (name, frame.f_code.co_name) == ("poll", "readable"):
@@ -56,7 +54,7 @@ class Fault:
             self.hit = f"{name} in {where}", number
             return OSError(number, os.strerror(number))
 
-    def wrap(self, name: str, call: Callable[..., Any], errors: tuple[int, ...]) -> Callable[..., Any]:
+    def wrap(self, name: str, call: Callable[..., Any], errors: tuple[int, ...] = SHORT) -> Callable[..., Any]:
         def faulty(*args: Any, **kw: Any) -> Any:
             error = self.due(name, errors)
             if error is not None:
@@ -75,9 +73,9 @@ class _Sock:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._sock, name)
         if name in ("send", "sendmsg"):
-            return self._fault.wrap(name, found, (errno.ENOMEM, errno.ENOBUFS))
+            return self._fault.wrap(name, found, (*SHORT, errno.ENOBUFS))
         if name in ("recv", "recvmsg"):
-            return self._fault.wrap(name, found, MEMORY)
+            return self._fault.wrap(name, found)
         return found
 
 
@@ -87,7 +85,30 @@ class _Poll:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._poll, name)
-        return self._fault.wrap("poll", found, MEMORY) if name == "poll" else found
+        return self._fault.wrap("poll", found) if name == "poll" else found
+
+
+class _File:
+    """What `open` has opened: its reads and writes may fail, too."""
+
+    def __init__(self, file: Any, fault: Fault) -> None:
+        self._file, self._fault = file, fault
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._file, name)
+        if name in ("read", "readall", "write"):
+            return self._fault.wrap(f"file {name}", found, SHORT if name == "write" else SHORT[:3])
+        return found
+
+    def __enter__(self) -> _File:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._file.__exit__(*args)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._file)
 
 
 class _Lib:
@@ -98,7 +119,7 @@ class _Lib:
         return getattr(self._lib, name)
 
     def pj_spawn(self, *args: Any) -> int:
-        error = self._fault.due("clone", (errno.EAGAIN, errno.ENOMEM))
+        error = self._fault.due("clone", (errno.EAGAIN, *SHORT))
         if error is None:
             return int(self._lib.pj_spawn(*args))
         args[-1].step, args[-1].index, args[-1].err = self._lib.STEP_CLONE, 0xFFFFFFFF, error.errno
@@ -117,21 +138,40 @@ def fault(at: int, turn: int) -> Iterator[Fault]:
         setattr(owner, name, new)
 
     def pair(*args: Any) -> tuple[Any, Any]:
-        error = found.due("socketpair", NEW)
+        error = found.due("socketpair")
         if error is not None:
             raise error
         ours, theirs = socketpair(*args)
         return _Sock(ours, found), theirs
 
     socketpair = _socket.socketpair
-    for name, errors in OS.items():
-        patch(os, name, found.wrap(name, getattr(os, name), errors))
-    patch(builtins, "open", found.wrap("fopen", builtins.open, NEW))
-    patch(fcntl, "flock", found.wrap("flock", fcntl.flock, (errno.ENOLCK,)))
-    patch(signal, "pidfd_send_signal", found.wrap("pidfd_send_signal", signal.pidfd_send_signal, MEMORY))
+
+    def opened(*args: Any, **kw: Any) -> Any:
+        writes = len(args) > 1 and args[1] not in ("r", "rb")
+        error = found.due("fopen", SHORT if writes else SHORT[:3])
+        if error is not None:
+            raise error
+        file = fopen(*args, **kw)
+        return _File(file, found) if sys._getframe(1).f_code.co_filename.startswith(OURS) else file
+
+    def start(thread: threading.Thread) -> None:
+        if found.due("thread", (errno.EAGAIN,)) is not None:
+            raise RuntimeError("can't start new thread")  # as CPython has it
+        thread_start(thread)
+
+    fopen, thread_start = builtins.open, threading.Thread.start
+    for name in OS:
+        patch(os, name, found.wrap(name, getattr(os, name), SHORT[:3] if name in LOOKS else SHORT))
+    patch(builtins, "open", opened)
+    patch(threading.Thread, "start", start)
+    for name in ("add_reader", "add_writer"):
+        patch(BaseSelectorEventLoop, name, found.wrap(name, getattr(BaseSelectorEventLoop, name)))
+    patch(fcntl, "flock", found.wrap("flock", fcntl.flock, (*SHORT, errno.ENOLCK)))
+    patch(signal, "pidfd_send_signal", found.wrap("pidfd_send_signal", signal.pidfd_send_signal))
     patch(_socket, "socketpair", pair)
     patch(select, "poll", lambda: _Poll(found))
     patch(_keeper, "lib", _Lib(_keeper.lib, found))
+    patch(_janitor, "lib", _Lib(_janitor.lib, found))
     try:
         yield found
     finally:

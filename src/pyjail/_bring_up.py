@@ -19,7 +19,7 @@ from pyjail.policy.delegation import Situation
 
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
 V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset")
-PASSING = (errno.ENOSPC, errno.EAGAIN, errno.EINTR)
+PASSING = (errno.ENOSPC, errno.EAGAIN)
 Why = dict[str, Callable[[], Refusal]]  # by controller; asked when no other hierarchy gives it
 
 

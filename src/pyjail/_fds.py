@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this process, now: nothing that they stop says anything else
+# Of this process, now: what they stop says nothing else. (EINTR: a file system that is far away; Python asks again only
+# where a call waits.)
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 MFD_NOEXEC_SEAL, MFD_EXEC = 0x8, 0x10  # Linux 6.3; older kernels refuse the flags and need none
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _ROOM = 16  # fds that loading a library may need for a moment (ctypes.util runs programs)

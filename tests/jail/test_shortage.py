@@ -4,10 +4,15 @@ so, nothing left, and the next run is fine."""
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import gc
 import itertools
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,12 +88,31 @@ def loop():
     return asyncio.run(main())
 
 
+def loop_session():
+    async def main():
+        async with aio.Session(limits=LIMITS) as s:
+            await s.write("a", "x")
+            r = await s.run(["cat", "a"])
+            return (r.stdout, await s.read("a"), await s.list()) == (b"x", b"x", ["a"])
+
+    return asyncio.run(main())
+
+
+def loop_pool():
+    async def main():
+        async with aio.Pool(2) as p:
+            found = await asyncio.gather(*(p.run(["echo", str(i)], LIMITS) for i in range(3)))
+        return [r.stdout for r in found] == [b"0\n", b"1\n", b"2\n"]
+
+    return asyncio.run(main())
+
+
 def talk():
     ask, answer = ["sh", "-c", "echo 20; read x; test $x = 21"], ["sh", "-c", "read n; echo $((n + 1))"]
     return pyjail.interact(Party(ask, LIMITS), Party(answer, LIMITS)).ok
 
 
-WAYS = [plain, fresh, files, session, build, process, terminal, pool, loop, talk]
+WAYS = [plain, fresh, files, session, build, process, terminal, pool, loop, loop_session, loop_pool, talk]
 
 
 def left() -> tuple[int, ...]:
@@ -101,6 +125,8 @@ def left() -> tuple[int, ...]:
 def told(e: object, number: int) -> bool:
     """The error is an error of ours or the call's own, and says what was short."""
     words = e if isinstance(e, str) else " ".join([str(e), *map(str, getattr(e, "__notes__", ())), str(e.__cause__)])
+    if number == errno.EAGAIN and isinstance(e, RuntimeError):
+        return "start new thread" in words  # as CPython has it
     if getattr(e, "errno", None) == number or os.strerror(number) in words:
         return isinstance(e, (OSError, JailError, str))
     return isinstance(e, ExceptionGroup) and all(told(inner, number) for inner in e.exceptions)
@@ -120,19 +146,19 @@ def test_a_call_that_fails_once_is_told_and_leaves_nothing(way, cold, tmp_path, 
     soak = request.config.getoption("--soak")
     wrong: list[str] = []
     for at in itertools.count(1, 1 if soak else 3):
-        hits = [_once(way, arguments, cold, at, turn, before, wrong) for turn in (range(3) if soak else (at,))]
+        hits = [_once(way, arguments, cold, at, turn, before, wrong) for turn in (range(5) if soak else (at,))]
         if None in hits:
             break
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:40])
 
 
-def _once(way, arguments, cold, at, turn, before, wrong):
+def _once(way, arguments, cold, at, turn, before, wrong, fails=fault):
     if cold:
         _prepare.look_again()
     else:
         pyjail.run(["true"], LIMITS)
     came = None
-    with fault(at, turn) as made:
+    with fails(at, turn) as made:
         try:
             came = way(*arguments) or "another result"
         except BaseException as e:
@@ -166,3 +192,54 @@ def test_a_storm_of_signals_is_not_noticed(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert len(seen) > 10
+
+
+class _Interrupted:
+    """`tests/interrupted.c`, of the process that it is preloaded in."""
+
+    def __init__(self, at, turn):
+        self.at, self.hit = at, None
+        names = ("eintr_at", "eintr_count")
+        self.state = [ctypes.c_uint.in_dll(ctypes.CDLL(None), name) for name in names]
+
+    def __enter__(self):
+        self.state[1].value, self.state[0].value = 0, self.at
+        return self
+
+    def __exit__(self, *_):
+        self.state[0].value = 0
+        if self.state[1].value >= self.at:
+            name = ctypes.c_char_p.in_dll(ctypes.CDLL(None), "eintr_name").value
+            self.hit = name.decode(), errno.EINTR
+
+
+def each_interrupted(name, directory, step):
+    """What went wrong when one call after the other of this way was interrupted, and how many there were."""
+    way = next(way for way in WAYS if way.__name__ == name)
+    arguments = (os.path.join(directory, "cache"),) if way is build else ()
+    for _ in range(2):
+        assert way(*arguments)
+    before, wrong, at = left(), [], 1
+    while _once(way, arguments, False, at, 0, before, wrong, _Interrupted) is not None:
+        at += step
+    return wrong, at // step
+
+
+@pytest.mark.timeout(1200)
+def test_a_call_that_a_signal_interrupts_once_is_made_again_or_told(tmp_path, request):
+    library = tmp_path / "interrupted.so"
+    source = Path(__file__).parents[1] / "interrupted.c"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-w", "-o", library, source, "-ldl"], check=True)
+    code = "import sys; from tests.jail.test_shortage import each_interrupted as each; print(*each(*sys.argv[1:3], int(sys.argv[3])))"
+    for way in WAYS:
+        step = "1" if request.config.getoption("--soak") else "5"
+        done = subprocess.run(
+            [sys.executable, "-c", code, way.__name__, tmp_path, step],
+            env=os.environ | {"LD_PRELOAD": str(library)},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.startswith("[] "), (way.__name__, done.stdout, done.stderr)
+        assert int(done.stdout.split()[1]) >= 1
