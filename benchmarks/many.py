@@ -17,10 +17,10 @@ import time
 from machine import pss
 
 import pyjail
-from pyjail import _prepare, _request, _run
+from pyjail import _command, _prepare, _run
+from pyjail._command import Command
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper
-from pyjail._request import Request
 
 KERNEL = ("Slab", "KernelStack", "PageTables", "Percpu")
 SHELL = ["/bin/sh", "-c", "echo x; read y"]
@@ -64,7 +64,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
     said, stdout = os.pipe()
     end = time.monotonic() + seconds
     keepers, starts, usual, plain = Idle(), [], [], []
-    jails: list[tuple[Keeper, Request, _prepare.Plan]] = []
+    jails: list[tuple[Keeper, Command, _prepare.Plan]] = []
     jail = pyjail.Jail(fresh=True)  # so that none makes a next one when it ends: they all end at once
     try:
         for number in range(count + 1):
@@ -81,7 +81,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
                     usual.append(middle - start)
                     plain.append(time.perf_counter() - middle)
             start = time.perf_counter()
-            request = _request.make(SHELL, limits, jail, None, stdin, stdout, *[None] * 9)
+            request = _command.make(SHELL, limits, jail, stdin=stdin, stdout=stdout)
             plan = _prepare.prepare(request)
             keeper = _run.start(plan, request, keepers, [])
             if _run.begin(keeper, request, plan) is not None or os.read(said, 2) != b"x\n":

@@ -17,8 +17,8 @@ SCRIPT = """
 import json, time
 import pyjail
 started = time.monotonic_ns()
-from pyjail import _request, _timings
-p = _timings.profile(lambda: _request.make(["true"], *[None] * 14), started)
+from pyjail import _command, _timings
+p = _timings.profile(lambda: _command.make(["true"]), started)
 print(json.dumps([p.first, p.cold, p.armed]))
 """
 COLUMNS = ("first of the process", "new keeper", "warm keeper")

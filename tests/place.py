@@ -58,7 +58,7 @@ def adapt() -> None:
         pyjail.cgroup.enter_leaf()
     if CGROUPS:
         return
-    from pyjail import _prepare, _request
+    from pyjail import _command, _prepare
 
     made, strict = Jail.__init__, Jail.__match_args__.index("strict")
 
@@ -67,8 +67,8 @@ def adapt() -> None:
 
     Jail.__init__ = not_strict
 
-    _request._DEFAULT_JAIL = Jail()
-    _request._made.clear()
+    _command._DEFAULT_JAIL = Jail()
+    _command._made.clear()
     _prepare.look_again()  # a script may change what it is before its first run
 
 

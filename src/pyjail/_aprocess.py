@@ -12,6 +12,7 @@ from typing import Any
 from pyjail import _run, _streams, _units
 from pyjail._areader import AsyncReader
 from pyjail._awriter import AsyncWriter
+from pyjail._command import Command
 from pyjail._communicate import to_bytes
 from pyjail._errors import OutputDecodeError, SpecError
 from pyjail._fds import Fd
@@ -20,7 +21,6 @@ from pyjail._frozen import replace
 from pyjail._loops import Loop, current
 from pyjail._outcome import undecoded
 from pyjail._process import Process
-from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._subprocess_errors import TimeoutExpired
 
@@ -33,16 +33,16 @@ class AsyncProcess:
         result: the `Result` once it has ended; before, None. limits: its `Limits`.
     """
 
-    def __init__(self, process: Process, request: Request, fds: list[Fd]) -> None:
-        self.args, self.limits = request.args, request.limits
-        self._process, self._request = process, request
+    def __init__(self, process: Process, command: Command, fds: list[Fd]) -> None:
+        self.args, self.limits = command.args, command.limits
+        self._process, self._command = process, command
         self._watching = False
         self._others: list[Any] = []
         stdin, stdout, stderr = fds
         # Any: who asked for pipes need not ask whether they are there.
-        self.stdin: AsyncWriter | Any = None if stdin.number < 0 else AsyncWriter(stdin, request.decode)
-        self.stdout: AsyncReader | Any = None if stdout.number < 0 else AsyncReader(stdout, request.decode)
-        self.stderr: AsyncReader | Any = None if stderr.number < 0 else AsyncReader(stderr, request.decode)
+        self.stdin: AsyncWriter | Any = None if stdin.number < 0 else AsyncWriter(stdin, command.decode)
+        self.stdout: AsyncReader | Any = None if stdout.number < 0 else AsyncReader(stdout, command.decode)
+        self.stderr: AsyncReader | Any = None if stderr.number < 0 else AsyncReader(stderr, command.decode)
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._process)[1:]}"
@@ -134,7 +134,7 @@ class AsyncProcess:
         """Change the window of the terminal; the program gets SIGWINCH."""
         import termios
 
-        if not self._request.terminal or self.stdout is None or self.stdout.closed:
+        if not self._command.terminal or self.stdout is None or self.stdout.closed:
             raise SpecError("pty", None, "this process has no terminal: start(..., pty=True)")
         termios.tcsetwinsize(self.stdout.fd, _streams.window((rows, columns)))
 
@@ -144,7 +144,7 @@ class AsyncProcess:
         Raises TimeoutExpired after ``timeout`` s; the program runs on, and what was read is still to be read. So it is
         when this is cancelled. With ``errors="strict"`` OutputDecodeError, which has the result, when it has ended.
         """
-        data, patience = to_bytes(self._request.decode, self.stdin, input), _units.patience(timeout)
+        data, patience = to_bytes(self._command.decode, self.stdin, input), _units.patience(timeout)
         found: dict[AsyncReader, Any] = {}
         bytes_of: dict[AsyncReader, bytes] = {}
 
@@ -181,7 +181,7 @@ class AsyncProcess:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.put(data)
             await self.stdin.drain()
-        if not self._request.terminal:  # there an end is something that is typed
+        if not self._command.terminal:  # there an end is something that is typed
             await self.stdin.close()
 
     async def _finish(self) -> None:

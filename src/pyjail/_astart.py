@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
-from pyjail import _process, _request, _run, _streams
+from pyjail import _command, _process, _run, _streams
 from pyjail._aprocess import AsyncProcess, end
+from pyjail._command import Command
 from pyjail._fds import Fd
 from pyjail._flight import in_thread, outcome_of, threads
 from pyjail._loops import current
 from pyjail._process import Process
-from pyjail._request import Request
-from pyjail._spec import PIPE, Jail, Limits
+from pyjail._spec import Jail, Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pyjail._parameters import Args, Live
 
 
 async def start(
-    args: Sequence[str | bytes | os.PathLike[str]],
+    args: Args,
     limits: Limits | None = None,
     *,
     jail: Jail | None = None,
-    stdin: Any = PIPE,
-    stdout: Any = PIPE,
-    stderr: Any = PIPE,
     pty: bool | tuple[int, int] = False,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, Any] | None = None,
-    collect: Sequence[str] = (),
-    text: bool = False,
-    encoding: str | None = None,
-    errors: str | None = None,
-    universal_newlines: bool | None = None,
+    **options: Unpack[Live],
 ) -> AsyncProcess:
     """`pyjail.start`, awaitable: a program in a jail to talk to while it runs. All limits hold meanwhile.
 
@@ -59,15 +53,11 @@ async def start(
     'hello\\n'
     """
     loop = current()
-    text = _request.text_mode(text, universal_newlines, None, None, None)
-    streams = _streams.Streams(stdin, stdout, stderr, pty)
+    streams = _streams.taken(options, pty)
     try:
-        request = _request.make(
-            args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
-        )
-        request = request._replace(terminal=streams.terminal.number >= 0)
+        command = _command.live(args, limits, jail, streams, options)
         ours = streams.ours
-        if request.terminal:
+        if command.terminal:
             ours = [Fd(os.dup, streams.terminal.number), streams.terminal, Fd()]
         streams.ours, streams.terminal = [Fd(), Fd(), Fd()], Fd()  # they are this process's, and not files of `Process`
     except BaseException:
@@ -75,7 +65,7 @@ async def start(
         raise
     try:
         try:
-            future = threads.submit(_launch, request, streams)
+            future = threads.submit(_launch, command, streams)
         except BaseException:
             streams.close()
             raise
@@ -89,16 +79,16 @@ async def start(
         except BaseException:
             await in_thread(loop, partial(end, process))
             raise
-        return AsyncProcess(process, request, ours)
+        return AsyncProcess(process, command, ours)
     except BaseException:
         for fd in ours:
             fd.close()
         raise
 
 
-def _launch(request: Request, streams: _streams.Streams) -> Process:
+def _launch(command: Command, streams: _streams.Streams) -> Process:
     try:
-        return _process.launch(request, streams, _run.idle)
+        return _process.launch(command, streams, _run.idle)
     finally:
         streams.close()  # what is lent
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _box, _files, _frozen, _plan, _request
+from pyjail import _box, _command, _files, _frozen, _plan
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._fds import not_ours
@@ -76,11 +76,9 @@ def build(
     if isinstance(outputs, (str, bytes)):
         raise SpecError("outputs", outputs, "a sequence of paths or patterns is needed")
     patterns = _files.check_patterns(tuple(outputs))
-    request = _request.make(
-        args, limits or session.limits, session.jail, *(None,) * 4, env, cwd, None, (), False, None, None, timeout
-    )
+    command = _command.make(args, limits or session.limits, session.jail, env=env, cwd=cwd, timeout=timeout)
     box = session.snapshot()
-    key = key_of(request, box, tuple(outputs), tools)
+    key = key_of(command, box, tuple(outputs), tools)
     if any(why.startswith(_box.UNREADABLE) for why in box.skipped.values()):
         cache = None  # it is not in the key
     entry = None if cache is None else cache.get(key)
@@ -103,20 +101,20 @@ def build(
     return Build(result, False, key)
 
 
-def key_of(request: _request.Request, box: Snapshot, outputs: tuple[str, ...], tools: Sequence[str]) -> str:
+def key_of(command: _command.Command, box: Snapshot, outputs: tuple[str, ...], tools: Sequence[str]) -> str:
     """SHA-256 of what is in /box, what is run there and how, and of the programs that do it."""
-    programs = [request.argv[0], *(os.fsencode(t) for t in tools)]
+    programs = [command.argv[0], *(os.fsencode(t) for t in tools)]
     parts: list[Any] = [
         "pyjail-build-3",
         os.uname().machine,
         box.digest,
         sorted(box.skipped),
-        request.argv,
-        sorted(request.env.packed),
-        request.cwd,
+        command.argv,
+        sorted(command.env.packed),
+        command.cwd,
         outputs,
-        [(name, getattr(request.jail, name)) for name in _frozen.names(request.jail)],
-        [identity(request.jail, p, request.env, request.cwd) for p in programs],
+        [(name, getattr(command.jail, name)) for name in _frozen.names(command.jail)],
+        [identity(command.jail, p, command.env, command.cwd) for p in programs],
     ]
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -8,10 +8,10 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any
 
+from pyjail._command import Decode
 from pyjail._errors import SpecError
 from pyjail._frozen import replace
 from pyjail._outcome import decode, part, undecoded
-from pyjail._request import Decode
 from pyjail._subprocess_errors import TimeoutExpired
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Conversation:
     instant, it goes on where it was."""
 
     def __init__(self, process: Process, data: memoryview) -> None:
-        self.data, self.decode = data, process._request.decode
+        self.data, self.decode = data, process._command.decode
         self.written: list[int] = []
         self.streams = [None if s is None or s.closed else s for s in (process.stdout, process.stderr)]
         self.read: tuple[list[bytes], ...] = ([], [])
@@ -59,9 +59,9 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
     end = None if timeout is None else time.monotonic() + timeout
     talk = process._conversation
     if talk is None:
-        talk = Conversation(process, to_bytes(process._request.decode, process.stdin, given))
+        talk = Conversation(process, to_bytes(process._command.decode, process.stdin, given))
         process._conversation = talk
-    elif given and to_bytes(process._request.decode, process.stdin, given) != talk.data:
+    elif given and to_bytes(process._command.decode, process.stdin, given) != talk.data:
         raise SpecError("input", "...", "communicate has begun: what it was given first is still written; give no more")
     with selectors.DefaultSelector() as selector:
         if process.stdin is not None and not process.stdin.closed:

@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyjail._errors import SpecError
-from pyjail._pool import Command, Pool, in_order, parameters
+from pyjail._pool import CommandLike, Pool, in_order, parameters
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 
 if TYPE_CHECKING:
     from typing import Unpack, overload
 
-    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+    from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options
 
 
 class JailExecutor(Executor):
@@ -80,7 +80,7 @@ class JailExecutor(Executor):
         ) -> Future[Result[bytes]]: ...
         @overload
         def submit(
-            self, args: Args, limits: Limits | None = None, /, **options: Unpack[Anyhow]
+            self, args: Args, limits: Limits | None = None, /, **options: Unpack[Options]
         ) -> Future[Result[Any]]: ...
 
     def submit(
@@ -104,7 +104,7 @@ class JailExecutor(Executor):
 
     def map(  # type: ignore[override]
         self,
-        commands: Iterable[Command],
+        commands: Iterable[CommandLike],
         limits: Limits | None = None,
         *,
         buffersize: int | None = None,

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from pyjail import _outcome, _run
+from pyjail._command import Command
 from pyjail._keeper import Keeper
 from pyjail._native import lib
-from pyjail._request import Request
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._talk import Gone, Late
 from pyjail._wire import STDIO_PIPE, parse_reply, parse_report
 
 
-def expired(keeper: Keeper, request: Request) -> _run.Outcome:
+def expired(keeper: Keeper, command: Command) -> _run.Outcome:
     """End the run in progress, wait for its end; what it wrote goes with the exception."""
     raw = _stop(keeper)
     out = err = b""
     if raw is not None and parse_reply(raw)[0] == lib.REPLY_REPORT:
         facts = parse_report(raw)
         out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
-        keeper.holds = bool(request.collect)
+        keeper.holds = bool(command.collect)
     captured = [
-        _outcome.part(data, request.decode) if mode == STDIO_PIPE else None
-        for data, mode in zip((out, err), request.stdio[1:], strict=True)
+        _outcome.part(data, command.decode) if mode == STDIO_PIPE else None
+        for data, mode in zip((out, err), command.stdio[1:], strict=True)
     ]
-    return TimeoutExpired(request.args, request.timeout or 0.0, *captured), raw is not None
+    return TimeoutExpired(command.args, command.timeout or 0.0, *captured), raw is not None
 
 
 def _stop(keeper: Keeper) -> bytes | None:

@@ -1,4 +1,4 @@
-"""One request on its way through an event loop: `_run.execute` without a thread that waits.
+"""One command on its way through an event loop: `_run.execute` without a thread that waits.
 
 Only what may take long (a new keeper, files in and out, the end of a keeper) goes to a few threads that all share.
 """
@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from pyjail import _expired, _prepare, _run, _upkeep
+from pyjail._command import Command
 from pyjail._errors import HostError, JailError, SetupError
 from pyjail._gate import Place
 from pyjail._keeper import Keeper, Lease
 from pyjail._loops import Loop, current
 from pyjail._native import lib
-from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._talk import KEPT_OUTPUT, Gone
 from pyjail._threads import Threads
@@ -48,9 +48,9 @@ async def outcome_of(loop: Loop, future: Future[T]) -> T:
 class Flight:
     """A run of one task. Nothing of it is left when `result` has returned or raised."""
 
-    def __init__(self, request: Request, source: Source) -> None:
+    def __init__(self, command: Command, source: Source) -> None:
         self.loop = current()
-        self.request = request
+        self.command = command
         self.source = source
         self.keeper: Keeper | None = None
         self.lease: Lease = []
@@ -62,12 +62,12 @@ class Flight:
 
     async def result(self, check: bool = False) -> Result:
         """The whole way, `Place` included."""
-        deadline = _run.deadline_of(self.request)
+        deadline = _run.deadline_of(self.command)
         flying.add(self)
         try:
             if not self.source.gate.enter(self.place):
                 await self.loop.wait(self.admitted, self.source.patience(deadline))
-            self.request = self.source.fitted(self.request, self.place)
+            self.command = self.source.fitted(self.command, self.place)
             try:
                 result = await self._attempt(deadline)
             except (SetupError, HostError) as e:
@@ -92,14 +92,14 @@ class Flight:
         return result
 
     async def _attempt(self, deadline: float | None) -> Result:
-        request, keepers = self.request, self.source.keepers
-        known = (request.jail, request.limits)
-        plan = _prepare.prepare(request) if known in _known else await self._help(partial(_prepare.prepare, request))
+        command, keepers = self.command, self.source.keepers
+        known = (command.jail, command.limits)
+        plan = _prepare.prepare(command) if known in _known else await self._help(partial(_prepare.prepare, command))
         _known[known] = None
         if len(_known) > 1024:
             _known.clear()
         while True:
-            self.keeper = _run.ready(plan, request, keepers, self.lease)
+            self.keeper = _run.ready(plan, command, keepers, self.lease)
             if self.keeper is None:
                 await self._help(partial(self._start, plan))
             try:
@@ -114,21 +114,21 @@ class Flight:
                 await self._drop()
                 raise
             keeper = self._forget()
-            if _run.usable(request, outcome) and len(keepers.keepers) < keepers.most:  # else one is ended
-                return _run.settle(keeper, request, outcome, keepers)
-            return await self._help(partial(_run.settle, keeper, request, outcome, keepers))
+            if _run.usable(command, outcome) and len(keepers.keepers) < keepers.most:  # else one is ended
+                return _run.settle(keeper, command, outcome, keepers)
+            return await self._help(partial(_run.settle, keeper, command, outcome, keepers))
 
     def _start(self, plan: _prepare.Plan) -> None:
-        self.keeper = _run.start(plan, self.request, self.source.keepers, self.lease)
+        self.keeper = _run.start(plan, self.command, self.source.keepers, self.lease)
 
     async def _turn(self, plan: _prepare.Plan, deadline: float | None) -> _run.Outcome:
-        keeper, request = self.keeper, self.request
+        keeper, command = self.keeper, self.command
         assert keeper is not None
         self.loop.checkpoint()
-        if request.files or len(request.input or b"") > LARGE:
-            outcome = await self._help(partial(_run.begin, keeper, request, plan))
+        if command.files or len(command.input or b"") > LARGE:
+            outcome = await self._help(partial(_run.begin, keeper, command, plan))
         else:
-            outcome = _run.begin(keeper, request, plan)
+            outcome = _run.begin(keeper, command, plan)
         if outcome is not None:
             return outcome
         try:
@@ -139,14 +139,14 @@ class Flight:
         except GeneratorExit:
             raise
         except BaseException:
-            if _run.usable(request, stopped := await self._stop(keeper)):
+            if _run.usable(command, stopped := await self._stop(keeper)):
                 self._forget()
                 with contextlib.suppress(JailError):
-                    _run.settle(keeper, request, stopped, self.source.keepers)
+                    _run.settle(keeper, command, stopped, self.source.keepers)
             raise
-        if request.collect or any(os.fstat(fd.number).st_size > KEPT_OUTPUT for fd in keeper.outputs):
-            return await self._help(partial(_run.conclude, keeper, request, plan.run))
-        return _run.conclude(keeper, request, plan.run)
+        if command.collect or any(os.fstat(fd.number).st_size > KEPT_OUTPUT for fd in keeper.outputs):
+            return await self._help(partial(_run.conclude, keeper, command, plan.run))
+        return _run.conclude(keeper, command, plan.run)
 
     async def _readable(self, keeper: Keeper, seconds: float | None, *, shield: bool = False) -> bool:
         try:
@@ -160,9 +160,9 @@ class Flight:
         with contextlib.suppress(Gone):
             keeper.send(lib.OP_KILL)
             if await self._readable(keeper, _run.KILL_PATIENCE_S, shield=True):
-                return _expired.expired(keeper, self.request)
+                return _expired.expired(keeper, self.command)
         keeper.hang_up()
-        return _expired.expired(keeper, self.request)
+        return _expired.expired(keeper, self.command)
 
     async def _drop(self) -> None:
         """End the keeper, unless it has been given back; wait until it is gone."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pyjail import _frozen, _host, _minimal_root, _plan, _request, _run
+from pyjail import _command, _frozen, _host, _minimal_root, _plan, _run
 from pyjail._errors import KeeperError, SpecError
 from pyjail._observe import Observer
 from pyjail._ptrace import Watch
@@ -172,15 +172,25 @@ def learn(
     >>> found.policy.base, "pipe2" in found.policy.allow, "socket" in found.policy.allow
     ('strict', True, False)
     """
-    request = _request.make(
-        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, (), None, None, None, timeout
+    command = _command.make(
+        args,
+        limits,
+        jail,
+        input=input,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        cwd=cwd,
+        files=files,
+        timeout=timeout,
     )
-    chosen = request.jail
+    chosen = command.jail
     if (chosen.seccomp.base if isinstance(chosen.seccomp, SeccompPolicy) else chosen.seccomp) == "none":
         raise SpecError("jail.seccomp", chosen.seccomp, "a program is learned under a filter, never without one")
     host = _host.host()
     reach = filters.reach(chosen)
-    plan = _plan.template(chosen, host, isinstance(request.limits.cpus, frozenset))
+    plan = _plan.template(chosen, host, isinstance(command.limits.cpus, frozenset))
     rules, default = seccomp.rules(chosen.seccomp, *reach)
     watched: list[tuple[Watch, Observer]] = []
 
@@ -189,7 +199,7 @@ def learn(
         watched[:] = [(Watch(observer.entered, observer.left, observer.executed), observer)]
         watched[0][0].attach(keeper)
 
-    result = _run.execute(request._replace(jail=replace(chosen, fresh=True), attach=attach))
+    result = _run.execute(command._replace(jail=replace(chosen, fresh=True), attach=attach))
     watch, seen = watched[0]
     watch.wait()
     if not watch.started:

@@ -6,32 +6,32 @@ import os
 import posixpath
 import shutil
 
+from pyjail._command import Command
 from pyjail._minimal_root import View
 from pyjail._plan import Template
-from pyjail._request import Request
 
 LINE = 256  # bytes of a #! line that the kernel reads
 SHOW = "Mount.bind({0!r}) shows it"
 
 
-def hint(template: Template, request: Request) -> str:
-    """One sentence about the program of this request."""
-    program = os.fsdecode(request.argv[0])
+def hint(template: Template, command: Command) -> str:
+    """One sentence about the program of this command."""
+    program = os.fsdecode(command.argv[0])
     view = View(template)
-    written = {f"/box/{f.path}": f.data for f in request.files}
+    written = {f"/box/{f.path}": f.data for f in command.files}
     if "/" not in program:
-        return _in_no_directory(program, view, request)
-    real, place, _ = view.walk(posixpath.join(request.cwd, program))
+        return _in_no_directory(program, view, command)
+    real, place, _ = view.walk(posixpath.join(command.cwd, program))
     if real in written:
         return _unreadable(program, written[real] or b"", view)
     workspace = any(m.kind == "workspace" and f"{real}/".startswith(m.dst + "/") for m in template.jail.mounts)
     if place.kind == "host" and os.path.exists(place.source):
         return _unreadable(program, _head(place.source), view)
     if workspace:
-        return f"there is no {_shown(program)} in {request.cwd}, or what its #! line or ELF header names is not there"
+        return f"there is no {_shown(program)} in {command.cwd}, or what its #! line or ELF header names is not there"
     if place.kind == "own" or not program.startswith("/"):
         brings = "; files= brings files in" if f"{real}/".startswith("/box/") else ""
-        return f"there is no {_shown(program)}{'' if program.startswith('/') else ' in ' + request.cwd}{brings}"
+        return f"there is no {_shown(program)}{'' if program.startswith('/') else ' in ' + command.cwd}{brings}"
     there = f"; this host has it: {SHOW.format(_plain(program))}" if _elsewhere(program, template) else ""
     return f"there is no {_shown(program)} in this jail{there}"
 
@@ -50,11 +50,11 @@ def _elsewhere(path: str, template: Template) -> bool:
     return template.jail.rootfs is None and os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def _in_no_directory(name: str, view: View, request: Request) -> str:
+def _in_no_directory(name: str, view: View, command: Command) -> str:
     text = "it is in no directory of the jail's PATH"
-    if any(f.path == name for f in request.files):
+    if any(f.path == name for f in command.files):
         return f"{text}; ./{name} runs the file in /box"
-    found = shutil.which(name) if request.jail.rootfs is None else None
+    found = shutil.which(name) if command.jail.rootfs is None else None
     if found is not None and name.startswith("python"):
         return f"{text}; Jail(python={found!r}) puts the caller's there"
     if found is None or view.walk(found)[1].kind == "host":

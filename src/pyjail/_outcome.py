@@ -8,11 +8,11 @@ import functools
 import os
 
 from pyjail import _errors, _explain, _lazy, _verdict
+from pyjail._command import Command, Decode
 from pyjail._errors import OutputDecodeError
 from pyjail._host import Above
 from pyjail._keeper import Keeper
 from pyjail._plan import RunLimits, Template
-from pyjail._request import Decode, Request
 from pyjail._result import Result, Verdict
 from pyjail._wire import STDIO_PIPE, Facts, Failure
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def result(
     keeper: Keeper,
-    request: Request,
+    command: Command,
     run_part: RunLimits,
     facts: Facts,
     out: bytes,
@@ -33,7 +33,7 @@ def result(
     collected: tuple[dict[str, bytes], dict[str, str]] | None,
 ) -> Result | OutputDecodeError:
     """The `Result` of a run that has been reported, or what to raise in its place."""
-    limits = request.limits
+    limits = command.limits
     kills = outside_kills = 0
     lost: list[str] = []
     starved = facts.status != 0 and _verdict.starved(facts, run_part, memory_total())
@@ -51,12 +51,12 @@ def result(
                 verdict = Verdict.JAIL_ERROR
                 error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
-    _, stdout, stderr = request.stdio
+    _, stdout, stderr = command.stdio
     prepared, captured = keeper.prepared, [stdout == STDIO_PIPE, stderr == STDIO_PIPE]
     undecodable: Exception | None = None
-    if request.decode is not None:
+    if command.decode is not None:
         try:
-            texts = [decode(d, request.decode, len(d) < n) for d, n in zip((out, err), facts.out_total, strict=True)]
+            texts = [decode(d, command.decode, len(d) < n) for d, n in zip((out, err), facts.out_total, strict=True)]
         except Exception as e:  # what a codec raises, or an error handler of the caller's
             undecodable = e
         else:
@@ -65,7 +65,7 @@ def result(
     def make(name: str) -> Any:
         _receipt, Receipt, Usage = load()
         if name == "receipt":
-            return Receipt(_receipt.receipt(template, run_part, facts, ids, prepared, captured, request.env))
+            return Receipt(_receipt.receipt(template, run_part, facts, ids, prepared, captured, command.env))
         reading = _verdict.Reading(facts, run_part)
         if name == "limits_hit":
             return _verdict.limits_hit(facts, run_part, reading, kills)
@@ -75,7 +75,7 @@ def result(
     made = Result.later(
         make,
         {
-            "args": request.args,
+            "args": command.args,
             "returncode": -(sig or 0) if code is None else code,
             "verdict": verdict,
             "stdout": out if captured[0] else None,
@@ -134,15 +134,15 @@ def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, 
     return "the program's process was killed before it could execute, by no limit of the run"
 
 
-def lost(keeper: Keeper, request: Request) -> Result:
+def lost(keeper: Keeper, command: Command) -> Result:
     """The keeper died while the program ran: everything in the jail died with it."""
     how = keeper.how_it_died()
     return Result(
-        args=request.args,
+        args=command.args,
         returncode=-9,
         verdict=Verdict.JAIL_ERROR,
         signal=9,
-        limits=request.limits,
+        limits=command.limits,
         error=f"the keeper died during the run ({how}); the jail died with it",
     )
 
@@ -155,17 +155,17 @@ def decode(data: bytes, how: Decode, cut: bool) -> Any:
 
 
 def failed(
-    failure: Failure, template: Template, run_part: RunLimits, request: Request
+    failure: Failure, template: Template, run_part: RunLimits, command: Command
 ) -> _errors.SetupError | _errors.HostError:
-    """The exception for a step of this request's that failed."""
+    """The exception for a step of this command's that failed."""
 
     def missing() -> str:
         with _lazy.lock:
             from pyjail import _not_found
 
-        return _not_found.hint(template, request)
+        return _not_found.hint(template, command)
 
-    return _explain.error(failure, template, run_part, program=request.args[0], cwd=request.cwd, missing=missing)
+    return _explain.error(failure, template, run_part, program=command.args[0], cwd=command.cwd, missing=missing)
 
 
 def part(data: bytes, how: Decode | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Literal, Required, TypedDict
 Args = Sequence[str | bytes | os.PathLike[str]]
 
 
-class _Options(TypedDict, total=False):
+class _Common(TypedDict, total=False):
     input: bytes | str | None
     stdin: object
     env: Mapping[str, str] | None
@@ -21,7 +21,7 @@ class _Options(TypedDict, total=False):
     capture_output: Literal[True] | None
 
 
-class _Captured(_Options, total=False):
+class _Captured(_Common, total=False):
     stdout: None
     stderr: None
 
@@ -53,8 +53,8 @@ class AsBytes(_Captured, total=False):
     universal_newlines: None
 
 
-class Anyhow(_Options, total=False):
-    """What is known only when it runs, or is not captured: a ``Result[Any]``."""
+class Options(_Common, total=False):
+    """The keywords of `run` beside ``jail``, written once. What is returned: a ``Result[Any]``."""
 
     stdout: object
     stderr: object
@@ -62,3 +62,24 @@ class Anyhow(_Options, total=False):
     encoding: str | None
     errors: str | None
     universal_newlines: bool | None
+
+
+class Streamed(TypedDict, total=False):
+    """The keywords of `Session.start`."""
+
+    stdin: object
+    stdout: object
+    stderr: object
+    env: Mapping[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    text: bool
+    encoding: str | None
+    errors: str | None
+    universal_newlines: bool | None
+
+
+class Live(Streamed, total=False):
+    """The keywords of `start`, beside ``jail`` and ``pty``."""
+
+    files: Mapping[str, object] | None
+    collect: Sequence[str]

@@ -270,7 +270,7 @@ def run_limits(
     )
 
 
-class Command(NamedTuple):
+class Request(NamedTuple):
     """What to execute, where, with which streams: the part of a run that is neither jail nor limits."""
 
     args: tuple[bytes, ...]

@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _request, _run
+from pyjail import _command, _run
+from pyjail._command import OPTIONS, Command
 from pyjail._errors import SpecError
 from pyjail._gate import Place, thread_waker
-from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._threads import Threads
@@ -21,12 +21,9 @@ from pyjail._warm import Warm, Warmed
 if TYPE_CHECKING:
     from typing import Unpack, overload
 
-    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+    from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options
 
-Command = Sequence[str | bytes | os.PathLike[str]] | Mapping[str, Any]
-OPTIONS = (
-    "input", "stdin", "stdout", "stderr", "env", "cwd", "files", "collect", "text", "encoding", "errors", "timeout",
-)  # fmt: skip
+CommandLike = Sequence[str | bytes | os.PathLike[str]] | Mapping[str, Any]
 
 
 class Pool(Warmed):
@@ -87,28 +84,13 @@ class Pool(Warmed):
         @overload
         def run(self, args: Args, limits: Limits | None = None, **options: Unpack[AsBytes]) -> Result[bytes]: ...
         @overload
-        def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Anyhow]) -> Result[Any]: ...
+        def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Options]) -> Result[Any]: ...
 
     def run(
         self,
-        args: Sequence[str | bytes | os.PathLike[str]],
+        args: Args,
         limits: Limits | None = None,
-        *,
-        input: bytes | str | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        files: Mapping[str, Any] | None = None,
-        collect: Sequence[str] = (),
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        check: bool = False,
-        timeout: float | str | None = None,
-        universal_newlines: bool | None = None,
-        capture_output: bool | None = None,
+        **options: Unpack[Options],
     ) -> Result:
         """`pyjail.run` in this pool's jail, when a place is free.
 
@@ -120,16 +102,12 @@ class Pool(Warmed):
             PoolExhaustedError (also `TimeoutExpired`, TimeoutError): no place within the patience; nothing was started.
             PoolClosedError: the pool is closed. Otherwise as `pyjail.run`.
         """
-        if universal_newlines is not None or capture_output is not None:
-            text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
-        request = self._request(
-            args, limits, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
-        )
-        return self._execute(request, check)
+        check = options.pop("check", False)
+        return self._execute(self._command(args, limits, options), check)
 
     def map(
         self,
-        commands: Iterable[Command],
+        commands: Iterable[CommandLike],
         limits: Limits | None = None,
         *,
         buffersize: int | None = None,
@@ -183,33 +161,33 @@ class Pool(Warmed):
 
     # ---- inside ----
 
-    def _request(self, args: Any, limits: Any, *options: Any) -> Request:
+    def _command(self, args: Any, limits: Limits | None, options: Mapping[str, Any]) -> Command:
         warm = self._warm
         chosen = warm.limits if limits is None else limits
-        request = _request.make(args, chosen, warm.jail, *options)
-        warm.check(request)
-        return request
+        command = _command.make(args, chosen, warm.jail, **options)
+        warm.check(command)
+        return command
 
-    def _execute(self, request: Request, check: bool) -> Result:
+    def _execute(self, command: Command, check: bool) -> Result:
         warm = self._warm
-        deadline = _run.deadline_of(request)
+        deadline = _run.deadline_of(command)
         wake, wait = thread_waker()
         place = Place(warm.gate, wake)
         try:
             if not warm.gate.enter(place):
                 wait(warm.patience(deadline))
             warm.look_after()
-            result = _run.execute(warm.fitted(request, place), warm.keepers, deadline)
+            result = _run.execute(warm.fitted(command, place), warm.keepers, deadline)
         finally:
             place.leave()
         if check:
             result.check_returncode()
         return result
 
-    def _submit(self, args: Any, limits: Any, options: Mapping[str, Any]) -> Future[Result]:
+    def _submit(self, args: Any, limits: Any, options: dict[str, Any]) -> Future[Result]:
         """`run` in a thread of the pool; SpecError now."""
-        request = self._request(args, limits, *(options.get(name) for name in OPTIONS))
-        return self._threads.submit(self._execute, request, options.get("check", False))
+        check = options.pop("check", False)
+        return self._threads.submit(self._execute, self._command(args, limits, options), check)
 
     def _end(self, why: str, kill: bool) -> None:
         self._threads.shutdown(wait=not kill, cancel_futures=kill)
@@ -226,7 +204,9 @@ class Pool(Warmed):
         warm.end(why)
 
 
-def parameters(command: Command, limits: Limits | None, options: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def parameters(
+    command: CommandLike, limits: Limits | None, options: Mapping[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
     """(args, limits, the other parameters of `run`) of one command and what holds for all."""
     given = dict(options)
     args: Any = command
@@ -235,9 +215,6 @@ def parameters(command: Command, limits: Limits | None, options: Mapping[str, An
         if "args" not in command:
             raise SpecError("commands", command, 'a mapping needs "args"')
         args, limits = given.pop("args"), given.pop("limits", limits)
-    if "universal_newlines" in given or "capture_output" in given:
-        words = given.pop("universal_newlines", None), given.pop("capture_output", None)
-        given["text"] = _request.text_mode(given.get("text"), *words, given.get("stdout"), given.get("stderr"))
     wrong = next((name for name in given if name not in OPTIONS and name != "check"), None)
     if wrong is not None:
         known = ", ".join(("args", "limits", *OPTIONS, "check"))
@@ -246,7 +223,7 @@ def parameters(command: Command, limits: Limits | None, options: Mapping[str, An
 
 
 def in_order(
-    submit: Callable[[Command], Future[Result]], commands: Iterable[Command], buffersize: int | None
+    submit: Callable[[CommandLike], Future[Result]], commands: Iterable[CommandLike], buffersize: int | None
 ) -> Iterator[Result]:
     """The results of all commands. At most ``buffersize`` of them are submitted before their results are taken."""
     try:

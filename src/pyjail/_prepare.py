@@ -6,10 +6,10 @@ import functools
 import os
 
 from pyjail import _bring_up, _cgroup, _host, _lazy
+from pyjail._command import Command
 from pyjail._errors import HostError
 from pyjail._once import once
-from pyjail._plan import Command, RunLimits, Template, run_limits, template
-from pyjail._request import Request
+from pyjail._plan import Request, RunLimits, Template, run_limits, template
 from pyjail._spec import Jail, Limits
 from pyjail._wire import STDIO_FD, pack_limits, pack_request
 
@@ -69,18 +69,18 @@ def compiled(jail: Jail, limits: Limits, sources: tuple[_host.Identity, ...], pi
 class Plan:
     """What a request comes to on this machine."""
 
-    def __init__(self, limits: Compiled, command: Command) -> None:
+    def __init__(self, limits: Compiled, request: Request) -> None:
         self.host, self.template, self.run = limits.host, limits.template, limits.run
-        self._limits, self._command = limits, command
+        self._limits, self._request = limits, request
 
     @once
     def blob(self) -> bytes:
         """As the keeper reads it."""
-        return self._limits.blob + pack_request(self.run, self._command)
+        return self._limits.blob + pack_request(self.run, self._request)
 
 
-def _modes(request: Request) -> tuple[int, int, int]:
-    return (STDIO_FD, *request.stdio[1:]) if request.input is not None else request.stdio
+def _modes(command: Command) -> tuple[int, int, int]:
+    return (STDIO_FD, *command.stdio[1:]) if command.input is not None else command.stdio
 
 
 # Many callers run one command again and again, under the same objects: what a small one came to is kept, and they with
@@ -89,14 +89,14 @@ SMALL, MOST_PLANS = 4096, 64
 _plans: dict[tuple[object, ...], tuple[Jail, Limits, Plan]] = {}
 
 
-def prepare(request: Request) -> Plan:
-    """Compile a request; raises what can be told before anything is started. Its bytes are packed later."""
-    _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal = request
+def prepare(command: Command) -> Plan:
+    """Compile a command; raises what can be told before anything is started. Its bytes are packed later."""
+    _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal = command
     key = (id(jail), id(limits), argv, env.packed, cwd, stdio, data is None, not collect, read_only, terminal)
     found = _plans.get(key)
     if found is not None:
         return found[2]
-    plan = _looked_again(request)
+    plan = _looked_again(command)
     # The program is looked for in each directory of PATH: so many paths go with it.
     searched = len(argv[0]) * sum(text.count(b":") for text in env.packed)
     small = searched + sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
@@ -111,40 +111,40 @@ def prepare(request: Request) -> Plan:
 _BY_CGROUPS = frozenset(("cgroup", "memory", "processes", "cpu_time", "cpus", "io_rate"))
 
 
-def _looked_again(request: Request) -> Plan:
+def _looked_again(command: Command) -> Plan:
     """What is refused is refused by the machine as it is now."""
     try:
-        plan = _prepare(request)
+        plan = _prepare(command)
         if not _passing(plan):
             return plan
     except HostError as e:
         if e.control not in _BY_CGROUPS:
             raise
     look_again()
-    return _prepare(request)
+    return _prepare(command)
 
 
 def _passing(plan: Plan) -> bool:
     return any(refusal.passing for refusal in plan.host.refused)
 
 
-def _prepare(request: Request) -> Plan:
-    jail = request.jail
+def _prepare(command: Command) -> Plan:
+    jail = command.jail
     sources: tuple[_host.Identity, ...] = ()
     if jail.mounts or jail.rootfs is not None or jail.python is not None:
         binds = [m.src for m in jail.mounts if m.src is not None]
         if jail.python is not None:  # and its environment, which may be made anew
             binds += [str(jail.python), os.path.dirname(os.path.dirname(str(jail.python)))]
         sources = _host.identities(binds, None if jail.rootfs is None else str(jail.rootfs))
-    found = compiled(jail, request.limits, sources, os.getpid())
+    found = compiled(jail, command.limits, sources, os.getpid())
     for control, cause, fix in found.template.missing if jail.strict else ():
         if control not in ("landlock", "clocks"):  # of these the receipt tells
             raise HostError(control, cause, fix if "Jail(strict=False)" in fix else f"{fix}; or Jail(strict=False)")
-    if request.read_only:
+    if command.read_only:
         found = Compiled(found.host, found.template, found.run._replace(read_only="/box"))
-    output: int | None = request.limits.output
-    command = Command(
-        request.argv, request.env, request.cwd, _modes(request), output,
-        rearm=not jail.fresh, hold=bool(request.collect), terminal=request.terminal,
+    output: int | None = command.limits.output
+    packed = Request(
+        command.argv, command.env, command.cwd, _modes(command), output,
+        rearm=not jail.fresh, hold=bool(command.collect), terminal=command.terminal,
     )  # fmt: skip
-    return Plan(found, command)
+    return Plan(found, packed)

@@ -9,45 +9,38 @@ import signal as signals
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail import _prepare, _request, _run, _units
+from pyjail import _command, _prepare, _run, _units
+from pyjail._command import Command
 from pyjail._errors import HostError, KeeperError, SetupError, SpecError
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
-from pyjail._request import Request
 from pyjail._result import Result
-from pyjail._spec import PIPE, Jail, Limits
-from pyjail._streams import Streams, file, window
+from pyjail._spec import Jail, Limits
+from pyjail._streams import Streams, file, taken, window
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._talk import Gone, by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from pyjail._communicate import Conversation
+    from pyjail._parameters import Args, Live
 
 
 def start(
-    args: Sequence[str | bytes | os.PathLike[str]],
+    args: Args,
     limits: Limits | None = None,
     *,
     jail: Jail | None = None,
-    stdin: Any = PIPE,
-    stdout: Any = PIPE,
-    stderr: Any = PIPE,
     pty: bool | tuple[int, int] = False,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, Any] | None = None,
-    collect: Sequence[str] = (),
-    text: bool = False,
-    encoding: str | None = None,
-    errors: str | None = None,
-    universal_newlines: bool | None = None,
+    **options: Unpack[Live],
 ) -> Process:
     """Start a program in a jail and talk to it while it runs; all limits hold meanwhile.
 
@@ -73,46 +66,42 @@ def start(
     >>> p.result.verdict
     <Verdict.OK: 'ok'>
     """
-    text = _request.text_mode(text, universal_newlines, None, None, None)
-    streams = Streams(stdin, stdout, stderr, pty)
+    streams = taken(options, pty)
     try:
-        request = _request.make(
-            args, limits, jail, None, *streams.theirs, env, cwd, files, collect, text, encoding, errors, None
-        )
-        request = request._replace(terminal=streams.terminal.number >= 0)
-        return launch(request, streams, _run.idle)
+        command = _command.live(args, limits, jail, streams, options)
+        return launch(command, streams, _run.idle)
     except BaseException:
         streams.close()
         raise
 
 
-def launch(request: Request, streams: Streams, keepers: Idle) -> Process:
+def launch(command: Command, streams: Streams, keepers: Idle) -> Process:
     """Start it, with a warm keeper or a new one."""
     try:
-        return _launch(request, streams, keepers)
+        return _launch(command, streams, keepers)
     except (SetupError, HostError) as e:
         if not _run.outdated(e):
             raise
     _prepare.look_again()
-    return _launch(request, streams, keepers)
+    return _launch(command, streams, keepers)
 
 
-def _launch(request: Request, streams: Streams, keepers: Idle) -> Process:
+def _launch(command: Command, streams: Streams, keepers: Idle) -> Process:
     lease: Lease = []
     try:
         while True:
-            plan = _prepare.prepare(request)
-            keeper = _run.ready(plan, request, keepers, lease) or _run.start(plan, request, keepers, lease)
+            plan = _prepare.prepare(command)
+            keeper = _run.ready(plan, command, keepers, lease) or _run.start(plan, command, keepers, lease)
             try:
-                outcome = _run.begin(keeper, request, plan)
+                outcome = _run.begin(keeper, command, plan)
             except _run.IdleDeath:
                 _run.forsake(keeper, keepers)
                 continue
             break
         if outcome is not None and isinstance(outcome[0], BaseException):
-            _run.settle(keeper, request, outcome, keepers)  # raises it
+            _run.settle(keeper, command, outcome, keepers)  # raises it
         streams.give_up()
-        return Process(request, plan, keeper, keepers, streams, outcome)
+        return Process(command, plan, keeper, keepers, streams, outcome)
     except BaseException:  # interrupted, or out of memory: nobody would know of it
         keepers.abandon(lease)
         raise
@@ -130,17 +119,17 @@ class Process:
 
     def __init__(
         self,
-        request: Request,
+        command: Command,
         plan: _prepare.Plan,
         keeper: Keeper,
         keepers: Idle,
         streams: Streams,
         outcome: _run.Outcome | None,
     ) -> None:
-        self.args = request.args
-        self.limits = request.limits
+        self.args = command.args
+        self.limits = command.limits
         self.result: Result | Any = None  # Any: who looks when it has ended need not ask whether it is there
-        self._request, self._plan, self._keeper, self._keepers = request, plan, keeper, keepers
+        self._command, self._plan, self._keeper, self._keepers = command, plan, keeper, keepers
         self._error: BaseException | None = None
         self._report: list[bytes] = []  # as it came: who is interrupted while it is read finds it here again
         self._outcome = outcome
@@ -148,9 +137,9 @@ class Process:
         self._waiting = threading.Lock()
         self._abandon = weakref.finalize(self, self._abandonment())
         self._abandon.atexit = False  # then all keepers end anyway
-        self.stdin = file(streams.ours[0], "w", request)
-        self.stdout = file(streams.ours[1], "r", request)
-        self.stderr = file(streams.ours[2], "r", request)
+        self.stdin = file(streams.ours[0], "w", command)
+        self.stdout = file(streams.ours[1], "r", command)
+        self.stderr = file(streams.ours[2], "r", command)
         tty = streams.terminal
         self.terminal: io.FileIO | Any = tty.hand_over(io.FileIO, "r+") if tty.number >= 0 else None
         if outcome is not None:
@@ -175,7 +164,7 @@ class Process:
         self._abandon.detach()
 
     def _put_away(self, outcome: _run.Outcome) -> None:
-        _run.put_away(self._keeper, self._request, outcome, self._keepers)
+        _run.put_away(self._keeper, self._command, outcome, self._keepers)
 
     @property
     def ended(self) -> bool:
@@ -238,10 +227,10 @@ class Process:
         if self._outcome is None:
             try:
                 raw = self._keeper.report(self._report)
-                self._outcome = _run.read(self._keeper, self._request, self._plan.run, raw)
+                self._outcome = _run.read(self._keeper, self._command, self._plan.run, raw)
             except Gone:
                 try:
-                    self._outcome = _run.unreported(self._keeper, self._request)
+                    self._outcome = _run.unreported(self._keeper, self._command)
                 except _run.IdleDeath:
                     self._error = KeeperError("the keeper died before the program started: killed from outside?")
                     self._abandon()

@@ -1,4 +1,4 @@
-"""`run`: one request through plan, keeper, facts and verdict to a `Result`."""
+"""`run`: one command through plan, keeper, facts and verdict to a `Result`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from pyjail import _cgroup, _idle, _lazy, _outcome, _prepare, _request, _verdict, _wire
+from pyjail import _cgroup, _command, _idle, _lazy, _outcome, _prepare, _verdict, _wire
+from pyjail._command import Command
 from pyjail._errors import HostError, JailError, KeeperError, SetupError
 from pyjail._fds import memfd
 from pyjail._idle import Idle
@@ -15,7 +16,6 @@ from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
 from pyjail._plan import RunLimits
 from pyjail._prepare import Plan
-from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._spare import spares
 from pyjail._spec import Jail, Limits
@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Unpack, overload
 
-    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+    from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options
 
 KILL_PATIENCE_S = 10.0
 idle = Idle()
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     ) -> Result[bytes]: ...
     @overload
     def run(
-        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Anyhow]
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Options]
     ) -> Result[Any]: ...
 
 
@@ -108,14 +108,14 @@ def run(
     >>> pyjail.run(["echo", "hello"]).stdout
     b'hello\\n'
     """
-    if universal_newlines is not None or capture_output is not None:
-        text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
-    request = _request.make(
-        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
-    )
+    command = _command.make(
+        args, limits, jail, input=input, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, files=files,
+        collect=collect, text=text, encoding=encoding, errors=errors, timeout=timeout,
+        universal_newlines=universal_newlines, capture_output=capture_output,
+    )  # fmt: skip
     if check:
         load_errors()
-    result = execute(request)
+    result = execute(command)
     if check:
         result.check_returncode()
     return result
@@ -124,27 +124,27 @@ def run(
 _CGROUP_STEPS = ("cgroup", "cgroup_enter")
 
 
-def execute(request: Request, keepers: Idle = idle, deadline: float | None = None) -> Result:
-    """The whole way of one validated request. ``deadline``: when its timeout has begun already."""
-    if deadline is None and request.timeout is not None:
-        deadline = deadline_of(request)
+def execute(command: Command, keepers: Idle = idle, deadline: float | None = None) -> Result:
+    """The whole way of one validated command. ``deadline``: when its timeout has begun already."""
+    if deadline is None and command.timeout is not None:
+        deadline = deadline_of(command)
     looked = False
     lease: Lease = []
     try:
         while True:
             try:
-                plan = _prepare.prepare(request)
-                keeper = ready(plan, request, keepers, lease) or start(plan, request, keepers, lease)
+                plan = _prepare.prepare(command)
+                keeper = ready(plan, command, keepers, lease) or start(plan, command, keepers, lease)
                 try:
-                    outcome = begin(keeper, request, plan) or (
-                        conclude(keeper, request, plan.run)
+                    outcome = begin(keeper, command, plan) or (
+                        conclude(keeper, command, plan.run)
                         if deadline is None
-                        else await_report(keeper, request, plan.run, deadline)
+                        else await_report(keeper, command, plan.run, deadline)
                     )
                 except IdleDeath:
                     forsake(keeper, keepers)
                     continue
-                return settle(keeper, request, outcome, keepers)
+                return settle(keeper, command, outcome, keepers)
             except (SetupError, HostError) as e:
                 if looked or not outdated(e):
                     raise
@@ -155,12 +155,12 @@ def execute(request: Request, keepers: Idle = idle, deadline: float | None = Non
         raise
 
 
-def deadline_of(request: Request) -> float | None:
+def deadline_of(command: Command) -> float | None:
     """When the caller's patience ends, if it begins now."""
-    if request.timeout is None:
+    if command.timeout is None:
         return None
     load_errors()
-    return time.monotonic() + request.timeout
+    return time.monotonic() + command.timeout
 
 
 def load_errors() -> None:
@@ -182,25 +182,25 @@ def outdated(e: SetupError | HostError) -> bool:
 Outcome = tuple[Result | BaseException, bool]
 
 
-def ready(plan: Plan, request: Request, keepers: Idle, lease: Lease) -> Keeper | None:
-    """A warm keeper that may serve this request, in ``lease``. Never waits."""
-    return None if request.attach is not None else keepers.ready(plan.template, plan.run, lease)
+def ready(plan: Plan, command: Command, keepers: Idle, lease: Lease) -> Keeper | None:
+    """A warm keeper that may serve this command, in ``lease``. Never waits."""
+    return None if command.attach is not None else keepers.ready(plan.template, plan.run, lease)
 
 
-def start(plan: Plan, request: Request, keepers: Idle, lease: Lease) -> Keeper:
-    """A new keeper, in ``lease``: some milliseconds, in which the request is packed."""
-    return keepers.start(plan.template, plan.host, request.attach, meanwhile=lambda: plan.blob, lease=lease)
+def start(plan: Plan, command: Command, keepers: Idle, lease: Lease) -> Keeper:
+    """A new keeper, in ``lease``: some milliseconds, in which the command is packed."""
+    return keepers.start(plan.template, plan.host, command.attach, meanwhile=lambda: plan.blob, lease=lease)
 
 
-def start_armed(request: Request, keepers: Idle) -> Keeper:
-    """A new keeper, leased, with a jail for the request's limits made: ready to start a program at once."""
-    plan = _prepare.prepare(request)
+def start_armed(command: Command, keepers: Idle) -> Keeper:
+    """A new keeper, leased, with a jail for the command's limits made: ready to start a program at once."""
+    plan = _prepare.prepare(command)
     lease: Lease = []
     try:
-        keeper = start(plan, request, keepers, lease)
+        keeper = start(plan, command, keepers, lease)
         failure = arm(keeper, plan.blob)
         if failure is not None:
-            raise _outcome.failed(failure, plan.template, plan.run, request)
+            raise _outcome.failed(failure, plan.template, plan.run, command)
         keeper.armed, keeper.served = plan.run, True
     except Gone:
         keepers.abandon(lease)
@@ -219,54 +219,54 @@ def forsake(keeper: Keeper, keepers: Idle) -> None:
         raise KeeperError("a new keeper died before the program started: killed from outside?") from None
 
 
-def usable(request: Request, outcome: Outcome) -> bool:
+def usable(command: Command, outcome: Outcome) -> bool:
     """Whether the keeper that brought this outcome may serve again."""
     result, reusable = outcome
     return (
         reusable
-        and not request.jail.fresh
+        and not command.jail.fresh
         and not (isinstance(result, SetupError) and result.step in _CGROUP_STEPS)
     )  # fmt: skip
 
 
-def settle(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> Result:
+def settle(keeper: Keeper, command: Command, outcome: Outcome, keepers: Idle) -> Result:
     """Give the keeper back, or end it; return or raise what came out."""
-    put_away(keeper, request, outcome, keepers)
+    put_away(keeper, command, outcome, keepers)
     result, _ = outcome
     if isinstance(result, BaseException):
         raise result
     return result
 
 
-def put_away(keeper: Keeper, request: Request, outcome: Outcome, keepers: Idle) -> None:
+def put_away(keeper: Keeper, command: Command, outcome: Outcome, keepers: Idle) -> None:
     """Give the keeper back, or end it."""
     keeper.served = True
     _, reusable = outcome
     keeper.let_go()
-    if usable(request, outcome):
+    if usable(command, outcome):
         keepers.give(keeper)
-    elif request.jail.fresh and request.attach is None and reusable:
-        spares.replace(keeper, keepers, lambda: start_armed(_true(request), keepers))
+    elif command.jail.fresh and command.attach is None and reusable:
+        spares.replace(keeper, keepers, lambda: start_armed(_true(command), keepers))
     else:
         keepers.drop(keeper)
 
 
-def _true(like: Request) -> Request:
-    """A request of nothing, in the same jail under the same limits."""
-    return _request.make(["true"], like.limits, like.jail, *[None] * 12)
+def _true(like: Command) -> Command:
+    """A command of nothing, in the same jail under the same limits."""
+    return _command.make(["true"], like.limits, like.jail)
 
 
 class IdleDeath(Exception):
     """The keeper was dead before it could start anything."""
 
 
-def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
+def begin(keeper: Keeper, command: Command, plan: Plan) -> Outcome | None:
     """Start the program; None: its report is to come. Waits for the keeper only when there are files to write."""
     try:
-        if request.input is None and not request.files:
-            keeper.submit(lib.OP_RUN, plan.blob, request.fds)
+        if command.input is None and not command.files:
+            keeper.submit(lib.OP_RUN, plan.blob, command.fds)
         else:
-            outcome = _begin_with_files(keeper, request, plan)
+            outcome = _begin_with_files(keeper, command, plan)
             if outcome is not None:
                 return outcome
     except Gone:
@@ -278,98 +278,98 @@ def begin(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
     return None
 
 
-def _begin_with_files(keeper: Keeper, request: Request, plan: Plan) -> Outcome | None:
-    if request.files:
+def _begin_with_files(keeper: Keeper, command: Command, plan: Plan) -> Outcome | None:
+    if command.files:
         failure = arm(keeper, plan.blob)
         if failure is not None:
-            return _not_started(keeper, request, plan.run, failure), True
+            return _not_started(keeper, command, plan.run, failure), True
         try:
             with _lazy.lock:
                 from pyjail import _files
 
-            _files.write_inputs(keeper, request.files)
+            _files.write_inputs(keeper, command.files)
         except (JailError, OSError) as e:
             keeper.send(lib.OP_RELEASE)
             return e, True
-    if request.input is None:
-        keeper.submit(lib.OP_RUN, plan.blob, request.fds)
+    if command.input is None:
+        keeper.submit(lib.OP_RUN, plan.blob, command.fds)
     else:
-        with memfd("pyjail-stdin", request.input, seal=True) as stdin:
-            keeper.submit(lib.OP_RUN, plan.blob, (stdin.number, *request.fds))
+        with memfd("pyjail-stdin", command.input, seal=True) as stdin:
+            keeper.submit(lib.OP_RUN, plan.blob, (stdin.number, *command.fds))
     return None
 
 
 def arm(keeper: Keeper, blob: bytes) -> Failure | None:
-    """Have the request's jail made, and no program started. `Gone` when the keeper is."""
+    """Have the command's jail made, and no program started. `Gone` when the keeper is."""
     keeper.armed = None
     keeper.submit(lib.OP_ARM, blob)
     keeper.sock.settimeout(None)
     return parse_reply(keeper.answer(keeper.turn)[0])[1]
 
 
-def _not_started(keeper: Keeper, request: Request, run_part: RunLimits, failure: Any) -> Result | BaseException:
+def _not_started(keeper: Keeper, command: Command, run_part: RunLimits, failure: Any) -> Result | BaseException:
     """A failure before there was a program: MEMORY when memory was the reason, else an exception."""
     facts = _wire.not_started(failure)
     if _verdict.starved(facts, run_part, _outcome.memory_total()):
-        return _outcome.result(keeper, request, run_part, facts, b"", b"", None)
-    return _outcome.failed(failure, keeper.template, run_part, request)
+        return _outcome.result(keeper, command, run_part, facts, b"", b"", None)
+    return _outcome.failed(failure, keeper.template, run_part, command)
 
 
-def await_report(keeper: Keeper, request: Request, run_part: RunLimits, deadline: float | None) -> Outcome:
+def await_report(keeper: Keeper, command: Command, run_part: RunLimits, deadline: float | None) -> Outcome:
     """`conclude`, or the end of the run when the caller's patience ends."""
     try:
         return conclude(
-            keeper, request, run_part, None if deadline is None else max(0.001, deadline - time.monotonic())
+            keeper, command, run_part, None if deadline is None else max(0.001, deadline - time.monotonic())
         )
     except Late:
         with _lazy.lock:
             from pyjail._expired import expired
 
-        return expired(keeper, request)
+        return expired(keeper, command)
 
 
-def conclude(keeper: Keeper, request: Request, run_part: RunLimits, patience: float | None = None) -> Outcome:
+def conclude(keeper: Keeper, command: Command, run_part: RunLimits, patience: float | None = None) -> Outcome:
     """Receive the report, or learn of the keeper's death. `Late` after ``patience`` s: the run goes on."""
     try:
         raw = keeper.receive(patience)
     except Gone:
-        return unreported(keeper, request)
-    return read(keeper, request, run_part, raw)
+        return unreported(keeper, command)
+    return read(keeper, command, run_part, raw)
 
 
-def unreported(keeper: Keeper, request: Request) -> Outcome:
+def unreported(keeper: Keeper, command: Command) -> Outcome:
     """It has hung up: `IdleDeath`, or what that means for the program that it had started."""
     if not keeper.started:
         raise IdleDeath from None
-    return _outcome.lost(keeper, request), False
+    return _outcome.lost(keeper, command), False
 
 
-def read(keeper: Keeper, request: Request, run_part: RunLimits, raw: bytes) -> Outcome:
+def read(keeper: Keeper, command: Command, run_part: RunLimits, raw: bytes) -> Outcome:
     """What this report says."""
     if raw[0] != lib.REPLY_REPORT:
         kind, failure = parse_reply(raw)
         if failure is None:
             return KeeperError(f"the keeper answered {kind} where a report was due"), False
-        return _not_started(keeper, request, run_part, failure), True
+        return _not_started(keeper, command, run_part, failure), True
     facts = parse_report(raw)
     keeper.stuck = facts.left
     kept, more = facts.out_kept
     out = keeper.output(0, kept) if kept else b""
     err = keeper.output(1, more) if more else b""
     collected = None
-    if request.collect:
+    if command.collect:
         keeper.holds = True
         with _lazy.lock:
             from pyjail import _files
 
         try:
-            collected = _files.Collector(keeper, request.collect, request.limits).run()
+            collected = _files.Collector(keeper, command.collect, command.limits).run()
         except Gone:
-            return _outcome.lost(keeper, request), False
+            return _outcome.lost(keeper, command), False
     keeper.armed = run_part
     if facts.failure is not None and not _verdict.starved(facts, run_part, _outcome.memory_total()):
-        return _outcome.failed(facts.failure, keeper.template, run_part, request), True
-    return _outcome.result(keeper, request, run_part, facts, out, err, collected), not facts.left
+        return _outcome.failed(facts.failure, keeper.template, run_part, command), True
+    return _outcome.result(keeper, command, run_part, facts, out, err, collected), not facts.left
 
 
 def _exit() -> None:

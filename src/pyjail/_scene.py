@@ -8,7 +8,8 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from pyjail import _process, _request, _run, _streams
+from pyjail import _command, _process, _run, _streams
+from pyjail._command import Command
 from pyjail._errors import KeeperError
 from pyjail._fds import Fd, pair
 from pyjail._idle import Idle
@@ -16,7 +17,6 @@ from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._parties import PIPES, Edge, Party, is_named, with_pipes
 from pyjail._relay import Relay
-from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._talk import Gone
 
@@ -30,7 +30,7 @@ class Player:
         self.pipes: list[str] = []  # names of its named ones
         self.keepers: Idle | None = None  # its own, if it has named pipes: they are nobody else's
         self.keeper: Keeper | None = None  # that has made them
-        self.request: Request | None = None
+        self.command: Command | None = None
         self.process: _process.Process | None = None
         self.sent = 0.0
 
@@ -38,11 +38,11 @@ class Player:
         """This fd is what the program gets as that stream."""
         self.streams.lend(("stdin", "stdout", "stderr").index(stream), fd)
 
-    def _make(self, stdin: object, stdout: object, stderr: object) -> Request:
+    def _make(self, stdin: object, stdout: object, stderr: object) -> Command:
         p = self.party
-        return _request.make(
-            p.args, p.limits, with_pipes(p.jail, self.pipes), p.input, stdin, stdout, stderr, p.env, p.cwd, p.files,
-            p.collect, False, None, None, None,
+        return _command.make(
+            p.args, p.limits, with_pipes(p.jail, self.pipes), input=p.input, stdin=stdin, stdout=stdout, stderr=stderr,
+            env=p.env, cwd=p.cwd, files=p.files, collect=p.collect,
         )  # fmt: skip
 
     def arm(self) -> None:
@@ -66,15 +66,15 @@ class Player:
     def prepare(self) -> None:
         """Check all that can be checked before anything runs."""
         with told(self.name):
-            self.request = self._make(*self.streams.theirs)
+            self.command = self._make(*self.streams.theirs)
 
     def start(self) -> None:
-        assert self.request is not None
+        assert self.command is not None
         if self.keepers is not None and self.keeper is not None:
             self.keepers.give(self.keeper)
         self.sent = time.monotonic()
         with told(self.name):
-            self.process = _process.launch(self.request, self.streams, self.keepers or _run.idle)
+            self.process = _process.launch(self.command, self.streams, self.keepers or _run.idle)
 
     def result(self) -> Result:
         assert self.process is not None and self.process.result is not None

@@ -8,12 +8,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from pyjail import _box, _process, _request, _run, _streams, _units
+from pyjail import _box, _command, _process, _run, _streams, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._shown import Shown
 from pyjail._snapshot import Snapshot
-from pyjail._spec import PIPE, Jail, Limits, Mount
+from pyjail._spec import Jail, Limits, Mount
 from pyjail._turns import SessionProcess, Turn, Turns
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pyjail._artefacts import ArtefactCache
     from pyjail._build import Build
-    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+    from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options, Streamed
 
 
 class Session(Turns, Shown):
@@ -93,55 +93,36 @@ class Session(Turns, Shown):
         ) -> Result[bytes]: ...
         @overload
         def run(
-            self, args: Args, limits: Limits | None = None, *, read_only: bool = False, **options: Unpack[Anyhow]
+            self, args: Args, limits: Limits | None = None, *, read_only: bool = False, **options: Unpack[Options]
         ) -> Result[Any]: ...
 
     def run(
         self,
-        args: Sequence[str | bytes | os.PathLike[str]],
+        args: Args,
         limits: Limits | None = None,
         *,
-        input: bytes | str | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        files: Mapping[str, Any] | None = None,
-        collect: Sequence[str] = (),
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        check: bool = False,
-        timeout: float | str | None = None,
-        universal_newlines: bool | None = None,
-        capture_output: bool | None = None,
         read_only: bool = False,
+        **options: Unpack[Options],
     ) -> Result:
         """Run a program in this session's /box and wait for it. Parameters, result and errors as of `pyjail.run`.
 
         ``read_only``: this program can read /box and not change it. ``files`` replace files that are there.
         Raises SpecError while another program of this session runs, KeeperError when the session is closed or lost.
         """
-        if universal_newlines is not None or capture_output is not None:
-            text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
-        request = _request.make(
-            args, limits or self.limits, self.jail, input, stdin, stdout, stderr, env, cwd, None, collect,
-            text, encoding, errors, timeout,
-        )  # fmt: skip
-        request = request._replace(read_only=read_only)
+        check, files = options.pop("check", False), options.pop("files", None)
+        command = _command.make(args, limits or self.limits, self.jail, **options)._replace(read_only=read_only)
         turn = Turn()
         try:
             self._enter(turn, args)
             for path, data in (files or {}).items():
                 self.write(path, data)
-            deadline = _run.deadline_of(request)
+            deadline = _run.deadline_of(command)
             keeper = self._ready()
-            plan = self._plan(request, keeper)
-            outcome = self._begin(keeper, request, plan)
+            plan = self._plan(command, keeper)
+            outcome = self._begin(keeper, command, plan)
             if outcome is None:
                 with self._told():
-                    outcome = _run.await_report(keeper, request, plan.run, deadline)
+                    outcome = _run.await_report(keeper, command, plan.run, deadline)
             result = self._conclude(keeper, outcome)
         finally:
             turn.over = True
@@ -154,37 +135,24 @@ class Session(Turns, Shown):
 
     def start(
         self,
-        args: Sequence[str | bytes | os.PathLike[str]],
+        args: Args,
         limits: Limits | None = None,
         *,
-        stdin: Any = PIPE,
-        stdout: Any = PIPE,
-        stderr: Any = PIPE,
         pty: bool | tuple[int, int] = False,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        universal_newlines: bool | None = None,
         read_only: bool = False,
+        **options: Unpack[Streamed],
     ) -> _process.Process:
-        """Start a program in this session's /box, with live streams: as `pyjail.start`."""
-        text = _request.text_mode(text, universal_newlines, None, None, None)
-        streams = _streams.Streams(stdin, stdout, stderr, pty)
-        turn, process = Turn(), None
+        """Start a program in this session's /box, with live streams: `pyjail.start` without ``files``, ``collect``."""
+        streams, turn, process = _streams.taken(options, pty), Turn(), None
         try:
             self._enter(turn, args)
-            request = _request.make(
-                args, limits or self.limits, self.jail, None, *streams.theirs, env, cwd, None, (),
-                text, encoding, errors, None,
-            )  # fmt: skip
-            request = request._replace(read_only=read_only, terminal=streams.terminal.number >= 0)
+            command = _command.live(args, limits or self.limits, self.jail, streams, options)
+            command = command._replace(read_only=read_only)
             keeper = self._ready()
-            plan = self._plan(request, keeper)
-            outcome = self._begin(keeper, request, plan)
+            plan = self._plan(command, keeper)
+            outcome = self._begin(keeper, command, plan)
             streams.give_up()
-            process = SessionProcess(self, turn, request, plan, keeper, streams, outcome)
+            process = SessionProcess(self, turn, command, plan, keeper, streams, outcome)
             return process
         finally:
             if process is None:

@@ -16,10 +16,11 @@ NAMES = ("args", "limits", "jail", "input", "stdin", "stdout", "stderr", "env", 
 def profile(given: dict[str, Any]) -> Profile:
     """Run it once, and `true` in the same jail for the phases of later runs."""
     started = time.monotonic_ns()
-    from pyjail import _request, _timings
+    from pyjail import _command, _timings
 
-    values = [given.get(name) for name in NAMES]
-    return _timings.profile(lambda: _request.make(*values, *[None] * 4), started)
+    asked = {name: value for name, value in given.items() if name in NAMES}
+    words = [asked.pop(name, None) for name in ("args", "limits", "jail")]
+    return _timings.profile(lambda: _command.make(*words, **asked), started)
 
 
 def show(found: Profile) -> None:

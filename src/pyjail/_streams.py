@@ -6,9 +6,9 @@ import io
 import os
 from typing import Any
 
+from pyjail._command import Command
 from pyjail._errors import SpecError
 from pyjail._fds import Fd, pair
-from pyjail._request import Request
 from pyjail._spec import PIPE
 
 
@@ -63,6 +63,12 @@ class Streams:
             fd.close()
 
 
+def taken(options: Any, pty: bool | tuple[int, int]) -> Streams:
+    """Those that these options of a live process ask for, which have them no longer."""
+    stdin, stdout, stderr = [options.pop(name, PIPE) for name in ("stdin", "stdout", "stderr")]
+    return Streams(stdin, stdout, stderr, pty)
+
+
 def window(size: object) -> tuple[int, int]:
     """(rows, columns); SpecError."""
     if not (isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 65536 for n in size)):
@@ -70,13 +76,13 @@ def window(size: object) -> tuple[int, int]:
     return size
 
 
-def file(fd: Fd, mode: str, request: Request) -> Any:
+def file(fd: Fd, mode: str, command: Command) -> Any:
     """What a `Process` has of this fd: bytes or, with ``text=True``, str; None when there is none."""
     if fd.number < 0:
         return None
     raw = fd.hand_over(io.FileIO, mode)
     binary = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
-    if request.decode is None:
+    if command.decode is None:
         return binary
-    encoding, reading, writing = request.decode
+    encoding, reading, writing = command.decode
     return io.TextIOWrapper(binary, encoding, writing if mode == "w" else reading, line_buffering=mode == "w")

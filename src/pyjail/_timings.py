@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pyjail import _outcome, _prepare, _run
+from pyjail._command import Command, make
 from pyjail._errors import JailError
 from pyjail._fds import Fd
 from pyjail._host import Host
 from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._plan import Template
-from pyjail._request import Request, make
 from pyjail._result import Result
 from pyjail._talk import Gone
 from pyjail._wire import parse_reply, parse_report
@@ -28,15 +28,15 @@ from pyjail._wire import parse_reply, parse_report
 # In the order in which they happen. {name: (who works meanwhile, at what)}
 PHASES = {
     "modules": ("Python", "import what a run needs"),
-    "request": ("Python", "check the arguments"),
+    "command": ("Python", "check the arguments"),
     "host": ("Python", "look at this machine, try its cgroups; once"),
-    "plan": ("Python", "compile the plan; later: pack the request"),
+    "plan": ("Python", "compile the plan; later: pack the command"),
     "keeper_cgroup": ("Python", "the cgroup that the keeper is born in, memfds and socket"),
     "keeper_exec": ("kernel", "clone3 and execveat of the keeper"),
     "namespaces": ("keeper", "unshare, open the sources of the root; Python: pack its plan, its other cgroups"),
     "maps": ("Python", "id maps"),
-    "root": ("keeper", "the network namespace, mount the root, pivot into it; Python: pack the request"),
-    "send": ("Python", "the request to the keeper, its wake-up; with files: they are written"),
+    "root": ("keeper", "the network namespace, mount the root, pivot into it; Python: pack the command"),
+    "send": ("Python", "the command to the keeper, its wake-up; with files: they are written"),
     "setup": ("keeper", "not armed: leaf, tmpfs, a process, filter; armed: fds, rlimits"),
     "program": ("program", "from execve to its end"),
     "teardown": ("keeper", "kill what is left, read the counters"),
@@ -91,25 +91,25 @@ class Profile(NamedTuple):
     armed: Phases
 
 
-def profile(ask: Callable[[], Request], started: int) -> Profile:
-    """Run the request that ``ask`` makes, once; then `true` in the same jail under the same limits, several times.
+def profile(ask: Callable[[], Command], started: int) -> Profile:
+    """Run the command that ``ask`` makes, once; then `true` in the same jail under the same limits, several times.
 
     ``started``: CLOCK_MONOTONIC ns, before this module was imported. The repeats are left out where there is no `true`.
     """
     marks = _Marks(started)
     marks("modules")
-    request = ask()
-    result, keeper = _turn(lambda: request, marks, None)
+    command = ask()
+    result, keeper = _turn(lambda: command, marks, None)
     keeper.close()
     cold: list[Phases] = []
     armed: list[Phases] = []
     with contextlib.suppress(JailError, OSError):
-        _repeat(request, cold, armed)
+        _repeat(command, cold, armed)
     return Profile(result, marks.phases, _medians(cold), _medians(armed))
 
 
-def _repeat(like: Request, cold: list[Phases], armed: list[Phases]) -> None:
-    def ask() -> Request:
+def _repeat(like: Command, cold: list[Phases], armed: list[Phases]) -> None:
+    def ask() -> Command:
         return make(["true"], like.limits, like.jail, *[None] * 12)
 
     end = time.monotonic() + PATIENCE_S
@@ -135,21 +135,21 @@ def _repeat(like: Request, cold: list[Phases], armed: list[Phases]) -> None:
             keeper.close()
 
 
-def _turn(ask: Callable[[], Request], marks: _Marks, keeper: Keeper | None) -> tuple[Result, Keeper]:
+def _turn(ask: Callable[[], Command], marks: _Marks, keeper: Keeper | None) -> tuple[Result, Keeper]:
     """One run as `_run.run` does it, on this keeper or on a new one. Raises what that would."""
-    request = ask()
-    marks("request")
+    command = ask()
+    marks("command")
     host = _prepare.ground(os.getpid())
     marks("host")
-    plan = _prepare.prepare(request)
+    plan = _prepare.prepare(command)
     marks("plan")
     keeper = keeper or _TimedKeeper(marks, plan.template, host, lambda: plan.blob)
     try:
-        outcome = _run.begin(keeper, request, plan)
+        outcome = _run.begin(keeper, command, plan)
         if outcome is None:
             raw = keeper.receive()
             now = time.monotonic_ns()
-            outcome = _run.read(keeper, request, plan.run, raw)
+            outcome = _run.read(keeper, command, plan.run, raw)
             done = time.monotonic_ns()
             if parse_reply(raw)[0] == lib.REPLY_REPORT:
                 facts = parse_report(raw)
@@ -163,7 +163,7 @@ def _turn(ask: Callable[[], Request], marks: _Marks, keeper: Keeper | None) -> t
             raise outcome[0]
         return outcome[0], keeper
     except (Gone, _run.IdleDeath):
-        died = _outcome.lost(keeper, request)
+        died = _outcome.lost(keeper, command)
         keeper.close()
         return died, keeper
     except BaseException:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
-from pyjail import _idle, _outcome, _prepare, _process, _request, _run, _streams
+from pyjail import _command, _idle, _outcome, _prepare, _process, _run, _streams
+from pyjail._command import Command
 from pyjail._errors import KeeperError, OutputDecodeError, SpecError
 from pyjail._history import History
 from pyjail._keeper import Keeper
-from pyjail._request import Request
 from pyjail._result import Result
 from pyjail._shared import SharedKeeper
 from pyjail._spec import Jail, Limits
@@ -97,27 +97,24 @@ class Turns:
             self._check()
             if self._keeper is None:
                 self._keepers.close()  # one whose start was interrupted
-                request = _request.make(
-                    ["true"], self.limits, self.jail, *(None,) * 6, None, (), False, None, None, None
-                )  # fmt: skip
-                plan = _prepare.prepare(request)
+                plan = _prepare.prepare(_command.make(["true"], self.limits, self.jail))
                 _outcome.load()
                 self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
                 assert self._keeper is not None
             return self._keeper
 
-    def _plan(self, request: Request, keeper: Keeper) -> _prepare.Plan:
-        plan = _prepare.prepare(request)
+    def _plan(self, command: Command, keeper: Keeper) -> _prepare.Plan:
+        plan = _prepare.prepare(command)
         if plan.template != keeper.template:
             cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
-            raise SpecError("limits", request.limits, cause)
+            raise SpecError("limits", command.limits, cause)
         return plan
 
-    def _begin(self, keeper: Keeper, request: Request, plan: _prepare.Plan) -> _run.Outcome | None:
+    def _begin(self, keeper: Keeper, command: Command, plan: _prepare.Plan) -> _run.Outcome | None:
         before, self._unfinished = keeper.turn, _INTERRUPTED
         try:
             with self._told():
-                return _run.begin(keeper, request, plan)
+                return _run.begin(keeper, command, plan)
         except BaseException:
             if keeper.turn == before:  # nothing was sent
                 self._unfinished = None
@@ -192,14 +189,14 @@ class SessionProcess(_process.Process):
         self,
         session: Turns,
         turn: Turn,
-        request: Request,
+        command: Command,
         plan: _prepare.Plan,
         keeper: SharedKeeper,
         streams: _streams.Streams,
         outcome: _run.Outcome | None,
     ) -> None:
         self._session, self._turn = session, turn
-        super().__init__(request, plan, keeper, session._keepers, streams, outcome)
+        super().__init__(command, plan, keeper, session._keepers, streams, outcome)
 
     def _abandonment(self) -> Callable[[], object]:
         return partial(self._session._abandon, weakref.ref(self._turn))

@@ -9,12 +9,12 @@ import warnings
 import weakref
 from typing import Any
 
-from pyjail import _outcome, _pinning, _prepare, _request, _run, _units, _upkeep
+from pyjail import _command, _outcome, _pinning, _prepare, _run, _units, _upkeep
+from pyjail._command import Command
 from pyjail._errors import HostError, PoolClosedError, SpecError
 from pyjail._frozen import replace
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
-from pyjail._request import Request
 from pyjail._spec import Jail, Limits
 from pyjail._subprocess_errors import PoolExhaustedError
 
@@ -37,15 +37,15 @@ class Source:
         left = max(0.0, deadline - time.monotonic())
         return left if self.timeout is None else min(left, self.timeout)
 
-    def fitted(self, request: Request, place: Place) -> Request:
-        """The request as this place runs it. PoolClosedError, PoolExhaustedError: it was not admitted."""
+    def fitted(self, command: Command, place: Place) -> Command:
+        """The command as this place runs it. PoolClosedError, PoolExhaustedError: it was not admitted."""
         if place.refused:
             raise PoolClosedError(place.refused)
         if place.number is None:
-            times = [t for t in (self.timeout, request.timeout) if t is not None]
+            times = [t for t in (self.timeout, command.timeout) if t is not None]
             place.leave()
-            raise PoolExhaustedError(request.args, min(times), self.gate.size, len(self.gate.queue), self.hint)
-        return request
+            raise PoolExhaustedError(command.args, min(times), self.gate.size, len(self.gate.queue), self.hint)
+        return command
 
 
 class Warm(Source):
@@ -59,7 +59,7 @@ class Warm(Source):
         if not isinstance(pin, bool):
             raise SpecError("pin", pin, "True or False is needed")
         self.limits = Limits() if limits is None else limits
-        self.first = _request.make(["true"], self.limits, jail, *[None] * 12)
+        self.first = _command.make(["true"], self.limits, jail)
         self.jail: Jail = self.first.jail
         self.warm = _part("warm", size if warm is None else warm, size)
         self.keep = _part("keep", keep, size)
@@ -99,23 +99,23 @@ class Warm(Source):
                     raise HostError("pin", e.cause, f"{e.hint.partition('; or do without')[0]}; or pin=False") from e
                 raise
 
-    def _start(self, request: Request) -> None:
+    def _start(self, command: Command) -> None:
         _outcome.load()
-        self.keepers.give(_run.start_armed(request, self.keepers))
+        self.keepers.give(_run.start_armed(command, self.keepers))
 
-    def check(self, request: Request) -> None:
+    def check(self, command: Command) -> None:
         """SpecError: this pool cannot run it."""
-        if self.pinned and request.limits.cpus not in (None, 1.0):
+        if self.pinned and command.limits.cpus not in (None, 1.0):
             why = "a pool with pin=True gives each run a core of its own: leave cpus alone, or pin=False"
-            raise SpecError("cpus", request.limits.cpus, why)
+            raise SpecError("cpus", command.limits.cpus, why)
 
-    def fitted(self, request: Request, place: Place) -> Request:
-        request = super().fitted(request, place)
+    def fitted(self, command: Command, place: Place) -> Command:
+        command = super().fitted(command, place)
         assert place.number is not None
-        return self._on(request, place.number)
+        return self._on(command, place.number)
 
-    def _on(self, request: Request, number: int) -> Request:
-        return request._replace(limits=_on_cpu(request.limits, self.cpus[number])) if self.cpus else request
+    def _on(self, command: Command, number: int) -> Command:
+        return command._replace(limits=_on_cpu(command.limits, self.cpus[number])) if self.cpus else command
 
     def tend(self) -> None:
         """Replace idle keepers that died; end those that nobody has used for long."""

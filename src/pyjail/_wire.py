@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pyjail._native import ffi, lib
 from pyjail._once import once
-from pyjail._plan import Command, RunLimits, Template, search
+from pyjail._plan import Request, RunLimits, Template, search
 from pyjail._record import NamedTuple
 from pyjail._texts import BASE, damaged, parse_texts, records
 from pyjail.policy.ids import KEEPER
@@ -192,7 +192,7 @@ _FACTS, _MORE = _layout("pj_facts", until="user_us"), _layout("pj_facts", since=
 _FACTS_SIZE = _FACTS.size + _MORE.size
 
 
-def pack_request(r: RunLimits, c: Command) -> bytes:
+def pack_request(r: RunLimits, c: Request) -> bytes:
     """The second part of a request: what to run. The tables come first, then the strings that they refer to."""
     limits = r.limits
     env = c.env.packed

@@ -14,12 +14,12 @@ that is closed with runs in flight takes their jails with it, within a second.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _lazy, _request, _run
+from pyjail import _command, _lazy, _run
 from pyjail._aprocess import AsyncProcess
 from pyjail._areader import AsyncReader
 from pyjail._astart import start
@@ -28,7 +28,7 @@ from pyjail._errors import SpecError
 from pyjail._flight import Flight, in_thread
 from pyjail._gate import Gate
 from pyjail._loops import current
-from pyjail._pool import OPTIONS, Command, parameters
+from pyjail._pool import CommandLike, parameters
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._warm import Source, Warm, Warmed
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pyjail._asession import Session
     from pyjail._interact import interact as _interact
     from pyjail._measure import measure as _measure
-    from pyjail._parameters import Anyhow, Args, AsBytes, AsText, Encoded
+    from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options
     from pyjail._twin import twin
 
     judge_source = twin(languages.judge_source, lambda: None)
@@ -122,30 +122,12 @@ if TYPE_CHECKING:
     ) -> Result[bytes]: ...
     @overload
     async def run(
-        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Anyhow]
+        args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Options]
     ) -> Result[Any]: ...
 
 
 async def run(
-    args: Sequence[str | bytes | os.PathLike[str]],
-    limits: Limits | None = None,
-    *,
-    jail: Jail | None = None,
-    input: bytes | str | None = None,
-    stdin: Any = None,
-    stdout: Any = None,
-    stderr: Any = None,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, Any] | None = None,
-    collect: Sequence[str] = (),
-    text: bool = False,
-    encoding: str | None = None,
-    errors: str | None = None,
-    check: bool = False,
-    timeout: float | str | None = None,
-    universal_newlines: bool | None = None,
-    capture_output: bool | None = None,
+    args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Options]
 ) -> Result:
     """`pyjail.run`, awaitable: the same parameters, results and exceptions.
 
@@ -164,12 +146,8 @@ async def run(
     >>> asyncio.run(pyjail.aio.run(["echo", "hello"])).stdout
     b'hello\\n'
     """
-    if universal_newlines is not None or capture_output is not None:
-        text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
-    request = _request.make(
-        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout
-    )
-    return await Flight(request, _source).result(check)
+    check = options.pop("check", False)
+    return await Flight(_command.make(args, limits, jail, **options), _source).result(check)
 
 
 def set_concurrency(n: int) -> None:
@@ -229,39 +207,18 @@ class Pool(Warmed):
         @overload
         async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[AsBytes]) -> Result[bytes]: ...
         @overload
-        async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Anyhow]) -> Result[Any]: ...
+        async def run(self, args: Args, limits: Limits | None = None, **options: Unpack[Options]) -> Result[Any]: ...
 
     async def run(
         self,
-        args: Sequence[str | bytes | os.PathLike[str]],
+        args: Args,
         limits: Limits | None = None,
-        *,
-        input: bytes | str | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        files: Mapping[str, Any] | None = None,
-        collect: Sequence[str] = (),
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        check: bool = False,
-        timeout: float | str | None = None,
-        universal_newlines: bool | None = None,
-        capture_output: bool | None = None,
+        **options: Unpack[Options],
     ) -> Result:
         """As `pyjail.Pool.run`; cancelling it is as for `pyjail.aio.run`."""
-        if universal_newlines is not None or capture_output is not None:
-            text = _request.text_mode(text, universal_newlines, capture_output, stdout, stderr)
-        return await self._run(
-            (args, limits),
-            (input, stdin, stdout, stderr, env, cwd, files, collect, text, encoding, errors, timeout),
-            check,
-        )
+        return await self._run(args, limits, options)
 
-    async def map(self, commands: Iterable[Command], limits: Limits | None = None, **options: Any) -> list[Result]:
+    async def map(self, commands: Iterable[CommandLike], limits: Limits | None = None, **options: Any) -> list[Result]:
         """Run many commands, ``size`` at a time; all results, in the order of the commands.
 
         A command is taken from the iterable when there is a task to run it. The first run that raises cancels the
@@ -275,20 +232,18 @@ class Pool(Warmed):
 
         async def worker() -> None:
             for i, command in source:
-                args, chosen, given = parameters(command, limits, options)
-                check = given.get("check", False)
-                results[i] = await self._run((args, chosen), tuple(given.get(name) for name in OPTIONS), check)
+                results[i] = await self._run(*parameters(command, limits, options))
 
         await current().together([worker] * self.size)
         return [results[i] for i in sorted(results)]
 
-    async def _run(self, what: tuple[Any, Any], options: tuple[Any, ...], check: bool) -> Result:
-        args, limits = what
+    async def _run(self, args: Any, limits: Limits | None, options: Any) -> Result:
         warm = self._warm
-        request = _request.make(args, warm.limits if limits is None else limits, warm.jail, *options)
-        warm.check(request)
+        check = options.pop("check", False)
+        command = _command.make(args, warm.limits if limits is None else limits, warm.jail, **options)
+        warm.check(command)
         warm.look_after()
-        return await Flight(request, warm).result(check)
+        return await Flight(command, warm).result(check)
 
     async def close(self) -> None:
         """Take no more runs, wait for those that were asked for, end all keepers. Cancelling this is `terminate`."""

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import pyjail
 
 WHERE = Path(__file__).with_name("api.txt")
 MODULES = ("pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages")
+MADE_FOR_YOU = ("Process", "AsyncProcess", "AsyncReader", "AsyncWriter")  # by start(): nobody calls them
 COMMANDS = re.compile(r"^    ([a-z]+) ", re.MULTILINE)
 
 
@@ -34,7 +37,8 @@ def _unpacked(call: object, name: str) -> list[str]:
     kinds = import_module("pyjail._parameters")
     defaults = inspect.signature(pyjail.run).parameters
     words = typing.get_type_hints(getattr(kinds, found[1]))
-    return [f"{word}={defaults[word].default!r}" for word in defaults if word in words]
+    live = dict.fromkeys(("stdin", "stdout", "stderr"), pyjail.PIPE) if found[1] in ("Live", "Streamed") else {}
+    return [f"{word}={live.get(word, defaults[word].default)!r}" for word in defaults if word in words]
 
 
 def signature(call: object) -> str:
@@ -63,7 +67,7 @@ def signature(call: object) -> str:
 def _class(where: str, kind: type) -> Iterator[str]:
     ours = {getattr(import_module(m), name) for m in MODULES for name in import_module(m).__all__ if name[0].isupper()}
     bases = ", ".join(b.__name__ for b in kind.__mro__[1:-1] if b.__module__ == "builtins" or b in ours)
-    call = "" if issubclass(kind, enum.Enum) else signature(kind)
+    call = "" if issubclass(kind, enum.Enum) or kind.__name__ in MADE_FOR_YOU else signature(kind)
     yield f"class {where}{call}" + (f": {bases}" if bases else "")
     if issubclass(kind, enum.Enum):
         yield from (f"  {member.name} = {member.value!r}" for member in kind)
@@ -130,6 +134,27 @@ def everything() -> str:
 
 def test_names_signatures_command_line_and_exit_codes_are_what_they_were():
     assert everything().splitlines() == WHERE.read_text().splitlines()
+
+
+def test_the_options_are_the_keywords_of_run():
+    from pyjail import _command
+    from pyjail._parameters import Options
+
+    keywords = [p.name for p in inspect.signature(pyjail.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    options = set(typing.get_type_hints(Options))
+    assert options | {"jail"} == set(keywords)
+    assert set(_command.OPTIONS) | {"check"} == options
+
+
+def test_an_option_that_there_is_not_is_a_type_error_at_every_door():
+    with pyjail.Session() as session, pyjail.Pool(1, warm=0) as pool:
+        for door in (pyjail.run, pyjail.start, session.run, session.start, pool.run):
+            with pytest.raises(TypeError, match="unexpected keyword argument 'inptu'"):
+                door(["true"], inptu=b"")
+        for door in (pyjail.start, session.start):
+            for name in ("input", "timeout", "capture_output", "check"):
+                with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+                    door(["true"], **{name: None})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyjail._native import ffi, lib
 
 from pyjail import Jail, Limits, Mount, SpecError, _host, _plan, _wire
-from pyjail._plan import Command
+from pyjail._plan import Request
 from pyjail._spec import Env
 from pyjail.policy import mounts
 
@@ -23,7 +23,7 @@ LIMITS = _wire.pack_limits(RUN)
 
 
 def command(args=(b"/bin/true",), env=None, cwd="/box"):
-    return Command(tuple(args), Env(env or {}), cwd, (0, 1, 1), 1 << 20, True, False)
+    return Request(tuple(args), Env(env or {}), cwd, (0, 1, 1), 1 << 20, True, False)
 
 
 def check(kind, blob):

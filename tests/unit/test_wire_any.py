@@ -8,7 +8,7 @@ from pyjail._native import ffi, lib
 
 from pyjail import HostError, Jail, Limits, Mount, SpecError, _host, _plan, _wire
 from pyjail._host import Hierarchy
-from pyjail._plan import Command
+from pyjail._plan import Request
 from pyjail._spec import Env
 from pyjail.policy import cgroup
 
@@ -150,7 +150,7 @@ def reads_back_as_limits(run: _plan.RunLimits, cgroups: int) -> None:
     ]
 
 
-def reads_back_as_request(run: _plan.RunLimits, command: Command) -> None:
+def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
     p = Packed(_wire.pack_request(run, command), "pj_request")
     assert p.checked(lib.pj_check_request) == 0
 
@@ -191,7 +191,7 @@ def test_what_is_packed_is_accepted_and_is_what_was_meant(jail, asked, host, dat
     stdio = (data.draw(st.sampled_from([0, 2])), data.draw(st.integers(0, 2)), data.draw(st.integers(0, 3)))
     output: int | None = asked.output  # type: ignore[assignment]
     reads_back_as_request(
-        run, Command(args, env, "/box", stdio, output, data.draw(st.booleans()), data.draw(st.booleans()))
+        run, Request(args, env, "/box", stdio, output, data.draw(st.booleans()), data.draw(st.booleans()))
     )
 
 

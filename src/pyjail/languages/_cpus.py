@@ -7,9 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-from pyjail import _prepare, _request
+from pyjail import _command, _prepare
 from pyjail._errors import HostError
 from pyjail._spec import Jail, Limits
 
@@ -38,13 +37,10 @@ def given_cpus(limits: Limits, jail: Jail) -> Iterator[Limits]:
 
 def _sets(jail: Jail, there: frozenset[int]) -> bool:
     """Whether sets of CPUs can be enforced here."""
-    nothing: dict[str, Any] = dict.fromkeys(
-        ("input", "stdin", "stdout", "stderr", "env", "cwd", "files", "encoding", "errors", "timeout")
-    )
     limits = Limits(cpus={min(there)})
-    request = _request.make(["true"], limits, jail, **nothing, collect=(), text_mode=False)
+    command = _command.make(["true"], limits, jail)
     try:
-        missing = _prepare.prepare(request).run.missing
+        missing = _prepare.prepare(command).run.missing
     except HostError:
         return False
     return all(row.control != "cpus" for row in missing)

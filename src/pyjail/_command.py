@@ -6,7 +6,7 @@ import codecs
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pyjail import _lazy, _units
 from pyjail._errors import SpecError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import _files
+    from pyjail._streams import Streams
 
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
@@ -27,7 +28,7 @@ MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is 
 Decode = tuple[str, str, str]  # encoding, errors of what is read, errors of what is written
 
 
-class Request(NamedTuple):
+class Command(NamedTuple):
     """One validated call of `run`."""
 
     args: Any  # as given, for the result
@@ -49,10 +50,33 @@ class Request(NamedTuple):
 
 
 def make(
-    args: Any, limits: Any, jail: Any, input: Any, stdin: Any, stdout: Any, stderr: Any, env: Any, cwd: Any,
-    files: Any, collect: Any, text_mode: Any, encoding: Any, errors: Any, timeout: Any,
-) -> Request:  # fmt: skip
-    """Validate everything; SpecError names the argument at fault."""
+    args: Any,
+    limits: Limits | None = None,
+    jail: Jail | None = None,
+    /,
+    *,
+    input: Any = None,
+    stdin: object = None,
+    stdout: object = None,
+    stderr: object = None,
+    env: Mapping[str, str] | None = None,
+    cwd: object = None,
+    files: Mapping[str, object] | None = None,
+    collect: Sequence[Any] = (),
+    text: object = False,
+    encoding: Any = None,
+    errors: Any = None,
+    timeout: float | str | None = None,
+    universal_newlines: object = None,
+    capture_output: object = None,
+    **unknown: object,
+) -> Command:
+    """The one way from what a caller wrote to a `Command`. SpecError names the argument at fault, TypeError one that
+    there is not."""
+    if unknown:
+        raise TypeError(_unknown(next(iter(unknown))))
+    if universal_newlines is not None or capture_output is not None:
+        text = _text_mode(text, universal_newlines, capture_output, stdout, stderr)
     key = None
     if (
         env is cwd is files is stdin is stdout is stderr is timeout is None
@@ -60,7 +84,7 @@ def make(
         and type(args) in _SEQUENCES
         and {*map(type, args)} == _STRINGS
     ):
-        key = (*args, id(limits), id(jail), text_mode, encoding, errors)
+        key = (*args, id(limits), id(jail), text, encoding, errors)
         try:
             found = _made.get(key)
         except TypeError:  # an encoding that is none
@@ -68,7 +92,7 @@ def make(
         if found is not None:
             rest = found[2]
             data = None if input is None else _input(input, rest[_DECODE])
-            return _new(Request, (args, data, *rest))
+            return _new(Command, (args, data, *rest))
     if limits is None:
         limits = _DEFAULT_LIMITS
     elif not isinstance(limits, Limits):
@@ -78,7 +102,7 @@ def make(
     elif not isinstance(jail, Jail):
         raise SpecError("jail", jail, "a pyjail.Jail is needed")
     decode = None
-    if text_mode or encoding or errors:
+    if text or encoding or errors:
         decode = (encoding or "utf-8", errors or "replace", errors or "strict")
         _check_codec(*decode[:2])
     argv = _argv(args)
@@ -100,7 +124,7 @@ def make(
         patterns = _files.check_patterns(collect) if collect else ()
     if (inputs or patterns) and any(m.dst == "/box" and m.kind == "bind" for m in jail.mounts):
         raise SpecError("files" if inputs else "collect", "...", "/box is a bind of yours: use that directory itself")
-    made = Request(
+    made = Command(
         args=args,
         input=_input(input, decode),
         argv=argv,
@@ -122,10 +146,30 @@ def make(
     return made
 
 
+OPTIONS = (*(make.__kwdefaults__ or ()),)
+_NOT_LIVE = ("input", "timeout", "capture_output")
+
+
+def live(
+    args: object, limits: Limits | None, jail: Jail | None, streams: Streams, options: Mapping[str, Any]
+) -> Command:
+    """The `Command` of a program that is talked to while it runs."""
+    for name in _NOT_LIVE:
+        if name in options:
+            raise TypeError(_unknown(name))
+    stdin, stdout, stderr = streams.theirs
+    made = make(args, limits, jail, stdin=stdin, stdout=stdout, stderr=stderr, **options)
+    return made._replace(terminal=streams.terminal.number >= 0)
+
+
+def _unknown(name: str) -> str:
+    return f"unexpected keyword argument {name!r}"
+
+
 _DEFAULT_LIMITS = Limits()
 _DEFAULT_JAIL = Jail()
 _SEQUENCES, _STRINGS = (list, tuple), {str}
-_DECODE = Request._fields.index("decode") - 2
+_DECODE = Command._fields.index("decode") - 2
 _new = tuple.__new__
 # Many callers run one command again and again, under the same objects: those stay alive here, so that their ids stay
 # theirs.
@@ -133,7 +177,7 @@ SMALL, MOST_MADE = 4096, 64
 _made: dict[tuple[Any, ...], tuple[Limits, Jail, tuple[Any, ...]]] = {}
 
 
-def text_mode(text: Any, universal_newlines: Any, capture_output: Any, stdout: Any, stderr: Any) -> bool:
+def _text_mode(text: Any, universal_newlines: Any, capture_output: Any, stdout: Any, stderr: Any) -> bool:
     """Whether text is wanted, in `subprocess`'s other words; SpecError where they mean what is not done here."""
     if capture_output is not None:
         if capture_output is not True:
