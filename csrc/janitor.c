@@ -46,6 +46,7 @@ static void __attribute__((noreturn)) janitor_main(void) {
   const struct __kernel_timespec rest = {0, 10000000};
   struct pollfd wait[2] = {{FD_CONTROL, POLLIN, 0}, {FD_EMBEDDER, POLLIN, 0}};
   uint32_t used = 0;
+  SYS(__NR_prctl, PR_SET_NAME, "pyjail-janitor", 0, 0, 0);
   SYS(__NR_chdir, "/");
   for (long n = 1; n > 0 || !wait[1].revents; n = in_receive(K_MSG_DONTWAIT)) {
     const uint32_t size = (uint32_t)str_len(in.body) + 2;

@@ -11,20 +11,30 @@ from pathlib import Path
 
 
 def keepers_of(pid: int) -> list[int]:
-    """Pids of processes below ``pid`` that are ours (guard, keeper, programs), by parent links."""
-    children: dict[int, list[int]] = {}
+    """Pids of processes below ``pid`` that are ours (guard, keeper, programs), by parent links. Not its janitor."""
+    return [below for below, name in _below(pid) if name != "pyjail-janitor"]
+
+
+def janitors_of(pid: int) -> list[int]:
+    """The process below ``pid`` that will remove its cgroup directories, while there are any."""
+    return [below for below, name in _below(pid) if name == "pyjail-janitor"]
+
+
+def _below(pid: int) -> list[tuple[int, str]]:
+    children: dict[int, list[tuple[int, str]]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                head, _, tail = Path(f"/proc/{entry}/stat").read_text().rpartition(")")
             except OSError:
                 continue
-            children.setdefault(int(fields[1]), []).append(int(entry))
-    found, todo = [], [pid]
+            children.setdefault(int(tail.split()[1]), []).append((int(entry), head.partition("(")[2]))
+    found: list[tuple[int, str]] = []
+    todo = [pid]
     while todo:
         for child in children.get(todo.pop(), []):
             found.append(child)
-            todo.append(child)
+            todo.append(child[0])
     return found
 
 
@@ -92,7 +102,7 @@ def left_over() -> tuple[int, ...]:
     """
     end, last = time.monotonic() + 2, ()
     while True:
-        now = fds(), mounts(), len(keepers_of(os.getpid())), len(leaves_of(os.getpid()))
+        now = fds(), mounts(), len(_below(os.getpid())), len(leaves_of(os.getpid()))
         if now == last or time.monotonic() > end:
             return now
         last = now
@@ -106,6 +116,6 @@ def keeper_below(guard: int) -> int:
 
 def kill_below(pid: int) -> None:
     """SIGKILL everything below a process of ours."""
-    for child in keepers_of(pid):
+    for child, _ in _below(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)

@@ -28,15 +28,15 @@ from pyjail._wire import parse_reply, parse_report
 # In the order in which they happen. {name: (who works meanwhile, at what)}
 PHASES = {
     "modules": ("Python", "import what a run needs"),
-    "command": ("Python", "check the arguments"),
+    "request": ("Python", "check the arguments"),
     "host": ("Python", "look at this machine, try its cgroups; once"),
-    "plan": ("Python", "compile the plan; later: pack the command"),
+    "plan": ("Python", "compile the plan; later: pack the request"),
     "keeper_cgroup": ("Python", "the cgroup that the keeper is born in, memfds and socket"),
     "keeper_exec": ("kernel", "clone3 and execveat of the keeper"),
     "namespaces": ("keeper", "unshare, open the sources of the root; Python: pack its plan, its other cgroups"),
     "maps": ("Python", "id maps"),
-    "root": ("keeper", "the network namespace, mount the root, pivot into it; Python: pack the command"),
-    "send": ("Python", "the command to the keeper, its wake-up; with files: they are written"),
+    "root": ("keeper", "the network namespace, mount the root, pivot into it; Python: pack the request"),
+    "send": ("Python", "the request to the keeper, its wake-up; with files: they are written"),
     "setup": ("keeper", "not armed: leaf, tmpfs, a process, filter; armed: fds, rlimits"),
     "program": ("program", "from execve to its end"),
     "teardown": ("keeper", "kill what is left, read the counters"),
@@ -92,25 +92,25 @@ class Profile(NamedTuple):
 
 
 def profile(ask: Callable[[], Command], started: int) -> Profile:
-    """Run the command that ``ask`` makes, once; then `true` in the same jail under the same limits, several times.
+    """Run the request that ``ask`` makes, once; then `true` in the same jail under the same limits, several times.
 
     ``started``: CLOCK_MONOTONIC ns, before this module was imported. The repeats are left out where there is no `true`.
     """
     marks = _Marks(started)
     marks("modules")
-    command = ask()
-    result, keeper = _turn(lambda: command, marks, None)
+    request = ask()
+    result, keeper = _turn(lambda: request, marks, None)
     keeper.close()
     cold: list[Phases] = []
     armed: list[Phases] = []
     with contextlib.suppress(JailError, OSError):
-        _repeat(command, cold, armed)
+        _repeat(request, cold, armed)
     return Profile(result, marks.phases, _medians(cold), _medians(armed))
 
 
 def _repeat(like: Command, cold: list[Phases], armed: list[Phases]) -> None:
     def ask() -> Command:
-        return make(["true"], like.limits, like.jail, *[None] * 12)
+        return make(["true"], like.limits, like.jail)
 
     end = time.monotonic() + PATIENCE_S
     keeper: Keeper | None = None
@@ -137,19 +137,19 @@ def _repeat(like: Command, cold: list[Phases], armed: list[Phases]) -> None:
 
 def _turn(ask: Callable[[], Command], marks: _Marks, keeper: Keeper | None) -> tuple[Result, Keeper]:
     """One run as `_run.run` does it, on this keeper or on a new one. Raises what that would."""
-    command = ask()
-    marks("command")
+    request = ask()
+    marks("request")
     host = _prepare.ground(os.getpid())
     marks("host")
-    plan = _prepare.prepare(command)
+    plan = _prepare.prepare(request)
     marks("plan")
     keeper = keeper or _TimedKeeper(marks, plan.template, host, lambda: plan.blob)
     try:
-        outcome = _run.begin(keeper, command, plan)
+        outcome = _run.begin(keeper, request, plan)
         if outcome is None:
             raw = keeper.receive()
             now = time.monotonic_ns()
-            outcome = _run.read(keeper, command, plan.run, raw)
+            outcome = _run.read(keeper, request, plan.run, raw)
             done = time.monotonic_ns()
             if parse_reply(raw)[0] == lib.REPLY_REPORT:
                 facts = parse_report(raw)
@@ -163,7 +163,7 @@ def _turn(ask: Callable[[], Command], marks: _Marks, keeper: Keeper | None) -> t
             raise outcome[0]
         return outcome[0], keeper
     except (Gone, _run.IdleDeath):
-        died = _outcome.lost(keeper, command)
+        died = _outcome.lost(keeper, request)
         keeper.close()
         return died, keeper
     except BaseException:

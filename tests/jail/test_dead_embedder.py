@@ -82,10 +82,9 @@ def test_a_forked_child_that_holds_everything_keeps_the_janitor_from_nothing():
 def test_a_janitor_that_is_killed_is_replaced_before_the_next_directory_is_made():
     code = """
     import os, pyjail, signal
-    from tests.host_side import keepers_of
+    from tests.host_side import janitors_of
     pyjail.run(["true"])
-    before = keepers_of(os.getpid())
-    for pid in before:
+    for pid in janitors_of(os.getpid()):
         os.kill(pid, signal.SIGKILL)
     pyjail.close()
     pyjail.run(["true"])
@@ -99,12 +98,12 @@ def test_a_janitor_that_is_killed_is_replaced_before_the_next_directory_is_made(
 def test_close_ends_the_janitor():
     code = """
     import os, pyjail
-    from tests.host_side import cgroups_of, keepers_of
+    from tests.host_side import cgroups_of, janitors_of, keepers_of
     for _ in range(3):
         pyjail.run(["true"])
-        assert keepers_of(os.getpid())
+        assert len(janitors_of(os.getpid())) == 1
         pyjail.close()
-        assert not keepers_of(os.getpid()) and not cgroups_of(os.getpid())
+        assert not keepers_of(os.getpid()) and not janitors_of(os.getpid()) and not cgroups_of(os.getpid())
     print("nothing")
     """
     assert script(code).stdout == "nothing\n"

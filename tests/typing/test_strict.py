@@ -89,17 +89,12 @@ def test_fields_have_the_type_that_they_have_when_they_are_made(tmp_path):
     assert said == ["11", "12"]
 
 
-@pytest.mark.parametrize(
-    ("door", "more"),
-    [
-        (pyjail.run, {"jail"}), (pyjail.aio.run, {"jail"}), (pyjail.Pool.run, set()), (pyjail.aio.Pool.run, set()),
-        (pyjail.Session.run, {"read_only"}),
-    ],
-)  # fmt: skip
-def test_what_type_checkers_are_told_is_what_a_door_takes(door, more):
-    taken = set(inspect.signature(door).parameters) - {"self", "args", "limits"} - more
-    for kind in (_parameters.AsText, _parameters.Encoded, _parameters.AsBytes, _parameters.Anyhow):
+def test_what_type_checkers_are_told_is_what_a_door_takes():
+    taken = set(inspect.signature(pyjail.run).parameters) - {"args", "limits", "jail"}
+    for kind in (_parameters.AsText, _parameters.Encoded, _parameters.AsBytes, _parameters.Options):
         assert set(typing.get_type_hints(kind)) == taken
+    for door in (pyjail.aio.run, pyjail.Pool.run, pyjail.aio.Pool.run, pyjail.Session.run):
+        assert inspect.get_annotations(door)["options"] == "Unpack[Options]"
 
 
 def test_a_result_can_be_named_with_its_type_when_it_runs():
