@@ -65,10 +65,14 @@ class _Janitor:
         """End it, and wait for that: it must not remove what is made next."""
         if self.owner == os.getpid():
             self._adopt()
-            if self.pidfd.ours:
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if not self.pidfd.ours and self.pid > 0:  # somebody closed it: while it is not reaped, the pid is its
+                    os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                    self.pidfd = Fd(os.pidfd_open, self.pid)
+                if self.pidfd.ours:
                     signal.pidfd_send_signal(self.pidfd.number, signal.SIGKILL)
                     os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
+            self.pid = -1
         self.forget()
 
     def forget(self) -> None:

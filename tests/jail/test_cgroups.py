@@ -15,7 +15,7 @@ import pytest
 import pyjail
 from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _owner, _prepare, _run
 from pyjail._cgroup import remove_tree
-from tests.host_side import alive, cgroups_of, keepers_of, kill_below, leaves_of
+from tests.host_side import alive, cgroups_of, janitors_of, keepers_of, kill_below, leaves_of
 from tests.jail.test_dead_embedder import BUSY
 from tests.scripts import PRELUDE, script, until
 
@@ -52,7 +52,7 @@ def test_after_a_sigkill_of_embedder_and_keepers_together_the_next_start_removes
         assert (p.stdout.readline(), living.stdout.readline()) == (b"go\n", b"go\n")
         assert until(lambda: leaves_of(p.pid) and leaves_of(living.pid))
         os.kill(p.pid, signal.SIGSTOP)  # no keeper is born meanwhile, and none is dropped
-        below = keepers_of(p.pid)
+        below = [*keepers_of(p.pid), *janitors_of(p.pid)]
         for pid in (*below, p.pid):  # nobody is left to clean up
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -143,6 +143,7 @@ def test_interrupts_at_any_instant_lose_no_place():
         signal.setitimer(signal.ITIMER_REAL, 0)
         gc.collect()
         print(pool.running, pool.waiting, [r.ok for r in pool.map([["true"]] * 4)])
+    pyjail.close()  # the janitor's end
     try: print(os.waitpid(-1, os.WNOHANG))
     except ChildProcessError: print(None)
     """
