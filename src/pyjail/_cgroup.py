@@ -82,9 +82,19 @@ def kill_tree(path: str) -> None:
 
 
 def _mkdir(path: str) -> None:
-    """In a full cgroup (cgroup.max.descendants, 65535 of them) what dead owners left may be what fills it."""
-    if path.endswith("/" + owner_name(os.getpid())):
+    ours = path.endswith("/" + owner_name(os.getpid())) and os.access(os.path.dirname(path), os.W_OK)
+    if ours:
         janitor().watch(path)
+    try:
+        _make_room(path)
+    except OSError as e:
+        if ours and not isinstance(e, FileExistsError):
+            janitor().forgo([path])
+        raise
+
+
+def _make_room(path: str) -> None:
+    """In a full cgroup (cgroup.max.descendants, 65535 of them) what dead owners left may be what fills it."""
     try:
         os.mkdir(path, 0o755)
     except OSError as e:

@@ -101,7 +101,7 @@ def test_close_ends_the_janitor():
     from tests.host_side import cgroups_of, janitors_of, keepers_of
     for _ in range(3):
         pyjail.run(["true"])
-        assert len(janitors_of(os.getpid())) == 1
+        assert len(janitors_of(os.getpid())) == bool(cgroups_of(os.getpid()))
         pyjail.close()
         assert not keepers_of(os.getpid()) and not janitors_of(os.getpid()) and not cgroups_of(os.getpid())
     print("nothing")
