@@ -27,7 +27,7 @@ static long namespaces_renew(void) {
   const struct pj_plan *p = K.plan;
   const uint64_t kept = K.ipc_used ? 0 : CLONE_NEWIPC;
   TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare & ~kept));
-  if (p->flags & PLAN_NET_LO) TRY(STEP_NET_LO, 0, net_lo_up());
+  if (p->run_unshare & CLONE_NEWNET) TRY(STEP_NET_LO, 0, net_lo_up());
   namespaces_note(K.proc, p->run_unshare & ~kept);
   const struct pj_text *t = text_find(TEXT_NS, NS_IPC);
   if (t)
@@ -53,7 +53,7 @@ static long arm(void) {
   }
   if (K.go[0] < 0) TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, K.go));
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
-  TRY(STEP_ARM, 4, SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, &K.used));
+  TRY(STEP_ARM, 4, SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, K.page->facts.used_before));
   static _Alignas(4096) char stack[32768];
   struct clone_args args = {.flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
                             .exit_signal = K_SIGCHLD,
@@ -105,13 +105,11 @@ static void release(void) {
   const struct pj_facts *f = &K.page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
   if (rlimits_changed() || f->left) keeper_exit();
-  if (K.many > 0) SYS(__NR_munmap, K.many, K.many_len);
-  K.many = 0;
   if (!ran) {
     run_end();
   } else {
     leaf_namespace_take();
-    if (f->state != STATE_EXEC || K.leaf.namespace < 0) /* a message may be left in it */
+    if (!f->executing || K.leaf.namespace < 0) /* a message may be left in it */
       fd_drop(&K.go[0]), fd_drop(&K.go[1]);
     run_close();
     leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : K.leaf.stale);

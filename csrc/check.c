@@ -5,6 +5,9 @@
 #include "sys.h"
 
 #define ROW(base, table, type, i) ((const type *)(const void *)((const char *)(base) + (table).off) + (i))
+#define EACH(type, row, base, table) \
+  for (const type *row##_0 = ROW(base, table, type, 0), *row = row##_0; row < row##_0 + (table).count; row++)
+#define NUMBER(row) ((uint32_t)(row - row##_0)) /* in EACH */
 
 /* A table of `count` rows of `row` bytes lies inside the blob and is aligned. */
 static int table_ok(struct pj_table t, uint32_t size, uint32_t head, uint32_t row, uint32_t max) {
@@ -14,10 +17,6 @@ static int table_ok(struct pj_table t, uint32_t size, uint32_t head, uint32_t ro
 }
 static int span_ok(uint32_t off, uint32_t len, uint32_t size) { return off <= size && len <= size - off; }
 
-/* Options are key=value strings: each ends in NUL inside its own span. */
-static int options_ok(const char *base, uint32_t off, uint32_t len, uint32_t size) {
-  return span_ok(off, len, size) && (len == 0 || base[off + len - 1] == 0);
-}
 static int head_ok(const void *blob, uint32_t have, uint32_t *row, uint32_t magic, uint32_t head) {
   const uint32_t *h = blob;
   *row = 0;
@@ -27,15 +26,16 @@ static int head_ok(const void *blob, uint32_t have, uint32_t *row, uint32_t magi
   return 0;
 }
 
-static int mounts_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t *row) {
-  if (!table_ok(t, size, head, sizeof(struct pj_mount), PJ_MAX_ROWS)) return 0;
-  for (uint32_t i = 0; i < t.count; i++) {
-    const struct pj_mount *m = ROW(base, t, struct pj_mount, i);
-    *row = i;
-    if (m->kind >= MOUNT_KINDS || m->source >= size || m->target >= size) return 0;
-    if (!span_ok(m->data, m->data_len, size) || m->data >= size) return 0;
-    if (m->kind == MOUNT_FS && !options_ok(base, m->data, m->data_len, size)) return 0;
-    if (base[m->target] == '/') return 0; /* always relative to a root that we hold */
+static int mount_ok(const char *base, const struct pj_mount *m, uint32_t size) {
+  if (m->kind >= MOUNT_KINDS || m->source >= size || m->target >= size || m->data >= size) return 0;
+  if (!span_ok(m->data, m->data_len, size) || base[m->target] == '/') return 0;   /* relative to a root that we hold */
+  return m->kind != MOUNT_FS || !m->data_len || !base[m->data + m->data_len - 1]; /* options: each ends in NUL */
+}
+static int mounts_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t max, uint32_t *row) {
+  if (!table_ok(t, size, head, sizeof(struct pj_mount), max)) return 0;
+  EACH (struct pj_mount, m, base, t) {
+    *row = NUMBER(m);
+    if (!mount_ok(base, m, size)) return 0;
   }
   return 1;
 }
@@ -50,14 +50,13 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   const uint64_t own = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID;
   if (((p->unshare_first | p->unshare_second) & own) != own) return -EINVAL;
   if (p->cgroups > PJ_MAX_CGROUPS || (p->into != PJ_NONE && p->into >= p->cgroups)) return -EINVAL;
-  if (!options_ok(blob, p->proc_options, p->proc_options_len, p->size)) return -EINVAL;
-  if (!mounts_ok(blob, p->mounts, p->size, head, row) || !mounts_ok(blob, p->run_mounts, p->size, head, row))
-    return -EINVAL;
+  if (!mount_ok(blob, &p->proc, p->size) || p->proc.kind != MOUNT_FS) return -EINVAL;
+  if (!mounts_ok(blob, p->mounts, p->size, head, PJ_MAX_ROWS, row)) return -EINVAL;
+  if (!mounts_ok(blob, p->run_mounts, p->size, head, PJ_MAX_ROWS, row)) return -EINVAL;
   if (!table_ok(p->landlock, p->size, head, sizeof(struct pj_landlock_rule), PJ_MAX_ROWS)) return -EINVAL;
-  for (uint32_t i = 0; i < p->landlock.count; i++) {
-    const uint32_t path = ROW(blob, p->landlock, struct pj_landlock_rule, i)->path;
-    *row = i;
-    if (path >= p->size || ((const char *)blob)[path] != '/') return -EINVAL;
+  EACH (struct pj_landlock_rule, r, blob, p->landlock) {
+    *row = NUMBER(r);
+    if (r->path >= p->size || ((const char *)blob)[r->path] != '/') return -EINVAL;
   }
   return table_ok(p->seccomp, p->size, head, 8, PJ_MAX_ROWS) ? 0 : -EINVAL;
 }
@@ -70,33 +69,29 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
   if (!span_ok(l->affinity, l->affinity_len, l->size) || l->affinity_len > 1024) return -EINVAL;
   if (l->read_only != PJ_NONE && (l->read_only >= l->size || ((const char *)blob)[l->read_only] == '/')) return -EINVAL;
   if (!table_ok(l->cgroup, l->size, head, sizeof(struct pj_cgroup_row), 64)) return -EINVAL;
-  if (!table_ok(l->tmpfs, l->size, head, sizeof(struct pj_tmpfs), PJ_MAX_TMPFS)) return -EINVAL;
   if (!table_ok(l->rlimits, l->size, head, sizeof(struct pj_rlimit), 32)) return -EINVAL;
-  for (uint32_t i = 0; i < l->cgroup.count; i++) {
-    const struct pj_cgroup_row *r = ROW(blob, l->cgroup, struct pj_cgroup_row, i);
-    *row = i;
+  EACH (struct pj_cgroup_row, r, blob, l->cgroup) {
+    *row = NUMBER(r);
     if (r->hierarchy >= cgroups || r->file >= l->size || r->when >= CGROUP_WHENS) return -EINVAL;
     if (r->value >= l->size && (r->value != PJ_NONE || r->when == CGROUP_SET)) return -EINVAL;
     if (r->renew >= l->size && r->renew != PJ_NONE) return -EINVAL;
     for (const char *c = (const char *)blob + r->file; *c; c++) /* a file of the leaf itself, nothing else */
       if (*c == '/') return -EINVAL;
   }
-  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    const struct pj_tmpfs *t = ROW(blob, l->tmpfs, struct pj_tmpfs, i);
-    *row = i;
-    if (t->target >= l->size || ((const char *)blob)[t->target] == '/') return -EINVAL;
-    if (!options_ok(blob, t->data, t->data_len, l->size)) return -EINVAL;
-  }
+  if (!mounts_ok(blob, l->tmpfs, l->size, head, PJ_MAX_TMPFS, row)) return -EINVAL;
+  EACH (struct pj_mount, t, blob, l->tmpfs)
+    if (t->kind != MOUNT_FS) return -EINVAL;
   return 0;
 }
 
 static int refs_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t *row) {
-  if (!table_ok(t, size, head, 4, PJ_MAX_BLOB / 4)) return 0;
-  for (uint32_t i = 0; i < t.count; i++) {
-    *row = i;
-    if (*ROW(base, t, uint32_t, i) >= size) return 0;
+  const struct pj_table whole = {t.off, t.count + 1};
+  if (!whole.count || !table_ok(whole, size, head, 8, PJ_MAX_BLOB / 8)) return 0;
+  EACH (uint64_t, ref, base, t) {
+    *row = NUMBER(ref);
+    if (*ref >= size) return 0;
   }
-  return 1;
+  return !*ROW(base, t, uint64_t, t.count);
 }
 
 int pj_check_request(const void *blob, uint32_t have, uint32_t *row) {

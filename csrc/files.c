@@ -95,7 +95,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
 static long box_reset(void) {
   if (K.box < 0) return -EINVAL;
   const struct pj_mount *m = ROW(K.plan, K.plan->mounts, struct pj_mount, K.box_row);
-  long fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr);
+  long fd = fs_make(plan_str(0), m);
   if (fd < 0) return fd;
   run_end();
   long rc = mount_detach(K.box);

@@ -80,12 +80,9 @@ static struct {
   int ruleset;      /* Landlock, for all runs with these tmpfs */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct leaf leaf;
-  struct rusage used; /* by the runs before */
   uint64_t sequence;
   uint64_t rlimits[RLIMITS][2]; /* our own */
   struct run run;
-  long many;                           /* the program's process: its pointers to arguments, when they are many, */
-  uint64_t many_len;                   /* and their bytes */
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
   struct fds got;                      /* with the last message */
 } K;
@@ -211,19 +208,19 @@ static long in_receive(int flags) {
 /* No path of ours leaves its root or follows a symlink that somebody put there. */
 static const uint64_t BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-/* A new detached filesystem of this type; options are key NUL value NUL pairs, an empty value = a flag. */
-static long fs_make(const char *type, const char *opts, uint32_t len, uint64_t attr) {
-  long ctx = SYS(__NR_fsopen, type, FSOPEN_CLOEXEC);
+/* A new detached filesystem; options are key NUL value NUL pairs, an empty value = a flag. */
+static long fs_make(const char *base, const struct pj_mount *m) {
+  long ctx = SYS(__NR_fsopen, base + m->source, FSOPEN_CLOEXEC);
   if (ctx < 0) return ctx;
   long rc = 0;
-  for (const char *key = opts, *end = opts + len; rc >= 0 && key < end;) {
+  for (const char *key = base + m->data, *end = key + m->data_len; rc >= 0 && key < end;) {
     const char *value = key + str_len(key) + 1;
     if (value >= end) break;
     rc = SYS(__NR_fsconfig, ctx, *value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, *value ? value : NULL, 0);
     key = value + str_len(value) + 1;
   }
   if (rc >= 0) rc = SYS(__NR_fsconfig, ctx, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-  if (rc >= 0) rc = SYS(__NR_fsmount, ctx, FSMOUNT_CLOEXEC, attr);
+  if (rc >= 0) rc = SYS(__NR_fsmount, ctx, FSMOUNT_CLOEXEC, m->attr);
   sys_close((int)ctx);
   return rc;
 }

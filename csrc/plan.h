@@ -46,9 +46,6 @@ enum pj_text_kind { /* of records of the text area */
 };
 /* clang-format on */
 
-/* How far the program got; written by it before each phase. */
-enum pj_state { STATE_NONE, STATE_ARMING, STATE_ARMED, STATE_EXEC };
-
 /* Which limit the keeper itself enforced first. */
 enum pj_trip { TRIP_NONE, TRIP_CPU, TRIP_WALL, TRIP_OUTPUT, TRIP_MEMORY, TRIP_SECURITY, TRIP_CALLER };
 
@@ -98,8 +95,6 @@ struct pj_landlock_rule {
 enum pj_plan_flag {
   PLAN_DROP_GROUPS = 1, /* root: supplementary groups go before the user namespace is made */
   PLAN_SET_IDS = 2,     /* the keeper has an id of its own (not with a single mapping) */
-  PLAN_NET_LO = 4,      /* bring lo up in the fresh network namespace of every run */
-  PLAN_PROC = 8,        /* mount a procfs of the run's pid namespace; options in proc_options */
   PLAN_NOTIFY = 16,     /* the filter has notify actions: a refused syscall is reported, then everything is killed */
   PLAN_KEYRING = 32,    /* a session keyring for every run: its filter lets it use keys */
   PLAN_SAME = 64,       /* the same addresses in every run */
@@ -113,15 +108,14 @@ struct pj_plan {
   uint32_t magic, version, size, flags;
   uint64_t unshare_first;  /* before sources are opened */
   uint64_t unshare_second; /* after */
-  uint64_t run_unshare;    /* what every run has of its own, beside a cgroup namespace */
+  uint64_t run_unshare;    /* what every run has of its own, beside a cgroup namespace; lo is up in it */
   uint32_t uid, gid;       /* the program's, inside */
   uint32_t keeper_uid, keeper_gid;
   uint32_t hostname; /* ref or PJ_NONE */
   uint32_t cgroups;  /* hierarchies; the embedder's directories start at FD_CGROUP, the keeper's own are below */
   uint32_t into;     /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
-  uint32_t proc_options;
-  uint32_t proc_options_len;
   uint32_t pad;
+  struct pj_mount proc; /* FS: of the keeper's pid namespace; without a target the jail has none */
   uint64_t landlock_fs, landlock_net, landlock_scoped; /* all 0: no Landlock here */
   struct pj_table mounts;                              /* struct pj_mount: the template's root */
   struct pj_table run_mounts; /* struct pj_mount: DIR, FILE and REBIND rows below the run's tmpfs */
@@ -151,14 +145,6 @@ enum pj_cgroup_when {
   CGROUP_WHENS
 };
 
-struct pj_tmpfs {
-  uint32_t target; /* ref; relative to the root, no leading slash */
-  uint32_t flags;  /* MOUNT_IS_BOX */
-  uint64_t attr;
-  uint32_t data; /* ref; options */
-  uint32_t data_len;
-};
-
 struct pj_rlimit { /* soft ~0: the keeper's own stays, and is read back */
   uint32_t resource, pad;
   uint64_t soft, hard;
@@ -175,7 +161,7 @@ struct pj_limits {
   uint32_t flags;
   uint32_t pad;
   struct pj_table cgroup;  /* struct pj_cgroup_row */
-  struct pj_table tmpfs;   /* struct pj_tmpfs */
+  struct pj_table tmpfs;   /* struct pj_mount, all FS */
   struct pj_table rlimits; /* struct pj_rlimit */
 };
 
@@ -198,9 +184,9 @@ struct pj_request {
   uint32_t cwd;     /* ref */
   uint32_t stdio[3];
   uint32_t pad;
-  struct pj_table argv; /* u32 refs */
-  struct pj_table env;  /* u32 refs */
-  struct pj_table path; /* u32 refs: what execve is tried with, in order */
+  struct pj_table argv; /* u64 refs, and a 0 behind the last, as all three: they become pointers where they are */
+  struct pj_table env;
+  struct pj_table path; /* what execve is tried with, in order */
 };
 
 /* ---- messages: one seqpacket each ---- */
@@ -240,9 +226,9 @@ struct pj_reply {
 /* What the keeper knows of a finished run. Times: CLOCK_MONOTONIC ns. */
 struct pj_facts {
   struct pj_reply reply;
-  int32_t status; /* wait status of the program */
-  uint32_t state; /* enum pj_state */
-  uint32_t trip;  /* enum pj_trip */
+  int32_t status;     /* wait status of the program */
+  uint32_t executing; /* all is set: what comes now is execve's */
+  uint32_t trip;      /* enum pj_trip */
   uint32_t was_armed;
   uint32_t text_len;
   uint32_t tmpfs_count;
@@ -256,8 +242,8 @@ struct pj_facts {
   uint64_t exec_cpu; /* ns the program's process had used when it called execve */
   uint64_t cpu;      /* ns on the leaf's clock since then; UINT64_MAX without one */
   uint64_t out_total[2], out_kept[2];
-  uint64_t user_us, system_us, page_faults, major_faults, voluntary, involuntary; /* rusage of all that were reaped */
-  uint64_t image; /* bytes of the program's PT_LOAD segments, read just before execve */
+  uint64_t used[18], used_before[18]; /* struct rusage of all that were reaped, after this run and before it */
+  uint64_t image;                     /* bytes of the program's PT_LOAD segments, read just before execve */
   uint64_t tmpfs_free[8], tmpfs_inodes_free[8], tmpfs_size[8], tmpfs_inodes[8];
 };
 

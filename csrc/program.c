@@ -57,14 +57,13 @@ static long cgroup_namespace_enter(void) {
 /* `late`: very few open files or little address space are for the program, not for what we do after the go. */
 static long rlimits_set(int late) {
   const struct pj_limits *l = limits();
-  for (uint32_t i = 0; i < l->rlimits.count; i++) {
-    const struct pj_rlimit *r = ROW(l, l->rlimits, struct pj_rlimit, i);
+  EACH (struct pj_rlimit, r, l, l->rlimits) {
     uint64_t now[2] = {0, 0};
     const int few = r->resource == RLIMIT_NOFILE && r->soft < 64;
     if ((few || r->resource == RLIMIT_DATA || r->resource == RLIMIT_AS) != late) continue;
-    if (r->soft != ~0ull) TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
-    TRY(STEP_RLIMIT, i, SYS(__NR_prlimit64, 0, r->resource, NULL, now));
-    text_add(TEXT_RLIMIT, i, -1, now, sizeof now);
+    if (r->soft != ~0ull) TRY(STEP_RLIMIT, NUMBER(r), SYS(__NR_prlimit64, 0, r->resource, &r->soft, NULL));
+    TRY(STEP_RLIMIT, NUMBER(r), SYS(__NR_prlimit64, 0, r->resource, NULL, now));
+    text_add(TEXT_RLIMIT, NUMBER(r), -1, now, sizeof now);
   }
   return 0;
 }
@@ -89,7 +88,6 @@ static long program_arm(void) {
   const struct pj_plan *p = K.plan;
   const struct pj_limits *l = limits();
   long clocks = -1;
-  K.page->facts.state = STATE_ARMING;
   if (read_only_set() < 0) return -1;
   for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
     if (h != p->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
@@ -130,9 +128,7 @@ static long program_arm(void) {
   status_note();
   if (clocks >= 0) TRY(STEP_STDIO, 5, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
   TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, (clocks >= 0 ? FD_CLOCKS : FD_GO) + 1, ~0u, 0));
-  if (rlimits_set(0) < 0) return -1;
-  K.page->facts.state = STATE_ARMED;
-  return 0;
+  return rlimits_set(0);
 }
 
 /* Bytes that make execve of an ELF program fail behind its point of no return when there are not that many: the process
@@ -153,11 +149,16 @@ static uint64_t image_bytes(const char *path) {
     if (size > of_file && size - of_file > most) most = size - of_file;
     if (ph[i].p_vaddr >= end && ph[i].p_vaddr + size > end) all += size, end = ph[i].p_vaddr + size;
   }
-  for (uint32_t i = 0; i < limits()->rlimits.count; i++) {
-    const struct pj_rlimit *r = ROW(limits(), limits()->rlimits, struct pj_rlimit, i);
+  EACH (struct pj_rlimit, r, limits(), limits()->rlimits)
     if (r->resource == RLIMIT_AS && all > r->soft) return all;
-  }
   return most;
+}
+
+/* The refs of the request's tables are pointers from now on. */
+static const char **strings(struct pj_table t) {
+  uint64_t *ref = (uint64_t *)((uintptr_t)request() + t.off);
+  for (uint32_t i = 0; i < t.count; i++) ref[i] += (uintptr_t)request();
+  return (const char **)ref;
 }
 
 /* What is left when the request is there. */
@@ -178,31 +179,19 @@ static long program_start(void) {
   if (r->flags & REQUEST_CTTY) TRY(STEP_FD, 0, SYS(__NR_ioctl, 0, 0x540e /* TIOCSCTTY */, 0));
   TRY(STEP_CWD, 0, SYS(__NR_chdir, request_str(r->cwd)));
 
-  const char *few[64], **argv = few; /* pointers, from arrays of refs */
-  const uint64_t count = (uint64_t)r->argv.count + r->env.count + 2;
-  if (count > sizeof few / sizeof *few) {
-    K.many_len = count * 8;
-    TRY(STEP_EXEC, PJ_NONE, K.many = SYS(__NR_mmap, NULL, count * 8, 3 /* RW */, 0x22 /* PRIVATE|ANON */, -1, 0));
-    argv = (const char **)K.many;
-  }
-  const char **env = argv + r->argv.count + 1;
-  argv[r->argv.count] = env[r->env.count] = NULL;
-  for (uint32_t i = 0; i < r->argv.count; i++) argv[i] = request_str(*ROW(r, r->argv, uint32_t, i));
-  for (uint32_t i = 0; i < r->env.count; i++) env[i] = request_str(*ROW(r, r->env, uint32_t, i));
-
+  const char **argv = strings(r->argv), **env = strings(r->env), **path = strings(r->path);
   if (rlimits_set(1) < 0) return -1;
   struct pj_facts *f = &K.page->facts;
   if (K.plan->flags & PLAN_CLOCKS && clocks_set() < 0) return -1;
-  f->state = STATE_EXEC;
+  f->executing = 1;
   f->exec_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
   f->started = clock_ns(CLOCK_MONOTONIC);
   SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){0}, NULL, 8); /* from here on a signal is the program's */
   long rc = -ENOENT, seen = 0;
   uint32_t i = 0;
   for (; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
-    const char *path = request_str(*ROW(r, r->path, uint32_t, i));
-    f->image = image_bytes(path);
-    rc = SYS(__NR_execve, path, argv, env);
+    f->image = image_bytes(path[i]);
+    rc = SYS(__NR_execve, path[i], argv, env);
     if (rc == -EACCES)
       seen = rc;
     else if (rc != -ENOENT && rc != -ENOTDIR)

@@ -82,7 +82,7 @@ static uint64_t limits_watch(void) {
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
-  const int started = f->state == STATE_EXEC && f->started;
+  const int started = f->executing && f->started;
   uint64_t since = started ? f->started : W.go_at + START_NS;
   if (q->wall_ns) {
     uint64_t look = since + q->wall_ns;
@@ -197,24 +197,6 @@ static void ipc_sweep(void) {
   }
 }
 
-static uint64_t micros(const struct __kernel_old_timeval *t) {
-  return (uint64_t)t->tv_sec * 1000000 + (uint64_t)t->tv_usec;
-}
-
-/* What its processes have used. */
-static void usage_take(void) {
-  struct pj_facts *f = &K.page->facts;
-  struct rusage u = {0};
-  long rc = SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, &u);
-  if (rc < 0) u = K.used, fail(STEP_ARM, 4, rc);
-  f->user_us = micros(&u.ru_utime) - micros(&K.used.ru_utime);
-  f->system_us = micros(&u.ru_stime) - micros(&K.used.ru_stime);
-  f->page_faults = (uint64_t)(u.ru_minflt - K.used.ru_minflt);
-  f->major_faults = (uint64_t)(u.ru_majflt - K.used.ru_majflt);
-  f->voluntary = (uint64_t)(u.ru_nvcsw - K.used.ru_nvcsw);
-  f->involuntary = (uint64_t)(u.ru_nivcsw - K.used.ru_nivcsw);
-}
-
 static int tmpfs_note(uint32_t i, int fd) {
   struct pj_facts *f = &K.page->facts;
   struct statfs s = {0};
@@ -228,7 +210,8 @@ static int tmpfs_note(uint32_t i, int fd) {
 
 static void report(void) {
   struct pj_facts *f = &K.page->facts;
-  usage_take();
+  const long rc = SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, f->used);
+  if (rc < 0) memcpy(f->used, f->used_before, sizeof f->used), fail(STEP_ARM, 4, rc);
   if (K.ipc_used) ipc_sweep();
   f->reads_at = f->text_len;
   leaf_report();

@@ -152,19 +152,19 @@ static long init_become(void) {
 /* A procfs of this pid namespace in the place of the caller's, which had to be there until now: the kernel gives a user
  * namespace a new one only where one is already fully visible (mount_too_revealing()). */
 static long proc_mount(int outer) {
-  const struct pj_plan *p = K.plan;
-  const uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  long fd = fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr | MOUNT_ATTR_RDONLY);
-  K.proc = (int)fd;
+  struct pj_mount other = K.plan->proc;
+  other.attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+  const long fd = K.proc = (int)fs_make(plan_str(0), &K.plan->proc);
+  if (K.plan->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
+    TRY(STEP_PROC, 3, K.proc = (int)fs_make(plan_str(0), &other));
   /* The caller's procfs has one of these for each user namespace: among a thousand it takes 2 ms to find ours. */
-  const long all = fs_make("proc", NULL, 0, attr);
+  other.data_len = 0;
+  const long all = fs_make(plan_str(0), &other);
   K.user_namespaces = user_namespaces_forbid(all >= 0 ? (int)all : outer);
   sys_close((int)all);
-  if (p->flags & PLAN_CLOCKS) /* one more that is mounted nowhere, to write to */
-    TRY(STEP_PROC, 3, K.proc = (int)fs_make("proc", plan_str(p->proc_options), p->proc_options_len, attr));
   long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
   if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
-  if (!(p->flags & PLAN_PROC)) return 0;
+  if (!*plan_str(K.plan->proc.target)) return 0;
   if (fd < 0) return fail(STEP_PROC, 0, fd);
   TRY(STEP_PROC, 1, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH));
   return 0;
@@ -225,8 +225,7 @@ static long template_make(void) {
     const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
     const char *target = plan_str(m->target);
     long fd = m->kind == MOUNT_BIND ? source[i] : -1;
-    if (m->kind == MOUNT_FS)
-      TRY(STEP_MOUNT, i, fd = fs_make(plan_str(m->source), plan_str(m->data), m->data_len, m->attr));
+    if (m->kind == MOUNT_FS) TRY(STEP_MOUNT, i, fd = fs_make(plan_str(0), m));
     if (i == 0) { /* the new root: first row, on top of "/" until pivot_root */
       K.newroot = (int)fd;
       TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));

@@ -51,8 +51,7 @@ static void tmpfs_drop_all(int spares) {
 }
 
 static int tmpfs_new(uint32_t i) {
-  const struct pj_tmpfs *t = ROW(limits(), limits()->tmpfs, struct pj_tmpfs, i);
-  return (int)fs_make("tmpfs", limits_str(t->data), t->data_len, t->attr);
+  return (int)fs_make(limits_str(0), ROW(limits(), limits()->tmpfs, struct pj_mount, i));
 }
 
 /* After a run. When one must be replaced, the others get mounts anew, too, in their order: a mount table is sorted by
@@ -78,10 +77,9 @@ static void tmpfs_renew(void) {
 /* Template mounts below a run's tmpfs would be hidden by it: cloned first, put back after. */
 static long rebinds_take(int *fd, uint32_t *taken) {
   const struct pj_table t = K.plan->run_mounts;
-  for (uint32_t i = 0; i < t.count; i++) {
-    const struct pj_mount *m = ROW(K.plan, t, struct pj_mount, i);
+  EACH (struct pj_mount, m, K.plan, t) {
     if (m->kind != MOUNT_REBIND) continue;
-    TRY(STEP_RUN_MOUNT, i,
+    TRY(STEP_RUN_MOUNT, NUMBER(m),
         fd[*taken] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
                               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
     ++*taken;
@@ -90,10 +88,10 @@ static long rebinds_take(int *fd, uint32_t *taken) {
 }
 static long run_mounts_make(const int *fd) {
   const struct pj_table t = K.plan->run_mounts;
-  for (uint32_t i = 0; i < t.count; i++) {
-    const struct pj_mount *m = ROW(K.plan, t, struct pj_mount, i);
+  EACH (struct pj_mount, m, K.plan, t) {
     const int again = m->kind == MOUNT_REBIND;
-    TRY(STEP_RUN_MOUNT, i, again ? mount_attach(*fd++, K.newroot, plan_str(m->target)) : entry_make(K.newroot, m));
+    TRY(STEP_RUN_MOUNT, NUMBER(m),
+        again ? mount_attach(*fd++, K.newroot, plan_str(m->target)) : entry_make(K.newroot, m));
   }
   return 0;
 }
@@ -101,12 +99,11 @@ static long run_mounts_make(const int *fd) {
 static long tmpfs_mount(uint32_t i) {
   const struct pj_table t = K.plan->run_mounts;
   struct tmpfs *k = &K.tmpfs[i];
-  for (uint32_t j = 0; j < t.count; j++) /* its own mount point, when that lies in another one */
-    if (ROW(K.plan, t, struct pj_mount, j)->kind == MOUNT_DIR)
-      entry_make(K.newroot, ROW(K.plan, t, struct pj_mount, j));
+  EACH (struct pj_mount, m, K.plan, t) /* its own mount point, when that lies in another one */
+    if (m->kind == MOUNT_DIR) entry_make(K.newroot, m);
   k->fd = k->spare;
   k->spare = -1;
-  const uint32_t target = ROW(limits(), limits()->tmpfs, struct pj_tmpfs, i)->target;
+  const uint32_t target = ROW(limits(), limits()->tmpfs, struct pj_mount, i)->target;
   TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(target)));
   if (!k->inode) k->inode = tmpfs_inode(k) + 1;
   return 0;
@@ -120,7 +117,7 @@ static long tmpfs_make(void) {
   K.run_box = PJ_NONE;
   for (uint32_t i = 0; i < l->tmpfs.count; i++) {
     struct tmpfs *k = &K.tmpfs[i];
-    if (ROW(l, l->tmpfs, struct pj_tmpfs, i)->flags & MOUNT_IS_BOX) K.run_box = i;
+    if (ROW(l, l->tmpfs, struct pj_mount, i)->flags & MOUNT_IS_BOX) K.run_box = i;
     if (k->fd >= 0) continue;
     missing |= 1u << i;
     if (k->spare >= 0) continue;
@@ -147,19 +144,18 @@ static long ruleset_make(void) {
   /* The size says which ABI's fields we use; the plan has zeros in those this kernel lacks. */
   size_t size = attr.scoped ? 24 : attr.net ? 16 : 8;
   TRY(STEP_LANDLOCK, PJ_NONE, K.ruleset = (int)SYS(444 /* landlock_create_ruleset */, &attr, size, 0));
-  for (uint32_t i = 0; i < p->landlock.count; i++) {
-    const struct pj_landlock_rule *r = ROW(p, p->landlock, struct pj_landlock_rule, i);
+  EACH (struct pj_landlock_rule, r, p, p->landlock) {
     struct {
       uint64_t access;
       int32_t fd;
     } __attribute__((packed)) rule = {.access = r->access};
     long fd;
     const char *path = plan_str(r->path);
-    TRY(STEP_LANDLOCK, i, fd = sys_open_beneath(K.newroot, path[1] ? path + 1 : ".", O_PATH, 0, BENEATH));
+    TRY(STEP_LANDLOCK, NUMBER(r), fd = sys_open_beneath(K.newroot, path[1] ? path + 1 : ".", O_PATH, 0, BENEATH));
     rule.fd = (int32_t)fd;
     long rc = SYS(445 /* landlock_add_rule */, K.ruleset, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
     sys_close((int)fd);
-    TRY(STEP_LANDLOCK, i, rc);
+    TRY(STEP_LANDLOCK, NUMBER(r), rc);
   }
   return 0;
 }

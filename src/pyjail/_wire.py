@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from operator import sub
 
 from pyjail._native import ffi, lib
 from pyjail._once import once
@@ -20,6 +21,7 @@ NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
           "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND}  # fmt: skip
+_RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
 ROOMY = 64 << 20  # execve takes at most 6 MiB of arguments
 _WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK}
 STEPS: dict[int, str] = {
@@ -27,7 +29,6 @@ STEPS: dict[int, str] = {
     for number, name in ffi.typeof("enum pj_step").elements.items()
     if name not in ("STEP_NONE", "STEP_COUNT")
 }
-STATE_EXEC = lib.STATE_EXEC
 TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
 STDIO_NULL, STDIO_PIPE, STDIO_FD, STDIO_STDOUT = lib.STDIO_NULL, lib.STDIO_PIPE, lib.STDIO_FD, lib.STDIO_STDOUT
 
@@ -79,8 +80,6 @@ def pack_template(t: Template) -> bytes:
     head.flags = (
         (lib.PLAN_SET_IDS if t.own_ids else 0)
         | (lib.PLAN_DROP_GROUPS if t.privileged else 0)
-        | (lib.PLAN_NET_LO if jail.network == "loopback" else 0)
-        | (lib.PLAN_PROC if jail.proc else 0)
         | (lib.PLAN_NOTIFY if t.filter.notify else 0)
         | (lib.PLAN_KEYRING if t.keys else 0)
         | (lib.PLAN_SPLICE if t.filter.splice else 0)
@@ -98,7 +97,9 @@ def pack_template(t: Template) -> bytes:
     head.into = NONE if t.cgroups.into is None else t.cgroups.into
     from pyjail._plan import PROC_OPTIONS
 
-    head.proc_options, head.proc_options_len = _options(blob, PROC_OPTIONS)
+    head.proc = _filesystem(
+        blob, "proc", "proc" if jail.proc else "", PROC_OPTIONS, _RDONLY | _NOSUID | _NODEV | _NOEXEC
+    )
     head.landlock_fs, head.landlock_net, head.landlock_scoped = t.landlock.fs, t.landlock.net, t.landlock.scoped
     for field, rows in (("mounts", t.mounts), ("run_mounts", t.run_mounts)):
         packed = [
@@ -120,9 +121,13 @@ def pack_template(t: Template) -> bytes:
     return blob.pack()
 
 
-def _options(blob: Blob, options: Iterable[tuple[str, str]]) -> tuple[int, int]:
+def _filesystem(
+    blob: Blob, kind: str, target: str, options: Iterable[tuple[str, str]], attr: int, flags: int = 0
+) -> dict[str, int]:
+    """A MOUNT_FS row; ``target`` is below the root, without a leading slash."""
     raw = b"".join(part.encode() + b"\0" for pair in options for part in pair)
-    return blob.data(raw), len(raw)
+    refs = {"source": blob.text(kind), "target": blob.text(target), "data": blob.data(raw)}
+    return {"kind": lib.MOUNT_FS, "flags": flags, "attr": attr, **refs, "data_len": len(raw)}
 
 
 def pack_limits(r: RunLimits) -> bytes:
@@ -150,16 +155,15 @@ def pack_limits(r: RunLimits) -> bytes:
     memory = r.limits.memory
     blob.head.flags = lib.LIMITS_ROOMY if memory is None or int(memory) >= ROOMY else 0
     blob.head.read_only = NONE if r.read_only is None else blob.text(r.read_only.lstrip("/"))
-    tmpfs = []
-    for t in r.tmpfs:
-        data, data_len = _options(blob, t.options)
-        flags = lib.MOUNT_IS_BOX if t.is_box else 0
-        # paths below the root: no leading slash
-        target = blob.text(t.target.lstrip("/"))
-        tmpfs.append({"target": target, "flags": flags, "attr": 2 | 4, "data": data, "data_len": data_len})
+    tmpfs = [
+        _filesystem(
+            blob, "tmpfs", t.target.lstrip("/"), t.options, _NOSUID | _NODEV, lib.MOUNT_IS_BOX if t.is_box else 0
+        )
+        for t in r.tmpfs
+    ]
     rlimits = [{"resource": row.resource, "pad": 0, "soft": row.soft, "hard": row.hard} for row in r.rlimits]
     blob.rows("cgroup", "pj_cgroup_row", cgroup)
-    blob.rows("tmpfs", "pj_tmpfs", tmpfs)
+    blob.rows("tmpfs", "pj_mount", tmpfs)
     blob.rows("rlimits", "pj_rlimit", rlimits)
     raw = blob.pack()
     return raw + bytes(-len(raw) % 8)
@@ -188,7 +192,7 @@ def _layout(kind: str, since: str = "", until: str = "") -> struct.Struct:
 
 
 _REQUEST, _REPLY = _layout("pj_request"), _layout("pj_reply")
-_FACTS, _MORE = _layout("pj_facts", until="user_us"), _layout("pj_facts", since="user_us")
+_FACTS, _MORE = _layout("pj_facts", until="used"), _layout("pj_facts", since="used")
 _FACTS_SIZE = _FACTS.size + _MORE.size
 
 
@@ -199,18 +203,19 @@ def pack_request(r: RunLimits, c: Request) -> bytes:
     argv = c.args
     path = search(argv[0], c.env)
     strings = [c.cwd.encode("utf-8", "surrogateescape"), *argv, *env, *path]
-    sizes = [-(-n // 2) * 2 for n in (len(argv), len(env), len(path))]  # tables start at multiples of 8
-    at = _REQUEST.size + 4 * sum(sizes)
+    counts = (len(argv), len(env), len(path))
+    at = _REQUEST.size + 8 * (sum(counts) + 3)  # a 0 ends each
     refs = []
     for s in strings:
         refs.append(at)
         at += len(s) + 1
     table, tables, packed = _REQUEST.size, [], []
     first = 1
-    for count, size in zip((len(argv), len(env), len(path)), sizes, strict=True):
+    for count in counts:
         tables += [table, count]
-        packed += refs[first : first + count] + [0] * (size - count)
-        table, first = table + 4 * size, first + count
+        packed += refs[first : first + count]
+        packed.append(0)
+        table, first = table + 8 * count + 8, first + count
     head = _REQUEST.pack(
         lib.PJ_REQUEST_MAGIC,
         lib.PJ_VERSION,
@@ -227,7 +232,7 @@ def pack_request(r: RunLimits, c: Request) -> bytes:
         0,
         *tables,
     )
-    return head + struct.pack(f"<{len(packed)}I", *packed) + b"\0".join(strings) + b"\0"
+    return head + struct.pack(f"<{len(packed)}Q", *packed) + b"\0".join(strings) + b"\0"
 
 
 pack_head = struct.Struct("<5I").pack  # struct pj_message: op, number, flags, mode, length
@@ -309,22 +314,24 @@ class Facts:
 
     @once
     def _more(self) -> tuple[int, ...]:
-        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 39
+        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 69
 
     @property
     def rusage(self) -> tuple[int, ...]:
         """user µs, system µs, page faults minor, major, switches voluntary, involuntary."""
-        return self._more[:6]
+        now, before = self._more[:18], self._more[18:36]
+        user, more, system, rest, *_, minor, major, _, _, _, _, _, _, voluntary, involuntary = map(sub, now, before)
+        return user * 1_000_000 + more, system * 1_000_000 + rest, minor, major, voluntary, involuntary
 
     @property
     def image(self) -> int:
         """bytes of the program's segments."""
-        return self._more[6]
+        return self._more[36]
 
     @property
     def tmpfs(self) -> tuple[tuple[int, int, int, int], ...]:
         """(bytes, bytes free, inodes, inodes free) of each."""
-        t = self._more[7:]
+        t = self._more[37:]
         return tuple([(t[16 + i], t[i], t[24 + i], t[8 + i]) for i in range(self.tmpfs_count)])
 
     @property
@@ -363,7 +370,7 @@ def parse_report(raw: bytes) -> Facts:
     if len(raw) < _FACTS_SIZE:
         raise damaged(f"a report of {len(raw)} bytes")
     (
-        _, _, step, index, err, status, state, trip, armed, text_len, facts.tmpfs_count, left, facts.syscall,
+        _, _, step, index, err, status, executing, trip, armed, text_len, facts.tmpfs_count, left, facts.syscall,
         facts.arch, facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported,
         facts.exec_cpu, cpu, out, more, kept, more_kept,
     ) = _FACTS.unpack_from(raw)  # fmt: skip
@@ -378,7 +385,7 @@ def parse_report(raw: bytes) -> Facts:
         facts.failure = _failure(step, index, err)
     if facts.ended:
         facts.status = status
-    facts.executed = state == STATE_EXEC
+    facts.executed = executing != 0
     facts.trip = TRIPS[trip]
     facts.was_armed = armed != 0
     facts.plain = plain != 0

@@ -34,36 +34,36 @@ static void options(const void *blob, uint32_t at, uint32_t len) { /* as fs_make
 static void bytes(const void *blob, uint32_t at, uint32_t len) {
   for (uint32_t i = 0; i < len; i++) sum += ((const char *)blob)[at + i];
 }
-#define EACH(table, type) \
-  for (const type *r = ROW(blob, (table), type, 0); r < ROW(blob, (table), type, (table).count); r++)
 
 /* What was found good is used as the keeper uses it. */
 static void use_plan(const struct pj_plan *blob) {
   if (blob->hostname != PJ_NONE) text(blob, blob->hostname);
-  options(blob, blob->proc_options, blob->proc_options_len);
-  for (int run = 0; run < 2; run++) EACH(run ? blob->run_mounts : blob->mounts, struct pj_mount) {
+  options(blob, blob->proc.data, blob->proc.data_len), text(blob, blob->proc.source);
+  for (int run = 0; run < 2; run++) EACH(struct pj_mount, r, blob, run ? blob->run_mounts : blob->mounts) {
     text(blob, r->source), below(blob, r->target), text(blob, r->data), bytes(blob, r->data, r->data_len);
     if (r->kind == MOUNT_FS) options(blob, r->data, r->data_len);
   }
-  EACH(blob->landlock, struct pj_landlock_rule) text(blob, r->path + 1);
-  EACH(blob->seccomp, uint64_t) sum += *r;
+  EACH(struct pj_landlock_rule, r, blob, blob->landlock) text(blob, r->path + 1);
+  EACH(uint64_t, r, blob, blob->seccomp) sum += *r;
 }
 static void use_limits(const struct pj_limits *blob) {
   bytes(blob, blob->affinity, blob->affinity_len);
   if (blob->read_only != PJ_NONE) below(blob, blob->read_only);
-  EACH(blob->cgroup, struct pj_cgroup_row) {
+  EACH(struct pj_cgroup_row, r, blob, blob->cgroup) {
     text(blob, r->file);
     if (r->value != PJ_NONE) text(blob, r->value);
     if (r->renew != PJ_NONE) text(blob, r->renew);
   }
-  EACH(blob->tmpfs, struct pj_tmpfs) below(blob, r->target), options(blob, r->data, r->data_len);
-  EACH(blob->rlimits, struct pj_rlimit) sum += r->soft + r->hard;
+  EACH(struct pj_mount, r, blob, blob->tmpfs) text(blob, r->source), below(blob, r->target), options(blob, r->data, r->data_len);
+  EACH(struct pj_rlimit, r, blob, blob->rlimits) sum += r->soft + r->hard;
 }
 static void use_request(const struct pj_request *blob) {
   text(blob, blob->cwd);
-  EACH(blob->argv, uint32_t) text(blob, *r);
-  EACH(blob->env, uint32_t) text(blob, *r);
-  EACH(blob->path, uint32_t) text(blob, *r);
+  struct pj_table all[] = {blob->argv, blob->env, blob->path};
+  for (int i = 0; i < 3; i++) {
+    EACH(uint64_t, r, blob, all[i]) text(blob, *r);
+    if (*ROW(blob, all[i], uint64_t, all[i].count)) abort();
+  }
 }
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   uint32_t row;

@@ -100,7 +100,7 @@ def test_arguments_and_environment_survive(args, env):
     head = ffi.cast("struct pj_request *", buf)
 
     def strings(table):
-        refs = ffi.cast("uint32_t *", ffi.cast("char *", buf) + table.off)
+        refs = ffi.cast("uint64_t *", ffi.cast("char *", buf) + table.off)
         return [ffi.string(ffi.cast("char *", buf) + refs[i]) for i in range(table.count)]
 
     assert strings(head.argv) == args

@@ -144,7 +144,7 @@ def reads_back_as_limits(run: _plan.RunLimits, cgroups: int) -> None:
     assert found == [(r.hierarchy, r.file, r.value) for r in run.cgroup]
     rlimits = [(r.resource, r.soft, r.hard) for r in p.rows(p.head.rlimits, "struct pj_rlimit")]
     assert rlimits == [(r.resource, r.soft, r.hard) for r in run.rlimits]
-    tmpfs = [(p.text(r.target), p.data(r.data, r.data_len)) for r in p.rows(p.head.tmpfs, "struct pj_tmpfs")]
+    tmpfs = [(p.text(r.target), p.data(r.data, r.data_len)) for r in p.rows(p.head.tmpfs, "struct pj_mount")]
     assert tmpfs == [
         (r.target.lstrip("/").encode("utf-8", "surrogateescape"), packed_options(r.options)) for r in run.tmpfs
     ]
@@ -155,7 +155,7 @@ def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
     assert p.checked(lib.pj_check_request) == 0
 
     def strings(table) -> tuple[bytes, ...]:
-        return tuple(p.text(ref) for ref in p.rows(table, "uint32_t"))
+        return tuple(p.text(ref) for ref in p.rows(table, "uint64_t"))
 
     assert strings(p.head.argv) == command.args
     assert strings(p.head.env) == tuple(command.env.packed)
