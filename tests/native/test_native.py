@@ -55,7 +55,7 @@ def test_gcc_analyzer_has_nothing_to_say(tmp_path):
 
 
 def test_the_folder_is_read_in_one_sitting():
-    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) < 2514
+    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2456
 
 
 def test_c_never_calls_a_privileged_function_with_a_path_below_a_workspace():
