@@ -131,8 +131,8 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, 3, 0x21 | 0x4000 /* SHARED|ANON|NORESERVE */, -1, 0);
   SYS(__NR_ftruncate, FD_REQUEST, 4096);
   long marks = SYS(__NR_mmap, NULL, 4096, 3, 1 /* SHARED */, FD_REQUEST, 0);
-  SYS(__NR_ppoll, first, 2, NULL, NULL, 8);
-  long written = in_receive(K_MSG_DONTWAIT); /* or a hang-up, or the embedder's end: it is not */
+  long written = SYS(__NR_ppoll, first, 2, NULL, NULL, 8);
+  if (written >= 0) written = in_receive(K_MSG_DONTWAIT); /* or a hang-up, or the embedder's end: it is not */
   if (in.m.op == OP_TIDY) janitor_main();
   long size = written < 0 ? written : SYS(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
   long plan = size > 0 && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, 3, 0x22 /* PRIVATE|ANON */, -1, 0) : -EINVAL;
