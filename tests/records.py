@@ -7,7 +7,9 @@ import importlib
 import inspect
 import json
 import pkgutil
+import random
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -122,3 +124,36 @@ def public_records() -> set[type]:
         found |= todo
         todo = {cls for record in todo for name in _fields(record) for cls in known.get(name, ())} - found
     return found
+
+
+JUNK = [
+    None,
+    True,
+    -1,
+    1 << 70,
+    1.5,
+    "",
+    "x",
+    "base64:!",
+    [],
+    [[]],
+    [None],
+    {},
+    {"bytes": 1},
+    {"base64": "!"},
+    {"x": {}},
+]
+
+
+def damaged(record: Any, times: int) -> Iterator[dict[str, Any]]:
+    """Its document, each time with something else at some place in it."""
+    dice, whole = random.Random(type(record).__name__), json.dumps(record.to_dict())
+    for _ in range(times):
+        document = at = json.loads(whole)
+        while True:
+            key = dice.choice(sorted(at) if isinstance(at, dict) else range(len(at)))
+            if not isinstance(at[key], (dict, list)) or not at[key] or dice.random() < 0.3:
+                break
+            at = at[key]
+        at[key] = dice.choice(JUNK)
+        yield document

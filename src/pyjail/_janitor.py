@@ -15,10 +15,12 @@ from collections.abc import Iterable
 from pyjail import _elf, _lazy
 from pyjail._fds import Fd, identity, itself
 from pyjail._native import ffi, lib
+from pyjail._talk import readable
 from pyjail._wire import pack_head
 
 LEVELS = 4  # of directories below one of ours: a keeper's, its leaves, and room for more
 _PATIENCE_S = 5.0  # for a janitor that somebody has stopped
+_END_MS = 2000  # from SIGKILL
 
 
 class _Janitor:
@@ -71,7 +73,10 @@ class _Janitor:
                     self.pidfd = Fd(os.pidfd_open, self.pid)
                 if self.pidfd.ours:
                     signal.pidfd_send_signal(self.pidfd.number, signal.SIGKILL)
-                    os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
+                    # As pid 1 of a pid namespace it waits until all in that are reaped, and some may be this process's
+                    # own children. It makes no call any more.
+                    if readable(self.pidfd.number, _END_MS):
+                        os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
             self.pid = -1
         self.forget()
 

@@ -268,7 +268,9 @@ class Keeper(Talk):
                 if not readable(self.pidfd.number, 0 if self.stuck else 5000):
                     with contextlib.suppress(OSError):
                         signal.pidfd_send_signal(self.pidfd.number, order)
-            if self.pidfd.number >= 0:  # else a destructor that has run in here has ended it
+            # Else a destructor that has run in here has ended it. Or, as pid 1 of a pid namespace, it waits until all
+            # in that are reaped: some may be this process's own children.
+            if self.pidfd.number >= 0 and readable(self.pidfd.number, 5000):
                 with contextlib.suppress(ChildProcessError):
                     os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
             self.pid = -1

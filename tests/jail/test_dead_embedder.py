@@ -18,6 +18,7 @@ from tests.conftest import SLOW
 from tests.host_side import (
     alive,
     cgroups_of,
+    janitors_of,
     keepers_of,
     mounts,
     shm_segments,
@@ -210,18 +211,38 @@ def test_the_end_of_an_embedder_is_seen_whoever_it_has_become(before, after):
     """It may not signal its guards any more, or be in another pid namespace than they: nobody's SIGHUP comes then."""
     code = PRELUDE + textwrap.dedent(OTHER_NOW % (before, after))
     p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert int(p.stdout.readline()) == p.pid
-    below = keepers_of(p.pid)
-    ours = [pid for pid in below if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"pyjail-keeper")]
-    assert len(ours) >= 3  # janitor, guard, keeper
-    p.kill()
-    p.wait()
-    p.stdout.close()
+    below: list[int] = []
     try:
+        assert int(p.stdout.readline()) == p.pid
+        below = [*keepers_of(p.pid), *janitors_of(p.pid)]
+        ours = [pid for pid in below if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"pyjail-keeper")]
+        assert len(ours) >= 3  # janitor, guard, keeper
+        p.kill()
+        p.wait()
         assert until(lambda: not any(map(alive, ours)) and not cgroups_of(p.pid)), (ours, cgroups_of(p.pid))
     finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
         for pid in filter(alive, below):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=place.WITHOUT_ROOT)
+@pytest.mark.parametrize("first", ["", "pyjail.run(['true'])"], ids=["janitor", "guard"])
+def test_the_first_process_of_a_pid_namespace_keeps_nobody_waiting(first):
+    """Pid 1 has ended when all in its namespace are reaped (zap_pid_ns_processes()), and one of them is the embedder's."""
+    code = """
+    import ctypes, os, pyjail
+    libc = ctypes.CDLL(None)
+    FIRST
+    libc.unshare(0x20000000)  # CLONE_NEWPID, of the children from now on
+    assert pyjail.run(["true"], jail=pyjail.Jail(hostname="other")).ok
+    if libc.fork() == 0: os._exit(0)  # nobody waits for it
+    pyjail.close()
+    print("closed", flush=True)
+    """
+    assert script(code.replace("FIRST", first)).stdout == "closed\n"
 
 
 @pytest.mark.skipif(not place.CGROUPS, reason=place.WITHOUT_CGROUPS)

@@ -55,9 +55,4 @@ static long fail_sys6(long nr, long a, long b, long c, long d, long e, long f) {
   if (nr == __NR_ftruncate && a == FAIL_FD && !rc) return 0; /* it would take our marks away */
   return rc ? rc : sys6(nr, a, b, c, d, e, f);
 }
-static long fail_clone(struct clone_args *args, void (*run)(void *), void *arg) {
-  const long rc = fail_now(__NR_clone3);
-  return rc ? rc : sys_clone(args, run, arg);
-}
-#define sys6 fail_sys6
-#define sys_clone fail_clone
+#include "fail_calls.h"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import random
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -22,8 +21,7 @@ from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._shown import Document
 from pyjail.grading import _values
 from pyjail.languages import Check, Judgement, JudgeVerdict, SubtaskResult, TestResult
-from tests.records import check, public_records, schema_name
-from tests.unit.test_records import JUNK
+from tests.records import check, damaged, public_records, schema_name
 
 EVIL = "a\n\r\t\x1b[2J\u202e\udcff<script>alert(1)</script>&amp;" * 40
 BYTES = b"\xff\x00<b>\n" * 1000
@@ -97,17 +95,9 @@ def test_a_document_comes_back_as_it_was_and_newer_or_damaged_ones_are_refused_i
     with pytest.raises(SpecError, match="up to version 1"):
         cls.from_dict({**record.to_dict(), "version": 2})
     assert json.dumps(cls.from_dict({**record.to_dict(), "of a newer pyjail": 1}).to_dict()) == text
-    dice = random.Random(cls.__name__)
-    for _ in range(100):
-        d = at = json.loads(text)
-        while True:  # to some place in it
-            key = dice.choice(sorted(at) if isinstance(at, dict) else range(len(at)))
-            if not isinstance(at[key], (dict, list)) or not at[key] or dice.random() < 0.2:
-                break
-            at = at[key]
-        at[key] = dice.choice(JUNK)
+    for document in damaged(record, 100):
         with contextlib.suppress(SpecError):
-            repr(cls.from_dict(d))
+            repr(cls.from_dict(document))
 
 
 scalars = st.one_of(

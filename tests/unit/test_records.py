@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import json
 import pickle
-import random
 
 import pytest
 from hypothesis import given
@@ -21,7 +20,7 @@ from pyjail._jsonable import error as error_document
 from pyjail._jsonable import schema, schema_of
 from pyjail._learn import Learned, Refused
 from pyjail.languages import Judgement, JudgeVerdict, TestResult
-from tests.records import closed, is_plain_html
+from tests.records import closed, damaged, is_plain_html
 from tests.scripts import script
 
 data = st.one_of(st.none(), st.binary(max_size=80), st.text(st.characters(), max_size=80))
@@ -230,39 +229,11 @@ def test_a_record_can_be_shown_when_there_is_no_fd_left():
     assert out.stdout == "<Result> <Result ok, exit None>\n", out
 
 
-JUNK = [
-    None,
-    True,
-    -1,
-    1 << 70,
-    1.5,
-    "",
-    "x",
-    "base64:!",
-    [],
-    [[]],
-    [None],
-    {},
-    {"bytes": 1},
-    {"base64": "!"},
-    {"x": {}},
-]
-
-
 @kinds
 def test_a_damaged_document_is_read_or_refused_in_words(record):
-    dice = random.Random(type(record).__name__)
-    whole = json.dumps(record.to_dict())
-    for _ in range(300):
-        d = at = json.loads(whole)
-        while True:  # to some place in it
-            key = dice.choice(sorted(at) if isinstance(at, dict) else range(len(at)))
-            if not isinstance(at[key], (dict, list)) or not at[key] or dice.random() < 0.3:
-                break
-            at = at[key]
-        at[key] = dice.choice(JUNK)
+    for document in damaged(record, 300):
         with contextlib.suppress(SpecError):
-            repr(type(record).from_dict(d))
+            repr(type(record).from_dict(document))
 
 
 @kinds
