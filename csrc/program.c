@@ -201,7 +201,7 @@ static long program_start(void) {
 }
 
 /* Where the program's process begins. Its parent, the keeper, is pid 1 of its pid namespace: with it everything ends.
- * It may be in the keeper's own memory until execve: it writes to its stack, the page and what is marked as its own. */
+ * It may be in the keeper's own memory until execve: it writes to its stack, the page and the request's tables. */
 static void __attribute__((noreturn)) program_main(void *unused) {
   (void)unused;
   if (program_arm() == 0) program_start();
