@@ -38,10 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """``--keeper``: for this process; scripts that the tests start use the installed one."""
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # started by `&` of a shell: what we start would ignore it, too
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Started by `&` of a shell, by nohup(1): what we start would ignore it, too.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     if path := config.getoption("--keeper"):
         from pyjail import _elf, _fds
 

@@ -112,7 +112,8 @@ class Keeper(Talk):
                     attach(_id_maps.pid_of(keeper.number))
                 self._write_maps(keeper)
             except (JailError, OSError):
-                if readable(self.sock.fileno(), 0):  # it has failed: what it says of that is the reason
+                # It has failed: what it says of that is the reason. Or it is dead, of which its guard tells by its end.
+                if readable(self.sock.fileno(), 5000 if readable(keeper.number, 0) else 0):
                     self._expect(lib.REPLY_READY)
                 raise
         self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")

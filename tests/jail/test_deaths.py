@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
 import pyjail
-from pyjail import JailError, Limits, Verdict
+from pyjail import JailError, KeeperError, Limits, Verdict, _id_maps
 from tests.conftest import SLOW
 from tests.host_side import keeper_below, keepers_of
 from tests.instants import Instant, Unharmed, every
@@ -111,3 +113,22 @@ def test_at_every_step_of_a_sessions_call(name, how):
                     s.read("f")
             s.close()
         del s
+
+
+def test_a_keeper_that_is_killed_while_it_starts_is_told_as_that_however_late_its_guard_is(monkeypatch):
+    real = _id_maps.pid_of
+
+    def killed(pidfd: int) -> int:
+        pid = real(pidfd)
+        guard = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(guard, signal.SIGSTOP)
+        threading.Timer(0.3, os.kill, (guard, signal.SIGCONT)).start()
+        os.kill(pid, signal.SIGKILL)
+        select.select([pidfd], [], [], 5)  # it is dead, and nobody has reaped it
+        return real(pidfd)
+
+    monkeypatch.setattr(_id_maps, "pid_of", killed)
+    with pytest.raises(KeeperError, match="died while it prepared the jail: signal SIGKILL"):
+        pyjail.run(["true"], LIMITS, jail=pyjail.Jail(fresh=True, hostname="dies"))
+    monkeypatch.undo()
+    assert pyjail.run(["true"], LIMITS).ok
