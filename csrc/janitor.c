@@ -11,6 +11,7 @@ struct k_dirent64 { /* getdents64(2) */
 #define K_CGROUP_MAGIC 0x27e0eb    /* linux/magic.h: CGROUP_SUPER_MAGIC, */
 #define K_CGROUP2_MAGIC 0x63677270 /* CGROUP2_SUPER_MAGIC */
 #define TIDY_TRIES 500             /* 10 ms each: the jails are still being ended */
+#define TIDY_LEVELS 4              /* below a directory: a keeper's, its leaves, and room for more */
 
 /* Remove a cgroup directory and `levels` below it, as far as nobody is in them. */
 static long cgroup_remove(int at, const char *name, int levels) {
@@ -28,14 +29,14 @@ static long cgroup_remove(int at, const char *name, int levels) {
 
 /* We have the rights that the embedder had at first. Whoever it is by now, what goes is named as ours and in a cgroup.
  */
-static long tidy(const char *path, int levels) {
+static long tidy(const char *path) {
   const char *name;
   struct statfs fs = {0};
   long at = parent_open(AT_FDCWD, path, &name, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), rc = -ENOENT;
   if (at < 0) return at;
   SYS(__NR_fstatfs, at, &fs);
   if ((fs.f_type == K_CGROUP_MAGIC || fs.f_type == K_CGROUP2_MAGIC) && mem_equal(name, "pyjail-", 7))
-    rc = cgroup_remove((int)at, name, levels);
+    rc = cgroup_remove((int)at, name, TIDY_LEVELS);
   sys_close((int)at);
   return rc;
 }
@@ -49,21 +50,20 @@ static void __attribute__((noreturn)) janitor_main(void) {
   SYS(__NR_prctl, PR_SET_NAME, "pyjail-janitor", 0, 0, 0);
   SYS(__NR_chdir, "/");
   for (long n = 1; n > 0 || !wait[1].revents; n = in_receive(K_MSG_DONTWAIT)) {
-    const uint32_t size = (uint32_t)str_len(in.body) + 2;
+    const uint32_t size = (uint32_t)str_len(in.body) + 1;
     if (n <= 0) {
       if (n != -EAGAIN) wait[0].fd = -1;
       SYS(__NR_ppoll, wait, 2, NULL, NULL, 8);
-    } else if (used + size < sizeof scratch) { /* the levels, the path, 0 */
-      scratch[used] = (char)in.m.flags;
-      memcpy(scratch + used + 1, in.body, size - 1);
+    } else if (used + size < sizeof scratch) {
+      memcpy(scratch + used, in.body, size);
       used += size;
     }
     fds_close(&K.got);
   }
   for (int tries = TIDY_TRIES, left = 1; left && tries; tries--) {
     left = 0;
-    for (const char *path = scratch + 1; path < scratch + used; path += str_len(path) + 2) {
-      const long rc = tidy(path, path[-1]);
+    for (const char *path = scratch; path < scratch + used; path += str_len(path) + 1) {
+      const long rc = tidy(path);
       left |= rc < 0 && rc != -ENOENT;
     }
     if (left) SYS(__NR_nanosleep, &rest, NULL);

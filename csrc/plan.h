@@ -205,7 +205,7 @@ enum pj_op {
   OP_RESET,  /* empty a session's workspace */
   OP_SIGNAL, /* send the program signal number `flags`; no answer */
   OP_RELEASE, /* done with the workspace of a held run */
-  OP_TIDY,    /* to the janitor: a cgroup directory to remove when we have ended, with `flags` levels below it */
+  OP_TIDY,    /* to the janitor: a cgroup directory to remove when we have ended, with what is below it */
   OP_COUNT
 };
 

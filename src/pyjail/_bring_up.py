@@ -68,7 +68,7 @@ def _situation(step: str, h: Hierarchy, number: int = 0) -> Situation:
     except OSError:
         owner = 0
     pids = tuple(int(p) for p in _host.read(h.own + "/cgroup.procs").split()) if step == "enable" else ()
-    others = tuple(p for p in pids if p != os.getpid())
+    others = tuple(p for p in pids if p not in (os.getpid(), _cgroup.janitor().pid()))  # which comes with us
     root = not os.path.exists(h.mount + "/cgroup.type")
     systemd = os.path.isdir("/run/systemd/system")
     hidden = not os.path.exists(h.mount + "/cgroup.procs")
@@ -225,13 +225,11 @@ def enter_leaf(host: Host) -> str:
         return h.own
     _cgroup.clean_stale(h.own)
     leaf = f"{h.own}/{_owner.owner_name(os.getpid(), 'leaf-')}"
-    _cgroup.janitor().watch(leaf, 0)  # below it are our children's own
     try:
         os.mkdir(leaf)
     except FileExistsError:
         pass
     except OSError as e:
-        _cgroup.janitor().forgo([leaf])
         r = delegation.explain("", _situation("mkdir", h, _number(e)))
         raise HostError("cgroup", r.cause, r.fix) from e
     try:
@@ -240,7 +238,7 @@ def enter_leaf(host: Host) -> str:
     except OSError as e:
         with contextlib.suppress(OSError):
             os.rmdir(leaf)
-            _cgroup.janitor().forgo([leaf])
         r = delegation.explain("", _situation("procs", h, _number(e)))
         raise HostError("cgroup", r.cause, r.fix) from e
+    _cgroup.janitor().follow()
     return leaf

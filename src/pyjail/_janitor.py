@@ -18,7 +18,6 @@ from pyjail._native import ffi, lib
 from pyjail._talk import readable
 from pyjail._wire import pack_head
 
-LEVELS = 4  # of directories below one of ours: a keeper's, its leaves, and room for more
 _PATIENCE_S = 5.0  # for a janitor that somebody has stopped
 _END_MS = 2000  # from SIGKILL
 
@@ -55,12 +54,12 @@ class _Janitor:
             self.spawned[0] = -1
             self.pidfd.remember()
 
-    def tell(self, path: str, levels: int) -> None:
+    def tell(self, path: str) -> None:
         """Raises OSError when it is gone."""
         ours = self.pair[0][0]
         if not self.identity or identity(ours.fileno()) != self.identity:
             raise ConnectionResetError
-        ours.send(pack_head(lib.OP_TIDY, 0, levels, 0, 0) + os.fsencode(path) + b"\0")
+        ours.send(pack_head(lib.OP_TIDY, 0, 0, 0, 0) + os.fsencode(path) + b"\0")
         self.told.add(path)
 
     def close(self) -> None:
@@ -91,34 +90,58 @@ class _Janitor:
 
 
 _current: _Janitor | None = None
-_wanted: dict[str, int] = {}  # levels by path: what is to go with us
+_wanted: dict[str, None] = {}  # what is to go with us, in the order in which it was made
 _lock = threading.RLock()  # a signal handler may come here, too
 
 
-def watch(path: str, levels: int = LEVELS) -> None:
-    """Have this directory, which is about to be made, removed at our end, and so many levels below it.
+def watch(path: str) -> None:
+    """Have this directory, which is about to be made, removed at our end with what is below it.
 
     Who lacks fds or memory for that does without: what is left then, the next start removes (`_cgroup.clean_stale`).
     """
     global _current
     with _lock:
-        _wanted[path] = levels
+        _wanted[path] = None
         if _current is not None and path in _current.told:
             return
         with contextlib.suppress(OSError):
             if _current is not None:
                 with contextlib.suppress(OSError):  # it is gone, whoever ended it
-                    _current.tell(path, levels)
+                    _current.tell(path)
                     return
                 _end()
-            _current = _Janitor()
-            try:
-                _current.start()
-                for each, below in _wanted.items():
-                    _current.tell(each, below)
-            except BaseException:
-                _end()
-                raise
+            _begin()
+
+
+def _begin() -> None:
+    global _current
+    _current = _Janitor()
+    try:
+        _current.start()
+        for path in _wanted:
+            _current.tell(path)
+    except BaseException:
+        _end()
+        raise
+
+
+def follow() -> None:
+    """Have the janitor where this process is now, which was moved: the cgroup that it left may need to be empty."""
+    global _current
+    with _lock:
+        if _current is None:
+            return
+        old = _current
+        try:
+            with contextlib.suppress(OSError):
+                _begin()
+        finally:
+            old.close()
+
+
+def pid() -> int:
+    """The janitor's; -1 when there is none."""
+    return -1 if _current is None else _current.pid
 
 
 def _end() -> None:

@@ -18,7 +18,8 @@ def enter_leaf() -> str:
     so limits below the cgroup of a systemd unit, a ``systemd-run`` scope or a container need its processes out of
     the way. pyjail never does that by itself: call this before the first `pyjail.run`, or set
     ``PYJAIL_ENTER_LEAF=1`` in the environment. Runs then get their cgroups beside the leaf, still below the same
-    cgroup and its limits. Warm keepers are ended first, new ones are started by the next run.
+    cgroup and its limits. Warm keepers are ended first, new ones are started by the next run. The leaf stays when this
+    process ends, which is in it until then; the next caller there removes it, or who ends the unit, scope or container.
 
     Returns:
         The directory of the leaf; the cgroup itself when nothing has to move (the root of the hierarchy).

@@ -103,6 +103,23 @@ def test_the_environment_variable_does_the_same():
         assert inside(unit, "print(hog().verdict, '/pyjail-leaf-' in where())", enter=True) == "memory True\n"
 
 
+def test_the_janitor_steps_aside_with_its_embedder():
+    with cell() as unit:
+        out = inside(
+            unit,
+            """
+            pyjail.run(["true"], Limits(memory=None, processes=None, cpus=None))  # it is there before
+            from tests.host_side import janitors_of
+            before = janitors_of(os.getpid())
+            pyjail.cgroup.enter_leaf()
+            pyjail.run(["true"])
+            after = janitors_of(os.getpid())
+            print(len(before), len(after), before != after, [where(p) for p in after] == [where()])
+            """,
+        )
+    assert out == "1 1 True True\n"
+
+
 def test_other_processes_in_the_way_are_named_and_left_alone():
     with cell() as unit:
         other = subprocess.Popen(["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec sleep 1000', str(unit)])
