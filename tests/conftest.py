@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import pyjail
 from pyjail import Limits, Result
@@ -20,6 +21,9 @@ from tests import place
 
 SLOW = float(os.environ.get("PYJAIL_TEST_SLOWNESS", "1"))  # a guest under emulation is 20-40 times slower
 QUICK = Limits(cpu_time=5 * SLOW, wall_time=10 * SLOW)
+
+settings.register_profile("patient", deadline=None)  # a busy machine takes seconds for what takes milliseconds
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
