@@ -17,7 +17,7 @@ import pytest
 
 import pyjail
 from pyjail import aio, grading, languages
-from pyjail._jsonable import schema
+from pyjail._documents import schema
 from pyjail._shown import Shown
 
 MODULES = (pyjail, aio, grading, languages)

@@ -19,7 +19,6 @@ from pyjail._errors import (
     JailError,
     JailWarning,
     KeeperError,
-    OutputDecodeError,
     PolicyWarning,
     PoolClosedError,
     ProgramNotFoundError,
@@ -47,14 +46,16 @@ if TYPE_CHECKING:
     from pyjail._parties import Edge, Party
     from pyjail._pool import Pool
     from pyjail._process import Process, start
-    from pyjail._result import Result, Verdict
+    from pyjail._result import Result
     from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
     from pyjail._selftest.runner import selftest
     from pyjail._session import Session
     from pyjail._snapshot import Snapshot
     from pyjail._subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
     from pyjail._terminal import Terminal
+    from pyjail._undecoded import OutputDecodeError
     from pyjail._usage import Control, Receipt, Usage
+    from pyjail._verdicts import Verdict
     from pyjail.languages import Judgement, JudgeVerdict, Subtask, Test, TestResult, judge_source
     from pyjail.policy.lint import lint
 
@@ -150,7 +151,9 @@ _LATER = {
     **dict.fromkeys(("SeccompPolicy", "SeccompRule"), "pyjail._seccomp_spec"),
     "lint": "pyjail.policy.lint",
     **dict.fromkeys(("JailedProcessError", "PoolExhaustedError", "TimeoutExpired"), "pyjail._subprocess_errors"),
-    **dict.fromkeys(("Result", "Verdict"), "pyjail._result"),
+    "OutputDecodeError": "pyjail._undecoded",
+    "Result": "pyjail._result",
+    "Verdict": "pyjail._verdicts",
     **dict.fromkeys(("Control", "Receipt", "Usage"), "pyjail._usage"),
 }
 

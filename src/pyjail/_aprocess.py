@@ -14,7 +14,7 @@ from pyjail._areader import AsyncReader
 from pyjail._awriter import AsyncWriter
 from pyjail._command import Command
 from pyjail._communicate import to_bytes
-from pyjail._errors import OutputDecodeError, SpecError
+from pyjail._errors import SpecError
 from pyjail._fds import Fd
 from pyjail._flight import in_thread
 from pyjail._frozen import replace
@@ -23,6 +23,7 @@ from pyjail._outcome import undecoded
 from pyjail._process import Process
 from pyjail._result import Result
 from pyjail._subprocess_errors import TimeoutExpired
+from pyjail._undecoded import OutputDecodeError
 
 
 class AsyncProcess:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pyjail import _frozen, _units
-from pyjail._limits import Follows
-from pyjail._shown import Shown
-
-if TYPE_CHECKING:
-    from pyjail._result import Result
-    from pyjail._usage import Receipt, Usage
+from pyjail import _frozen
 
 MOST = 60  # characters of a value in a line
 MOST_IN_LINE = 300  # of the line of what came of something; of what was given, which one may want to copy, 500
@@ -40,10 +34,12 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
 
 
-def changed(record: Any) -> Iterator[str]:
-    """``field=value`` of what is not its default."""
+def changed(record: Any, unsaid: Sequence[str] = ()) -> Iterator[str]:
+    """``field=value`` of what is not its default; nothing of the fields ``unsaid``."""
     fields = type(record).__dataclass_fields__
     for name in _frozen.names(record):
+        if name in unsaid:
+            continue
         value, made = getattr(record, name), fields[name].default_factory
         if _differ(value, made() if callable(made) else fields[name].default):
             yield f"{name}={short(value)}"
@@ -106,59 +102,6 @@ def size(value: int | None) -> str:
     return f"{value} bytes"
 
 
-def result(r: Result) -> Iterator[str]:
-    """Verdict, end, what it took, what it wrote."""
-    yield r.verdict.value
-    yield f"signal {r.signal}" if r.signal is not None else f"exit {r.exit_code}"
-    usage = r.usage
-    if usage.wall_time is not None:
-        yield f"cpu {seconds(usage.cpu_time)}, wall {seconds(usage.wall_time)}, memory {size(usage.memory_peak)}"
-    if r.limits_hit:
-        yield f"limits_hit={{{', '.join(map(repr, sorted(r.limits_hit)))}}}"
-    if r.syscall is not None:
-        yield f"syscall={r.syscall!r}"
-    if r.error is not None:
-        yield f"error={short(r.error, 200)}"
-    if r.files:
-        yield f"files={short(sorted(r.files), 30)}" if len(r.files) <= 5 else f"{len(r.files)} files"
-    for name in ("stdout", "stderr"):
-        if getattr(r, name):
-            yield f"{name}={short(getattr(r, name))}"
-
-
-def usage(u: Usage) -> Iterator[str]:
-    """What is known, in units for people."""
-    for name in _frozen.names(u):
-        value = getattr(u, name)
-        if value is None or value is False or value == ():
-            continue
-        if name.endswith("_time"):
-            yield f"{name}={seconds(value)}"
-        elif name in ("memory_peak", "memory_before", "io_read", "io_written"):
-            yield f"{name}={size(value)}"
-        elif not isinstance(value, dict):
-            yield f"{name}={short(value)}"
-
-
-def receipt(rows: Receipt) -> Iterator[str]:
-    """How many controls are in which state, and which are missing."""
-    found = [row.status for row in rows]
-    yield f"{len(found)} controls"
-    yield f"{found.count('enforced')} enforced"
-    if missing := [row.name for row in rows.not_enforced]:
-        yield f"not enforced: {', '.join(missing)}"
-
-
-def limits(given: Any) -> Iterator[str]:
-    """Sizes as one types them."""
-    for text in changed(given):
-        name, _, shown = text.partition("=")
-        if name == "wall_time" and isinstance(given.wall_time, Follows):
-            continue
-        round_size = shown.isdigit() and int(shown) >= 1024 and name not in ("processes", "inodes", "open_files")
-        yield f"{name}={_units.show_size(int(shown))!r}" if round_size and int(shown) % 1024 == 0 else text
-
-
 def html(record: Any, pairs: Iterable[tuple[str, Any]] = ()) -> str:
     """A table of these pairs, or of the fields. Nothing in it is taken as HTML, and all of it can be sent as UTF-8."""
     pairs = tuple(pairs) or [(name, getattr(record, name)) for name in _frozen.names(record)]
@@ -174,7 +117,7 @@ def _row(name: str, value: Any) -> str:
 def _cell(value: Any) -> str:
     if hasattr(value, "_rows"):  # a receipt
         return _folded(repr(value), ["\t".join((r.name, r.asked, r.enforced_by, r.value, r.status)) for r in value])
-    if isinstance(value, tuple) and value and isinstance(value[0], Shown):
+    if isinstance(value, tuple) and value and hasattr(value[0], "_schema"):
         return _folded(str(len(value)), [repr(item) for item in value])
     if isinstance(value, (str, bytes)):
         text = value if isinstance(value, str) else value[: MOST_IN_TABLE + 1].decode("utf-8", "backslashreplace")

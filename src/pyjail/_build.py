@@ -46,14 +46,14 @@ class Build(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "build" of docs/data.md."""
-        from pyjail._jsonable import head
+        from pyjail._plain import head
 
         return {**head("build"), **super().to_dict()}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Build:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check
+        from pyjail._documents import check
 
         d = check(d, "build")
         return cls(Result.from_dict(d["result"]), d["cached"], d["key"])

@@ -110,10 +110,10 @@ def tell(error: Exception, as_json: bool) -> int:
     else:
         say(said)
     if as_json:
-        from pyjail import _jsonable
+        from pyjail import _plain
 
-        found = _jsonable.error(error)
+        found = _plain.error(error)
         about = {name: words(value) if isinstance(value, str) else value for name, value in found.items()}
-        about |= {"message": _jsonable.pack(said), "exit_code": code}
-        print(json.dumps({**_jsonable.head("failure"), "error": about}))
+        about |= {"message": _plain.pack(said), "exit_code": code}
+        print(json.dumps({**_plain.head("failure"), "error": about}))
     return code

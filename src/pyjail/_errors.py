@@ -11,14 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail._result import Result
-
 
 def _document(e: Exception) -> dict[str, Any]:
     with _lazy.lock:
-        from pyjail import _jsonable
+        from pyjail import _plain
 
-    return _jsonable.error(e)
+    return _plain.error(e)
 
 
 class JailError(Exception):
@@ -136,31 +134,6 @@ class ProgramPermissionError(ExecError, PermissionError):
 
 class KeeperError(JailError):
     """Our own helper died or spoke nonsense before the program started."""
-
-
-class OutputDecodeError(JailError, UnicodeDecodeError):
-    """With ``errors="strict"``: the program wrote what is no text of that encoding. It ran to its end all the same.
-
-    Attributes: ``result`` (`Result`, its stdout and stderr as bytes), and those of `UnicodeDecodeError`.
-
-    >>> import pyjail
-    >>> try:
-    ...     pyjail.run(["printf", r"\\377"], text=True, errors="strict")
-    ... except pyjail.OutputDecodeError as e:
-    ...     print(e.result.verdict, e.result.stdout)
-    ok b'\\xff'
-    """
-
-    def __init__(self, result: Result, encoding: str, data: bytes, start: int, end: int, reason: str) -> None:
-        self.result = result
-        UnicodeDecodeError.__init__(self, encoding, data, start, end, reason)
-
-    def __str__(self) -> str:
-        told = f'{UnicodeDecodeError.__str__(self)}. errors="replace" takes it' if self.object else self.reason
-        return f"what the program wrote is no such text: {told}; .result has the bytes"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.result, self.encoding, self.object, self.start, self.end, self.reason)
 
 
 class PoolClosedError(JailError, RuntimeError):

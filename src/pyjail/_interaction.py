@@ -124,7 +124,7 @@ class Interaction(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: an "interaction" of docs/data.md."""
-        from pyjail._jsonable import head
+        from pyjail._plain import head
 
         return {
             **head("interaction"),
@@ -140,7 +140,7 @@ class Interaction(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Interaction:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading
+        from pyjail._documents import check, reading
 
         d = check(d, "interaction")
         with reading("interaction"):
@@ -156,7 +156,7 @@ class Interaction(Document):
 
 
 def _flow(d: Mapping[str, Any]) -> Flow:
-    from pyjail._jsonable import unpack
+    from pyjail._documents import unpack
 
     source, _, target = d["edge"].partition(" -> ")
     given = {name: d[name] for name in ("truncated", "written", "delivered", "closed_by", "closed_at")}

@@ -94,7 +94,7 @@ class Learned(Document):
 
     def to_toml(self, root: str | os.PathLike[str] | None = None) -> str:
         """A configuration for ``pyjail run --config``: the ``[jail]`` table. ``root``: where `jail` wrote the root."""
-        from pyjail._toml import dump
+        from pyjail._config_file import dump
 
         jail = (
             self._learned() if root is not None else replace(self.learned_in, mounts=self.mounts, seccomp=self.policy)
@@ -103,7 +103,7 @@ class Learned(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "learned" of docs/data.md."""
-        from pyjail._jsonable import head, name_of, plain
+        from pyjail._plain import head, name_of, plain
 
         return {
             **head("learned"),
@@ -120,7 +120,8 @@ class Learned(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Learned:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, mount, name_from, policy, reading, unpack
+        from pyjail._documents import check, name_from, reading, unpack
+        from pyjail._spec_document import mount, policy
 
         d = check(d, "learned")
         with reading("learned"):
@@ -129,14 +130,14 @@ class Learned(Document):
             }
             refused = tuple(Refused(*(row[name] for name in Refused._fields)) for row in d["refused"])
             return cls(
-                policy(d["policy"]), tuple(mount(m) for m in d["mounts"]), skeleton, dict(d["calls"]), refused,
+                policy(d["policy"]), tuple(mount(Mount, m) for m in d["mounts"]), skeleton, dict(d["calls"]), refused,
                 Result.from_dict(d["result"]), Jail.from_dict(d["learned_in"]),
             )  # fmt: skip
 
 
 def _entry(entry: str | bytes | None) -> dict[str, Any]:
     """{"link": target}, {"file": content}, or {} for an empty directory."""
-    from pyjail._jsonable import pack
+    from pyjail._plain import pack
 
     return {} if entry is None else {"file" if isinstance(entry, bytes) else "link": pack(entry)}
 

@@ -144,9 +144,9 @@ class Limits(Shown):
 
         Raises SpecError that names what is wrong in it and the right key nearest to an unknown one; OSError.
         """
-        from pyjail._toml import load
+        from pyjail import _config
 
-        return load(path).limits
+        return _config.limits(path, cls)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
@@ -162,7 +162,17 @@ class Limits(Shown):
         with _lazy.lock:
             from pyjail import _brief
 
-        return f"Limits({', '.join(_brief.limits(self))})"
+        return f"Limits({', '.join(map(_typed, _brief.changed(self, self._unsaid())))})"
+
+    def _unsaid(self) -> tuple[str, ...]:
+        return ("wall_time",) if isinstance(self.wall_time, Follows) else ()
+
+
+def _typed(text: str) -> str:
+    """``field=value``, with sizes as one types them."""
+    name, _, shown = text.partition("=")
+    size = int(shown) if shown.isdigit() and name not in ("processes", "inodes", "open_files") else 0
+    return f"{name}={_units.show_size(size)!r}" if size >= 1024 and size % 1024 == 0 else text
 
 
 def _cpus(value: object) -> float | frozenset[int] | None:

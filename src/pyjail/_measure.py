@@ -156,7 +156,7 @@ class Measurement(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "measurement" of docs/data.md."""
-        from pyjail._jsonable import head, plain
+        from pyjail._plain import head, plain
 
         return {
             **head("measurement"),
@@ -173,7 +173,7 @@ class Measurement(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Measurement:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading
+        from pyjail._documents import check, reading
 
         d = check(d, "measurement")
         with reading("measurement"):

@@ -9,7 +9,6 @@ import os
 
 from pyjail import _errors, _explain, _lazy, _verdict
 from pyjail._command import Command, Decode
-from pyjail._errors import OutputDecodeError
 from pyjail._host import Above
 from pyjail._keeper import Keeper
 from pyjail._plan import RunLimits, Template
@@ -20,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyjail._undecoded import OutputDecodeError
     from pyjail._usage import Receipt, Usage
 
 
@@ -97,6 +97,9 @@ def result(
 
 def undecoded(result: Result, error: Exception) -> OutputDecodeError:
     """What to raise instead of a result whose output is not what the caller said that it is; it has the result."""
+    with _lazy.lock:
+        from pyjail._undecoded import OutputDecodeError
+
     if isinstance(error, UnicodeDecodeError):
         return OutputDecodeError(result, error.encoding, error.object, error.start, error.end, error.reason)
     return OutputDecodeError(result, "text", b"", 0, 0, str(error))

@@ -50,7 +50,7 @@ class Party(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes."""
-        from pyjail._jsonable import sources
+        from pyjail._plain import sources
 
         return {**super().to_dict(), "files": sources(self.files)}
 

@@ -1,15 +1,15 @@
-"""What happened, as frozen, picklable, JSON-able data: `Result`, `Verdict`; `Usage` and `Receipt` are in `_usage`."""
+"""What happened, as frozen, picklable, JSON-able data: `Result`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from types import GenericAlias
 
 from pyjail import _lazy
 from pyjail._frozen import dataclass, field, hash_of, names
 from pyjail._shown import Document
 from pyjail._spec import Limits
+from pyjail._verdicts import Verdict as Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,28 +19,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from pyjail._usage import Receipt, Usage
-
-
-class Verdict(StrEnum):
-    """What the facts of a run mean; the first of these that holds (docs/run.md).
-
-    JAIL_ERROR: pyjail or something outside decided how it ended, ``Result.error`` says what. SECURITY: the filter ended
-    it, for ``Result.syscall``. MEMORY, CPU_TIME, WALL_TIME, OUTPUT: the limit of that name. SIGNALED: by a signal,
-    one of its own too. RUNTIME_ERROR: another exit code than 0. OK: 0, within all limits.
-
-    >>> Verdict("ok") is Verdict.OK, f"{Verdict.CPU_TIME}"
-    (True, 'cpu_time')
-    """
-
-    OK = "ok"
-    RUNTIME_ERROR = "runtime_error"
-    SIGNALED = "signaled"
-    CPU_TIME = "cpu_time"
-    WALL_TIME = "wall_time"
-    MEMORY = "memory"
-    OUTPUT = "output"
-    SECURITY = "security"
-    JAIL_ERROR = "jail_error"
 
 
 def _usage() -> Usage:
@@ -129,9 +107,9 @@ class Result(_Document[Output]):
 
     def _words(self) -> Iterable[str]:
         with _lazy.lock:
-            from pyjail import _brief
+            from pyjail import _result_words
 
-        return _brief.result(self)
+        return _result_words.result(self)
 
     @property
     def ok(self) -> bool:
@@ -150,9 +128,9 @@ class Result(_Document[Output]):
         """Everything, in types that `json.dumps` takes: a "result" of docs/data.md. Bytes are {"bytes": text} when they
         are UTF-8, else {"base64": ...}."""
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _result_document
 
-        return _jsonable.result(self)
+        return _result_document.document(self)
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Self:
@@ -161,9 +139,9 @@ class Result(_Document[Output]):
         Raises SpecError for what is no such document, or one of a version that this pyjail does not know.
         """
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _result_document
 
-        return cls(**_jsonable.fields_of_result(d))
+        return cls(**_result_document.fields(cls, d))
 
 
 class _Later:

@@ -276,7 +276,7 @@ class Session(Turns, Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """What stands, in types that `json.dumps` takes: a "session" of docs/data.md. /box is `snapshot`'s to tell."""
-        from pyjail._jsonable import head, plain
+        from pyjail._plain import head, plain
 
         told = {name: plain(value) for name, value in self._table()}
         results = [result.to_dict() for result in self.results]

@@ -100,7 +100,7 @@ def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping
             if failed and options.stop:
                 break
     if options.json:
-        from pyjail._jsonable import head, plain
+        from pyjail._plain import head, plain
 
         print(json.dumps({**head("steps"), "steps": plain(answers)}))
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pyjail import _host, _jsonable, _view
+from pyjail import _host, _plain, _view
 from pyjail._plan import Template, search, template
 from pyjail._spec import Jail, Limits
 from pyjail.policy import cgroup, filters, lint, mounts, rlimits, seccomp
@@ -103,7 +103,7 @@ def main(jail: Jail, limits: Limits, program: list[str], as_json: bool) -> int:
     """Print it."""
     steps = plan(jail, limits, program)
     if as_json:
-        print(json.dumps({**_jsonable.head("plan"), "steps": _jsonable.plain(steps)}, indent=1))
+        print(json.dumps({**_plain.head("plan"), "steps": _plain.plain(steps)}, indent=1))
     else:
         for s in steps:
             if s["step"] == "warning":  # its text has the reason already

@@ -20,9 +20,9 @@ class Shown:
     def to_dict(self) -> dict[str, Any]:
         """Its fields in types that `json.dumps` takes, as docs/data.md has them."""
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _plain
 
-        return _jsonable.part(self)
+        return _plain.part(self)
 
     def _words(self) -> Iterable[str]:
         """What the line says after the class's name; nothing: its fields, shortened."""
@@ -61,13 +61,13 @@ class Document(Shown):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _documents
 
-        return _jsonable.pydantic_schema(cls)
+        return _documents.pydantic_schema(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _documents
 
-        return _jsonable.schema_of(cls)
+        return _documents.schema_of(cls)

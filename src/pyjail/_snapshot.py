@@ -140,7 +140,7 @@ class Snapshot(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes, holes left out: a "snapshot" of docs/data.md."""
-        from pyjail._jsonable import head, name_of, pack, plain
+        from pyjail._plain import head, name_of, pack, plain
 
         files = {
             name_of(path): {"mode": mode, "size": of.size, "pieces": [[at, pack(data)] for at, data in of.pieces]}
@@ -152,7 +152,7 @@ class Snapshot(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Snapshot:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, name_from, reading, unpack
+        from pyjail._documents import check, name_from, reading, unpack
 
         d = check(d, "snapshot")
         with reading("snapshot"):

@@ -264,16 +264,16 @@ class Jail(Shown):
     def from_toml(cls, path: str | os.PathLike[str]) -> Jail:
         """The ``[jail]`` table of a TOML file; unknown keys are a `SpecError` that names the nearest right one."""
         with _lazy.lock:
-            from pyjail._toml import load
+            from pyjail import _config
 
-        return load(path).jail
+        return _config.jail(path, cls, Mount, Limits)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: all fields; `Jail.from_dict` makes it again."""
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _plain
 
-        return _jsonable.jail(self)
+        return {name: _plain.plain(getattr(self, name)) for name in _frozen.names(self)}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Jail:
@@ -283,6 +283,6 @@ class Jail(Shown):
         True
         """
         with _lazy.lock:
-            from pyjail import _jsonable
+            from pyjail import _spec_document
 
-        return cls(**_jsonable.fields_of_jail(d))
+        return cls(**_spec_document.jail(cls, Mount, d))

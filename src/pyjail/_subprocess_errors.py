@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail._result import Result
+    from pyjail._completed import Completed
 
 
 class TimeoutExpired(JailError, subprocess.TimeoutExpired):
@@ -56,7 +56,7 @@ class JailedProcessError(JailError, subprocess.CalledProcessError):
 
     __module__ = "pyjail"
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Completed) -> None:
         self.result = result
         subprocess.CalledProcessError.__init__(
             self, result.returncode, result.args, output=result.stdout, stderr=result.stderr

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from pyjail import _command, _idle, _outcome, _prepare, _process, _run, _streams
 from pyjail._command import Command
-from pyjail._errors import KeeperError, OutputDecodeError, SpecError
+from pyjail._errors import KeeperError, SpecError
 from pyjail._history import History
 from pyjail._keeper import Keeper
 from pyjail._result import Result
 from pyjail._shared import SharedKeeper
 from pyjail._spec import Jail, Limits
+from pyjail._undecoded import OutputDecodeError
 
 T = TypeVar("T")
 _INTERRUPTED = "a program was interrupted or forgotten, and its session lost with it"

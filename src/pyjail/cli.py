@@ -109,7 +109,7 @@ def _with_jail(options: argparse.Namespace) -> int:
         raise _complaint.UsageError(f"pyjail {options.command}", "name the program after --")
     jail, limits = Jail(), Limits()
     if options.config:
-        from pyjail._toml import load
+        from pyjail._config_file import load
 
         with _complaint.of_file("--config", options.config):
             config = load(options.config)

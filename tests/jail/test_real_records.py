@@ -9,7 +9,7 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Mount, SpecError, grading, languages
-from pyjail._jsonable import schema
+from pyjail._documents import schema
 from pyjail._shown import Document
 from tests import place
 from tests.jail.test_cli import cli

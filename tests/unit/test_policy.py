@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, SpecError
-from pyjail import _toml as toml
+from pyjail import _config_file as toml
 from pyjail.policy import profiles, seccomp
 from tests.simulate import simulate
 from tests.unit.filtered import ARCH, MACHINE, NAMES, NUMBERS, act

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Control, Jail, Limits, Mount, Result, SpecError, Usage, Verdict, grading, languages
-from pyjail._jsonable import schema, schema_of
+from pyjail._documents import schema, schema_of
 from pyjail._learn import Refused
 from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._shown import Document

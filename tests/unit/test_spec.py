@@ -353,7 +353,7 @@ def test_toml(tmp_path):
     )
     jail = Jail.from_toml(f)
     assert (jail.hostname, dict(jail.env), jail.mounts) == ("h", {"A": "1"}, (Mount.bind("/usr", "/u"),))
-    from pyjail._toml import load
+    from pyjail._config_file import load
 
     assert load(f).limits == Limits(memory="64M", cpus={0}, output=None)
     for text, field, near in (

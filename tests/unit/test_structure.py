@@ -17,11 +17,11 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_parameters", "_brief", "_jsonable", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
+    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_parameters", "_brief", "_plain", "_documents", "_verdicts", "_completed", "_undecoded", "_result_words", "_result_document", "_spec_document", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
      "attacks", "attacks.numbers", "attacks.toolkit"},
     {"_host", "_interpreter", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
-     "policy.learned", "policy.cores", "policy.same", "_toml"},
+     "policy.learned", "policy.cores", "policy.same", "_toml", "_config", "_config_file"},
     {"languages._language"},
     {"languages._values", "languages._classes", "languages._table", "languages._judgement"},
     {"languages._test"},
@@ -111,7 +111,7 @@ def test_a_lower_layer_never_imports_a_higher_one():
         for name, path in modules()
         for other in imports(path)
         if LEVEL[other] > LEVEL[name]
-        and (name, other) not in {("_spec", "_toml"), ("_limits", "_toml")}  # from_toml, on demand
+        and (name, other) not in {("_spec", "_config"), ("_limits", "_config")}  # from_toml, on demand
     ]
     assert wrong == []
 

@@ -44,7 +44,7 @@ def page(found: tuple[Finding, ...], *, colour: bool = False, ascii_only: bool =
 
 def as_json(found: tuple[Finding, ...]) -> str:
     """A "doctor" of docs/data.md."""
-    from pyjail._jsonable import head
+    from pyjail._plain import head
 
     return json.dumps({**head("doctor"), "ok": ran(found), "rows": [row.to_dict() for row in found]}, indent=1)
 

@@ -115,7 +115,7 @@ class Report(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "selftest" of docs/data.md."""
-        from pyjail._jsonable import head, pack
+        from pyjail._plain import head, pack
 
         return {
             **head("selftest"),
@@ -131,7 +131,7 @@ class Report(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Report:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading, unpack, unpacked
+        from pyjail._documents import check, reading, unpack, unpacked
 
         d = check(d, "selftest")
         with reading("selftest"):

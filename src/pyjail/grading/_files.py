@@ -57,14 +57,14 @@ class TestReport(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "test_report" of docs/data.md."""
-        from pyjail._jsonable import head
+        from pyjail._plain import head
 
         return {**head("test_report"), **super().to_dict(), "decided": self.decided}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> TestReport:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading, unpack, unpacked
+        from pyjail._documents import check, reading, unpack, unpacked
 
         d = check(d, "test_report")
         with reading("test_report"):

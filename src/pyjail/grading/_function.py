@@ -75,7 +75,7 @@ class CaseResult(Shown):
 
     def _alone(self) -> dict[str, Any]:
         """Without what consecutive cases share."""
-        from pyjail._jsonable import pack
+        from pyjail._plain import pack
 
         value = _values.write("value", self.value)
         return {"case": self.case.to_dict(), "passed": self.passed, "reason": pack(self.reason), "value": value}
@@ -93,7 +93,7 @@ class FunctionReport(Document):
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "function_report" of docs/data.md. SpecError for a case of
         what is no plain data."""
-        from pyjail._jsonable import head
+        from pyjail._plain import head
 
         pairs: list[tuple[Result, Result]] = []
         rows = []
@@ -108,7 +108,7 @@ class FunctionReport(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> FunctionReport:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading, unpack
+        from pyjail._documents import check, reading, unpack
 
         d = check(d, "function_report")
         with reading("function_report"):

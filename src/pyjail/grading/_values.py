@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyjail import SpecError
-from pyjail._jsonable import pack, unpack
+from pyjail._documents import unpack
+from pyjail._plain import pack
 from pyjail.grading.inside.encoding import VIEWS, Unsupported, decode, encode
 
 _KEYS, _VALUES, _ITEMS = VIEWS

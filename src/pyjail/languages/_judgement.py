@@ -73,7 +73,7 @@ class TestResult(Shown):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> TestResult:
         """The inverse of `to_dict`."""
-        from pyjail._jsonable import unpack
+        from pyjail._documents import unpack
 
         result, checker = (None if d.get(k) is None else Result.from_dict(d[k]) for k in ("result", "checker"))
         name, message = unpack(d["name"]), unpack(d.get("message", ""))
@@ -193,7 +193,7 @@ class Judgement(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes: a "judgement" of docs/data.md. What the compiler made is left out."""
-        from pyjail._jsonable import head, pack
+        from pyjail._plain import head, pack
 
         compiled = None if self.compile is None else {**self.compile.to_dict(), "files": {}}
         return {
@@ -211,7 +211,7 @@ class Judgement(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Judgement:
         """The inverse of `to_dict`, but for what the compiler made. Raises SpecError for what is no such document."""
-        from pyjail._jsonable import check, reading, unpack, unpacked
+        from pyjail._documents import check, reading, unpack, unpacked
 
         d = check(d, "judgement")
         with reading("judgement"):

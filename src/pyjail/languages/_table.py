@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
-from pyjail import _toml
+from pyjail import _config_file, _toml
 from pyjail._errors import SpecError
 from pyjail.languages._language import Language, from_table
 
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str], base: Mapping[str, Language] | None = Non
     """
     found = dict(table() if base is None else base)
     where = os.path.dirname(os.path.abspath(path))
-    for name, given in _toml.load(path).languages.items():
+    for name, given in _config_file.load(path).languages.items():
         if isinstance(given, dict) and isinstance(given.get("check"), str) and given["check"]:
             given = {**given, "check": os.path.join(where, given["check"])}
         with _toml.of(f"{os.fsdecode(path)}: "):

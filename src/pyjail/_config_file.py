@@ -1,0 +1,70 @@
+"""What a TOML file says of a `Jail`, `Limits` and languages, and a jail as such a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pyjail._config import jail_of, limits_of, of_file, tables
+from pyjail._seccomp_spec import SeccompPolicy
+from pyjail._spec import Jail, Limits, Mount
+from pyjail._toml import value_of
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one file says: its ``[jail]`` and ``[limits]`` tables, defaults where they are missing.
+
+    ``languages``: its ``[languages.NAME]`` tables as they stand; `pyjail.languages.load` validates them.
+    """
+
+    jail: Jail
+    limits: Limits
+    languages: dict[str, Any]
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read and validate ``path``. SpecError, with file and table, for what is wrong in it; OSError."""
+    found = tables(path)
+    with of_file(path):
+        return Config(jail_of(found["jail"], Jail, Mount), limits_of(found["limits"], Limits), found["languages"])
+
+
+def dump(jail: Jail) -> str:
+    """The ``[jail]`` table of a jail, as `load` reads it: what differs from the default. SpecError for what no TOML
+    file can hold: text that is not UTF-8."""
+    lines = ["[jail]"]
+    default = Jail()
+    for f in fields(Jail):
+        value = getattr(jail, f.name)
+        if (
+            f.name not in ("mounts", "env")
+            and not isinstance(value, SeccompPolicy)
+            and value != getattr(default, f.name)
+        ):
+            lines.append(f"{f.name} = {value_of(f.name, value)}")
+    if jail.env != default.env:
+        lines += ["", "[jail.env]", *(f"{value_of('env', k)} = {value_of('env', v)}" for k, v in jail.env.items())]
+    if isinstance(jail.seccomp, SeccompPolicy):
+        policy, plain = jail.seccomp, SeccompPolicy()
+        lines += ["", "[jail.seccomp]", f'base = "{policy.base}"']
+        for name in ("allow", "refuse", "kill", "errno"):
+            if getattr(policy, name) != getattr(plain, name):
+                lines.append(f"{name} = {value_of(name, getattr(policy, name))}")
+        for rule in policy.rules:
+            lines += ["", "[[jail.seccomp.rule]]", f'name = "{rule.name}"', f'action = "{rule.action}"']
+            if rule.tests:
+                tests = ", ".join(f"[{arg}, {value:#x}, {mask:#x}]" for arg, value, mask in rule.tests)
+                lines.append(f"tests = [{tests}]  # [argument, value, mask]")
+    for mount in jail.mounts:
+        lines += ["", "[[jail.mounts]]"]
+        if mount.kind == "tmpfs":
+            lines += [f"dst = {value_of('dst', mount.dst)}", f"size = {mount.size}"]
+            continue
+        lines.append(f"src = {value_of('src', mount.src)}")
+        if mount.dst != mount.src:
+            lines.append(f"dst = {value_of('dst', mount.dst)}")
+        if not mount.ro:
+            lines.append("ro = false")
+    return "\n".join(lines) + "\n"
