@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from pyjail import _files, _units
+from pyjail import _files, _inputs, _units
 from pyjail._errors import KeeperError, SpecError
 from pyjail._fds import Fd, memfd
 from pyjail._keeper import Keeper
@@ -23,7 +23,7 @@ from pyjail._wire import parse_reply
 
 MOST_ENTRIES = 100_000  # held at once
 MOST_REMOVED = 10 * MOST_ENTRIES
-LONGEST = 4000  # bytes of a path, as `_files.relative` has it: what is deeper has no name for any call
+LONGEST = 4000  # bytes of a path, as `_inputs.relative` has it: what is deeper has no name for any call
 UNREADABLE = "cannot be read"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 CHUNK = 1 << 20
@@ -40,13 +40,13 @@ def _ask(keeper: Keeper, op: int, path: str, flags: int = 0, mode: int = 0, fd: 
 
 
 def _place(path: object) -> str:
-    return _files.relative("path", os.fspath(path) if isinstance(path, os.PathLike) else path)
+    return _inputs.relative("path", os.fspath(path) if isinstance(path, os.PathLike) else path)
 
 
 def write(keeper: Keeper, path: object, data: Any, mode: int) -> None:
     """See `Session.write`."""
     name = _place(path)
-    for item in _files.check_inputs({name: File(data, mode) if isinstance(data, (bytes, str)) else data}):
+    for item in _inputs.check_inputs({name: File(data, mode) if isinstance(data, (bytes, str)) else data}):
         _parents(keeper, f"{item.path}/" if item.kind == "directory" else item.path)
         if item.kind != "directory":
             with _files.open_source(item) as source:
@@ -141,7 +141,7 @@ def _entries(directory: Fd, most: int) -> list[os.DirEntry[str]]:
 
 def names(keeper: Keeper, pattern: str) -> list[str]:
     """See `Session.list`."""
-    (glob,) = _files.check_patterns((pattern,))
+    (glob,) = _inputs.check_patterns((pattern,))
     found = []
     places = {"": glob.start}
     for path, entry, _ in walk(keeper, {}):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _box, _command, _files, _frozen, _plan
+from pyjail import _box, _command, _frozen, _inputs, _plan
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._fds import not_ours
@@ -75,7 +75,7 @@ def build(
         raise SpecError("cache", cache, "a pyjail.ArtefactCache is needed")
     if isinstance(outputs, (str, bytes)):
         raise SpecError("outputs", outputs, "a sequence of paths or patterns is needed")
-    patterns = _files.check_patterns(tuple(outputs))
+    patterns = _inputs.check_patterns(tuple(outputs))
     command = _command.make(args, limits or session.limits, session.jail, env=env, cwd=cwd, timeout=timeout)
     box = session.snapshot()
     key = key_of(command, box, tuple(outputs), tools)

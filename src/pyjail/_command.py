@@ -12,19 +12,18 @@ from pyjail import _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._record import NamedTuple
 from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text, with_python
-from pyjail._wire import STDIO_FD, STDIO_NULL, STDIO_PIPE, STDIO_STDOUT
-from pyjail.policy import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import _files
+    from pyjail import _inputs
     from pyjail._streams import Streams
 
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
 
+NULL, CAPTURED, GIVEN, MERGED = "null", "captured", "fd", "stdout"  # what a stream is: enum pj_stdio
 Decode = tuple[str, str, str]  # encoding, errors of what is read, errors of what is written
 
 
@@ -38,9 +37,9 @@ class Command(NamedTuple):
     jail: Jail
     env: Env
     cwd: str
-    stdio: tuple[int, int, int]
+    stdio: tuple[str, str, str]  # `NULL`, `CAPTURED`, `GIVEN` or `MERGED`, of each stream
     fds: tuple[int, ...]
-    files: tuple[_files.Input, ...]
+    files: tuple[_inputs.Input, ...]
     collect: tuple[Any, ...]
     decode: Decode | None
     timeout: float | None
@@ -110,18 +109,21 @@ def make(
     if jail.python is not None:
         environment = with_python(environment)
     if jail.deterministic:
-        environment = same.environment(environment)
+        with _lazy.lock:
+            from pyjail import _deterministic
+
+        environment = _deterministic.environment(environment)
     if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:
         raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
     modes, fds = _stdio(input, stdin, stdout, stderr)
-    inputs: tuple[_files.Input, ...] = ()
+    inputs: tuple[_inputs.Input, ...] = ()
     patterns: tuple[Any, ...] = ()
     if files or collect:
         with _lazy.lock:
-            from pyjail import _files
+            from pyjail import _inputs
 
-        inputs = _files.check_inputs(files) if files else ()
-        patterns = _files.check_patterns(collect) if collect else ()
+        inputs = _inputs.check_inputs(files) if files else ()
+        patterns = _inputs.check_patterns(collect) if collect else ()
     if (inputs or patterns) and any(m.dst == "/box" and m.kind == "bind" for m in jail.mounts):
         raise SpecError("files" if inputs else "collect", "...", "/box is a bind of yours: use that directory itself")
     made = Command(
@@ -233,31 +235,31 @@ def _input(value: Any, decode: Decode | None) -> bytes | None:
     raise SpecError("input", value, "bytes are needed (str with text=True)")
 
 
-def _stdio(input: Any, stdin: Any, stdout: Any, stderr: Any) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-    """(enum pj_stdio of each stream, the caller's fds in order)."""
+def _stdio(input: Any, stdin: Any, stdout: Any, stderr: Any) -> tuple[tuple[str, str, str], tuple[int, ...]]:
+    """(what each stream is, the caller's fds in order)."""
     if input is None and stdin is None and stdout is None and stderr is None:
         return _CAPTURE, ()
     if input is not None and stdin is not None:
         raise SpecError("stdin", stdin, "cannot be given together with input")
     modes, fds = [], []
     for name, value, default in (
-        ("stdin", stdin, STDIO_NULL),
-        ("stdout", stdout, STDIO_PIPE),
-        ("stderr", stderr, STDIO_PIPE),
+        ("stdin", stdin, NULL),
+        ("stdout", stdout, CAPTURED),
+        ("stderr", stderr, CAPTURED),
     ):
         if value is None or (value == PIPE and isinstance(value, int) and name != "stdin"):
             modes.append(default)
         elif isinstance(value, int) and value == DEVNULL:
-            modes.append(STDIO_NULL)
+            modes.append(NULL)
         elif isinstance(value, int) and value == STDOUT and name == "stderr":
-            modes.append(STDIO_STDOUT)
+            modes.append(MERGED)
         else:
-            modes.append(STDIO_FD)
+            modes.append(GIVEN)
             fds.append(_fd(name, value))
     return (modes[0], modes[1], modes[2]), tuple(fds)
 
 
-_CAPTURE = (STDIO_NULL, STDIO_PIPE, STDIO_PIPE)
+_CAPTURE = (NULL, CAPTURED, CAPTURED)
 
 
 def _fd(name: str, value: Any) -> int:

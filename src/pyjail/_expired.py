@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pyjail import _outcome, _run
-from pyjail._command import Command
+from pyjail._command import CAPTURED, Command
 from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._talk import Gone, Late
-from pyjail._wire import STDIO_PIPE, parse_reply, parse_report
+from pyjail._wire import parse_reply, parse_report
 
 
 def expired(keeper: Keeper, command: Command) -> _run.Outcome:
@@ -20,7 +20,7 @@ def expired(keeper: Keeper, command: Command) -> _run.Outcome:
         out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
         keeper.holds = bool(command.collect)
     captured = [
-        _outcome.part(data, command.decode) if mode == STDIO_PIPE else None
+        _outcome.part(data, command.decode) if mode == CAPTURED else None
         for data, mode in zip((out, err), command.stdio[1:], strict=True)
     ]
     return TimeoutExpired(command.args, command.timeout or 0.0, *captured), raw is not None

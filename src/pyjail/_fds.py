@@ -13,7 +13,9 @@ import errno
 import fcntl
 import functools
 import os
+import select
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from itertools import chain, starmap
@@ -194,3 +196,25 @@ def blame(e: Exception) -> None:
         raise e
     held = [Fd(os.eventfd, 0) for _ in range(_ROOM)]
     del held
+
+
+def readable(fd: int, milliseconds: int) -> bool:
+    """Within that time; a pidfd is when its process has ended. (poll, not select: fds may be above 1023.)"""
+    if fd < 0:  # closed: who reads is told
+        return True
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(milliseconds))
+
+
+def until(end: float | None) -> int:
+    """Milliseconds for poll, to that instant of time.monotonic() or to a part of what poll takes; -1: for ever."""
+    return -1 if end is None else max(0, int(min(end - time.monotonic(), 1e6) * 1000 + 0.999))
+
+
+def by(fd: int, end: float | None) -> bool:
+    """`readable`, by that instant of time.monotonic(), however far it is; None: for ever."""
+    while not readable(fd, until(end)):
+        if end is not None and time.monotonic() >= end:
+            return False
+    return True

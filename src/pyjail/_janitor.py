@@ -13,10 +13,9 @@ import threading
 from collections.abc import Iterable
 
 from pyjail import _elf, _lazy
-from pyjail._fds import Fd, identity, itself
+from pyjail._fds import Fd, identity, itself, readable
+from pyjail._message import pack_head
 from pyjail._native import ffi, lib
-from pyjail._talk import readable
-from pyjail._wire import pack_head
 
 _PATIENCE_S = 5.0  # for a janitor that somebody has stopped
 _END_MS = 2000  # from SIGKILL

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pyjail import _elf, _explain, _host, _id_maps, _lazy
 from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import JailError, KeeperError
-from pyjail._fds import Fd, fill, identity, itself, memfd
+from pyjail._fds import Fd, fill, identity, itself, memfd, readable
 from pyjail._host import Host
 from pyjail._native import ffi, lib
 from pyjail._once import once
 from pyjail._plan import RunLimits, Template
-from pyjail._talk import REPORT_SIZE, Gone, Talk, readable
+from pyjail._talk import REPORT_SIZE, Gone, Talk
 from pyjail._wire import (
     STEPS,
     Failure,

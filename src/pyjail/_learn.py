@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 from pyjail import _command, _frozen, _host, _minimal_root, _plan, _run
 from pyjail._errors import KeeperError, SpecError
 from pyjail._observe import Observer
+from pyjail._places import View
 from pyjail._ptrace import Watch
 from pyjail._result import Result, Verdict
 from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._shown import Document, Shown
 from pyjail._spec import Env, Jail, Limits, Mount, with_python
 from pyjail.policy import filters, learned, seccomp
+from pyjail.policy.filter import Reach
 
 
 class Refused(NamedTuple):
@@ -210,7 +212,7 @@ def learn(
     return _learned(seen, plan, host.arch, reach, result)
 
 
-def _learned(seen: Observer, plan: _plan.Template, machine: str, reach: filters.Reach, result: Result) -> Learned:
+def _learned(seen: Observer, plan: _plan.Template, machine: str, reach: Reach, result: Result) -> Learned:
     calls: Counter[str] = Counter()
     refused: Counter[tuple[str, str, str]] = Counter()
     for call, count in seen.counts.items():
@@ -219,7 +221,7 @@ def _learned(seen: Observer, plan: _plan.Template, machine: str, reach: filters.
         else:
             why = seccomp.decide(seen.rules, seen.default, call.name, call.all_args).why
             refused[call.name, call.action, why] += count
-    needs = _minimal_root.Needs(_minimal_root.View(plan))
+    needs = _minimal_root.Needs(View(plan))
     for one in sorted(seen.execs):
         needs.executed(one)
     for path, follow in sorted(seen.used):

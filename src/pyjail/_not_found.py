@@ -7,7 +7,7 @@ import posixpath
 import shutil
 
 from pyjail._command import Command
-from pyjail._minimal_root import View
+from pyjail._places import View
 from pyjail._plan import Template
 
 LINE = 256  # bytes of a #! line that the kernel reads

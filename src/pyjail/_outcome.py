@@ -8,12 +8,12 @@ import functools
 import os
 
 from pyjail import _errors, _explain, _lazy, _verdict
-from pyjail._command import Command, Decode
+from pyjail._command import CAPTURED, Command, Decode
 from pyjail._host import Above
 from pyjail._keeper import Keeper
 from pyjail._plan import RunLimits, Template
 from pyjail._result import Result, Verdict
-from pyjail._wire import STDIO_PIPE, Facts, Failure
+from pyjail._wire import Facts, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def result(
                 error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
     template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
     _, stdout, stderr = command.stdio
-    prepared, captured = keeper.prepared, [stdout == STDIO_PIPE, stderr == STDIO_PIPE]
+    prepared, captured = keeper.prepared, [stdout == CAPTURED, stderr == CAPTURED]
     undecodable: Exception | None = None
     if command.decode is not None:
         try:

@@ -14,6 +14,7 @@ from pyjail._record import NamedTuple
 from pyjail._spec import Env, Jail, Limits
 from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same, seen
 from pyjail.policy.cgroup import CgroupRow, Counter
+from pyjail.policy.filter import Filter
 from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
 from pyjail.policy.rlimits import RlimitRow
@@ -38,7 +39,7 @@ class Template(NamedTuple):
     mounts: tuple[MountRow, ...]
     run_mounts: tuple[MountRow, ...]
     landlock: Ruleset
-    filter: filters.Filter
+    filter: Filter
     cgroups: cgroup.Cgroups
     unshare_first: int
     unshare_second: int
@@ -276,7 +277,7 @@ class Request(NamedTuple):
     args: tuple[bytes, ...]
     env: Env
     cwd: str
-    stdio: tuple[int, int, int]  # enum pj_stdio
+    stdio: tuple[str, str, str]  # enum pj_stdio
     output: int | None
     rearm: bool
     hold: bool

@@ -6,12 +6,12 @@ import functools
 import os
 
 from pyjail import _bring_up, _cgroup, _host, _lazy
-from pyjail._command import Command
+from pyjail._command import GIVEN, Command
 from pyjail._errors import HostError
 from pyjail._once import once
 from pyjail._plan import Request, RunLimits, Template, run_limits, template
 from pyjail._spec import Jail, Limits
-from pyjail._wire import STDIO_FD, pack_limits, pack_request
+from pyjail._wire import pack_limits, pack_request
 
 
 def ground(pid: int, cpuset: bool = False) -> _host.Host:
@@ -79,8 +79,8 @@ class Plan:
         return self._limits.blob + pack_request(self.run, self._request)
 
 
-def _modes(command: Command) -> tuple[int, int, int]:
-    return (STDIO_FD, *command.stdio[1:]) if command.input is not None else command.stdio
+def _modes(command: Command) -> tuple[str, str, str]:
+    return (GIVEN, *command.stdio[1:]) if command.input is not None else command.stdio
 
 
 # Many callers run one command again and again, under the same objects: what a small one came to is kept, and they with

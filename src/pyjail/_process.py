@@ -17,6 +17,7 @@ from typing import Any
 from pyjail import _command, _prepare, _run, _units
 from pyjail._command import Command
 from pyjail._errors import HostError, KeeperError, SetupError, SpecError
+from pyjail._fds import by
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
@@ -24,7 +25,7 @@ from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._streams import Streams, file, taken, window
 from pyjail._subprocess_errors import TimeoutExpired
-from pyjail._talk import Gone, by
+from pyjail._talk import Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from pyjail import _mountinfo, _view
+from pyjail import _deterministic, _mountinfo, _view
 from pyjail._frozen import replace
 from pyjail._limits import default_wall_time
 from pyjail._plan import RunLimits, Template
@@ -174,7 +174,7 @@ def _same_rows(template: Template, texts: Texts, missing: dict[str, str], env: M
     else:
         value = ", ".join(" ".join(line.split()) for line in texts.clocks.splitlines())
         yield Control("deterministic clocks", asked, "timens_offsets", value, _done(bool(value)))
-    value = " ".join(f"{name}={env.get(name)}" for name in same.ENV)
+    value = " ".join(f"{name}={env.get(name)}" for name in _deterministic.ENV)
     yield Control("deterministic environment", "the same", "execve", value, "enforced")
 
 

@@ -7,14 +7,14 @@ import contextlib
 import errno
 import itertools
 import os
-import select
 import struct
 import time
 
-from pyjail._fds import Fd
+from pyjail._fds import Fd, by
+from pyjail._message import pack_head
 from pyjail._native import lib
 from pyjail._texts import damaged
-from pyjail._wire import number_of, pack_head, parse_reply
+from pyjail._wire import number_of, parse_reply
 
 REPORT_SIZE = 1 << 17
 USED, HELD = 3, 4  # of socket, two outputs, and the request's memfd, for long ones only
@@ -24,28 +24,6 @@ _STARTED = struct.Struct("<2I").pack  # what is first in the request's memfd
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-def readable(fd: int, milliseconds: int) -> bool:
-    """Within that time; a pidfd is when its process has ended. (poll, not select: fds may be above 1023.)"""
-    if fd < 0:  # closed: who reads is told
-        return True
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return bool(poller.poll(milliseconds))
-
-
-def until(end: float | None) -> int:
-    """Milliseconds for poll, to that instant of time.monotonic() or to a part of what poll takes; -1: for ever."""
-    return -1 if end is None else max(0, int(min(end - time.monotonic(), 1e6) * 1000 + 0.999))
-
-
-def by(fd: int, end: float | None) -> bool:
-    """`readable`, by that instant of time.monotonic(), however far it is; None: for ever."""
-    while not readable(fd, until(end)):
-        if end is not None and time.monotonic() >= end:
-            return False
-    return True
 
 
 class Gone(Exception):

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable
 from operator import sub
 
+from pyjail._message import pack_head
 from pyjail._native import ffi, lib
 from pyjail._once import once
 from pyjail._plan import Request, RunLimits, Template, search
@@ -30,7 +31,7 @@ STEPS: dict[int, str] = {
     if name not in ("STEP_NONE", "STEP_COUNT")
 }
 TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
-STDIO_NULL, STDIO_PIPE, STDIO_FD, STDIO_STDOUT = lib.STDIO_NULL, lib.STDIO_PIPE, lib.STDIO_FD, lib.STDIO_STDOUT
+_STDIO = {"null": lib.STDIO_NULL, "captured": lib.STDIO_PIPE, "fd": lib.STDIO_FD, "stdout": lib.STDIO_STDOUT}
 
 
 class Blob:
@@ -228,14 +229,11 @@ def pack_request(r: RunLimits, c: Request) -> bytes:
         U64 if c.output is None else c.output,
         r.busy,
         refs[0],
-        *c.stdio,
+        *[_STDIO[stream] for stream in c.stdio],
         0,
         *tables,
     )
     return head + struct.pack(f"<{len(packed)}Q", *packed) + b"\0".join(strings) + b"\0"
-
-
-pack_head = struct.Struct("<5I").pack  # struct pj_message: op, number, flags, mode, length
 
 
 def pack_message(op: int, flags: int = 0, mode: int = 0, length: int = 0, number: int = 0) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 import pyjail
 from pyjail import Limits, Session, SpecError
-from pyjail._files import check_inputs
+from pyjail._inputs import check_inputs
 
 LIST = "find . -mindepth 1 \\( -type l -printf '%p -> %l\\n' -o -type d -printf '%p/ %m\\n' -o -printf '%p %m\\n' \\) | sort"
 

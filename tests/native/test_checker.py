@@ -108,7 +108,9 @@ def corpus(where: Path) -> list[str]:
     template = _plan.template(jail, host, False)
     files = tuple(frozenset(["memory.limit_in_bytes", "pids.max", "cpu.stat"]) for _ in template.cgroups.used)
     run = _plan.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
-    command = _plan.Request((b"/bin/true", b"x"), Env({"A": "1"}), "/box", (0, 1, 1), 5, True, False)
+    command = _plan.Request(
+        (b"/bin/true", b"x"), Env({"A": "1"}), "/box", ("null", "captured", "captured"), 5, True, False
+    )
     for name, blob in (
         ("plan", _wire.pack_template(template)),
         ("limits", _wire.pack_limits(run)),

@@ -64,7 +64,7 @@ def test_malformed_requests_are_answered_with_an_error(keeper):
 def test_files_that_were_written_are_never_silently_dropped_with_their_init(keeper):
     def request(limits):
         run = _plan.run_limits(Jail(strict=False), limits, host, template.cgroups, files)
-        command = _plan.Request((b"/bin/ls",), Env({}), "/box", (0, 1, 1), 1000, True, False)
+        command = _plan.Request((b"/bin/ls",), Env({}), "/box", ("null", "captured", "captured"), 1000, True, False)
         return _wire.pack_limits(run) + _wire.pack_request(run, command)
 
     template, host = keeper.template, _host.host()
@@ -149,7 +149,7 @@ def test_a_leaf_with_a_long_text_that_counts_up_is_used_again(keeper):
     run = _plan.run_limits(Jail(), pyjail.Limits(), host, template.cgroups, tuple(_files_of(keeper)))
     h = template.cgroups.where["memory"]
     run = run._replace(cgroup=(*run.cgroup, CgroupRow(h, "memory.stat", "read", "", counts_up=True)))
-    command = _plan.Request((b"/bin/true",), Env({}), "/box", (0, 1, 1), 5, True, False)
+    command = _plan.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, True, False)
     blob = _wire.pack_limits(run) + _wire.pack_request(run, command)
     for _ in range(2):
         os.pwrite(keeper.request.number, blob, 0)
@@ -172,7 +172,7 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     files = tuple(_files_of(keeper))
     run = _plan.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
     blob = _wire.pack_limits(run) + _wire.pack_request(
-        run, _plan.Request((b"/bin/true",), Env({}), "/box", (0, 1, 1), 5, False, False)
+        run, _plan.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, False, False)
     )
     assert ask(keeper, _wire.pack_message(lib.OP_ARM, length=len(blob)), blob)[1] is None
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):

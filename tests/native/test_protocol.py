@@ -41,7 +41,9 @@ class Protocol(RuleBasedStateMachine):
         self.made: set[bytes] = set()  # directories
 
     def request(self, argv: tuple[bytes, ...], rearm: bool, hold: bool) -> bytes:
-        command = _plan.Request(argv, Env({"PATH": "/usr/bin:/bin"}), "/box", (0, 1, 1), 1000, rearm, hold)
+        command = _plan.Request(
+            argv, Env({"PATH": "/usr/bin:/bin"}), "/box", ("null", "captured", "captured"), 1000, rearm, hold
+        )
         return _wire.pack_limits(self.limits) + _wire.pack_request(self.limits, command)
 
     def ask(self, op: int, blob: bytes, length: int | None = None) -> bytes:

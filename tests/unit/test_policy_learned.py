@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, Limits, SeccompPolicy, SpecError, lint
-from pyjail.policy import filters, learned, seccomp
+from pyjail.policy import learned, seccomp
+from pyjail.policy.filter import Reach
 from tests.simulate import simulate
 from tests.unit.filtered import ARCH, MACHINE, NAMES, NUMBERS, act
 
@@ -37,7 +38,7 @@ def calls(draw):
 @given(calls())
 def test_under_the_learned_policy_the_same_calls_have_the_same_outcome(made):
     found, _ = seccomp.rules("default")
-    policy = learned.smallest([call for _, _, call in made], found, MACHINE, filters.Reach(inet=True, disk=False))
+    policy = learned.smallest([call for _, _, call in made], found, MACHINE, Reach(inet=True, disk=False))
     assert policy.base == "strict"
     for name, args, call in made:
         assert act(policy, name, *args) == call.action
@@ -49,7 +50,7 @@ def test_under_the_learned_policy_the_same_calls_have_the_same_outcome(made):
 def test_what_has_no_name_is_learned_on_the_default_profile_less_what_was_not_used():
     found, _ = seccomp.rules("default")
     made = [learned.Call("syscall 600", (), "ENOSYS", ()), learned.Call("pipe2", (), "allow", ())]
-    policy = learned.smallest(made, found, MACHINE, filters.Reach(inet=True, disk=False))
+    policy = learned.smallest(made, found, MACHINE, Reach(inet=True, disk=False))
     assert policy.base == "default"
     assert (act(policy, "pipe2"), act(policy, "read"), act(policy, "fork"), act(policy, "socketpair")) == (
         "allow",
@@ -63,7 +64,7 @@ def test_what_has_no_name_is_learned_on_the_default_profile_less_what_was_not_us
 def test_many_values_of_an_argument_are_learned_as_the_rules_that_took_them():
     found, _ = seccomp.rules("default")
     made = [learned.Call("prctl", ((0, n),), "allow", ()) for n in range(30, 60)]
-    policy = learned.smallest(made, found, MACHINE, filters.Reach(inet=True, disk=False))
+    policy = learned.smallest(made, found, MACHINE, Reach(inet=True, disk=False))
     assert (act(policy, "prctl", 35), act(policy, "prctl", 22)) == ("allow", "EPERM")
     assert lint(policy) == []
 

@@ -336,7 +336,7 @@ def test_a_source_that_is_not_there_is_told_with_its_place_and_the_nearest_name(
 
 @given(st.text(max_size=30))
 def test_relative_paths_never_leave_the_box(name):
-    from pyjail._files import relative
+    from pyjail._inputs import relative
 
     try:
         path = relative("files", name)

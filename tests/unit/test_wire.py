@@ -23,7 +23,7 @@ LIMITS = _wire.pack_limits(RUN)
 
 
 def command(args=(b"/bin/true",), env=None, cwd="/box"):
-    return Request(tuple(args), Env(env or {}), cwd, (0, 1, 1), 1 << 20, True, False)
+    return Request(tuple(args), Env(env or {}), cwd, ("null", "captured", "captured"), 1 << 20, True, False)
 
 
 def check(kind, blob):

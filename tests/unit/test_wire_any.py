@@ -188,7 +188,8 @@ def test_what_is_packed_is_accepted_and_is_what_was_meant(jail, asked, host, dat
         assert getattr(asked, field) is None or field in enforced | told
     args = tuple(data.draw(st.lists(ARGUMENT, min_size=1, max_size=6).filter(lambda a: a[0])))
     env = Env(data.draw(st.dictionaries(st.from_regex(r"[A-Z]{1,8}", fullmatch=True), PART, max_size=5)))
-    stdio = (data.draw(st.sampled_from([0, 2])), data.draw(st.integers(0, 2)), data.draw(st.integers(0, 3)))
+    kinds = ["null", "fd", "captured", "stdout"]
+    stdio = tuple(data.draw(st.sampled_from(kinds[:most])) for most in (2, 3, 4))
     output: int | None = asked.output  # type: ignore[assignment]
     reads_back_as_request(
         run, Request(args, env, "/box", stdio, output, data.draw(st.booleans()), data.draw(st.booleans()))

@@ -133,10 +133,10 @@ t = threading.Thread(target=victim)
 t.start()
 def sleeping():
     for d, _, _ in os.walk("{unit}"):
-        for pid in open(d + "/cgroup.procs").read().split():
-            try:
+        try:
+            for pid in open(d + "/cgroup.procs").read().split():
                 if open(f"/proc/{{pid}}/comm").read() == "sleep\\n": return True
-            except OSError: pass
+        except OSError: pass  # it is gone meanwhile
 while not sleeping(): time.sleep(0.05)
 take("memory", "{unit}")
 t.join()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _files, _machine
+from pyjail import _inputs, _machine
 from pyjail._errors import SetupError, SpecError
 from pyjail._result import Result, Verdict
 from pyjail._spec import Jail, Limits
@@ -144,7 +144,7 @@ class Way:
 
 
 def _file(field: str, name: str | None) -> str | None:
-    return None if name is None else _files.relative(field, name)
+    return None if name is None else _inputs.relative(field, name)
 
 
 def _check_subtasks(subtasks: Sequence[Subtask], cases: Sequence[Test]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _files, _prepare, _run
+from pyjail import _inputs, _prepare, _run
 from pyjail._errors import ExecError, SetupError, SpecError
 from pyjail._result import Result, Verdict
 from pyjail._shown import Shown
@@ -216,8 +216,8 @@ def prepare(
 
 def _given(files: Mapping[str, Any] | None) -> dict[str, Any]:
     """The caller's files by the names that they have in /box."""
-    _files.check_inputs(files)
-    return {"." if name == "." else _files.relative("files", name): data for name, data in (files or {}).items()}
+    _inputs.check_inputs(files)
+    return {"." if name == "." else _inputs.relative("files", name): data for name, data in (files or {}).items()}
 
 
 def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail, files: Mapping[str, Any]) -> Program:
@@ -234,7 +234,7 @@ def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail,
         given=frozenset(files) - made.files.keys(),
     )
     try:
-        _files.check_inputs(made.files)
+        _inputs.check_inputs(made.files)
     except SpecError as e:
         return replace(program, fault=f"what the compiler made cannot be kept: {e}")
     return program

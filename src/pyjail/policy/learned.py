@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail.policy import profiles, seccomp
-from pyjail.policy.filters import Reach
+from pyjail.policy.filter import Reach
 
 Tests = tuple[tuple[int, int, int], ...]
 MOST_VALUES = 16  # of the arguments of one call; with more, it is allowed as the learning policy had it

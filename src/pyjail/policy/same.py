@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-
-from pyjail._errors import SpecError
-from pyjail._spec import Env
 
 ADDR_NO_RANDOMIZE = 0x0040000
 PID = "2"  # of every program: the keeper is 1
-ENV = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _SINCE = (6, 2)  # before, execve does not enter the time namespace that was unshared
-
-
-def environment(env: Mapping[str, str]) -> Env:
-    """``env`` with what it lacks of `ENV`. SpecError for a hash seed that is another one in every run."""
-    if env.get("PYTHONHASHSEED") in ("", "random"):
-        raise SpecError("env", "PYTHONHASHSEED", "random hashes and Jail(deterministic=True) exclude each other")
-    return Env({**env, **{k: v for k, v in ENV.items() if k not in env}})
 
 
 def clocks_refusal(kernel: str, time_namespaces: bool, may_write: bool) -> str:

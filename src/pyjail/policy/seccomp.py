@@ -12,9 +12,9 @@ from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._record import NamedTuple
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
-from pyjail.policy import filters, profiles
+from pyjail.policy import profiles
 from pyjail.policy.bpf import ALLOW, AUDIT_ARCH, ERRNO, MOST, NOTIFY, X32_BIT, Case, assemble
-from pyjail.policy.filters import Filter
+from pyjail.policy.filter import NONE, Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True,
     """BPF for this machine, by libseccomp's numbers. Foreign architectures and x32 numbers end the run. Cached by
     policy."""
     if policy == "none":
-        return filters.choose(policy, machine, inet, disk)
+        return NONE
     if isinstance(policy, SeccompPolicy):
         _check_names(policy, machine)
     found, default = rules(policy, inet, disk)
