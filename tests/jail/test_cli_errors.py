@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import pyjail
-from pyjail import _complaint
+from pyjail.cli import complaint
 from tests import place
 from tests.jail.test_cli import cli
 
@@ -119,17 +119,17 @@ def test_hints_name_options():
         "no cgroup",
         "run as root; or do without: Limits(open_files=None), or Jail(strict=False) and look at the receipt",
     )
-    assert _complaint.text(error).endswith(
+    assert complaint.text(error).endswith(
         "run as root; or do without: --open-files none, or --no-strict and look at the receipt"
     )
     error = pyjail.HostError("proc", "masked", "Jail(proc=False); or unmask it; or Jail(seccomp='none')")
     missing = pyjail.ProgramNotFoundError(
         "exec", 0, "cannot execute './a'", 2, "there is no ./a in /box; files= brings files in"
     )
-    assert _complaint.text(missing).endswith("there is no ./a in /box; --file brings files in")
+    assert complaint.text(missing).endswith("there is no ./a in /box; --file brings files in")
     wrong = pyjail.SpecError("cpus", 99.0, "this machine has 2 CPUs; None is no limit")
-    assert _complaint.text(wrong) == '--cpus=99.0: this machine has 2 CPUs; "none" is no limit'
-    assert _complaint.text(error).endswith("proc = false in [jail] of a --config file; or unmask it; or --seccomp none")
+    assert complaint.text(wrong) == '--cpus=99.0: this machine has 2 CPUs; "none" is no limit'
+    assert complaint.text(error).endswith("proc = false in [jail] of a --config file; or unmask it; or --seccomp none")
 
 
 def test_a_source_that_does_not_compile_is_a_compile_error(tmp_path):

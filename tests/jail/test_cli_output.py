@@ -268,7 +268,7 @@ def test_the_version_is_told_without_loading_what_commands_need():
     code = "import sys; from pyjail import cli; cli.main(['--version']); print(sorted(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = out.stdout.partition("\n")[2]
-    for module in ("argparse", "dataclasses", "json", "tomllib", "rich", "pathlib", "pyjail._options"):
+    for module in ("argparse", "dataclasses", "json", "tomllib", "rich", "pathlib", "pyjail.cli.options"):
         assert f"'{module}'" not in loaded, module
 
 

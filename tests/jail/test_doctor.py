@@ -15,7 +15,7 @@ import pytest
 import pyjail
 from pyjail import _host
 from pyjail._cgroup import remove_tree
-from pyjail._doctor.text import conclusion
+from pyjail.cli.doctor import conclusion
 from pyjail.policy import filters, obstacles
 from tests import host_side, place
 from tests.jail.test_cli import cli

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import _options
+from pyjail.cli import options
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc/README.md"]
@@ -56,7 +56,7 @@ def commands():
 
 @pytest.mark.parametrize(("page", "words"), [*commands()], ids=lambda v: v if isinstance(v, str) else " ".join(v))
 def test_commands_have_options_that_exist(page, words):
-    _options.parser().parse_args(words)
+    options.parser().parse_args(words)
 
 
 def test_there_are_commands():

@@ -12,9 +12,10 @@ import pytest
 
 import pyjail
 from pyjail import Finding, _doctor
-from pyjail._doctor import machine, text
+from pyjail._doctor import machine
 from pyjail._doctor.examination import Once, failed
 from pyjail._doctor.finding import BESIDE, ran
+from pyjail.cli import doctor as text
 
 GOOD = (
     Finding("kernel", "works", "Linux 6.1"),
@@ -43,8 +44,8 @@ def test_only_the_strict_jail_decides():
 @pytest.mark.parametrize(("rows", "code"), [(GOOD, 0), (BAD, 1), ((), 1)])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_exit_code(monkeypatch, capsys, rows, code, as_json):
-    monkeypatch.setattr(_doctor, "doctor", lambda: rows)
-    assert _doctor.main(as_json) == code
+    monkeypatch.setattr(text, "doctor", lambda: rows)
+    assert text.main(as_json) == code
     out = capsys.readouterr().out
     assert not as_json or json.loads(out)["ok"] == (code == 0)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyjail import _complaint, _options
-from pyjail._complaint import UsageError
 from pyjail._errors import SpecError
 from pyjail._spec import Jail, Limits
+from pyjail.cli import complaint, options
+from pyjail.cli.complaint import UsageError
 
 TEXT = st.one_of(
     st.text(max_size=12),
@@ -21,20 +21,20 @@ TEXT = st.one_of(
 
 
 def parsed(*args):
-    options = _options.parser().parse_args(["run", *args, "--", "true"])
-    return _options.jail(options, Jail()), _options.limits(options, Limits())
+    asked = options.parser().parse_args(["run", *args, "--", "true"])
+    return options.jail(asked, Jail()), options.limits(asked, Limits())
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
 @settings(max_examples=60, deadline=None)
 @given(value=TEXT)
 def test_a_limit_is_understood_or_told(name, value):
-    option = _options.option(name)
+    option = options.option(name)
     try:
         _, limits = parsed(f"{option}={value}")
     except SpecError as e:
         assert e.field == option
-        assert str(e).startswith(option) and "\n" not in _complaint.text(e)
+        assert str(e).startswith(option) and "\n" not in complaint.text(e)
     except UsageError as e:
         assert option in str(e)
     else:
@@ -58,7 +58,7 @@ def test_what_is_around_it_is_understood_or_told(option, value):
 @given(args=st.lists(st.text(max_size=8), max_size=6))
 def test_any_words_are_a_command_or_an_error_of_usage(args):
     try:
-        _options.parser().parse_args(args)
+        options.parser().parse_args(args)
     except UsageError as e:
         assert e.command.startswith("pyjail")
     except SystemExit as e:

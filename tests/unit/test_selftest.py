@@ -16,19 +16,21 @@ from pathlib import Path
 
 import pytest
 
-from pyjail import Limits, _progress
+from pyjail import Limits
 from pyjail._result import Result, Verdict
-from pyjail._selftest import applicable, judge, runner, show
+from pyjail._selftest import applicable, judge, runner
+from pyjail._selftest.attacks.numbers import MACHINES, NUMBERS
+from pyjail._selftest.attacks.privileges import tiny_program
+from pyjail._selftest.attacks.toolkit import Attack
 from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._spec import Jail, Mount
 from pyjail._usage import Control, Receipt, Usage
-from pyjail.attacks.numbers import MACHINES, NUMBERS
-from pyjail.attacks.privileges import tiny_program
-from pyjail.attacks.toolkit import Attack
+from pyjail.cli import progress as bars
+from pyjail.cli import selftest
 from pyjail.policy import seccomp
 
 ROOT = Path(__file__).resolve().parents[2]
-ATTACK = Attack("kernel.x", "kernel", "pyjail.attacks.kernel", "tries x", "CVE-0", errnos=("EPERM", "ENOSYS"))
+ATTACK = Attack("kernel.x", "kernel", "pyjail._selftest.attacks.kernel", "tries x", "CVE-0", errnos=("EPERM", "ENOSYS"))
 ANY = replace(ATTACK, errnos=None)
 SECRET = b"pyjail-canary-1234"
 
@@ -232,7 +234,7 @@ class Terminal(io.StringIO):
 
 
 def shown(stream: io.StringIO, report: Report = REPORT) -> str:
-    show.show(report, stream)
+    selftest.show(report, stream)
     return stream.getvalue()
 
 
@@ -260,10 +262,10 @@ def test_colours_on_a_terminal_only_and_not_with_no_color(monkeypatch):
 
 def test_a_bar_on_a_terminal_only(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
-    with _progress.bar(io.StringIO()) as progress:
+    with bars.bar(io.StringIO()) as progress:
         assert progress is None
     stream = Terminal()
-    with _progress.bar(stream) as progress:
+    with bars.bar(stream) as progress:
         progress(3, 7, "kernel.bpf")
     assert "3/7" in stream.getvalue()
     assert "kernel.bpf" in stream.getvalue()
@@ -285,8 +287,8 @@ def test_work_in_progress_is_told_on_a_terminal_only(monkeypatch):
     for terminal, told in ((False, False), (True, True)):
         stream = io.StringIO()
         monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal, raising=False)
-        with _progress.working(stream, "compiling a.c"):
+        with bars.working(stream, "compiling a.c"):
             pass
         assert ("compiling a.c" in stream.getvalue()) is told
-    with _progress.working(None, "x"), _progress.bar(None) as progress:
+    with bars.working(None, "x"), bars.bar(None) as progress:
         assert progress is None

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import File, Jail, Limits, Mount, SpecError, _frozen
-from pyjail._options import limits, parser
 from pyjail._steps import check
 from pyjail._units import show_size, size
+from pyjail.cli.options import limits, parser
 
 SIZES = ("memory", "output", "disk", "file_size", "stack", "collect", "address_space")
 NUMBERS = ("processes", "inodes", "open_files")

@@ -17,8 +17,7 @@ import pyjail
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
-    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_parameters", "_brief", "_plain", "_documents", "_verdicts", "_completed", "_undecoded", "_result_words", "_result_document", "_spec_document", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_progress", "_terminal",
-     "attacks", "attacks.numbers", "attacks.toolkit"},
+    {"_errors", "_subprocess_errors", "_units", "_record", "_frozen", "_once", "_usage", "_noise", "_shown", "_parameters", "_brief", "_plain", "_documents", "_verdicts", "_completed", "_undecoded", "_result_words", "_result_document", "_spec_document", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_terminal"},
     {"_host", "_interpreter", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "policy.same", "_toml", "_config", "_config_file", "_inputs", "_trees", "_deterministic", "policy.filter"},
@@ -58,16 +57,27 @@ LAYERS = (
     {"grading._correctness"},
     {"grading._function", "grading._files"},
     {"grading"},
-    {"attacks.files", "attacks.bound", "attacks.proc", "attacks.processes", "attacks.namespaces", "attacks.mounts",
-     "attacks.privileges", "attacks.kernel", "attacks.network", "attacks.ipc", "attacks.pairs", "attacks.bombs",
-     "attacks.measures"},
-    {"_selftest", "_selftest.report", "_selftest.canaries", "_selftest.host_ipc", "_selftest.scene", "_selftest.judge",
-     "_selftest.applicable", "_selftest.integrity", "_selftest.inside", "_selftest.interpreter", "_selftest.pairs",
-     "_selftest.probes", "_selftest.runner", "_selftest.show"},
-    {"_doctor.finding", "_doctor.attempts", "_doctor.text", "_doctor.examination"},
+    {"_doctor.finding", "_doctor.attempts", "_doctor.examination"},
     {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
     {"_doctor"},
-    {"_show", "_show_learned", "_show_languages", "_show_timings", "_step_line", "_session_command", "_ending", "_complaint", "_options", "_through", "_bring_out", "_run_command", "cli", "__main__"},
+    {"_selftest", "_selftest.report"},
+    {"_selftest.attacks", "_selftest.attacks.numbers"},
+    {"_selftest.attacks.toolkit"},
+    {"_selftest.attacks.files", "_selftest.attacks.bound", "_selftest.attacks.proc", "_selftest.attacks.processes",
+     "_selftest.attacks.namespaces", "_selftest.attacks.mounts", "_selftest.attacks.privileges",
+     "_selftest.attacks.kernel", "_selftest.attacks.network", "_selftest.attacks.ipc", "_selftest.attacks.pairs",
+     "_selftest.attacks.bombs", "_selftest.attacks.measures"},
+    {"_selftest.applicable", "_selftest.canaries", "_selftest.host_ipc", "_selftest.inside", "_selftest.integrity",
+     "_selftest.interpreter", "_selftest.judge"},
+    {"_selftest.pairs", "_selftest.probes", "_selftest.scene"},
+    {"_selftest.runner"},
+    {"cli.ending", "cli.bring_out", "cli.progress", "cli.through"},
+    {"cli.complaint", "cli.step_line"},
+    {"cli.doctor", "cli.languages", "cli.learned", "cli.plan", "cli.selftest", "cli.session", "cli.timings"},
+    {"cli.options"},
+    {"cli.run"},
+    {"cli"},
+    {"__main__"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -135,7 +145,7 @@ def test_exports_are_sorted_documented_and_public():
         for n in vars(pyjail)
         if not n.startswith("_")
         and n not in pyjail.__all__
-        and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "attacks", "cgroup", "cli", "languages", "policy")
+        and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "cgroup", "cli", "languages", "policy")
     ]
 
 

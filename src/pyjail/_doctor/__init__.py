@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from pyjail._doctor import text
-from pyjail._doctor.finding import NO, Finding, ran
+from pyjail._doctor.finding import NO, Finding
 
 
 def doctor() -> tuple[Finding, ...]:
@@ -89,14 +86,3 @@ def _layers() -> list[tuple[str, Callable[[Any], Finding]]]:
         ("seccomp strict", proof.seccomp_strict),
         ("rootfs and binds", proof.rootfs),
     ]
-
-
-def main(as_json: bool) -> int:
-    """``pyjail doctor``: print it; 0 when strict jails run here, else 1."""
-    found = doctor()
-    if as_json:
-        print(text.as_json(found))
-    else:
-        plain = not text.encodable(sys.stdout)
-        print(text.page(found, colour=text.colours(sys.stdout, os.environ), ascii_only=plain))
-    return 0 if ran(found) else 1

@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import pyjail
-from pyjail import _host, _prepare
+from pyjail import _host, _prepare, _run
 from pyjail._doctor.finding import NO, Finding
 from pyjail._errors import HostError, SetupError
 from pyjail._host import Host
@@ -117,7 +116,7 @@ class Examination:
 
 def run(jail: Jail, limits: Limits | None = None, args: tuple[str, ...] = ("true",)) -> Result:
     """Run a program that does nothing; raises unless it ended well."""
-    result = pyjail.run(args, limits, jail=jail)
+    result = _run.run(args, limits, jail=jail)
     if result.verdict is not Verdict.OK:
         raise RuntimeError(
             f"a jail that should have ended well ended with {result.verdict.value}: {result.error or ''}"

@@ -1,1 +1,1 @@
-"""``pyjail selftest``: runs the attempts of ``pyjail/attacks`` in the user's own jail and judges them from outside."""
+"""`selftest`: runs the attempts of ``attacks`` in the user's own jail and judges them from outside."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pyjail._spec import Jail
-from pyjail._usage import Receipt
-from pyjail.attacks.toolkit import Attack
+from pyjail import Jail, Receipt
+from pyjail._selftest.attacks.toolkit import Attack
 from pyjail.policy import filters
 
 LIMITS = ("memory", "processes", "cpu_time", "cpus")

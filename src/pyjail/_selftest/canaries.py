@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any
 
-from pyjail.attacks.privileges import tiny_program
+from pyjail._selftest.attacks.privileges import tiny_program
 
 SHOWN = "/pyjail-selftest"  # where the attempts of bound.py find a directory of ours
 ORIGINAL = b"original " * 1000

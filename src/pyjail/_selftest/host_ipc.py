@@ -9,7 +9,7 @@ import secrets
 import socket
 from typing import Any
 
-from pyjail.attacks.toolkit import quietly
+from pyjail._selftest.attacks.toolkit import quietly
 
 IPC_CREAT_EXCL, IPC_RMID = 0o3000, 0
 USER_KEYRING = -4

@@ -12,14 +12,14 @@ from typing import Any
 LOADER = """
 import json, sys, types
 job = json.loads(sys.argv[1])
-for name in ("pyjail", "pyjail.attacks"):
+for name in ("pyjail", "pyjail._selftest", "pyjail._selftest.attacks"):
     sys.modules[name] = types.ModuleType(name)
 for name, source in job["modules"]:
     module = sys.modules[name] = types.ModuleType(name)
     exec(compile(source, name, "exec"), module.__dict__)
-sys.modules["pyjail.attacks.toolkit"].main(job)
+sys.modules["pyjail._selftest.attacks.toolkit"].main(job)
 """
-FIRST = ("pyjail.attacks.numbers", "pyjail.attacks.toolkit")
+FIRST = ("pyjail._selftest.attacks.numbers", "pyjail._selftest.attacks.toolkit")
 
 
 def source(module: str) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyjail._spec import Jail
+from pyjail import Jail
 
 MOST_BYTES = 256 << 20
 MOST_FILES = 200

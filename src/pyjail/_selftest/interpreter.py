@@ -9,10 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pyjail
-from pyjail import _interpreter
-from pyjail._errors import ExecError, SpecError
-from pyjail._result import Result, Verdict
-from pyjail._spec import Jail, Limits, Mount
+from pyjail import ExecError, Jail, Limits, Mount, Result, SpecError, Verdict, _interpreter
 
 BROUGHT = "/pyjail-python"
 TRIAL = ("-I", "-S", "-c", "import ctypes, json, sys; sys.stdout.write('here')")

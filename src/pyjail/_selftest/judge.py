@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyjail._result import Result, Verdict
+from pyjail import Result, Verdict
+from pyjail._selftest.attacks.toolkit import Attack
 from pyjail._selftest.report import Status
-from pyjail.attacks.toolkit import Attack
 
 SLACK = 1.05  # the kernel lets those that it kills for memory have a little more, to die with
 OVERFLOW = 65534  # how the kernel shows an id that is not mapped

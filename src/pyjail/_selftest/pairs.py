@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pyjail._result import Result, Verdict
+from pyjail import Result, Verdict
 from pyjail._selftest import inside
+from pyjail._selftest.attacks.toolkit import Attack
 from pyjail._selftest.judge import Judged, Outcome, judge
 from pyjail._selftest.report import Status
 from pyjail._selftest.scene import Scene
-from pyjail.attacks.toolkit import Attack
 
 PATIENCE_S = 60.0
 Run = Callable[..., Result]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyjail._result import Result, Verdict
+from pyjail import Result, Verdict
+from pyjail._selftest.attacks import measures
 from pyjail._selftest.inside import new_token
 from pyjail._selftest.judge import SLACK, Outcome
 from pyjail._selftest.report import Probe, Status
-from pyjail.attacks import measures
 
 MIB = 1 << 20
 

@@ -11,16 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 import pyjail
-from pyjail._errors import SpecError
-from pyjail._result import Result
+from pyjail import Jail, Limits, Mount, Result, SpecError
 from pyjail._selftest import applicable, inside, integrity, interpreter, pairs, probes
+from pyjail._selftest.attacks import toolkit
+from pyjail._selftest.attacks.toolkit import Attack
 from pyjail._selftest.canaries import SHOWN
 from pyjail._selftest.judge import Outcome, judge
 from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._selftest.scene import Scene
-from pyjail._spec import Jail, Limits, Mount
-from pyjail.attacks import toolkit
-from pyjail.attacks.toolkit import Attack
 
 GROUPS = (
     "files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "ipc", "pairs",
@@ -36,7 +34,7 @@ CONTROLS = ("ids", "capabilities", "groups", "no_new_privs", "seccomp", "landloc
 def catalogue() -> tuple[Attack, ...]:
     """All attempts, in order."""
     for group in GROUPS:
-        importlib.import_module(f"pyjail.attacks.{group}")
+        importlib.import_module(f"pyjail._selftest.attacks.{group}")
     return tuple(sorted(toolkit.ATTACKS.values(), key=lambda a: GROUPS.index(a.group)))
 
 
@@ -181,7 +179,7 @@ class _Selftest:
         self, name: str, module: str, token: str, limits: dict[str, Any] | None = None, *, jail: Jail | None = None,
         scene: dict[str, Any] | None = None, role: str = "", hold: bool = False, **streams: Any,
     ) -> Result:  # fmt: skip
-        """One function of ``pyjail.attacks`` in the jail."""
+        """One function of ``pyjail._selftest.attacks`` in the jail."""
         told = {**self.scene.inside(self.python.program), **(scene or {})}
         args = inside.job(name, module, told, token, role=role, hold=hold)
         limits_ = replace(self.limits, **(limits or {}))

@@ -9,12 +9,11 @@ import secrets
 import sys
 from typing import Any
 
-from pyjail import _host
+from pyjail import Jail, _host
 from pyjail._interpreter import system
+from pyjail._selftest.attacks.toolkit import identity, quietly
 from pyjail._selftest.canaries import SHOWN, Files, Process
 from pyjail._selftest.host_ipc import Ipc, Listeners
-from pyjail._spec import Jail
-from pyjail.attacks.toolkit import identity, quietly
 
 PRIVATE = (
     "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh/ssh_host_rsa_key", "/etc/ssh/ssh_host_ed25519_key",

@@ -119,7 +119,7 @@ def test_without_any_jail_an_attempt_succeeds(name):
 
 
 FAKES = """
-from pyjail.attacks.toolkit import Scene, attack, note, show
+from pyjail._selftest.attacks.toolkit import Scene, attack, note, show
 @attack("succeeds", "a fake")
 def success(scene: Scene) -> None: note("it", 0)
 @attack("tells what it cannot know", "a fake")
@@ -134,16 +134,16 @@ def killed(scene: Scene) -> None: __import__("os").kill(__import__("os").getpid(
 @pytest.fixture
 def fakes(tmp_path, monkeypatch):
     """Attempts that escape, or fail, instead of the real ones."""
-    from pyjail.attacks import toolkit
+    from pyjail._selftest.attacks import toolkit
 
     monkeypatch.setattr(toolkit, "ATTACKS", {})
     monkeypatch.setattr(toolkit, "FUNCTIONS", dict(toolkit.FUNCTIONS))
     monkeypatch.setattr("pyjail._selftest.scene.secrets.token_hex", lambda n: "5" * 2 * n)
     path = tmp_path / "fakes.py"
     path.write_text(FAKES.replace("SECRET", repr(b"pyjail-canary-" + b"5" * 32)))
-    spec = importlib.util.spec_from_file_location("pyjail.attacks.fakes", path)
+    spec = importlib.util.spec_from_file_location("pyjail._selftest.attacks.fakes", path)
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "pyjail.attacks.fakes", module)
+    monkeypatch.setitem(sys.modules, "pyjail._selftest.attacks.fakes", module)
     spec.loader.exec_module(module)
     attacks = tuple(toolkit.ATTACKS.values())
     monkeypatch.setattr(runner, "catalogue", lambda: attacks)

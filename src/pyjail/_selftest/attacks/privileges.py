@@ -8,7 +8,7 @@ import os
 import resource
 import struct
 
-from pyjail.attacks.toolkit import REFUSED, Scene, act, attack, call, note, quietly
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, act, attack, call, note, quietly
 
 # Programs of a few bytes, as no compiler can be assumed: exit(geteuid()).
 _CODE = {

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import pyjail
-from pyjail import _bring_out, _options, _show_languages, _through
-from pyjail._complaint import UsageError, words
-from pyjail._ending import EXIT_FAILED, exit_code, printable, remark, say
-from pyjail._result import Result
-from pyjail._spec import Jail, Limits
+from pyjail import Jail, Limits, Result
+from pyjail.cli import bring_out, languages, through
+from pyjail.cli.complaint import UsageError, words
+from pyjail.cli.ending import EXIT_FAILED, exit_code, printable, remark, say
+from pyjail.cli.options import files
 
 if TYPE_CHECKING:
     from pyjail._timings import Profile
@@ -27,22 +27,22 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
     _check(options)
     with contextlib.ExitStack() as stack:
         given = {
-            "jail": jail, "stdin": stack.enter_context(_stdin()), "files": _options.files(options) or None,
+            "jail": jail, "stdin": stack.enter_context(_stdin()), "files": files(options) or None,
             "cwd": options.cwd, "collect": tuple(options.collect),
         }  # fmt: skip
         if options.learn or options.learn_root:
             return _learn(options, {**given, "args": program, "limits": limits})
         if options.language:
-            prepared = _show_languages.prepare(options, program[0], jail)
+            prepared = languages.prepare(options, program[0], jail)
             if not prepared.ok:
-                return _show_languages.not_compiled(prepared, options.json)
+                return languages.not_compiled(prepared, options.json)
             command = stack.enter_context(prepared.command(limits, program[1:], given["files"]))
             given = {**given, **command, "jail": prepared.jail}
         else:
             given |= {"args": program, "limits": limits}
         out = stack.enter_context(_out(options.out)) if options.out else -1
         result, profile = _run(options, given)
-        lost = _bring_out.write(out, result.files) if out >= 0 else {}
+        lost = bring_out.write(out, result.files) if out >= 0 else {}
     _tell(options, result, profile, lost)
     return EXIT_FAILED if lost else exit_code(result)
 
@@ -73,7 +73,7 @@ def _typed(name: str) -> str:
 
 @contextlib.contextmanager
 def _out(path: str) -> Iterator[int]:
-    fd = _bring_out.directory(path)
+    fd = bring_out.directory(path)
     try:
         yield fd
     finally:
@@ -94,11 +94,11 @@ def _stdin() -> Iterator[int | None]:
 
 def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Profile | None]:
     if options.timings:
-        from pyjail import _show_timings
+        from pyjail.cli import timings
 
-        profile = _show_timings.profile(given)
+        profile = timings.profile(given)
         return profile.result, profile
-    return (pyjail.run(**given) if options.json else _through.run(given, sys.stdout, sys.stderr)), None
+    return (pyjail.run(**given) if options.json else through.run(given, sys.stdout, sys.stderr)), None
 
 
 def _tell(options: argparse.Namespace, result: Result, profile: Profile | None, lost: Mapping[str, str]) -> None:
@@ -115,9 +115,9 @@ def _tell(options: argparse.Namespace, result: Result, profile: Profile | None, 
     if line is not None:
         say(line)
     if profile is not None:
-        from pyjail import _show_timings
+        from pyjail.cli import timings
 
-        _show_timings.show(profile)
+        timings.show(profile)
 
 
 def _show(result: Result, stdout: TextIO | None, stderr: TextIO | None) -> None:
@@ -130,12 +130,12 @@ def _show(result: Result, stdout: TextIO | None, stderr: TextIO | None) -> None:
 
 def _learn(options: argparse.Namespace, given: dict[str, Any]) -> int:
     """What was learned goes to stdout, what the program writes to stderr."""
-    from pyjail import _show_learned
+    from pyjail.cli import learned
 
     found = pyjail.learn(**{name: value for name, value in given.items() if name != "collect"})
     if not options.json:
         _show(found.result, sys.stderr, sys.stderr)
     if options.learn_root:
         found.jail(options.learn_root)
-    print(json.dumps(found.to_dict()) if options.json else _show_learned.text(found, options.learn_root), end="")
+    print(json.dumps(found.to_dict()) if options.json else learned.text(found, options.learn_root), end="")
     return exit_code(found.result)

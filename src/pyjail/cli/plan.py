@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pyjail import _host, _plain, _view
+from pyjail import Jail, Limits, _host, _plain, _view
 from pyjail._plan import Template, search, template
-from pyjail._spec import Jail, Limits
 from pyjail.policy import cgroup, filters, lint, mounts, rlimits, seccomp
 
 _FLAGS = {1: "ro", 2: "nosuid", 4: "nodev", 8: "noexec"}

@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import IO
 
-from pyjail._ending import printable
+from pyjail.cli.ending import printable
 
 QUIET_S = 0.5  # what is done sooner is not worth a line
 _ERASE = "\r\x1b[K"

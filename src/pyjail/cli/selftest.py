@@ -1,4 +1,4 @@
-"""A selftest for people: rows in red and green, a table of limits. And the verb of the command line."""
+"""``pyjail selftest``: rows in red and green, a table of limits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Collection
 from typing import IO, Any
 
 import pyjail
-from pyjail._progress import bar, console_of
+from pyjail import Jail
 from pyjail._selftest.report import Probe, Report, Status
-from pyjail._spec import Jail
+from pyjail.cli.progress import bar, console_of
 
 EXIT_ESCAPED = 1
 STYLES = {

@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import Any, TextIO
 
 import pyjail
-from pyjail._result import Result, Verdict
-from pyjail._spec import DEVNULL, PIPE, STDOUT
+from pyjail import DEVNULL, PIPE, STDOUT, Result, Verdict
 
 CHUNK = 65536
 

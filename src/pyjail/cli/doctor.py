@@ -1,16 +1,30 @@
-"""Findings as a page or as JSON: pure."""
+"""``pyjail doctor``: the findings as a page, or as JSON."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, Finding, first, ran
+from pyjail import Finding, doctor
+from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, first, ran
 
 _SYMBOLS = {WORKS: "✓", PARTLY: "~", NO: "✗"}
 _ASCII = {WORKS: "+", PARTLY: "~", NO: "-"}
 _COLOURS = {WORKS: "32", PARTLY: "33", NO: "31"}
+
+
+def main(json_wanted: bool) -> int:
+    """Print it; 0 when strict jails run here, else 1."""
+    found = doctor()
+    if json_wanted:
+        print(as_json(found))
+    else:
+        plain = not encodable(sys.stdout)
+        print(page(found, colour=colours(sys.stdout, os.environ), ascii_only=plain))
+    return 0 if ran(found) else 1
 
 
 def conclusion(found: tuple[Finding, ...]) -> str:

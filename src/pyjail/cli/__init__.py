@@ -29,16 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answered(args: list[str], as_json: bool) -> int:
-    from pyjail import _complaint, _options
-    from pyjail._ending import EXIT_PIPE
-    from pyjail._errors import JailError
+    from pyjail import JailError
+    from pyjail.cli import complaint, options
+    from pyjail.cli.ending import EXIT_PIPE
 
     try:
-        return _command(_options.parser().parse_args(args))
+        return _command(options.parser().parse_args(args))
     except BrokenPipeError:
         return EXIT_PIPE
-    except (_complaint.UsageError, JailError, OSError) as e:
-        return _complaint.tell(e, as_json)
+    except (complaint.UsageError, JailError, OSError) as e:
+        return complaint.tell(e, as_json)
 
 
 def _end_in_order() -> None:
@@ -65,8 +65,8 @@ def _written(code: int) -> int:
     import contextlib
     import os
 
-    from pyjail import _complaint
-    from pyjail._ending import EXIT_FAILED, EXIT_PIPE
+    from pyjail.cli import complaint
+    from pyjail.cli.ending import EXIT_FAILED, EXIT_PIPE
 
     if sys.stdout is None:
         return code
@@ -76,58 +76,58 @@ def _written(code: int) -> int:
     except BrokenPipeError:  # who read it wants no more, as `head` does
         code = EXIT_PIPE
     except OSError as e:
-        code = code if code == EXIT_FAILED else _complaint.tell(e, False)
+        code = code if code == EXIT_FAILED else complaint.tell(e, False)
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or the interpreter's exit would try once more
     return code
 
 
-def _command(options: argparse.Namespace) -> int:
-    if options.command is None:
-        from pyjail import _complaint
+def _command(asked: argparse.Namespace) -> int:
+    if asked.command is None:
+        from pyjail.cli import complaint
 
-        raise _complaint.UsageError("pyjail", "name a command: run, session, plan, languages, doctor, selftest")
-    if options.command == "doctor":
-        from pyjail import _doctor
+        raise complaint.UsageError("pyjail", "name a command: run, session, plan, languages, doctor, selftest")
+    if asked.command == "doctor":
+        from pyjail.cli import doctor
 
-        return _doctor.main(options.json)
-    if options.command == "languages":
-        from pyjail import _show_languages
+        return doctor.main(asked.json)
+    if asked.command == "languages":
+        from pyjail.cli import languages
 
-        return _show_languages.main(options)
-    return _with_jail(options)
+        return languages.main(asked)
+    return _with_jail(asked)
 
 
-def _with_jail(options: argparse.Namespace) -> int:
+def _with_jail(asked: argparse.Namespace) -> int:
     """The commands that have a program, or attack a jail."""
-    from pyjail import _complaint, _options
-    from pyjail._spec import Jail, Limits
+    from pyjail import Jail, Limits
+    from pyjail.cli import complaint, options
 
-    program = getattr(options, "program", [])
+    program = getattr(asked, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
-    if not program and options.command in ("run", "plan"):
-        raise _complaint.UsageError(f"pyjail {options.command}", "name the program after --")
+    if not program and asked.command in ("run", "plan"):
+        raise complaint.UsageError(f"pyjail {asked.command}", "name the program after --")
     jail, limits = Jail(), Limits()
-    if options.config:
+    if asked.config:
         from pyjail._config_file import load
 
-        with _complaint.of_file("--config", options.config):
-            config = load(options.config)
+        with complaint.of_file("--config", asked.config):
+            config = load(asked.config)
         jail, limits = config.jail, config.limits
-    jail = _options.jail(options, jail)
-    if options.command == "selftest":
-        from pyjail._selftest import show
+    jail = options.jail(asked, jail)
+    if asked.command == "selftest":
+        from pyjail.cli import selftest
 
-        return show.main(jail, options.json, options.only)
-    limits = _options.limits(options, limits)
-    if options.command == "session":
-        from pyjail import _session_command
+        return selftest.main(jail, asked.json, asked.only)
+    limits = options.limits(asked, limits)
+    if asked.command == "session":
+        from pyjail.cli import session
 
-        return _session_command.main(options, jail, limits, _options.files(options))
-    if options.command == "plan":
-        from pyjail import _show
+        return session.main(asked, jail, limits, options.files(asked))
+    if asked.command == "plan":
+        from pyjail.cli import plan
 
-        return _show.main(jail, limits, program, options.json)
-    from pyjail import _run_command
+        return plan.main(jail, limits, program, asked.json)
+    from pyjail.cli import run
 
-    return _run_command.main(options, program, jail, limits)
+    return run.main(asked, program, jail, limits)

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 
-from pyjail.attacks.toolkit import Scene, attack, note, show
+from pyjail._selftest.attacks.toolkit import Scene, attack, note, show
 
 # A packet that went out and was not answered is no refusal: ETIMEDOUT is missing here.
 NO_WAY = ("EAFNOSUPPORT", "ENETUNREACH", "EACCES", "EPERM", "ENOSYS", "EADDRNOTAVAIL", "ENETDOWN", "EHOSTUNREACH")

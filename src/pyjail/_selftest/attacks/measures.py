@@ -11,7 +11,7 @@ import signal
 import time
 from typing import Any
 
-from pyjail.attacks.toolkit import FUNCTIONS, Scene, say
+from pyjail._selftest.attacks.toolkit import FUNCTIONS, Scene, say
 
 MIB = 1 << 20
 

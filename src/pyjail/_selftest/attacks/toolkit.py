@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyjail.attacks.numbers import number
+from pyjail._selftest.attacks.numbers import number
 
 Scene = Any  # dict: what the host has put up to be found, see pyjail/_selftest/scene.py
 REFUSED = ("EPERM", "ENOSYS")  # what the filter answers

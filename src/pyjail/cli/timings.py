@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyjail._ending import say
+from pyjail.cli.ending import say
 
 if TYPE_CHECKING:
     from pyjail._timings import Profile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, peek, quietly, show
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, attack, call, peek, quietly, show
 
 BAD = 1  # no address: a call that gets as far as reading it says EFAULT, so the kernel's own code was reached
 

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from pyjail.attacks.toolkit import Scene, attack, note, quietly
+from pyjail._selftest.attacks.toolkit import Scene, attack, note, quietly
 
 MIB = 1 << 20
 

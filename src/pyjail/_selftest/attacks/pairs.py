@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import Any
 
-from pyjail.attacks.toolkit import Scene, act, attack, note, peek, quietly, show
+from pyjail._selftest.attacks.toolkit import Scene, act, attack, note, peek, quietly, show
 
 SHARED = "/dev/shm"
 EVERYBODY = 0x3F3F3F3F  # KEYCTL_SETPERM

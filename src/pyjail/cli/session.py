@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyjail import _steps
-from pyjail._errors import SpecError
-from pyjail._result import Result
-from pyjail._spec import Jail, Limits
-from pyjail._step_line import StepLine
+from pyjail import Jail, Limits, Result, SpecError, _steps
+from pyjail.cli.step_line import StepLine
 
 EPILOG = (
     'STEPS is TOML ([[steps]] tables) or JSON (a list, or {"steps": [...]}) with command (a list, or text for sh -c), '
@@ -75,8 +72,8 @@ def _parse(raw: bytes, path: str) -> Any:
 
 def main(options: argparse.Namespace, jail: Jail, limits: Limits, files: Mapping[str, Any]) -> int:
     """Run them; the exit code."""
-    from pyjail._ending import exit_code, remark, say
     from pyjail._session import Session
+    from pyjail.cli.ending import exit_code, remark, say
 
     steps = load(options.steps)
     code, answers = 0, []

@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 
-from pyjail.attacks.toolkit import REFUSED, Scene, act, attack, call, opens, quietly
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, act, attack, call, opens, quietly
 
 O_RDONLY = os.O_RDONLY | os.O_CLOEXEC
 

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 
-from pyjail.attacks.toolkit import Scene, act, attack, identity, note, opens, peek, quietly, show
+from pyjail._selftest.attacks.toolkit import Scene, act, attack, identity, note, opens, peek, quietly, show
 
 
 @attack(

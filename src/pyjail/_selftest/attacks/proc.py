@@ -6,7 +6,7 @@ import contextlib
 import os
 import resource
 
-from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note, opens, peek, quietly, show
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, attack, call, note, opens, peek, quietly, show
 
 OF_A_PROCESS = (
     "mem", "environ", "maps", "smaps", "pagemap", "exe", "root", "cwd", "fd", "fdinfo", "map_files", "auxv", "stack",

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 
-from pyjail.attacks.toolkit import REFUSED, Scene, act, attack, call, note, quietly, show
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, act, attack, call, note, quietly, show
 
 PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
 

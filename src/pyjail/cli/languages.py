@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pyjail._ending import EXIT_BAD
-from pyjail._progress import Progress, bar, console_of, working
-from pyjail._spec import Jail
+from pyjail import Jail
+from pyjail.cli.ending import EXIT_BAD
+from pyjail.cli.progress import Progress, bar, console_of, working
 
 if TYPE_CHECKING:
     from pyjail.languages import Language, Program
@@ -55,23 +55,23 @@ def prepare(options: argparse.Namespace, source: str, jail: Jail) -> Program:
 
 def not_compiled(program: Program, as_json: bool) -> int:
     """Tell why; the compiler's exit code."""
-    from pyjail import _ending
+    from pyjail.cli import ending
 
     result = program.compile
     if result is None:  # the compiler could not even be given it
         if as_json:
             _print_not_compiled({"error": program.fault})
         else:
-            _ending.say(f"compile_error: {program.source}: {program.fault}")
+            ending.say(f"compile_error: {program.source}: {program.fault}")
         return EXIT_BAD
     if as_json:
         _print_not_compiled({"compile": result.to_dict()})
     else:
-        _ending.say((result.stdout + result.stderr).decode("utf-8", "replace").removesuffix("\n"), "")
+        ending.say((result.stdout + result.stderr).decode("utf-8", "replace").removesuffix("\n"), "")
         lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
-        why = "" if result.returncode > 0 else f": {lost or program.fault if result.ok else _ending.explain(result)}"
-        _ending.say(f"compile_error: {program.source} did not compile{why}")
-    return _ending.exit_code(result) or EXIT_BAD
+        why = "" if result.returncode > 0 else f": {lost or program.fault if result.ok else ending.explain(result)}"
+        ending.say(f"compile_error: {program.source} did not compile{why}")
+    return ending.exit_code(result) or EXIT_BAD
 
 
 def _print_not_compiled(why: dict[str, Any]) -> None:

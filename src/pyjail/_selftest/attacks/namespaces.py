@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 
-from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note, quietly
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, attack, call, note, quietly
 
 FLAGS = {
     "user": 0x10000000, "mnt": 0x20000, "pid": 0x20000000, "net": 0x40000000, "ipc": 0x8000000, "uts": 0x4000000,

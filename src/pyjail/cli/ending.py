@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from pyjail import _units
-from pyjail._result import Result, Verdict
+from pyjail import Result, Verdict, _units
 
 EXIT_BAD, EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 1, 124, 125, 126, 127
 EXIT_PIPE = 128 + signal.SIGPIPE

@@ -11,7 +11,7 @@ import errno
 import os
 from typing import Any
 
-from pyjail.attacks.toolkit import REFUSED, Scene, attack, call, note, quietly
+from pyjail._selftest.attacks.toolkit import REFUSED, Scene, attack, call, note, quietly
 
 BAD = 1  # no address
 Call = tuple[Any, ...]

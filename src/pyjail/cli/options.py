@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pyjail
-from pyjail import _complaint, _session_command, _show_languages, _units
-from pyjail._complaint import UsageError
-from pyjail._errors import SpecError
-from pyjail._spec import Jail, Limits, Mount
+from pyjail import Jail, Limits, Mount, SpecError, _units
+from pyjail.cli import complaint, languages, session
+from pyjail.cli.complaint import UsageError
 
 _SECONDS, _SIZES = (
     ("cpu_time", "wall_time"),
@@ -68,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help=f"print {what} as JSON on stdout")
         sub.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARG]...")
     _add_run_options(run)
-    session = commands.add_parser("session", help="run the steps of a file in one /box", epilog=_session_command.EPILOG)
-    _add_options(session, ("collect",))
-    _session_command.add(session)
+    steps = commands.add_parser("session", help="run the steps of a file in one /box", epilog=session.EPILOG)
+    _add_options(steps, ("collect",))
+    session.add(steps)
     doctor = commands.add_parser(
         "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
     )
@@ -81,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     _add_jail_options(test)
     test.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
     test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
-    _show_languages.add_options(commands, run)
+    languages.add_options(commands, run)
     return made
 
 
@@ -175,7 +174,7 @@ def limits(options: argparse.Namespace, base: Limits) -> Limits:
     for field in fields(Limits):
         value = getattr(options, f"limit_{field.name}", None)
         if value is not None:
-            with _complaint.of(option(field.name), value):
+            with complaint.of(option(field.name), value):
                 base = replace(base, **{field.name: _limit(field.name, value)})
     return base
 
@@ -208,23 +207,23 @@ def jail(options: argparse.Namespace, base: Jail) -> Jail:
     for name in ("network", "seccomp", "hostname", "rootfs"):
         value = getattr(options, name)
         if value is not None:
-            with _complaint.of(f"--{name}", value):
+            with complaint.of(f"--{name}", value):
                 given: dict[str, Any] = {name: os.path.join(os.getcwd(), value) if name == "rootfs" else value}
                 base = replace(base, **given)
     if options.python is not None:
-        with _complaint.of("--python", options.python):
+        with complaint.of("--python", options.python):
             base = replace(base, python=_program(options.python))
     switches: dict[str, Any] = {"strict": False} if options.no_strict else {}
     for name in ("fresh", "deterministic"):
         if getattr(options, name):
             switches[name] = True
     for text in options.bind:
-        with _complaint.of("--bind", text):
+        with complaint.of("--bind", text):
             base = replace(base, mounts=(*base.mounts, _bind(text)))
     env = dict(base.env)
     for text in options.env:
         key, equals, value = text.partition("=")
-        with _complaint.of("--env", text):
+        with complaint.of("--env", text):
             if not equals:
                 raise SpecError("env", text, "NAME=VALUE is needed")
             env[key] = value
@@ -255,7 +254,7 @@ def files(options: argparse.Namespace) -> dict[str, Any]:
     for text in options.file:
         src, _, dst = text.partition(":")
         name = dst or os.path.basename(os.path.abspath(src))
-        with _complaint.of("--file", text):
+        with complaint.of("--file", text):
             if not name or name in found:
                 raise SpecError("file", text, "SRC[:DST] is needed, each with a DST of its own")
             fd = os.open(src, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a FIFO, it would wait

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyjail._ending import printable
 from pyjail._learn import Learned
+from pyjail.cli.ending import printable
 
 
 def text(found: Learned, root: str | None) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 import pyjail
-from pyjail._ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND, say
-from pyjail._errors import SpecError
-from pyjail._spec import Limits
+from pyjail import Limits, SpecError
+from pyjail.cli.ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND, say
 
 _OPTIONS = {
     "files": "--file", "collect": "--collect", "language": "--language", "only": "--only", "root": "--learn-root",

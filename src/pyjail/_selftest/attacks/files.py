@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from pyjail.attacks.toolkit import Scene, act, attack, identity, note, opens, peek, show
+from pyjail._selftest.attacks.toolkit import Scene, act, attack, identity, note, opens, peek, show
 
 
 @attack("reads a file in the host's temporary directory that everybody may read", "files of other users and jobs")
