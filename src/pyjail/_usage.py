@@ -67,9 +67,9 @@ class Usage(Shown):
 
     def _words(self) -> Iterable[str]:
         with _lazy.lock:
-            from pyjail import _result_words
+            from pyjail import _usage_words
 
-        return _result_words.usage(self)
+        return _usage_words.usage(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,9 +131,9 @@ class Receipt(Shown, Sequence[Control]):
 
     def _words(self) -> Iterable[str]:
         with _lazy.lock:
-            from pyjail import _result_words
+            from pyjail import _usage_words
 
-        return _result_words.receipt(self)
+        return _usage_words.receipt(self)
 
     def _table(self) -> Iterable[tuple[str, Any]]:
         return (("rows", self),)
