@@ -17,10 +17,10 @@ from pyjail._communicate import to_bytes
 from pyjail._errors import SpecError
 from pyjail._fds import Fd
 from pyjail._flight import in_thread
-from pyjail._frozen import replace
 from pyjail._loops import Loop, current
 from pyjail._outcome import undecoded
 from pyjail._process import Process
+from pyjail._records import replace
 from pyjail._result import Result
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._undecoded import OutputDecodeError

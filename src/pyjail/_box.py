@@ -15,7 +15,7 @@ from pyjail._errors import KeeperError, SpecError
 from pyjail._fds import Fd, memfd
 from pyjail._keeper import Keeper
 from pyjail._native import lib
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._snapshot import Content, Snapshot
 from pyjail._spec import File, text
 from pyjail._talk import Gone

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pyjail import _frozen
+from pyjail import _records
 
 MOST = 60  # characters of a value in a line
 MOST_IN_LINE = 300  # of the line of what came of something; of what was given, which one may want to copy, 500
@@ -37,7 +37,7 @@ def printable(text: str) -> str:
 def changed(record: Any, unsaid: Sequence[str] = ()) -> Iterator[str]:
     """``field=value`` of what is not its default; nothing of the fields ``unsaid``."""
     fields = type(record).__dataclass_fields__
-    for name in _frozen.names(record):
+    for name in _records.names(record):
         if name in unsaid:
             continue
         value, made = getattr(record, name), fields[name].default_factory
@@ -104,7 +104,7 @@ def size(value: int | None) -> str:
 
 def html(record: Any, pairs: Iterable[tuple[str, Any]] = ()) -> str:
     """A table of these pairs, or of the fields. Nothing in it is taken as HTML, and all of it can be sent as UTF-8."""
-    pairs = tuple(pairs) or [(name, getattr(record, name)) for name in _frozen.names(record)]
+    pairs = tuple(pairs) or [(name, getattr(record, name)) for name in _records.names(record)]
     rows = "".join(_row(name, value) for name, value in pairs)
     table = f"<details open><summary><code>{escape(repr(record))}</code></summary><table>{rows}</table></details>"
     return table.encode("utf-8", "backslashreplace").decode()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _box, _command, _frozen, _inputs, _plan
+from pyjail import _box, _command, _inputs, _plan, _records
 from pyjail._artefacts import ArtefactCache, Entry
 from pyjail._errors import SpecError
 from pyjail._fds import not_ours
@@ -113,7 +113,7 @@ def key_of(command: _command.Command, box: Snapshot, outputs: tuple[str, ...], t
         sorted(command.env.packed),
         command.cwd,
         outputs,
-        [(name, getattr(command.jail, name)) for name in _frozen.names(command.jail)],
+        [(name, getattr(command.jail, name)) for name in _records.names(command.jail)],
         [identity(command.jail, p, command.env, command.cwd) for p in programs],
     ]
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()

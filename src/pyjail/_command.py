@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pyjail import _lazy, _units
 from pyjail._errors import SpecError
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text, with_python
 
 TYPE_CHECKING = False

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyjail._command import Decode
 from pyjail._errors import SpecError
-from pyjail._frozen import replace
 from pyjail._outcome import decode, part, undecoded
+from pyjail._records import replace
 from pyjail._subprocess_errors import TimeoutExpired
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pyjail import _interpreter, _lazy
 from pyjail._errors import HostError, SpecError
 from pyjail._fds import not_ours
 from pyjail._native import lib
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._units import cpu_list
 
 # What a host view shows of the root directory, when it is there.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pyjail import _lazy
 from pyjail._errors import SpecError
 from pyjail._glob import Glob
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import File, text
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyjail import _frozen
+from pyjail import _records
 from pyjail._parties import Edge
 from pyjail._result import Result, Verdict
 from pyjail._shown import Document, Shown
@@ -97,7 +97,7 @@ class Interaction(Document):
     deadlock: Mapping[str, tuple[str, ...]]
     wall_time: float
 
-    __hash__ = _frozen.hash_of
+    __hash__ = _records.hash_of
 
     def _words(self) -> Iterator[str]:
         yield self.verdict if self.fault is None else f"{self.verdict} of {self.fault}"

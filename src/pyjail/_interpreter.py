@@ -13,7 +13,7 @@ import sys
 from pyjail import _lazy
 from pyjail._errors import SpecError
 from pyjail._fds import not_ours
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 FIRST = "/python"  # inside: its bin is first in PATH in a jail that asked for an interpreter
 MOST_LINKS = 40  # on one way, as the kernel has it

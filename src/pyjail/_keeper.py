@@ -20,8 +20,8 @@ from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, itself, memfd, readable
 from pyjail._host import Host
 from pyjail._native import ffi, lib
-from pyjail._once import once
 from pyjail._plan import RunLimits, Template
+from pyjail._records import once
 from pyjail._talk import REPORT_SIZE, Gone, Talk
 from pyjail._wire import (
     STEPS,

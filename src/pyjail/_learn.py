@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pyjail import _command, _frozen, _host, _minimal_root, _plan, _run
+from pyjail import _command, _host, _minimal_root, _plan, _records, _run
 from pyjail._errors import KeeperError, SpecError
 from pyjail._observe import Observer
 from pyjail._places import View
@@ -65,7 +65,7 @@ class Learned(Document):
     result: Result
     learned_in: Jail
 
-    __hash__ = _frozen.hash_of
+    __hash__ = _records.hash_of
 
     def _words(self) -> Iterator[str]:
         yield "complete" if self.complete else f"incomplete: {self.result.verdict.value}"

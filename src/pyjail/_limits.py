@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from pyjail import _frozen, _lazy, _units
+from pyjail import _lazy, _records, _units
 from pyjail._errors import SpecError
-from pyjail._frozen import dataclass
+from pyjail._records import dataclass
 from pyjail._shown import Shown
 
 TYPE_CHECKING = False
@@ -150,7 +150,7 @@ class Limits(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `Limits(**d)` makes it again (a list of CPUs is taken as a set)."""
-        out: dict[str, Any] = {name: getattr(self, name) for name in _frozen.names(self)}
+        out: dict[str, Any] = {name: getattr(self, name) for name in _records.names(self)}
         if self.wall_time is not None:
             out["wall_time"] = float(self.wall_time)
         if isinstance(out["cpus"], frozenset):

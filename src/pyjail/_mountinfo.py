@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pyjail._plan import Template
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._usage import Control
 from pyjail.policy.mounts import NODEV, NOEXEC, NOSUID, RDONLY
 

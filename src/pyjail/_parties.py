@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyjail import _frozen
+from pyjail import _records
 from pyjail._errors import SpecError
 from pyjail._shown import Shown
 from pyjail._spec import Jail, Limits, Mount
@@ -46,7 +46,7 @@ class Party(Shown):
     input: bytes | None = None
     collect: Sequence[str] = ()
 
-    __hash__ = _frozen.hash_of
+    __hash__ = _records.hash_of
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes."""

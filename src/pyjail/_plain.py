@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from pyjail import _frozen
+from pyjail import _records
 
 VERSION = 1  # of what a reader of an older one would misunderstand; new keys do not change it
 NAME = "base64:"
@@ -62,7 +62,7 @@ def name_of(key: str) -> str:
 
 def part(record: Any) -> dict[str, Any]:
     """The fields of a record."""
-    names = getattr(record, "_fields", None) or _frozen.names(record)
+    names = getattr(record, "_fields", None) or _records.names(record)
     return {name: plain(getattr(record, name)) for name in names}
 
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 from pyjail import _host, _interpreter, _lazy
 from pyjail._errors import HostError, SpecError
-from pyjail._frozen import replace
 from pyjail._host import Host
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple, replace
 from pyjail._spec import Env, Jail, Limits
 from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same, seen
 from pyjail.policy.cgroup import CgroupRow, Counter

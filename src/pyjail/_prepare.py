@@ -8,8 +8,8 @@ import os
 from pyjail import _bring_up, _cgroup, _host, _lazy
 from pyjail._command import GIVEN, Command
 from pyjail._errors import HostError
-from pyjail._once import once
 from pyjail._plan import Request, RunLimits, Template, run_limits, template
+from pyjail._records import once
 from pyjail._spec import Jail, Limits
 from pyjail._wire import pack_limits, pack_request
 

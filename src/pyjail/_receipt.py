@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from pyjail import _deterministic, _mountinfo, _view
-from pyjail._frozen import replace
 from pyjail._limits import default_wall_time
 from pyjail._plan import RunLimits, Template
+from pyjail._records import replace
 from pyjail._texts import Texts, parse_texts
 from pyjail._units import show_size
 from pyjail._usage import Control

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import GenericAlias
 
 from pyjail import _lazy
-from pyjail._frozen import dataclass, field, hash_of, names
+from pyjail._records import dataclass, field, hash_of, names
 from pyjail._shown import Document
 from pyjail._spec import Limits
 from pyjail._verdicts import Verdict as Verdict

@@ -6,10 +6,10 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping
 
-from pyjail import _frozen, _lazy, _units
+from pyjail import _lazy, _records, _units
 from pyjail._errors import SpecError
-from pyjail._frozen import dataclass
 from pyjail._limits import Limits as Limits
+from pyjail._records import dataclass
 from pyjail._shown import Shown
 
 TYPE_CHECKING = False
@@ -80,7 +80,7 @@ class Mount(Shown):
     src: str | None = None
     ro: bool = True
     size: int | None = None
-    inodes: int | None = _frozen.field(default=None, repr=False)  # of a workspace
+    inodes: int | None = _records.field(default=None, repr=False)  # of a workspace
 
     @staticmethod
     def bind(src: str | os.PathLike[str], dst: str | None = None, ro: bool = True) -> Mount:
@@ -273,7 +273,7 @@ class Jail(Shown):
         with _lazy.lock:
             from pyjail import _plain
 
-        return {name: _plain.plain(getattr(self, name)) for name in _frozen.names(self)}
+        return {name: _plain.plain(getattr(self, name)) for name in _records.names(self)}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Jail:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pyjail._errors import KeeperError
 from pyjail._native import lib
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 _TEXT, _TWO = struct.Struct("<IIiI"), struct.Struct("<QQ")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pyjail import _lazy
-from pyjail._frozen import dataclass, hash_of
+from pyjail._records import dataclass, hash_of
 from pyjail._shown import Shown
 
 TYPE_CHECKING = False

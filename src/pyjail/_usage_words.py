@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pyjail import _brief as brief
-from pyjail._frozen import names
+from pyjail._records import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import signal
 from pyjail import _lazy
 from pyjail._errors import HostError
 from pyjail._plan import RunLimits
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._result import Verdict
 from pyjail._spec import Limits
 from pyjail._texts import damaged

@@ -8,9 +8,8 @@ from operator import sub
 
 from pyjail._message import pack_head
 from pyjail._native import ffi, lib
-from pyjail._once import once
 from pyjail._plan import Request, RunLimits, Template, search
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple, once
 from pyjail._texts import BASE, damaged, parse_texts, records
 from pyjail.policy.ids import KEEPER
 

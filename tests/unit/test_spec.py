@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import File, Jail, Limits, Mount, SpecError, _frozen
+from pyjail import File, Jail, Limits, Mount, SpecError, _records
 from pyjail._steps import check
 from pyjail._units import show_size, size
 from pyjail.cli.options import limits, parser
@@ -146,7 +146,7 @@ def test_a_wall_time_that_is_not_given_follows_the_cpu_time():
     assert Limits(cpu_time=1, wall_time=30).wall_time == 30
 
 
-@pytest.mark.parametrize("copied", [dataclasses.replace, _frozen.replace, lambda x, **k: x.__replace__(**k)])
+@pytest.mark.parametrize("copied", [dataclasses.replace, _records.replace, lambda x, **k: x.__replace__(**k)])
 def test_it_follows_in_a_copy_and_what_was_given_stays(copied):
     assert copied(Limits(), cpu_time=1) == Limits(cpu_time=1)
     assert copied(copied(Limits(), cpu_time=1), cpu_time=60).wall_time == 180

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pyjail import Jail, Limits, Result, SpecError, _frozen
+from pyjail import Jail, Limits, Result, SpecError, _records
 from pyjail._shown import Document, Shown
 from pyjail.grading import _judge, _pair, _values
 from pyjail.grading._correctness import MODULE, entry_point
@@ -33,11 +33,11 @@ class Case(Shown):
     raises: str | None = None
     arguments: Sequence[Any] | None = None
 
-    __hash__ = _frozen.hash_of
+    __hash__ = _records.hash_of
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes, plain data as docs/data.md has it. SpecError for what is none."""
-        return {name: _values.write(name, getattr(self, name)) for name in _frozen.names(self)}
+        return {name: _values.write(name, getattr(self, name)) for name in _records.names(self)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +63,7 @@ class CaseResult(Shown):
         """As `Correctness.decided`."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
 
-    __hash__ = _frozen.hash_of
+    __hash__ = _records.hash_of
 
     def _words(self) -> Iterator[str]:
         yield self.reason
@@ -116,7 +116,7 @@ class FunctionReport(Document):
             return cls(
                 tuple(
                     CaseResult(
-                        Case(**{name: _values.read(row["case"][name]) for name in _frozen.names(Case())}),
+                        Case(**{name: _values.read(row["case"][name]) for name in _records.names(Case())}),
                         row["passed"], unpack(row["reason"]), _values.read(row["value"]), *pairs[row["pair"]],
                     )
                     for row in d["results"]

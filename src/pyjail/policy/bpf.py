@@ -19,7 +19,7 @@ import itertools
 import struct
 from collections.abc import Iterable
 
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

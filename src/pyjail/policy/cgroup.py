@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyjail._host import Hierarchy, Host
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import Limits
 
 PERIOD_US = 100000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pyjail._host import Refusal
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 SCOPE = "systemd-run --user --scope -p Delegate=yes env PYJAIL_ENTER_LEAF=1 PROGRAM"
 UNIT = "Delegate=yes in the unit (or systemd-run --scope -p Delegate=yes PROGRAM)"

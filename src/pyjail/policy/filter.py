@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyjail import _lazy
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 
 class Filter(NamedTuple):

@@ -4,7 +4,7 @@ subordinate ids where newuidmap is there and the jail shows nothing that is the 
 from __future__ import annotations
 
 from pyjail._host import Host
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import Jail
 
 KEEPER = 65533  # the keeper's id inside; a jail's uid is at most 65532

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import Jail
 from pyjail.policy.mounts import run_tmpfs
 

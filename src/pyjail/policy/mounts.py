@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pyjail._errors import SpecError
 from pyjail._host import Entry, Host
 from pyjail._interpreter import Part
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import Jail, Limits, Mount
 from pyjail.policy.seen import Seen
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pyjail._host import Host
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 # What a keeper calls and Docker's own profile leaves out; nothing else of the kind.
 CALLS = (

@@ -7,7 +7,7 @@ Names are resolved for each architecture by libseccomp; a name that an architect
 
 from __future__ import annotations
 
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 
 # ---- allowed, in groups: reason -> names ----
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import Limits
 
 INFINITY = 2**64 - 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pyjail import _fds, _lazy
 from pyjail._errors import HostError, SpecError
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
 from pyjail.policy import profiles
 from pyjail.policy.bpf import ALLOW, AUDIT_ARCH, ERRNO, MOST, NOTIFY, X32_BIT, Case, assemble

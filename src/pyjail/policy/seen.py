@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyjail._host import Host
 from pyjail._interpreter import DISTRIBUTION, Part, Python, system
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._spec import Jail
 
 

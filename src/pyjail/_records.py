@@ -1,8 +1,6 @@
-"""`dataclass` as dataclasses', frozen, for what every process that imports pyjail needs: without generated code, and
-without `inspect` and what that imports, together a third of the import (docs/adr/0013).
-
-Whoever asks sees a dataclass: `dataclasses.fields`, `replace`, `asdict`, `is_dataclass` and `inspect.signature` are
-answered from a real one of the same fields, made when the first of them is called.
+"""How records are made: `NamedTuple` as typing's, `dataclass` as dataclasses', frozen, and `once`, a property that is
+kept. For what every process that imports pyjail needs: without generated code, and without `typing` and `inspect` and
+what they import, together a third of the import (docs/adr/0013). What is rarely asked for is in `_dataclass`.
 
 >>> @dataclass(frozen=True)
 ... class Point:
@@ -14,6 +12,7 @@ Point(x=1, y=2)
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from operator import attrgetter
 
@@ -24,7 +23,11 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
     from dataclasses import replace as replace
+    from functools import cached_property
     from typing import Any
+    from typing import NamedTuple as NamedTuple
+
+    once = cached_property
 
     def names(instance: Any) -> tuple[str, ...]: ...
     def hash_of(record: Any) -> int: ...
@@ -37,6 +40,33 @@ else:
 
         def __init__(self, *, default=_MISSING, default_factory=None, repr=True):
             self.default, self.factory, self.repr = default, default_factory, repr
+
+    class _Maker(type):
+        def __new__(cls, name, bases, namespace):
+            fields = namespace["__annotations__"]
+            defaults = [namespace.pop(field) for field in fields if field in namespace]
+            made = namedtuple(name, fields, defaults=defaults, module=namespace["__module__"])
+            for key, value in namespace.items():
+                setattr(made, key, value)
+            return made
+
+    NamedTuple = type.__new__(_Maker, "NamedTuple", (), {})
+
+    class once:
+        """As functools.cached_property since Python 3.12: before, all instances share one lock, and the child of
+        os.fork waits for a thread that it does not have. Two threads may both make it; the last one's is kept."""
+
+        def __init__(self, make):
+            self.make, self.__doc__ = make, make.__doc__
+
+        def __set_name__(self, owner, name):
+            self.name = name
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self.name] = self.make(instance)
+            return value
 
     def replace(instance, /, **changes):
         """A copy with some fields changed; checked as a new one."""
@@ -160,7 +190,7 @@ else:
         return _dataclasses().FrozenInstanceError(text)
 
     class _Real:
-        """An attribute of the real dataclass of these fields."""
+        """An attribute of the real dataclass of these fields, made when it is asked for."""
 
         names = ("__dataclass_fields__", "__dataclass_params__", "__signature__")
 
@@ -168,20 +198,7 @@ else:
             self.cls, self.own, self.name = cls, own, name
 
         def __get__(self, instance, owner):
-            if self.name == "__signature__" and owner.__init__ is not self.cls.__init__:
-                raise AttributeError(self.name)  # a subclass with its own
-            dataclasses = _dataclasses()
             with _lazy.lock:
-                import inspect
+                from pyjail import _dataclass
 
-            body = {"__annotations__": dict(self.cls.__annotations__), "__module__": self.cls.__module__}
-            for name, value in self.own.items():
-                if isinstance(value, field):
-                    given = {"default_factory": value.factory} if value.factory else {"default": value.default}
-                    value = dataclasses.field(repr=value.repr, **given)
-                body[name] = value
-            real = dataclasses.dataclass(frozen=True)(type(self.cls.__name__, (), body))
-            real.__signature__ = inspect.signature(real)
-            value = getattr(real, self.name)
-            setattr(self.cls, self.name, value) if self.name != "__signature__" else None
-            return value
+            return _dataclass.attribute(self.cls, self.own, self.name, owner)
