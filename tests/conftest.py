@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import pyjail
 from pyjail import Limits, Result
@@ -22,8 +22,20 @@ from tests import place
 SLOW = float(os.environ.get("PYJAIL_TEST_SLOWNESS", "1"))  # a guest under emulation is 20-40 times slower
 QUICK = Limits(cpu_time=5 * SLOW, wall_time=10 * SLOW)
 
-settings.register_profile("patient", deadline=None)  # a busy machine takes seconds for what takes milliseconds
+# A busy machine takes seconds for what takes milliseconds.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=20)  # ./dev test --quick
 settings.load_profile("patient")
+
+
+UNIT = Path(__file__).resolve().parent / "unit"
+
+
+
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """Before a module of tests that run programs is imported. Those of tests/unit are pure."""
+    if UNIT not in module_path.parents:
+        place.adapt()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,13 @@ import time
 from tests import place
 from tests.conftest import SLOW
 
-PRELUDE = "" if place.CGROUPS else "import tests.place\n"  # as conftest.py does for this process
+PRELUDE: str  # what such code begins with, to be in the same place as this process
+
+
+def __getattr__(word: str) -> str:
+    if word != "PRELUDE":
+        raise AttributeError(word)
+    return "" if place.CGROUPS else "from tests import place\nplace.adapt()\n"
 
 
 def script(
@@ -18,7 +24,7 @@ def script(
 ) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, started by the command ``wrap``."""
     return subprocess.run(
-        [*wrap, sys.executable, "-c", PRELUDE + textwrap.dedent(code), *arguments],
+        [*wrap, sys.executable, "-c", __getattr__("PRELUDE") + textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
         timeout=timeout * SLOW,

@@ -33,7 +33,7 @@ TYPE_CHECKING = False  # as typing's, without the 10 ms that importing it costs
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyjail import aio, cgroup, grading, languages
+    from pyjail import aio, cgroup, grading, languages, testing
     from pyjail._artefacts import ArtefactCache
     from pyjail._build import Build
     from pyjail._doctor import doctor
@@ -127,6 +127,7 @@ __all__ = [
     "run",
     "selftest",
     "start",
+    "testing",
 ]
 
 # Loaded when they are first used.
@@ -158,7 +159,7 @@ _LATER = {
 }
 
 
-_MODULES = ("aio", "cgroup", "grading", "languages")  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+_MODULES = ("aio", "cgroup", "grading", "languages", "testing")  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ import pyjail
 from pyjail import Jail, Limits, _prepare
 from tests import place
 from tests.conftest import SLOW
+from tests.scripts import PRELUDE
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = (ROOT / "benchmarks/accuracy_program.c").read_text()
@@ -91,10 +92,9 @@ def test_the_snippets_of_the_pages_run(page):
     text = (ROOT / "docs" / page).read_text()
     snippets = re.findall(r"```python\n(.*?)```", text, re.S)
     assert snippets
-    start = "" if place.CGROUPS else "import tests.place\n"
     for code in snippets:
         out = subprocess.run(
-            [sys.executable, "-c", start + code],
+            [sys.executable, "-c", PRELUDE + code],
             capture_output=True,
             text=True,
             check=False,

@@ -7,12 +7,13 @@ import struct
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, KeeperError, _explain, _outcome, _wire
 from tests.conftest import QUICK
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_whole_report_is_read(real):
     look_at(real, real.raw)
 
 
-@settings(max_examples=2000, deadline=None)
+@examples(2000)
 @given(how=DAMAGE)
 def test_a_damaged_report_is_a_keeper_error_or_a_result(real, how):
     raw = damage(how, real.raw)
@@ -88,7 +89,7 @@ def test_a_damaged_report_is_a_keeper_error_or_a_result(real, how):
         assert "makes no sense" in str(e)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(how=DAMAGE)
 def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, how):
     raw, mountinfo = real.ready

@@ -125,4 +125,5 @@ def in_processes(total: int, processes: int = 2) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
+    place.adapt()
     print(json.dumps(many(int(sys.argv[1]))))

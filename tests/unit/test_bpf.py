@@ -8,7 +8,7 @@ import random
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail.policy import bpf, seccomp
@@ -75,7 +75,6 @@ actions = st.sampled_from([bpf.ALLOW, bpf.NOTIFY, bpf.ERRNO | 1, bpf.ERRNO | 38]
 case = st.lists(st.tuples(st.lists(tests, max_size=3).map(tuple), actions), max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.integers(0, 24), case, max_size=12), actions, st.lists(st.tuples(*[words] * 6), max_size=20))
 def test_so_does_the_program_of_any_rules(cases, default, calls):
     arch = bpf.AUDIT_ARCH["x86_64"]

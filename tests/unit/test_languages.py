@@ -9,7 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import Jail, Judgement, JudgeVerdict, Limits, Result, SpecError, Test, TestResult, Verdict, languages
@@ -17,6 +17,7 @@ from pyjail.languages import Language, _test
 from pyjail.languages._classes import main_class
 from pyjail.languages._test import make_checker, make_test
 from pyjail.languages._values import THREADS, arguments, environment, fill, fitted, named, renamed, values, visible
+from tests.examples import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -371,7 +372,7 @@ WORDS = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(WORDS, WORDS, st.integers(1, 8))
 def test_outputs_are_compared_in_chunks_as_they_would_be_whole(expected, output, chunk):
     with pytest.MonkeyPatch.context() as patch:

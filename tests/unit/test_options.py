@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail._errors import SpecError
 from pyjail._spec import Jail, Limits
 from pyjail.cli import complaint, options
 from pyjail.cli.complaint import UsageError
+from tests.examples import examples
 
 TEXT = st.one_of(
     st.text(max_size=12),
@@ -26,7 +27,7 @@ def parsed(*args):
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(value=TEXT)
 def test_a_limit_is_understood_or_told(name, value):
     option = options.option(name)
@@ -43,7 +44,7 @@ def test_a_limit_is_understood_or_told(name, value):
 
 
 @pytest.mark.parametrize("option", ["--bind", "--env", "--hostname", "--rootfs", "--python", "--network", "--seccomp"])
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(value=st.text(max_size=12))
 def test_what_is_around_it_is_understood_or_told(option, value):
     try:
@@ -54,7 +55,7 @@ def test_what_is_around_it_is_understood_or_told(option, value):
         assert option in str(e)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(args=st.lists(st.text(max_size=8), max_size=6))
 def test_any_words_are_a_command_or_an_error_of_usage(args):
     try:

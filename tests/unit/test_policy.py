@@ -6,7 +6,7 @@ import errno
 import pickle
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, SpecError
@@ -187,7 +187,6 @@ def by_the_book(policy, name, args):
     return "allow" if policy.base == "none" else act(policy.base, name, *args)
 
 
-@settings(deadline=None)
 @given(policies(), st.data())
 def test_the_compiled_filter_does_what_the_rules_say(policy, data):
     found, default = seccomp.rules(policy)
@@ -203,7 +202,6 @@ def test_the_compiled_filter_does_what_the_rules_say(policy, data):
             assert act(policy, name, *args) == by_the_book(policy, name, args)
 
 
-@settings(deadline=None)
 @given(policies())
 def test_policies_are_hashable_picklable_and_survive_a_configuration_file(tmp_path_factory, policy):
     assert pickle.loads(pickle.dumps(policy)) == policy

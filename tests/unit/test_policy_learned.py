@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
@@ -34,7 +34,6 @@ def calls(draw):
     return made
 
 
-@settings(deadline=None)
 @given(calls())
 def test_under_the_learned_policy_the_same_calls_have_the_same_outcome(made):
     found, _ = seccomp.rules("default")

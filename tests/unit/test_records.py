@@ -8,6 +8,9 @@ import copy
 import dataclasses
 import json
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from hypothesis import given
@@ -21,7 +24,6 @@ from pyjail._learn import Learned, Refused
 from pyjail._plain import error as error_document
 from pyjail.languages import Judgement, JudgeVerdict, TestResult
 from tests.records import closed, damaged, is_plain_html
-from tests.scripts import script
 
 data = st.one_of(st.none(), st.binary(max_size=80), st.text(st.characters(), max_size=80))
 names = st.one_of(
@@ -225,7 +227,10 @@ def test_a_record_can_be_shown_when_there_is_no_fd_left():
         for fd in taken: os.close(fd)
         print(first, repr(r))
     """
-    out = script(code, wrap=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh"))
+    out = subprocess.run(
+        ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert out.stdout == "<Result> <Result ok, exit None>\n", out
 
 

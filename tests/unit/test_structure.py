@@ -45,6 +45,7 @@ LAYERS = (
     {"languages._check"},
     {"languages"},
     {"__init__"},
+    {"testing"},
     {"grading.inside", "grading.inside.encoding", "grading.inside.frames"},
     {"grading.inside.candidate", "grading.inside.proxy"},
     {"grading.inside.problem"},
@@ -149,7 +150,7 @@ def test_exports_are_sorted_documented_and_public():
     ]
 
 
-@pytest.mark.parametrize("name", ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages"])
+@pytest.mark.parametrize("name", ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.testing"])
 def test_completion_shows_public_names_alone(name):
     module = importlib.import_module(name)
     assert dir(module) == sorted(module.__all__)

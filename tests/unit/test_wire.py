@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyjail._native import ffi, lib
 
@@ -83,7 +83,6 @@ def test_tables_that_point_outside_are_refused(field):
         assert lib.pj_check_request(buf, len(REQUEST), ffi.new("uint32_t *")) != 0
 
 
-@settings(max_examples=100)
 @given(
     st.lists(st.binary(max_size=40).filter(lambda b: b"\0" not in b), min_size=1, max_size=20).filter(lambda a: a[0]),
     st.dictionaries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyjail._native import ffi, lib
 
@@ -11,6 +11,7 @@ from pyjail._host import Hierarchy
 from pyjail._plan import Request
 from pyjail._spec import Env
 from pyjail.policy import cgroup
+from tests.examples import examples
 
 HOST = _host.host()
 LEAF = {
@@ -166,7 +167,7 @@ def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
     assert p.head.cpus == run.busy >= 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(150)
 @given(jails(), limits(), hosts(), st.data())
 def test_what_is_packed_is_accepted_and_is_what_was_meant(jail, asked, host, data):
     cpuset = isinstance(asked.cpus, frozenset)

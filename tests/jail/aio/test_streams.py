@@ -8,12 +8,13 @@ import time
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, aio
 from pyjail._areader import _Pieces
 from tests.conftest import SLOW
+from tests.examples import examples
 from tests.jail.aio.loops import FOREVER
 
 LIMITS = Limits(cpu_time=10 * SLOW, wall_time=30 * SLOW)
@@ -149,7 +150,7 @@ def test_how_much_was_read_does_not_make_the_next_read_dearer(text):
     assert anyio.run(main) < 2 * SLOW  # it was a minute
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(st.text("ab\n", max_size=6)), st.data(), st.booleans())
 def test_pieces_are_what_one_string_would_be(pieces, data, text):
     empty, newline = ("", "\n") if text else (b"", b"\n")
