@@ -31,7 +31,6 @@ settings.load_profile("patient")
 UNIT = Path(__file__).resolve().parent / "unit"
 
 
-
 def pytest_pycollect_makemodule(module_path: Path) -> None:
     """Before a module of tests that run programs is imported. Those of tests/unit are pure."""
     if UNIT not in module_path.parents:

@@ -5,36 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
+
+from pyjail import testing
 
 
 def keepers_of(pid: int) -> list[int]:
     """Pids of processes below ``pid`` that are ours (guard, keeper, programs), by parent links. Not its janitor."""
-    return [below for below, name in _below(pid) if name != "pyjail-janitor"]
+    return testing.below(pid)
 
 
 def janitors_of(pid: int) -> list[int]:
     """The process below ``pid`` that will remove its cgroup directories, while there are any."""
-    return [below for below, name in _below(pid) if name == "pyjail-janitor"]
-
-
-def _below(pid: int) -> list[tuple[int, str]]:
-    children: dict[int, list[tuple[int, str]]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                head, _, tail = Path(f"/proc/{entry}/stat").read_text().rpartition(")")
-            except OSError:
-                continue
-            children.setdefault(int(tail.split()[1]), []).append((int(entry), head.partition("(")[2]))
-    found: list[tuple[int, str]] = []
-    todo = [pid]
-    while todo:
-        for child in children.get(todo.pop(), []):
-            found.append(child)
-            todo.append(child[0])
+    found = []
+    for child in testing.below(pid, janitor=True):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{child}/comm").read_text() == "pyjail-janitor\n":
+                found.append(child)
     return found
 
 
@@ -50,13 +38,7 @@ def programs(name: bytes) -> list[int]:
 
 def cgroups_of(pid: int) -> list[str]:
     """cgroup directories that name ``pid`` as their owner."""
-    out = subprocess.run(
-        ["find", "/sys/fs/cgroup", "-type", "d", "-name", f"pyjail-{pid}-*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return out.stdout.split()
+    return testing.cgroups(pid)
 
 
 def leaves_of(pid: int) -> list[str]:
@@ -102,7 +84,7 @@ def left_over() -> tuple[int, ...]:
     """
     end, last = time.monotonic() + 2, ()
     while True:
-        now = fds(), mounts(), len(_below(os.getpid())), len(leaves_of(os.getpid()))
+        now = fds(), mounts(), len(testing.below(janitor=True)), len(leaves_of(os.getpid()))
         if now == last or time.monotonic() > end:
             return now
         last = now
@@ -116,6 +98,6 @@ def keeper_below(guard: int) -> int:
 
 def kill_below(pid: int) -> None:
     """SIGKILL everything below a process of ours."""
-    for child, _ in _below(pid):
+    for child in testing.below(pid, janitor=True):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)

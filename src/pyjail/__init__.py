@@ -159,7 +159,13 @@ _LATER = {
 }
 
 
-_MODULES = ("aio", "cgroup", "grading", "languages", "testing")  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+_MODULES = (
+    "aio",
+    "cgroup",
+    "grading",
+    "languages",
+    "testing",
+)  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
 
 
 def __getattr__(name: str) -> Any:

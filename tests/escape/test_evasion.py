@@ -177,7 +177,7 @@ def test_a_last_burst_of_packets_is_counted_and_kept_whole(run_c, policy, size, 
 
 
 def test_orphans_by_the_thousand_do_not_wake_the_keeper_for_each(run_c):
-    from pyjail._run import idle
+    from pyjail.testing import idle
 
     def woken(pid: int) -> int:
         text = Path(f"/proc/{pid}/status").read_text()
@@ -193,7 +193,7 @@ def test_orphans_by_the_thousand_do_not_wake_the_keeper_for_each(run_c):
     }"""
     pyjail.close()
     run_c(HEAD + source, Limits(cpu_time=0.1 * SLOW))
-    keeper = keeper_below(idle.keepers[-1].pid)
+    keeper = keeper_below(idle()[-1])
     before = woken(keeper)
     r = run_c(HEAD + source, Limits(cpu_time=1 * SLOW, wall_time=60 * SLOW))
     orphans = r.usage.context_switches[0] / 2
@@ -201,7 +201,7 @@ def test_orphans_by_the_thousand_do_not_wake_the_keeper_for_each(run_c):
 
 
 def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):
-    from pyjail._run import idle
+    from pyjail.testing import idle
 
     def burnt(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -209,10 +209,10 @@ def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):
 
     source = HEAD + 'int main() { for (;;) write(1, "x", 1); }'
     run_c(source, Limits(cpu_time=0.1 * SLOW, output="1G"))
-    before = {k.pid: burnt(k.pid) for k in idle.keepers}
+    before = {pid: burnt(pid) for pid in idle()}
     r = run_c(source, Limits(cpu_time=1.0, wall_time=30 * SLOW, output="1G"))
     assert r.verdict is Verdict.CPU_TIME
-    after = sum(burnt(k.pid) - before.get(k.pid, 0) for k in idle.keepers)
+    after = sum(burnt(pid) - before.get(pid, 0) for pid in idle())
     assert after < 0.75  # of the second that the program had
 
 

@@ -140,13 +140,13 @@ def test_an_ipc_namespace_that_nobody_has_used_serves_again(cc):
 
 def test_arguments_larger_than_the_memory_limit_end_their_run_and_not_the_keeper():
     """Below 64 MiB a program does not share the keeper's memory before execve: the OOM killer would take both."""
-    from pyjail._run import idle
+    from pyjail.testing import idle
 
     many = ["x" * 100_000] * 40
     small, large = Limits(memory="2M", stack="64M"), Limits(memory="64M", stack="64M")
     for limits in (small, large, small):
         pyjail.run(["/bin/true"], limits)
-        guards = {k.pid for k in idle.keepers}
+        guards = set(idle())
         keepers = {keeper_below(pid) for pid in guards}
         r = pyjail.run(["/bin/true", *many], limits)
         if limits is large:
@@ -154,7 +154,7 @@ def test_arguments_larger_than_the_memory_limit_end_their_run_and_not_the_keeper
         else:
             assert r.verdict in (Verdict.MEMORY, Verdict.OK), r
         assert pyjail.run(["/bin/echo", "alive"], limits).stdout == b"alive\n"
-        assert until(lambda keepers=keepers: keepers & {keeper_below(k.pid) for k in idle.keepers})
+        assert until(lambda keepers=keepers: keepers & {keeper_below(pid) for pid in idle()})
 
 
 def test_calls_that_are_told_of_cannot_keep_a_cpu_of_the_host_busy(run_c):

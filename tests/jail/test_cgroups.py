@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _owner, _prepare, _run
+from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _owner, _prepare, testing
 from pyjail._cgroup import remove_tree
 from tests.host_side import alive, cgroups_of, janitors_of, keepers_of, kill_below, leaves_of
+from tests.inside import idle_keepers
 from tests.jail.test_dead_embedder import BUSY
 from tests.scripts import PRELUDE, script, until
 
@@ -108,7 +109,7 @@ def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_r
 )
 def test_a_host_that_hides_the_owner_does_not_make_it_a_dead_one(hidden):
     before = subtree()
-    keepers = [k.pid for k in _run.idle.keepers]
+    keepers = testing.idle()
     mask = hidden.replace("%d", str(os.getpid()))
     wrap = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mask + ' && exec "$@"', "sh")
     out = script("import pyjail; pyjail.run(['true'], jail=pyjail.Jail(strict=False, proc=False))", wrap=wrap)
@@ -119,7 +120,7 @@ def test_a_host_that_hides_the_owner_does_not_make_it_a_dead_one(hidden):
 
 def test_start_times_are_compared_across_time_namespaces():
     before = subtree()
-    keepers = [k.pid for k in _run.idle.keepers]
+    keepers = testing.idle()
     user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
     wrap = ("unshare", *user, "--time", "--boottime", "86400")
     out = script(
@@ -138,7 +139,7 @@ def test_start_times_are_compared_across_time_namespaces():
 
 def test_a_foreign_process_in_a_keepers_cgroup_hinders_nobody_and_is_not_killed_on_close():
     tree = subtree()
-    keeper = next(iter(_run.idle.keepers))
+    keeper = idle_keepers()[0]
     where = [Path(p) for p in keeper.cgroup.paths]
     foreign = [w / "foreign" for w in where]
     for f in foreign:
@@ -165,7 +166,7 @@ def test_directories_that_vanished_between_runs_are_made_again():
     for limits in (Limits(), Limits(memory="32M")):
         tree = subtree()
         assert pyjail.run(["true"], limits).ok
-        for keeper in list(_run.idle.keepers):
+        for keeper in idle_keepers():
             kill_below(keeper.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(keeper.pid, signal.SIGKILL)

@@ -148,9 +148,10 @@ def test_sigkill_of_the_embedder_at_random_instants_leaves_no_process():
 def test_sigkill_of_the_embedder_leaves_no_cgroup_either(script):
     code = f"""
     import pyjail, threading, time
+    from tests.inside import busy_keepers
     for _ in range(2):
         threading.Thread(target=pyjail.run, args=(["sh", "-c", "{script}"],), daemon=True).start()
-    while len(pyjail._run.idle.leased) < 2 or not all(k.started for k in pyjail._run.idle.leased): time.sleep(0.01)
+    while len(busy_keepers()) < 2 or not all(k.started for k in busy_keepers()): time.sleep(0.01)
     print("go", flush=True)
     time.sleep(60)
     """

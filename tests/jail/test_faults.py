@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Verdict
+from pyjail import Verdict, testing
 from tests import place
 from tests.conftest import SLOW
 from tests.host_side import (
@@ -23,6 +23,7 @@ from tests.host_side import (
     leaves_of,
     programs,
 )
+from tests.inside import idle_keepers
 from tests.scripts import script, until
 
 
@@ -31,13 +32,11 @@ def test_the_end_of_the_thread_that_started_a_keeper_is_not_the_end_of_the_embed
     thread = threading.Thread(target=pyjail.run, args=(["true"],))
     thread.start()
     thread.join()
-    from pyjail._run import idle
-
-    (keeper,) = idle.keepers
+    (keeper,) = idle_keepers()
     time.sleep(0.5)
     assert keeper.alive
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
-    assert idle.keepers == [keeper]
+    assert idle_keepers() == [keeper]
 
 
 def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
@@ -50,11 +49,9 @@ def test_sigkill_of_a_keeper_is_a_jail_error_and_the_next_run_is_fine():
     t = threading.Thread(target=victim)
     t.start()
     assert until(lambda: any(_cmdline(p).startswith(b"sleep") for p in keepers_of(os.getpid())))
-    from pyjail._run import idle
-
-    keeper = next(iter(idle.leased))
-    below = keepers_of(keeper.pid)
-    os.kill(keeper.pid, signal.SIGKILL)
+    (guard,) = testing.busy()
+    below = keepers_of(guard)
+    os.kill(guard, signal.SIGKILL)
     t.join(10)
     assert found[0].verdict is Verdict.JAIL_ERROR
     assert "SIGKILL" in found[0].error
@@ -72,10 +69,8 @@ def _cmdline(pid: int) -> bytes:
 
 def test_an_idle_keeper_that_was_killed_is_replaced_silently():
     pyjail.run(["true"])
-    from pyjail._run import idle
-
-    for keeper in idle.keepers:
-        os.kill(keeper_below(keeper.pid), signal.SIGKILL)
+    for guard in testing.idle():
+        os.kill(keeper_below(guard), signal.SIGKILL)
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 
@@ -84,10 +79,8 @@ def test_what_was_killed_while_idle_is_replaced_silently(who):
     pyjail.close()
     pyjail.run(["true"])
     time.sleep(0.2)
-    from pyjail._run import idle
-
-    for keeper in idle.keepers:
-        below = keeper_below(keeper.pid)
+    for guard in testing.idle():
+        below = keeper_below(guard)
         os.kill(below, signal.SIGKILL) if who == "keeper" else kill_below(below)
     time.sleep(0.2)
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
@@ -98,13 +91,11 @@ def test_a_keeper_killed_before_its_program_started_is_replaced_silently():
     pyjail.close()
     pyjail.run(["true"])
     time.sleep(0.2)
-    from pyjail._run import idle
-
-    below = keeper_below(idle.keepers[0].pid)
+    below = keeper_below(testing.idle()[0])
     os.kill(below, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(pyjail.run, ["echo", "x"])
-        assert until(lambda: idle.leased)
+        assert until(testing.busy)
         time.sleep(0.2)
         os.kill(below, signal.SIGKILL)
         assert run.result(30).stdout == b"x\n"
@@ -113,15 +104,13 @@ def test_a_keeper_killed_before_its_program_started_is_replaced_silently():
 def test_a_keeper_killed_after_its_program_started_is_an_error_of_the_run(tmp_path):
     """It must not be run a second time."""
     pyjail.run(["true"])
-    from pyjail._run import idle
-
     jail = pyjail.Jail(mounts=(pyjail.Mount.bind(str(tmp_path), "/shared", ro=False),), uid=os.getuid() or 1000)
     tmp_path.chmod(0o777)
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(pyjail.run, ["sh", "-c", "echo x >> /shared/ran; exec sleep 100"], jail=jail)
         assert until(lambda: (tmp_path / "ran").exists() and (tmp_path / "ran").stat().st_size)
-        for keeper in list(idle.leased):
-            os.kill(keeper_below(keeper.pid), signal.SIGKILL)
+        for guard in testing.busy():
+            os.kill(keeper_below(guard), signal.SIGKILL)
         assert run.result(30).verdict is Verdict.JAIL_ERROR
     assert (tmp_path / "ran").read_text() == "x\n"
 
@@ -130,9 +119,7 @@ def test_a_stopped_keeper_or_guard_is_ended_all_the_same():
     pyjail.close()
     for stop in (lambda guard: guard, keeper_below):
         pyjail.run(["true"])
-        from pyjail._run import idle
-
-        guards = [keeper.pid for keeper in idle.keepers]
+        guards = testing.idle()
         below = [p for guard in guards for p in keepers_of(guard)]
         for guard in guards:
             os.kill(stop(guard), signal.SIGSTOP)
@@ -142,9 +129,7 @@ def test_a_stopped_keeper_or_guard_is_ended_all_the_same():
 
 def test_a_stopped_keeper_keeps_no_caller_beyond_its_timeout():
     pyjail.run(["true"])
-    from pyjail._run import idle
-
-    stopped = threading.Timer(0.3, lambda: [os.kill(keeper_below(k.pid), signal.SIGSTOP) for k in idle.leased])
+    stopped = threading.Timer(0.3, lambda: [os.kill(keeper_below(guard), signal.SIGSTOP) for guard in testing.busy()])
     stopped.start()
     before = time.monotonic()
     with pytest.raises(pyjail.TimeoutExpired):
@@ -157,9 +142,7 @@ def test_close_ends_all_keepers_and_their_cgroups():
     pyjail.run(["true"])
     assert keepers_of(os.getpid())
     pyjail.close()
-    from pyjail._run import idle
-
-    assert idle.keepers == []
+    assert testing.idle() == []
     assert leaves_of(os.getpid()) == []
     assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 

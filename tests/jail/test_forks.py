@@ -188,7 +188,7 @@ def test_a_jail_does_not_outlive_a_killed_parent_whose_child_was_forked_while_it
     from tests.host_side import programs, keepers_of
     from tests.scripts import until
     assert until(lambda: programs(b"sleep"))
-    print(*[p for k in pyjail._run.idle.leased for p in keepers_of(k.pid)], flush=True)
+    print(*[p for k in pyjail.testing.busy() for p in keepers_of(k)], flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     """)
     pids = [int(pid) for pid in out.stdout.split()]

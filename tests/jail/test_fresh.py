@@ -7,10 +7,10 @@ import threading
 
 import pyjail
 from pyjail import Jail, Limits
-from pyjail._run import idle
 from pyjail._spare import OFTEN, spares
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
+from tests.inside import idle_keepers
 from tests.scripts import script, until
 
 FRESH = Jail(fresh=True)
@@ -29,7 +29,7 @@ def test_no_two_runs_share_a_namespace_whoever_made_the_keeper():
         assert lines[-1] == "1"
         assert not seen & set(lines[:-1]), "used twice"
         spares.rest()  # so that the next run has one that was made ahead
-        keepers |= {k.pid for k in idle.keepers if k.template.jail.fresh}
+        keepers |= {k.pid for k in idle_keepers() if k.template.jail.fresh}
     assert len(keepers) >= OFTEN, "none was made ahead"
 
 
@@ -69,10 +69,10 @@ def test_one_that_died_while_it_waited_is_replaced():
     for _ in range(2 * OFTEN):
         pyjail.run(["true"], LIMITS, jail=FRESH)
     spares.rest()
-    assert any(k.template.jail.fresh for k in idle.keepers)
-    for keeper in idle.keepers:
+    assert any(k.template.jail.fresh for k in idle_keepers())
+    for keeper in idle_keepers():
         os.kill(keeper.pid, 9)
-    assert until(lambda: not any(k.alive for k in idle.keepers))
+    assert until(lambda: not any(k.alive for k in idle_keepers()))
     assert pyjail.run(["echo", "x"], LIMITS, jail=FRESH).stdout == b"x\n"
 
 

@@ -55,12 +55,12 @@ def test_a_masked_proc_is_named_and_can_be_done_without(mask):
 def test_where_process_numbers_cannot_be_set_back_no_keeper_serves_two_runs():
     seal = ("mount --bind /proc/sys /proc/sys", "mount -o remount,bind,ro /proc/sys")
     code = """
-    from pyjail._run import idle
+    from pyjail.testing import idle
     jail = Jail(proc=False, strict=False)
     for i in range(3):
-        seen = {k.pid for k in idle.keepers}
+        seen = set(idle())
         r = pyjail.run(["sh", "-c", "true & echo $$ $!"], jail=jail)
-        print(r.verdict, r.stdout, not seen & {k.pid for k in idle.keepers})
+        print(r.verdict, r.stdout, not seen & set(idle()))
     with pyjail.Session(jail=jail) as s:
         s.write("a", "kept")
         for i in range(3): print(s.run(["cat", "a"]).stdout)
@@ -322,8 +322,8 @@ def test_the_guard_keeps_no_directory_of_the_caller_busy():
     code = """
     import os, pyjail
     pyjail.run(["true"])
-    from pyjail._run import idle
-    print({os.readlink(f"/proc/{k.pid}/cwd") for k in idle.keepers})
+    from pyjail.testing import idle
+    print({os.readlink(f"/proc/{pid}/cwd") for pid in idle()})
     """
     out = script(code, cwd="/usr/share")
     assert "/usr/share" not in out.stdout, (out.stdout, out.stderr)
@@ -336,7 +336,7 @@ def test_the_same_pids_in_two_pid_namespaces_are_not_the_same_users():
     code = """
     import pyjail, sys
     ids = pyjail.run(["true"]).receipt["ids"].value
-    print([keeper.pid for keeper in pyjail._run.idle.keepers], ids.partition("outside ")[2], sep="; ", flush=True)
+    print(pyjail.testing.idle(), ids.partition("outside ")[2], sep="; ", flush=True)
     sys.stdin.read()
     """
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", textwrap.dedent(code)]

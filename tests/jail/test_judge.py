@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pyjail import JudgeVerdict, Limits, Test
+from pyjail import JudgeVerdict, Limits, SpecError, Test, judge_source
 from tests.jail.judging import judge, verdicts
 from tests.scripts import script
 
@@ -84,3 +84,8 @@ def test_a_checker_of_the_callers_own():
     assert verdicts(judge("print(' a')", [("", "a")], checker="exact")) == ["wrong_answer"]
     with pytest.raises(ZeroDivisionError):
         judge("print(1)", [("", "1")] * 4, checker=lambda test, output: 1 / 0, workers=2)
+
+
+def test_what_is_no_source_is_refused():
+    with pytest.raises(SpecError, match="source"):
+        judge_source("python", 5, [("1", "1")])

@@ -148,3 +148,20 @@ def test_a_warning_and_an_error_of_a_real_policy_are_documents():
     for one in (warning, e.value):
         jsonschema.validate(one.to_dict(), closed(schema()))
         assert one.to_dict()["type"] == type(one).__name__
+
+
+def test_what_is_no_record_is_one_line_too(tmp_path):
+    with pyjail.JailExecutor(3) as executor:
+        assert repr(executor).startswith("<pyjail.JailExecutor of 3: 0 running, 0 waiting, ")
+    assert repr(pyjail.ArtefactCache(tmp_path, limit="1M")) == f"<ArtefactCache '{tmp_path}' of 1M, 0 hits, 0 misses>"
+
+    async def main():
+        async with await pyjail.aio.start(["cat"]) as p:
+            first = repr(p.stdin), repr(p.stdout)
+            await p.communicate()
+            return [*first, repr(p.stdin), repr(p.stdout)]
+
+    assert asyncio.run(main()) == [
+        "<AsyncWriter: open, 0 bytes waiting>", "<AsyncReader: open>",
+        "<AsyncWriter: closed, 0 bytes waiting>", "<AsyncReader: closed>",
+    ]  # fmt: skip

@@ -18,10 +18,10 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Session, Verdict
-from pyjail._run import idle
 from tests import place
 from tests.conftest import SLOW
 from tests.host_side import left_over
+from tests.inside import idle_keepers
 from tests.native.failing import KEEPER, PROGRAM, START, Failing, held_by, installed, settled
 
 pytestmark = pytest.mark.timeout(3600)
@@ -175,7 +175,7 @@ class Attempts:
         looks: list[Any] = []
         while len(looks) < 3 or len({repr(look) for look in looks[-3:]}) > 1:
             self.failing.rest()
-            looks.append(held_by(idle.keepers[-1]) if idle.keepers else None)
+            looks.append(held_by(idle_keepers()[-1]) if idle_keepers() else None)
         return looks[-1]
 
     def with_failing(self, nth: int, err: int) -> list[Any]:
@@ -207,14 +207,14 @@ class Attempts:
             problems.append(f"the next run: {difference(again, self.like)}")
         self.failing.rest()
         if not settled(self._keeps_no_more, True):
-            problems.append(f"the keeper has kept {held_by(idle.keepers[-1])}, not {self.usual}")
+            problems.append(f"the keeper has kept {held_by(idle_keepers()[-1])}, not {self.usual}")
             pyjail.close()
         self.failing.forget(keep=2)
         return [f"{nth}, {call}: {errno.errorcode[err]}: {p}" for p in problems]
 
     def _keeps_no_more(self) -> bool:
         """fds, mounts, leaves: of a keeper that lives on. It may have done without an fd."""
-        now = held_by(idle.keepers[-1]) if idle.keepers else None
+        now = held_by(idle_keepers()[-1]) if idle_keepers() else None
         return self.usual is None or now is None or (now[0] <= self.usual[0] and now[1:] == self.usual[1:])
 
     def left(self) -> Any:

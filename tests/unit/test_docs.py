@@ -78,6 +78,18 @@ def test_every_page_is_in_the_index():
         assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
+def test_every_decision_has_a_number_a_status_and_a_row_of_the_index():
+    pages = {p.name: p.read_text() for p in sorted((ROOT / "docs/adr").glob("*.md")) if p.name != "README.md"}
+    rows = []
+    for number, (name, text) in enumerate(pages.items(), 1):
+        head = re.match(rf"# {number:04d}: (.+)\n\nStatus: (accepted|superseded(?: in part)? by ([\d, ]+))\.\n", text)
+        assert head, name
+        later = (head[3] or "").split(", ") if head[3] else []
+        assert all(any(other.startswith(f"{n}-") for other in pages) and int(n) > number for n in later), name
+        rows.append(f"| [{number:04d}]({name}) | {head[1]} | {head[2]} |")
+    assert (ROOT / "docs/adr/README.md").read_text().split("|---|---|---|\n")[1].splitlines() == rows
+
+
 @pytest.mark.parametrize(
     ("page", "file"), [("configuration.md", "config/judge.toml"), ("builds.md", "config/steps.toml")]
 )

@@ -357,7 +357,7 @@ def test_every_verdict_of_a_run_is_one_of_the_judge():
     "wrong",
     [
         {"tests": []}, {"tests": "12"}, {"tests": {"input": "1"}}, {"limits": 5}, {"workers": 0}, {"workers": True},
-        {"workers": 1.5}, {"checker": "x"}, {"language": "nope"}, {"source": 5}, {"jail": 5}, {"compile_limits": 5},
+        {"workers": 1.5}, {"checker": "x"}, {"language": "nope"}, {"jail": 5}, {"compile_limits": 5},
     ],
     ids=repr,
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import dataclasses
@@ -185,23 +184,6 @@ def test_whatever_is_public_shows_what_it_is():
             made = getattr(module, name)
             if isinstance(made, type) and not issubclass(made, BaseException):
                 assert made.__repr__ is not object.__repr__, made
-
-
-def test_what_is_no_record_is_one_line_too(tmp_path):
-    with pyjail.JailExecutor(3) as executor:
-        assert repr(executor).startswith("<pyjail.JailExecutor of 3: 0 running, 0 waiting, ")
-    assert repr(pyjail.ArtefactCache(tmp_path, limit="1M")) == f"<ArtefactCache '{tmp_path}' of 1M, 0 hits, 0 misses>"
-
-    async def main():
-        async with await pyjail.aio.start(["cat"]) as p:
-            first = repr(p.stdin), repr(p.stdout)
-            await p.communicate()
-            return [*first, repr(p.stdin), repr(p.stdout)]
-
-    assert asyncio.run(main()) == [
-        "<AsyncWriter: open, 0 bytes waiting>", "<AsyncReader: open>",
-        "<AsyncWriter: closed, 0 bytes waiting>", "<AsyncReader: closed>",
-    ]  # fmt: skip
 
 
 def test_no_line_moves_the_cursor_or_turns_the_text_around():

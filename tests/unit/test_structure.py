@@ -150,7 +150,9 @@ def test_exports_are_sorted_documented_and_public():
     ]
 
 
-@pytest.mark.parametrize("name", ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.testing"])
+@pytest.mark.parametrize(
+    "name", ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.testing"]
+)
 def test_completion_shows_public_names_alone(name):
     module = importlib.import_module(name)
     assert dir(module) == sorted(module.__all__)

@@ -10,8 +10,7 @@ import warnings
 import pytest
 import uvloop
 
-import pyjail
-from pyjail import Jail, aio
+from pyjail import Jail, aio, testing
 from tests.host_side import cgroups_of, keepers_of, programs
 from tests.jail.aio.loops import FOREVER, there
 from tests.scripts import script, until
@@ -52,7 +51,7 @@ def test_a_loop_that_is_closed_while_keepers_start(delay, others):
     loop.close()
     for task in tasks:
         task._log_destroy_pending = False
-    assert until(lambda: not aio._source.gate.inside and not aio._source.gate.queue and not pyjail._run.idle.leased)
+    assert until(lambda: not aio._source.gate.inside and not aio._source.gate.queue and not testing.busy())
     assert until(lambda: not set(keepers_of(os.getpid())) - others)
 
 

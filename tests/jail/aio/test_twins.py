@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import pyjail
-from pyjail import Limits, Party, aio
+from pyjail import Limits, Party, aio, testing
 from pyjail.grading import Case
 from tests.conftest import SLOW
 from tests.host_side import keepers_of, programs
@@ -71,7 +71,7 @@ def test_cancelling_ends_every_jail_and_is_raised_when_they_are_gone(loop, name)
         assert (await aio.run(["echo", "x"])).stdout == b"x\n"
 
     loop(main)
-    assert until(lambda: pyjail._run.idle.leased == set())
+    assert until(lambda: not testing.busy())
 
 
 def test_cancelling_at_any_time_leaves_nothing(loop):
@@ -83,7 +83,7 @@ def test_cancelling_at_any_time_leaves_nothing(loop):
                 await aio.check_correctness(PROBLEM, "def f(x): return 2 * x\n", 10 * SLOW)
 
     loop(main)
-    assert until(lambda: pyjail._run.idle.leased == set() and programs(b"python") == [])
+    assert until(lambda: not testing.busy() and programs(b"python") == [])
 
 
 def test_no_more_run_at_once_than_may(loop):

@@ -1,0 +1,35 @@
+"""What tests touch of a run's inside: the only place that knows where the warm keepers are kept.
+
+A test that can says it with `pyjail.testing`; this is for those that need a keeper's own fds or pid, or that lose one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from pyjail import _idle, _run
+from pyjail._keeper import Keeper
+
+
+def idle_keepers() -> list[Keeper]:
+    """The warm ones of `pyjail.run` that nobody uses now; the one used last is the last one."""
+    return list(_run.idle.keepers)
+
+
+def busy_keepers() -> list[Keeper]:
+    """Those at work, or being ended."""
+    return list(_run.idle.leased)
+
+
+@contextlib.contextmanager
+def no_keepers() -> Iterator[None]:
+    """Within, whoever starts one fails."""
+
+    def start(*_: Any, **__: Any) -> None:
+        raise AssertionError("a pure test has run a program: it belongs in tests/jail")
+
+    with mock.patch.object(_idle.Idle, "start", start):
+        yield
