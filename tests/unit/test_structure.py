@@ -47,7 +47,7 @@ LAYERS = (
     {"__init__"},
     {"testing"},
     {"grading.inside", "grading.inside.encoding", "grading.inside.frames"},
-    {"grading.inside.candidate", "grading.inside.proxy"},
+    {"grading.inside.candidate", "grading.inside.proxy", "grading.inside.report"},
     {"grading.inside.problem"},
     {"grading.inside.collect"},
     {"grading.inside.cases", "grading.inside.files"},
@@ -146,8 +146,22 @@ def test_exports_are_sorted_documented_and_public():
         for n in vars(pyjail)
         if not n.startswith("_")
         and n not in pyjail.__all__
-        and n not in ("annotations", "TYPE_CHECKING", "Any", "aio", "cgroup", "cli", "languages", "policy")
+        and n not in ("annotations", "aio", "cgroup", "cli", "languages", "policy")
     ]
+
+
+def test_type_checkers_are_told_of_the_names_that_there_are():
+    """`__init__.pyi` names each where it is, and no other."""
+    stub = ast.parse((SRC / "__init__.pyi").read_text())
+    told = {}
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom):
+            told |= {alias.name: (node.module, alias.asname) for alias in node.names}
+    (listed,) = (ast.literal_eval(n.value) for n in stub.body if isinstance(n, ast.Assign))
+    assert sorted(told) == sorted(listed) == sorted(pyjail.__all__)
+    for name, (module, other) in told.items():
+        assert other is None, name
+        assert getattr(importlib.import_module(module), name) is getattr(pyjail, name), name
 
 
 @pytest.mark.parametrize(

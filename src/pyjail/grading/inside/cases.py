@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .checker import Reporter
     from .proxy import Channel
+    from .report import Reporter
 
 MOST_SHOWN = 65536  # bytes of a value in a report
 

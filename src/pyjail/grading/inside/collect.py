@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from .checker import Reporter
+    from .report import Reporter
 
 _UNREAD = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # flags of its code
 _COROUTINE = 0x80

@@ -7,16 +7,15 @@ import unittest
 
 from .collect import collect
 from .problem import explain
+from .report import MOST_DETAIL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .checker import Reporter
     from .proxy import Channel
+    from .report import Reporter
 
-
-MOST_DETAIL = 2000  # characters
 _UNSOUND = ("PytestReturnNotNoneWarning", "PytestUnhandledCoroutineWarning", "PytestCollectionWarning")
 
 

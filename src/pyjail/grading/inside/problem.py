@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .checker import Reporter
     from .proxy import Channel
+    from .report import Reporter
 
 TESTS = "<tests>"
 
