@@ -17,10 +17,9 @@ import time
 from machine import pss
 
 import pyjail
-from pyjail import _command, _prepare, _run
-from pyjail._command import Command
+from pyjail import _command
 from pyjail._idle import Idle
-from pyjail._keeper import Keeper
+from pyjail._turn import Turn
 
 KERNEL = ("Slab", "KernelStack", "PageTables", "Percpu")
 SHELL = ["/bin/sh", "-c", "echo x; read y"]
@@ -64,7 +63,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
     said, stdout = os.pipe()
     end = time.monotonic() + seconds
     keepers, starts, usual, plain = Idle(), [], [], []
-    jails: list[tuple[Keeper, Command, _prepare.Plan]] = []
+    jails: list[Turn] = []
     jail = pyjail.Jail(fresh=True)  # so that none makes a next one when it ends: they all end at once
     try:
         for number in range(count + 1):
@@ -82,17 +81,18 @@ def alive(count: int, seconds: float) -> dict[str, object]:
                     plain.append(time.perf_counter() - middle)
             start = time.perf_counter()
             request = _command.make(SHELL, limits, jail, stdin=stdin, stdout=stdout)
-            plan = _prepare.prepare(request)
-            keeper = _run.start(plan, request, keepers, [])
-            if _run.begin(keeper, request, plan) is not None or os.read(said, 2) != b"x\n":
+            turn = Turn(request, keepers)
+            turn.open()
+            turn.begin()
+            if turn.outcome is not None or os.read(said, 2) != b"x\n":
                 raise RuntimeError("a jail did not start")
             starts.append(time.perf_counter() - start)
-            jails.append((keeper, request, plan))
+            jails.append(turn)
     finally:
         os.close(hold)
-        for keeper, request, plan in jails:
+        for turn in jails:
             with contextlib.suppress(Exception):
-                _run.conclude(keeper, request, plan.run, 30)
+                turn.wait(30)
         keepers.close()
     return {"starts": starts[1:], "warm": usual, "plain": plain}
 

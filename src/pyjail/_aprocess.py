@@ -9,20 +9,20 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail import _run, _streams, _units
+from pyjail import _streams, _units
 from pyjail._areader import AsyncReader
 from pyjail._awriter import AsyncWriter
-from pyjail._command import Command
 from pyjail._communicate import to_bytes
 from pyjail._errors import SpecError
 from pyjail._fds import Fd
-from pyjail._flight import in_thread
+from pyjail._flight import in_thread, reported
 from pyjail._loops import Loop, current
 from pyjail._outcome import undecoded
-from pyjail._process import Process
+from pyjail._process import Process, reap
 from pyjail._records import replace
 from pyjail._result import Result
 from pyjail._subprocess_errors import TimeoutExpired
+from pyjail._turn import KILL_PATIENCE_S, Turn
 from pyjail._undecoded import OutputDecodeError
 
 
@@ -34,9 +34,10 @@ class AsyncProcess:
         result: the `Result` once it has ended; before, None. limits: its `Limits`.
     """
 
-    def __init__(self, process: Process, command: Command, fds: list[Fd]) -> None:
+    def __init__(self, process: Process, turn: Turn, fds: list[Fd]) -> None:
+        self._command = command = turn.command
         self.args, self.limits = command.args, command.limits
-        self._process, self._command = process, command
+        self._process, self._turn = process, turn
         self._watching = False
         self._others: list[Any] = []
         stdin, stdout, stderr = fds
@@ -95,24 +96,15 @@ class AsyncProcess:
 
     async def _watch(self, loop: Loop, seconds: float | None, shield: bool) -> bool:
         """Until its report is there. One task does so at a time; when it leaves, another one takes over."""
-        keeper = self._process._keeper
         self._watching = True
         try:
-            fd = keeper.sock.fileno()
-            if fd >= 0:
-                keeper.watched = True
-                try:
-                    if not await loop.readable(fd, seconds, shield=shield):
-                        return False
-                finally:
-                    keeper.watched = False
-                    with contextlib.suppress(OSError):
-                        keeper.sock.settimeout(None)  # uvloop has made the fd non-blocking
+            if not await reported(loop, self._turn, seconds, shield=shield):
+                return False
             await in_thread(loop, partial(_conclude, self._process))
             return True
         except GeneratorExit:  # the loop is closed: whoever ended the keeper before left its socket to us
-            self._process._abandon()
-            keeper.close()
+            self._turn.abandon()
+            self._turn.keeper.close()
             raise
         finally:
             self._watching = False
@@ -239,8 +231,8 @@ class AsyncProcess:
 
     async def _reap(self, loop: Loop) -> None:
         self.kill()
-        if not await self._wait(loop, _run.KILL_PATIENCE_S, shield=True):
-            await in_thread(loop, self._process._abandon)
+        if not await self._wait(loop, KILL_PATIENCE_S, shield=True):
+            await in_thread(loop, self._turn.abandon)
         self.close()
 
 
@@ -280,4 +272,4 @@ def _conclude(process: Process) -> None:
 def end(process: Process) -> None:
     """Kill it, and wait until it is gone. Waits in this thread."""
     process.kill()
-    process._reap()
+    reap(process)

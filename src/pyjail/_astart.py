@@ -8,12 +8,12 @@ from functools import partial
 
 from pyjail import _command, _process, _run, _streams
 from pyjail._aprocess import AsyncProcess, end
-from pyjail._command import Command
 from pyjail._fds import Fd
 from pyjail._flight import in_thread, outcome_of, threads
 from pyjail._loops import current
 from pyjail._process import Process
 from pyjail._spec import Jail, Limits
+from pyjail._turn import Turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ async def start(
         raise
     try:
         try:
-            future = threads.submit(_launch, command, streams)
+            turn = Turn(command, _run.idle)
+            future = threads.submit(_launch, turn, streams)
         except BaseException:
             streams.close()
             raise
@@ -79,16 +80,16 @@ async def start(
         except BaseException:
             await in_thread(loop, partial(end, process))
             raise
-        return AsyncProcess(process, command, ours)
+        return AsyncProcess(process, turn, ours)
     except BaseException:
         for fd in ours:
             fd.close()
         raise
 
 
-def _launch(command: Command, streams: _streams.Streams) -> Process:
+def _launch(turn: Turn, streams: _streams.Streams) -> Process:
     try:
-        return _process.launch(command, streams, _run.idle)
+        return _process.launch(turn, streams)
     finally:
         streams.close()  # what is lent
 

@@ -6,16 +6,14 @@ import contextlib
 import os
 import selectors
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from pyjail._command import Decode
 from pyjail._errors import SpecError
 from pyjail._outcome import decode, part, undecoded
 from pyjail._records import replace
-from pyjail._subprocess_errors import TimeoutExpired
-
-if TYPE_CHECKING:
-    from pyjail._process import Process
+from pyjail._result import Result
 
 CHUNK = 65536
 DAY = 86400.0
@@ -25,11 +23,18 @@ class Conversation:
     """What `communicate` has written and read so far. Every count and piece is kept by C alone: interrupted at any
     instant, it goes on where it was."""
 
-    def __init__(self, process: Process, data: memoryview) -> None:
-        self.data, self.decode = data, process._command.decode
+    def __init__(self, stdin: Any, outputs: Sequence[Any], decode: Decode | None, given: Any) -> None:
+        self.stdin, self.decode = stdin, decode
+        self.data = to_bytes(decode, stdin, given)
         self.written: list[int] = []
-        self.streams = [None if s is None or s.closed else s for s in (process.stdout, process.stderr)]
+        self.streams = [None if s is None or s.closed else s for s in outputs]
         self.read: tuple[list[bytes], ...] = ([], [])
+
+    def check(self, given: Any) -> None:
+        """SpecError, unless it is no input or the same."""
+        if given and to_bytes(self.decode, self.stdin, given) != self.data:
+            why = "communicate has begun: what it was given first is still written; give no more"
+            raise SpecError("input", "...", why)
 
     def pieces(self, stream: Any) -> list[bytes]:
         return self.read[self.streams.index(stream)]
@@ -54,24 +59,18 @@ class Conversation:
         return out, err
 
 
-def communicate(process: Process, given: Any, timeout: float | None) -> tuple[Any, Any]:
-    """See `Process.communicate`."""
-    end = None if timeout is None else time.monotonic() + timeout
-    talk = process._conversation
-    if talk is None:
-        talk = Conversation(process, to_bytes(process._command.decode, process.stdin, given))
-        process._conversation = talk
-    elif given and to_bytes(process._command.decode, process.stdin, given) != talk.data:
-        raise SpecError("input", "...", "communicate has begun: what it was given first is still written; give no more")
+def communicate(talk: Conversation, end: float | None) -> bool:
+    """Whether all is written and read, by that instant of time.monotonic()."""
+    stdin = talk.stdin
     with selectors.DefaultSelector() as selector:
-        if process.stdin is not None and not process.stdin.closed:
+        if stdin is not None and not stdin.closed:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.flush()
+                stdin.flush()
             if talk.left():
-                os.set_blocking(process.stdin.fileno(), False)
-                selector.register(process.stdin, selectors.EVENT_WRITE)
+                os.set_blocking(stdin.fileno(), False)
+                selector.register(stdin, selectors.EVENT_WRITE)
             else:
-                _close(process.stdin)
+                _close(stdin)
         for stream in talk.streams:
             if stream is not None and not stream.closed:
                 _take_buffered(stream, talk.pieces(stream))
@@ -79,38 +78,36 @@ def communicate(process: Process, given: Any, timeout: float | None) -> tuple[An
         while selector.get_map():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
-                raise TimeoutExpired(process.args, timeout or 0.0, *talk.so_far())
+                return False
             for key, _ in selector.select(None if left is None else min(left, DAY)):
-                if key.fileobj is process.stdin:
+                if key.fileobj is stdin:
                     if not _write(key.fd, talk):
                         selector.unregister(key.fileobj)
-                        _close(process.stdin)
+                        _close(stdin)
                 elif not _read(key.fd, talk.pieces(key.fileobj)):
                     selector.unregister(key.fileobj)
-    try:
-        process.wait(None if end is None else max(0.0, end - time.monotonic()))
-    except TimeoutExpired:
-        raise TimeoutExpired(process.args, timeout or 0.0, *talk.so_far()) from None
-    process.close()
+    return True
+
+
+def told(talk: Conversation, result: Result | Any) -> tuple[Any, Any]:
+    """(stdout, stderr) of a program that has ended with this result."""
     try:
         return talk.texts()
     except Exception as e:  # what a codec raises, or an error handler of the caller's
-        assert process.result is not None
         out, err = talk.raw()
-        raise undecoded(replace(process.result, stdout=out, stderr=err), e) from None
+        raise undecoded(replace(result, stdout=out, stderr=err), e) from None
 
 
-def discard(process: Process) -> None:
-    """Let it end by itself: what it writes goes nowhere."""
+def discard(*streams: Any) -> None:
+    """Read all of them to their ends, for nobody."""
     with selectors.DefaultSelector() as selector:
-        for stream in (process.stdout, process.stderr):
+        for stream in streams:
             if stream is not None and not stream.closed:
                 selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select():
                 if not os.read(key.fd, CHUNK):
                     selector.unregister(key.fileobj)
-    process.wait()
 
 
 def to_bytes(decode: Decode | None, stdin: Any, given: Any) -> memoryview:

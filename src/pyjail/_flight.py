@@ -8,22 +8,20 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from pyjail import _expired, _prepare, _run, _upkeep
+from pyjail import _upkeep
+from pyjail._attempts import NOT_STARTED, Attempts
 from pyjail._command import Command
-from pyjail._errors import HostError, JailError, SetupError
+from pyjail._errors import JailError
 from pyjail._gate import Place
-from pyjail._keeper import Keeper, Lease
 from pyjail._loops import Loop, current
-from pyjail._native import lib
 from pyjail._result import Result
-from pyjail._talk import KEPT_OUTPUT, Gone
+from pyjail._talk import Gone
 from pyjail._threads import Threads
+from pyjail._turn import KILL_PATIENCE_S, Turn, deadline_of
 from pyjail._warm import Source
 
 T = TypeVar("T")
@@ -45,6 +43,21 @@ async def outcome_of(loop: Loop, future: Future[T]) -> T:
     return future.result()
 
 
+async def reported(loop: Loop, turn: Turn, seconds: float | None, *, shield: bool = False) -> bool:
+    """Whether its report can be read by then, or never will be. Nobody else closes the socket meanwhile."""
+    keeper = turn.keeper
+    fd = keeper.sock.fileno()
+    if fd < 0:
+        return True
+    keeper.watched = True
+    try:
+        return await loop.readable(fd, seconds, shield=shield)
+    finally:
+        keeper.watched = False
+        with contextlib.suppress(OSError):
+            keeper.sock.settimeout(None)  # uvloop has made the fd non-blocking
+
+
 class Flight:
     """A run of one task. Nothing of it is left when `result` has returned or raised."""
 
@@ -52,8 +65,7 @@ class Flight:
         self.loop = current()
         self.command = command
         self.source = source
-        self.keeper: Keeper | None = None
-        self.lease: Lease = []
+        self.turn: Turn | None = None
         self.lock = threading.Lock()
         self.helped = self.abandoned = False
         flag = self.loop.flag()
@@ -62,19 +74,14 @@ class Flight:
 
     async def result(self, check: bool = False) -> Result:
         """The whole way, `Place` included."""
-        deadline = _run.deadline_of(self.command)
+        deadline = deadline_of(self.command)
         flying.add(self)
         try:
             if not self.source.gate.enter(self.place):
                 await self.loop.wait(self.admitted, self.source.patience(deadline))
-            self.command = self.source.fitted(self.command, self.place)
-            try:
-                result = await self._attempt(deadline)
-            except (SetupError, HostError) as e:
-                if not _run.outdated(e):
-                    raise
-                _prepare.look_again()
-                result = await self._attempt(deadline)
+            command = self.source.fitted(self.command, self.place)
+            self.turn = turn = Turn(command, self.source.keepers, deadline)
+            result = await self._run(turn)
             self.loop.checkpoint()
         except GeneratorExit:  # the loop was closed: nobody can be waited for
             self.abandon()
@@ -91,91 +98,76 @@ class Flight:
             result.check_returncode()
         return result
 
-    async def _attempt(self, deadline: float | None) -> Result:
-        command, keepers = self.command, self.source.keepers
-        known = (command.jail, command.limits)
-        plan = _prepare.prepare(command) if known in _known else await self._help(partial(_prepare.prepare, command))
+    async def _run(self, turn: Turn) -> Result:
+        attempts = Attempts()
+        while True:
+            try:
+                await self._open(turn)
+                await self._let_end(turn)
+                return await self._end(turn)
+            except NOT_STARTED as e:
+                if not attempts.again(e):
+                    raise
+
+    async def _open(self, turn: Turn) -> None:
+        known = (turn.command.jail, turn.command.limits)
+        if known in _known:
+            turn.prepare()
+        else:
+            await self._help(turn.prepare)
         _known[known] = None
         if len(_known) > 1024:
             _known.clear()
-        while True:
-            self.keeper = _run.ready(plan, command, keepers, self.lease)
-            if self.keeper is None:
-                await self._help(partial(self._start, plan))
-            try:
-                outcome = await self._turn(plan, deadline)
-            except _run.IdleDeath:
-                keeper = self._forget()
-                await self._help(partial(_run.forsake, keeper, keepers))
-                continue
-            except GeneratorExit:
-                raise
-            except BaseException:
-                await self._drop()
-                raise
-            keeper = self._forget()
-            if _run.usable(command, outcome) and len(keepers.keepers) < keepers.most:  # else one is ended
-                return _run.settle(keeper, command, outcome, keepers)
-            return await self._help(partial(_run.settle, keeper, command, outcome, keepers))
+        if not turn.take():
+            await self._help(turn.start)
 
-    def _start(self, plan: _prepare.Plan) -> None:
-        self.keeper = _run.start(plan, self.command, self.source.keepers, self.lease)
-
-    async def _turn(self, plan: _prepare.Plan, deadline: float | None) -> _run.Outcome:
-        keeper, command = self.keeper, self.command
-        assert keeper is not None
+    async def _let_end(self, turn: Turn) -> None:
+        command = turn.command
         self.loop.checkpoint()
         if command.files or len(command.input or b"") > LARGE:
-            outcome = await self._help(partial(_run.begin, keeper, command, plan))
+            await self._help(turn.begin)
         else:
-            outcome = _run.begin(keeper, command, plan)
-        if outcome is not None:
-            return outcome
+            turn.begin()
+        if turn.outcome is not None:
+            return
         try:
-            keeper.watched = True
-            left = None if deadline is None else max(0.001, deadline - time.monotonic())
-            if not await self._readable(keeper, left):
-                return await self._stop(keeper)
+            if not await reported(self.loop, turn, turn.left()):
+                await self._stop(turn)
         except GeneratorExit:
             raise
         except BaseException:
-            if _run.usable(command, stopped := await self._stop(keeper)):
-                self._forget()
+            await self._stop(turn)
+            if turn.usable:
                 with contextlib.suppress(JailError):
-                    _run.settle(keeper, command, stopped, self.source.keepers)
+                    turn.put_away()
             raise
-        if command.collect or any(os.fstat(fd.number).st_size > KEPT_OUTPUT for fd in keeper.outputs):
-            return await self._help(partial(_run.conclude, keeper, command, plan.run))
-        return _run.conclude(keeper, command, plan.run)
+        turn.wait()
 
-    async def _readable(self, keeper: Keeper, seconds: float | None, *, shield: bool = False) -> bool:
-        try:
-            return await self.loop.readable(keeper.sock.fileno(), seconds, shield=shield)
-        finally:
-            with contextlib.suppress(OSError):
-                keeper.sock.settimeout(None)  # uvloop has made the fd non-blocking
-
-    async def _stop(self, keeper: Keeper) -> _run.Outcome:
+    async def _stop(self, turn: Turn) -> None:
         """End the run in progress, whatever else happens to this task."""
         with contextlib.suppress(Gone):
-            keeper.send(lib.OP_KILL)
-            if await self._readable(keeper, _run.KILL_PATIENCE_S, shield=True):
-                return _expired.expired(keeper, self.command)
-        keeper.hang_up()
-        return _expired.expired(keeper, self.command)
+            turn.kill()
+            if await reported(self.loop, turn, KILL_PATIENCE_S, shield=True):
+                turn.expire()
+                return
+        turn.hang_up()
+        turn.expire()
+
+    async def _end(self, turn: Turn) -> Result:
+        if turn.outcome is None and turn.bulky:
+            return await self._help(turn.end)
+        turn.read()
+        keepers = turn.keepers
+        if turn.usable and len(keepers.keepers) < keepers.most:  # else one is ended
+            return turn.end()
+        return await self._help(turn.end)
 
     async def _drop(self) -> None:
         """End the keeper, unless it has been given back; wait until it is gone."""
-        if self.keeper is not None:
-            self._forget().hang_up()
-        if any(keeper.lease is self.lease for keeper in self.lease):
-            await self._help(partial(self.source.keepers.abandon, self.lease))
-
-    def _forget(self) -> Keeper:
-        assert self.keeper is not None
-        keeper, self.keeper = self.keeper, None
-        keeper.watched = False
-        return keeper
+        if self.turn is not None:
+            self.turn.hang_up()
+            if self.turn.holds:
+                await self._help(self.turn.abandon)
 
     async def _help(self, call: Callable[[], T]) -> T:
         """By a helper; should this flight be abandoned meanwhile, the helper cleans up behind itself."""
@@ -205,24 +197,21 @@ class Flight:
         with self.lock:
             self.abandoned = True
             helped = self.helped
-        if self.keeper is not None:
-            self.keeper.hang_up()
+        if self.turn is not None:
+            self.turn.hang_up()
         if not helped:
             self._clean_up()
         self.place.leave()
 
     def _clean_up(self) -> None:
-        keeper, self.keeper = self.keeper, None
-        if keeper is not None:
-            keeper.watched = False
-        self.source.keepers.abandon(self.lease)
+        if self.turn is not None:
+            self.turn.abandon()
 
 
 class Airborne(Protocol):
-    """A call of a task, with what it has; ``abandon()`` when the loop is closed."""
+    """A call of a task; ``abandon()`` when the loop is closed."""
 
     loop: Loop
-    keeper: Keeper | None
 
     def abandon(self) -> None: ...
 
@@ -256,8 +245,6 @@ _known: dict[Any, None] = {}  # what was compiled before, so that it is found wi
 
 def _after_fork() -> None:
     """In the child: the loops and their runs are the parent's."""
-    for flight in flying.flights:
-        flight.keeper = None
     flying.__init__()  # type: ignore[misc]
 
 

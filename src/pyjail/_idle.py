@@ -103,7 +103,7 @@ class Idle:
         template: Template,
         host: Host,
         attach: Callable[[int], None] | None = None,
-        kind: type[Keeper] = Keeper,
+        kind: Callable[..., Keeper] = Keeper,
         meanwhile: Callable[[], object] | None = None,
         lease: Lease | None = None,
     ) -> Keeper:
@@ -142,6 +142,17 @@ class Idle:
                 his = keeper.lease is lease and keeper in self.leased
             if his:
                 self.drop(keeper)
+
+    def lent(self, lease: Lease) -> bool:
+        """Whether something that was leased so has not been given back."""
+        return any(keeper.lease is lease and keeper in self.leased for keeper in lease)
+
+    def hang_up(self, lease: Lease) -> None:
+        """`Keeper.hang_up` to what was leased so and has not been given back. From any thread."""
+        for keeper in list(lease):
+            with self.lock:
+                if keeper.lease is lease and keeper in self.leased:
+                    keeper.hang_up()
 
     def drop_all(self) -> None:
         """`drop` all that are leased: for who knows that nobody uses them."""

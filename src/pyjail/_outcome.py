@@ -9,28 +9,55 @@ import os
 
 from pyjail import _errors, _explain, _lazy, _verdict
 from pyjail._command import CAPTURED, Command, Decode
+from pyjail._errors import KeeperError
 from pyjail._host import Above
-from pyjail._keeper import Keeper
+from pyjail._native import lib
 from pyjail._plan import RunLimits, Template
+from pyjail._record import NamedTuple
 from pyjail._result import Result, Verdict
-from pyjail._wire import Facts, Failure
+from pyjail._wire import Facts, Failure, Prepared, not_started, parse_reply, parse_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyjail._subprocess_errors import TimeoutExpired
     from pyjail._undecoded import OutputDecodeError
     from pyjail._usage import Receipt, Usage
 
+Collected = tuple[dict[str, bytes], dict[str, str]]  # files, and why others are not among them
+
+
+class Made(NamedTuple):
+    """What the keeper of a run has made for it, and read back of it."""
+
+    template: Template
+    ids: tuple[int, int]  # outside
+    above: tuple[Above, ...]
+    prepared: Prepared
+
+
+def facts(raw: bytes) -> Facts:
+    """What the keeper's last message says of a run. Without ``raw`` in it: it failed before there was a program."""
+    if raw[0] == lib.REPLY_REPORT:
+        return parse_report(raw)
+    kind, failure = parse_reply(raw)
+    if failure is None:
+        raise KeeperError(f"the keeper answered {kind} where a report was due")
+    return not_started(failure)
+
+
+def of(
+    made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
+) -> Result | BaseException:
+    """The `Result`, or what is raised in its place: a failure is MEMORY when memory was the reason, else an error."""
+    if facts.failure is not None and not _verdict.starved(facts, run_part, memory_total()):
+        return failed(facts.failure, made.template, run_part, command)
+    return result(made, command, run_part, facts, out, err, collected)
+
 
 def result(
-    keeper: Keeper,
-    command: Command,
-    run_part: RunLimits,
-    facts: Facts,
-    out: bytes,
-    err: bytes,
-    collected: tuple[dict[str, bytes], dict[str, str]] | None,
+    made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
 ) -> Result | OutputDecodeError:
     """The `Result` of a run that has been reported, or what to raise in its place."""
     limits = command.limits
@@ -44,15 +71,15 @@ def result(
     verdict = _verdict.decide(evidence)
     error = _LEFT if facts.left else None
     if verdict is Verdict.JAIL_ERROR:
-        error = _jail_error(outside_kills, lost, keeper.above)
+        error = _jail_error(outside_kills, lost, made.above)
     if facts.out_kept != facts.out_total:
         for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
             if kept < total and (limits.output is None or kept < limits.output):
                 verdict = Verdict.JAIL_ERROR
                 error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
-    template, ids = keeper.template, (keeper.ids.outside_uid, keeper.ids.outside_gid)
+    template, ids, _, prepared = made
     _, stdout, stderr = command.stdio
-    prepared, captured = keeper.prepared, [stdout == CAPTURED, stderr == CAPTURED]
+    captured = [stdout == CAPTURED, stderr == CAPTURED]
     undecodable: Exception | None = None
     if command.decode is not None:
         try:
@@ -72,7 +99,7 @@ def result(
         return _verdict.usage(facts, reading) if facts.status is not None or facts.started else Usage()
 
     code, sig = evidence.exit_code, evidence.signal
-    made = Result.later(
+    told = Result.later(
         make,
         {
             "args": command.args,
@@ -92,7 +119,7 @@ def result(
             "error": error,
         },
     )
-    return made if undecodable is None else undecoded(made, undecodable)
+    return told if undecodable is None else undecoded(told, undecodable)
 
 
 def undecoded(result: Result, error: Exception) -> OutputDecodeError:
@@ -137,9 +164,8 @@ def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, 
     return "the program's process was killed before it could execute, by no limit of the run"
 
 
-def lost(keeper: Keeper, command: Command) -> Result:
-    """The keeper died while the program ran: everything in the jail died with it."""
-    how = keeper.how_it_died()
+def lost(command: Command, how: str) -> Result:
+    """The keeper died so while the program ran: everything in the jail died with it."""
     return Result(
         args=command.args,
         returncode=-9,
@@ -169,6 +195,18 @@ def failed(
         return _not_found.hint(template, command)
 
     return _explain.error(failure, template, run_part, program=command.args[0], cwd=command.cwd, missing=missing)
+
+
+def expired(command: Command, out: bytes, err: bytes) -> TimeoutExpired:
+    """What is raised when the caller's patience has ended, with what was captured until then."""
+    with _lazy.lock:
+        from pyjail._subprocess_errors import TimeoutExpired
+
+    captured = [
+        part(data, command.decode) if mode == CAPTURED else None
+        for data, mode in zip((out, err), command.stdio[1:], strict=True)
+    ]
+    return TimeoutExpired(command.args, command.timeout or 0.0, *captured)
 
 
 def part(data: bytes, how: Decode | None) -> Any:

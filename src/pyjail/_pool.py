@@ -16,6 +16,7 @@ from pyjail._gate import Place, thread_waker
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._threads import Threads
+from pyjail._turn import deadline_of
 from pyjail._warm import Warm, Warmed
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Pool(Warmed):
 
     def _execute(self, command: Command, check: bool) -> Result:
         warm = self._warm
-        deadline = _run.deadline_of(command)
+        deadline = deadline_of(command)
         wake, wait = thread_waker()
         place = Place(warm.gate, wake)
         try:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import signal as signals
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail import _command, _prepare, _run, _units
-from pyjail._command import Command
-from pyjail._errors import HostError, KeeperError, SetupError, SpecError
-from pyjail._fds import by
-from pyjail._idle import Idle
-from pyjail._keeper import Keeper, Lease
-from pyjail._native import lib
+from pyjail import _command, _run, _units
+from pyjail._attempts import NOT_STARTED, Attempts, IdleDeath
+from pyjail._errors import KeeperError, SpecError
 from pyjail._result import Result
 from pyjail._spec import Jail, Limits
 from pyjail._streams import Streams, file, taken, window
 from pyjail._subprocess_errors import TimeoutExpired
 from pyjail._talk import Gone
+from pyjail._turn import KILL_PATIENCE_S, Turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,42 +64,43 @@ def start(
     streams = taken(options, pty)
     try:
         command = _command.live(args, limits, jail, streams, options)
-        return launch(command, streams, _run.idle)
+        return launch(Turn(command, _run.idle), streams)
     except BaseException:
         streams.close()
         raise
 
 
-def launch(command: Command, streams: Streams, keepers: Idle) -> Process:
-    """Start it, with a warm keeper or a new one."""
-    try:
-        return _launch(command, streams, keepers)
-    except (SetupError, HostError) as e:
-        if not _run.outdated(e):
-            raise
-    _prepare.look_again()
-    return _launch(command, streams, keepers)
-
-
-def _launch(command: Command, streams: Streams, keepers: Idle) -> Process:
-    lease: Lease = []
+def launch(turn: Turn, streams: Streams) -> Process:
+    """Start its program. When that fails nothing is left of the turn; the streams stay the caller's."""
+    attempts = Attempts()
     try:
         while True:
-            plan = _prepare.prepare(command)
-            keeper = _run.ready(plan, command, keepers, lease) or _run.start(plan, command, keepers, lease)
             try:
-                outcome = _run.begin(keeper, command, plan)
-            except _run.IdleDeath:
-                _run.forsake(keeper, keepers)
-                continue
-            break
-        if outcome is not None and isinstance(outcome[0], BaseException):
-            _run.settle(keeper, command, outcome, keepers)  # raises it
-        streams.give_up()
-        return Process(command, plan, keeper, keepers, streams, outcome)
+                turn.open()
+                return begin(turn, streams)
+            except NOT_STARTED as e:
+                if not attempts.again(e):
+                    raise
     except BaseException:  # interrupted, or out of memory: nobody would know of it
-        keepers.abandon(lease)
+        turn.abandon()
         raise
+
+
+def begin(turn: Turn, streams: Streams) -> Process:
+    """Start its program; raise what it was not started for."""
+    turn.begin()
+    if turn.outcome is not None and isinstance(turn.outcome[0], BaseException):
+        turn.end()  # raises it
+    streams.give_up()
+    return Process(turn, streams)
+
+
+def reap(process: Process) -> None:
+    """Wait until it is gone, as long as that takes at most when it has been killed; then without it."""
+    with contextlib.suppress(Exception):
+        process.wait(KILL_PATIENCE_S)
+    if not process.ended:
+        process._abandon()
 
 
 class Process:
@@ -118,54 +113,40 @@ class Process:
         result: the `Result`, once it has ended; before, None.
     """
 
-    def __init__(
-        self,
-        command: Command,
-        plan: _prepare.Plan,
-        keeper: Keeper,
-        keepers: Idle,
-        streams: Streams,
-        outcome: _run.Outcome | None,
-    ) -> None:
+    def __init__(self, turn: Turn, streams: Streams) -> None:
+        command = turn.command
         self.args = command.args
         self.limits = command.limits
         self.result: Result | Any = None  # Any: who looks when it has ended need not ask whether it is there
-        self._command, self._plan, self._keeper, self._keepers = command, plan, keeper, keepers
+        self._turn = turn
         self._error: BaseException | None = None
-        self._report: list[bytes] = []  # as it came: who is interrupted while it is read finds it here again
-        self._outcome = outcome
         self._conversation: Conversation | None = None
         self._waiting = threading.Lock()
-        self._abandon = weakref.finalize(self, self._abandonment())
+        self._abandon = weakref.finalize(self, turn.finaliser())
         self._abandon.atexit = False  # then all keepers end anyway
         self.stdin = file(streams.ours[0], "w", command)
         self.stdout = file(streams.ours[1], "r", command)
         self.stderr = file(streams.ours[2], "r", command)
         tty = streams.terminal
         self.terminal: io.FileIO | Any = tty.hand_over(io.FileIO, "r+") if tty.number >= 0 else None
-        if outcome is not None:
-            self._settle(outcome)
+        if turn.outcome is not None:
+            self._settle()
 
-    def _abandonment(self) -> Callable[[], object]:
-        """What is to be done when nobody waits any more. May be called twice, and later."""
-        return partial(self._keepers.abandon, self._keeper.lease or [])
-
-    def _settle(self, outcome: _run.Outcome) -> None:
+    def _settle(self) -> None:
         """Its end is known; only then its keeper goes: an interrupt of that loses neither."""
-        result, _ = outcome
-        if isinstance(result, BaseException):
+        result = self._turn.read()
+        if isinstance(result, IdleDeath):
+            self._error = KeeperError("the keeper died before the program started: killed from outside?")
+        elif isinstance(result, BaseException):
             self._error = result
         else:
             self.result = result
         try:
-            self._put_away(outcome)
+            self._turn.put_away()
         except BaseException:
             self._abandon()
             raise
         self._abandon.detach()
-
-    def _put_away(self, outcome: _run.Outcome) -> None:
-        _run.put_away(self._keeper, self._command, outcome, self._keepers)
 
     @property
     def ended(self) -> bool:
@@ -205,38 +186,18 @@ class Process:
         """Whether its end is known, by then. Interrupted at any step, it can be asked again."""
         if self.ended:
             return True
-        if self._keeper.owner != os.getpid():
+        if not self._turn.ours:
             raise KeeperError("this process belongs to the process that was forked from")
         end = None if timeout is None else time.monotonic() + max(0.0, timeout)
         held: list[bool] = []  # filled by C alone: an interrupt must not leave the lock held and nobody who knows
         try:
             held.extend(map(self._waiting.acquire, (True,), (-1 if timeout is None else max(0.0, timeout),)))
-            if held[0] and not self.ended and self._reported(end):
-                self._conclude()
+            if held[0] and not self.ended and self._turn.wait(None if end is None else end - time.monotonic()):
+                self._settle()
             return self.ended
         finally:
             if held and held[0]:
                 self._waiting.release()
-
-    def _reported(self, end: float | None) -> bool:
-        """Whether its report is there by that instant of time.monotonic(), or never will be."""
-        if self._report or self._outcome is not None:
-            return True
-        return by(self._keeper.sock.fileno(), end)
-
-    def _conclude(self) -> None:
-        if self._outcome is None:
-            try:
-                raw = self._keeper.report(self._report)
-                self._outcome = _run.read(self._keeper, self._command, self._plan.run, raw)
-            except Gone:
-                try:
-                    self._outcome = _run.unreported(self._keeper, self._command)
-                except _run.IdleDeath:
-                    self._error = KeeperError("the keeper died before the program started: killed from outside?")
-                    self._abandon()
-                    return
-        self._settle(self._outcome)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the program's main process. Nothing happens when it has ended, SIGKILL is `kill`."""
@@ -246,7 +207,7 @@ class Process:
             self.kill()
         elif not self.ended:
             with contextlib.suppress(Gone):
-                self._keeper.send(lib.OP_SIGNAL, flags=int(number))
+                self._turn.signal(int(number))
 
     def terminate(self) -> None:
         """Send SIGTERM to the program's main process, which may catch it."""
@@ -256,8 +217,7 @@ class Process:
         """End the program and everything it has started. `wait` then tells what happened."""
         if not self.ended:
             with contextlib.suppress(Gone):
-                self._keeper.wake()
-                self._keeper.send(lib.OP_KILL)
+                self._turn.kill()
 
     def resize(self, rows: int, columns: int) -> None:
         """Change the window of the terminal; the program gets SIGWINCH."""
@@ -275,9 +235,21 @@ class Process:
         has read ahead, when you have read from it before, is in that stream only. OutputDecodeError, which has the
         result, with ``errors="strict"``.
         """
-        from pyjail._communicate import communicate
+        from pyjail._communicate import Conversation, communicate, told
 
-        return communicate(self, input, _units.patience(timeout))
+        patience = _units.patience(timeout)
+        end = None if patience is None else time.monotonic() + patience
+        talk = self._conversation
+        if talk is None:
+            talk = Conversation(self.stdin, (self.stdout, self.stderr), self._turn.command.decode, input)
+            self._conversation = talk
+        else:
+            talk.check(input)
+        if not communicate(talk, end) or not self._look(None if end is None else end - time.monotonic()):
+            raise TimeoutExpired(self.args, patience or 0.0, *talk.so_far())
+        self.wait()  # raises what it could not be started for
+        self.close()
+        return told(talk, self.result)
 
     def close(self) -> None:
         """Close its streams. A program that reads stdin sees the end of it."""
@@ -297,7 +269,7 @@ class Process:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         """Close stdin, wait, close the rest; after an exception, kill first. What nobody has read is not kept."""
-        if self._keeper.owner != os.getpid():  # a forked child leaves the block: it is the parent's
+        if not self._turn.ours:  # a forked child leaves the block: it is the parent's
             self.close()
             return
         if kind is not None:
@@ -309,16 +281,11 @@ class Process:
             try:
                 from pyjail._communicate import discard
 
-                discard(self)
+                discard(self.stdout, self.stderr)
+                self.wait()
             except BaseException:
                 self.kill()
-                self._reap()
+                reap(self)
                 raise
-        self._reap()
+        reap(self)
         self.close()
-
-    def _reap(self) -> None:
-        with contextlib.suppress(Exception):
-            self.wait(_run.KILL_PATIENCE_S)
-        if not self.ended:
-            self._abandon()

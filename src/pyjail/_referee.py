@@ -10,8 +10,8 @@ from pyjail._fds import until
 from pyjail._interaction import Happening
 from pyjail._relay import Relay, ready
 from pyjail._result import Verdict
-from pyjail._run import KILL_PATIENCE_S
 from pyjail._scene import Player, Scene, told
+from pyjail._turn import KILL_PATIENCE_S
 
 TICK_S = 0.01  # between looks for what poll(2) cannot tell
 SAME_S = 0.005  # a stream that was seen closed not longer before the estimated end was closed by that end
@@ -75,8 +75,8 @@ class Referee:
                 relay.look()
                 due = min(due, time.monotonic() + TICK_S)
         for player in list(self.live.values()):
-            assert player.process is not None
-            fd = player.process._keeper.sock.fileno()
+            assert player.process is not None and player.turn is not None
+            fd = player.turn.keeper.sock.fileno()
             if player.process.ended or fd < 0:  # it never began; or another thread has closed all
                 self._end(player)
                 return True
@@ -152,8 +152,8 @@ class Referee:
         if self.deadline is not None and now >= self.deadline:
             if self.stopped:  # they were killed, and do not answer
                 for player in self.live.values():
-                    assert player.process is not None
-                    player.process._keeper.hang_up()
+                    assert player.turn is not None
+                    player.turn.hang_up()
             self._stop("wall_time")
         elif quiet and now >= self.look_at:
             self._look()
@@ -174,8 +174,8 @@ class Referee:
         assert self.patience is not None
         found: dict[str, frozenset[_waits.Thread]] = {}
         for name, player in self.live.items():
-            assert player.process is not None
-            threads = _waits.look(player.process._keeper.pid)
+            assert player.turn is not None
+            threads = _waits.look(player.turn.keeper.pid)
             if threads is None:
                 break
             found[name] = threads

@@ -13,12 +13,12 @@ from pyjail._command import Command
 from pyjail._errors import KeeperError
 from pyjail._fds import Fd, pair
 from pyjail._idle import Idle
-from pyjail._keeper import Keeper
 from pyjail._native import lib
 from pyjail._parties import PIPES, Edge, Party, is_named, with_pipes
 from pyjail._relay import Relay
 from pyjail._result import Result
 from pyjail._talk import Gone
+from pyjail._turn import Turn
 
 
 class Player:
@@ -29,8 +29,9 @@ class Player:
         self.streams = _streams.Streams(None, None, None, False)
         self.pipes: list[str] = []  # names of its named ones
         self.keepers: Idle | None = None  # its own, if it has named pipes: they are nobody else's
-        self.keeper: Keeper | None = None  # that has made them
+        self.ready: Turn | None = None  # that has made them
         self.command: Command | None = None
+        self.turn: Turn | None = None
         self.process: _process.Process | None = None
         self.sent = 0.0
 
@@ -50,16 +51,16 @@ class Player:
         with told(self.name):
             self.keepers = keepers = Idle(1)
             weakref.finalize(self, keepers.close)  # when `Scene.close` was interrupted
-            self.keeper = _run.start_armed(self._make(None, None, None), self.keepers)
+            self.ready = Turn(self._make(None, None, None), keepers)
+            self.ready.make_ready()
 
     def open(self, name: str, write: bool) -> Fd:
         """A named pipe of its jail. Only to read, or when somebody has it open to read: ENXIO."""
-        assert self.keeper is not None
+        assert self.ready is not None
         with told(self.name):
             try:
-                return self.keeper.file(
-                    lib.OP_PIPE, f"{PIPES}/{name}".encode()[1:], os.O_WRONLY if write else os.O_RDONLY
-                )
+                path = f"{PIPES}/{name}".encode()[1:]
+                return self.ready.keeper.file(lib.OP_PIPE, path, os.O_WRONLY if write else os.O_RDONLY)
             except Gone:
                 raise KeeperError("a keeper died before its program started: killed from outside?") from None
 
@@ -70,11 +71,12 @@ class Player:
 
     def start(self) -> None:
         assert self.command is not None
-        if self.keepers is not None and self.keeper is not None:
-            self.keepers.give(self.keeper)
+        if self.ready is not None:
+            self.ready.rest()
         self.sent = time.monotonic()
         with told(self.name):
-            self.process = _process.launch(self.command, self.streams, self.keepers or _run.idle)
+            self.turn = Turn(self.command, self.keepers or _run.idle)
+            self.process = _process.launch(self.turn, self.streams)
 
     def result(self) -> Result:
         assert self.process is not None and self.process.result is not None
@@ -144,7 +146,7 @@ class Scene:
             for process in running:
                 process.kill()
             for process in running:
-                process._reap()
+                _process.reap(process)
         finally:
             for player in self.players.values():
                 if player.keepers is not None:  # one may have been started just when an interrupt came

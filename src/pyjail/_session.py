@@ -8,13 +8,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from pyjail import _box, _command, _process, _run, _streams, _units
+from pyjail import _box, _command, _process, _streams, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._shown import Shown
 from pyjail._snapshot import Snapshot
 from pyjail._spec import Jail, Limits, Mount
-from pyjail._turns import SessionProcess, Turn, Turns
+from pyjail._turns import Claim, SessionTurn, Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,24 +111,15 @@ class Session(Turns, Shown):
         """
         check, files = options.pop("check", False), options.pop("files", None)
         command = _command.make(args, limits or self.limits, self.jail, **options)._replace(read_only=read_only)
-        turn = Turn()
+        claim = Claim()
         try:
-            self._enter(turn, args)
+            self._enter(claim, args)
             for path, data in (files or {}).items():
                 self.write(path, data)
-            deadline = _run.deadline_of(command)
-            keeper = self._ready()
-            plan = self._plan(command, keeper)
-            outcome = self._begin(keeper, command, plan)
-            if outcome is None:
-                with self._told():
-                    outcome = _run.await_report(keeper, command, plan.run, deadline)
-            result = self._conclude(keeper, outcome)
+            result = SessionTurn(self, claim, command).run()
         finally:
-            turn.over = True
+            claim.over = True
             self._end_unfinished()
-        if isinstance(result, BaseException):
-            raise result
         if check:
             result.check_returncode()
         return result
@@ -143,20 +134,17 @@ class Session(Turns, Shown):
         **options: Unpack[Streamed],
     ) -> _process.Process:
         """Start a program in this session's /box, with live streams: `pyjail.start` without ``files``, ``collect``."""
-        streams, turn, process = _streams.taken(options, pty), Turn(), None
+        streams, claim, process = _streams.taken(options, pty), Claim(), None
         try:
-            self._enter(turn, args)
+            self._enter(claim, args)
             command = _command.live(args, limits or self.limits, self.jail, streams, options)
-            command = command._replace(read_only=read_only)
-            keeper = self._ready()
-            plan = self._plan(command, keeper)
-            outcome = self._begin(keeper, command, plan)
-            streams.give_up()
-            process = SessionProcess(self, turn, command, plan, keeper, streams, outcome)
+            turn = SessionTurn(self, claim, command._replace(read_only=read_only))
+            turn.open()
+            process = _process.begin(turn, streams)
             return process
         finally:
             if process is None:
-                turn.over = True
+                claim.over = True
                 streams.close()
                 self._end_unfinished()
 

@@ -46,11 +46,12 @@ class SharedKeeper(Keeper):
         self.reader: _Waiter | None = None
         super().__init__(*args)
 
-    def receive(self, timeout: float | None = None) -> bytes:
-        """What the last request came to, as often as asked; as `Keeper.receive` has it."""
+    def receive(self, kept: list[bytes], timeout: float | None = None) -> bytes:
+        """As `Keeper.receive` has it."""
         waiter = _Waiter(self.turn)
         try:
             raw, _ = self._letter(waiter, timeout).message() or (b"", False)
+            kept[:] = (raw,)
             return raw
         finally:
             waiter.number = 0
@@ -74,20 +75,6 @@ class SharedKeeper(Keeper):
         finally:
             waiter.number = 0
             self._leave()
-
-    def report(self, kept: list[bytes]) -> bytes:
-        """As `Keeper.report`; it is kept here anyway."""
-        return self.receive()
-
-    def reported(self, seconds: float | None) -> bool:
-        """Whether a report is there within that time, or never will be."""
-        try:
-            self.receive(seconds)
-        except Late:
-            return False
-        except Gone:
-            pass
-        return True
 
     def _letter(self, waiter: _Waiter, timeout: float | None) -> Fd:
         end = None if timeout is None else time.monotonic() + timeout

@@ -39,8 +39,8 @@ class Spares:
         self.template, self.at, self.count = template, now, self.count + 1 if again else 1
         return self.count >= OFTEN
 
-    def replace(self, keeper: Keeper, keepers: Idle, make: Callable[[], Keeper]) -> None:
-        """End this keeper; ``make``, perhaps, the next one, armed and leased."""
+    def replace(self, keeper: Keeper, keepers: Idle, make: Callable[[], None]) -> None:
+        """End this keeper; ``make``, perhaps, the next one, armed and in its store."""
         if self._often(keeper.template) and (self.making is None or self.making.done()):
             with contextlib.suppress(JailError, OSError):  # no thread to be had
                 if self.threads is None:
@@ -58,10 +58,10 @@ class Spares:
             self.making.exception()
 
 
-def _replace(keeper: Keeper, keepers: Idle, make: Callable[[], Keeper]) -> None:
+def _replace(keeper: Keeper, keepers: Idle, make: Callable[[], None]) -> None:
     keepers.drop(keeper)
     with contextlib.suppress(JailError, OSError):  # who asks for it will be told
-        keepers.give(make())
+        make()
 
 
 spares = Spares()

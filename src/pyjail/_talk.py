@@ -103,33 +103,22 @@ class Talk:
         except OSError as e:
             raise gone(e) from None
 
-    def receive(self, timeout: float | None = None) -> bytes:
-        """What the last request came to. `Gone` at hang-up, `Late` after ``timeout`` s."""
+    def receive(self, kept: list[bytes], timeout: float | None = None) -> bytes:
+        """What the last request came to. `Gone` at hang-up, `Late` after ``timeout`` s. It is in ``kept``, filled by C
+        alone: whoever was interrupted and asks again finds it there."""
         sock = self.sock
         end = None if timeout is None else time.monotonic() + timeout
         if sock.gettimeout() is not None:
             sock.settimeout(None)
-        while True:
+        while not kept or number_of(kept[0]) != self.turn:
             if end is not None:
                 self._await(end)
-            try:
-                raw = sock.recv(REPORT_SIZE)
-            except OSError as e:
-                raise gone(e) from None
-            if not raw:
-                raise Gone
-            if number_of(raw) == self.turn:
-                return raw
-
-    def report(self, kept: list[bytes]) -> bytes:
-        """`receive`, for who may be interrupted and ask again: it is in ``kept``, filled by C alone."""
-        while not kept or number_of(kept[0]) != self.turn:
             kept.clear()
             try:
-                kept.extend(map(self.sock.recv, (REPORT_SIZE,)))
+                kept.extend(map(sock.recv, (REPORT_SIZE,)))
             except OSError as e:
                 raise gone(e) from None
-            if kept == [b""]:
+            if not kept[0]:
                 kept.clear()
                 raise Gone
         return kept[0]

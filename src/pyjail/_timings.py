@@ -1,7 +1,7 @@
 """Where the time of a run goes, phase by phase: `pyjail run --timings`, docs/timings.md.
 
-Python's own phases are timed here, around the same functions that `_run.run` calls; the keeper's are the four times of
-its report. All are of one clock, CLOCK_MONOTONIC.
+Python's own phases are timed here, around the parts of the same `Turn` that `run` drives; the keeper's are the four
+times of its report. All are of one clock, CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
-from pyjail import _outcome, _prepare, _run
+from pyjail import _outcome, _prepare
+from pyjail._attempts import IdleDeath
 from pyjail._command import Command, make
-from pyjail._errors import JailError
+from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd
-from pyjail._host import Host
+from pyjail._idle import Idle
 from pyjail._keeper import Keeper
-from pyjail._native import lib
-from pyjail._plan import Template
 from pyjail._result import Result
-from pyjail._talk import Gone
-from pyjail._wire import parse_reply, parse_report
+from pyjail._turn import Turn
 
 # In the order in which they happen. {name: (who works meanwhile, at what)}
 PHASES = {
@@ -62,9 +61,9 @@ class _Marks:
 class _TimedKeeper(Keeper):
     """Notes when the parts of its start are over."""
 
-    def __init__(self, marks: _Marks, template: Template, host: Host, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, marks: _Marks, *args: Any) -> None:
         self.marks = marks
-        super().__init__(template, host, meanwhile=meanwhile)
+        super().__init__(*args)
 
     def _spawn(self, fds: list[int]) -> None:
         self.marks("keeper_cgroup")
@@ -80,6 +79,43 @@ class _TimedKeeper(Keeper):
         found = super()._ready()
         self.marks("root")
         return found
+
+
+class _TimedTurn(Turn):
+    """Notes when its parts are over. Its keeper goes back to the store that it came from, whatever the jail."""
+
+    __slots__ = ("marks",)
+
+    def __init__(self, command: Command, keepers: Idle, marks: _Marks) -> None:
+        super().__init__(command, keepers)
+        self.marks = marks
+
+    def prepare(self) -> None:
+        _prepare.ground(os.getpid())
+        self.marks("host")
+        super().prepare()
+        self.marks("plan")
+
+    def start(self) -> None:
+        plan, kind = self.plan, partial(_TimedKeeper, self.marks)
+        self.keeper = self.keepers.start(plan.template, plan.host, None, kind, lambda: plan.blob, self.lease)
+
+    def read(self) -> Result | BaseException:
+        woken = time.monotonic_ns()
+        result = super().read()
+        done = time.monotonic_ns()
+        facts = _outcome.facts(self.report[0]) if self.report else None
+        if facts is not None and facts.started and facts.ended:
+            for phase, at in (("send", facts.requested), ("setup", facts.started), ("program", facts.ended)):
+                self.marks(phase, at)
+            self.marks("teardown", facts.reported)
+            self.marks("wake", woken)
+            self.marks("result", done)
+        return result
+
+    def put_away(self) -> None:
+        self.keeper.let_go()
+        self.rest()
 
 
 class Profile(NamedTuple):
@@ -99,76 +135,51 @@ def profile(ask: Callable[[], Command], started: int) -> Profile:
     marks = _Marks(started)
     marks("modules")
     request = ask()
-    result, keeper = _turn(lambda: request, marks, None)
-    keeper.close()
     cold: list[Phases] = []
     armed: list[Phases] = []
-    with contextlib.suppress(JailError, OSError):
-        _repeat(request, cold, armed)
+    with contextlib.closing(Idle(1)) as keepers:
+        result = _run(request, keepers, marks)
+        with contextlib.suppress(JailError, OSError):
+            _repeat(request, keepers, cold, armed)
     return Profile(result, marks.phases, _medians(cold), _medians(armed))
 
 
-def _repeat(like: Command, cold: list[Phases], armed: list[Phases]) -> None:
-    def ask() -> Command:
-        return make(["true"], like.limits, like.jail)
+def _repeat(like: Command, keepers: Idle, cold: list[Phases], armed: list[Phases]) -> None:
+    def timed() -> Phases:
+        marks = _Marks(time.monotonic_ns())
+        _run(make(["true"], like.limits, like.jail), keepers, marks)
+        return marks.phases
 
     end = time.monotonic() + PATIENCE_S
-    keeper: Keeper | None = None
-    try:
-        while len(cold) < REPEATS_COLD and time.monotonic() < end:
-            if keeper is not None:
-                keeper.close()
-            marks = _Marks(time.monotonic_ns())
-            _, keeper = _turn(ask, marks, None)
-            cold.append(marks.phases)
-        while keeper is not None and not like.jail.fresh and len(armed) < REPEATS_ARMED and time.monotonic() < end + 1:
-            marks = _Marks(time.monotonic_ns())
-            _run.arm(keeper, _prepare.prepare(ask()).blob)
-            marks(AFTER)
-            (armed[-1] if armed else cold[-1])[AFTER] = marks.phases[AFTER]
-            time.sleep(0.005)  # the process that was started is ready by then, and the kernel done with the one before
-            marks = _Marks(time.monotonic_ns())
-            _turn(ask, marks, keeper)
-            armed.append(marks.phases)
-    finally:
-        if keeper is not None:
-            keeper.close()
+    while len(cold) < REPEATS_COLD and time.monotonic() < end:
+        keepers.close()
+        cold.append(timed())
+    while cold and not like.jail.fresh and len(armed) < REPEATS_ARMED and time.monotonic() < end + 1:
+        (armed[-1] if armed else cold[-1])[AFTER] = _armed(like, keepers)
+        time.sleep(0.005)  # the process that was started is ready by then, and the kernel done with the one before
+        armed.append(timed())
 
 
-def _turn(ask: Callable[[], Command], marks: _Marks, keeper: Keeper | None) -> tuple[Result, Keeper]:
-    """One run as `_run.run` does it, on this keeper or on a new one. Raises what that would."""
-    request = ask()
+def _armed(like: Command, keepers: Idle) -> int:
+    """ns until the next jail is made."""
+    start = time.monotonic_ns()
+    turn = Turn(make(["true"], like.limits, like.jail), keepers)
+    turn.open()
+    turn.arm()
+    turn.rest()
+    return time.monotonic_ns() - start
+
+
+def _run(request: Command, keepers: Idle, marks: _Marks) -> Result:
+    """One run as `pyjail.run` does it, once. Raises what that would."""
     marks("request")
-    host = _prepare.ground(os.getpid())
-    marks("host")
-    plan = _prepare.prepare(request)
-    marks("plan")
-    keeper = keeper or _TimedKeeper(marks, plan.template, host, lambda: plan.blob)
+    turn = _TimedTurn(request, keepers, marks)
     try:
-        outcome = _run.begin(keeper, request, plan)
-        if outcome is None:
-            raw = keeper.receive()
-            now = time.monotonic_ns()
-            outcome = _run.read(keeper, request, plan.run, raw)
-            done = time.monotonic_ns()
-            if parse_reply(raw)[0] == lib.REPLY_REPORT:
-                facts = parse_report(raw)
-                if facts.started and facts.ended:
-                    for phase, at in (("send", facts.requested), ("setup", facts.started), ("program", facts.ended)):
-                        marks(phase, at)
-                    marks("teardown", facts.reported)
-                    marks("wake", now)
-                    marks("result", done)
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0], keeper
-    except (Gone, _run.IdleDeath):
-        died = _outcome.lost(keeper, request)
-        keeper.close()
-        return died, keeper
-    except BaseException:
-        keeper.close()
-        raise
+        return turn.run()
+    except IdleDeath:
+        raise KeeperError("the keeper died before the program started: killed from outside?") from None
+    finally:
+        turn.abandon()
 
 
 def _medians(rows: list[Phases]) -> Phases:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from pyjail import _command, _idle, _outcome, _prepare, _process, _run, _streams
+from pyjail import _command, _idle, _outcome, _prepare
 from pyjail._command import Command
 from pyjail._errors import KeeperError, SpecError
 from pyjail._history import History
-from pyjail._keeper import Keeper
 from pyjail._result import Result
 from pyjail._shared import SharedKeeper
 from pyjail._spec import Jail, Limits
+from pyjail._turn import Turn
 from pyjail._undecoded import OutputDecodeError
 
 T = TypeVar("T")
 _INTERRUPTED = "a program was interrupted or forgotten, and its session lost with it"
 
 
-class Turn:
-    """One program's at a time, until it is over or nobody has it any more."""
+class Claim:
+    """To a session, for one caller at a time, until it is over or nobody has it any more."""
 
     __slots__ = ("__weakref__", "over")
 
@@ -45,7 +43,7 @@ class Turns:
         self._gone: SharedKeeper | None = None  # whose fds somebody may still use
         self._starting = threading.RLock()  # the collector may end a process of ours while this very thread holds it
         self._turning = threading.RLock()
-        self._turn: weakref.ref[Turn] | None = None  # whose it was last
+        self._claim: weakref.ref[Claim] | None = None  # the last one
         self._unfinished: str | None = None  # why a program may run whose end nobody has seen
         self._closed: str | None = None
         self._hung_up = False
@@ -57,26 +55,26 @@ class Turns:
         """The last results, in order."""
         return self._history.results
 
-    def _enter(self, turn: Turn, args: Any) -> None:
-        """Whoever calls this makes his turn ``over``, whatever comes out: one store, that nothing can come between."""
+    def _enter(self, claim: Claim, args: Any) -> None:
+        """Whoever calls this makes his claim ``over``, whatever comes out: one store, that nothing can come between."""
         self._check()
         with self._turning:
             if not self._is_running():
-                self._turn = weakref.ref(turn)
-        if self._turn is None or self._turn() is not turn:
+                self._claim = weakref.ref(claim)
+        if self._claim is None or self._claim() is not claim:
             raise SpecError("args", args, "a program of this session runs already: wait for it, or use another session")
 
     def _alone(self, what: str, call: Callable[[SharedKeeper], T]) -> T:
-        turn = Turn()
+        claim = Claim()
         try:
-            self._enter(turn, what)
+            self._enter(claim, what)
             return call(self._ready())
         finally:
-            turn.over = True
+            claim.over = True
 
     def _is_running(self) -> bool:
-        turn = None if self._turn is None else self._turn()
-        return turn is not None and not turn.over
+        claim = None if self._claim is None else self._claim()
+        return claim is not None and not claim.over
 
     def _end_unfinished(self) -> None:
         """A program that nobody waits for any more ends, and its session with it: what it would report is nobody's."""
@@ -103,43 +101,6 @@ class Turns:
                 self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
                 assert self._keeper is not None
             return self._keeper
-
-    def _plan(self, command: Command, keeper: Keeper) -> _prepare.Plan:
-        plan = _prepare.prepare(command)
-        if plan.template != keeper.template:
-            cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
-            raise SpecError("limits", command.limits, cause)
-        return plan
-
-    def _begin(self, keeper: Keeper, command: Command, plan: _prepare.Plan) -> _run.Outcome | None:
-        before, self._unfinished = keeper.turn, _INTERRUPTED
-        try:
-            with self._told():
-                return _run.begin(keeper, command, plan)
-        except BaseException:
-            if keeper.turn == before:  # nothing was sent
-                self._unfinished = None
-            raise
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Of a keeper that was dead before it could start anything."""
-        try:
-            yield
-        except _run.IdleDeath:
-            raise self._lost() from None
-
-    def _conclude(self, keeper: Keeper, outcome: _run.Outcome) -> Result | BaseException:
-        """The end of a program: the session goes on, or is lost."""
-        result, reusable = outcome
-        keeper.let_go()
-        told = result.result if isinstance(result, OutputDecodeError) else result
-        if isinstance(told, Result) and self._unfinished is not None:
-            self._history.add(told)
-        self._unfinished = None
-        if not reusable:
-            self._lost()
-        return result
 
     def _lost(self) -> KeeperError:
         keeper = self._keeper
@@ -175,38 +136,61 @@ class Turns:
             self._hung_up = True
             keeper.hang_up()
 
-    def _abandon(self, turn: weakref.ref[Turn]) -> None:
-        """Nobody will wait for the program of this turn. (Interrupted, this is told by the turn itself, which goes.)"""
-        found = turn()
+    def _forgotten(self, claim: weakref.ref[Claim]) -> None:
+        """Nobody will wait for its program. (Interrupted, this is told by the claim itself, which goes.)"""
+        found = claim()
         if found is not None and not found.over:
             found.over = True
             self._end_unfinished()
 
 
-class SessionProcess(_process.Process):
-    """A process whose keeper stays with its session."""
+class SessionTurn(Turn):
+    """A program's turn of the keeper of a session, which stays with that."""
 
-    def __init__(
-        self,
-        session: Turns,
-        turn: Turn,
-        command: Command,
-        plan: _prepare.Plan,
-        keeper: SharedKeeper,
-        streams: _streams.Streams,
-        outcome: _run.Outcome | None,
-    ) -> None:
-        self._session, self._turn = session, turn
-        super().__init__(command, plan, keeper, session._keepers, streams, outcome)
+    __slots__ = ("claim", "session")
 
-    def _abandonment(self) -> Callable[[], object]:
-        return partial(self._session._abandon, weakref.ref(self._turn))
+    keeper: SharedKeeper
 
-    def _reported(self, end: float | None) -> bool:
-        assert isinstance(self._keeper, SharedKeeper)
-        return self._keeper.reported(None if end is None else max(0.0, end - time.monotonic()))
+    def __init__(self, session: Turns, claim: Claim, command: Command) -> None:
+        super().__init__(command, session._keepers)
+        self.session, self.claim = session, claim
 
-    def _put_away(self, outcome: _run.Outcome) -> None:
-        self._session._conclude(self._keeper, outcome)
-        self._turn.over = True
-        self._session._tidy()
+    def open(self) -> None:
+        self.keeper = self.session._ready()
+        self.prepare()
+        if self.plan.template != self.keeper.template:
+            cause = "a set of CPUs, or none, for all runs of a session: give the first of its kind to Session(limits=)"
+            raise SpecError("limits", self.command.limits, cause)
+
+    def begin(self) -> None:
+        session, before = self.session, self.keeper.turn
+        session._unfinished = _INTERRUPTED
+        try:
+            super().begin()
+        except BaseException:
+            if self.keeper.turn == before:  # nothing was sent
+                session._unfinished = None
+            raise
+
+    def _idle_death(self) -> Exception:
+        return self.session._lost()
+
+    def put_away(self) -> None:
+        """The session goes on, or is lost."""
+        assert self.outcome is not None
+        session, (result, reusable) = self.session, self.outcome
+        self.keeper.let_go()
+        told = result.result if isinstance(result, OutputDecodeError) else result
+        if isinstance(told, Result) and session._unfinished is not None:
+            session._history.add(told)
+        session._unfinished = None
+        if not reusable:
+            session._lost()
+        self.claim.over = True
+        session._tidy()
+
+    def abandon(self) -> None:
+        self.session._forgotten(weakref.ref(self.claim))
+
+    def finaliser(self) -> Callable[[], object]:
+        return partial(self.session._forgotten, weakref.ref(self.claim))

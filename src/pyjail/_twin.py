@@ -53,10 +53,8 @@ class Scope:
         with self._lock:
             self._ended = True
             lent = list(self._lent)
-        for idle, keeper, lease in lent:
-            with idle.lock:
-                if keeper.lease is lease and keeper in idle.leased:
-                    keeper.hang_up()
+        for idle, _, lease in lent:
+            idle.hang_up(lease)
 
 
 _scope: ContextVar[Scope | None] = ContextVar("pyjail-scope", default=None)
@@ -104,9 +102,7 @@ def twin(
 
 
 class _Call:
-    """One call of a task; to `flying` it is what a flight is. ``keeper``: none of its own."""
-
-    keeper: Keeper | None = None
+    """One call of a task; to `flying` it is what a flight is."""
 
     def __init__(
         self, gate: Gate | None, call: Callable[[], Any], cancel: Callable[[], object] | None, scoped: bool

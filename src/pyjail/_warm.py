@@ -9,7 +9,7 @@ import warnings
 import weakref
 from typing import Any
 
-from pyjail import _command, _outcome, _pinning, _prepare, _run, _units, _upkeep
+from pyjail import _command, _outcome, _pinning, _prepare, _units, _upkeep
 from pyjail._command import Command
 from pyjail._errors import HostError, PoolClosedError, SpecError
 from pyjail._gate import Gate, Place
@@ -17,6 +17,7 @@ from pyjail._idle import Idle
 from pyjail._records import replace
 from pyjail._spec import Jail, Limits
 from pyjail._subprocess_errors import PoolExhaustedError
+from pyjail._turn import warm_up
 
 MOST = 4096  # keepers of one pool: each has about ten fds and two processes
 
@@ -101,7 +102,7 @@ class Warm(Source):
 
     def _start(self, command: Command) -> None:
         _outcome.load()
-        self.keepers.give(_run.start_armed(command, self.keepers))
+        warm_up(command, self.keepers)
 
     def check(self, command: Command) -> None:
         """SpecError: this pool cannot run it."""

@@ -153,15 +153,15 @@ def test_a_process_in_a_forked_child_says_whose_it_is():
 
 def test_a_fork_while_another_thread_ends_a_keeper_holds_nobody_up_in_the_child():
     p = pyjail.start(["sleep", "9"])
-    p._keeper.closing.acquire()  # as a thread does that is just ending it
+    p._turn.keeper.closing.acquire()  # as a thread does that is just ending it
 
     def use() -> None:
-        p._keepers.drop(p._keeper)
+        p._turn.keepers.drop(p._turn.keeper)
 
     child = Child(use)
     child()
     assert child.ended_well()
-    p._keeper.closing.release()
+    p._turn.keeper.closing.release()
     p.kill()
     p.wait()
     p.close()

@@ -12,6 +12,7 @@ import pytest
 
 import pyjail
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, start
+from pyjail._turn import Turn
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
 from tests.scripts import script
@@ -175,17 +176,17 @@ def test_what_cannot_be_executed_is_told_by_wait():
 def test_memory_that_ends_before_the_program_began_is_told_once(monkeypatch):
     """A keeper that is given back twice would serve two programs at the same time."""
     pyjail.close()
-    _run = pyjail._run
-    begin = _run.begin
+    begin = Turn.begin
 
-    def starved(keeper, request, plan):
-        begin(keeper, request, plan)
-        return _run.conclude(keeper, request, plan.run)
+    def starved(turn):
+        begin(turn)
+        assert turn.wait()
+        turn.read()
 
-    monkeypatch.setattr(_run, "begin", starved)
+    monkeypatch.setattr(Turn, "begin", starved)
     with start(["true"], LIMITS) as p:
         assert p.poll() == 0
-    assert len(_run.idle.keepers) == 1
+    assert len(pyjail._run.idle.keepers) == 1
 
 
 def test_an_exception_in_the_block_kills():
@@ -202,7 +203,7 @@ def test_leaving_the_block_reads_what_nobody_read():
 
 def test_what_nobody_waits_for_ends_with_its_object():
     p = start(["sleep", "100"], LIMITS)
-    keeper = p._keeper.pid
+    keeper = p._turn.keeper.pid
     below = keepers_of(keeper)
     p.close()  # of its files Python itself would complain, as for subprocess.Popen
     del p
@@ -241,7 +242,7 @@ def test_one_waits_another_kills():
 def test_a_keeper_that_was_killed_is_a_jail_error():
     with start(["sleep", "100"], LIMITS) as p:
         time.sleep(0.3)
-        os.kill(p._keeper.pid, signal.SIGKILL)
+        os.kill(p._turn.keeper.pid, signal.SIGKILL)
         p.wait()
     assert p.result.verdict is Verdict.JAIL_ERROR
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import Jail, KeeperError, _explain, _outcome, _wire
+from pyjail import Jail, KeeperError, _explain, _outcome, _run, _wire
 from tests.conftest import QUICK
 from tests.examples import examples
 
@@ -23,17 +23,14 @@ def real():
     with pytest.MonkeyPatch.context() as patch:
         result = _outcome.result
 
-        def note(keeper, request, run, facts, *rest):
-            seen.update(keeper=keeper, request=request, run=run, raw=facts.raw, ready=keeper.ready, ids=keeper.ids)
-            return result(keeper, request, run, facts, *rest)
+        def note(made, request, run, facts, *rest):
+            seen.update(made=made, request=request, run=run, raw=facts.raw)
+            return result(made, request, run, facts, *rest)
 
         patch.setattr(_outcome, "result", note)
         pyjail.run(["sh", "-c", "echo x; exit 3"], QUICK, jail=Jail(deterministic=True))
-    keeper = seen.pop("keeper")
-    prepared = _wire.parse_ready(*seen["ready"])
-    seen["live"] = keeper
-    seen["keeper"] = SimpleNamespace(template=keeper.template, ids=seen["ids"], above=keeper.above, prepared=prepared)
-    return SimpleNamespace(**seen)
+    live = _run.idle.keepers[-1]  # that had it
+    return SimpleNamespace(live=live, ready=live.ready, **seen)
 
 
 WORDS = st.sampled_from([0, 1, 7, 8, 9, 63, 255, 4095, 4096, 65535, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(
@@ -66,9 +63,9 @@ def look_at(real, raw: bytes) -> None:
     _wire.parse_reply(raw)
     facts = _wire.parse_report(raw)
     if facts.failure is not None:
-        error = _explain.error(facts.failure, real.keeper.template, real.run, program="sh", cwd="/box")
+        error = _explain.error(facts.failure, real.made.template, real.run, program="sh", cwd="/box")
         assert str(error)
-    result = _outcome.result(real.keeper, real.request, real.run, facts, b"", b"", None)
+    result = _outcome.result(real.made, real.request, real.run, facts, b"", b"", None)
     for field in dataclasses.fields(result):
         getattr(result, field.name)
     assert result.to_dict() and repr(result)

@@ -112,7 +112,7 @@ def test_a_keeper_that_was_killed_is_a_jail_error(everywhere):
         async with await aio.start(["sleep", "1000"], FOREVER) as p:
             while not programs(b"sleep"):
                 await anyio.sleep(0.01)
-            os.kill(p._process._keeper.pid, signal.SIGKILL)
+            os.kill(p._turn.keeper.pid, signal.SIGKILL)
             await p.wait()
         assert p.result.verdict is Verdict.JAIL_ERROR
 
