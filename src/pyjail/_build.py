@@ -20,7 +20,7 @@ from pyjail._snapshot import Snapshot
 from pyjail._spec import Jail, Limits
 
 if TYPE_CHECKING:
-    from pyjail._session import Session
+    from pyjail._workspace import Put, Workspace
 
 MOST_LINKS = 40  # as the kernel's own path lookup
 
@@ -60,7 +60,9 @@ class Build(Document):
 
 
 def build(
-    session: Session,
+    session: Workspace,
+    put: Put,
+    room: int | None,
     args: Sequence[str | bytes | os.PathLike[str]],
     outputs: Sequence[str],
     cache: ArtefactCache | None,
@@ -70,7 +72,7 @@ def build(
     tools: Sequence[str],
     timeout: float | str | None,
 ) -> Build:
-    """See `Session.build`."""
+    """See `Session.build`. ``room``: bytes of its /box."""
     if cache is not None and not isinstance(cache, ArtefactCache):
         raise SpecError("cache", cache, "a pyjail.ArtefactCache is needed")
     if isinstance(outputs, (str, bytes)):
@@ -88,14 +90,14 @@ def build(
             known = Result.from_dict(entry.result)
     if entry is not None and known is not None:
         for path, (mode, content) in entry.outputs.items():
-            _box.put(session._ready(), path, mode, content)
+            put(path, mode, content)
         return Build(known, True, key)
     result = session.run(args, limits, env=env, cwd=cwd, timeout=timeout)
     if cache is not None and result.ok:
         made = session.snapshot()._stored
         found = {path: made[path] for path in sorted(made) if any(glob.fits(path) for glob in patterns)}
         complete = all(any(map(glob.fits, found)) for glob in patterns)
-        room = session._disk  # links to one file come back as files
+        # Links to one file come back as files.
         if complete and (room is None or sum(content.stored for _, content in found.values()) <= room):
             cache.put(key, Entry(found, result.to_dict()))
     return Build(result, False, key)

@@ -12,7 +12,7 @@ from pyjail import _box, _command, _process, _streams, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result
 from pyjail._shown import Shown
-from pyjail._snapshot import Snapshot
+from pyjail._snapshot import Content, Snapshot
 from pyjail._spec import Jail, Limits, Mount
 from pyjail._turns import Claim, SessionTurn, Turns
 
@@ -200,7 +200,10 @@ class Session(Turns, Shown):
         """
         from pyjail._build import build
 
-        return build(self, args, outputs, cache, limits, env, cwd, tools, timeout)
+        def put(path: str, mode: int, content: Content) -> None:
+            _box.put(self._ready(), path, mode, content)
+
+        return build(self, put, self._disk, args, outputs, cache, limits, env, cwd, tools, timeout)
 
     @property
     def cpu_time(self) -> float:

@@ -13,7 +13,7 @@ from pyjail._result import Result
 from pyjail._spec import Env, Limits, inside, text
 
 if TYPE_CHECKING:
-    from pyjail._session import Session
+    from pyjail._workspace import Workspace
 
 KEYS = ("command", "timeout", "stdin", "env", "cwd", "read_only")
 # What others call them, and no letters say.
@@ -25,7 +25,9 @@ _MEANT = {
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell has it
 
 
-def run_steps(session: Session, steps: Iterable[Mapping[str, Any]], stop: bool, limits: Limits) -> list[dict[str, Any]]:
+def run_steps(
+    session: Workspace, steps: Iterable[Mapping[str, Any]], stop: bool, limits: Limits
+) -> list[dict[str, Any]]:
     """See `Session.steps`."""
     # All of them are checked before any is started.
     checked = [check(step, f"steps[{i}].") for i, step in enumerate(steps)]
@@ -66,7 +68,7 @@ def check(step: Any, where: str) -> dict[str, Any]:
     return {**step, "command": command, "timeout": timeout}
 
 
-def one(session: Session, step: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def one(session: Workspace, step: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """Run a checked step: its answer."""
     if step.get("timeout") is not None:
         limits = replace(limits, wall_time=step["timeout"])
