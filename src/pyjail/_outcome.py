@@ -13,7 +13,7 @@ from pyjail._errors import KeeperError
 from pyjail._host import Above
 from pyjail._native import lib
 from pyjail._plan import RunLimits, Template
-from pyjail._record import NamedTuple
+from pyjail._records import NamedTuple
 from pyjail._result import Result, Verdict
 from pyjail._wire import Facts, Failure, Prepared, not_started, parse_reply, parse_report
 
