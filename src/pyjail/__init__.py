@@ -46,13 +46,8 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "languages": ("JudgeVerdict", "Judgement", "Subtask", "Test", "TestResult", "judge_source"),
     "policy.lint": ("lint",),
 }  # fmt: skip
-_MODULES = (
-    "aio",
-    "cgroup",
-    "grading",
-    "languages",
-    "testing",
-)  # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+# of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
+_MODULES = ("aio", "cgroup", "grading", "languages", "records", "testing")
 _WHERE = {name: f"pyjail.{module}" for module, names in _PUBLIC.items() for name in names}
 
 __all__ = sorted([*_WHERE, *_MODULES])

@@ -1,6 +1,6 @@
 """What type checkers read: the public names, by where they are. `__init__.py` has the same in `_PUBLIC`."""
 
-from pyjail import aio, cgroup, grading, languages, testing
+from pyjail import aio, cgroup, grading, languages, records, testing
 from pyjail._artefacts import ArtefactCache
 from pyjail._build import Build
 from pyjail._doctor import doctor
@@ -110,6 +110,7 @@ __all__ = [
     "learn",
     "lint",
     "measure",
+    "records",
     "run",
     "selftest",
     "start",

@@ -16,7 +16,16 @@ from pyjail._plain import NAME, VERSION
 
 
 def check(d: object, kind: str) -> Mapping[str, Any]:
-    """A document of this kind, by the schema; results in it have their own check. SpecError says what is wrong."""
+    """The document, when it is one of this kind by pyjail's schema (docs/data.md); results in it have their own check.
+
+    Raises:
+        SpecError: it is none; field, value and reason say what is wrong.
+
+    >>> import pyjail
+    >>> d = pyjail.run(["true"]).to_dict()
+    >>> check(d, "result") is d
+    True
+    """
     if not isinstance(d, Mapping):
         raise SpecError(kind, d, "a mapping is needed, as to_dict() makes it")
     if d.get("kind", kind) != kind:
@@ -32,7 +41,16 @@ def check(d: object, kind: str) -> Mapping[str, Any]:
 
 @contextmanager
 def reading(kind: str) -> Iterator[None]:
-    """What goes wrong while a document is read is a SpecError."""
+    """A block in which whatever goes wrong while a document of this kind is read is a SpecError.
+
+    >>> import pyjail
+    >>> try:
+    ...     with reading("quiz"):
+    ...         int({"answer": "many"}["answer"])
+    ... except pyjail.SpecError as e:
+    ...     print(e.field)
+    quiz
+    """
     try:
         yield
     except SpecError:
@@ -42,7 +60,11 @@ def reading(kind: str) -> Iterator[None]:
 
 
 def unpack(value: Any) -> Any:
-    """The inverse of `pack`."""
+    """The bytes or the text that `pack` wrote. SpecError for what it never writes.
+
+    >>> unpack({"bytes": "hi"}), unpack({"base64": "/w=="}), unpack("hi")
+    (b'hi', b'\\xff', 'hi')
+    """
     if not isinstance(value, Mapping):
         return value
     for key, read in _READ.items():
@@ -79,7 +101,12 @@ def taken(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unpacked(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a record that holds texts, bytes and numbers alone."""
+    """The fields of a dataclass of texts, bytes and numbers, from its document; what it has no field for is left out.
+
+    >>> import pyjail
+    >>> unpacked(pyjail.File, {"data": {"bytes": "x"}, "new": 1})
+    {'data': b'x'}
+    """
     return {name: unpack(value) for name, value in taken(cls, d).items()}
 
 

@@ -21,25 +21,39 @@ PATIENCE = (1.0, 4.0)  # of each try: how many times longer than usual it may ta
 OWN = 0.8  # of a wall limit: who could have run for so much of it has met it by its own doing
 
 
-def patiently(attempt: Callable[[float], T], result_of: Callable[[T], Result | None]) -> tuple[T, str]:
-    """What comes of it, and why that says nothing of the program: the machine was busy at every try; else "".
+def patiently(attempt: Callable[[float], T], why: Callable[[T, Watch], str]) -> tuple[T, str]:
+    """What came of the first try that says something of the program, and "" with it; of the last one, and why it says
+    nothing: the machine was busy every time.
 
     Args:
-        attempt: called with how many times longer than usual it may take on the clock.
-        result_of: what it came to; None: there was no run.
+        attempt: called with how many times longer than usual it may take on the clock: 1.0, then 4.0.
+        why: called with what came of it, and a `Watch` that began with it: why that says nothing of the program; "".
+
+    >>> import pyjail
+    >>> from pyjail import languages
+    >>> def attempt(patience: float) -> pyjail.Result:
+    ...     return pyjail.run(["sleep", "0.1"], pyjail.Limits(wall_time=10 * patience))
+    >>> def why(result: pyjail.Result, watch: languages.Watch) -> str:
+    ...     late = result.verdict is pyjail.Verdict.WALL_TIME
+    ...     return languages.held_up("the program", result, watch.free()) if late else ""
+    >>> result, busy = languages.patiently(attempt, why)
+    >>> (result.verdict.value, busy)
+    ('ok', '')
     """
     for patience in PATIENCE:
         watch = Watch()
         outcome = attempt(patience)
-        result = result_of(outcome)
-        why = (
-            ""
-            if result is None or result.verdict is not Verdict.WALL_TIME
-            else held_up("the program", result, watch.free())
-        )
-        if not why:
+        reason = why(outcome, watch)
+        if not reason:
             break
-    return outcome, why
+    return outcome, reason
+
+
+def late(result: Result | None, watch: Watch) -> str:
+    """Why a run of one program, which was watched, says nothing of it; "" when it does. None: there was no run."""
+    if result is None or result.verdict is not Verdict.WALL_TIME:
+        return ""
+    return held_up("the program", result, watch.free())
 
 
 def longer(limits: Limits, patience: float) -> Limits:
@@ -50,11 +64,19 @@ def longer(limits: Limits, patience: float) -> Limits:
 
 
 def held_up(who: str, result: Result, free: float | None, enough: float | None = None) -> str:
-    """Why a run that met its wall limit did so: the machine was busy. "": by its own doing.
+    """Why a run that met its wall limit did so: the machine was busy; "": by its own doing.
 
     Args:
+        who: what the reason calls it. result: of the run.
         free: s for which a CPU was to be had meanwhile, at least; None: the machine cannot tell.
         enough: s of CPU time that would have been all of it; default its limit of that.
+
+    >>> import pyjail
+    >>> late = pyjail.run(["sleep", "9"], pyjail.Limits(wall_time=0.2))
+    >>> held_up("sleep", late, free=0.0)
+    'the machine was busy: sleep had a CPU to run on for 0.0 s of 0.2 s at least'
+    >>> held_up("sleep", late, free=0.2)
+    ''
     """
     wall, share = result.limits.wall_time or 0.0, result.limits.cpus
     most = result.limits.cpu_time if enough is None else enough
@@ -66,7 +88,7 @@ def held_up(who: str, result: Result, free: float | None, enough: float | None =
 
 
 class Watch:
-    """What the kernel had counted when this was made.
+    """What the kernel had counted of this machine's idle and waiting time when this was made.
 
     >>> Watch().free() is None or Watch().free() >= 0
     True
@@ -88,6 +110,11 @@ class Watch:
         if stalled is not None and self._stalled is not None:
             found.append(time.monotonic() - self._began - (stalled - self._stalled))
         return max(0.0, *found) if found else None
+
+    def __repr__(self) -> str:
+        free = self.free()
+        had = "unknown" if free is None else f"{free:.1f} s"
+        return f"<Watch of {time.monotonic() - self._began:.1f} s, free {had}>"
 
 
 def _idle() -> float | None:

@@ -15,13 +15,21 @@ NAME = "base64:"
 
 
 def head(kind: str) -> dict[str, Any]:
-    """The first keys of every document."""
+    """The first keys of every document: its kind, and the version of the schema.
+
+    >>> head("quiz")
+    {'kind': 'quiz', 'version': 1}
+    """
     return {"kind": kind, "version": VERSION}
 
 
 def pack(value: Any) -> Any:
-    """bytes -> {"bytes": text} when they are UTF-8, else {"base64": ...}; text as it is, when it can be written as
-    UTF-8, else {"surrogates": base64}; paths as text."""
+    """Bytes, text or a path as JSON has it: bytes as {"bytes": text} when they are UTF-8, else as {"base64": ...}; text
+    as it is, when it can be written as UTF-8, else as {"surrogates": base64}; paths as text. All else as it is.
+
+    >>> pack(b"hi"), pack(b"\\xff"), pack("hi"), pack(1)
+    ({'bytes': 'hi'}, {'base64': '/w=='}, 'hi', 1)
+    """
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
         try:
@@ -67,7 +75,13 @@ def part(record: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A record (`Shown`, or a named tuple) as `to_dict` gives it; tuples and sets as arrays; enums as their values."""
+    """The value in types that `json.dumps` takes: a record by its `to_dict`; tuples and sets as lists; enums as their
+    values; bytes, text and paths as by `pack`, in mappings and lists, too.
+
+    >>> import pyjail
+    >>> plain({"verdict": pyjail.Verdict.OK, "streams": (b"a", b"")})
+    {'verdict': 'ok', 'streams': [{'bytes': 'a'}, {'bytes': ''}]}
+    """
     if hasattr(value, "_schema") or hasattr(value, "_fields"):
         return value.to_dict()
     if isinstance(value, StrEnum):
@@ -88,7 +102,11 @@ _TOLD = (
 
 
 def error(e: BaseException) -> dict[str, Any]:
-    """An exception as a document: its class, its text, and its attributes of plain data."""
+    """The document of an exception, an "error" of docs/data.md: its class, its text, its attributes of plain data.
+
+    >>> error(ValueError("no"))
+    {'kind': 'error', 'version': 1, 'type': 'ValueError', 'message': 'no'}
+    """
     found = {name: getattr(e, name) for name in _TOLD if _is_told(getattr(e, name, None))}
     return {**head("error"), "type": type(e).__name__, "message": pack(str(e)), **plain(found)}
 

@@ -183,7 +183,7 @@ else:
         return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
 
     def hash_of(record):
-        """Of a record whose fields hold mappings."""
+        """The hash of a record, a dataclass, whose fields hold mappings or lists: equal ones have the same."""
         return hash(_hashable(tuple([getattr(record, name) for name in names(record)])))
 
     def _frozen_error(text):

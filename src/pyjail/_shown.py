@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """A record whose repr is one line, however much it holds, and whose fields are JSON."""
+    """A record, to be derived from: its repr is one line, however much it holds; `to_dict` has its fields for JSON.
+
+    A frozen dataclass with ``repr=False``, or a named tuple. Of its own it may have ``_words()``, what the line says
+    after the class's name, and ``_table()``, the rows (name, value) of its table in a notebook.
+    """
 
     __slots__ = ()
     _schema = ""  # its name in `schema.json`, where that is not the class's own
@@ -49,7 +53,7 @@ class Shown:
 
 
 class Document(Shown):
-    """A record that is a JSON document of its own: `to_dict`, `from_dict`, and what pydantic asks for."""
+    """A record that is a JSON document of its own: besides, it has `from_dict`, and pydantic takes it as a field."""
 
     __slots__ = ()
 

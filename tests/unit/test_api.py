@@ -20,7 +20,15 @@ import pyjail
 from pyjail import cli
 
 WHERE = Path(__file__).with_name("api.txt")
-MODULES = ("pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.testing")
+MODULES = (
+    "pyjail",
+    "pyjail.aio",
+    "pyjail.cgroup",
+    "pyjail.grading",
+    "pyjail.languages",
+    "pyjail.testing",
+    "pyjail.records",
+)
 MADE_FOR_YOU = ("Process", "AsyncProcess", "AsyncReader", "AsyncWriter")  # by start(): nobody calls them
 COMMANDS = re.compile(r"^    ([a-z]+) ", re.MULTILINE)
 
@@ -64,7 +72,9 @@ def signature(call: object) -> str:
 
 
 def _class(where: str, kind: type) -> Iterator[str]:
-    ours = {getattr(import_module(m), name) for m in MODULES for name in import_module(m).__all__ if name[0].isupper()}
+    ours = {
+        getattr(import_module(m), name) for m in MODULES[:-1] for name in import_module(m).__all__ if name[0].isupper()
+    }
     bases = ", ".join(b.__name__ for b in kind.__mro__[1:-1] if b.__module__ == "builtins" or b in ours)
     call = "" if issubclass(kind, enum.Enum) or kind.__name__ in MADE_FOR_YOU else signature(kind)
     yield f"class {where}{call}" + (f": {bases}" if bases else "")

@@ -45,7 +45,7 @@ LAYERS = (
     {"languages._check"},
     {"languages"},
     {"__init__"},
-    {"testing"},
+    {"testing", "records"},
     {"grading.inside", "grading.inside.encoding", "grading.inside.frames"},
     {"grading.inside.candidate", "grading.inside.proxy", "grading.inside.report"},
     {"grading.inside.problem"},
@@ -127,6 +127,57 @@ def test_a_lower_layer_never_imports_a_higher_one():
     assert wrong == []
 
 
+BELOW = ("grading",)  # rooms that are made of public names alone, as anybody's program is
+PUBLIC = ("pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.records")
+
+
+def foreign(tree, room):
+    """What is imported from pyjail, or asked of what was imported, and is neither public nor of this room."""
+    ours = {}  # {name in this file: what of pyjail it is}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "pyjail":
+                    ours[(alias.asname or alias.name).split(".")[0]] = "pyjail"
+                    if alias.name not in PUBLIC:
+                        yield alias.name
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pyjail":
+            if f"{node.module}.".startswith(f"pyjail.{room}."):
+                continue
+            public = importlib.import_module(node.module).__all__ if node.module in PUBLIC else ()
+            for alias in node.names:
+                ours[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                if alias.name not in public:
+                    yield f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        asked = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours
+        if asked and re.match(r"_(?!_)", node.attr):
+            yield f"{ours[node.value.id]}.{node.attr}"
+
+
+def test_below_the_line_public_names_alone_are_used():
+    found = {
+        name: [*foreign(ast.parse(path.read_text()), name.split(".")[0])]
+        for name, path in modules()
+        if name.split(".")[0] in BELOW
+    }
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from pyjail import _run", "from pyjail._run import run", "import pyjail._run", "from pyjail import nope",
+     "import pyjail\npyjail._run.run(['true'])", "if TYPE_CHECKING:\n    from pyjail._plan import Template",
+     "from pyjail.policy import lint", "from pyjail.languages._judge import judge_source", "from pyjail._selftest.report import Row"],
+)  # fmt: skip
+def test_what_is_not_public_is_seen_below_the_line(line):
+    assert [*foreign(ast.parse(line), "cli")] != []
+    public = (
+        "import pyjail\nfrom pyjail import run, aio\nfrom pyjail.cli import ending\nfrom pyjail.records import head\n"
+    )
+    assert [*foreign(ast.parse(f"{public}pyjail.__version__"), "cli")] == []
+
+
 def test_policy_touches_nothing():
     for name, path in modules():
         if name.startswith("policy"):
@@ -165,7 +216,8 @@ def test_type_checkers_are_told_of_the_names_that_there_are():
 
 
 @pytest.mark.parametrize(
-    "name", ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.testing"]
+    "name",
+    ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.records", "pyjail.testing"],
 )
 def test_completion_shows_public_names_alone(name):
     module = importlib.import_module(name)

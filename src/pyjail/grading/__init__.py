@@ -7,7 +7,7 @@ True
 
 from __future__ import annotations
 
-from pyjail import _lazy as _lazy  # it says so when the package is not ours
+from pyjail import records as records  # it says so when the package is not ours
 from pyjail.grading._correctness import Correctness, check_correctness
 from pyjail.grading._files import Test, TestReport, run_tests
 from pyjail.grading._function import Case, CaseResult, FunctionReport, check_function

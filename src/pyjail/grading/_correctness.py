@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyjail import Jail, Limits, Result, SpecError
-from pyjail._shown import Document
 from pyjail.grading import _judge, _pair, _values
+from pyjail.records import Document
 
 MODULE = "submission"  # what the candidate's source is imported as
 
@@ -52,7 +52,7 @@ class Correctness(Document):
     def to_dict(self) -> dict[str, Any]:
         """A "correctness" of docs/data.md: HumanEval's record (task_id, passed, result, which is the reason, and
         completion_id) and the rest. SpecError for an id that is no plain data."""
-        from pyjail._plain import head, pack
+        from pyjail.records import head, pack
 
         return {
             **head("correctness"),
@@ -68,7 +68,7 @@ class Correctness(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Correctness:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._documents import check, reading, unpack
+        from pyjail.records import check, reading, unpack
 
         d = check(d, "correctness")
         with reading("correctness"):

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyjail import File, Jail, Limits, Result, SpecError
-from pyjail._shown import Document, Shown
 from pyjail.grading import _judge, _pair
+from pyjail.records import Document, Record
 
 TESTS = "tests"  # the directory of the test files in the checker's jail
 
 
 @dataclass(frozen=True, repr=False)
-class Test(Shown):
+class Test(Record):
     """What came of one test. status: "passed", "failed" or "skipped"."""
 
     __test__ = False  # for pytest: not a test itself
@@ -57,14 +57,14 @@ class TestReport(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "test_report" of docs/data.md."""
-        from pyjail._plain import head
+        from pyjail.records import head
 
         return {**head("test_report"), **super().to_dict(), "decided": self.decided}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> TestReport:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._documents import check, reading, unpack, unpacked
+        from pyjail.records import check, reading, unpack, unpacked
 
         d = check(d, "test_report")
         with reading("test_report"):

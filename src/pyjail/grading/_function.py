@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
-from pyjail import Jail, Limits, Result, SpecError, _records
-from pyjail._shown import Document, Shown
+from pyjail import Jail, Limits, Result, SpecError
 from pyjail.grading import _judge, _pair, _values
 from pyjail.grading._correctness import MODULE, entry_point
+from pyjail.records import Document, Record, hash_of
 
 
 @dataclass(frozen=True, repr=False)
-class Case(Shown):
+class Case(Record):
     """One call and what has to come of it. All values are plain data: see docs/grading.md.
 
     Attributes:
@@ -33,15 +33,18 @@ class Case(Shown):
     raises: str | None = None
     arguments: Sequence[Any] | None = None
 
-    __hash__ = _records.hash_of
+    __hash__ = hash_of
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes, plain data as docs/data.md has it. SpecError for what is none."""
-        return {name: _values.write(name, getattr(self, name)) for name in _records.names(self)}
+        return {name: _values.write(name, getattr(self, name)) for name in _CASE}
+
+
+_CASE = tuple(f.name for f in fields(Case))
 
 
 @dataclass(frozen=True, repr=False)
-class CaseResult(Shown):
+class CaseResult(Record):
     """What came of one case.
 
     Attributes:
@@ -63,7 +66,7 @@ class CaseResult(Shown):
         """As `Correctness.decided`."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
 
-    __hash__ = _records.hash_of
+    __hash__ = hash_of
 
     def _words(self) -> Iterator[str]:
         yield self.reason
@@ -75,7 +78,7 @@ class CaseResult(Shown):
 
     def _alone(self) -> dict[str, Any]:
         """Without what consecutive cases share."""
-        from pyjail._plain import pack
+        from pyjail.records import pack
 
         value = _values.write("value", self.value)
         return {"case": self.case.to_dict(), "passed": self.passed, "reason": pack(self.reason), "value": value}
@@ -93,7 +96,7 @@ class FunctionReport(Document):
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "function_report" of docs/data.md. SpecError for a case of
         what is no plain data."""
-        from pyjail._plain import head
+        from pyjail.records import head
 
         pairs: list[tuple[Result, Result]] = []
         rows = []
@@ -108,7 +111,7 @@ class FunctionReport(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> FunctionReport:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._documents import check, reading, unpack
+        from pyjail.records import check, reading, unpack
 
         d = check(d, "function_report")
         with reading("function_report"):
@@ -116,7 +119,7 @@ class FunctionReport(Document):
             return cls(
                 tuple(
                     CaseResult(
-                        Case(**{name: _values.read(row["case"][name]) for name in _records.names(Case())}),
+                        Case(**{name: _values.read(row["case"][name]) for name in _CASE}),
                         row["passed"], unpack(row["reason"]), _values.read(row["value"]), *pairs[row["pair"]],
                     )
                     for row in d["results"]

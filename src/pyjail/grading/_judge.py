@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyjail import Result, Verdict
-from pyjail._machine import OWN, PATIENCE
+from pyjail import Result, Verdict, languages
 from pyjail.grading._pair import Pair
 
 STATUSES = ("passed", "failed", "timed out", "crashed", "forged", "refused", "broken")
 UNDECIDED = "undecided"
+OF_WALL = 0.8  # of the candidate's: tests that computed for so long have met its limit themselves
 _TIMES = (Verdict.CPU_TIME, Verdict.WALL_TIME)
 _SLOW_TESTS = "the tests themselves took too long"
 
 
 def decided(attempt: Callable[[float], Pair], enough: Callable[[Pair], bool] = lambda pair: False) -> Pair:
     """The first try that says something of the submission, else the last. ``enough``: it does, whatever the end was."""
-    for patience in PATIENCE:
-        pair = attempt(patience)
-        if enough(pair) or end(pair)[0] != UNDECIDED:
-            break
-    return pair
+
+    def why(pair: Pair, watch: languages.Watch) -> str:
+        return "" if enough(pair) or end(pair)[0] != UNDECIDED else pair.held
+
+    return languages.patiently(attempt, why)[0]
 
 
 def end(pair: Pair) -> tuple[str, str, str]:
@@ -48,7 +48,7 @@ def how_it_ended(pair: Pair, when: str) -> tuple[str, str]:
         return UNDECIDED, pair.held
     if pair.candidate.verdict in _TIMES:
         waited = pair.candidate.verdict is Verdict.WALL_TIME
-        slow = waited and (pair.checker.usage.cpu_time or 0.0) > OWN * (pair.candidate.limits.wall_time or 0.0)
+        slow = waited and (pair.checker.usage.cpu_time or 0.0) > OF_WALL * (pair.candidate.limits.wall_time or 0.0)
         return "timed out", _SLOW_TESTS if slow else ""
     return "crashed", f"{_story(pair.candidate)}, {when}"
 

@@ -18,7 +18,7 @@ from itertools import chain, starmap
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict, _machine, _units
+from pyjail import Jail, Limits, Result, SetupError, SpecError, Verdict, languages
 from pyjail.grading.inside.encoding import Malformed, Unsupported, decode, encode
 from pyjail.grading.inside.frames import NONCE
 
@@ -77,7 +77,10 @@ def setting(
     timeout: Any, limits: Any, jail: Any, checker_limits: Any, checker_jail: Any, python: Any, packages: Any
 ) -> Setting:  # fmt: skip
     """Checked as far as `pyjail.run` will not do it better."""
-    seconds = _units.seconds("timeout", timeout)
+    try:
+        seconds = Limits(cpu_time=timeout).cpu_time
+    except SpecError as e:
+        raise SpecError("timeout", timeout, e.reason) from None
     if seconds is None:
         raise SpecError("timeout", timeout, "seconds are needed: a check without an end proves nothing")
     for name, value in (("limits", limits), ("checker_limits", checker_limits)):
@@ -182,7 +185,7 @@ def run(
         finally:  # all its processes are gone: with our copies closed the checker learns of it
             close(ends.candidate)
 
-    watch = _machine.Watch()
+    watch = languages.Watch()
     context = contextvars.copy_context()  # whoever cancels this ends both jails
     thread = threading.Thread(target=context.run, args=(candidate,), name="pyjail-candidate", daemon=True)
     try:
@@ -231,7 +234,7 @@ def held(candidate: Result, checker: Result, timeout: float, free: float | None)
         if r.verdict is Verdict.WALL_TIME:
             # who asks may have come late
             had = None if free is None else min(free, checker.usage.wall_time or 0.0)
-            if why := _machine.held_up(f"the {name}", r, had, enough):
+            if why := languages.held_up(f"the {name}", r, had, enough):
                 return why
     return ""
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyjail import SpecError
-from pyjail._documents import unpack
-from pyjail._plain import pack
 from pyjail.grading.inside.encoding import VIEWS, Unsupported, decode, encode
+from pyjail.records import pack, unpack
 
 _KEYS, _VALUES, _ITEMS = VIEWS
 _WIDEST = 63  # bits of an int that is a number in JSON

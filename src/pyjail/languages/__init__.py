@@ -7,6 +7,7 @@ True
 
 from __future__ import annotations
 
+from pyjail._machine import Watch, held_up, patiently
 from pyjail.languages._check import Check, check
 from pyjail.languages._judge import judge_source
 from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, SubtaskResult, TestResult
@@ -28,11 +29,14 @@ __all__ = [
     "SubtaskResult",
     "Test",
     "TestResult",
+    "Watch",
     "available",
     "check",
     "find",
+    "held_up",
     "judge_source",
     "load",
+    "patiently",
     "prepare",
     "table",
     "version",

@@ -110,7 +110,7 @@ def judge_source(
         lambda patience: prepare(
             language, source, jail=jail, limits=_machine.longer(budget, patience), files=files, entry=entry
         ),
-        lambda program: program.compile,
+        lambda program, watch: _machine.late(program.compile, watch),
     )
     if not program.ok:
         return _nothing_to_run(program, cases, subtasks, late)
@@ -194,7 +194,10 @@ class Ran:
 
 def _run(program: Program, case: Test, way: Way, pool: Pool | None = None) -> Ran:
     """One test; once more when the machine was too busy for it."""
-    ran, late = _machine.patiently(lambda patience: _try(program, case, way, pool, patience), lambda ran: ran.result)
+    ran, late = _machine.patiently(
+        lambda patience: _try(program, case, way, pool, patience),
+        lambda ran, watch: _machine.late(ran.result, watch),
+    )
     return replace(ran, late=late) if late else ran
 
 

@@ -1,0 +1,58 @@
+"""Records of your own that look and speak as pyjail's do: one line, a table in a notebook, a JSON document.
+
+>>> from dataclasses import dataclass
+>>> from pyjail import records
+>>> @dataclass(frozen=True, repr=False)
+... class Graded(records.Record):
+...     student: str
+...     answer: bytes
+>>> Graded("Ada", b"42")
+Graded(student='Ada', answer=b'42')
+>>> Graded("Ada", b"42").to_dict()
+{'student': 'Ada', 'answer': {'bytes': '42'}}
+"""
+
+from __future__ import annotations
+
+from pyjail import _lazy
+from pyjail._records import hash_of
+from pyjail._shown import Document
+from pyjail._shown import Shown as Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._documents import check, reading, unpack, unpacked
+    from pyjail._plain import error, head, pack, plain
+
+_LATER = {  # they need json and more, which records do without until one is written or read
+    **dict.fromkeys(("check", "reading", "unpack", "unpacked"), "pyjail._documents"),
+    **dict.fromkeys(("error", "head", "pack", "plain"), "pyjail._plain"),
+}
+
+__all__ = [
+    "Document",
+    "Record",
+    "check",
+    "error",
+    "hash_of",
+    "head",
+    "pack",
+    "plain",
+    "reading",
+    "unpack",
+    "unpacked",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'pyjail.records' has no attribute {name!r}")
+    with _lazy.lock:
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
