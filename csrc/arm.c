@@ -1,15 +1,15 @@
-/* The next run: its process armed ahead; and what is put away after it. Included by keeper.c. */
+/* The next run: its process armed ahead; and what is put away after it. */
 
 /* Let go of a run's files before the next process is cloned, which would hold copies. */
 static void run_close(void) {
-  for (int i = 0; i < 4; i++) fd_drop(&K.run.pipe[i / 2][i % 2]);
-  K.run.made = K.run.program = 0;
+  for (int i = 0; i < 4; i++) fd_drop(&K.pipe[i / 2][i % 2]);
+  K.made = K.program = 0;
 }
 
 /* Forget the run that is armed, half made or over, and all that was made for it. */
 static void run_end(void) {
   do run_stop();
-  while (SYS(__NR_wait4, -1, NULL, 0x40000000 /* __WALL */, NULL) != -ECHILD);
+  while (SYS(__NR_wait4, -1, NULL, __WALL, NULL) != -ECHILD);
   run_close();
   fd_drop(&K.go[0]), fd_drop(&K.go[1]);
   leaf_drop(~0u);
@@ -29,11 +29,7 @@ static long namespaces_renew(void) {
   TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare & ~kept));
   if (p->run_unshare & CLONE_NEWNET) TRY(STEP_NET_LO, 0, net_lo_up());
   namespaces_note(K.proc, p->run_unshare & ~kept);
-  const struct pj_text *t = text_find(TEXT_NS, NS_IPC);
-  if (t)
-    memcpy(K.ipc_name, t + 1, K.ipc_name_len = t->len < sizeof K.ipc_name ? t->len : sizeof K.ipc_name);
-  else
-    text_add(TEXT_NS, NS_IPC, -1, K.ipc_name, K.ipc_name_len);
+  if (!text_keep(TEXT_NS, NS_IPC, K.ipc_name)) text_add(TEXT_NS, NS_IPC, -1, K.ipc_name, (uint32_t)str_len(K.ipc_name));
   K.ipc_used = !(p->flags & PLAN_IPC_KEPT);
   /* The next process is number 2, as the first ever was. */
   if (K.last_pid >= 0) TRY(STEP_RUN_NAMESPACES, 1, SYS(__NR_pwrite64, K.last_pid, "1", 1, 0));
@@ -44,43 +40,38 @@ static long arm(void) {
   const uint32_t into = K.plan->into;
   memset(&K.page->facts, 0, sizeof K.page->facts);
   K.touched = K.shared = 0;
-  K.run.made = 1;
+  K.made = 1;
   for (int i = 0; i < 2; i++) {
-    TRY(STEP_ARM, 0, SYS(__NR_pipe2, K.run.pipe[i], O_CLOEXEC));
-    TRY(STEP_ARM, 1, SYS(__NR_fcntl, K.run.pipe[i][0], F_SETFL, O_NONBLOCK));
+    TRY(STEP_ARM, 0, SYS(__NR_pipe2, K.pipe[i], O_CLOEXEC));
+    TRY(STEP_ARM, 1, SYS(__NR_fcntl, K.pipe[i][0], F_SETFL, O_NONBLOCK));
     /* /dev/stdout can be opened to write, by anybody; to read its own output back, uncounted, by nobody but us. */
-    TRY(STEP_ARM, 2, SYS(__NR_fchmod, K.run.pipe[i][1], 0222));
+    TRY(STEP_ARM, 2, SYS(__NR_fchmod, K.pipe[i][1], 0222));
   }
   if (K.go[0] < 0) TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, K.go));
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
   TRY(STEP_ARM, 4, SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, K.page->facts.used_before));
   static _Alignas(4096) char stack[32768];
-  struct clone_args args = {.flags = into != PJ_NONE ? CLONE_INTO_CGROUP : 0,
-                            .exit_signal = K_SIGCHLD,
-                            .stack = (uint64_t)(uintptr_t)stack,
-                            .stack_size = sizeof stack,
-                            .cgroup = into != PJ_NONE ? (uint64_t)K.leaf.dir[into] : 0};
+  struct clone_args args = {.exit_signal = SIGCHLD, .stack = (uint64_t)(uintptr_t)stack, .stack_size = sizeof stack};
+  if (into != PJ_NONE) args.flags = CLONE_INTO_CGROUP, args.cgroup = (uint64_t)K.leaf.dir[into];
   if (limits()->flags & LIMITS_ROOMY && !(K.plan->flags & PLAN_CLOCKS)) args.flags |= CLONE_VM;
-  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){~0ull}, NULL, 8); /* its own; a signal may come at once */
+  SYS(__NR_rt_sigprocmask, SIG_SETMASK, &(uint64_t){~0ull}, NULL, 8); /* its own; a signal may come at once */
   long pid = sys_clone(&args, program_main, NULL);
-  SYS(__NR_rt_sigprocmask, 2, &KEEPER_BLOCKED, NULL, 8);
+  SYS(__NR_rt_sigprocmask, SIG_SETMASK, &KEEPER_BLOCKED, NULL, 8);
   TRY(STEP_FORK, 0, pid);
-  K.run.program = (int)pid;
+  K.program = (int)pid;
   return 0; /* the other ends of pipes and pair stay open here: we are told of the end, a hang-up would only wake us */
 }
 
 /* Sockets that were sent over each other outlive all processes until the kernel's collector finds the cycle: the next
  * run could read their names. There is a pair of ours. To count all sockets is quick; netlink's are counted for a while
- * after their end, so with more than ours the table of named ones decides: a head, and a line for each. */
+ * after their end, so with more than ours the table of named ones decides: a head, and a line for each. HOSTILE. */
 static int sockets_left(void) {
-  static const char used[] = "sockets: used ";
-  const struct __kernel_timespec ms = {0, 1000000};
   const uint64_t ours = K.go[0] >= 0 ? 2 : 0;
-  for (int tries = K.box < 0 ? 1 : 2000;; SYS(__NR_nanosleep, &ms, NULL)) { /* a session has files to lose */
+  for (int tries = K.box < 0 ? 1 : 2000;; rest(NS_PER_MS)) { /* a session has files to lose */
     uint64_t lines = 0;
     if (K.sockets < 0 && K.unix < 0) return 0; /* a network namespace for each run, or the caller's */
     long n = SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
-    if (n > 24 && mem_equal(scratch, used, 14) && parse_u64(scratch + 14, 10) <= ours) return 0;
+    if (n > 24 && mem_equal(scratch, "sockets: used ", 14) && parse_u64(scratch + 14, 10) <= ours) return 0;
     n = SYS(__NR_pread64, K.unix, scratch, sizeof scratch, 0);
     for (long i = 0; i < n; i++) lines += scratch[i] == '\n';
     if (n > 0 && lines <= 1 + ours) return 0;
@@ -89,15 +80,14 @@ static int sockets_left(void) {
   }
 }
 
-/* With one id for both, only the filter keeps a program from prlimit(1, ...): what it sets would be the next one's. */
+/* With one id for both, only the filter keeps a program from prlimit(1, ...): it would be the next one's. HOSTILE. */
 static int rlimits_changed(void) {
-  int changed = 0;
   for (int i = 0; i < RLIMITS && K.plan->uid == K.plan->keeper_uid; i++) {
     uint64_t now[2] = {0, 0};
     SYS(__NR_prlimit64, 0, i, NULL, now);
-    changed |= !mem_equal(now, K.rlimits[i], sizeof now);
+    if (!mem_equal(now, K.rlimits[i], sizeof now)) return 1;
   }
-  return changed;
+  return 0;
 }
 
 /* After a run: the next one first, it may be asked for at any moment; then what is left of this one. */

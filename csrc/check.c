@@ -15,6 +15,7 @@ static int table_ok(struct pj_table t, uint32_t size, uint32_t head, uint32_t ro
   if (t.count > max || t.off < head || t.off % 8 || t.off > size) return 0;
   return t.count <= (size - t.off) / row;
 }
+static int ref_ok(uint32_t ref, uint32_t size) { return ref < size || ref == PJ_NONE; }
 static int span_ok(uint32_t off, uint32_t len, uint32_t size) { return off <= size && len <= size - off; }
 
 static int head_ok(const void *blob, uint32_t have, uint32_t *row, uint32_t magic, uint32_t head) {
@@ -26,16 +27,16 @@ static int head_ok(const void *blob, uint32_t have, uint32_t *row, uint32_t magi
   return 0;
 }
 
-static int mount_ok(const char *base, const struct pj_mount *m, uint32_t size) {
-  if (m->kind >= MOUNT_KINDS || m->source >= size || m->target >= size || m->data >= size) return 0;
+static int mount_ok(const char *base, const struct pj_mount *m, uint32_t size, uint32_t kinds) {
+  if (m->kind >= kinds || m->source >= size || m->target >= size || m->data >= size) return 0;
   if (!span_ok(m->data, m->data_len, size) || base[m->target] == '/') return 0;   /* relative to a root that we hold */
   return m->kind != MOUNT_FS || !m->data_len || !base[m->data + m->data_len - 1]; /* options: each ends in NUL */
 }
-static int mounts_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t max, uint32_t *row) {
-  if (!table_ok(t, size, head, sizeof(struct pj_mount), max)) return 0;
+static int mounts_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t kinds, uint32_t *row) {
+  if (!table_ok(t, size, head, sizeof(struct pj_mount), kinds == MOUNT_FS + 1 ? PJ_MAX_TMPFS : PJ_MAX_ROWS)) return 0;
   EACH (struct pj_mount, m, base, t) {
     *row = NUMBER(m);
-    if (!mount_ok(base, m, size)) return 0;
+    if (!mount_ok(base, m, size, kinds)) return 0;
   }
   return 1;
 }
@@ -45,14 +46,14 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   const uint32_t head = sizeof *p;
   int rc = head_ok(blob, have, row, PJ_PLAN_MAGIC, head);
   if (rc) return rc;
-  if (p->hostname != PJ_NONE && p->hostname >= p->size) return -EINVAL;
+  if (!ref_ok(p->hostname, p->size)) return -EINVAL;
   /* Nothing runs with the host's ids, mounts on the host, or kills from outside of a pid namespace. */
   const uint64_t own = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID;
   if (((p->unshare_first | p->unshare_second) & own) != own) return -EINVAL;
   if (p->cgroups > PJ_MAX_CGROUPS || (p->into != PJ_NONE && p->into >= p->cgroups)) return -EINVAL;
-  if (!mount_ok(blob, &p->proc, p->size) || p->proc.kind != MOUNT_FS) return -EINVAL;
-  if (!mounts_ok(blob, p->mounts, p->size, head, PJ_MAX_ROWS, row)) return -EINVAL;
-  if (!mounts_ok(blob, p->run_mounts, p->size, head, PJ_MAX_ROWS, row)) return -EINVAL;
+  if (!mount_ok(blob, &p->proc, p->size, MOUNT_FS + 1)) return -EINVAL;
+  if (!mounts_ok(blob, p->mounts, p->size, head, MOUNT_KINDS, row)) return -EINVAL;
+  if (!mounts_ok(blob, p->run_mounts, p->size, head, MOUNT_KINDS, row)) return -EINVAL;
   if (!table_ok(p->landlock, p->size, head, sizeof(struct pj_landlock_rule), PJ_MAX_ROWS)) return -EINVAL;
   EACH (struct pj_landlock_rule, r, blob, p->landlock) {
     *row = NUMBER(r);
@@ -73,15 +74,12 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
   EACH (struct pj_cgroup_row, r, blob, l->cgroup) {
     *row = NUMBER(r);
     if (r->hierarchy >= cgroups || r->file >= l->size || r->when >= CGROUP_WHENS) return -EINVAL;
-    if (r->value >= l->size && (r->value != PJ_NONE || r->when == CGROUP_SET)) return -EINVAL;
-    if (r->renew >= l->size && r->renew != PJ_NONE) return -EINVAL;
+    if (!ref_ok(r->value, l->size) || !ref_ok(r->renew, l->size)) return -EINVAL;
+    if (r->when == CGROUP_SET && r->value == PJ_NONE) return -EINVAL;
     for (const char *c = (const char *)blob + r->file; *c; c++) /* a file of the leaf itself, nothing else */
       if (*c == '/') return -EINVAL;
   }
-  if (!mounts_ok(blob, l->tmpfs, l->size, head, PJ_MAX_TMPFS, row)) return -EINVAL;
-  EACH (struct pj_mount, t, blob, l->tmpfs)
-    if (t->kind != MOUNT_FS) return -EINVAL;
-  return 0;
+  return mounts_ok(blob, l->tmpfs, l->size, head, MOUNT_FS + 1, row) ? 0 : -EINVAL;
 }
 
 static int refs_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t *row) {
@@ -102,8 +100,7 @@ int pj_check_request(const void *blob, uint32_t have, uint32_t *row) {
   if (r->cpus == 0 || r->cwd >= r->size || r->argv.count == 0 || r->path.count == 0 || r->path.count > PJ_MAX_ROWS)
     return -EINVAL;
   for (int i = 0; i < 3; i++)
-    if (r->stdio[i] > STDIO_STDOUT || (i < 2 && r->stdio[i] == STDIO_STDOUT)) return -EINVAL;
-  if (r->stdio[0] == STDIO_PIPE) return -EINVAL;
+    if (r->stdio[i] > (i < 2 ? STDIO_FD : STDIO_STDOUT) || (i == 0 && r->stdio[i] == STDIO_PIPE)) return -EINVAL;
   if (!refs_ok(blob, r->argv, r->size, head, row) || !refs_ok(blob, r->env, r->size, head, row)) return -EINVAL;
   return refs_ok(blob, r->path, r->size, head, row) ? 0 : -EINVAL;
 }

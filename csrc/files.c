@@ -1,20 +1,18 @@
 /* Files in and out: opened inside the workspace. What is read is handed over as an fd; what is written is written
- * here, because an fd open for writing that a thread of the embedder's forks meanwhile keeps execve at ETXTBSY.
- * Included by keeper.c. */
+ * here, because an fd open for writing that a thread of the embedder's forks meanwhile keeps execve at ETXTBSY. */
 
 /* Mounts in the workspace belong to others. */
 static const uint64_t IN_BOX = BENEATH | RESOLVE_NO_XDEV;
 
-/* OP_OPEN: in the workspace, or below the directory that came with the message. */
+/* OP_OPEN: in the workspace, or below the directory that came with the message. HOSTILE: the tree. */
 static long file_open(const struct pj_message *m, int box, const char *path) {
-  const uint32_t allowed = O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW;
-  if (m->flags & ~allowed) return -EINVAL;
-  return sys_open_beneath(K.got.count ? K.got.fd[0] : box, path, m->flags | O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0,
-                          IN_BOX);
+  const uint32_t always = O_RDONLY | O_NONBLOCK | O_NOFOLLOW;
+  if (m->flags & ~(always | O_DIRECTORY)) return -EINVAL;
+  return sys_open_beneath(K.got.count ? K.got.fd[0] : box, path, m->flags | always, 0, IN_BOX);
 }
 
 /* OP_MKDIR; OP_PUT with flags 1, a symlink to what the fd that came with the message holds; OP_REMOVE, there or below
- * the directory that came with it: one name. */
+ * the directory that came with it: one name. HOSTILE: the tree. */
 static long file_name(const struct pj_message *m, int box, const char *path) {
   const char *name;
   if (m->op == OP_PUT) {
@@ -31,7 +29,7 @@ static long file_name(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
-/* OP_PUT: a new file with the content of the fd that came with the message; a hole stays one. */
+/* OP_PUT: a new file with the content of the fd that came with the message; a hole stays one. HOSTILE: the tree. */
 static long file_put(const struct pj_message *m, int box, const char *path) {
   const int from = K.got.fd[0];
   const long most = sizeof scratch;
@@ -52,7 +50,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
     for (long done = 0; rc >= 0 && done < n; done += rc)
       rc = SYS(__NR_pwrite64, fd, scratch + done, n - done, at + done);
     at += n > 0 ? n : 0;
-    if (K.running) limits_watch(), children_reap(); /* it suspends no limit */
+    if (W.go_at) limits_watch(), children_reap(); /* it suspends no limit */
   } while (rc >= 0 && n > 0);
   SYS(__NR_lseek, from, 0, SEEK_SET); /* it may be the sender's, too */
   if (rc >= 0) rc = n < 0 ? n : SYS(__NR_ftruncate, fd, at);
@@ -61,33 +59,33 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
+/* HOSTILE: the tree; the path is the embedder's. */
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
   int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
   uint32_t caps[6], few[6];
   long rc = -EINVAL;
   if (m->len && path[0] != '/' && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len && box >= 0)
-    rc = SYS(__NR_capget, caps_head, caps);
+    rc = SYS(__NR_capget, &caps_head, caps);
   if (rc >= 0) {
     memcpy(few, caps, sizeof few);
     few[0] &= 1u << CAP_KILL, few[3] = 0; /* limits are watched meanwhile */
     SYS(__NR_setfsgid, K.plan->gid);      /* what is made belongs to the program */
     SYS(__NR_setfsuid, K.plan->uid);
-    if (!(m->mode & PJ_WHOLE)) rc = SYS(__NR_capset, caps_head, few); /* what it may not open, nor may we */
+    if (!(m->mode & PJ_WHOLE)) rc = SYS(__NR_capset, &caps_head, few); /* what it may not open, nor may we */
     self_guard();
     rc = rc < 0             ? rc
          : m->op == OP_OPEN ? file_open(m, box, path)
          : m->op == OP_PIPE ? sys_open_beneath(K.newroot, path, (m->flags & O_WRONLY) | O_NONBLOCK, 0, IN_BOX)
          : m->op == OP_PUT && !(m->flags & 1) ? file_put(m, box, path)
                                               : file_name(m, box, path);
-    if (SYS(__NR_capset, caps_head, caps) < 0) keeper_exit(); /* of no use without them */
+    if (SYS(__NR_capset, &caps_head, caps) < 0) keeper_exit(); /* of no use without them */
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
     self_guard();
     if (box != K.box) K.touched = 1;
   }
-  struct pj_error e = {rc < 0 ? STEP_OPEN : STEP_NONE, 0, rc < 0 ? (int32_t)-rc : 0};
-  int fd = rc >= 0 && (m->op == OP_OPEN || m->op == OP_PIPE) ? (int)rc : -1;
-  reply_with(REPLY_OK, e, fd);
+  const int fd = rc >= 0 && (m->op == OP_OPEN || m->op == OP_PIPE) ? (int)rc : -1;
+  reply_with(REPLY_OK, error_of(STEP_OPEN, 0, rc), fd);
   sys_close(fd);
 }
 

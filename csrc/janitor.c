@@ -1,5 +1,5 @@
 /* The janitor: one for each embedder, there before its first cgroup directory, which it removes when the embedder has
- * ended, however. Included by keeper.c. */
+ * ended, however. */
 
 struct k_dirent64 { /* getdents64(2) */
   uint64_t inode, next;
@@ -7,13 +7,10 @@ struct k_dirent64 { /* getdents64(2) */
   uint8_t type;
   char name[];
 };
-#define K_DT_DIR 4
-#define K_CGROUP_MAGIC 0x27e0eb    /* linux/magic.h: CGROUP_SUPER_MAGIC, */
-#define K_CGROUP2_MAGIC 0x63677270 /* CGROUP2_SUPER_MAGIC */
-#define TIDY_TRIES 500             /* 10 ms each: the jails are still being ended */
-#define TIDY_LEVELS 4              /* below a directory: a keeper's, its leaves, and room for more */
+#define TIDY_TRIES 500 /* 10 ms each: the jails are still being ended */
+#define TIDY_LEVELS 4  /* below a directory: a keeper's, its leaves, and room for more */
 
-/* Remove a cgroup directory and `levels` below it, as far as nobody is in them. */
+/* Remove a cgroup directory and `levels` below it, as far as nobody is in them. HOSTILE: the names below. */
 static long cgroup_remove(int at, const char *name, int levels) {
   _Alignas(8) char entries[1024];
   long dir = SYS(__NR_openat, at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), n;
@@ -21,30 +18,27 @@ static long cgroup_remove(int at, const char *name, int levels) {
   while (levels > 0 && (n = SYS(__NR_getdents64, dir, entries, sizeof entries)) > 0)
     for (long i = 0; i < n; i += ((struct k_dirent64 *)(void *)(entries + i))->size) {
       const struct k_dirent64 *e = (const struct k_dirent64 *)(const void *)(entries + i);
-      if (e->type == K_DT_DIR && e->name[0] != '.') cgroup_remove((int)dir, e->name, levels - 1);
+      if (e->type == 4 /* DT_DIR */ && e->name[0] != '.') cgroup_remove((int)dir, e->name, levels - 1);
     }
   sys_close((int)dir);
   return SYS(__NR_unlinkat, at, name, AT_REMOVEDIR);
 }
 
-/* We have the rights that the embedder had at first. Whoever it is by now, what goes is named as ours and in a cgroup.
- */
+/* We have the rights that the embedder had at first. Whoever it is by now, what goes is named as ours, in a cgroup. */
 static long tidy(const char *path) {
   const char *name;
   struct statfs fs = {0};
   long at = parent_open(AT_FDCWD, path, &name, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), rc = -ENOENT;
   if (at < 0) return at;
   SYS(__NR_fstatfs, at, &fs);
-  if ((fs.f_type == K_CGROUP_MAGIC || fs.f_type == K_CGROUP2_MAGIC) && mem_equal(name, "pyjail-", 7))
+  if ((fs.f_type == CGROUP_SUPER_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC) && mem_equal(name, "pyjail-", 7))
     rc = cgroup_remove((int)at, name, TIDY_LEVELS);
   sys_close((int)at);
   return rc;
 }
 
-/* `in` is the first OP_TIDY. Of the embedder's end its pidfd tells: a child that it forked may hold its socket, and
- * somebody else in it may have closed that. */
+/* `in` is the first OP_TIDY. The embedder's pidfd tells of its end: a child may hold the socket, or it was closed. */
 static void __attribute__((noreturn)) janitor_main(void) {
-  const struct __kernel_timespec rest = {0, 10000000};
   struct pollfd wait[2] = {{FD_CONTROL, POLLIN, 0}, {FD_EMBEDDER, POLLIN, 0}};
   uint32_t used = 0;
   SYS(__NR_prctl, PR_SET_NAME, "pyjail-janitor", 0, 0, 0);
@@ -66,7 +60,7 @@ static void __attribute__((noreturn)) janitor_main(void) {
       const long rc = tidy(path);
       left |= rc < 0 && rc != -ENOENT;
     }
-    if (left) SYS(__NR_nanosleep, &rest, NULL);
+    if (left) rest(10 * NS_PER_MS);
   }
   sys_exit(0);
 }

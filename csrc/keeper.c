@@ -10,6 +10,7 @@ enum { FD_CONTROL, FD_EMBEDDER /* pidfd */, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST,
 #define LIMITS_MAX 65536
 #define BASE_SIZE 2048 /* of a text that counts up: io.stat of twenty disks */
 #define RLIMITS 16     /* of setrlimit(2) */
+#define NAME_SIZE 32   /* of a namespace: cgroup:[NUMBER] */
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
@@ -23,17 +24,11 @@ struct page {
   char text[PJ_TEXT_SIZE];
 };
 
-struct run {      /* one jail: armed, running, or held for its files */
-  int made;       /* something of it is there */
-  int program;    /* its number, until it is reaped */
-  int pipe[2][2]; /* [stream][read, write] */
-};
-
 struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long as it is as good as new */
   int dir[PJ_MAX_CGROUPS], tasks[PJ_MAX_CGROUPS], row[MAX_CGROUP_ROWS];
-  int namespace;           /* cgroup namespace with it as its root */
-  char namespace_name[32]; /* cgroup:[NUMBER] */
-  int event;               /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
+  int namespace; /* cgroup namespace with it as its root */
+  char namespace_name[NAME_SIZE];
+  int event; /* eventfd: somebody in it has met its memory limit; -1 = the file is looked at instead */
   uint64_t number[PJ_MAX_CGROUPS], gone[PJ_MAX_CGROUPS];
   uint32_t stale, fresh; /* bits: hierarchies in which the next run needs another one; has a new one */
   uint32_t set_len;      /* records of what was set and read back */
@@ -45,8 +40,10 @@ struct leaf { /* of each cgroup hierarchy: for one run, and for the next as long
 struct tmpfs {
   int fd, spare;  /* mounted; to be mounted again */
   uint64_t inode; /* the number that its next file will have */
-  struct statfs space;
-  struct statx root;
+  struct look {
+    struct statfs space;
+    struct statx root;
+  } look;
 };
 
 struct fds {
@@ -54,38 +51,44 @@ struct fds {
   uint32_t count;
 };
 
-static struct {
+static struct keeper {
+  /* fds, each -1 where there is none: */
+  int pipe[2][2]; /* of the run that is armed, running, or held for its files: [stream][read, write] */
+  int go[2];      /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
+  int newroot, box, mountinfo;
+  int proc;          /* the procfs of our pid namespace */
+  int last_pid;      /* ns_last_pid of it */
+  int children;      /* signalfd of SIGCHLD */
+  int listener;      /* seccomp notifications */
+  int sockets, unix; /* /proc/net/sockstat and unix of our network namespace, which the runs share */
+  int ruleset;       /* Landlock, for all runs with these tmpfs */
+  struct leaf leaf;  /* its own are first, too */
   const struct pj_plan *plan;
   struct page *page;
-  char *request;     /* PJ_MAX_BLOB bytes, shared with the program's process */
-  uint32_t *started; /* for the embedder, should we die */
-  int go[2];         /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
-  int newroot, box, mountinfo;
-  int proc;             /* the procfs of our pid namespace */
-  int last_pid;         /* ns_last_pid of it */
-  int children;         /* signalfd of SIGCHLD */
-  int listener;         /* seccomp notifications */
-  int sockets, unix;    /* /proc/net/sockstat and unix of our network namespace, which the runs share */
+  char *request;        /* PJ_MAX_BLOB bytes, shared with the program's process */
+  uint32_t *started;    /* for the embedder, should we die */
+  int made;             /* something of a run is there */
+  int program;          /* its number, until it is reaped */
   long user_namespaces; /* 0 or -errno of forbidding more of them */
   int touched;          /* the armed run's workspace is not empty any more */
   int shared;           /* a socket among the run's stdio: its fds may have left through it */
-  int running;
-  int ipc_used; /* by the last run, for all we know */
-  char ipc_name[32];
-  uint32_t ipc_name_len;
+  int ipc_used;         /* by the last run, for all we know */
+  char ipc_name[NAME_SIZE];
   int more;         /* children may be waiting to be reaped */
   uint32_t run_box; /* which tmpfs is the workspace, */
   uint32_t box_row; /* or which row of the plan, in a session */
   uint64_t go_tick; /* CLOCK_REALTIME_COARSE when the run started */
-  int ruleset;      /* Landlock, for all runs with these tmpfs */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
-  struct leaf leaf;
   uint64_t sequence;
-  uint64_t rlimits[RLIMITS][2]; /* our own */
-  struct run run;
+  uint64_t rlimits[RLIMITS][2];        /* our own */
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
   struct fds got;                      /* with the last message */
 } K;
+
+static struct watch { /* of the run in progress; go_at is 0 without one */
+  uint64_t go_at, tripped, cpu_at, memory_at, pause;
+  uint32_t told, reaped; /* calls that went on; children */
+} W;
 
 static char scratch[65536];
 static struct { /* the last message */
@@ -100,12 +103,14 @@ static const char *limits_str(uint32_t ref) { return K.limits + ref; }
 static const struct pj_request *request(void) {
   return (const struct pj_request *)(const void *)(K.request + ((limits()->size + 7) & ~7u));
 }
-static const char *request_str(uint32_t ref) { return (const char *)request() + ref; }
 
+static struct pj_error error_of(enum pj_step step, uint32_t index, long rc) {
+  return rc < 0 ? (struct pj_error){step, index, (int32_t)-rc} : (struct pj_error){0};
+}
 /* The one way to note a failure: first one wins, and it is what Python reads. */
 static long fail(enum pj_step step, uint32_t index, long rc) {
   struct pj_error *e = &K.page->facts.reply.error;
-  if (!e->step) *e = (struct pj_error){step, index, (int32_t)-rc};
+  if (!e->step) *e = error_of(step, index, rc);
   return -1;
 }
 #define TRY(step, index, call)                      \
@@ -114,22 +119,18 @@ static long fail(enum pj_step step, uint32_t index, long rc) {
     if (rc_ < 0) return fail((step), (index), rc_); \
   } while (0)
 
-/* Append a record of raw kernel text to the report: from fd, or from `data` when fd < 0. */
+/* Append a record of raw kernel text to the report: from fd, or from `data` when fd < 0. HOSTILE: numbers in it. */
 static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, int fd, const void *data, uint32_t len) {
   struct pj_facts *f = &K.page->facts;
   if (f->text_len + sizeof(struct pj_text) + 8 > PJ_TEXT_SIZE) return NULL;
   struct pj_text *t = (struct pj_text *)(void *)(K.page->text + f->text_len);
-  uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
-  *t = (struct pj_text){kind, index, 0, 0};
-  if (fd >= 0) {
-    long n = SYS(__NR_pread64, fd, t + 1, room < 4096 ? room : 4096, 0);
-    if (n == 4096 || n == (long)room) n = -EFBIG; /* cut, it would tell something else */
-    if (n < 0) t->err = (int32_t)-n;
-    t->len = n < 0 ? 0 : (uint32_t)n;
-  } else if (data) {
-    t->len = len < room ? len : room;
-    memcpy(t + 1, data, t->len);
-  }
+  const uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
+  long n = len < room ? len : room;
+  if (fd < 0)
+    memcpy(t + 1, data, (size_t)n);
+  else if ((n = SYS(__NR_pread64, fd, t + 1, room < 4096 ? room : 4096, 0)) == 4096 || n == (long)room)
+    n = -EFBIG; /* cut, it would tell something else */
+  *t = (struct pj_text){kind, index, n < 0 ? (int32_t)-n : 0, n < 0 ? 0 : (uint32_t)n};
   f->text_len += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
   return t;
 }
@@ -143,6 +144,37 @@ static const struct pj_text *text_find(enum pj_text_kind kind, uint32_t index) {
   return NULL;
 }
 
+/* The text of a record, for later ones. */
+static int text_keep(enum pj_text_kind kind, uint32_t index, char name[NAME_SIZE]) {
+  const struct pj_text *t = text_find(kind, index);
+  if (!t || t->len >= NAME_SIZE) return 0;
+  memcpy(name, t + 1, t->len);
+  name[t->len] = 0;
+  return 1;
+}
+
+enum { NS_IPC = 3, NS_CGROUP = 6 };
+/* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
+static void namespaces_note(int proc, uint64_t kinds) {
+  static const char *const name[] = {"self/ns/user", "self/ns/mnt", "self/ns/pid",   "self/ns/ipc", /* NS_IPC */
+                                     "self/ns/net",  "self/ns/uts", "self/ns/cgroup" /* NS_CGROUP */};
+  static const uint64_t kind[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWIPC,
+                                  CLONE_NEWNET,  CLONE_NEWUTS, CLONE_NEWCGROUP};
+  for (uint32_t i = 0; i < sizeof kind / sizeof *kind; i++) {
+    char link[64];
+    long n = kinds & kind[i] ? SYS(__NR_readlinkat, proc, name[i], link, sizeof link) : 0;
+    if (n > 0) text_add(TEXT_NS, i, -1, link, (uint32_t)n);
+  }
+}
+
+/* As everybody: no real time, no priority over others. */
+static void sched_plain(uint64_t flags, uint64_t slice) {
+  const int32_t priority = (int32_t)SYS(__NR_getpriority, 0, 0); /* the raw result is 20 - nice */
+  struct sched_attr plain = {.size = SCHED_ATTR_SIZE_VER0, .sched_flags = flags, .sched_runtime = slice};
+  plain.sched_nice = priority > 20 ? 0 : 20 - priority;
+  SYS(__NR_sched_setattr, 0, &plain, 0);
+}
+
 /* ---- messages ---- */
 
 static void run_stop(void), keeper_exit(void) __attribute__((noreturn));
@@ -150,7 +182,7 @@ static uint64_t limits_watch(void);
 static int children_reap(void);
 
 /* Send one message of up to two parts, with up to four fds. */
-static long message_send2(int sock, struct iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
+static long message_send(int sock, struct iovec *iov, size_t parts, const int *fds, uint32_t nfds) {
   struct k_cmsg c = {.len = 16 + 4 * nfds, .level = K_SOL_SOCKET, .type = K_SCM_RIGHTS};
   struct k_msghdr m = {.iov = iov, .iovlen = parts};
   if (nfds) {
@@ -160,18 +192,13 @@ static long message_send2(int sock, struct iovec *iov, size_t parts, const int *
   }
   return SYS(__NR_sendmsg, sock, &m, K_MSG_NOSIGNAL);
 }
-static long message_send(int sock, const void *data, size_t len, const int *fds, uint32_t nfds) {
-  struct iovec iov = {(void *)(uintptr_t)data, len};
-  return message_send2(sock, &iov, 1, fds, nfds);
-}
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   struct pj_reply r = {kind, in.m.number, error};
   struct iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
-  long rc = message_send2(FD_CONTROL, iov, 2, &fd, fd >= 0);
+  long rc = message_send(FD_CONTROL, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
-    if (kind != REPLY_READY && !r.error.step)
-      r.error = (struct pj_error){kind == REPLY_MAPS ? STEP_INIT : STEP_OPEN, 0, (int32_t)-rc};
-    rc = message_send(FD_CONTROL, &r, sizeof r, NULL, 0);
+    if (kind != REPLY_READY && !r.error.step) r.error = error_of(kind == REPLY_MAPS ? STEP_INIT : STEP_OPEN, 0, rc);
+    rc = message_send(FD_CONTROL, iov, 1, NULL, 0);
   }
   if (rc < 0) keeper_exit();
 }
@@ -225,6 +252,10 @@ static long fs_make(const char *base, const struct pj_mount *m) {
   return rc;
 }
 
+static long mount_clone(int dir, const char *path, int how) {
+  return SYS(__NR_open_tree, dir, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | how);
+}
+
 /* Put the detached mount `fd` on `path` below `root`, which no symlink on the way may redirect. */
 static long mount_attach(int fd, int root, const char *path) {
   long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, BENEATH);
@@ -246,6 +277,13 @@ static long parent_open(int root, const char *path, const char **name, uint64_t 
   return sys_open_beneath(root, slash ? dir : ".", O_PATH | O_DIRECTORY, 0, resolve);
 }
 
+static long file_write(int dir, const char *name, int flags, uint64_t mode, const void *data, size_t len) {
+  long fd = SYS(__NR_openat, dir, name, O_WRONLY | O_CLOEXEC | flags, mode);
+  long rc = fd < 0 ? fd : SYS(__NR_write, fd, data, len);
+  sys_close((int)fd);
+  return rc < 0 ? rc : rc == (long)len ? 0 : -ENOSPC;
+}
+
 /* MOUNT_DIR, MOUNT_FILE, MOUNT_LINK, MOUNT_PIPE: something that we make in a tmpfs of ours. */
 static long entry_make(int root, const struct pj_mount *m) {
   const char *name;
@@ -260,20 +298,17 @@ static long entry_make(int root, const struct pj_mount *m) {
     rc = SYS(__NR_mknodat, dir, name, S_IFIFO, 0);
     if (rc == 0) rc = SYS(__NR_fchmodat, dir, name, m->attr); /* whatever our umask is */
   } else {
-    long fd = SYS(__NR_openat, dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, m->attr);
-    rc = fd < 0 ? fd : SYS(__NR_write, fd, plan_str(m->data), m->data_len);
-    if (rc >= 0) rc = rc == (long)m->data_len ? 0 : -ENOSPC;
-    sys_close((int)fd);
+    rc = file_write((int)dir, name, O_CREAT | O_EXCL | O_NOFOLLOW, m->attr, plan_str(m->data), m->data_len);
   }
   sys_close((int)dir);
   return rc;
 }
 
 #include "janitor.c"
+#include "program.c"
 #include "template.c"
 #include "leaf.c"
 #include "tmpfs.c"
-#include "program.c"
 #include "arm.c"
 #include "files.c"
 #include "run.c"

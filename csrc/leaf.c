@@ -1,5 +1,5 @@
 /* The cgroup leaf of the runs: made, limited, read back, watched, used again or removed. C does not know v1 from v2:
- * rows say which file of which hierarchy. Included by keeper.c. */
+ * rows say which file of which hierarchy. */
 
 /* "r" and the number of the leaf, unique below this keeper's directory. */
 static const char *leaf_name(uint64_t number) {
@@ -12,11 +12,9 @@ static const char *leaf_name(uint64_t number) {
 static void leaf_remove(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     /* EBUSY while the last exit is still being worked off; what stays is left to who cleans up after us */
-    for (int tries = 0; K.leaf.gone[h] && tries < 200; tries++) {
-      struct __kernel_timespec ms = {0, 1000000};
+    for (int tries = 200; K.leaf.gone[h] && tries--; rest(NS_PER_MS)) {
       const long rc = SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR);
       if (rc == 0 || rc == -ENOENT) break;
-      SYS(__NR_nanosleep, &ms, NULL);
     }
     K.leaf.gone[h] = 0;
   }
@@ -24,8 +22,8 @@ static void leaf_remove(void) {
 
 /* The fd of the row of that kind, -1 without one. */
 static int row_of(enum pj_cgroup_when when) {
-  for (uint32_t i = 0; i < limits()->cgroup.count; i++)
-    if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->when == when) return K.leaf.row[i];
+  EACH (struct pj_cgroup_row, c, limits(), limits()->cgroup)
+    if (c->when == when) return K.leaf.row[NUMBER(c)];
   return -1;
 }
 
@@ -37,10 +35,10 @@ static void leaf_drop(uint32_t which) {
     if (!(which >> h & 1) || !r->number[h]) continue;
     fd_drop(&r->dir[h]);
     fd_drop(&r->tasks[h]);
-    for (uint32_t i = 0; i < limits()->cgroup.count; i++) {
-      if (ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i)->hierarchy != h) continue;
-      if (r->row[i] == row_of(CGROUP_WATCH)) fd_drop(&r->event);
-      fd_drop(&r->row[i]);
+    EACH (struct pj_cgroup_row, c, limits(), limits()->cgroup) {
+      if (c->hierarchy != h) continue;
+      if (c->when == CGROUP_WATCH) fd_drop(&r->event);
+      fd_drop(&r->row[NUMBER(c)]);
     }
     if (r->gone[h]) leaf_remove(); /* of a run before, when the next could not be armed */
     r->gone[h] = r->number[h];
@@ -49,21 +47,17 @@ static void leaf_drop(uint32_t which) {
 }
 
 static long row_write(uint32_t i, uint32_t ref) {
-  const char *value = limits_str(ref);
-  return SYS(__NR_write, K.leaf.row[i], value, str_len(value));
+  return SYS(__NR_write, K.leaf.row[i], limits_str(ref), str_len(limits_str(ref)));
 }
 
 /* v1 has no group kill, but tells when a limit is met: a thousand jails that look instead keep a CPU busy. */
 static int event_make(int dir, int file) {
   char line[48], *end = line + sizeof line, *at;
   const long event = SYS(__NR_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
-  const long control = SYS(__NR_openat, dir, "cgroup.event_control", O_WRONLY | O_CLOEXEC);
   at = number_before(end, (uint64_t)file);
   *--at = ' ';
   at = number_before(at, (uint64_t)event);
-  const long rc = event < 0 || control < 0 ? -1 : SYS(__NR_write, control, at, end - at);
-  sys_close((int)control);
-  if (rc >= 0) return (int)event;
+  if (event >= 0 && file_write(dir, "cgroup.event_control", 0, 0, at, (size_t)(end - at)) == 0) return (int)event;
   sys_close((int)event);
   return -1;
 }
@@ -73,7 +67,7 @@ static long row_open(uint32_t i) {
   const struct pj_cgroup_row *c = ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i);
   int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : O_RDONLY;
   r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
-  if (c->base || c->when == CGROUP_CLOCK) r->base[i][0] = 0;
+  if (c->base) r->base[i][0] = 0;
   if (c->when == CGROUP_READ && r->row[i] == -ENOENT) return 0; /* a file this kernel lacks: the report says so */
   TRY(STEP_CGROUP, i, r->row[i]);
   if (c->when == CGROUP_SET) TRY(STEP_CGROUP, i, row_write(i, c->value));
@@ -81,7 +75,7 @@ static long row_open(uint32_t i) {
   return 0;
 }
 
-/* CPU time of the leaf, ns: cpuacct.usage is a number of ns, cpu.stat starts with "usage_usec N". */
+/* CPU time of the leaf, ns: cpuacct.usage is a number of ns, cpu.stat starts with "usage_usec N". HOSTILE: N. */
 static uint64_t clock_text(const char *s, uint64_t n) {
   if (!n || s[0] != 'u') return parse_u64(s, n);
   return n > 11 ? parse_u64(s + 11, n - 11) * 1000 : 0;
@@ -102,7 +96,7 @@ static long leaf_make(void) {
   return 0;
 }
 
-/* For the next run: new leaves, or the last run's with their marks set back. */
+/* For the next run: new leaves, or the last run's with their marks set back. HOSTILE: the last texts. */
 static long leaf_ready(void) {
   const struct pj_limits *l = limits();
   struct pj_facts *f = &K.page->facts;
@@ -110,15 +104,15 @@ static long leaf_ready(void) {
   if (leaf_make() < 0) return -1;
   const uint32_t fresh = r->fresh;
   r->fresh = 0;
-  for (uint32_t i = 0; i < l->cgroup.count; i++) {
-    const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
+  EACH (struct pj_cgroup_row, c, l, l->cgroup) {
+    const uint32_t i = NUMBER(c);
+    const char *base = r->base[i];
     if (fresh >> c->hierarchy & 1) {
       if (row_open(i) < 0) return -1;
     } else if (c->renew != PJ_NONE) {
       TRY(STEP_CGROUP, i, row_write(i, c->renew));
     }
-    const char *base = r->base[i];
-    if (c->base || c->when == CGROUP_CLOCK) text_add(TEXT_BASE, i, -1, base, (uint32_t)str_len(base));
+    if (c->base) text_add(TEXT_BASE, i, -1, base, (uint32_t)str_len(base));
     if (c->when == CGROUP_CLOCK) r->clock_base = clock_text(base, str_len(base));
   }
   if (!fresh && f->text_len + r->set_len < PJ_TEXT_SIZE) { /* what was set is what was read back then */
@@ -127,17 +121,15 @@ static long leaf_ready(void) {
     return 0;
   }
   const uint32_t before = f->text_len;
-  for (uint32_t i = 0; i < l->cgroup.count; i++) {
-    const uint32_t when = ROW(l, l->cgroup, struct pj_cgroup_row, i)->when;
-    if (when == CGROUP_SET || when == CGROUP_WATCH) text_add(TEXT_SET, i, r->row[i], NULL, 0);
-  }
+  EACH (struct pj_cgroup_row, c, l, l->cgroup)
+    if (c->when == CGROUP_SET || c->when == CGROUP_WATCH) text_add(TEXT_SET, NUMBER(c), r->row[NUMBER(c)], NULL, 0);
   r->set_len = f->text_len - before;
   if (r->set_len > sizeof r->set) r->set_len = 0, r->stale = ~0u;
   memcpy(r->set, K.page->text + before, r->set_len);
   return 0;
 }
 
-/* Is a number in this text of a finished run above `most`? Then the next run gets a leaf of its own. */
+/* Is a number in this text of a finished run above `most`? Then the next run gets another leaf. HOSTILE. */
 static int text_above(const char *s, uint32_t n, uint64_t most) {
   for (uint32_t i = 0; most != UINT64_MAX && i < n; i++) {
     if (s[i] < '0' || s[i] > '9') continue;
@@ -147,60 +139,54 @@ static int text_above(const char *s, uint32_t n, uint64_t most) {
   return 0;
 }
 
-/* When all processes are dead: what the leaf has counted. */
+/* When all processes are dead: what the leaf has counted. HOSTILE: the numbers. */
 static void leaf_report(void) {
   const struct pj_limits *l = limits();
   struct pj_facts *f = &K.page->facts;
   struct leaf *r = &K.leaf;
   f->plain = 1;
   f->cpu = UINT64_MAX;
-  for (uint32_t i = 0; i < l->cgroup.count; i++) {
-    const struct pj_cgroup_row *c = ROW(l, l->cgroup, struct pj_cgroup_row, i);
+  EACH (struct pj_cgroup_row, c, l, l->cgroup) {
+    const uint32_t i = NUMBER(c);
     if (c->when == CGROUP_SET) continue;
     const struct pj_text *t = r->row[i] < 0 ? NULL : text_add(TEXT_READ, i, r->row[i], NULL, 0);
-    const int read = t && !t->err && ((!c->base && c->when != CGROUP_CLOCK) || t->len < BASE_SIZE);
-    if (!read || text_above((const char *)(t + 1), t->len, c->most)) {
+    const char *text = t ? (const char *)(t + 1) : "";
+    const int read = t && !t->err && (!c->base || t->len < BASE_SIZE);
+    if (!read || text_above(text, t->len, c->most)) {
       r->stale |= 1u << c->hierarchy;
       if (!read || !c->most) f->plain = 0;
     }
-    if (read && (c->base || c->when == CGROUP_CLOCK)) {
-      memcpy(r->base[i], t + 1, t->len);
-      r->base[i][t->len] = 0;
-    }
-    if (read && c->when == CGROUP_CLOCK) {
-      const uint64_t now = clock_text((const char *)(t + 1), t->len), then = r->clock_base + f->exec_cpu;
-      f->cpu = now > then ? now - then : 0;
-    }
+    if (read && c->base) memcpy(r->base[i], text, t->len), r->base[i][t->len] = 0;
+    if (read && c->when == CGROUP_CLOCK) f->cpu = minus(clock_text(text, t->len), r->clock_base + f->exec_cpu);
   }
 }
 
+/* HOSTILE: the number. */
 static uint64_t clock_read(void) {
   char buf[256];
   long n = SYS(__NR_pread64, row_of(CGROUP_CLOCK), buf, sizeof buf, 0);
   const uint64_t now = n <= 0 ? 0 : clock_text(buf, (uint64_t)n);
-  return now > K.leaf.clock_base ? now - K.leaf.clock_base : 0;
+  return minus(now, K.leaf.clock_base);
 }
 
 /* The cgroup namespace that the first process in this leaf has made, for those after it. */
 static void leaf_namespace_take(void) {
   struct leaf *r = &K.leaf;
   char what = 0;
-  const struct pj_text *t = text_find(TEXT_NS, NS_CGROUP);
-  if (r->namespace >= 0 || !t || t->len >= sizeof r->namespace_name) return;
+  if (r->namespace >= 0 || !text_keep(TEXT_NS, NS_CGROUP, r->namespace_name)) return;
   if (message_receive(K.go[0], &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
   r->namespace = K.got.fd[0];
   K.got.count = 0;
-  memcpy(r->namespace_name, t + 1, t->len);
-  r->namespace_name[t->len] = 0;
 }
 
-/* Did the watched text change since the start? */
+/* Did the watched text change since the start? HOSTILE: its numbers. */
 static int watch_changed(void) {
   char buf[512];
-  const struct pj_limits *l = limits();
-  long n = SYS(__NR_pread64, row_of(CGROUP_WATCH), buf, sizeof buf, 0);
-  uint32_t row = 0;
-  while (ROW(l, l->cgroup, struct pj_cgroup_row, row)->when != CGROUP_WATCH) row++;
-  const struct pj_text *t = text_find(TEXT_SET, row);
-  return n > 0 && t && (t->len != (uint32_t)n || !mem_equal(t + 1, buf, t->len));
+  EACH (struct pj_cgroup_row, c, limits(), limits()->cgroup) {
+    if (c->when != CGROUP_WATCH) continue;
+    const long n = SYS(__NR_pread64, K.leaf.row[NUMBER(c)], buf, sizeof buf, 0);
+    const struct pj_text *t = text_find(TEXT_SET, NUMBER(c));
+    return n > 0 && t && (t->len != (uint32_t)n || !mem_equal(t + 1, buf, t->len));
+  }
+  return 0;
 }

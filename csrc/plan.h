@@ -3,8 +3,7 @@
  * This file is read twice: by the C compiler and, with its include guard stripped,
  * by cffi as a cdef. Plain declarations only. All blobs are flat and pointer-free:
  * a "ref" is a u32 offset into its own blob, and the last byte of every blob is NUL,
- * so any ref below the blob's size names a terminated string (check.c asserts both).
- */
+ * so any ref below the blob's size names a terminated string (check.c asserts both). */
 #ifndef PYJAIL_PLAN_H
 #define PYJAIL_PLAN_H
 #include <stdint.h>
@@ -30,11 +29,11 @@
 enum pj_step {
   STEP_NONE,
   /* host */ STEP_CLONE, STEP_KEEPER_EXEC,
-  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_NAMESPACES, STEP_WAIT_GO, STEP_KEEPER_IDS, STEP_NODUMP,
-  STEP_INIT, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_PROC, STEP_SECCOMP,
+  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_GROUPS, STEP_NAMESPACES, STEP_WAIT_GO, STEP_NODUMP,
+  STEP_KEEPER_IDS, STEP_INIT, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_PROC, STEP_SECCOMP,
   /* run, in the keeper */ STEP_REQUEST, STEP_ARM, STEP_CGROUP, STEP_RUN_NAMESPACES, STEP_NET_LO, STEP_TMPFS,
   STEP_RUN_MOUNT, STEP_FORK,
-  /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_SAME, STEP_GROUPS,
+  /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_SAME,
   STEP_GID, STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CLOSE_REST,
   /* program, after the go */ STEP_FD, STEP_CWD, STEP_RLIMIT, STEP_EXEC,
   /* file requests */ STEP_OPEN,
@@ -61,8 +60,8 @@ struct pj_table {
 /* ---- the plan: one per keeper ---- */
 
 enum pj_mount_kind {
-  MOUNT_BIND,   /* clone the mount at source (opened once, by path, without symlinks), put it on target */
   MOUNT_FS,     /* a new filesystem: source = type, data = options */
+  MOUNT_BIND,   /* clone the mount at source (opened once, by path, without symlinks), put it on target */
   MOUNT_DIR,    /* make a directory, mode = attr */
   MOUNT_FILE,   /* make a file with data as content, mode = attr */
   MOUNT_LINK,   /* make a symlink to data */
@@ -87,40 +86,35 @@ struct pj_mount {
 };
 
 struct pj_landlock_rule {
-  uint32_t path; /* ref, inside the jail; absolute */
-  uint32_t pad;
+  uint32_t path, pad; /* ref, inside the jail; with its leading slash */
   uint64_t access;
 };
 
 enum pj_plan_flag {
-  PLAN_DROP_GROUPS = 1, /* root: supplementary groups go before the user namespace is made */
-  PLAN_SET_IDS = 2,     /* the keeper has an id of its own (not with a single mapping) */
-  PLAN_NOTIFY = 16,     /* the filter has notify actions: a refused syscall is reported, then everything is killed */
-  PLAN_KEYRING = 32,    /* a session keyring for every run: its filter lets it use keys */
-  PLAN_SAME = 64,       /* the same addresses in every run */
-  PLAN_CLOCKS = 128,    /* a time namespace for every run */
-  PLAN_SPLICE = 256,    /* the filter lets splice(2) through, whatever its arguments */
-  PLAN_IPC_TOLD = 512,  /* shmget, semget, msgget and mq_open notify, and go on: then the ipc namespace is used */
-  PLAN_IPC_KEPT = 1024  /* who makes nothing in it is told, or nobody can: unused, it serves the next run */
+  PLAN_KEYRING = 1,   /* a session keyring for every run: its filter lets it use keys */
+  PLAN_SAME = 2,      /* the same addresses in every run */
+  PLAN_CLOCKS = 4,    /* a time namespace for every run */
+  PLAN_SPLICE = 8,    /* the filter, if any, lets splice(2) through, whatever its arguments */
+  PLAN_IPC_TOLD = 16, /* shmget, semget, msgget and mq_open notify, and go on: then the ipc namespace is used */
+  PLAN_IPC_KEPT = 32  /* who makes nothing in it is told, or nobody can: unused, it serves the next run */
 };
 
 struct pj_plan {
   uint32_t magic, version, size, flags;
-  uint64_t unshare_first;  /* before sources are opened */
-  uint64_t unshare_second; /* after */
-  uint64_t run_unshare;    /* what every run has of its own, beside a cgroup namespace; lo is up in it */
-  uint32_t uid, gid;       /* the program's, inside */
-  uint32_t keeper_uid, keeper_gid;
-  uint32_t hostname; /* ref or PJ_NONE */
-  uint32_t cgroups;  /* hierarchies; the embedder's directories start at FD_CGROUP, the keeper's own are below */
-  uint32_t into;     /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
-  uint32_t pad;
+  uint64_t unshare_first;          /* before sources are opened */
+  uint64_t unshare_second;         /* after */
+  uint64_t run_unshare;            /* what every run has of its own, beside a cgroup namespace; lo is up in it */
+  uint32_t uid, gid;               /* the program's, inside */
+  uint32_t keeper_uid, keeper_gid; /* the same with a single mapping */
+  uint32_t hostname;               /* ref or PJ_NONE */
+  uint32_t cgroups;     /* hierarchies; the embedder's directories start at FD_CGROUP, the keeper's own are below */
+  uint32_t into, pad;   /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
   struct pj_mount proc; /* FS: of the keeper's pid namespace; without a target the jail has none */
   uint64_t landlock_fs, landlock_net, landlock_scoped; /* all 0: no Landlock here */
   struct pj_table mounts;                              /* struct pj_mount: the template's root */
   struct pj_table run_mounts; /* struct pj_mount: DIR, FILE and REBIND rows below the run's tmpfs */
   struct pj_table landlock;   /* struct pj_landlock_rule */
-  struct pj_table seccomp;    /* struct sock_filter, 8 bytes each */
+  struct pj_table seccomp; /* struct sock_filter, 8 bytes each: what it refuses, it tells, and everything is killed */
 };
 
 /* ---- the limits blob: first part of a request; the same bytes = the armed process fits ---- */
@@ -158,8 +152,7 @@ struct pj_limits {
   uint32_t magic, version, size, affinity_len;
   uint32_t affinity;  /* ref to a CPU mask of affinity_len bytes; 0 bytes = untouched */
   uint32_t read_only; /* ref to a mount that this run only reads, below the root; PJ_NONE = none */
-  uint32_t flags;
-  uint32_t pad;
+  uint32_t flags, pad;
   struct pj_table cgroup;  /* struct pj_cgroup_row */
   struct pj_table tmpfs;   /* struct pj_mount, all FS */
   struct pj_table rlimits; /* struct pj_rlimit */
@@ -182,8 +175,7 @@ struct pj_request {
   uint64_t output;  /* bytes kept of each captured stream; UINT64_MAX = all */
   uint32_t cpus;    /* CPUs that can be busy at once: the earliest instant the CPU limit can pass */
   uint32_t cwd;     /* ref */
-  uint32_t stdio[3];
-  uint32_t pad;
+  uint32_t stdio[3], pad;
   struct pj_table argv; /* u64 refs, and a 0 behind the last, as all three: they become pointers where they are */
   struct pj_table env;
   struct pj_table path; /* what execve is tried with, in order */
@@ -226,14 +218,11 @@ struct pj_reply {
 /* What the keeper knows of a finished run. Times: CLOCK_MONOTONIC ns. */
 struct pj_facts {
   struct pj_reply reply;
-  int32_t status;     /* wait status of the program */
-  uint32_t executing; /* all is set: what comes now is execve's */
-  uint32_t trip;      /* enum pj_trip */
-  uint32_t was_armed;
-  uint32_t text_len;
-  uint32_t tmpfs_count;
-  uint32_t
-      left; /* somebody cannot be killed: the keeper waits no longer, serves no other run, and ends when that ends */
+  int32_t status;           /* wait status of the program */
+  uint32_t executing;       /* all is set: what comes now is execve's */
+  uint32_t trip, was_armed; /* enum pj_trip; who ran was armed before the request */
+  uint32_t text_len, tmpfs_count;
+  uint32_t left;     /* somebody cannot be killed: the keeper waits no longer, and ends when that ends */
   int32_t syscall;   /* with TRIP_SECURITY: its number, */
   uint32_t arch;     /* and AUDIT_ARCH_* */
   uint32_t reads_at; /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */
@@ -244,7 +233,7 @@ struct pj_facts {
   uint64_t out_total[2], out_kept[2];
   uint64_t used[18], used_before[18]; /* struct rusage of all that were reaped, after this run and before it */
   uint64_t image;                     /* bytes of the program's PT_LOAD segments, read just before execve */
-  uint64_t tmpfs_free[8], tmpfs_inodes_free[8], tmpfs_size[8], tmpfs_inodes[8];
+  uint64_t space[8][15];              /* struct statfs of each tmpfs */
 };
 
 /* TEXT_STATUS: what the kernel says of the program's process when all is set. */

@@ -1,46 +1,66 @@
-/* The last steps of the program's process before execve. Included by keeper.c.
- *
- * program_arm:    everything that does not depend on the request; then it waits for the go.
- * program_start:  fds, cwd, exec.
- * The order of the calls below is the order in which it happens: privileges only ever shrink. */
+/* All that decides what a program starts with. The order of the calls is that in which it happens: privileges only
+ * ever shrink. First what its process has from the keeper, which takes it on itself, once; then the process's own last
+ * steps before execve: program_arm() does all that does not depend on the request, then it waits for the go;
+ * program_start() does fds, cwd, exec. */
+
+/* The filter of the programs, on the keeper: they inherit it. To install it for each costs more than to execute one.
+ * Where it says PASS (policy/bpf.py), it gets ours. Its notify actions are evidence of what was refused. */
+static long filter_install(void) {
+  const struct pj_table t = K.plan->seccomp;
+  struct sock_filter *row = (struct sock_filter *)(uintptr_t)ROW(K.plan, t, struct sock_filter, 0);
+  struct sock_fprog prog = {(uint16_t)t.count, row};
+  uint32_t halves[2], found = 0;
+  long rc;
+  if (!t.count) return 0;
+  TRY(STEP_SECCOMP, 0, rc = SYS(__NR_getrandom, halves, sizeof halves, 0));
+  for (uint32_t i = 0; i < t.count; i++)
+    if (row[i].code == (BPF_ALU | BPF_XOR | BPF_K) && found < 2) row[i].k = halves[found++];
+  if (rc != sizeof halves || found != 2) return fail(STEP_SECCOMP, 1, -EINVAL);
+  TRY(STEP_SECCOMP, 2, rc = SYS(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog));
+  K.listener = (int)rc;
+  pass = (long)((uint64_t)halves[1] << 32 | halves[0]);
+  return 0;
+}
+
+/* The keeper never execs again, so what execve could give is thrown away once, here, for every run. */
+static long exec_rights_drop(void) {
+  long rc = 0;
+  for (long cap = 0; cap < 64 && rc >= 0; cap++) rc = SYS(__NR_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
+  if (rc >= 0 || rc == -EINVAL /* past the kernel's last capability */)
+    rc = SYS(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  if (rc < 0 && rc != -EINVAL) return rc;
+  /* NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE; all locked */
+  return SYS(__NR_prctl, PR_SET_SECUREBITS, 0xef, 0, 0, 0);
+}
+
+static long keyring_new(void) {
+  long rc = SYS(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
+  return rc == -ENOSYS || rc == -EPERM ? 0 : rc; /* not there, or not for us at all */
+}
+
+/* ---- in the program's process, before the go ---- */
 
 enum { FD_GO = 3, FD_CLOCKS };
 
 /* What this run may only read, in a mount namespace of its own: the keeper's is the other runs', too. */
 static long read_only_set(void) {
-  const uint32_t path = limits()->read_only;
   struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
-  if (path == PJ_NONE) return 0;
+  long fd;
+  if (limits()->read_only == PJ_NONE) return 0;
   TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_unshare, CLONE_NEWNS));
-  long fd = sys_open_beneath(AT_FDCWD, limits_str(path), O_PATH | O_DIRECTORY, 0, BENEATH);
-  if (fd < 0) return fail(STEP_RUN_MOUNT, PJ_NONE, fd);
+  const char *path = limits_str(limits()->read_only);
+  TRY(STEP_RUN_MOUNT, PJ_NONE, fd = sys_open_beneath(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, BENEATH));
   TRY(STEP_RUN_MOUNT, PJ_NONE, SYS(__NR_mount_setattr, fd, "", AT_EMPTY_PATH, &ro, sizeof ro));
   sys_close((int)fd);
+  namespaces_note(K.proc, CLONE_NEWNS);
   return 0;
 }
 
-static uint32_t caps_head[2] = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0 /* this process */};
-
-static long caps_drop(void) {
-  uint32_t none[6] = {0};
-  return SYS(__NR_capset, caps_head, none);
-}
-
-/* Not from /proc/self/status: to make and forget its files for a new process takes as long as all else here. */
-static void status_note(void) {
-  struct pj_status s = {0};
-  SYS(__NR_getresuid, &s.uid[0], &s.uid[1], &s.uid[2]);
-  SYS(__NR_getresgid, &s.gid[0], &s.gid[1], &s.gid[2]);
-  SYS(__NR_capget, caps_head, s.caps);
-  s.groups = (int32_t)SYS(__NR_getgroups, 0, NULL);
-  s.no_new_privs = (int32_t)SYS(__NR_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
-  s.seccomp = (int32_t)SYS(__NR_prctl, PR_GET_SECCOMP, 0, 0, 0, 0);
-  s.pid = (int32_t)SYS(__NR_getpid);
-  text_add(TEXT_STATUS, 0, -1, &s, sizeof s);
-}
-
-/* A leaf has one cgroup namespace, whose root it is. The first process in it makes that, and sends it to the keeper. */
-static long cgroup_namespace_enter(void) {
+/* The leaf, and the cgroup namespace whose root it is: the first process in it makes that, and sends it to the keeper.
+ */
+static long cgroup_enter(void) {
+  for (uint32_t h = 0; h < K.plan->cgroups; h++) /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
+    if (h != K.plan->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
   if (K.leaf.namespace >= 0) {
     TRY(STEP_CGROUP_NS, 1, SYS(__NR_setns, K.leaf.namespace, CLONE_NEWCGROUP));
     text_add(TEXT_NS, NS_CGROUP, -1, K.leaf.namespace_name, (uint32_t)str_len(K.leaf.namespace_name));
@@ -48,9 +68,28 @@ static long cgroup_namespace_enter(void) {
   }
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   namespaces_note(K.proc, CLONE_NEWCGROUP);
-  const long fd = SYS(__NR_openat, K.proc, "self/ns/cgroup", O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) message_send(K.go[1], "n", 1, (const int[]){(int)fd}, 1);
-  sys_close((int)fd);
+  const int fd = (int)SYS(__NR_openat, K.proc, "self/ns/cgroup", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) message_send(K.go[1], &(struct iovec){"n", 1}, 1, &fd, 1);
+  sys_close(fd);
+  return 0;
+}
+
+/* Two runs are to be equal: what the kernel says of it goes to the receipt. */
+static long same_set(void) {
+  char uts[6][65];
+  long fd;
+  if (K.plan->flags & PLAN_SAME) {
+    TRY(STEP_SAME, 0, SYS(__NR_personality, ADDR_NO_RANDOMIZE));
+    TRY(STEP_SAME, 1, SYS(__NR_uname, uts));
+    text_add(TEXT_SAME, (uint32_t)SYS(__NR_personality, ~0u), -1, uts[1], (uint32_t)str_len(uts[1]));
+  }
+  if (K.plan->flags & PLAN_CLOCKS) { /* execve will enter them; their file is for those who may be looked at */
+    TRY(STEP_SAME, 2, SYS(__NR_unshare, CLONE_NEWTIME));
+    TRY(STEP_SAME, 5, SYS(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0));
+    TRY(STEP_SAME, 3, fd = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
+    TRY(STEP_SAME, 6, SYS(__NR_dup3, fd, FD_CLOCKS, O_CLOEXEC));
+    SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+  }
   return 0;
 }
 
@@ -68,6 +107,53 @@ static long rlimits_set(int late) {
   return 0;
 }
 
+static struct __user_cap_header_struct caps_head = {_LINUX_CAPABILITY_VERSION_3, 0 /* this process */};
+
+/* Not from /proc/self/status: to make and forget its files for a new process takes as long as all else here. */
+static void status_note(void) {
+  struct pj_status s = {0};
+  SYS(__NR_getresuid, &s.uid[0], &s.uid[1], &s.uid[2]);
+  SYS(__NR_getresgid, &s.gid[0], &s.gid[1], &s.gid[2]);
+  SYS(__NR_capget, &caps_head, s.caps);
+  s.groups = (int32_t)SYS(__NR_getgroups, 0, NULL);
+  s.no_new_privs = (int32_t)SYS(__NR_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+  s.seccomp = (int32_t)SYS(__NR_prctl, PR_GET_SECCOMP, 0, 0, 0, 0);
+  s.pid = (int32_t)SYS(__NR_getpid);
+  text_add(TEXT_STATUS, 0, -1, &s, sizeof s);
+}
+
+/* Everything that needs no request. What an armed process has seen: its template, nothing of any run. */
+static long program_arm(void) {
+  const struct pj_plan *p = K.plan;
+  const struct pj_limits *l = limits();
+  long null;
+  if (read_only_set() < 0 || cgroup_enter() < 0) return -1;
+  TRY(STEP_SESSION, 0, SYS(__NR_setsid));
+  if (p->flags & PLAN_KEYRING) TRY(STEP_KEYRING, 0, keyring_new());
+  if (same_set() < 0) return -1;
+  TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
+  TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
+  TRY(STEP_UID, 1, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)); /* with fs.suid_dumpable = 1 it is now */
+  SYS(__NR_umask, 022);
+  TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC));
+  TRY(STEP_STDIO, 1, SYS(__NR_dup3, K.pipe[0][1], 1, 0));
+  TRY(STEP_STDIO, 2, SYS(__NR_dup3, K.pipe[1][1], 2, 0));
+  TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.go[1], FD_GO, O_CLOEXEC));
+  TRY(STEP_STDIO, 4, SYS(__NR_dup3, null, 0, 0));
+  if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
+  TRY(STEP_CAPS, 1, SYS(__NR_capset, &caps_head, (uint32_t[6]){0}));
+  TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+  if (K.ruleset >= 0) { /* what a program makes of its own below ours is not for the host's audit log */
+    long rc = SYS(__NR_landlock_restrict_self, K.ruleset, 4 /* LOG_SUBDOMAINS_OFF, since ABI 7 */);
+    TRY(STEP_LANDLOCK, PJ_NONE, rc == -EINVAL ? SYS(__NR_landlock_restrict_self, K.ruleset, 0) : rc);
+  }
+  status_note();
+  TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, (p->flags & PLAN_CLOCKS ? FD_CLOCKS : FD_GO) + 1, ~0u, 0));
+  return rlimits_set(0);
+}
+
+/* ---- after the go ---- */
+
 /* Two clocks start at 0, now. */
 static long clocks_set(void) {
   for (int clock = CLOCK_MONOTONIC; clock <= CLOCK_BOOTTIME; clock += CLOCK_BOOTTIME - CLOCK_MONOTONIC) {
@@ -83,57 +169,10 @@ static long clocks_set(void) {
   return 0;
 }
 
-/* Everything that needs no request. What an armed process has seen: its template, nothing of any run. */
-static long program_arm(void) {
-  const struct pj_plan *p = K.plan;
-  const struct pj_limits *l = limits();
-  long clocks = -1;
-  if (read_only_set() < 0) return -1;
-  for (uint32_t h = 0; h < p->cgroups; h++) { /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
-    if (h != p->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
-  }
-  if (cgroup_namespace_enter() < 0) return -1;
-  TRY(STEP_SESSION, 0, SYS(__NR_setsid));
-  if (p->flags & PLAN_KEYRING) TRY(STEP_KEYRING, 0, keyring_new());
-  if (p->flags & PLAN_SAME) { /* two runs are to be equal: what the kernel says of it goes to the receipt */
-    char uts[6][65];
-    TRY(STEP_SAME, 0, SYS(__NR_personality, 0x40000 /* ADDR_NO_RANDOMIZE */));
-    TRY(STEP_SAME, 1, SYS(__NR_uname, uts));
-    text_add(TEXT_SAME, (uint32_t)SYS(__NR_personality, ~0u), -1, uts[1], (uint32_t)str_len(uts[1]));
-  }
-  if (p->flags & PLAN_CLOCKS) { /* execve will enter them; their file is for those who may be looked at */
-    TRY(STEP_SAME, 2, SYS(__NR_unshare, CLONE_NEWTIME));
-    TRY(STEP_SAME, 5, SYS(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0));
-    TRY(STEP_SAME, 3, clocks = SYS(__NR_openat, K.proc, "self/timens_offsets", O_RDWR | O_CLOEXEC));
-    SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-  }
-  if (l->read_only != PJ_NONE) namespaces_note(K.proc, CLONE_NEWNS);
-  TRY(STEP_GID, 0, SYS(__NR_setresgid, p->gid, p->gid, p->gid));
-  TRY(STEP_UID, 0, SYS(__NR_setresuid, p->uid, p->uid, p->uid));
-  TRY(STEP_UID, 1, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)); /* with fs.suid_dumpable = 1 it is now */
-  SYS(__NR_umask, 022);
-  long null;
-  TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC));
-  TRY(STEP_STDIO, 1, SYS(__NR_dup3, K.run.pipe[0][1], 1, 0));
-  TRY(STEP_STDIO, 2, SYS(__NR_dup3, K.run.pipe[1][1], 2, 0));
-  TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.go[1], FD_GO, O_CLOEXEC));
-  TRY(STEP_STDIO, 4, SYS(__NR_dup3, null, 0, 0));
-  if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
-  TRY(STEP_CAPS, 1, caps_drop());
-  TRY(STEP_NO_NEW_PRIVS, 0, SYS(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-  long rc =
-      K.ruleset < 0 ? 0 : SYS(446 /* landlock_restrict_self */, K.ruleset, 4 /* LOG_SUBDOMAINS_OFF, since ABI 7 */);
-  if (rc == -EINVAL) rc = SYS(446, K.ruleset, 0);
-  TRY(STEP_LANDLOCK, PJ_NONE, rc); /* what a program makes of its own below ours is not for the host's audit log */
-  status_note();
-  if (clocks >= 0) TRY(STEP_STDIO, 5, SYS(__NR_dup3, clocks, FD_CLOCKS, O_CLOEXEC));
-  TRY(STEP_CLOSE_REST, 0, SYS(__NR_close_range, (clocks >= 0 ? FD_CLOCKS : FD_GO) + 1, ~0u, 0));
-  return rlimits_set(0);
-}
-
 /* Bytes that make execve of an ELF program fail behind its point of no return when there are not that many: the process
  * dies of SIGSEGV without having run. Under RLIMIT_AS all segments count, once, in the order that the ABI demands; else
- * what is larger than the machine is refused, if it may be written to: what is only read of a file takes no memory. */
+ * what is larger than the machine is refused, if it may be written to: what is only read of a file takes none. HOSTILE.
+ */
 static uint64_t image_bytes(const char *path) {
   Elf64_Ehdr eh;
   Elf64_Phdr ph[64];
@@ -161,32 +200,34 @@ static const char **strings(struct pj_table t) {
   return (const char **)ref;
 }
 
-/* What is left when the request is there. */
-static long program_start(void) {
-  const struct pj_request *r;
-  struct fds with = {0}; /* for STDIO_FD, in order */
-  char go = 0;
-  if (message_receive(FD_GO, &go, 1, 0, &with) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */
-  r = request();
-  uint32_t given = 0, from[3];
-  for (int i = 0; i < 3; i++) from[i] = r->stdio[i] == STDIO_FD ? given++ : 0;
+static long stdio_set(const struct pj_request *r, const struct fds *with) {
+  uint32_t given = 0;
+  for (int i = 0; i < 3; i++) given += r->stdio[i] == STDIO_FD;
   for (int i = 2; i >= 0; i--) { /* stdin last: it is the /dev/null that others may want */
     if (r->stdio[i] == STDIO_FD)
-      TRY(STEP_FD, (uint32_t)i, from[i] < with.count ? SYS(__NR_dup3, with.fd[from[i]], i, 0) : -EBADF);
+      TRY(STEP_FD, (uint32_t)i, --given < with->count ? SYS(__NR_dup3, with->fd[given], i, 0) : -EBADF);
     if (r->stdio[i] == STDIO_NULL && i > 0) TRY(STEP_FD, (uint32_t)i, SYS(__NR_dup3, 0, i, 0));
   }
   if (r->stdio[2] == STDIO_STDOUT) TRY(STEP_FD, 2, SYS(__NR_dup3, 1, 2, 0));
-  if (r->flags & REQUEST_CTTY) TRY(STEP_FD, 0, SYS(__NR_ioctl, 0, 0x540e /* TIOCSCTTY */, 0));
-  TRY(STEP_CWD, 0, SYS(__NR_chdir, request_str(r->cwd)));
+  if (r->flags & REQUEST_CTTY) TRY(STEP_FD, 0, SYS(__NR_ioctl, 0, TIOCSCTTY, 0));
+  return 0;
+}
 
-  const char **argv = strings(r->argv), **env = strings(r->env), **path = strings(r->path);
-  if (rlimits_set(1) < 0) return -1;
+/* What is left when the request is there. HOSTILE: the tree that it sees. */
+static long program_start(void) {
   struct pj_facts *f = &K.page->facts;
-  if (K.plan->flags & PLAN_CLOCKS && clocks_set() < 0) return -1;
+  struct fds with = {0}; /* for STDIO_FD, in order */
+  char go = 0;
+  if (message_receive(FD_GO, &go, 1, 0, &with) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */
+  const struct pj_request *r = request();
+  if (stdio_set(r, &with) < 0) return -1;
+  TRY(STEP_CWD, 0, SYS(__NR_chdir, (const char *)r + r->cwd));
+  const char **argv = strings(r->argv), **env = strings(r->env), **path = strings(r->path);
+  if (rlimits_set(1) < 0 || (K.plan->flags & PLAN_CLOCKS && clocks_set() < 0)) return -1;
   f->executing = 1;
   f->exec_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
   f->started = clock_ns(CLOCK_MONOTONIC);
-  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &(uint64_t){0}, NULL, 8); /* from here on a signal is the program's */
+  SYS(__NR_rt_sigprocmask, SIG_SETMASK, &(uint64_t){0}, NULL, 8); /* from here on a signal is the program's */
   long rc = -ENOENT, seen = 0;
   uint32_t i = 0;
   for (; i < r->path.count; i++) { /* as execvpe(3): go on after ENOENT, ENOTDIR, EACCES */
@@ -202,8 +243,7 @@ static long program_start(void) {
 
 /* Where the program's process begins. Its parent, the keeper, is pid 1 of its pid namespace: with it everything ends.
  * It may be in the keeper's own memory until execve: it writes to its stack, the page and the request's tables. */
-static void __attribute__((noreturn)) program_main(void *unused) {
-  (void)unused;
+static void __attribute__((noreturn)) program_main(void *none __attribute__((unused))) {
   if (program_arm() == 0) program_start();
   sys_exit(127);
 }

@@ -6,20 +6,17 @@
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define NO_MAP(address) ((address) < 0 && (address) > -4096)
-
 #if defined(__x86_64__)
 #define ARCH 0xc000003e /* AUDIT_ARCH_X86_64 */
 static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
+  register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
   long ret;
   __asm__ volatile("syscall"
                    : "=a"(ret)
@@ -30,33 +27,21 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
 #elif defined(__aarch64__)
 #define ARCH 0xc00000b7 /* AUDIT_ARCH_AARCH64 */
 static inline long sys6(long n, long a, long b, long c, long d, long e, long f) {
-  register long x8 __asm__("x8") = n;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  register long x5 __asm__("x5") = f;
+  register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
   __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
 }
 #else
 #error "pyjail knows x86_64 and aarch64"
 #endif
-/* The last argument of all our calls that have one to spare (all but mmap and splice). The keeper and what it forks are
- * under the programs' own filter, which lets through what it refuses to all others for who knows these 64 random bits
- * (docs/adr/0011). 0 where there is no such filter. */
+/* The last argument of all our calls but mmap and splice, which have none to spare. The programs' filter is the
+ * keeper's, too: it refuses nothing to who knows these 64 random bits (docs/adr/0011). 0 where there is none. */
 static long pass;
 #define SYS_PICK(_1, _2, _3, _4, _5, _6, _7, N, ...) N
-#define SYS(...) SYS_PICK(__VA_ARGS__, SYS7, SYS6, SYS5, SYS4, SYS3, SYS2, SYS1, )(__VA_ARGS__)
-#define L(x) ((long)(x))
-#define SYS1(n) sys6(n, 0, 0, 0, 0, 0, pass)
-#define SYS2(n, a) sys6(n, L(a), 0, 0, 0, 0, pass)
-#define SYS3(n, a, b) sys6(n, L(a), L(b), 0, 0, 0, pass)
-#define SYS4(n, a, b, c) sys6(n, L(a), L(b), L(c), 0, 0, pass)
-#define SYS5(n, a, b, c, d) sys6(n, L(a), L(b), L(c), L(d), 0, pass)
-#define SYS6(n, a, b, c, d, e) sys6(n, L(a), L(b), L(c), L(d), L(e), pass)
-#define SYS7(n, a, b, c, d, e, f) sys6(n, L(a), L(b), L(c), L(d), L(e), L(f))
+#define SYS(...) SYS_PICK(__VA_ARGS__, SIX, FIVE, FIVE, FIVE, FIVE, FIVE, FIVE, )(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define FIVE(n, a, b, c, d, e, ...) sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), pass)
+#define SIX(n, a, b, c, d, e, f, ...) sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 /* clone3 whose child starts in run(arg) on the stack in args: it must never return here. */
 static inline long sys_clone(struct clone_args *args, void (*run)(void *), void *arg) {
@@ -71,10 +56,8 @@ static inline long sys_clone(struct clone_args *args, void (*run)(void *), void 
                    : "rcx", "r11", "memory");
   return ret;
 #else
-  register long x8 __asm__("x8") = __NR_clone3;
-  register long x0 __asm__("x0") = (long)args;
-  register long x1 __asm__("x1") = (long)sizeof *args;
-  register long x5 __asm__("x5") = pass;
+  register long x8 __asm__("x8") = __NR_clone3, x0 __asm__("x0") = (long)args;
+  register long x1 __asm__("x1") = (long)sizeof *args, x5 __asm__("x5") = pass;
   register void *x20 __asm__("x20") = arg;
   register void (*x21)(void *) __asm__("x21") = run;
   __asm__ volatile("svc 0; cbnz x0, 1f; mov x29, xzr; mov x0, x20; blr x21; brk #1; 1:"
@@ -95,22 +78,27 @@ static inline void sys_close(int fd) {
 static inline void __attribute__((noreturn)) sys_exit(int code) {
   for (;;) SYS(__NR_exit_group, code);
 }
-enum { K_SIGHUP = 1, K_SIGKILL = 9, K_SIGTERM = 15, K_SIGCHLD = 17, K_SIGCONT = 18 };
 
 #ifdef PYJAIL_FREESTANDING /* ---- for the keeper, which has no libc ---- */
+#include <asm/ioctls.h>
 #include <asm/poll.h>
 #include <asm/statfs.h>
 #include <linux/capability.h>
 #include <linux/elf.h>
 #include <linux/fs.h>
-#include <linux/ioctl.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/mman.h>
+#include <linux/personality.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
 #include <linux/sched/types.h>
 #include <linux/seccomp.h>
+#include <linux/signal.h>
 #include <linux/stat.h>
 #include <linux/time_types.h>
 #include <linux/uio.h>
+#include <linux/wait.h>
 
 struct k_msghdr {
   void *name;
@@ -133,6 +121,10 @@ static inline uint64_t clock_ns(int clock) {
   SYS(__NR_clock_gettime, clock, &t);
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+static inline void rest(long ns) {
+  struct __kernel_timespec t = {0, ns};
+  SYS(__NR_ppoll, NULL, 0, &t, NULL, 8);
+}
 static inline long sys_open_beneath(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
   struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
   return SYS(__NR_openat2, dir, path, &how, sizeof how);
@@ -152,6 +144,7 @@ static inline int mem_equal(const void *a, const void *b, size_t n) {
     if (*x++ != *y++) return 0;
   return 1;
 }
+static inline uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 static inline char *number_before(char *end, uint64_t v) {
   do *--end = (char)('0' + v % 10);
   while (v /= 10);

@@ -1,27 +1,22 @@
-/* The template of a jail, made once: namespaces, the root, /proc; and how the keeper becomes pid 1 of it.
- * Included by keeper.c. */
+/* The template of a jail, made once: namespaces, the root, /proc; and how the keeper becomes pid 1 of it. */
 
 /* Open a bind source once: what is mounted later is this very inode, whatever its path becomes. */
 static long source_open(const struct pj_mount *m) {
   struct statx st = {0};
-  long fd = sys_open_beneath(AT_FDCWD, plan_str(m->source), O_PATH | O_NOFOLLOW, 0,
-                             RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  struct mount_attr attr = {.attr_set = m->attr};
+  const uint64_t resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  long fd = sys_open_beneath(AT_FDCWD, plan_str(m->source), O_PATH | O_NOFOLLOW, 0, resolve);
   if (fd < 0) return fd;
-  long rc = SYS(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st);
-  int is_dir = S_ISDIR(st.stx_mode);
-  if (rc == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) rc = is_dir ? -EISDIR : -ENOTDIR;
-  if (rc == 0 && S_ISLNK(st.stx_mode)) rc = -ELOOP;
-  long tree = rc;
-  if (rc == 0)
-    tree =
-        SYS(__NR_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (is_dir ? AT_RECURSIVE : 0));
+  long tree = SYS(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st);
+  const int is_dir = S_ISDIR(st.stx_mode);
+  if (tree == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) tree = is_dir ? -EISDIR : -ENOTDIR;
+  if (tree == 0 && S_ISLNK(st.stx_mode)) tree = -ELOOP;
+  if (tree == 0) tree = mount_clone((int)fd, "", AT_EMPTY_PATH | (is_dir ? AT_RECURSIVE : 0));
   sys_close((int)fd);
   if (tree < 0) return tree;
-  struct mount_attr attr = {.attr_set = m->attr};
-  rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr);
-  if (rc >= 0) return tree;
-  sys_close((int)tree);
-  return rc;
+  long rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr);
+  if (rc < 0) sys_close((int)tree);
+  return rc < 0 ? rc : tree;
 }
 
 static long net_lo_up(void) {
@@ -33,53 +28,11 @@ static long net_lo_up(void) {
   return rc;
 }
 
-/* The keeper never execs again, so what execve could give is thrown away once, here, for every run. */
-static long exec_rights_drop(void) {
-  long rc;
-  for (long cap = 0; cap < 64; cap++) {
-    rc = SYS(__NR_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
-    if (rc == -EINVAL) break; /* past the kernel's last capability */
-    if (rc < 0) return rc;
-  }
-  rc = SYS(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  if (rc < 0 && rc != -EINVAL) return rc;
-  /* NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE; all locked */
-  return SYS(__NR_prctl, PR_SET_SECUREBITS, 0xef, 0, 0, 0);
-}
-
-/* A second fence: no user namespaces below ours. 0 or -errno; a masked /proc/sys may refuse, the receipt says so. */
-static long user_namespaces_forbid(int proc) {
-  long fd = SYS(__NR_openat, proc, "sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC); /* the opener's own limit */
-  if (fd < 0) return fd;
-  long rc = SYS(__NR_write, fd, "0", 1);
-  sys_close((int)fd);
-  return rc < 0 ? rc : 0;
-}
-
-enum { NS_IPC = 3, NS_CGROUP = 6 };
-/* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
-static void namespaces_note(int proc, uint64_t kinds) {
-  static const char *const name[] = {"self/ns/user", "self/ns/mnt", "self/ns/pid",   "self/ns/ipc", /* NS_IPC */
-                                     "self/ns/net",  "self/ns/uts", "self/ns/cgroup" /* NS_CGROUP */};
-  static const uint64_t kind[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWIPC,
-                                  CLONE_NEWNET,  CLONE_NEWUTS, CLONE_NEWCGROUP};
-  for (uint32_t i = 0; i < sizeof kind / sizeof *kind; i++) {
-    char link[64];
-    long n = kinds & kind[i] ? SYS(__NR_readlinkat, proc, name[i], link, sizeof link) : 0;
-    if (n > 0) text_add(TEXT_NS, i, -1, link, (uint32_t)n);
-  }
-}
-
-static long keyring_new(void) {
-  long rc = SYS(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL, 0, 0, 0);
-  return rc == -ENOSYS || rc == -EPERM ? 0 : rc; /* not there, or not for us at all */
-}
-
 /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
  * does not block, so it blocks no other. */
-static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (K_SIGCHLD - 1);
+static const uint64_t KEEPER_BLOCKED = 1ull << 24 | 1ull << (SIGCHLD - 1);
 static const uint64_t GUARD_BLOCKED =
-    1ull << (K_SIGCHLD - 1) | 1ull << (K_SIGTERM - 1) | 1ull << (K_SIGCONT - 1) | 1ull << (K_SIGHUP - 1);
+    1ull << (SIGCHLD - 1) | 1ull << (SIGTERM - 1) | 1ull << (SIGCONT - 1) | 1ull << (SIGHUP - 1);
 
 /* Outside of the keeper's namespaces, with the embedder's rights: who sees us end knows that nothing in them is left.
  * SIGTERM ends it, by SIGKILL. When the embedder ends we hang up in its place: a child that it forked may hold its
@@ -92,12 +45,11 @@ static void __attribute__((noreturn)) guard_main(long keeper, int signals) {
   SYS(__NR_chdir, "/");
   SYS(__NR_dup3, signals, FD_EMBEDDER + 1, 0);
   SYS(__NR_close_range, FD_EMBEDDER + 2, ~0u, 0);
-  while (SYS(__NR_wait4, keeper, &status, 1 /* WNOHANG */, NULL) == 0) {
+  while (SYS(__NR_wait4, keeper, &status, WNOHANG, NULL) == 0) {
     const long ready = SYS(__NR_ppoll, wait, 2, wait[0].fd < 0 ? &soon : NULL, NULL, 8);
     if (wait[0].revents) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */), wait[0].fd = -1;
     const uint32_t sig = SYS(__NR_read, FD_EMBEDDER + 1, told, sizeof told) > 0 ? told[0] : 0;
-    if (sig == K_SIGTERM || sig == K_SIGCONT || ready == 0)
-      SYS(__NR_kill, keeper, sig == K_SIGCONT ? K_SIGCONT : K_SIGKILL);
+    if (sig == SIGTERM || sig == SIGCONT || ready == 0) SYS(__NR_kill, keeper, sig == SIGCONT ? SIGCONT : SIGKILL);
   }
   sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8);
 }
@@ -105,47 +57,42 @@ static void __attribute__((noreturn)) guard_main(long keeper, int signals) {
 /* Any change of ids takes both back (commit_creds()): no ptrace, no /proc/PID/mem; and to end with the guard. */
 static long self_guard(void) {
   long rc = SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-  return rc < 0 ? rc : SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0);
+  return rc < 0 ? rc : SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
 /* Go on as pid 1 of new namespaces: what dies here with its parent gone is ours to reap, what is left at our end is
  * killed by the kernel. On v2 we are born in the cgroup that is ours. The guard tells the embedder who we are. */
 static long init_clone(uint64_t namespaces) {
   const uint32_t into = K.plan->into;
-  int pidfd = -1, signals;
+  int pidfd = -1, home = -1, signals;
   struct clone_args args = {
-      .flags = namespaces | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = K_SIGCHLD};
+      .flags = namespaces | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
   if (into != PJ_NONE) {
-    long home;
-    TRY(STEP_CGROUP, PJ_NONE, home = SYS(__NR_openat, FD_CGROUP + into, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    TRY(STEP_CGROUP, PJ_NONE,
+        home = (int)SYS(__NR_openat, FD_CGROUP + into, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
     args.flags |= CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
   }
   TRY(STEP_INIT, 2, signals = (int)SYS(__NR_signalfd4, -1, &GUARD_BLOCKED, 8, O_CLOEXEC | O_NONBLOCK));
   long pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid > 0) reply_with(REPLY_MAPS, K.page->facts.reply.error, pidfd), guard_main(pid, signals);
-  sys_close(signals), sys_close(FD_EMBEDDER);
-  if (into != PJ_NONE) sys_close((int)args.cgroup);
+  sys_close(signals), sys_close(FD_EMBEDDER), sys_close(home);
   TRY(STEP_NAMESPACES, 0, pid);
-  TRY(STEP_INIT, 4, SYS(__NR_prctl, PR_SET_PDEATHSIG, K_SIGKILL, 0, 0, 0));
+  TRY(STEP_INIT, 4, SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
   return 0;
 }
 
 static long init_become(void) {
-  const uint64_t mask = 1ull << (K_SIGCHLD - 1);
-  SYS(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &KEEPER_BLOCKED, NULL, 8);
-  if (K.plan->flags & PLAN_SET_IDS) {
+  SYS(__NR_rt_sigprocmask, SIG_SETMASK, &KEEPER_BLOCKED, NULL, 8);
+  if (K.plan->keeper_uid != K.plan->uid) {
     TRY(STEP_KEEPER_IDS, 0, SYS(__NR_setresgid, K.plan->keeper_gid, K.plan->keeper_gid, K.plan->keeper_gid));
     TRY(STEP_KEEPER_IDS, 1, SYS(__NR_setresuid, K.plan->keeper_uid, K.plan->keeper_uid, K.plan->keeper_uid));
   }
   TRY(STEP_INIT, 1, self_guard());
   TRY(STEP_INIT, 3, SYS(__NR_getpid) == 1 ? 0 : -EPERM); /* kill(-1) is for our own pid namespace */
   /* A short slice (since Linux 6.12): who wakes up to enforce a limit goes before those who compute. Not inherited. */
-  struct sched_attr quick = {.size = SCHED_ATTR_SIZE_VER0,
-                             .sched_flags = SCHED_FLAG_RESET_ON_FORK,
-                             .sched_nice = 20 - (int32_t)SYS(__NR_getpriority, 0, 0),
-                             .sched_runtime = 100000};
-  SYS(__NR_sched_setattr, 0, &quick, 0);
-  TRY(STEP_INIT, 2, K.children = (int)SYS(__NR_signalfd4, -1, &mask, 8, O_CLOEXEC | O_NONBLOCK));
+  sched_plain(SCHED_FLAG_RESET_ON_FORK, 100000);
+  TRY(STEP_INIT, 2,
+      K.children = (int)SYS(__NR_signalfd4, -1, &(uint64_t){1ull << (SIGCHLD - 1)}, 8, O_CLOEXEC | O_NONBLOCK));
   return 0;
 }
 
@@ -160,7 +107,8 @@ static long proc_mount(int outer) {
   /* The caller's procfs has one of these for each user namespace: among a thousand it takes 2 ms to find ours. */
   other.data_len = 0;
   const long all = fs_make(plan_str(0), &other);
-  K.user_namespaces = user_namespaces_forbid(all >= 0 ? (int)all : outer);
+  /* A second fence: no user namespaces below ours (the opener's limit). The receipt says where /proc/sys refuses. */
+  K.user_namespaces = file_write(all >= 0 ? (int)all : outer, "sys/user/max_user_namespaces", 0, 0, "0", 1);
   sys_close((int)all);
   long gone = SYS(__NR_umount2, "/proc", 2 /* MNT_DETACH */); /* ours to see no longer, whatever comes */
   if (gone < 0 && gone != -EINVAL) return fail(STEP_PROC, 2, gone);
@@ -170,41 +118,16 @@ static long proc_mount(int outer) {
   return 0;
 }
 
-/* The filter of the programs, on the keeper: they inherit it. To install it for each costs more than to execute one.
- * Where it says PASS (policy/bpf.py), it gets ours. Its notify actions are evidence of what was refused. */
-static long filter_install(void) {
-  const struct pj_table t = K.plan->seccomp;
-  struct sock_filter *row = (struct sock_filter *)(uintptr_t)ROW(K.plan, t, struct sock_filter, 0);
-  struct sock_fprog prog = {(uint16_t)t.count, row};
-  const int notify = K.plan->flags & PLAN_NOTIFY;
-  uint32_t halves[2], found = 0;
-  long rc, listener;
-  if (!t.count) return 0;
-  TRY(STEP_SECCOMP, 0, rc = SYS(__NR_getrandom, halves, sizeof halves, 0));
-  for (uint32_t i = 0; i < t.count; i++)
-    if (row[i].code == (BPF_ALU | BPF_XOR | BPF_K) && found < 2) row[i].k = halves[found++];
-  if (rc != sizeof halves || found != 2) return fail(STEP_SECCOMP, 1, -EINVAL);
-  TRY(STEP_SECCOMP, 2, listener = SYS(__NR_seccomp, 1 /* SET_MODE_FILTER */, notify ? 8 /* NEW_LISTENER */ : 0, &prog));
-  K.listener = notify ? (int)listener : -1;
-  pass = (long)((uint64_t)halves[1] << 32 | halves[0]);
-  return 0;
-}
-
-static long template_make(void) {
+/* From the caller's namespaces into those of the jail. `source`: the mounts that are opened on the way, by row. */
+static long namespaces_enter(int *source) {
   const struct pj_plan *p = K.plan;
-  static int source[PJ_MAX_ROWS];
-  struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */}, read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+  struct mount_attr private = {.propagation = MS_PRIVATE};
   long rc;
-
   TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
   TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof private));
-  /* With the caller's own rights: what it cannot open, its jails cannot see. */
-  for (uint32_t i = 0; i < p->mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
-    if (m->kind != MOUNT_BIND) continue;
-    TRY(STEP_SOURCE, i, source[i] = (int)source_open(m));
-  }
-  if (p->flags & PLAN_DROP_GROUPS) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL));
+  EACH (struct pj_mount, m, p, p->mounts) /* with the caller's own rights: what it cannot open, its jails cannot see */
+    if (m->kind == MOUNT_BIND) TRY(STEP_SOURCE, NUMBER(m), source[NUMBER(m)] = (int)source_open(m));
+  if (p->unshare_second & CLONE_NEWUSER) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL)); /* we may, and only now */
   /* The network namespace takes longest, and no maps: the caller writes them meanwhile. Only whether there is an id 0
    * when it is made decides who owns its files in /proc. */
   const uint64_t late = p->uid && p->gid ? CLONE_NEWNET : 0;
@@ -219,43 +142,60 @@ static long template_make(void) {
     sys_close((int)rc);
   }
   TRY(STEP_NODUMP, 0, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
-  if (init_become() < 0) return -1;
+  return 0;
+}
 
-  for (uint32_t i = 0; i < p->mounts.count; i++) {
-    const struct pj_mount *m = ROW(p, p->mounts, struct pj_mount, i);
-    const char *target = plan_str(m->target);
+/* The plan's first row is the new root, on top of "/" until pivot_root; the others are below it. */
+static long root_make(const int *source) {
+  const struct pj_plan *p = K.plan;
+  EACH (struct pj_mount, m, p, p->mounts) {
+    const uint32_t i = NUMBER(m);
     long fd = m->kind == MOUNT_BIND ? source[i] : -1;
     if (m->kind == MOUNT_FS) TRY(STEP_MOUNT, i, fd = fs_make(plan_str(0), m));
-    if (i == 0) { /* the new root: first row, on top of "/" until pivot_root */
+    if (i == 0) {
       K.newroot = (int)fd;
       TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
-    } else if (fd >= 0) {
-      TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, target));
+    } else if (fd < 0) {
+      TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
+    } else {
+      TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, plan_str(m->target)));
       if (m->flags & MOUNT_IS_BOX)
         K.box = (int)fd, K.box_row = i;
       else
         sys_close((int)fd);
-    } else {
-      TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
     }
   }
-  int proc = (int)SYS(__NR_openat, AT_FDCWD, "/proc", O_PATH | O_CLOEXEC); /* the outer one, about to go */
+  return 0;
+}
+
+static long root_enter(void) {
+  struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
   TRY(STEP_PIVOT, 0, SYS(__NR_fchdir, K.newroot));
   TRY(STEP_PIVOT, 1, SYS(__NR_pivot_root, ".", "."));
   TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
   TRY(STEP_PIVOT, 3, SYS(__NR_chdir, "/"));
   TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH, &read_only, sizeof read_only));
+  return 0;
+}
+
+static long template_make(void) {
+  const struct pj_plan *p = K.plan;
+  const uint64_t all = p->unshare_first | p->unshare_second;
+  static int source[PJ_MAX_ROWS];
+  if (namespaces_enter(source) < 0 || init_become() < 0 || root_make(source) < 0) return -1;
+  const int proc = (int)SYS(__NR_openat, AT_FDCWD, "/proc", O_PATH | O_CLOEXEC); /* the outer one, about to go */
+  if (root_enter() < 0) return -1;
   if (p->hostname != PJ_NONE)
     TRY(STEP_HOSTNAME, 0, SYS(__NR_sethostname, plan_str(p->hostname), str_len(plan_str(p->hostname))));
   TRY(STEP_CAPS, 0, exec_rights_drop());
   K.mountinfo = (int)SYS(__NR_openat, proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
-  long status = SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
-  if (status >= 0) text_add(TEXT_CAPS, 0, (int)status, NULL, 0); /* of the bounding and ambient sets no run has more */
-  sys_close((int)status);
+  const int status = (int)SYS(__NR_openat, proc, "self/status", O_RDONLY | O_CLOEXEC);
+  if (status >= 0) text_add(TEXT_CAPS, 0, status, NULL, 0); /* of the bounding and ambient sets no run has more */
+  sys_close(status);
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
   TRY(STEP_KEYRING, 0, keyring_new());
-  namespaces_note(proc, (p->unshare_first | p->unshare_second));
-  if ((p->unshare_first | p->unshare_second) & CLONE_NEWNET) { /* else each run has one of its own */
+  namespaces_note(proc, all);
+  if (all & CLONE_NEWNET) { /* else each run has one of its own */
     K.sockets = (int)SYS(__NR_openat, proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
     K.unix = (int)SYS(__NR_openat, proc, "self/net/unix", O_RDONLY | O_CLOEXEC);
   }

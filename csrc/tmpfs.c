@@ -1,14 +1,14 @@
 /* The workspace and its like: tmpfs of a run, mounted in the keeper's own namespace, of which every run has a copy.
- * One that a run has left untouched serves the next; any other is replaced. Included by keeper.c. */
+ * One that a run has left untouched serves the next; any other is replaced. */
 
-static void tmpfs_look(struct tmpfs *t, struct statx *root, struct statfs *space) {
-  memset(root, 0, sizeof *root);
-  memset(space, 0, sizeof *space);
-  SYS(__NR_statx, t->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, root);
-  SYS(__NR_fstatfs, t->fd, space);
+/* HOSTILE: the root's times and mode, what is used. */
+static void tmpfs_look(int fd, struct look *now) {
+  memset(now, 0, sizeof *now);
+  SYS(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &now->root);
+  SYS(__NR_fstatfs, fd, &now->space);
 }
 
-/* The number that the next file gets, by making one without a name. */
+/* The number that the next file gets, by making one without a name; 0 when none can be. HOSTILE: that. */
 static uint64_t tmpfs_inode(const struct tmpfs *t) {
   struct statx s = {0};
   long fd = SYS(__NR_openat, t->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0);
@@ -19,15 +19,13 @@ static uint64_t tmpfs_inode(const struct tmpfs *t) {
 }
 
 /* Nothing was made, removed, renamed, listed or changed, not even for a moment: the root's times and mode, the free
- * space and the next inode number are what they were. A time tells only what happened in a later tick of the clock. */
+ * space and the next inode number are what they were. A time tells only what happened in a later tick. HOSTILE. */
 static int tmpfs_untouched(struct tmpfs *t) {
-  struct statx root;
-  struct statfs space;
-  tmpfs_look(t, &root, &space);
-  uint64_t made = (uint64_t)root.stx_ctime.tv_sec * 1000000000u + root.stx_ctime.tv_nsec, inode;
-  if (made >= K.go_tick || !mem_equal(&root, &t->root, sizeof root) || !mem_equal(&space, &t->space, sizeof space))
-    return 0;
-  inode = tmpfs_inode(t);
+  struct look now;
+  tmpfs_look(t->fd, &now);
+  const uint64_t changed = (uint64_t)now.root.stx_ctime.tv_sec * 1000000000u + now.root.stx_ctime.tv_nsec;
+  if (changed >= K.go_tick || !mem_equal(&now, &t->look, sizeof now)) return 0;
+  const uint64_t inode = tmpfs_inode(t);
   return inode && inode == t->inode++;
 }
 
@@ -50,8 +48,9 @@ static void tmpfs_drop_all(int spares) {
   fd_drop(&K.ruleset); /* its rules name the inodes */
 }
 
-static int tmpfs_new(uint32_t i) {
-  return (int)fs_make(limits_str(0), ROW(limits(), limits()->tmpfs, struct pj_mount, i));
+static long tmpfs_new(uint32_t i) {
+  K.tmpfs[i].inode = 0;
+  return K.tmpfs[i].spare = (int)fs_make(limits_str(0), ROW(limits(), limits()->tmpfs, struct pj_mount, i));
 }
 
 /* After a run. When one must be replaced, the others get mounts anew, too, in their order: a mount table is sorted by
@@ -65,95 +64,71 @@ static void tmpfs_renew(void) {
   if (kept == (1u << count) - 1) return;
   for (uint32_t i = 0; i < count; i++) {
     struct tmpfs *t = &K.tmpfs[i];
-    const int keep = kept >> i & 1;
-    t->spare =
-        keep ? (int)SYS(__NR_open_tree, t->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) : tmpfs_new(i);
-    if (!keep) t->inode = 0;
-    failed |= t->spare < 0;
+    failed |= (kept >> i & 1 ? t->spare = (int)mount_clone(t->fd, "", AT_EMPTY_PATH) : tmpfs_new(i)) < 0;
   }
   tmpfs_drop_all(failed); /* else what is made anew later would come last */
 }
 
-/* Template mounts below a run's tmpfs would be hidden by it: cloned first, put back after. */
-static long rebinds_take(int *fd, uint32_t *taken) {
-  const struct pj_table t = K.plan->run_mounts;
-  EACH (struct pj_mount, m, K.plan, t) {
+/* In this order: mounts of the template that a run's tmpfs would hide, cloned; the tmpfs; those mounts and all below.
+ */
+static long tmpfs_place(int *rebind, uint32_t *taken) {
+  const struct pj_table tmpfs = limits()->tmpfs, below = K.plan->run_mounts;
+  EACH (struct pj_mount, m, K.plan, below) {
     if (m->kind != MOUNT_REBIND) continue;
-    TRY(STEP_RUN_MOUNT, NUMBER(m),
-        fd[*taken] = (int)SYS(__NR_open_tree, K.newroot, plan_str(m->source),
-                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+    TRY(STEP_RUN_MOUNT, NUMBER(m), rebind[*taken] = (int)mount_clone(K.newroot, plan_str(m->source), AT_RECURSIVE));
     ++*taken;
   }
-  return 0;
-}
-static long run_mounts_make(const int *fd) {
-  const struct pj_table t = K.plan->run_mounts;
-  EACH (struct pj_mount, m, K.plan, t) {
+  EACH (struct pj_mount, t, limits(), tmpfs) {
+    struct tmpfs *k = &K.tmpfs[NUMBER(t)];
+    if (k->spare < 0) continue;
+    EACH (struct pj_mount, m, K.plan, below) /* its own mount point, when that lies in another one */
+      if (m->kind == MOUNT_DIR) entry_make(K.newroot, m);
+    k->fd = k->spare;
+    k->spare = -1;
+    TRY(STEP_TMPFS, NUMBER(t), mount_attach(k->fd, K.newroot, limits_str(t->target)));
+    if (!k->inode) k->inode = tmpfs_inode(k) + 1;
+  }
+  EACH (struct pj_mount, m, K.plan, below) {
     const int again = m->kind == MOUNT_REBIND;
     TRY(STEP_RUN_MOUNT, NUMBER(m),
-        again ? mount_attach(*fd++, K.newroot, plan_str(m->target)) : entry_make(K.newroot, m));
+        again ? mount_attach(*rebind++, K.newroot, plan_str(m->target)) : entry_make(K.newroot, m));
   }
-  return 0;
-}
-
-static long tmpfs_mount(uint32_t i) {
-  const struct pj_table t = K.plan->run_mounts;
-  struct tmpfs *k = &K.tmpfs[i];
-  EACH (struct pj_mount, m, K.plan, t) /* its own mount point, when that lies in another one */
-    if (m->kind == MOUNT_DIR) entry_make(K.newroot, m);
-  k->fd = k->spare;
-  k->spare = -1;
-  const uint32_t target = ROW(limits(), limits()->tmpfs, struct pj_mount, i)->target;
-  TRY(STEP_TMPFS, i, mount_attach(k->fd, K.newroot, limits_str(target)));
-  if (!k->inode) k->inode = tmpfs_inode(k) + 1;
   return 0;
 }
 
 static long tmpfs_make(void) {
-  const struct pj_limits *l = limits();
   static int rebind[PJ_MAX_ROWS];
-  uint32_t missing = 0, taken = 0;
-  long rc = 0;
+  uint32_t taken = 0;
+  int missing = 0;
   K.run_box = PJ_NONE;
-  for (uint32_t i = 0; i < l->tmpfs.count; i++) {
-    struct tmpfs *k = &K.tmpfs[i];
-    if (ROW(l, l->tmpfs, struct pj_mount, i)->flags & MOUNT_IS_BOX) K.run_box = i;
-    if (k->fd >= 0) continue;
-    missing |= 1u << i;
-    if (k->spare >= 0) continue;
-    k->inode = 0;
-    TRY(STEP_TMPFS, i, k->spare = tmpfs_new(i));
+  EACH (struct pj_mount, t, limits(), limits()->tmpfs) {
+    const struct tmpfs *k = &K.tmpfs[NUMBER(t)];
+    if (t->flags & MOUNT_IS_BOX) K.run_box = NUMBER(t);
+    if (k->fd < 0 && k->spare < 0) TRY(STEP_TMPFS, NUMBER(t), tmpfs_new(NUMBER(t)));
+    missing |= k->fd < 0;
   }
   if (!missing) return 0;
-  rc = rebinds_take(rebind, &taken);
-  for (uint32_t i = 0; rc == 0 && i < l->tmpfs.count; i++)
-    if (missing >> i & 1) rc = tmpfs_mount(i);
-  if (rc == 0) rc = run_mounts_make(rebind);
+  const long rc = tmpfs_place(rebind, &taken);
   while (taken) sys_close(rebind[--taken]);
-  for (uint32_t i = 0; rc == 0 && i < l->tmpfs.count; i++) tmpfs_look(&K.tmpfs[i], &K.tmpfs[i].root, &K.tmpfs[i].space);
+  for (uint32_t i = 0; rc == 0 && i < limits()->tmpfs.count; i++) tmpfs_look(K.tmpfs[i].fd, &K.tmpfs[i].look);
   return rc;
 }
 
 /* The rules are the same for all runs that have these tmpfs: their inodes are what a rule holds. */
 static long ruleset_make(void) {
   const struct pj_plan *p = K.plan;
-  struct {
-    uint64_t fs, net, scoped;
-  } attr = {p->landlock_fs, p->landlock_net, p->landlock_scoped};
-  if (K.ruleset >= 0 || (!attr.fs && !attr.net && !attr.scoped)) return 0;
+  const uint64_t attr[3] = {p->landlock_fs, p->landlock_net, p->landlock_scoped};
+  if (K.ruleset >= 0 || !(attr[0] | attr[1] | attr[2])) return 0;
   /* The size says which ABI's fields we use; the plan has zeros in those this kernel lacks. */
-  size_t size = attr.scoped ? 24 : attr.net ? 16 : 8;
-  TRY(STEP_LANDLOCK, PJ_NONE, K.ruleset = (int)SYS(444 /* landlock_create_ruleset */, &attr, size, 0));
+  size_t size = attr[2] ? 24 : attr[1] ? 16 : 8;
+  TRY(STEP_LANDLOCK, PJ_NONE, K.ruleset = (int)SYS(__NR_landlock_create_ruleset, attr, size, 0));
   EACH (struct pj_landlock_rule, r, p, p->landlock) {
-    struct {
-      uint64_t access;
-      int32_t fd;
-    } __attribute__((packed)) rule = {.access = r->access};
+    struct landlock_path_beneath_attr rule = {.allowed_access = r->access};
     long fd;
     const char *path = plan_str(r->path);
     TRY(STEP_LANDLOCK, NUMBER(r), fd = sys_open_beneath(K.newroot, path[1] ? path + 1 : ".", O_PATH, 0, BENEATH));
-    rule.fd = (int32_t)fd;
-    long rc = SYS(445 /* landlock_add_rule */, K.ruleset, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
+    rule.parent_fd = (int32_t)fd;
+    long rc = SYS(__NR_landlock_add_rule, K.ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
     sys_close((int)fd);
     TRY(STEP_LANDLOCK, NUMBER(r), rc);
   }

@@ -1,6 +1,6 @@
 """Our own cgroup subtree: one directory per embedder, below it one per keeper, given to that keeper's id.
 
-Nothing here runs per run: leaves are the keeper's (csrc/keeper.c).
+Nothing here runs per run: leaves are the keeper's (csrc/leaf.c).
 """
 
 from __future__ import annotations

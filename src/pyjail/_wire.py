@@ -78,10 +78,7 @@ def pack_template(t: Template) -> bytes:
     head = blob.head
     jail = t.jail
     head.flags = (
-        (lib.PLAN_SET_IDS if t.own_ids else 0)
-        | (lib.PLAN_DROP_GROUPS if t.privileged else 0)
-        | (lib.PLAN_NOTIFY if t.filter.notify else 0)
-        | (lib.PLAN_KEYRING if t.keys else 0)
+        (lib.PLAN_KEYRING if t.keys else 0)
         | (lib.PLAN_SPLICE if t.filter.splice else 0)
         | (lib.PLAN_IPC_TOLD if t.filter.ipc_told else 0)
         | (lib.PLAN_IPC_KEPT if t.filter.ipc_kept else 0)
@@ -192,8 +189,10 @@ def _layout(kind: str, since: str = "", until: str = "") -> struct.Struct:
 
 
 _REQUEST, _REPLY = _layout("pj_request"), _layout("pj_reply")
-_FACTS, _MORE = _layout("pj_facts", until="used"), _layout("pj_facts", since="used")
-_FACTS_SIZE = _FACTS.size + _MORE.size
+_FACTS, _MORE = _layout("pj_facts", until="used"), _layout("pj_facts", since="used", until="space")
+_SPACE = struct.Struct("<15Q")  # struct statfs
+_SPACE_AT = _FACTS.size + _MORE.size
+_FACTS_SIZE = ffi.sizeof("struct pj_facts")
 
 
 def pack_request(r: RunLimits, c: Request) -> bytes:
@@ -311,7 +310,7 @@ class Facts:
 
     @once
     def _more(self) -> tuple[int, ...]:
-        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 69
+        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 37
 
     @property
     def rusage(self) -> tuple[int, ...]:
@@ -328,8 +327,8 @@ class Facts:
     @property
     def tmpfs(self) -> tuple[tuple[int, int, int, int], ...]:
         """(bytes, bytes free, inodes, inodes free) of each."""
-        t = self._more[37:]
-        return tuple([(t[16 + i], t[i], t[24 + i], t[8 + i]) for i in range(self.tmpfs_count)])
+        spaces = [_SPACE.unpack_from(self.raw, _SPACE_AT + i * _SPACE.size) for i in range(self.tmpfs_count)]
+        return tuple([(s[2] * s[1], s[4] * s[1], s[5], s[6]) for s in spaces])
 
     @property
     def texts(self) -> bytes:

@@ -194,6 +194,27 @@ def test_nothing_of_the_callers_priorities_mask_or_personality_gets_inside():
     assert out.stdout == "[b'0022', b'0', b'00000000', b'1777', b'755']\n", out.stderr
 
 
+@pytest.mark.parametrize("policy", ["SCHED_RR", "SCHED_FIFO", "SCHED_BATCH", "SCHED_OTHER"])
+def test_the_callers_way_of_being_scheduled_is_neither_the_keepers_nor_the_programs(policy):
+    code = f"""
+    import os, pyjail
+    from pyjail._run import idle
+    if os.getuid() == 0: os.nice(-10)
+    else: os.nice(3)
+    try:
+        os.sched_setscheduler(0, os.{policy}, os.sched_param(os.sched_get_priority_min(os.{policy})))
+    except PermissionError:
+        pass
+    look = 'read -r line < /proc/self/stat; set -- ${{line##*) }}; echo ${{39}} ${{38}} ${{17}}' # policy, priority, nice
+    print(pyjail.run(["sh", "-c", look]).stdout.decode().split())
+    pid = idle.keepers[-1].pid
+    print(os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid))
+    """
+    nice = 0 if os.getuid() == 0 else 3
+    out = script(code)
+    assert out.stdout == f"['0', '0', '{nice}']\n0 {nice}\n", out.stderr
+
+
 def test_keepers_are_in_a_session_of_their_own():
     pyjail.run(["true"])
     from pyjail.testing import idle

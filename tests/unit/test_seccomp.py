@@ -205,7 +205,7 @@ def test_a_policy_of_ones_own_is_compiled():
     assert filters.choose(policy, "x86_64", False, False) == seccomp.compile_policy(policy, "x86_64", False, False)
     assert filters.choose(policy, "x86_64", False, False).keys
     assert not filters.choose(SeccompPolicy(kill=("fork",)), "x86_64", False, False).keys
-    assert filters.choose("none", "x86_64", False, False) == Filter("none", b"", False, True)
+    assert filters.choose("none", "x86_64", False, False) == Filter("none", b"", True)
 
 
 def test_numbers_that_an_older_libseccomp_lacks():

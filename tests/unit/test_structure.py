@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
+from tests import c_code
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
@@ -236,31 +237,21 @@ def test_run_does_not_load_cgroupspy_or_pyseccomp_again():
 
 
 def test_steps_are_listed_in_the_order_in_which_they_happen():
-    """The enum, and the first mention of each step in the straight code of program.c, agree."""
+    """The enum, and the first mention of each step in the code that takes them, agree."""
     enum = re.search(r"enum pj_step \{(.*?)\};", (ROOT / "csrc/plan.h").read_text(), re.S)[1]
     listed = re.findall(r"STEP_[A-Z_]+", re.sub(r"/\*.*?\*/", "", enum, flags=re.S))
-    code = (ROOT / "csrc/program.c").read_text()
-    for function, first, last in (
-        ("program_arm", "STEP_CGROUP_ENTER", "STEP_CLOSE_REST"),
-        ("program_start", "STEP_FD", "STEP_EXEC"),
+    functions = c_code.functions()
+    for function, first, last, twice in (
+        ("template_make", "STEP_PRIVATE", "STEP_SECCOMP", {"STEP_INIT", "STEP_MOUNT"}),  # named before, for another one
+        ("program_arm", "STEP_CGROUP_ENTER", "STEP_CLOSE_REST", set()),
+        ("program_start", "STEP_FD", "STEP_EXEC", set()),
     ):
-        body = code[code.index(f"static long {function}(") :]
-        body = body[: body.index("\n}\n")]
-        seen = list(dict.fromkeys(re.findall(r"STEP_[A-Z_]+", body)))
-        between = [s for s in listed[listed.index(first) : listed.index(last) + 1] if s in seen]
+        seen = list(dict.fromkeys(re.findall(r"STEP_[A-Z_]+", c_code.expanded(functions, function))))
+        between = [s for s in listed[listed.index(first) : listed.index(last) + 1] if s not in twice]
         assert [s for s in seen if s in between] == between, function
-    body = code[code.index("static long program_arm(") : code.index("static long program_start(")]
-    order = [
-        body.index(text)
-        for text in (
-            "setresuid",
-            "caps_drop()",
-            "NO_NEW_PRIVS",
-            "landlock_restrict_self",
-            "status_note()",
-            "CLOSE_REST",
-        )
-    ]
+    body = functions["program_arm"].body
+    calls = ("setresuid", "__NR_capset", "NO_NEW_PRIVS", "landlock_restrict_self", "status_note()", "CLOSE_REST")
+    order = [body.index(text) for text in calls]
     assert order == sorted(order)
 
 

@@ -115,5 +115,5 @@ def test_wait_statuses():
 def test_the_signal_of_the_cpu_rlimit_is_evidence_only_where_it_is_the_clock(clock, used, number, verdict):
     facts = Facts()
     facts.executed, facts.status, facts.cpu = True, int(number), clock
-    facts._more = (0, int(used * 1e6), *(0,) * 67)  # struct rusage begins with the user's s, us
+    facts._more = (0, int(used * 1e6), *(0,) * 35)  # struct rusage begins with the user's s, us
     assert decide(evidence(facts, Limits(cpu_time=1))) is verdict

@@ -7,14 +7,13 @@ from pyjail._records import NamedTuple
 
 
 class Filter(NamedTuple):
-    """A compiled profile: BPF of 8 bytes per instruction; ``notify``: some calls end the run; ``keys``: the program
-    may use keyrings; ``splice``: it may always use splice(2), and so may the keeper, which has no argument left to show
-    its pass in; ``ipc_told``: calls that make something in the ipc namespace are told to the keeper, and allowed;
-    ``ipc_kept``: they are, or are never allowed."""
+    """A compiled profile: BPF of 8 bytes per instruction; ``keys``: the program may use keyrings; ``splice``: it may
+    always use splice(2), and so may the keeper, which has no argument left to show its pass in; ``ipc_told``: calls
+    that make something in the ipc namespace are told to the keeper, and allowed; ``ipc_kept``: they are, or are never
+    allowed."""
 
     name: str
     program: bytes
-    notify: bool
     keys: bool = False
     splice: bool = True
     ipc_told: bool = False
@@ -29,7 +28,7 @@ class Filter(NamedTuple):
         return hashlib.sha256(self.program).hexdigest()[:16]
 
 
-NONE = Filter("none", b"", False, True)
+NONE = Filter("none", b"", True)
 
 
 class Reach(NamedTuple):

@@ -28,7 +28,7 @@ def choose(policy: str | SeccompPolicy, machine: str, inet: bool, disk: bool) ->
     wide = policy == "default"
     key = (policy, machine, inet and wide, disk and wide)  # the strict profile is the same everywhere
     if isinstance(policy, str) and key in shipped.PROGRAMS:
-        return Filter(policy, shipped.PROGRAMS[key], True, False, wide, wide, True)
+        return Filter(policy, shipped.PROGRAMS[key], False, wide, wide, True)
     with _lazy.lock:
         from pyjail.policy import seccomp
 

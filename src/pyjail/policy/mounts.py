@@ -214,7 +214,7 @@ def template(
     dev.children["shm"] = Node(why="mount point of the run's own tmpfs")
     for name in ("box", "tmp"):
         root.children[name] = Node(why="mount point of the run's own tmpfs")
-    root.children["proc"] = Node(why="mount point of the run's own procfs")
+    root.children["proc"] = Node(why="mount point of the procfs of the jail's pid namespace")
     if has_proc:
         # Never seen by a program: the keeper takes it away after it has made its own (see proc_mount).
         root.children["proc"] = Node("bind", "for mount_too_revealing()", "/proc", SHOWN | NOEXEC)

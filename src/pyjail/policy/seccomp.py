@@ -251,7 +251,7 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True,
         raise SpecError("seccomp", int(str(e)), f"a filter has at most {MOST} instructions") from None
     splice = _always(found, default, "splice")
     kept = told or not allows_any(policy, IPC_MAKERS, inet)
-    return Filter(name, program, True, allows_any(policy, KEYS, inet), splice, told, kept)
+    return Filter(name, program, allows_any(policy, KEYS, inet), splice, told, kept)
 
 
 def describe(action: int) -> str:
