@@ -1,3 +1,3 @@
-.PHONY: help demo test test-vm lint bench soak
-help demo test test-vm lint bench soak:
+.PHONY: help build demo test test-vm lint bench soak
+help build demo test test-vm lint bench soak:
 	@./dev $@

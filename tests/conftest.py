@@ -37,8 +37,26 @@ def pytest_pycollect_makemodule(module_path: Path) -> None:
         place.adapt()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a cgroup, or root, is skipped where there is none, and nowhere else."""
+def chosen(files: list[Path], part: str) -> set[Path]:
+    """Those of part K of N: the largest files are dealt out one by one, so that the parts take about as long."""
+    number, of = map(int, part.split("/"))
+    if not 1 <= number <= of:
+        raise pytest.UsageError(f"--part {part}: K/N is needed, with K from 1 to N")
+    return {path for n, path in enumerate(sorted(files, key=lambda p: (-p.stat().st_size, p))) if n % of == number - 1}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what runs now. What needs a cgroup, or root, is skipped where there is none, and nowhere else."""
+    wanted = list(items)
+    if not (config.getoption("--all") or any("::" in word for word in config.args)):
+        wanted = [item for item in wanted if not item.get_closest_marker("slow")]
+    if part := config.getoption("--part"):
+        files = chosen(list({item.path for item in items}), part)
+        wanted = [item for item in wanted if item.path in files]
+    if len(wanted) < len(items):
+        kept = set(wanted)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = wanted
     for item in items:
         if item.get_closest_marker("needs_cgroups") and not place.CGROUPS:
             item.add_marker(pytest.mark.skip(reason=place.WITHOUT_CGROUPS))
@@ -47,6 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="further variants of promises, too (marked slow)")
+    parser.addoption("--part", metavar="K/N", help="only these files: N such processes together run them all")
     parser.addoption("--soak", action="store_true", help="the long versions of some tests")
     parser.addoption("--keeper", help="run with this keeper instead, such as one that traps on undefined behaviour")
 

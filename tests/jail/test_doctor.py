@@ -373,7 +373,7 @@ def test_a_doctor_leaves_nothing_behind_and_spares_the_embedders_keepers():
     pyjail.doctor()
     assert warm <= children()
     assert until(lambda: host_side.left_over() == before), (host_side.left_over(), before)
-    assert glob.glob("/tmp/pyjail-doctor-*") == []
+    assert until(lambda: glob.glob("/tmp/pyjail-doctor-*") == [])  # another one's goes by itself
     pyjail.close()
     assert children() == set()
     assert host_side.cgroups_of(os.getpid()) == []

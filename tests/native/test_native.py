@@ -1,4 +1,4 @@
-"""The C core as it is built: small, no undefined symbols, no surprises from analyzers and other machines."""
+"""The C core as it is built: small, no undefined symbols, no surprises from sanitizers. (Analyzers, and other machines: ./dev lint.)"""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import pyjail
 from pyjail import Jail
@@ -43,16 +41,6 @@ def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
     assert "INTERP" not in headers
     assert re.search(r"GNU_STACK.* RW +0x", headers)
     assert KEEPER.stat().st_size < 64 << 10
-
-
-def test_gcc_analyzer_has_nothing_to_say(tmp_path):
-    out = subprocess.run(
-        ["gcc", *FLAGS, "-fanalyzer", "-O1", "-c", "-o", str(tmp_path / "k.o"), str(CSRC / "keeper.c")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (out.returncode, out.stderr) == (0, "")
 
 
 def test_the_folder_is_read_in_one_sitting():
@@ -129,30 +117,6 @@ def test_c_never_calls_a_privileged_function_with_a_path_below_a_workspace():
         "IN_BOX" in call for call in re.findall(r"(?:sys_open_beneath|parent_open)\((?:[^()]|\([^()]*\))*\)", body)
     )
     assert not re.search(r"__NR_(open|openat|chown|chmod|fchmodat|unlink|rename|link)\b", body)
-
-
-def test_aarch64_cross_compiles(tmp_path):
-    if shutil.which("aarch64-linux-gnu-gcc") is None:
-        pytest.skip("aarch64-linux-gnu-gcc is missing: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
-    subprocess.run(
-        ["aarch64-linux-gnu-gcc", *FLAGS, "-o", str(tmp_path / "keeper"), str(CSRC / "keeper.c")], check=True
-    )
-    subprocess.run(
-        [
-            "aarch64-linux-gnu-gcc",
-            "-std=gnu11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-c",
-            "-o",
-            str(tmp_path / "s.o"),
-            str(CSRC / "spawn.c"),
-        ],
-        check=True,
-    )
-    assert b"\xb7\x00" in (tmp_path / "keeper").read_bytes()[:20]
 
 
 def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import chosen
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = """#!/bin/sh
 case "$*" in
+    "-m tests.together"*) export PYTHONPATH=ROOT; exec PYTHON "$@" ;;
     "-c import setuptools"*) exit 0 ;;
     *setup.py*) echo part-build; exit $ROOT_CODE ;;
-    *as_user*) echo part-user; exit $USER_CODE ;;
+    *as_user*) echo part-user "$@"; exit $USER_CODE ;;
+    *--part=2/2*) echo part-two "$@"; exit $TWO_CODE ;;
     *) echo part-root "$@"; exit $ROOT_CODE ;;
 esac
 """
@@ -21,7 +28,8 @@ esac
 @pytest.fixture
 def checkout(tmp_path):
     """One whose .venv is built already, of a Python that runs no tests, on a machine where we are root."""
-    for path, text in ((".venv/bin/python", PYTHON), ("bin/id", "#!/bin/sh\necho 0\n")):
+    python = PYTHON.replace("ROOT", str(ROOT), 1).replace("exec PYTHON", f"exec {sys.executable}")
+    for path, text in ((".venv/bin/python", python), ("bin/id", "#!/bin/sh\necho 0\n")):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
         (tmp_path / path).chmod(0o755)
@@ -36,8 +44,9 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def dev(checkout, *args, root=0, user=0):
-    env = {"PATH": f"{checkout}/bin:/usr/bin:/bin", "ROOT_CODE": str(root), "USER_CODE": str(user)}
+def dev(checkout, *args, root=0, two=0, user=0):
+    codes = {"ROOT_CODE": str(root), "TWO_CODE": str(two), "USER_CODE": str(user)}
+    env = {"PATH": f"{checkout}/bin:/usr/bin:/bin", **codes}
     return subprocess.run(["sh", "dev", *args], cwd=checkout, env=env, capture_output=True, text=True, check=False)
 
 
@@ -63,14 +72,57 @@ def test_without_a_task_all_are_listed(checkout):
 
 
 @pytest.mark.parametrize(
-    ("args", "root", "user", "parts", "code"),
-    [((), 0, 0, 2, 0), ((), 1, 0, 2, 1), ((), 0, 1, 2, 1), ((), 1, 3, 2, 1), ((), 2, 0, 1, 2), (("-q",), 1, 0, 2, 1),
-     (("tests/unit",), 1, 0, 1, 1), (("tests/unit",), 0, 1, 1, 0)],
+    ("args", "codes", "code"),
+    [((), (0, 0, 0), 0), ((), (1, 0, 0), 1), ((), (0, 2, 0), 2), ((), (0, 0, 1), 1), (("-q",), (1, 3, 4), 1), (("--all",), (0, 0, 0), 0)],
 )  # fmt: skip
-def test_both_parts_run_and_are_summed_up(checkout, args, root, user, parts, code):
-    out = dev(checkout, "test", *args, root=root, user=user)
+def test_all_parts_run_at_the_same_time_and_are_summed_up(checkout, args, codes, code):
+    root, two, user = codes
+    out = dev(checkout, "test", *args, root=root, two=two, user=user)
     assert out.returncode == code, out.stderr
-    assert out.stdout.count("part-") == parts
-    if parts == 2:
-        said = ["passed" if not n else f"failed ({n})" for n in (root, user)]
-        assert out.stdout.splitlines()[-1] == f"---- as root: {said[0]}; as uid 1000: {said[1]} ----"
+    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "two", "user")] == [1, 1, 1]
+    names = ("as root, 1 of 2", "as root, 2 of 2", "as uid 1000 (")
+    for line, name, one in zip(out.stdout.splitlines()[-3:], names, codes, strict=True):
+        assert line.startswith(f"---- {name}") and (f": failed ({one}) in " if one else ": passed in ") in line
+    parts = [line for line in out.stdout.splitlines() if line.startswith("part-")]
+    assert all(word in part for part in parts for word in args)
+    assert any("part-user" in part and (" tests/jail " in part) == ("--all" in args) for part in parts)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_choice_of_tests_runs_once(checkout, code):
+    out = dev(checkout, "test", "-q", "tests/unit", root=code)
+    assert (out.returncode, out.stdout) == (code, "part-root -m pytest -q tests/unit\n"), out.stderr
+
+
+def test_the_parts_of_a_whole_are_all_of_it(tmp_path):
+    files = [tmp_path / f"{n}" for n in range(7)]
+    for n, path in enumerate(files):
+        path.write_text("x" * (n % 3))
+    parts = [chosen(files, f"{k}/3") for k in (1, 2, 3)]
+    assert sorted(p for part in parts for p in part) == files
+    with pytest.raises(pytest.UsageError):
+        chosen(files, "4/3")
+
+
+def test_an_interrupt_reaches_all_that_runs_together_and_what_they_said_is_shown():
+    slow = "import signal, time; print('begun', flush=True); time.sleep(60)"
+    command = [
+        sys.executable,
+        "-m",
+        "tests.together",
+        "a",
+        sys.executable,
+        "-c",
+        slow,
+        "---",
+        "b",
+        sys.executable,
+        "-c",
+        slow,
+    ]
+    started = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    time.sleep(2)
+    started.send_signal(signal.SIGINT)
+    said, _ = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert said.count("begun") == 2 and said.count("KeyboardInterrupt") == 2

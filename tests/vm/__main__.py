@@ -16,28 +16,41 @@ PASSES = {
 }
 TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
-# What depends on cgroups most, for CI: half of the time.
-OF_CGROUPS = ("cgroups", "dead_embedder", "faults", "lack_of_fds", "rootless", "verdicts")
-QUICK = ["tests/vm", *(f"tests/jail/test_{n}.py" for n in OF_CGROUPS)]
+# What depends on cgroups most, for CI. Every verdict and limit in both; their variants, and what a user of cgroup v1 or
+# root has no part in, once.
+BOTH = ("cgroups", "dead_embedder", "promises")
+QUICK = {
+    place: ["tests/vm", *(f"tests/jail/test_{name}.py" for name in (*BOTH, *more))]
+    for place, more in {"v2 root": ("faults", "lack_of_fds", "verdicts"), "v2 user": ("rootless",)}.items()
+}
 
 
 def main(arguments: list[str]) -> int:
     """Arguments go to pytest; without a path, the whole suite runs. ``--quick``: what depends on cgroups most."""
     from tests.vm import guest
 
-    chosen = WHOLE
+    chosen = dict.fromkeys(PASSES, WHOLE)
     if "--quick" in arguments:
         arguments.remove("--quick")
         chosen = QUICK
 
     guest.install()  # once, not in both at the same time
     guest.kernel()
-    paths = [] if any(not a.startswith("-") for a in arguments) else chosen
+    given = any(not a.startswith("-") for a in arguments)
     codes: dict[str, int] = {}
     output: dict[str, str] = {}
 
     def one(place: str, wrap: list[str]) -> None:
-        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=600", *arguments, *paths]
+        pytest = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--timeout=600",
+            *arguments,
+            *([] if given else chosen[place]),
+        ]
         out = subprocess.run(
             [sys.executable, "-m", "tests.vm.guest", f"--timeout={TIMEOUT}", *wrap, *pytest],
             stdout=subprocess.PIPE,
