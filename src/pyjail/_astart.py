@@ -6,7 +6,7 @@ import os
 from concurrent.futures import Future
 from functools import partial
 
-from pyjail import _command, _process, _run, _streams
+from pyjail import _process, _run, _streams
 from pyjail._aprocess import AsyncProcess, end
 from pyjail._fds import Fd
 from pyjail._flight import in_thread, outcome_of, threads
@@ -55,7 +55,7 @@ async def start(
     loop = current()
     streams = _streams.taken(options, pty)
     try:
-        command = _command.live(args, limits, jail, streams, options)
+        command = streams.command(args, limits, jail, options)
         ours = streams.ours
         if command.terminal:
             ours = [Fd(os.dup, streams.terminal.number), streams.terminal, Fd()]

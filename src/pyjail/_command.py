@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyjail import _inputs
-    from pyjail._streams import Streams
 
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
@@ -73,7 +72,7 @@ def make(
     """The one way from what a caller wrote to a `Command`. SpecError names the argument at fault, TypeError one that
     there is not."""
     if unknown:
-        raise TypeError(_unknown(next(iter(unknown))))
+        raise TypeError(unexpected(next(iter(unknown))))
     if universal_newlines is not None or capture_output is not None:
         text = _text_mode(text, universal_newlines, capture_output, stdout, stderr)
     key = None
@@ -149,22 +148,10 @@ def make(
 
 
 OPTIONS = (*(make.__kwdefaults__ or ()),)
-_NOT_LIVE = ("input", "timeout", "capture_output")
 
 
-def live(
-    args: object, limits: Limits | None, jail: Jail | None, streams: Streams, options: Mapping[str, Any]
-) -> Command:
-    """The `Command` of a program that is talked to while it runs."""
-    for name in _NOT_LIVE:
-        if name in options:
-            raise TypeError(_unknown(name))
-    stdin, stdout, stderr = streams.theirs
-    made = make(args, limits, jail, stdin=stdin, stdout=stdout, stderr=stderr, **options)
-    return made._replace(terminal=streams.terminal.number >= 0)
-
-
-def _unknown(name: str) -> str:
+def unexpected(name: str) -> str:
+    """What a TypeError says of an option that there is not."""
     return f"unexpected keyword argument {name!r}"
 
 

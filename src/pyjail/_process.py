@@ -11,7 +11,7 @@ import weakref
 from types import TracebackType
 from typing import Any
 
-from pyjail import _command, _run, _units
+from pyjail import _run, _units
 from pyjail._attempts import NOT_STARTED, Attempts, IdleDeath
 from pyjail._errors import KeeperError, SpecError
 from pyjail._result import Result
@@ -63,7 +63,7 @@ def start(
     """
     streams = taken(options, pty)
     try:
-        command = _command.live(args, limits, jail, streams, options)
+        command = streams.command(args, limits, jail, options)
         return launch(Turn(command, _run.idle), streams)
     except BaseException:
         streams.close()

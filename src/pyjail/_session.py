@@ -137,7 +137,7 @@ class Session(Turns, Shown):
         streams, claim, process = _streams.taken(options, pty), Claim(), None
         try:
             self._enter(claim, args)
-            command = _command.live(args, limits or self.limits, self.jail, streams, options)
+            command = streams.command(args, limits or self.limits, self.jail, options)
             turn = SessionTurn(self, claim, command._replace(read_only=read_only))
             turn.open()
             process = _process.begin(turn, streams)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from pyjail._command import Command
+from pyjail import _command
 from pyjail._errors import SpecError
 from pyjail._fds import Fd, pair
-from pyjail._spec import PIPE
+from pyjail._spec import PIPE, Jail, Limits
+
+_NOT_LIVE = ("input", "timeout", "capture_output")
 
 
 class Streams:
@@ -52,6 +55,17 @@ class Streams:
         handed = Terminal(slave.number)
         self.theirs = (handed, handed, handed)
 
+    def command(
+        self, args: object, limits: Limits | None, jail: Jail | None, options: Mapping[str, Any]
+    ) -> _command.Command:
+        """The `Command` of a program that has these, and is talked to while it runs."""
+        for name in _NOT_LIVE:
+            if name in options:
+                raise TypeError(_command.unexpected(name))
+        stdin, stdout, stderr = self.theirs
+        made = _command.make(args, limits, jail, stdin=stdin, stdout=stdout, stderr=stderr, **options)
+        return made._replace(terminal=self.terminal.number >= 0)
+
     def give_up(self) -> None:
         """The program has its copies: ours would keep its readers from seeing an end."""
         for fd in self.lent:
@@ -76,7 +90,7 @@ def window(size: object) -> tuple[int, int]:
     return size
 
 
-def file(fd: Fd, mode: str, command: Command) -> Any:
+def file(fd: Fd, mode: str, command: _command.Command) -> Any:
     """What a `Process` has of this fd: bytes or, with ``text=True``, str; None when there is none."""
     if fd.number < 0:
         return None
