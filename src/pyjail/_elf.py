@@ -1,11 +1,14 @@
-"""The keeper's ELF in a sealed memfd: nothing on disk to replace, nothing of ours to write (CVE-2019-5736)."""
+"""The program of keepers and janitors, in a sealed memfd: nothing on disk to replace, nothing of ours to write
+(CVE-2019-5736). And the head of what is sent to one."""
 
 from __future__ import annotations
 
 import os
+import struct
 
 from pyjail._fds import SEALS, Fd, memfd
 
+pack_head = struct.Struct("<5I").pack  # struct pj_message: op, number, flags, mode, length
 loaded = Fd()
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from pyjail import _errors, _host
+from pyjail import _errors, _host, _host_seldom
 from pyjail._plan import RunLimits, Template
 from pyjail._wire import Failure
 from pyjail.policy import obstacles
@@ -70,7 +70,9 @@ def error(
     ``missing`` says why a program was not found.
     """
     step, i, number = failure.step, failure.index, failure.errno
-    obstacle = obstacles.find(step, i, number, _host.with_switches(_host.probe.__wrapped__(os.getpid())))  # as now
+    obstacle = obstacles.find(
+        step, i, number, _host_seldom.with_switches(_host.probe.__wrapped__(os.getpid()))
+    )  # as now
     if obstacle is not None:
         return _errors.HostError(*obstacle)
     hint = _HINTS.get((step, number), "")

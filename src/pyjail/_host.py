@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import functools
 import os
 import re
@@ -50,13 +50,19 @@ class Hierarchy(NamedTuple):
     mount: str = ""
 
 
-class Refusal(NamedTuple):
-    """A controller that no cgroup gives us here, why, and what to do. "" is what v2 gives without a controller."""
+class Lacking(NamedTuple):
+    """A controller that no cgroup gives us here, and what failed: `_refusal` says why. "" is what v2 gives without a
+    controller. ``step``: of `delegation.Situation`; "": no hierarchy in sight has it."""
 
     controller: str
-    cause: str
-    fix: str
-    passing: bool = False  # for want of room, which may be there at the next look
+    step: str = ""
+    hierarchy: Hierarchy | None = None
+    errno: int = 0
+
+    @property
+    def passing(self) -> bool:
+        """For want of room, which may be there at the next look."""
+        return self.errno in (errno.ENOSPC, errno.EAGAIN)
 
 
 class Above(NamedTuple):
@@ -103,11 +109,11 @@ class Host(NamedTuple):
     namespaces_off: tuple[str, ...] = ()  # this and the next two as `with_switches` reads them: to explain a refusal
     userns_clone: int = -1
     apparmor: bool = False
-    refused: tuple[Refusal, ...] = ()  # what `_bring_up` could not get
+    refused: tuple[Lacking, ...] = ()  # what `_bring_up` could not get
     above: tuple[Above, ...] = ()
 
-    def refusal(self, controller: str) -> Refusal | None:
-        """Why this controller is missing, when trying has told."""
+    def refusal(self, controller: str) -> Lacking | None:
+        """What trying to get this controller has told, when it is missing."""
         return next((r for r in self.refused if r.controller == controller), None)
 
     @property
@@ -137,7 +143,7 @@ def read(path: str) -> str:
         return ""
 
 
-def _names(directory: str) -> list[str]:
+def names_in(directory: str) -> list[str]:
     """What is in a directory, nothing when it cannot be read; as `read` does."""
     try:
         return os.listdir(directory)
@@ -217,7 +223,7 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
 
 
 def _etc() -> tuple[Entry, ...]:
-    extra = sorted([n for n in _names("/etc") if n.startswith(ETC_PREFIXES)])
+    extra = sorted([n for n in names_in("/etc") if n.startswith(ETC_PREFIXES)])
     found = []
     for entry in entries("/etc", [*ETC, *extra]):
         if entry.kind == "link":  # /etc/localtime -> /usr/share/zoneinfo/...: fine; into what we do not show: bind it
@@ -232,6 +238,9 @@ def _ranges(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(f[0]), int(f[2])) for f in (line.split() for line in text.splitlines()) if len(f) == 3)
 
 
+Ranges = tuple[tuple[int, int] | None, tuple[int, int] | None]
+
+
 def _id_range(text: str | None) -> tuple[int, int] | None:
     if not text:
         return None
@@ -241,67 +250,26 @@ def _id_range(text: str | None) -> tuple[int, int] | None:
     return int(first), int(count)
 
 
-def _subordinate(status: dict[str, str]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """This user's largest ranges in /etc/subuid and /etc/subgid, when newuidmap(1) and newgidmap(1) are installed."""
-    uid = os.geteuid()
-    if uid == 0 or os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0" or status.get("NoNewPrivs") == "1":
+def _subordinate(status: dict[str, str]) -> Ranges:
+    """This user's subordinate ids, where newuidmap(1) and newgidmap(1) can give them."""
+    if os.geteuid() == 0 or os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0" or status.get("NoNewPrivs") == "1":
         return None, None  # with no_new_privs a setuid newuidmap gains nothing
     found = [read(f"/etc/{name}") for name in ("subuid", "subgid")]
-    if not all(found) or not all(_on_path(name) for name in ("newuidmap", "newgidmap")):
+    if not all(found):
         return None, None
     with _lazy.lock:
-        import pwd
+        from pyjail import _subordinate_ids
 
-    names = {str(uid)}
-    with contextlib.suppress(KeyError):
-        names.add(pwd.getpwuid(uid).pw_name)
-    ranges = []
-    for text in found:
-        rows = [line.split(":") for line in text.splitlines()]
-        mine = [
-            (int(r[1]), int(r[2])) for r in rows if len(r) == 3 and r[0] in names and r[1].isdigit() and r[2].isdigit()
-        ]
-        ranges.append(max(mine, key=lambda r: r[1], default=None))
-    return (ranges[0], ranges[1]) if None not in ranges else (None, None)
-
-
-def _on_path(program: str) -> bool:
-    return any(os.access(f"{d}/{program}", os.X_OK) for d in os.environ.get("PATH", os.defpath).split(":") if d)
-
-
-def open_to_all(path: str) -> bool:
-    """Whether everybody may read it (and pass it, a directory); what is below it is not looked at."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as e:
-        not_ours(e)
-        return False
-    need = 0o005 if stat.S_ISDIR(mode) else 0o004
-    return mode & need == need
-
-
-def disks() -> tuple[str, ...]:
-    """Whole disks, as MAJOR:MINOR: io.max takes no partitions; a loop or memory disk is limited by what is below it."""
-    names = [n for n in sorted(_names("/sys/block")) if not n.startswith(("loop", "ram", "zram"))]
-    return tuple(
-        read(f"/sys/block/{n}/dev").strip() for n in names if read(f"/sys/block/{n}/size").strip() not in ("", "0")
-    )
+    return _subordinate_ids.ranges(found)
 
 
 _STATUS = ("CapEff:", "NoNewPrivs:", "Seccomp:")
 
 
-def _status() -> dict[str, str]:
+def status_of() -> dict[str, str]:
+    """Of this process: what the kernel lets it do."""
     lines = [line.partition(":") for line in read("/proc/self/status").splitlines() if line.startswith(_STATUS)]
     return {name: value.strip() for name, _, value in lines}
-
-
-_KINDS = ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")  # namespaces(7)
-
-
-def _sysctl(name: str) -> int:
-    text = read(f"/proc/sys/{name}").strip()
-    return int(text) if text.isdigit() else -1
 
 
 def _online() -> int:
@@ -324,7 +292,7 @@ def _know_ourselves() -> None:
 def probe(pid: int) -> Host:
     """This machine, read once per process (``pid`` is the cache's key, so a fork reads again). Raises HostError."""
     _know_ourselves()
-    status = _status()
+    status = status_of()
     subuids, subgids = _subordinate(status)
     python = _interpreter.running()
     return Host(
@@ -350,21 +318,6 @@ def probe(pid: int) -> Host:
         subgids=subgids,
         swap=read("/proc/swaps").count("\n") > 1,
     )
-
-
-def with_switches(host: Host) -> Host:
-    """With what an administrator has switched off, as it is now; no run that succeeds needs to know."""
-    return host._replace(
-        namespaces_off=tuple(kind for kind in _KINDS if _sysctl(f"user/max_{kind}_namespaces") == 0),
-        userns_clone=_sysctl("kernel/unprivileged_userns_clone"),  # of Debian's kernels
-        # It restricts unprivileged user namespaces: Ubuntu 23.10 and later.
-        apparmor=_sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1,
-    )
-
-
-def time_namespaces() -> bool:
-    """Whether this kernel makes some."""
-    return os.path.exists("/proc/self/timens_offsets") and _sysctl("user/max_time_namespaces") != 0
 
 
 def host() -> Host:

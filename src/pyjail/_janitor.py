@@ -13,8 +13,8 @@ import threading
 from collections.abc import Iterable
 
 from pyjail import _elf, _lazy
+from pyjail._elf import pack_head
 from pyjail._fds import Fd, identity, itself, readable
-from pyjail._message import pack_head
 from pyjail._native import ffi, lib
 
 _PATIENCE_S = 5.0  # for a janitor that somebody has stopped

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from pyjail import _elf, _explain, _host, _id_maps, _lazy
+from pyjail import _elf, _host, _id_maps, _lazy
 from pyjail._cgroup import KeeperCgroup
 from pyjail._errors import JailError, KeeperError
 from pyjail._fds import Fd, fill, identity, itself, memfd, readable
@@ -147,9 +147,15 @@ class Keeper(Talk):
         exe = _elf.program()
         pid = lib.pj_spawn(exe.number, fds, len(fds), self.spawned, failure)
         if pid < 0:
-            raise _explain.error(Failure(STEPS[failure.step], failure.index, failure.err), self.template)
+            raise self._explained(Failure(STEPS[failure.step], failure.index, failure.err))
         self.pid = pid
         self._adopt()
+
+    def _explained(self, failure: Failure) -> Exception:
+        with _lazy.lock:
+            from pyjail import _explain
+
+        return _explain.error(failure, self.template)
 
     def _adopt(self) -> None:
         if self.spawned[0] >= 0:
@@ -184,7 +190,7 @@ class Keeper(Talk):
             raise KeeperError(f"the keeper died while it prepared the jail: {self.how_it_died()}")
         got, failure = parse_reply(raw)
         if failure is not None:
-            raise _explain.error(failure, self.template)
+            raise self._explained(failure)
         if got != kind:
             raise KeeperError(f"the keeper answered {got} where {kind} was due")
         if no_room:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 
-from pyjail import _errors, _explain, _lazy, _verdict
+from pyjail import _errors, _lazy, _verdict
 from pyjail._command import CAPTURED, Command, Decode
 from pyjail._errors import KeeperError
 from pyjail._host import Above
@@ -193,6 +193,9 @@ def failed(
             from pyjail import _not_found
 
         return _not_found.hint(template, command)
+
+    with _lazy.lock:
+        from pyjail import _explain
 
     return _explain.error(failure, template, run_part, program=command.args[0], cwd=command.cwd, missing=missing)
 

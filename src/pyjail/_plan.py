@@ -18,6 +18,10 @@ from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
 from pyjail.policy.rlimits import RlimitRow
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 PROC_OPTIONS = (("subset", "pid"), ("hidepid", "ptraceable"))
@@ -105,7 +109,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
             from pyjail.policy import seccomp
 
         may_write = seccomp.allows_plainly(jail.seccomp, "write", jail.network != "none")
-        refusal = same.clocks_refusal(host.kernel, _host.time_namespaces(), may_write)
+        refusal = same.clocks_refusal(host.kernel, _seldom().time_namespaces(), may_write)
         clocks = not refusal
         missing += [Missing("clocks", refusal)] if refusal else []
     # What the caller alone may read or write, only the caller's own id can: subordinate ones are for all other jails.
@@ -114,7 +118,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         not host.maps_ids
         and host.subuids is not None
         and all(m.ro for m in jail.mounts if m.kind == "bind")
-        and all(_host.open_to_all(path) for path in foreign)
+        and all(_seldom().open_to_all(path) for path in foreign)
     )
     program = filters.choose(jail.seccomp, host.arch, *filters.reach(jail))
     shared = NEWNET if jail.network == "none" else 0
@@ -140,6 +144,13 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     )
 
 
+def _seldom() -> Any:
+    with _lazy.lock:
+        from pyjail import _host_seldom
+
+    return _host_seldom
+
+
 def _with_rootfs(jail: Jail, real: str) -> Jail:
     return replace(jail, rootfs=real)
 
@@ -151,7 +162,10 @@ _ANYWAY = "; or do without: Limits({field}=None), or Jail(strict=False) and look
 
 def _lacking(host: Host, field: str, controller: str) -> Missing:
     """Why this field of `Limits` has nothing to enforce it."""
-    refusal = host.refusal(controller)
+    with _lazy.lock:
+        from pyjail import _refusal
+
+    refusal = _refusal.of(host, controller)
     if refusal is None:
         return Missing(field, f"no writable cgroup with the {controller} controller here", _DELEGATE)
     return Missing(field, refusal.cause, refusal.fix)
@@ -172,7 +186,7 @@ def _cgroup_rows(
     """The files of a leaf that this kernel has, and the limits that lack one."""
     rows: list[CgroupRow] = []
     missing: list[Missing] = []
-    disks = () if limits.io_rate is None else _host.disks()
+    disks = () if limits.io_rate is None else _seldom().disks()
     if len(disks) > cgroup.MOST_DISKS:
         cause = f"this machine has {len(disks)} disks, no more than {cgroup.MOST_DISKS} can be limited"
         missing.append(Missing("io_rate", cause, "bound the disks' use from outside"))
@@ -225,7 +239,7 @@ def run_limits(
                 missing.append(_lacking(host, field, controller))
         elif field in ("memory", "processes"):
             missing += _unreachable(host, field, controller, value)
-    if limits.io_rate is not None and "io" in index and not _host.disks():
+    if limits.io_rate is not None and "io" in index and not _seldom().disks():
         missing.append(Missing("io_rate", "no disk in /sys/block to limit", "none is needed"))
     if limits.cpu_time is not None and not {"v2", "cpuacct"} & set(index):
         lacking = _lacking(host, "cpu_time", "cpuacct" if host.refusal("cpuacct") else "")

@@ -10,8 +10,8 @@ import os
 import struct
 import time
 
+from pyjail._elf import pack_head
 from pyjail._fds import Fd, by
-from pyjail._message import pack_head
 from pyjail._native import lib
 from pyjail._texts import damaged
 from pyjail._wire import number_of, parse_reply

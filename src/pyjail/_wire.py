@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from operator import sub
 
-from pyjail._message import pack_head
+from pyjail._elf import pack_head
 from pyjail._native import ffi, lib
 from pyjail._plan import Request, RunLimits, Template, search
 from pyjail._records import NamedTuple, once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyjail import _bring_up, _host, _prepare, _run
+from pyjail import _enter_leaf, _host, _prepare, _run
 
 __all__ = ["enter_leaf"]
 
@@ -36,6 +36,6 @@ def enter_leaf() -> str:
     True
     """
     _run.close()
-    leaf = _bring_up.enter_leaf(_host.host())
+    leaf = _enter_leaf.enter_leaf(_host.host())
     _prepare.look_again()
     return leaf

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyjail import HostError, Jail, Limits, SpecError, _host, _plan, _prepare
+from pyjail import HostError, Jail, Limits, SpecError, _host, _host_seldom, _plan, _prepare
 from pyjail._host import Entry, Hierarchy
 from pyjail._interpreter import Part
 from pyjail.policy import cgroup, ids, landlock, mounts
@@ -68,7 +68,7 @@ def test_disks_that_come_and_go_are_seen_when_looked_at_again(monkeypatch):
         return [str(row.value).split()[0] for row in run.cgroup if row.file == "io.max"]
 
     for disks in (("8:0", "8:16"), ("8:0",), ()):
-        monkeypatch.setattr(_host, "disks", lambda found=disks: found)
+        monkeypatch.setattr(_host_seldom, "disks", lambda found=disks: found)
         _prepare.look_again()
         assert limited() == list(disks)
 
@@ -77,7 +77,7 @@ def test_more_disks_than_can_be_limited_are_told(monkeypatch):
     chosen = cgroup.Cgroups((V2,), 0, (("v2", 0), ("io", 0)))
     files = (frozenset({"io.max", "cpu.stat", "cgroup.max.descendants", "cgroup.max.depth"}),)
     limits = Limits(io_rate="1M", memory=None, processes=None, cpus=None)
-    monkeypatch.setattr(_host, "disks", lambda: tuple(f"8:{n}" for n in range(cgroup.MOST_DISKS + 1)))
+    monkeypatch.setattr(_host_seldom, "disks", lambda: tuple(f"8:{n}" for n in range(cgroup.MOST_DISKS + 1)))
     _prepare.look_again()
     with pytest.raises(HostError, match="17 disks") as e:
         _plan.run_limits(Jail(), limits, HOST, chosen, files)

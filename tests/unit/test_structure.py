@@ -19,14 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
 LAYERS = (
     {"_errors", "_subprocess_errors", "_units", "_records", "_dataclass", "_usage", "_noise", "_shown", "_parameters", "_brief", "_plain", "_documents", "_verdicts", "_completed", "_undecoded", "_result_words", "_usage_words", "_result_document", "_spec_document", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_terminal"},
-    {"_host", "_interpreter", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
+    {"_host", "_host_seldom", "_subordinate_ids", "_interpreter", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
      "policy.landlock", "policy.cgroup", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
      "policy.learned", "policy.cores", "policy.same", "_toml", "_config", "_config_file", "_inputs", "_trees", "_deterministic", "policy.filter"},
     {"languages._language"},
     {"languages._values", "languages._classes", "languages._table", "languages._judgement"},
     {"languages._test"},
-    {"_plan", "_wire", "_texts", "_message", "_places"},
-    {"_owner", "_cgroup_files", "_cgroup", "_janitor", "_bring_up", "_explain", "_elf", "_id_maps", "_talk", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
+    {"_elf", "_owner", "_cgroup_files", "_cgroup", "_janitor", "_bring_up", "_refusal", "_enter_leaf"},
+    {"_plan", "_wire", "_texts", "_places"},
+    {"_explain", "_id_maps", "_talk", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},
     {"_spare"},
     {"_mountinfo"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pyjail import _refusal
 from pyjail._bring_up import CONTROLLERS, V1
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
@@ -24,9 +25,9 @@ def hierarchies(x: Examination) -> Finding:
         if names or h.version == 2:
             said.append(f"v{h.version} {h.own} ({names or 'what needs no controller'})")
     if not said:
-        refusal = host.refusal("") or host.refusal("memory")
+        refusal = _refusal.of(host, "") or _refusal.of(host, "memory")
         return Finding("cgroups", NO, refusal.cause, refusal.fix) if refusal else Finding("cgroups", NO, "none")
-    refusal = host.refusal("")
+    refusal = _refusal.of(host, "")
     if refusal is not None:
         return Finding("cgroups", PARTLY, f"{'; '.join(said)}; no v2: {refusal.cause}", refusal.fix)
     return Finding("cgroups", WORKS, "; ".join(said))
@@ -141,7 +142,7 @@ def _counter(x: Examination, layer: str, usage: str) -> Finding:
         if row.status == "enforced":
             return Finding(layer, WORKS, f"{counter.file} = {row.value}, read back from a run")
         return Finding(layer, NO, f"{counter.file}: {row.value}")
-    refusal = x.host.refusal(_CONTROLLER[usage])
+    refusal = _refusal.of(x.host, _CONTROLLER[usage])
     if refusal is not None:
         return Finding(layer, NO, refusal.cause, refusal.fix)
     return Finding(layer, NO, counter.note, _NEWER[usage])

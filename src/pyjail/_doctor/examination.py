@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pyjail import _host, _prepare, _run
+from pyjail import _host_seldom, _prepare, _run
 from pyjail._doctor.finding import NO, Finding
 from pyjail._errors import HostError, SetupError
 from pyjail._host import Host
@@ -59,7 +59,7 @@ class Examination:
     @Once
     def host(self) -> Host:
         """This machine with the cgroups that were found to work, as a run sees it."""
-        return _host.with_switches(_prepare.ground(os.getpid(), cpuset=True))
+        return _host_seldom.with_switches(_prepare.ground(os.getpid(), cpuset=True))
 
     @Once
     def attempts(self) -> dict[str, tuple[str, int] | None]:

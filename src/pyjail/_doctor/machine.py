@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyjail import _host
+from pyjail import _host, _subordinate_ids
 from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
 from pyjail._errors import HostError
@@ -259,9 +259,9 @@ def identities(x: Examination) -> Finding:
         return Finding(layer, PARTLY, f"{why}: {who}", "start this program in a user namespace with a range of ids")
     why, fix = advice.subordinate_ids(
         host.euid,
-        helper=all(_host._on_path(n) for n in ("newuidmap", "newgidmap")),
+        helper=all(_subordinate_ids.on_path(n) for n in ("newuidmap", "newgidmap")),
         lines=host.subuids is not None,
-        no_new_privs=_host._status().get("NoNewPrivs") == "1",
+        no_new_privs=_host.status_of().get("NoNewPrivs") == "1",
         switched_off=os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0",
     )
     return Finding(layer, PARTLY, f"programs have this user's own id outside ({who}): {why}", fix)

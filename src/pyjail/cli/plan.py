@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pyjail import Jail, Limits, _host, _plain, _view
+from pyjail import Jail, Limits, _host, _host_seldom, _plain, _view
 from pyjail._plan import Template, search, template
 from pyjail.policy import cgroup, filters, lint, mounts, rlimits, seccomp
 
@@ -33,7 +33,7 @@ def plan(jail: Jail, limits: Limits, program: list[str]) -> list[dict[str, Any]]
             add("view", f"{control.name.removeprefix('view ')}: {control.value}", control.asked)
     add("pivot", "pivot_root, detach the old root, root read-only")
     add("namespaces", ", ".join(_names(t.run_unshare)) + ", cgroup", "of every run")
-    leaf = cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", _host.disks())
+    leaf = cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", _host_seldom.disks())
     for c in leaf:
         where = t.cgroups.used[c.hierarchy].own
         add(f"cgroup {c.when}", f"{where}/.../{c.file}" + (f" = {c.value}" if c.value else ""), c.why)

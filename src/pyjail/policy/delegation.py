@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 
-from pyjail._host import Refusal
 from pyjail._records import NamedTuple
 
 SCOPE = "systemd-run --user --scope -p Delegate=yes env PYJAIL_ENTER_LEAF=1 PROGRAM"
@@ -14,6 +13,14 @@ WRITABLE = (
     "in a container: docker run --security-opt writable-cgroups=true, podman run --security-opt unmask=/sys/fs/cgroup, "
     "kubernetes: cgroup_writable of containerd"
 )
+
+
+class Refusal(NamedTuple):
+    """A controller that no cgroup gives us here, why, and what to do. "" is what v2 gives without a controller."""
+
+    controller: str
+    cause: str
+    fix: str
 
 
 class Situation(NamedTuple):
