@@ -7,10 +7,10 @@ from pyjail._records import NamedTuple
 
 
 class Filter(NamedTuple):
-    """A compiled profile: ``made``, or the one in `shipped` that has this ``key``; ``keys``: the program may use keyrings;
-    ``splice``: it may always use splice(2), and so may the keeper, which has no argument left to show its pass in;
-    ``ipc_told``: calls that make something in the ipc namespace are told to the keeper, and allowed; ``ipc_kept``: they
-    are, or are never allowed."""
+    """A compiled profile: ``made``, or the one in `shipped` that has this ``key``; ``keys``: the program may use
+    keyrings; ``splice``: it may always use splice(2), and so may the keeper, which has no argument left to show its
+    pass in; ``ipc_told``: calls that make something in the ipc namespace are told to the keeper, and allowed;
+    ``ipc_kept``: they are, or are never allowed."""
 
     name: str
     made: bytes
