@@ -6,8 +6,10 @@ of limits that only a cgroup can enforce are skipped by name.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
 import pyjail
 from pyjail import Jail, _host
@@ -48,6 +50,7 @@ def _has_cgroups() -> bool:
 
 
 CGROUPS: bool
+JAIL = Jail.__init__
 
 
 def __getattr__(word: str) -> bool:
@@ -72,7 +75,7 @@ def adapt() -> None:
         return
     from pyjail import _command, _prepare
 
-    made, strict = Jail.__init__, Jail.__match_args__.index("strict")
+    made, strict = JAIL, Jail.__match_args__.index("strict")
 
     def not_strict(self, *args, **given):
         made(self, *args, **given if len(args) > strict else {"strict": False, **given})
@@ -82,6 +85,16 @@ def adapt() -> None:
     _command._DEFAULT_JAIL = Jail()
     _command._made.clear()
     _prepare.look_again()  # a script may change what it is before its first run
+
+
+@contextlib.contextmanager
+def as_it_is() -> Iterator[None]:
+    """Within, what `adapt` has done to jails is undone."""
+    adapted, Jail.__init__ = Jail.__init__, JAIL
+    try:
+        yield
+    finally:
+        Jail.__init__ = adapted
 
 
 def expects(skip: str) -> bool:

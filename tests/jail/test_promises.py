@@ -29,7 +29,8 @@ def run(script: str, jail: Jail | None = None, **limits) -> pyjail.Result:
 
 
 def killed_keeper() -> pyjail.Result:
-    with pyjail.start(["sleep", "100"]) as program:
+    with pyjail.start(["sh", "-c", "echo; exec sleep 100"]) as program:
+        program.stdout.readline()  # it has begun
         for keeper in pyjail.testing.busy():
             os.kill(keeper, signal.SIGKILL)
         program.wait()

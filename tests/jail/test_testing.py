@@ -20,6 +20,7 @@ def test_a_keeper_is_busy_while_its_program_runs_and_idle_after_it():
     with pyjail.start(["sleep", "600"]) as program:
         (guard,) = testing.busy()
         assert testing.idle() == []
+        assert until(lambda: programs(b"sleep\x00600"))
         (sleep,) = programs(b"sleep\x00600")
         assert {guard, sleep} <= set(testing.below())
         assert sleep in testing.below(guard)

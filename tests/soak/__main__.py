@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests import place
 from tests.soak import kills, runs
 
 
@@ -14,7 +13,6 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30_000, help="mixed runs, in two processes")
     parser.add_argument("--kills", type=int, default=1_000, help="embedders killed by SIGKILL")
     options = parser.parse_args()
-    place.adapt()
     wrong: list[str] = []
     print("| what | how many | s | not as expected | left |\n|---|---:|---:|---:|---|")
     for number, found in enumerate(runs.in_processes(options.runs), 1):

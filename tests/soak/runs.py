@@ -16,6 +16,7 @@ from tests import place
 from tests.conftest import SLOW
 from tests.host_side import left_over, rss
 
+place.adapt()  # before a jail is made
 TINY = Limits(memory="16M", cpu_time=2 * SLOW, wall_time=20 * SLOW, output=10_000)
 MOST_GROWTH = 24 << 20  # bytes of the embedder's memory
 
@@ -125,5 +126,4 @@ def in_processes(total: int, processes: int = 2) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    place.adapt()
     print(json.dumps(many(int(sys.argv[1]))))

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import place
 from tests.inside import no_keepers
 
 
 @pytest.fixture(scope="package", autouse=True)
 def pure() -> Iterator[None]:
-    with no_keepers():
+    with no_keepers(), place.as_it_is():
         yield
