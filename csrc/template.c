@@ -38,7 +38,6 @@ static const uint64_t GUARD_BLOCKED =
  * SIGTERM ends it, by SIGKILL. When the embedder ends we hang up in its place: a child that it forked may hold its
  * socket. Its pidfd tells of that whatever its ids and its pid namespace are; PDEATHSIG and getppid() do not. */
 static void __attribute__((noreturn)) guard_main(long keeper, int signals) {
-  const struct __kernel_timespec soon = {0, 700000000}; /* for the keeper to leave by itself */
   struct pollfd wait[2] = {{FD_EMBEDDER, POLLIN, 0}, {FD_EMBEDDER + 1, POLLIN, 0}};
   uint32_t told[32]; /* a struct signalfd_siginfo: its number first */
   int status = 0;
@@ -46,6 +45,7 @@ static void __attribute__((noreturn)) guard_main(long keeper, int signals) {
   SYS(__NR_dup3, signals, FD_EMBEDDER + 1, 0);
   SYS(__NR_close_range, FD_EMBEDDER + 2, ~0u, 0);
   while (SYS(__NR_wait4, keeper, &status, WNOHANG, NULL) == 0) {
+    struct __kernel_timespec soon = {0, 700 * NS_PER_MS}; /* for the keeper to leave; ppoll(2) counts it down */
     const long ready = SYS(__NR_ppoll, wait, 2, wait[0].fd < 0 ? &soon : NULL, NULL, 8);
     if (wait[0].revents) SYS(__NR_shutdown, FD_CONTROL, 2 /* SHUT_RDWR */), wait[0].fd = -1;
     const uint32_t sig = SYS(__NR_read, FD_EMBEDDER + 1, told, sizeof told) > 0 ? told[0] : 0;

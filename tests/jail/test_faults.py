@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -244,6 +246,41 @@ def test_a_process_that_cannot_be_killed_keeps_nobody_waiting(script, tmp_path):
         frozen.rmdir()
     pyjail.close()
     assert until(lambda: leaves_of(os.getpid()) == [])
+
+
+def ticks(pid: int) -> int:
+    """CPU time that a process has used, in 1/100 s."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return int(user) + int(system)
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(not FREEZER.is_dir(), reason=place.ELSEWHERE)
+def test_who_waits_for_a_jail_that_cannot_end_is_at_rest():
+    """Its embedder is gone, its keeper is killed: its guard looks for that now and then."""
+    frozen = FREEZER / f"pyjail-test-{os.getpid()}"
+    frozen.mkdir()
+    embedder = subprocess.Popen([sys.executable, "-c", "import pyjail; pyjail.run(['sleep', '1001'])"])
+    below: list[int] = []
+    try:
+        assert until(lambda: programs(b"sleep\x001001"))
+        below = programs(b"sleep\x001001")
+        guards = keepers_of(embedder.pid)
+        (frozen / "tasks").write_text(str(below[0]))
+        (frozen / "freezer.state").write_text("FROZEN")
+        embedder.kill()
+        embedder.wait()
+        time.sleep(2)
+        before = {guard: ticks(guard) for guard in guards if alive(guard)}
+        time.sleep(2)
+        used = [ticks(guard) - before[guard] for guard in before]
+        assert used and max(used) < 10, used
+    finally:
+        embedder.kill()
+        embedder.wait()
+        (frozen / "freezer.state").write_text("THAWED")
+        assert until(lambda: not any(map(alive, below)))
+        frozen.rmdir()
 
 
 def test_close_in_another_thread_is_no_error_of_a_run_that_is_starting():

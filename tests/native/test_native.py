@@ -44,7 +44,7 @@ def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
 
 
 def test_the_folder_is_read_in_one_sitting():
-    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2350
+    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2348
 
 
 def test_the_way_from_clone_to_execve_is_one_short_file():
