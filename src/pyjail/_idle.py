@@ -242,8 +242,14 @@ def _everyone() -> list[Idle]:
     return [found for ref in _all.valuerefs() if (found := ref()) is not None]
 
 
+# To be called before all are closed: what waits until nobody makes a keeper of his own accord.
+resting: list[Callable[[], None]] = []
+
+
 def close_all() -> None:
     """`Idle.close` for the keepers of `run` and for those of all pools."""
+    for rest in resting:
+        rest()
     for one in _everyone():
         one.close()
 

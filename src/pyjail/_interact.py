@@ -12,8 +12,9 @@ from pyjail._errors import SpecError
 from pyjail._interaction import Flow, Happening, Interaction
 from pyjail._parties import Args, Edge, Party, check_edges, check_parties
 from pyjail._referee import Referee
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._scene import Scene
+from pyjail._verdicts import Verdict
 
 
 def interact(

@@ -8,8 +8,9 @@ from typing import Any
 
 from pyjail import _records
 from pyjail._parties import Edge
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._shown import Document, Shown
+from pyjail._verdicts import Verdict
 
 
 @dataclass(frozen=True, repr=False)

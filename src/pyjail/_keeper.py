@@ -26,12 +26,14 @@ from pyjail._talk import REPORT_SIZE, Gone, Talk
 from pyjail._wire import (
     STEPS,
     Failure,
-    Prepared,
     pack_template,
-    parse_ready,
     parse_reply,
 )
 from pyjail.policy import ids
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._report import Prepared
 
 HANDSHAKE_S = 30.0
 _SEQPACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
@@ -175,6 +177,9 @@ class Keeper(Talk):
     @once
     def prepared(self) -> Prepared:
         """What it read back of its template."""
+        with _lazy.lock:
+            from pyjail._report import parse_ready
+
         return parse_ready(*self.ready)
 
     def _expect(self, kind: int) -> tuple[bytes, Fd]:

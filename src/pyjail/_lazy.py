@@ -11,6 +11,10 @@ import os
 import sys
 from _thread import RLock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # ``pip install pyjail`` is another project with this import name: pip writes its __init__.py over ours, and takes
 # it away again. All that is left of us, the command among it, would fail with errors that say nothing.
 if getattr(sys.modules["pyjail"], "__distribution__", None) != "pyjail-linux":
@@ -22,6 +26,16 @@ if getattr(sys.modules["pyjail"], "__distribution__", None) != "pyjail-linux":
 _PATIENCE_S = 10.0  # should what an import waits for be held by the thread that forks
 
 lock = RLock()
+
+
+class Unloaded:
+    """Stands for a module until ``load`` has put it into its place, which the first use does at the latest."""
+
+    def __init__(self, load: Callable[[], object]) -> None:
+        self._load = load
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._load(), name)
 
 
 def _before() -> None:

@@ -13,10 +13,11 @@ from pyjail._errors import KeeperError, SpecError
 from pyjail._observe import Observer
 from pyjail._places import View
 from pyjail._ptrace import Watch
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._shown import Document, Shown
 from pyjail._spec import Env, Jail, Limits, Mount, with_python
+from pyjail._verdicts import Verdict
 from pyjail.policy import filters, learned, seccomp
 from pyjail.policy.filter import Reach
 

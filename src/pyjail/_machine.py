@@ -8,7 +8,8 @@ import os
 import time
 
 from pyjail._limits import Limits
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
+from pyjail._verdicts import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from pyjail import _run
 from pyjail._errors import SpecError
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._shown import Document, Shown
 from pyjail._spec import Jail, Limits
+from pyjail._verdicts import Verdict
 
 NUMBERS = ("wall_time", "cpu_time", "user_time", "system_time", "memory_peak", "processes_peak")
 MOST = 10_000

@@ -14,8 +14,11 @@ from pyjail._host import Above
 from pyjail._native import lib
 from pyjail._plan import RunLimits, Template
 from pyjail._records import NamedTuple
-from pyjail._result import Result, Verdict
-from pyjail._wire import Facts, Failure, Prepared, not_started, parse_reply, parse_report
+from pyjail._report import Facts, Prepared, parse_report
+from pyjail._report import not_started as not_started
+from pyjail._result import Result
+from pyjail._verdicts import Verdict
+from pyjail._wire import Failure, parse_reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pyjail._errors import HostError
 from pyjail._plan import Request, RunLimits, Template, run_limits, template
 from pyjail._records import once
 from pyjail._spec import Jail, Limits
-from pyjail._wire import pack_limits, pack_request
 
 
 def ground(pid: int, cpuset: bool = False) -> _host.Host:
@@ -49,6 +48,9 @@ class Compiled:
     @once
     def blob(self) -> bytes:
         """The limits as the keeper reads them."""
+        with _lazy.lock:
+            from pyjail._requests import pack_limits
+
         return pack_limits(self.run)
 
 
@@ -76,6 +78,9 @@ class Plan:
     @once
     def blob(self) -> bytes:
         """As the keeper reads it."""
+        with _lazy.lock:
+            from pyjail._requests import pack_request
+
         return self._limits.blob + pack_request(self.run, self._request)
 
 

@@ -9,11 +9,11 @@ from pyjail import _deterministic, _mountinfo, _view
 from pyjail._limits import default_wall_time
 from pyjail._plan import RunLimits, Template
 from pyjail._records import replace
+from pyjail._report import Facts, Prepared
 from pyjail._texts import Texts, parse_texts
 from pyjail._units import show_size
 from pyjail._usage import Control
 from pyjail._verdict import Reading, workspaces
-from pyjail._wire import Facts, Prepared
 from pyjail.policy import rlimits, same
 
 

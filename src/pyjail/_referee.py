@@ -9,9 +9,9 @@ from pyjail import _waits
 from pyjail._fds import until
 from pyjail._interaction import Happening
 from pyjail._relay import Relay, ready
-from pyjail._result import Verdict
 from pyjail._scene import Player, Scene, told
 from pyjail._turn import KILL_PATIENCE_S
+from pyjail._verdicts import Verdict
 
 TICK_S = 0.01  # between looks for what poll(2) cannot tell
 SAME_S = 0.005  # a stream that was seen closed not longer before the estimated end was closed by that end

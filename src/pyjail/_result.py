@@ -9,7 +9,6 @@ from pyjail import _lazy
 from pyjail._records import dataclass, field, hash_of, names
 from pyjail._shown import Document
 from pyjail._spec import Limits
-from pyjail._verdicts import Verdict as Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from pyjail._usage import Receipt, Usage
+    from pyjail._verdicts import Verdict
 
 
 def _usage() -> Usage:
@@ -114,7 +114,7 @@ class Result(_Document[Output]):
     @property
     def ok(self) -> bool:
         """True when the verdict is OK."""
-        return self.verdict is Verdict.OK
+        return self.verdict == "ok"
 
     def check_returncode(self) -> None:
         """Raise `JailedProcessError` unless the verdict is OK."""

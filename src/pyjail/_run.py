@@ -11,7 +11,6 @@ from pyjail._attempts import NOT_STARTED, Attempts
 from pyjail._command import Command
 from pyjail._idle import Idle
 from pyjail._result import Result
-from pyjail._spare import spares
 from pyjail._spec import Jail, Limits
 from pyjail._turn import Turn, load_errors
 
@@ -140,7 +139,6 @@ def close() -> None:
 
     Called at interpreter exit by itself; call it before dropping privileges or moving to another cgroup.
     """
-    spares.rest()
     _idle.close_all()
     _cgroup.remove_all()
 

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 
-from pyjail import _lazy
+from pyjail import _idle, _lazy
 from pyjail._errors import JailError
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper
@@ -65,4 +65,5 @@ def _replace(keeper: Keeper, keepers: Idle, make: Callable[[], None]) -> None:
 
 
 spares = Spares()
+_idle.resting.append(spares.rest)
 os.register_at_fork(after_in_child=spares.forget)

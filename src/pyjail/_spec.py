@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyjail._seccomp_spec import SeccompPolicy
 
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
+KEEPER = 65533  # the keeper's id inside a jail, above all that a jail may have
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's
 
 
@@ -241,7 +242,7 @@ class Jail(Shown):
             raise SpecError("hostname", name, 'needed are 1 to 64 letters, digits, "-", "." and "_"')
         for field in ("uid", "gid"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65532:
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < KEEPER:
                 raise SpecError(field, value, "a number from 0 to 65532 is needed")
         if self.network not in ("none", "loopback"):
             raise SpecError("network", self.network, 'must be "none" or "loopback"')

@@ -13,8 +13,7 @@ import time
 from pyjail._elf import pack_head
 from pyjail._fds import Fd, by
 from pyjail._native import lib
-from pyjail._texts import damaged
-from pyjail._wire import number_of, parse_reply
+from pyjail._wire import damaged, number_of, parse_reply
 
 REPORT_SIZE = 1 << 17
 USED, HELD = 3, 4  # of socket, two outputs, and the request's memfd, for long ones only

@@ -6,9 +6,9 @@ import os
 import struct
 from collections.abc import Iterator
 
-from pyjail._errors import KeeperError
 from pyjail._native import lib
 from pyjail._records import NamedTuple
+from pyjail._wire import damaged
 
 _TEXT, _TWO = struct.Struct("<IIiI"), struct.Struct("<QQ")
 
@@ -28,13 +28,6 @@ class Status(NamedTuple):
 
 
 _STATUS_LAYOUT = struct.Struct("<12I4i")  # struct pj_status
-
-
-def damaged(what: str) -> KeeperError:
-    """What is raised for a message that no keeper of this version sends."""
-    return KeeperError(
-        f"a message of the keeper makes no sense ({what}): is it another version's, or was it overwritten?"
-    )
 
 
 def _numbers(layout: struct.Struct, data: bytes) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from pyjail import _command, _lazy, _outcome, _prepare, _wire
+from pyjail import _command, _lazy, _prepare
 from pyjail._attempts import CGROUP_STEPS, IdleDeath
 from pyjail._command import Command
 from pyjail._errors import JailError, KeeperError, SetupError
@@ -14,8 +14,6 @@ from pyjail._idle import Idle
 from pyjail._keeper import Keeper, Lease
 from pyjail._native import lib
 from pyjail._prepare import Plan
-from pyjail._result import Result
-from pyjail._spare import spares
 from pyjail._talk import KEPT_OUTPUT, Gone, Late
 from pyjail._wire import Failure, parse_reply
 
@@ -23,10 +21,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KILL_PATIENCE_S = 10.0
+    from pyjail import _outcome
+    from pyjail._report import Facts
+    from pyjail._result import Result
 
-# What it comes to: the result or what to raise, and whether the keeper can serve again.
-Outcome = tuple[Result | BaseException, bool]
+    # What it comes to: the result or what to raise, and whether the keeper can serve again.
+    Outcome = tuple[Result | BaseException, bool]
+
+
+def load() -> object:
+    """Have what makes results of facts: while a keeper is being born or a program runs, for it takes as long."""
+    global _outcome
+    with _lazy.lock:
+        from pyjail import _outcome
+
+    return _outcome
+
+
+if not TYPE_CHECKING:
+    _outcome = _lazy.Unloaded(load)
+
+KILL_PATIENCE_S = 10.0
 
 
 class Turn:
@@ -84,7 +99,7 @@ class Turn:
         """Get a new keeper: some milliseconds, in which the command is packed."""
         plan = self.plan
         self.keeper = self.keepers.start(
-            plan.template, plan.host, self.command.attach, meanwhile=lambda: plan.blob, lease=self.lease
+            plan.template, plan.host, self.command.attach, meanwhile=lambda: (plan.blob, load()), lease=self.lease
         )
 
     def make_ready(self) -> None:
@@ -139,7 +154,7 @@ class Turn:
         """Whether they are there, in a jail that is made; else the outcome is known."""
         failure = self.arm()
         if failure is not None:
-            self.outcome = self._came_out(_wire.not_started(failure)), True
+            self.outcome = self._came_out(_outcome.not_started(failure)), True
             return False
         try:
             with _lazy.lock:
@@ -245,7 +260,7 @@ class Turn:
         return self._came_out(facts, out, err, collected), not facts.left
 
     def _came_out(
-        self, facts: _wire.Facts, out: bytes = b"", err: bytes = b"", collected: _outcome.Collected | None = None
+        self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: _outcome.Collected | None = None
     ) -> Result | BaseException:
         keeper = self.keeper
         ids = keeper.ids.outside_uid, keeper.ids.outside_gid
@@ -278,6 +293,9 @@ class Turn:
         if self.usable:
             self.keepers.give(keeper)
         elif command.jail.fresh and command.attach is None and self.outcome[1]:
+            with _lazy.lock:
+                from pyjail._spare import spares
+
             spares.replace(keeper, self.keepers, lambda: warm_up(_true(command), self.keepers))
         else:
             self.keepers.drop(keeper)

@@ -10,10 +10,10 @@ from pyjail import _lazy
 from pyjail._errors import HostError
 from pyjail._plan import RunLimits
 from pyjail._records import NamedTuple
-from pyjail._result import Verdict
+from pyjail._report import Facts
 from pyjail._spec import Limits
-from pyjail._texts import damaged
-from pyjail._wire import Facts
+from pyjail._verdicts import Verdict
+from pyjail._wire import damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, _host, _plan, _wire
+from pyjail import Jail, _host, _plan, _requests, _wire
 from pyjail._spec import Env
 from tests.native.failing import CSRC
 
@@ -113,8 +113,8 @@ def corpus(where: Path) -> list[str]:
     )
     for name, blob in (
         ("plan", _wire.pack_template(template)),
-        ("limits", _wire.pack_limits(run)),
-        ("request", _wire.pack_request(run, command)),
+        ("limits", _requests.pack_limits(run)),
+        ("request", _requests.pack_request(run, command)),
     ):
         (where / name).write_bytes(blob)
     return [str(where / n) for n in ("plan", "limits", "request")]

@@ -12,7 +12,7 @@ import pytest
 from pyjail._native import ffi, lib
 
 import pyjail
-from pyjail import Jail, SetupError, _cgroup, _host, _plan, _wire
+from pyjail import Jail, SetupError, _cgroup, _elf, _host, _plan, _report, _requests, _wire
 from pyjail._fds import memfd
 from pyjail._spec import Env
 from pyjail.policy.cgroup import CgroupRow
@@ -65,7 +65,7 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
     def request(limits):
         run = _plan.run_limits(Jail(strict=False), limits, host, template.cgroups, files)
         command = _plan.Request((b"/bin/ls",), Env({}), "/box", ("null", "captured", "captured"), 1000, True, False)
-        return _wire.pack_limits(run) + _wire.pack_request(run, command)
+        return _requests.pack_limits(run) + _requests.pack_request(run, command)
 
     template, host = keeper.template, _host.host()
     files = _cgroup.subtree(template.cgroups).files if template.cgroups.used else ()
@@ -150,12 +150,12 @@ def test_a_leaf_with_a_long_text_that_counts_up_is_used_again(keeper):
     h = template.cgroups.where["memory"]
     run = run._replace(cgroup=(*run.cgroup, CgroupRow(h, "memory.stat", "read", "", counts_up=True)))
     command = _plan.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, True, False)
-    blob = _wire.pack_limits(run) + _wire.pack_request(run, command)
+    blob = _requests.pack_limits(run) + _requests.pack_request(run, command)
     for _ in range(2):
         os.pwrite(keeper.request.number, blob, 0)
         keeper.submit(lib.OP_RUN, blob)
         keeper.sock.settimeout(10)
-        facts = _wire.parse_report(keeper.sock.recv(1 << 17))
+        facts = _report.parse_report(keeper.sock.recv(1 << 17))
     text = facts.before[len(run.cgroup) - 1]
     assert 512 < len(text) < 2048
     assert text.startswith("cache ")
@@ -171,10 +171,10 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     host = _host.host()
     files = tuple(_files_of(keeper))
     run = _plan.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
-    blob = _wire.pack_limits(run) + _wire.pack_request(
+    blob = _requests.pack_limits(run) + _requests.pack_request(
         run, _plan.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, False, False)
     )
-    assert ask(keeper, _wire.pack_message(lib.OP_ARM, length=len(blob)), blob)[1] is None
+    assert ask(keeper, _elf.pack_head(lib.OP_ARM, 0, 0, 0, len(blob)), blob)[1] is None
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):
         with pytest.raises(OSError) as e:
             keeper.file(lib.OP_OPEN, path, os.O_RDONLY)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pyjail._native import lib
 
 import pyjail
-from pyjail import Jail, _plan, _prepare, _wire
+from pyjail import Jail, _plan, _prepare, _report, _requests, _wire
 from pyjail._fds import memfd
 from pyjail._keeper import Keeper
 from pyjail._spec import Env
@@ -44,7 +44,7 @@ class Protocol(RuleBasedStateMachine):
         command = _plan.Request(
             argv, Env({"PATH": "/usr/bin:/bin"}), "/box", ("null", "captured", "captured"), 1000, rearm, hold
         )
-        return _wire.pack_limits(self.limits) + _wire.pack_request(self.limits, command)
+        return _requests.pack_limits(self.limits) + _requests.pack_request(self.limits, command)
 
     def ask(self, op: int, blob: bytes, length: int | None = None) -> bytes:
         os.pwrite(self.keeper.request.number, blob, 0)
@@ -67,7 +67,7 @@ class Protocol(RuleBasedStateMachine):
             return
         assert kind == lib.REPLY_REPORT
         assert failure is None
-        facts = _wire.parse_report(raw)
+        facts = _report.parse_report(raw)
         assert facts.status == code << 8
         out = self.keeper.output(0, facts.out_kept[0]).split()
         assert set(out) == {name.split(b"/")[0] for name in self.files} | self.made

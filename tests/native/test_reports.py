@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import Jail, KeeperError, _explain, _outcome, _run, _wire
+from pyjail import Jail, KeeperError, _explain, _outcome, _report, _run, _wire
 from tests.conftest import QUICK
 from tests.examples import examples
 
@@ -61,7 +61,7 @@ def damage(how, raw: bytes) -> bytes:
 def look_at(real, raw: bytes) -> None:
     """All that a caller can ask for."""
     _wire.parse_reply(raw)
-    facts = _wire.parse_report(raw)
+    facts = _report.parse_report(raw)
     if facts.failure is not None:
         error = _explain.error(facts.failure, real.made.template, real.run, program="sh", cwd="/box")
         assert str(error)
@@ -92,7 +92,7 @@ def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, how):
     raw, mountinfo = real.ready
     try:
         _wire.parse_reply(bad := damage(how, raw))
-        _wire.parse_ready(bad, mountinfo)
+        _report.parse_ready(bad, mountinfo)
     except KeeperError as e:
         assert "makes no sense" in str(e)
 
@@ -100,7 +100,7 @@ def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, how):
 def test_every_truncation_of_a_report_is_refused(real):
     for length in range(len(real.raw)):
         with pytest.raises(KeeperError):
-            _wire.parse_report(real.raw[:length])
+            _report.parse_report(real.raw[:length])
 
 
 @pytest.mark.parametrize("length", [1 << 20, 1 << 50, (1 << 63) - 1, (1 << 64) - 1])

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pyjail import Limits
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._selftest import applicable, judge, runner
 from pyjail._selftest.attacks.numbers import MACHINES, NUMBERS
 from pyjail._selftest.attacks.privileges import tiny_program
@@ -25,6 +25,7 @@ from pyjail._selftest.attacks.toolkit import Attack
 from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._spec import Jail, Mount
 from pyjail._usage import Control, Receipt, Usage
+from pyjail._verdicts import Verdict
 from pyjail.cli import progress as bars
 from pyjail.cli import selftest
 from pyjail.policy import seccomp

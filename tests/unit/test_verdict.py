@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from pyjail import Limits, Verdict, _verdict
+from pyjail._report import Facts
 from pyjail._verdict import Evidence, decide, evidence, exit_of
-from pyjail._wire import Facts
 
 ROWS = {
     Verdict.JAIL_ERROR: {"exit_code": None, "signal": None},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyjail._native import ffi, lib
 
-from pyjail import Jail, Limits, Mount, SpecError, _host, _plan, _wire
+from pyjail import Jail, Limits, Mount, SpecError, _host, _plan, _requests, _wire
 from pyjail._plan import Request
 from pyjail._spec import Env
 from pyjail.policy import mounts
@@ -19,7 +19,7 @@ TEMPLATE = _plan.template(Jail(strict=False), HOST, False)
 FILES = tuple(frozenset({"memory.limit_in_bytes", "memory.max", "pids.max", "cpu.stat"}) for _ in TEMPLATE.cgroups.used)
 RUN = _plan.run_limits(Jail(strict=False), Limits(), HOST, TEMPLATE.cgroups, FILES)
 PLAN = _wire.pack_template(TEMPLATE)
-LIMITS = _wire.pack_limits(RUN)
+LIMITS = _requests.pack_limits(RUN)
 
 
 def command(args=(b"/bin/true",), env=None, cwd="/box"):
@@ -37,7 +37,7 @@ def check(kind, blob):
     return lib.pj_check_request(buf, len(blob), row)
 
 
-REQUEST = _wire.pack_request(RUN, command())
+REQUEST = _requests.pack_request(RUN, command())
 GOOD = {"plan": PLAN, "limits": LIMITS, "request": REQUEST}
 
 
@@ -92,7 +92,7 @@ def test_tables_that_point_outside_are_refused(field):
     ),
 )
 def test_arguments_and_environment_survive(args, env):
-    blob = _wire.pack_request(RUN, command(args, env))
+    blob = _requests.pack_request(RUN, command(args, env))
     assert check("request", blob) == 0
     buf = ffi.new("uint64_t[]", len(blob) // 8 + 2)
     ffi.memmove(buf, blob, len(blob))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyjail._native import ffi, lib
 
-from pyjail import HostError, Jail, Limits, Mount, SpecError, _host, _plan, _wire
+from pyjail import HostError, Jail, Limits, Mount, SpecError, _host, _plan, _requests, _wire
 from pyjail._host import Hierarchy
 from pyjail._plan import Request
 from pyjail._spec import Env
@@ -134,7 +134,7 @@ def reads_back_as_template(t: _plan.Template) -> None:
 
 
 def reads_back_as_limits(run: _plan.RunLimits, cgroups: int) -> None:
-    p = Packed(_wire.pack_limits(run), "pj_limits")
+    p = Packed(_requests.pack_limits(run), "pj_limits")
     assert p.checked(lib.pj_check_limits, cgroups) == 0
     mask = int.from_bytes(p.data(p.head.affinity, p.head.affinity_len), "little")
     assert {i for i in range(mask.bit_length()) if mask >> i & 1} == set(run.affinity or ())
@@ -152,7 +152,7 @@ def reads_back_as_limits(run: _plan.RunLimits, cgroups: int) -> None:
 
 
 def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
-    p = Packed(_wire.pack_request(run, command), "pj_request")
+    p = Packed(_requests.pack_request(run, command), "pj_request")
     assert p.checked(lib.pj_check_request) == 0
 
     def strings(table) -> tuple[bytes, ...]:

@@ -19,8 +19,9 @@ from pyjail._doctor.finding import NO, Finding
 from pyjail._errors import HostError, SetupError
 from pyjail._host import Host
 from pyjail._plan import RunLimits, Template
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._spec import Jail, Limits
+from pyjail._verdicts import Verdict
 
 PATIENCE_S = 120.0
 T = TypeVar("T")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pyjail._errors import SpecError
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._spec import Limits
+from pyjail._verdicts import Verdict
 from pyjail.languages._judgement import JudgeVerdict
 from pyjail.languages._program import Program
 from pyjail.languages._test import Checker, Test, make_checker

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyjail import _inputs, _machine
 from pyjail._errors import SetupError, SpecError
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._spec import Jail, Limits
+from pyjail._verdicts import Verdict
 from pyjail.languages._checker import Judge, judge_of
 from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, TestResult, earned
 from pyjail.languages._language import Language

@@ -9,10 +9,10 @@ from typing import Any
 
 from pyjail import _units
 from pyjail._errors import SpecError
-from pyjail._result import Verdict
 from pyjail._shown import Shown
 from pyjail._spec import Env, Limits, inside, text
 from pyjail._toml import known
+from pyjail._verdicts import Verdict
 
 COMPILE = Limits(
     cpu_time=60, wall_time=180, memory="1G", processes=256, output="1M", disk="256M", inodes=20000, file_size="256M",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pyjail import _inputs, _prepare, _run
 from pyjail._errors import ExecError, SetupError, SpecError
-from pyjail._result import Result, Verdict
+from pyjail._result import Result
 from pyjail._shown import Shown
 from pyjail._spec import Env, File, Jail, Limits
+from pyjail._verdicts import Verdict
 from pyjail.languages._classes import main_class
 from pyjail.languages._cpus import given_cpus
 from pyjail.languages._language import Language

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from pyjail._host import Host
 from pyjail._records import NamedTuple
-from pyjail._spec import Jail
+from pyjail._spec import KEEPER, Jail
 
-KEEPER = 65533  # the keeper's id inside; a jail's uid is at most 65532
 # Above what distributions hand out (systemd-nspawn ends at 1879048191), below the 2^31 that old tools take for -1.
 FIRST, COUNT = 1879048192, 2 * 4194304  # two ids for every pid there can be
 
