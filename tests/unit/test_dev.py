@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -126,3 +127,12 @@ def test_an_interrupt_reaches_all_that_runs_together_and_what_they_said_is_shown
     said, _ = started.communicate(timeout=60)
     assert started.returncode == 130
     assert said.count("begun") == 2 and said.count("KeyboardInterrupt") == 2
+
+
+def test_every_test_that_is_chosen_by_name_is_there():
+    from tests.vm.__main__ import QUICK, WHOLE
+
+    chosen_by_name = re.findall(r"tests/[\w/.]*\w", (ROOT / "dev").read_text())
+    chosen_by_name += [*WHOLE, *(path for paths in QUICK.values() for path in paths)]
+    assert [path for path in chosen_by_name if not (ROOT / path).exists()] == []
+    assert len(chosen_by_name) > 30
