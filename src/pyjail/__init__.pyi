@@ -3,6 +3,7 @@
 from pyjail import aio, cgroup, grading, languages, records, testing
 from pyjail._artefacts import ArtefactCache
 from pyjail._build import Build
+from pyjail._config_file import from_toml
 from pyjail._doctor import doctor
 from pyjail._doctor.finding import Finding
 from pyjail._errors import (
@@ -26,7 +27,9 @@ from pyjail._learn import Learned, learn
 from pyjail._measure import Measurement, Repeat, Spread, measure
 from pyjail._parties import Edge, Party
 from pyjail._pool import Pool
+from pyjail._preview import Plan, plan
 from pyjail._process import Process, start
+from pyjail._profile import Timings, timings
 from pyjail._result import Result
 from pyjail._run import close, run
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
@@ -34,6 +37,7 @@ from pyjail._selftest.runner import selftest
 from pyjail._session import Session
 from pyjail._snapshot import Snapshot
 from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
+from pyjail._steps import load_steps
 from pyjail._subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
 from pyjail._terminal import Terminal
 from pyjail._undecoded import OutputDecodeError
@@ -74,6 +78,7 @@ __all__ = [
     "OutputDecodeError",
     "PIPE",
     "Party",
+    "Plan",
     "PolicyWarning",
     "Pool",
     "PoolClosedError",
@@ -97,22 +102,27 @@ __all__ = [
     "Test",
     "TestResult",
     "TimeoutExpired",
+    "Timings",
     "Usage",
     "Verdict",
     "aio",
     "cgroup",
     "close",
     "doctor",
+    "from_toml",
     "grading",
     "interact",
     "judge_source",
     "languages",
     "learn",
     "lint",
+    "load_steps",
     "measure",
+    "plan",
     "records",
     "run",
     "selftest",
     "start",
     "testing",
+    "timings",
 ]

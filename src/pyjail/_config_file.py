@@ -31,6 +31,27 @@ def load(path: str | os.PathLike[str]) -> Config:
         return Config(jail_of(found["jail"], Jail, Mount), limits_of(found["limits"], Limits), found["languages"])
 
 
+def from_toml(path: str | os.PathLike[str]) -> tuple[Jail, Limits]:
+    """The jail and the limits of a configuration file (docs/configuration.md), which is read once.
+
+    Args:
+        path: of a TOML file with ``[jail]`` and ``[limits]`` tables; what it does not say is as by default.
+
+    Raises:
+        SpecError: what is wrong in it, with file and table. OSError: it cannot be read.
+
+    >>> import os, tempfile, pyjail
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".toml") as f:
+    ...     _ = f.write("[limits]\\nmemory = '64M'\\n")
+    ...     f.flush()
+    ...     jail, limits = pyjail.from_toml(f.name)
+    >>> limits.memory
+    67108864
+    """
+    found = load(path)
+    return found.jail, found.limits
+
+
 def dump(jail: Jail) -> str:
     """The ``[jail]`` table of a jail, as `load` reads it: what differs from the default. SpecError for what no TOML
     file can hold: text that is not UTF-8."""

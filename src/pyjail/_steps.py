@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -96,3 +98,68 @@ def _answer(result: Result) -> dict[str, Any]:
         "verdict": str(result.verdict),
         "result": result,
     }
+
+
+def load_steps(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The steps of a file, for `Session.steps`: validated, each command as a list.
+
+    Args:
+        path: of a file, TOML (``[[steps]]`` tables) or JSON (a list, or {"steps": [...]}); "-": standard input.
+
+    Raises:
+        SpecError: what is wrong in it, with file, number of the step and key. OSError: it cannot be read.
+
+    >>> import tempfile, pyjail
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+    ...     _ = f.write('[{"command": "echo x"}]')
+    ...     f.flush()
+    ...     steps = pyjail.load_steps(f.name)
+    >>> steps[0]["command"]
+    ['sh', '-c', 'echo x']
+    """
+    path = os.fsdecode(path)
+    file = "standard input" if path == "-" else path
+    found = _parse(_read(path), path)
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            if key not in ("steps", "step"):
+                near = "; did you mean 'steps'?" if difflib.get_close_matches(key, ("steps",)) else ""
+                raise SpecError(f"{file}: {key}", value, f"there is no such key; [[steps]] tables are needed{near}")
+        found = [s for key in ("steps", "step") for s in _listed(file, found.get(key, []))]
+    steps = enumerate(_listed(file, found), 1)
+    return [check(step, f"{file}: step {n}: ") for n, step in steps]
+
+
+def _listed(file: str, found: Any) -> list[Any]:
+    if not isinstance(found, list):
+        raise SpecError(f"{file}: steps", found, "a list of steps is needed")
+    return found
+
+
+def _read(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def _parse(raw: bytes, path: str) -> Any:
+    import json
+    import tomllib
+
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise SpecError("STEPS", path, f"is not UTF-8: {e}") from None
+    wrong = []
+    if not path.endswith(".toml"):
+        try:
+            return json.loads(text)
+        except ValueError as e:
+            wrong.append(f"is not JSON: {e}")
+    if not path.endswith(".json"):
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as e:
+            wrong.append(f"is not TOML: {e}")
+    raise SpecError("STEPS", path, "; ".join(wrong))

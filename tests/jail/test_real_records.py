@@ -53,6 +53,7 @@ def real():
     program = languages.prepare("bash", "cat")
     yield from (program, program.language, languages.check(program.language)[0])
     yield from pyjail.doctor()[:3]
+    yield from (pyjail.plan(["true", "\udcff"]), pyjail.timings(["true"]))
     report = grading.check_function(SOURCE, "f", [((1,), {1: (1, b"\xff", float("inf"))}), ((2,), 2), ((3,), 3)])
     assert [r.passed for r in report.results] == [True, False, False], report
     yield from (report, report.results[0], report.results[0].case)

@@ -14,8 +14,9 @@ import pyjail
 from pyjail import Finding, _doctor
 from pyjail._doctor import machine
 from pyjail._doctor.examination import Once, failed
-from pyjail._doctor.finding import BESIDE, ran
+from pyjail._doctor.finding import BESIDE
 from pyjail.cli import doctor as text
+from pyjail.cli.doctor import ran
 
 GOOD = (
     Finding("kernel", "works", "Linux 6.1"),

@@ -62,6 +62,8 @@ EXAMPLES = [
     grading.Correctness(EVIL, False, EVIL, RESULT, RESULT, [1, EVIL], EVIL),
     grading.FunctionReport((OF_CASE, OF_CASE)), grading.TestReport(False, EVIL, (grading.Test(EVIL, EVIL),), EVIL, RESULT, RESULT),
     Report((ROW,) * 3, (PROBE,), EVIL, EVIL, 1.5),
+    pyjail.Plan((EVIL, "b"), ({"step": "exec", "what": EVIL, "why": EVIL},) * 30),
+    pyjail.Timings(RESULT, {"program": 5, "next": 1}, {"program": 4}, {}),
 ]  # fmt: skip
 # What one writes, to be read back by Python: whole, or as long as what was written.
 WHOLE = (Jail, Mount, pyjail.SeccompPolicy, pyjail.SeccompRule)

@@ -36,18 +36,13 @@ class Finding(Shown):
     why: str
     fix: str = ""
 
+    @property
+    def required(self) -> bool:
+        """Whether no strict jail with default limits runs without it."""
+        return self.layer not in BESIDE
+
     def _words(self) -> Iterator[str]:
         yield f"{self.layer}: {self.status}"
         yield f"why={self.why[:100]!r}"
         if self.fix:
             yield f"fix={self.fix[:60]!r}"
-
-
-def first(found: tuple[Finding, ...]) -> Finding | None:
-    """What has to be seen to first: rows are in the order in which layers build on each other."""
-    return next((row for row in found if row.status == NO and row.layer not in BESIDE), None)
-
-
-def ran(found: tuple[Finding, ...]) -> bool:
-    """Whether a strict jail with default limits ran here."""
-    return any(row.layer == STRICT and row.status != NO for row in found)

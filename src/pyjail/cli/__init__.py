@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pyjail import _lazy as _lazy  # it says so when the package is not ours
+from pyjail import records as records  # it says so when the package is not ours
 
 TYPE_CHECKING = False  # what a command needs is imported when it is known which one it is
 if TYPE_CHECKING:
@@ -109,11 +109,10 @@ def _with_jail(asked: argparse.Namespace) -> int:
         raise complaint.UsageError(f"pyjail {asked.command}", "name the program after --")
     jail, limits = Jail(), Limits()
     if asked.config:
-        from pyjail._config_file import load
+        from pyjail import from_toml
 
         with complaint.of_file("--config", asked.config):
-            config = load(asked.config)
-        jail, limits = config.jail, config.limits
+            jail, limits = from_toml(asked.config)
     jail = options.jail(asked, jail)
     if asked.command == "selftest":
         from pyjail.cli import selftest

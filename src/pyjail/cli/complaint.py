@@ -109,10 +109,10 @@ def tell(error: Exception, as_json: bool) -> int:
     else:
         say(said)
     if as_json:
-        from pyjail import _plain
+        from pyjail import records
 
-        found = _plain.error(error)
+        found = records.error(error)
         about = {name: words(value) if isinstance(value, str) else value for name, value in found.items()}
-        about |= {"message": _plain.pack(said), "exit_code": code}
-        print(json.dumps({**_plain.head("failure"), "error": about}))
+        about |= {"message": records.pack(said), "exit_code": code}
+        print(json.dumps({**records.head("failure"), "error": about}))
     return code

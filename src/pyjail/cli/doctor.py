@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from pyjail import Finding, doctor
-from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, first, ran
 
+WORKS, PARTLY, NO = "works", "works partly", "no"
+STRICT = "strict jail"  # the row that decides the exit code
 _SYMBOLS = {WORKS: "✓", PARTLY: "~", NO: "✗"}
 _ASCII = {WORKS: "+", PARTLY: "~", NO: "-"}
 _COLOURS = {WORKS: "32", PARTLY: "33", NO: "31"}
@@ -27,10 +28,16 @@ def main(json_wanted: bool) -> int:
     return 0 if ran(found) else 1
 
 
+def ran(found: tuple[Finding, ...]) -> bool:
+    """Whether a strict jail with default limits ran here."""
+    return any(row.layer == STRICT and row.status != NO for row in found)
+
+
 def conclusion(found: tuple[Finding, ...]) -> str:
     """The last line: whether strict jails run, and what is in the way or left out."""
     if not ran(found):
-        row = first(found)
+        # rows are in the order in which layers build on each other: the first has to be seen to first
+        row = next((row for row in found if row.status == NO and row.required), None)
         said = "nothing was tried" if row is None else row.why if row.layer == STRICT else f"{row.layer}: {row.why}"
         return f"strict jails do not run here: {said}"
     lacking = [row.layer for row in found if row.status == NO]
@@ -58,7 +65,7 @@ def page(found: tuple[Finding, ...], *, colour: bool = False, ascii_only: bool =
 
 def as_json(found: tuple[Finding, ...]) -> str:
     """A "doctor" of docs/data.md."""
-    from pyjail._plain import head
+    from pyjail.records import head
 
     return json.dumps({**head("doctor"), "ok": ran(found), "rows": [row.to_dict() for row in found]}, indent=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from pyjail import Result, Verdict, _units
+from pyjail import Result, Verdict
 
 EXIT_BAD, EXIT_LIMIT, EXIT_FAILED, EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND = 1, 124, 125, 126, 127
 EXIT_PIPE = 128 + signal.SIGPIPE
@@ -42,6 +42,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def size(value: int | None) -> str:
+    """Bytes as one would type them: 1048576 -> "1M"; None -> "none"."""
+    if value is None:
+        return "none"
+    for power, unit in enumerate("PTGMK"):
+        if value and value % (1 << 50 - 10 * power) == 0:
+            return f"{value >> 50 - 10 * power}{unit}"
+    return str(value)
+
+
 def explain(result: Result) -> str:
     """One line about how a run ended."""
     more = {
@@ -65,5 +75,5 @@ def _signal(result: Result) -> str:
     except ValueError:
         name = f"signal {number}"
     if number == signal.SIGXFSZ and result.limits.file_size is not None:
-        name += f", a file grew beyond --file-size {_units.show_size(int(result.limits.file_size))}"
+        name += f", a file grew beyond --file-size {size(result.limits.file_size)}"
     return name

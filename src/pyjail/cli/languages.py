@@ -76,7 +76,7 @@ def not_compiled(program: Program, as_json: bool) -> int:
 
 def _print_not_compiled(why: dict[str, Any]) -> None:
     """A "not_compiled" of docs/data.md."""
-    from pyjail._plain import head, plain
+    from pyjail.records import head, plain
 
     print(json.dumps({**head("not_compiled"), "verdict": "compile_error", **plain(why)}))
 
@@ -93,7 +93,7 @@ def main(options: argparse.Namespace) -> int:
     with bar(sys.stderr) as progress:
         rows = [_row(one, jail, options.check, _shown(progress, n, len(chosen))) for n, one in enumerate(chosen)]
     if options.json:
-        from pyjail._plain import head, plain
+        from pyjail.records import head, plain
 
         print(json.dumps({**head("languages"), "rows": plain(rows)}, indent=1))
     else:

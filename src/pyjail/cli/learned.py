@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyjail._learn import Learned
+from pyjail import Learned
 from pyjail.cli.ending import printable
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Mount, SpecError, _units
-from pyjail.cli import complaint, languages, session
+from pyjail import Jail, Limits, Mount, SpecError
+from pyjail.cli import complaint, ending, languages, session
 from pyjail.cli.complaint import UsageError
 
 _SECONDS, _SIZES = (
@@ -166,7 +166,7 @@ def _shown(name: str, value: Any) -> str:
     """A default as one would type it."""
     if value is None:
         return "none"
-    return f"{value:g}s" if name in _SECONDS else _units.show_size(value) if name in _SIZES else str(value)
+    return f"{value:g}s" if name in _SECONDS else ending.size(value) if name in _SIZES else str(value)
 
 
 def limits(options: argparse.Namespace, base: Limits) -> Limits:
@@ -180,7 +180,7 @@ def limits(options: argparse.Namespace, base: Limits) -> Limits:
 
 
 def _limit(name: str, value: str) -> Any:
-    if value == _units.NONE or name in _SECONDS or name in _SIZES:
+    if value == "none" or name in _SECONDS or name in _SIZES:
         return value
     if name != "cpus":
         return _int(name, value)

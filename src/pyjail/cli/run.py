@@ -19,7 +19,7 @@ from pyjail.cli.ending import EXIT_FAILED, exit_code, printable, remark, say
 from pyjail.cli.options import files
 
 if TYPE_CHECKING:
-    from pyjail._timings import Profile
+    from pyjail import Timings
 
 
 def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Limits) -> int:
@@ -92,7 +92,7 @@ def _stdin() -> Iterator[int | None]:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
-def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Profile | None]:
+def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Timings | None]:
     if options.timings:
         from pyjail.cli import timings
 
@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Pr
     return (pyjail.run(**given) if options.json else through.run(given, sys.stdout, sys.stderr)), None
 
 
-def _tell(options: argparse.Namespace, result: Result, profile: Profile | None, lost: Mapping[str, str]) -> None:
+def _tell(options: argparse.Namespace, result: Result, profile: Timings | None, lost: Mapping[str, str]) -> None:
     """All that is said about a run, once it is over."""
     if options.json:
         print(json.dumps(result.to_dict()))

@@ -11,13 +11,11 @@ from typing import IO, Any
 
 import pyjail
 from pyjail import Jail
-from pyjail._selftest.report import Probe, Report, Status
 from pyjail.cli.progress import bar, console_of
 
 EXIT_ESCAPED = 1
-STYLES = {
-    Status.CONTAINED: "green", Status.ESCAPED: "bold red", Status.NOT_APPLICABLE: "dim", Status.ERROR: "bold yellow",
-}  # fmt: skip
+CONTAINED, ESCAPED, NOT_APPLICABLE, ERROR = "contained", "escaped", "not applicable", "error"
+STYLES = {CONTAINED: "green", ESCAPED: "bold red", NOT_APPLICABLE: "dim", ERROR: "bold yellow"}
 
 
 def main(jail: Jail, as_json: bool, only: Collection[str] | None) -> int:
@@ -33,7 +31,7 @@ def main(jail: Jail, as_json: bool, only: Collection[str] | None) -> int:
     return 0 if report.ok else EXIT_ESCAPED
 
 
-def show(report: Report, stream: IO[str]) -> None:
+def show(report: Any, stream: IO[str]) -> None:
     """Every row, the limits, and the sum."""
     from rich.text import Text
 
@@ -51,23 +49,23 @@ def show(report: Report, stream: IO[str]) -> None:
         numbers = f"{_number(probe, probe.asked)}  {_number(probe, probe.measured)}  {_deviation(probe)}"
         line.append(f"{probe.name:<14}  {numbers}  {probe.detail}", STYLES[probe.status] if _bad(probe) else "")
         console.print(line)
-    counts = ", ".join(f"{report.count(s)} {s.value if s is not Status.ERROR else 'errors'}" for s in Status)
+    counts = ", ".join(f"{n} {'errors' if s == ERROR else s}" for s, n in report.to_dict()["counts"].items())
     console.print(Text(f"\n{counts} in {report.seconds:.1f} s", "green" if report.ok else "bold red"))
 
 
 def _bad(row: Any) -> bool:
-    return row.status in (Status.ESCAPED, Status.ERROR)
+    return row.status in (ESCAPED, ERROR)
 
 
-def _number(probe: Probe, value: float | None) -> str:
-    if value is None or probe.status is Status.NOT_APPLICABLE:
+def _number(probe: Any, value: float | None) -> str:
+    if value is None or probe.status == NOT_APPLICABLE:
         return f"{'-':>12}"
     if probe.unit in ("s", "cores"):
         return f"{value:>12.3f}"
     return f"{value:>12.0f}"
 
 
-def _deviation(probe: Probe) -> str:
+def _deviation(probe: Any) -> str:
     if probe.deviation is None:
         return f"{'-':>12}"
     if probe.unit == "s":
