@@ -133,6 +133,38 @@ def test_values_that_would_stop_the_keeper_are_refused():
         assert lib.pj_check_limits(buf, len(LIMITS), len(TEMPLATE.cgroups.used), ffi.new("uint32_t *")) == -22
 
 
+def changed(blob, kind, change):
+    """What the check says to a blob that was changed."""
+    buf = ffi.new("uint64_t[]", len(blob) // 8 + 2)
+    ffi.memmove(buf, blob, len(blob))
+    change(ffi.cast(f"struct pj_{kind} *", buf), ffi.cast("char *", buf))
+    return check(kind, ffi.buffer(buf, len(blob))[:])
+
+
+def test_where_only_a_new_file_system_can_be_no_other_mount_is_accepted():
+    def first(table):
+        def kind(head, base):
+            ffi.cast("struct pj_mount *", base + getattr(head, table).off).kind = lib.MOUNT_BIND
+
+        return kind
+
+    assert changed(PLAN, "plan", lambda head, base: None) == changed(LIMITS, "limits", lambda head, base: None) == 0
+    assert changed(PLAN, "plan", lambda head, base: setattr(head.proc, "kind", lib.MOUNT_BIND)) == -22
+    assert changed(PLAN, "plan", lambda head, base: setattr(head.proc, "kind", lib.MOUNT_KINDS)) == -22
+    assert changed(LIMITS, "limits", first("tmpfs")) == -22
+    assert changed(PLAN, "plan", first("mounts")) == 0
+
+
+def test_more_tmpfs_than_the_keeper_has_room_for_are_refused():
+    row = ffi.new("struct pj_mount *", {"kind": lib.MOUNT_FS})
+    for count, answer in ((lib.PJ_MAX_TMPFS, 0), (lib.PJ_MAX_TMPFS + 1, -22)):
+        blob = _wire.Blob("pj_limits", lib.PJ_LIMITS_MAGIC)
+        row.source = row.target = row.data = blob.data(b"")
+        blob.head.read_only = lib.PJ_NONE
+        blob.table("tmpfs", bytes(ffi.buffer(row)) * count, count)
+        assert check("limits", blob.pack()) == answer
+
+
 def test_more_tmpfs_than_a_run_can_have_are_refused_by_name():
     assert mounts.MOST_TMPFS == lib.PJ_MAX_TMPFS
     five, six = (Jail(mounts=tuple(Mount.tmpfs(f"/m{n}", "1M") for n in range(count))) for count in (5, 6))
