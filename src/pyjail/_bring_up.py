@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyjail import _cgroup, _host, _lazy, _owner
+from pyjail import _cgroup, _host, _owner
 from pyjail._fds import not_ours
 from pyjail._host import Above, Hierarchy, Host, Lacking
 from pyjail.policy import cgroup
@@ -21,11 +21,6 @@ def bring_up(host: Host, cpuset: bool = True) -> Host:
 
     ``cpuset``: whether that controller is wanted, too: on v1 it is a tree of its own.
     """
-    if os.environ.get("PYJAIL_ENTER_LEAF", "") not in ("", "0"):
-        with _lazy.lock:
-            from pyjail import _enter_leaf
-
-        _enter_leaf.if_in_the_way(host)
     usable: list[Hierarchy] = []
     why: Why = {}
     tried, wanted = [], {*CONTROLLERS, *V1} - (set() if cpuset else {"cpuset"})

@@ -73,6 +73,14 @@ class Above(NamedTuple):
     file: str
 
 
+class Missing(NamedTuple):
+    """A control that this host lacks, why, and what to do about it."""
+
+    control: str
+    cause: str
+    fix: str = ""
+
+
 class Entry(NamedTuple):
     """A name of a root directory: "dir" or "file" to bind, or a symlink to make again."""
 

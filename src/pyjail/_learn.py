@@ -18,7 +18,7 @@ from pyjail._seccomp_spec import SeccompPolicy
 from pyjail._shown import Document, Shown
 from pyjail._spec import Env, Jail, Limits, Mount, with_python
 from pyjail._verdicts import Verdict
-from pyjail.policy import filters, learned, seccomp
+from pyjail.policy import filter, learned, seccomp
 from pyjail.policy.filter import Reach
 
 
@@ -193,7 +193,7 @@ def learn(
     if (chosen.seccomp.base if isinstance(chosen.seccomp, SeccompPolicy) else chosen.seccomp) == "none":
         raise SpecError("jail.seccomp", chosen.seccomp, "a program is learned under a filter, never without one")
     host = _host.host()
-    reach = filters.reach(chosen)
+    reach = filter.reach(chosen)
     plan = _plan.template(chosen, host, isinstance(command.limits.cpus, frozenset))
     rules, default = seccomp.rules(chosen.seccomp, *reach)
     watched: list[tuple[Watch, Observer]] = []

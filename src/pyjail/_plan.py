@@ -7,12 +7,12 @@ import resource
 from collections.abc import Mapping
 
 from pyjail import _host, _interpreter, _lazy
-from pyjail._errors import HostError, SpecError
-from pyjail._host import Host
+from pyjail._errors import SpecError
+from pyjail._host import Host, Missing
 from pyjail._records import NamedTuple, replace
 from pyjail._spec import Env, Jail, Limits
-from pyjail.policy import cgroup, filters, landlock, mounts, rlimits, same, seen
-from pyjail.policy.cgroup import CgroupRow, Counter
+from pyjail.policy import cgroup, filter, landlock, mounts, rlimits, seen
+from pyjail.policy.cgroup import CgroupRow
 from pyjail.policy.filter import Filter
 from pyjail.policy.landlock import Ruleset
 from pyjail.policy.mounts import MountRow, TmpfsRow
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 PROC_OPTIONS = (("subset", "pid"), ("hidepid", "ptraceable"))
-
-
-class Missing(NamedTuple):
-    """A control that this host lacks, why, and what to do about it."""
-
-    control: str
-    cause: str
-    fix: str = ""
 
 
 class Template(NamedTuple):
@@ -67,7 +59,7 @@ class RunLimits(NamedTuple):
     affinity: frozenset[int] | None
     busy: int  # CPUs that can be used at once
     missing: tuple[Missing, ...]  # empty with strict=True
-    counters: tuple[Counter, ...]
+    files: tuple[frozenset[str], ...]  # in a leaf of each hierarchy
     read_only: str | None = None  # a mount that this run only reads
 
 
@@ -106,7 +98,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     clocks = False
     if jail.deterministic:
         with _lazy.lock:
-            from pyjail.policy import seccomp
+            from pyjail.policy import same, seccomp
 
         may_write = seccomp.allows_plainly(jail.seccomp, "write", jail.network != "none")
         refusal = same.clocks_refusal(host.kernel, _seldom().time_namespaces(), may_write)
@@ -120,7 +112,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
         and all(m.ro for m in jail.mounts if m.kind == "bind")
         and all(_seldom().open_to_all(path) for path in foreign)
     )
-    program = filters.choose(jail.seccomp, host.arch, *filters.reach(jail))
+    program = filter.ready_made(jail.seccomp, host.arch, *filter.reach(jail)) or _compiled(jail, host)
     shared = NEWNET if jail.network == "none" else 0
     namespaces = NEWPID | NEWUTS | shared
     return Template(
@@ -144,6 +136,13 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     )
 
 
+def _compiled(jail: Jail, host: Host) -> Filter:
+    with _lazy.lock:
+        from pyjail.policy import filters
+
+    return filters.choose(jail.seccomp, host.arch, *filter.reach(jail))
+
+
 def _seldom() -> Any:
     with _lazy.lock:
         from pyjail import _host_seldom
@@ -151,33 +150,19 @@ def _seldom() -> Any:
     return _host_seldom
 
 
+def _missing() -> Any:
+    with _lazy.lock:
+        from pyjail import _missing
+
+    return _missing
+
+
 def _with_rootfs(jail: Jail, real: str) -> Jail:
     return replace(jail, rootfs=real)
 
 
+_SWAP = ("memory.swap.max", "memory.memsw.limit_in_bytes")  # without swap there is nothing to deny
 _NEEDS = {"memory": "memory", "processes": "pids", "cpus": "cpu", "io_rate": "io"}
-_DELEGATE = "run as root, or inside a delegated cgroup: systemd-run --user --scope -p Delegate=yes PROGRAM"
-_ANYWAY = "; or do without: Limits({field}=None), or Jail(strict=False) and look at the receipt"
-
-
-def _lacking(host: Host, field: str, controller: str) -> Missing:
-    """Why this field of `Limits` has nothing to enforce it."""
-    with _lazy.lock:
-        from pyjail import _refusal
-
-    refusal = _refusal.of(host, controller)
-    if refusal is None:
-        return Missing(field, f"no writable cgroup with the {controller} controller here", _DELEGATE)
-    return Missing(field, refusal.cause, refusal.fix)
-
-
-def _unreachable(host: Host, field: str, controller: str, value: int) -> list[Missing]:
-    """A limit above ours that would be met first: then everything there suffers, the caller included."""
-    lowest = min((a for a in host.above if a.controller == controller), key=lambda a: a.value, default=None)
-    if lowest is None or lowest.value >= value:
-        return []
-    cause = f"{lowest.file} is {lowest.value}, below what was asked: the caller's own cgroup would run out first"
-    return [Missing(field, cause, f"ask for less than {lowest.value}, or raise it: echo {2 * value} > {lowest.file}")]
 
 
 def _cgroup_rows(
@@ -188,8 +173,7 @@ def _cgroup_rows(
     missing: list[Missing] = []
     disks = () if limits.io_rate is None else _seldom().disks()
     if len(disks) > cgroup.MOST_DISKS:
-        cause = f"this machine has {len(disks)} disks, no more than {cgroup.MOST_DISKS} can be limited"
-        missing.append(Missing("io_rate", cause, "bound the disks' use from outside"))
+        missing.append(_missing().disks(len(disks), cgroup.MOST_DISKS))
         disks = ()
     for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", disks):
         if row.file == cgroup.SWAPPED and not host.swap:
@@ -200,27 +184,16 @@ def _cgroup_rows(
             if row.most == cgroup.STOCK:
                 row = row._replace(most=min(cgroup.STOCK * (1 + len(host.cpus)), cgroup.MOST_LEFT))
             rows.append(row)
-        elif row.when in ("set", "clock") and row.limit:
-            if row.file in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
-                if host.swap:
-                    cause = f"there is swap, and this kernel does not account for it: no {row.file}"
-                    missing.append(Missing(row.limit, cause, "swapoff -a, or boot with swapaccount=1"))
-                continue  # nothing to deny
-            missing.append(Missing(row.limit, f"this kernel's cgroups have no {row.file}", "a newer kernel"))
+        elif (
+            row.when in ("set", "clock") and row.limit and (host.swap or row.file not in _SWAP)
+        ):  # else nothing to deny
+            missing.append(_missing().file(row.limit, row.file))
     return rows, missing
 
 
 def _hard_limits() -> dict[int, int]:
     """The caller's own hard rlimits now: nothing inside can be raised above them."""
     return {r: resource.getrlimit(r)[1] for r in range(16)}
-
-
-def _cut_short(limits: Limits, hard: int) -> list[Missing]:
-    """A hard RLIMIT_CPU of the caller's that would end a run before its limit, by its count of ticks."""
-    if hard == -1 or limits.cpu_time is None or hard >= rlimits.far_off(limits.cpu_time):
-        return []
-    cause = f"the caller's own hard RLIMIT_CPU is {hard} s, and could end a process before {limits.cpu_time:g} s"
-    return [Missing("cpu_time", cause, "raise it (ulimit -Ht, LimitCPU= of the unit), or ask for less than half of it")]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -230,45 +203,47 @@ def run_limits(
     """Compile limits for a template. ``files``: the names in a leaf of each hierarchy."""
     missing: list[Missing] = []
     index = cgroups.where
+    above: dict[str, list[int]] = {}
+    for limit in host.above:
+        above.setdefault(limit.controller, []).append(limit.value)
     for field, controller in _NEEDS.items():
         value = getattr(limits, field)
         if value is None or (field == "cpus" and isinstance(value, frozenset)):
             continue
         if controller not in index:
             if field != "cpus" or value < host.online:  # all there are need no quota
-                missing.append(_lacking(host, field, controller))
-        elif field in ("memory", "processes"):
-            missing += _unreachable(host, field, controller, value)
+                missing.append(_missing().lacking(host, field, controller))
+        elif field in ("memory", "processes") and any(
+            a.controller == controller and a.value < value for a in host.above
+        ):
+            missing.append(_missing().unreachable(host, field, controller, value))
     if limits.io_rate is not None and "io" in index and not _seldom().disks():
-        missing.append(Missing("io_rate", "no disk in /sys/block to limit", "none is needed"))
+        missing.append(_missing().disks(0, cgroup.MOST_DISKS))
     if limits.cpu_time is not None and not {"v2", "cpuacct"} & set(index):
-        lacking = _lacking(host, "cpu_time", "cpuacct" if host.refusal("cpuacct") else "")
-        missing.append(lacking._replace(cause=lacking.cause + "; RLIMIT_CPU would cover one process only"))
+        controller, more = "cpuacct" if host.refusal("cpuacct") else "", "; RLIMIT_CPU would cover one process only"
+        missing.append(_missing().lacking(host, "cpu_time", controller, more))
     if isinstance(limits.cpus, float) and limits.cpus > host.online:
         raise SpecError("cpus", limits.cpus, f"this machine has {host.online} CPUs; None is no limit")
     if isinstance(limits.cpus, frozenset):
         if not limits.cpus <= host.cpus:
             raise SpecError("cpus", sorted(limits.cpus), f"this process may use CPUs {sorted(host.cpus)} only")
         if "cpuset" not in index:
-            lacking = _lacking(host, "cpus", "cpuset")
-            missing.append(lacking._replace(cause=lacking.cause + "; affinity alone can be undone"))
+            missing.append(_missing().lacking(host, "cpus", "cpuset", "; affinity alone can be undone"))
     rows, without_file = _cgroup_rows(jail, limits, host, cgroups, files)
     missing += without_file
     hard = _hard_limits()
-    missing += _cut_short(limits, hard[resource.RLIMIT_CPU])
+    if limits.cpu_time is not None and -1 < hard[resource.RLIMIT_CPU] < rlimits.far_off(limits.cpu_time):
+        missing.append(_missing().cut_short(limits, hard[resource.RLIMIT_CPU]))
     limit_rows = []
     for rlimit in rlimits.rows(limits, cgroup.has_clock(rows)):
         most = hard[rlimit.resource]
         if most != -1 and rlimit.hard > most and rlimit.hard != rlimits.INFINITY:
             if rlimit.limit and rlimit.limit != "cpu_time":
-                cause = f"the caller's own hard {rlimit.name} is {most}, below what was asked"
-                fix = "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"
-                missing.append(Missing(rlimit.limit, cause, fix))
+                missing.append(_missing().below(rlimit.limit, rlimit.name, most))
             rlimit = rlimit._replace(soft=min(rlimit.soft, most), hard=most)
         limit_rows.append(rlimit)
     if missing and jail.strict:
-        first = missing[0]
-        raise HostError(first.control, first.cause, first.fix + _ANYWAY.format(field=first.control))
+        raise _missing().refused(missing[0])
     affinity = limits.cpus if isinstance(limits.cpus, frozenset) else None
     return RunLimits(
         limits=limits,
@@ -280,7 +255,7 @@ def run_limits(
         # bounds the rate of use.
         busy=len(affinity) if affinity and "cpuset" in index else host.online,
         missing=tuple(missing),
-        counters=tuple(cgroup.counters(cgroups, files)),
+        files=files,
     )
 
 

@@ -12,7 +12,7 @@ from pyjail._plan import Template, search, template
 from pyjail._records import dataclass, hash_of
 from pyjail._shown import Shown
 from pyjail._spec import Jail, Limits
-from pyjail.policy import cgroup, filters, lint, mounts, rlimits, seccomp
+from pyjail.policy import cgroup, filter, lint, mounts, rlimits, seccomp
 
 _FLAGS = {1: "ro", 2: "nosuid", 4: "nodev", 8: "noexec"}
 _NAMESPACES = {
@@ -128,7 +128,7 @@ def _filter(t: Template, jail: Jail) -> list[dict[str, Any]]:
     ]
     if jail.seccomp == "none":
         return [{"step": "seccomp", "what": "none", "why": "asked for"}, *warnings]
-    rules, default = seccomp.rules(jail.seccomp, *filters.reach(jail))
+    rules, default = seccomp.rules(jail.seccomp, *filter.reach(jail))
     size, digest = len(t.filter.program) // 8, t.filter.digest
     out: list[dict[str, Any]] = [
         {"step": "seccomp", "what": f"{size} instructions, sha256 {digest}", "why": f"all other calls: {default}"},

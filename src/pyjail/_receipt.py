@@ -15,6 +15,7 @@ from pyjail._units import show_size
 from pyjail._usage import Control
 from pyjail._verdict import Reading, workspaces
 from pyjail.policy import rlimits, same
+from pyjail.policy.counters import counters
 
 
 def receipt(
@@ -37,7 +38,7 @@ def receipt(
             kept, own = ("stdout", "stderr") if captured[0] else ("stderr", "stdout")
             row = replace(row, value=f"{run.limits.output} bytes of {kept}; {own} is the caller's own")
         yield row
-    yield from _counter_rows(run, facts)
+    yield from _counter_rows(template, run, facts)
     yield from _process_rows(template, texts, ids, prepared)
     yield from _fence_rows(template, texts, missing, prepared)
     yield from _template_rows(template, prepared)
@@ -88,9 +89,9 @@ def _limit_rows(run: RunLimits, facts: Facts, texts: Texts, missing: dict[str, s
         yield Control(row.name, asked, "setrlimit", f"{soft}/{hard}", "enforced" if fine else "not_enforced")
 
 
-def _counter_rows(run: RunLimits, facts: Facts) -> Iterator[Control]:
+def _counter_rows(template: Template, run: RunLimits, facts: Facts) -> Iterator[Control]:
     reading = Reading(facts, run)
-    for c in run.counters:
+    for c in counters(template.cgroups, run.files):
         texts = reading.texts.get(c.file)
         if not texts:
             yield Control(f"counter {c.usage}", "", c.file, c.note or "could not be read", "not_asked")

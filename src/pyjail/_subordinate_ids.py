@@ -6,7 +6,7 @@ import contextlib
 import os
 import pwd
 
-from pyjail._host import Ranges
+Ranges = tuple[tuple[int, int] | None, tuple[int, int] | None]
 
 
 def ranges(texts: list[str]) -> Ranges:

@@ -276,7 +276,7 @@ def test_io_on_a_hybrid_machine_is_bound_to_v1():
 
 
 def test_limits_above_are_named():
-    from pyjail._plan import Missing
+    from pyjail._host import Missing
 
     class Plan:
         missing = ()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import SeccompPolicy, SpecError
-from pyjail.policy import bpf, filters, profiles, seccomp, shipped
+from pyjail.policy import bpf, filter, filters, profiles, seccomp, shipped
 from pyjail.policy.filter import Filter
 from tests import ship_filters
 from tests.simulate import simulate
@@ -158,7 +158,7 @@ def test_what_is_shipped_is_what_compiling_gives():
     for machine, inet, disk in itertools.product(bpf.AUDIT_ARCH, (False, True), (False, True)):
         strict = filters.choose("strict", machine, inet, disk)
         assert strict.program == seccomp.compile_policy("strict", machine, inet, disk).program
-    assert {key[1] for key in shipped.PROGRAMS} == set(bpf.AUDIT_ARCH) == set(filters.SHIPPED)
+    assert {key[1] for key in shipped.PROGRAMS} == set(bpf.AUDIT_ARCH) == set(filter.SHIPPED)
 
 
 @pytest.mark.parametrize("machine", ARCHES)

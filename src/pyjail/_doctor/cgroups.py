@@ -9,9 +9,11 @@ from pyjail._bring_up import CONTROLLERS, V1
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
 from pyjail._errors import HostError
-from pyjail._plan import Missing, RunLimits, Template
+from pyjail._host import Missing
+from pyjail._plan import RunLimits, Template
 from pyjail._result import Result
 from pyjail._spec import Limits
+from pyjail.policy.counters import counters
 
 IO_RATE = 1 << 30  # bytes per second; what is asked for does not matter
 
@@ -133,7 +135,7 @@ _CONTROLLER = {"memory_peak": "memory", "processes_peak": "pids", "pressure": ""
 
 
 def _counter(x: Examination, layer: str, usage: str) -> Finding:
-    counter = next(c for c in x.default[1].counters if c.usage == usage)
+    counter = next(c for c in counters(x.default[0].cgroups, x.default[1].files) if c.usage == usage)
     if counter.file:
         try:
             row = x.loose[0].receipt[f"counter {usage}"]

@@ -15,7 +15,7 @@ from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
 from pyjail._errors import HostError
 from pyjail._host import Host, read
 from pyjail._spec import Jail
-from pyjail.policy import advice, bpf, filters, seccomp
+from pyjail.policy import advice, bpf, filter, seccomp
 
 OLDEST = (5, 14)
 
@@ -43,7 +43,7 @@ class _Version(ctypes.Structure):
 
 def libseccomp(x: Examination) -> Finding:
     """Compiles the default profile; without the library no policy of one's own can be."""
-    jail = filters.reach(Jail())
+    jail = filter.reach(Jail())
     made = seccomp.compile_policy.__wrapped__("default", x.host.arch, *jail)  # HostError with the package to install
     name = "libseccomp"
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pyjail import Jail, Receipt
 from pyjail._selftest.attacks.toolkit import Attack
-from pyjail.policy import filters
+from pyjail.policy import filter
 
 LIMITS = ("memory", "processes", "cpu_time", "cpus")
 
@@ -32,7 +32,7 @@ def reasons(jail: Jail, receipt: Receipt, missing: Mapping[str, str]) -> dict[st
         found["loopback"] = "this jail has no network"
     else:
         found["no_network"] = f'the jail asks for network="{jail.network}"'
-    if filters.reach(jail).disk:
+    if filter.reach(jail).disk:
         found["no_disk"] = "the jail has a writable bind, and what is written there may be flushed"
     if jail.uid & 0xFF in (0, 254):
         found["uid"] = f"the jail asks for uid {jail.uid}"

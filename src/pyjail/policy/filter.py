@@ -1,9 +1,19 @@
-"""A compiled filter, and what one has to know of its jail."""
+"""A compiled filter, what one has to know of its jail, and those of the profiles as they are, which are shipped.
+
+`pyjail.policy.shipped` is what compiling gives (``./dev filters`` writes it, a test compares it byte for byte). So a
+plain run loads neither the tables of rules nor libseccomp, which would be most of the time of a process's first run,
+and the shipped ones when the keeper is born that takes one.
+"""
 
 from __future__ import annotations
 
 from pyjail import _lazy
 from pyjail._records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._seccomp_spec import SeccompPolicy
+    from pyjail._spec import Jail
 
 
 class Filter(NamedTuple):
@@ -42,9 +52,28 @@ class Filter(NamedTuple):
 NONE = Filter("none", b"", True)
 
 
+SHIPPED = ("x86_64", "aarch64")  # machines
+
+
 class Reach(NamedTuple):
     """What a filter has to know of its jail: ``inet``, there is a network to use; ``disk``, something of the host can
     be written."""
 
     inet: bool
     disk: bool
+
+
+def reach(jail: Jail) -> Reach:
+    """What the programs of this jail can reach."""
+    return Reach(jail.network != "none", any(m.kind == "bind" and not m.ro for m in jail.mounts))
+
+
+def ready_made(policy: str | SeccompPolicy, machine: str, inet: bool, disk: bool) -> Filter | None:
+    """The filter for this machine that nobody has to compile; ``inet``, ``disk``: see `Reach`."""
+    if policy == "none":
+        return NONE
+    if isinstance(policy, str) and machine in SHIPPED:
+        wide = policy == "default"
+        key = (policy, machine, inet and wide, disk and wide)  # the strict profile is the same everywhere
+        return Filter(policy, b"", False, wide, wide, True, key)
+    return None
