@@ -15,8 +15,7 @@ from pyjail import _errors, _lazy, _run, _spec
 
 _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "_errors": (
-        "CwdNotFoundError", "ExecError", "HostError", "JailError", "JailWarning", "KeeperError", "PolicyWarning",
-        "PoolClosedError", "ProgramNotFoundError", "ProgramPermissionError", "SetupError", "SpecError",
+        "HostError", "JailError", "KeeperError", "SetupError", "SpecError",
     ),
     "_run": ("close", "run"),
     "_spec": ("DEVNULL", "File", "Jail", "Limits", "Mount", "PIPE", "STDOUT"),
@@ -36,6 +35,10 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "_preview": ("Plan", "plan"),
     "_process": ("Process", "start"),
     "_profile": ("Timings", "timings"),
+    "_rare_errors": (
+        "CwdNotFoundError", "ExecError", "JailWarning", "PolicyWarning", "PoolClosedError", "ProgramNotFoundError",
+        "ProgramPermissionError",
+    ),
     "_result": ("Result",),
     "_seccomp_spec": ("SeccompPolicy", "SeccompRule"),
     "_selftest.runner": ("selftest",),

@@ -6,20 +6,7 @@ from pyjail._build import Build
 from pyjail._config_file import from_toml
 from pyjail._doctor import doctor
 from pyjail._doctor.finding import Finding
-from pyjail._errors import (
-    CwdNotFoundError,
-    ExecError,
-    HostError,
-    JailError,
-    JailWarning,
-    KeeperError,
-    PolicyWarning,
-    PoolClosedError,
-    ProgramNotFoundError,
-    ProgramPermissionError,
-    SetupError,
-    SpecError,
-)
+from pyjail._errors import HostError, JailError, KeeperError, SetupError, SpecError
 from pyjail._executor import JailExecutor
 from pyjail._interact import interact
 from pyjail._interaction import Flow, Happening, Interaction
@@ -30,6 +17,15 @@ from pyjail._pool import Pool
 from pyjail._preview import Plan, plan
 from pyjail._process import Process, start
 from pyjail._profile import Timings, timings
+from pyjail._rare_errors import (
+    CwdNotFoundError,
+    ExecError,
+    JailWarning,
+    PolicyWarning,
+    PoolClosedError,
+    ProgramNotFoundError,
+    ProgramPermissionError,
+)
 from pyjail._result import Result
 from pyjail._run import close, run
 from pyjail._seccomp_spec import SeccompPolicy, SeccompRule

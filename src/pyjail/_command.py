@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-import fcntl
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from pyjail import _lazy, _units
 from pyjail._errors import SpecError
 from pyjail._records import NamedTuple
-from pyjail._spec import DEVNULL, PIPE, STDOUT, Env, Jail, Limits, inside, text, with_python
+from pyjail._spec import CAPTURED, NULL, Env, Jail, Limits, inside, text, with_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 << 20  # of arguments and environment; the kernel's own bound is a quarter of the stack limit
 
 
-NULL, CAPTURED, GIVEN, MERGED = "null", "captured", "fd", "stdout"  # what a stream is: enum pj_stdio
 Decode = tuple[str, str, str]  # encoding, errors of what is read, errors of what is written
 
 
@@ -74,7 +70,7 @@ def make(
     if unknown:
         raise TypeError(unexpected(next(iter(unknown))))
     if universal_newlines is not None or capture_output is not None:
-        text = _text_mode(text, universal_newlines, capture_output, stdout, stderr)
+        text = _given().text_mode(text, universal_newlines, capture_output, stdout, stderr)
     key = None
     if (
         env is cwd is files is stdin is stdout is stderr is timeout is None
@@ -102,7 +98,7 @@ def make(
     decode = None
     if text or encoding or errors:
         decode = (encoding or "utf-8", errors or "replace", errors or "strict")
-        _check_codec(*decode[:2])
+        _given().check_codec(*decode[:2])
     argv = _argv(args)
     environment: Any = jail.env if env is None else env if isinstance(env, Env) else Env(env)
     if jail.python is not None:
@@ -114,7 +110,10 @@ def make(
         environment = _deterministic.environment(environment)
     if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:
         raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
-    modes, fds = _stdio(input, stdin, stdout, stderr)
+    modes: tuple[str, str, str] = _CAPTURE
+    fds: tuple[int, ...] = ()
+    if stdin is not None or stdout is not None or stderr is not None:
+        modes, fds = _given().streams(input, stdin, stdout, stderr)
     inputs: tuple[_inputs.Input, ...] = ()
     patterns: tuple[Any, ...] = ()
     if files or collect:
@@ -166,30 +165,11 @@ SMALL, MOST_MADE = 4096, 64
 _made: dict[tuple[Any, ...], tuple[Limits, Jail, tuple[Any, ...]]] = {}
 
 
-def _text_mode(text: Any, universal_newlines: Any, capture_output: Any, stdout: Any, stderr: Any) -> bool:
-    """Whether text is wanted, in `subprocess`'s other words; SpecError where they mean what is not done here."""
-    if capture_output is not None:
-        if capture_output is not True:
-            why = "both are captured, and nothing is inherited: stdout= and stderr= take a file, or pyjail.DEVNULL"
-            raise SpecError("capture_output", capture_output, why)
-        if stdout is not None or stderr is not None:
-            raise SpecError("capture_output", True, "cannot be given together with stdout or stderr")
-    if universal_newlines is not None and not isinstance(universal_newlines, bool):
-        raise SpecError("universal_newlines", universal_newlines, "True or False is needed, as for text")
-    return bool(text or universal_newlines)
+def _given() -> Any:
+    with _lazy.lock:
+        from pyjail import _given
 
-
-def _check_codec(encoding: Any, errors: Any) -> None:
-    for field, value in (("encoding", encoding), ("errors", errors)):
-        if not isinstance(value, str):
-            raise SpecError(field, value, "a codec's name is needed")
-    try:
-        codecs.lookup_error(errors)
-        with _lazy.lock:  # encodings.NAME is imported
-            b"".decode(encoding, errors)
-            "".encode(encoding)
-    except (LookupError, ValueError) as e:
-        raise SpecError("encoding", (encoding, errors), str(e)) from None
+    return _given
 
 
 def _argv(args: Any) -> tuple[bytes, ...]:
@@ -222,58 +202,4 @@ def _input(value: Any, decode: Decode | None) -> bytes | None:
     raise SpecError("input", value, "bytes are needed (str with text=True)")
 
 
-def _stdio(input: Any, stdin: Any, stdout: Any, stderr: Any) -> tuple[tuple[str, str, str], tuple[int, ...]]:
-    """(what each stream is, the caller's fds in order)."""
-    if input is None and stdin is None and stdout is None and stderr is None:
-        return _CAPTURE, ()
-    if input is not None and stdin is not None:
-        raise SpecError("stdin", stdin, "cannot be given together with input")
-    modes, fds = [], []
-    for name, value, default in (
-        ("stdin", stdin, NULL),
-        ("stdout", stdout, CAPTURED),
-        ("stderr", stderr, CAPTURED),
-    ):
-        if value is None or (value == PIPE and isinstance(value, int) and name != "stdin"):
-            modes.append(default)
-        elif isinstance(value, int) and value == DEVNULL:
-            modes.append(NULL)
-        elif isinstance(value, int) and value == STDOUT and name == "stderr":
-            modes.append(MERGED)
-        else:
-            modes.append(GIVEN)
-            fds.append(_fd(name, value))
-    return (modes[0], modes[1], modes[2]), tuple(fds)
-
-
 _CAPTURE = (NULL, CAPTURED, CAPTURED)
-
-
-def _fd(name: str, value: Any) -> int:
-    """The caller's fd. A directory, or an O_PATH fd, would be a door out of the jail."""
-    try:
-        fd = value if isinstance(value, int) and not isinstance(value, bool) else value.fileno()
-    except (AttributeError, OSError, ValueError):
-        raise SpecError(name, value, "a file or an open fd is needed") from None
-    if not isinstance(fd, int) or fd < 0:
-        raise SpecError(name, value, "a file or an open fd is needed")
-    try:
-        mode = os.fstat(fd).st_mode
-        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    except (OSError, OverflowError):
-        raise SpecError(name, value, "this fd is not open") from None
-    if stat.S_ISDIR(mode) or stat.S_ISLNK(mode) or flags & os.O_PATH:
-        raise SpecError(name, value, "a directory's fd would let the program out of its root")
-    if stat.S_ISCHR(mode) and os.isatty(fd):
-        with _lazy.lock:
-            from pyjail._terminal import Terminal
-
-        if not isinstance(value, Terminal):  # whichever way it was opened: TCSETS asks for no right to read or write
-            raise SpecError(name, value, _TERMINAL)
-    return fd
-
-
-_TERMINAL = (
-    "this is a terminal: the program could read what is typed there, and switch off echo and ^C. "
-    "Capture it and print what comes, or hand it over by pyjail.Terminal(...)"
-)

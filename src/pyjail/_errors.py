@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _document(e: Exception) -> dict[str, Any]:
+def document(e: Exception) -> dict[str, Any]:
+    """An "error" of docs/data.md."""
     with _lazy.lock:
         from pyjail import _plain
 
@@ -43,7 +44,7 @@ class JailError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """Its class, text and attributes, in types that `json.dumps` takes: an "error" of docs/data.md."""
-        return _document(self)
+        return document(self)
 
 
 class SpecError(JailError, ValueError):
@@ -116,65 +117,5 @@ class SetupError(JailError, OSError):
         return type(self), (self.step, self.index, self.detail, self.errno, self.hint)
 
 
-class CwdNotFoundError(SetupError, FileNotFoundError):
-    """The working directory asked for does not exist inside the jail."""
-
-
-class ExecError(SetupError):
-    """execve(2) failed: the program could not be started. ``errno`` says why (ENOEXEC, E2BIG, ELOOP, ...)."""
-
-
-class ProgramNotFoundError(ExecError, FileNotFoundError):
-    """The program, or the interpreter that its ``#!`` line or ELF header names, is not in the jail (ENOENT)."""
-
-
-class ProgramPermissionError(ExecError, PermissionError):
-    """The program is a directory or not executable for the jail's user (EACCES)."""
-
-
 class KeeperError(JailError):
     """Our own helper died or spoke nonsense before the program started."""
-
-
-class PoolClosedError(JailError, RuntimeError):
-    """The pool takes no more runs: it was closed, or terminated, or what it ran in has ended; nothing was started."""
-
-
-class PolicyWarning(UserWarning):
-    """A policy allows what the default profile refuses for a reason. See `pyjail.lint`.
-
-    Attributes: ``call`` (str, the system call, or "*" for all), ``means`` (str, which use of it; may be empty),
-    ``why`` (str, what is dangerous about it).
-    """
-
-    def __init__(self, call: str, means: str, why: str) -> None:
-        self.call = call
-        self.means = means
-        self.why = why
-        what = "every call" if call == "*" else f"{call} ({means})" if means else call
-        super().__init__(f"the seccomp policy allows {what}: {why}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.call, self.means, self.why)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `JailError.to_dict`."""
-        return _document(self)
-
-
-class JailWarning(PolicyWarning):
-    """A jail opens what the default one keeps shut. See `pyjail.lint`.
-
-    Attributes: ``field`` (str, of `Jail`), ``opens`` (str, what), ``why`` (str, what is dangerous about it); ``call``
-    and ``means`` are empty.
-    """
-
-    def __init__(self, field: str, opens: str, why: str) -> None:
-        self.field = field
-        self.opens = opens
-        self.call = self.means = ""
-        self.why = why
-        UserWarning.__init__(self, f"Jail({field}=) opens {opens}: {why}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.field, self.opens, self.why)

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from pyjail import _errors, _host, _host_seldom
+from pyjail import _errors, _host, _host_seldom, _rare_errors
 from pyjail._plan import RunLimits, Template
 from pyjail._wire import Failure
 from pyjail.policy import obstacles
@@ -79,14 +79,14 @@ def error(
     if step == "exec":
         text = f"cannot execute {program!r} in the jail"
         if number == errno.ENOENT:
-            return _errors.ProgramNotFoundError(step, i, text, number, missing())
+            return _rare_errors.ProgramNotFoundError(step, i, text, number, missing())
         if number in (errno.EACCES, errno.EPERM):
-            return _errors.ProgramPermissionError(
+            return _rare_errors.ProgramPermissionError(
                 step, i, text, number, "it must be an executable file for the jail's user"
             )
-        return _errors.ExecError(step, i, text, number, _EXEC_HINTS.get(number, ""))
+        return _rare_errors.ExecError(step, i, text, number, _EXEC_HINTS.get(number, ""))
     if step == "cwd":
-        kind = _errors.CwdNotFoundError if number == errno.ENOENT else _errors.SetupError
+        kind = _rare_errors.CwdNotFoundError if number == errno.ENOENT else _errors.SetupError
         return kind(step, i, f"cwd={cwd!r} inside the jail", number, hint)
     return _errors.SetupError(step, i, detail(failure, template, run), number, hint)
 

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from pyjail._errors import PoolClosedError
+from pyjail._rare_errors import PoolClosedError
 
 
 class Place:

@@ -11,11 +11,9 @@ import stat
 import sys
 
 from pyjail import _lazy
-from pyjail._errors import SpecError
 from pyjail._fds import not_ours
 from pyjail._records import NamedTuple
 
-FIRST = "/python"  # inside: its bin is first in PATH in a jail that asked for an interpreter
 MOST_LINKS = 40  # on one way, as the kernel has it
 LIBRARIES = ("lib", "lib64")
 PACKAGES = ("site-packages", "dist-packages")
@@ -46,7 +44,7 @@ class Python(NamedTuple):
     venv: str = ""  # real directory; "" when it is none
 
 
-class _Way:
+class Way:
     """Collects what paths lead through, as the kernel passes it."""
 
     def __init__(self, known: dict[str, str | None] | None = None) -> None:
@@ -78,7 +76,7 @@ class _Way:
 
     def real(self, path: str) -> str:
         """The real path, nothing shown."""
-        return _Way(self.targets).walk(path)
+        return Way(self.targets).walk(path)
 
     def _target(self, path: str) -> str | None:
         if path not in self.targets:
@@ -97,7 +95,7 @@ class _Way:
 
     def interpreter(self, path: str) -> str | None:
         """Show it, if it is one by its name."""
-        way = _Way(self.targets)
+        way = Way(self.targets)
         real = way.walk(path)
         known = self.parts.get(real)
         if not (known is not None and known.kind == "file") and not (
@@ -151,42 +149,10 @@ def running() -> Python | None:
     return look(sys.executable, name, sys.base_prefix) if sys.executable else None
 
 
-def asked(executable: str) -> Python:
-    """The interpreter of ``Jail(python=)``, with its packages and with the directory that comes first in PATH.
-
-    Raises SpecError when it is none.
-    """
-    python = look(executable)
-    if python is None or not python.name:
-        lacks = "a Python of this host is needed, its program and no script that starts one, such as sys.executable"
-        raise SpecError("python", executable, lacks)
-    way = _Way()
-    target = f"{way.walk(os.path.dirname(executable))}/{os.path.basename(executable)}" if python.venv else python.binary
-    way.parts |= {p.path: p for p in python.parts}
-    for name in ("python", "python3", python.name):
-        path = f"{FIRST}/bin/{name}"
-        way.parts[path] = Part(path, "link", os.fsencode(target))
-    for part in python.parts:
-        if part.kind == "text":  # the environment's
-            way.parts[f"{FIRST}/pyvenv.cfg"] = part._replace(path=f"{FIRST}/pyvenv.cfg")
-            for lib in LIBRARIES:
-                way.parts[f"{FIRST}/{lib}"] = Part(f"{FIRST}/{lib}", "link", os.fsencode(f"{python.venv}/{lib}"))
-    for lib in LIBRARIES:  # the way to the packages, by which the interpreter finds them
-        for place in (python.venv, *python.roots):
-            if place and not system(f"{place}/"):
-                way.walk(f"{place}/{lib}/{python.name}/site-packages")
-    for root in python.roots:
-        if os.path.isdir(f"{root}/conda-meta"):  # what packages link to lies in between
-            way.parts[f"{root}/lib"] = Part(f"{root}/lib", "dir")
-    for path in python.packages:
-        way.parts[path] = Part(path, "dir")
-    return python._replace(parts=tuple(way.parts.values()))
-
-
 def look(executable: str, name: str = "", prefix: str = "") -> Python | None:
     """The interpreter at this absolute path of the host; None when there is none. ``name`` and ``prefix``: of its
     standard library's directory and of its installation, where they are known."""
-    way = _Way()
+    way = Way()
     binary = way.interpreter(executable)
     if binary is None:
         return None
@@ -261,7 +227,7 @@ def _versions(directory: str) -> list[str]:
         return []
 
 
-def _library(way: _Way, base: str, name: str) -> list[str]:
+def _library(way: Way, base: str, name: str) -> list[str]:
     """Show the standard library and the shared objects beside it; the directories of its packages."""
     directories = []
     for lib in LIBRARIES:
@@ -280,7 +246,7 @@ def _library(way: _Way, base: str, name: str) -> list[str]:
     return [way.real(p) for p in places if os.path.isdir(p)]
 
 
-def _shared_objects(directory: str, way: _Way, libraries: list[str], name: str) -> list[str]:
+def _shared_objects(directory: str, way: Way, libraries: list[str], name: str) -> list[str]:
     """Those in the directory itself that the interpreter and the modules of its library link to. Where there are none
     but Python's own, its name tells, and no program has to be read for it."""
     try:

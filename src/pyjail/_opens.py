@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 
 from pyjail import _host
-from pyjail._errors import JailWarning
 from pyjail._interpreter import system
+from pyjail._rare_errors import JailWarning
 from pyjail._spec import Jail, Mount
 
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|PRIVATE_?KEY", re.IGNORECASE)

@@ -8,7 +8,7 @@ import functools
 import os
 
 from pyjail import _errors, _lazy, _verdict
-from pyjail._command import CAPTURED, Command, Decode
+from pyjail._command import Command, Decode
 from pyjail._errors import KeeperError
 from pyjail._host import Above
 from pyjail._native import lib
@@ -17,6 +17,7 @@ from pyjail._records import NamedTuple
 from pyjail._report import Facts, Prepared, parse_report
 from pyjail._report import not_started as not_started
 from pyjail._result import Result
+from pyjail._spec import CAPTURED
 from pyjail._verdicts import Verdict
 from pyjail._wire import Failure, parse_reply
 

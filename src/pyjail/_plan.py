@@ -6,7 +6,7 @@ import functools
 import resource
 from collections.abc import Mapping
 
-from pyjail import _host, _interpreter, _lazy
+from pyjail import _host, _lazy
 from pyjail._errors import SpecError
 from pyjail._host import Host, Missing
 from pyjail._records import NamedTuple, replace
@@ -81,8 +81,10 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     else:
         real = None
     source = jail if real is None else _with_rootfs(jail, real)
-    view = seen.seen(jail, host, None if jail.python is None else _interpreter.asked(str(jail.python)))
-    rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True, view=view))
+    view = seen.seen(jail, host, None if jail.python is None else _python(str(jail.python)))
+    asked = _asked_for().nodes(jail, kind) if jail.mounts else ()
+    below = [p for p in view.parts if p.path.startswith(("/box/", "/tmp/", "/dev/shm/"))]  # of each run's own tmpfs
+    rows = tuple(mounts.template(source, host, _host.tree, kind, has_proc=True, view=view, asked=asked))
     if len(rows) > mounts.MOST_ROWS:
         names = [m.dst for m in jail.mounts]
         raise SpecError(
@@ -118,7 +120,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[_host.Identity
     return Template(
         jail=jail,
         mounts=rows,
-        run_mounts=tuple(mounts.over_tmpfs(jail, kind, view)),
+        run_mounts=tuple(_asked_for().over_tmpfs(jail, kind, view)) if jail.mounts or below else (),
         landlock=rules,
         filter=program,
         cgroups=cgroup.choose(host, cpuset),
@@ -141,6 +143,20 @@ def _compiled(jail: Jail, host: Host) -> Filter:
         from pyjail.policy import filters
 
     return filters.choose(jail.seccomp, host.arch, *filter.reach(jail))
+
+
+def _asked_for() -> Any:
+    with _lazy.lock:
+        from pyjail.policy import asked_for
+
+    return asked_for
+
+
+def _python(executable: str) -> Any:
+    with _lazy.lock:
+        from pyjail import _interpreter_asked
+
+    return _interpreter_asked.asked(executable)
 
 
 def _seldom() -> Any:

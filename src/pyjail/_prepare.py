@@ -6,11 +6,11 @@ import functools
 import os
 
 from pyjail import _bring_up, _cgroup, _host, _lazy
-from pyjail._command import GIVEN, Command
+from pyjail._command import Command
 from pyjail._errors import HostError
 from pyjail._plan import Request, RunLimits, Template, run_limits, template
 from pyjail._records import once
-from pyjail._spec import Jail, Limits
+from pyjail._spec import GIVEN, Jail, Limits
 
 
 def ground(pid: int, cpuset: bool = False) -> _host.Host:

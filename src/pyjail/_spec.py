@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
 KEEPER = 65533  # the keeper's id inside a jail, above all that a jail may have
+NULL, CAPTURED, GIVEN, MERGED = "null", "captured", "fd", "stdout"  # what a stream is: enum pj_stdio
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's
 
 

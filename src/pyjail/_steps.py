@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyjail import _units
-from pyjail._errors import ExecError, SpecError
+from pyjail._errors import SpecError
+from pyjail._rare_errors import ExecError
 from pyjail._result import Result
 from pyjail._spec import Env, Limits, inside, text
 

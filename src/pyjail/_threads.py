@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pyjail._errors import PoolClosedError
+from pyjail._rare_errors import PoolClosedError
 
 START_S = 60.0
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from pyjail import _command, _outcome, _pinning, _prepare, _units, _upkeep
 from pyjail._command import Command
-from pyjail._errors import HostError, PoolClosedError, SpecError
+from pyjail._errors import HostError, SpecError
 from pyjail._gate import Gate, Place
 from pyjail._idle import Idle
+from pyjail._rare_errors import PoolClosedError
 from pyjail._records import replace
 from pyjail._spec import Jail, Limits
 from pyjail._subprocess_errors import PoolExhaustedError

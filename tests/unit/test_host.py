@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pyjail import HostError, Jail, Limits, SpecError, _host, _host_seldom, _plan, _prepare
+from pyjail import HostError, Jail, Limits, Mount, SpecError, _host, _host_seldom, _plan, _prepare
 from pyjail._host import Entry, Hierarchy
 from pyjail._interpreter import Part
-from pyjail.policy import cgroup, ids, landlock, mounts
+from pyjail.policy import asked_for, cgroup, ids, landlock, mounts
 from pyjail.policy.seen import Seen
 
 HOST = _host.host()
@@ -174,26 +174,23 @@ def test_ids_are_the_keepers_own_and_never_root():
 
 def test_the_mount_tree_never_creates_in_what_is_not_ours():
     tree = {"/r": (Entry("a", "dir", "/r/a"), Entry("l", "link", "/r/l", "a")), "/r/a": (Entry("f", "file", "/r/a/f"),)}
-    jail = Jail(rootfs="/r", mounts=(mounts.Mount.bind("/src", "/a/new/deep"),))
+    jail = Jail(rootfs="/r", mounts=(Mount.bind("/src", "/a/new/deep"),))
     rows = mounts.template(
         jail,
         HOST,
         tree.__getitem__,
         lambda p: ("dir", p) if p == "/src" else (_ for _ in ()).throw(FileNotFoundError(2, "x")),
         True,
+        asked=asked_for.nodes(jail, lambda p: ("dir", p)),
     )
     by_target = {r.target: r for r in rows if r.kind in ("bind", "dir", "file", "link")}
     assert by_target["a/new/deep"].source == "/src"
     assert by_target["a/f"].source == "/r/a/f"
     assert not [r for r in rows if r.kind == "bind" and r.target == "a"]
     with pytest.raises(SpecError, match="symlink"):
-        mounts.template(
-            replace(jail, mounts=(mounts.Mount.bind("/src", "/l/x"),)),
-            HOST,
-            tree.__getitem__,
-            lambda p: ("dir", p),
-            True,
-        )
+        linked = replace(jail, mounts=(Mount.bind("/src", "/l/x"),))
+        asked = asked_for.nodes(linked, lambda p: ("dir", p))
+        mounts.template(linked, HOST, tree.__getitem__, lambda p: ("dir", p), True, asked=asked)
 
 
 def test_an_interpreter_below_tmp_is_put_back_over_the_runs_tmpfs():
@@ -203,7 +200,7 @@ def test_an_interpreter_below_tmp_is_put_back_over_the_runs_tmpfs():
         Part("/usr/a", "dir"),
     )
     view = Seen(parts, roots=("/tmp/venv/x", "/tmp", "/usr"))
-    rows = mounts.over_tmpfs(Jail(), lambda p: ("dir", p), view)
+    rows = asked_for.over_tmpfs(Jail(), lambda p: ("dir", p), view)
     assert [(r.kind, r.target) for r in rows] == [
         ("file", "tmp/python3"), ("rebind", "tmp/python3"),
         ("dir", "tmp/venv"), ("dir", "tmp/venv/x"), ("rebind", "tmp/venv/x"),

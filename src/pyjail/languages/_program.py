@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyjail import _inputs, _prepare, _run
-from pyjail._errors import ExecError, SetupError, SpecError
+from pyjail._errors import SetupError, SpecError
+from pyjail._rare_errors import ExecError
 from pyjail._result import Result
 from pyjail._shown import Shown
 from pyjail._spec import Env, File, Jail, Limits

@@ -11,7 +11,8 @@ import threading
 from dataclasses import dataclass, replace
 
 from pyjail import _run
-from pyjail._errors import HostError, ProgramNotFoundError
+from pyjail._errors import HostError
+from pyjail._rare_errors import ProgramNotFoundError
 from pyjail._spec import Jail, Limits, Mount
 from pyjail.languages._language import Language
 from pyjail.languages._values import environment, values

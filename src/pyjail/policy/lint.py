@@ -9,7 +9,8 @@ import warnings
 from typing import NamedTuple
 
 from pyjail import _lazy
-from pyjail._errors import PolicyWarning, SpecError
+from pyjail._errors import SpecError
+from pyjail._rare_errors import PolicyWarning
 from pyjail._seccomp_spec import BASES, SeccompPolicy
 from pyjail._spec import Jail
 from pyjail.policy import profiles, seccomp

@@ -7,13 +7,13 @@ or /box (symlinks, files, FIFOs) is never looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pyjail._errors import SpecError
 from pyjail._host import Entry, Host
 from pyjail._interpreter import Part
 from pyjail._records import NamedTuple
-from pyjail._spec import Jail, Limits, Mount
+from pyjail._spec import Jail, Limits
 from pyjail.policy.seen import Seen
 
 # mount_setattr(2)
@@ -181,9 +181,15 @@ def run_tmpfs(jail: Jail) -> list[str]:
 
 
 def template(
-    jail: Jail, host: Host, listing: Listing, kind: Kind, has_proc: bool, view: Seen = NOTHING
+    jail: Jail,
+    host: Host,
+    listing: Listing,
+    kind: Kind,
+    has_proc: bool,
+    view: Seen = NOTHING,
+    asked: Iterable[tuple[str, Node]] = (),
 ) -> list[MountRow]:
-    """The rows of the read-only root that a keeper prepares once."""
+    """The rows of the read-only root that a keeper prepares once; ``asked``: of `asked_for`."""
     root = Node()
     if jail.rootfs is None:
         for entry in host.system:
@@ -221,8 +227,8 @@ def template(
     shown: list[tuple[str, Part | None]] = [*((p, None) for p in view.hidden), *((p.path, p) for p in view.parts)]
     for path, part in sorted(shown, key=lambda row: row[0].count("/")):
         _put(root, path, _part(part), listing, kind)
-    for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
-        _put(root, mount.dst, _mount_node(mount, jail, kind), listing, kind)
+    for path, node in asked:
+        _put(root, path, node, listing, kind)
     options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
     first = MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)
     return [first, *_flatten(root, "")]
@@ -239,69 +245,8 @@ def _part(part: Part | None) -> Node:
     return Node("bind", PYTHON, part.path, SHOWN, is_dir=part.kind == "dir")
 
 
-def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
-    if mount.kind == "workspace":
-        options = "".join(f"{k}\0{v}\0" for k, v in _options(jail, "755", mount.size, mount.inodes))
-        return Node("fs", "a session's workspace", "tmpfs", NOSUID | NODEV, options.encode())
-    if mount.kind == "tmpfs":
-        return Node(why="mount point of a tmpfs that was asked for")
-    if mount.kind == "pipe":
-        return Node("pipe", "a named pipe to another party", is_dir=False)
-    assert mount.src is not None
-    try:
-        found, real = kind(mount.src)
-    except OSError as e:
-        raise SpecError("src", mount.src, f"this bind source cannot be used ({e.strerror}): it must exist") from None
-    attr = NOSUID | NODEV | (RDONLY if mount.ro else 0)
-    return Node("bind", "asked for by Mount.bind", real, attr, is_dir=found == "dir")
-
-
-def over_tmpfs(jail: Jail, kind: Kind, view: Seen = NOTHING) -> list[MountRow]:
-    """What must be put back when a run's tmpfs hides it: template mounts below /tmp, /box, /dev/shm or a tmpfs."""
-    own = [m.dst for m in jail.mounts if m.kind == "tmpfs"]
-    fresh = [*run_tmpfs(jail), *own]
-    there = dict(_of_python(fresh, view))
-    there |= {m.dst: Node(is_dir=kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"}
-    there |= {dst: Node() for dst in own}
-    rows: list[MountRow] = []
-    made: set[str] = set()
-    for dst, node in sorted(there.items()):
-        base = _highest(dst, fresh)
-        if not base or any(r.kind == "rebind" and dst.startswith("/" + r.target + "/") for r in rows):
-            continue
-        parts = dst[len(base) + 1 :].split("/")
-        for depth in range(1, len(parts) + (1 if node.is_dir else 0)):
-            target = "/".join([base[1:], *parts[:depth]])
-            if target not in made:
-                made.add(target)
-                rows.append(MountRow("dir", target, "mount point in a fresh tmpfs", attr=0o755))
-        if dst in own or node.kind == "made":
-            continue  # C mounts it there
-        if node.kind == "link":
-            rows.append(MountRow("link", dst[1:], node.why, data=node.data))
-            continue
-        if not node.is_dir:
-            rows.append(MountRow("file", dst[1:], "mount point in a fresh tmpfs", attr=0o444))
-        rows.append(MountRow("rebind", dst[1:], "it lies below a fresh tmpfs", source=dst[1:], is_dir=node.is_dir))
-    return rows
-
-
-def _of_python(fresh: list[str], view: Seen) -> Iterator[tuple[str, Node]]:
-    """What of the interpreters lies there: whole environments and installations, or else single parts."""
-    for part in view.parts:
-        base = _highest(part.path, fresh)
-        if base:
-            roots = [r for r in view.roots if part.path.startswith(r + "/") and r.startswith(base + "/")]
-            whole = min(roots, key=len, default="")
-            node = Node() if whole else Node(part.kind, PYTHON, data=part.data, is_dir=part.kind in ("dir", "made"))
-            yield whole or part.path, node
-
-
-def _highest(path: str, fresh: list[str]) -> str:
-    return max((f for f in fresh if path.startswith(f + "/")), key=len, default="")
-
-
-def _options(jail: Jail, mode: str, size: int | str | None, inodes: int | None) -> tuple[tuple[str, str], ...]:
+def tmpfs_options(jail: Jail, mode: str, size: int | str | None, inodes: int | None) -> tuple[tuple[str, str], ...]:
+    """Of a tmpfs for the program."""
     return (
         ("mode", mode),
         ("uid", str(jail.uid)),
@@ -315,7 +260,7 @@ def tmpfs(jail: Jail, limits: Limits) -> list[TmpfsRow]:
     """The tmpfs of one run, sized by its limits."""
 
     def row(target: str, mode: str, size: int | str | None, is_box: bool = False) -> TmpfsRow:
-        return TmpfsRow(target, "fresh for every run", _options(jail, mode, size, limits.inodes), is_box)
+        return TmpfsRow(target, "fresh for every run", tmpfs_options(jail, mode, size, limits.inodes), is_box)
 
     sizes = {"/box": ("755", limits.disk), "/tmp": ("1777", limits.disk), "/dev/shm": ("1777", limits.memory)}
     rows = [row(t, *sizes[t], is_box=t == "/box") for t in run_tmpfs(jail) if t not in _tmpfs_at(jail)]
