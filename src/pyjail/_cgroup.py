@@ -9,7 +9,6 @@ import contextlib
 import errno
 import itertools
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from pyjail import _lazy
 from pyjail._errors import HostError, KeeperError
 from pyjail._fds import Fd, not_ours
 from pyjail._host import Hierarchy
-from pyjail._owner import is_dead, owner_name
+from pyjail._owner import owner_name
 from pyjail.policy.cgroup import Cgroups
 
 TYPE_CHECKING = False
@@ -52,33 +51,10 @@ def _remove_until(path: str, end: float) -> bool:
 
 def clean_stale(directory: str) -> list[str]:
     """Remove what dead owners left in ``directory``; the names removed."""
-    gone = []
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            if not name.startswith("pyjail-") or name == owner_name(os.getpid()) or not is_dead(name):
-                continue
-            path = f"{directory}/{name}"
-            if "leaf" not in name:  # in an owner's leaf may live children of its own, which are no jail
-                kill_tree(path)
-            if remove_tree(path, 0.2):
-                gone.append(name)
-    return gone
+    with _lazy.lock:
+        from pyjail import _stale
 
-
-def kill_tree(path: str) -> None:
-    """SIGKILL all processes of a v2 cgroup. cgroup.kill is in Linux 5.14 and later; nothing forks in a frozen one."""
-    with contextlib.suppress(OSError):
-        with open(f"{path}/cgroup.kill", "w") as f:
-            f.write("1")
-        return
-    with contextlib.suppress(OSError):
-        with open(f"{path}/cgroup.freeze", "w") as f:
-            f.write("1")
-        for directory, _, _ in os.walk(path):
-            with open(f"{directory}/cgroup.procs") as f:
-                for pid in f.read().split():
-                    with contextlib.suppress(OSError):
-                        os.kill(int(pid), signal.SIGKILL)
+    return _stale.clean(directory, remove_tree)
 
 
 def _mkdir(path: str) -> None:

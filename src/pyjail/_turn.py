@@ -29,8 +29,17 @@ if TYPE_CHECKING:
     Outcome = tuple[Result | BaseException, bool]
 
 
+def _meanwhile(plan: Plan) -> None:
+    """Pack the command, and have the half of `load` that takes as long as the rest of a new keeper's preparations."""
+    _ = plan.blob
+    with _lazy.lock:
+        from pyjail import _report, _verdicts
+
+    del _report, _verdicts
+
+
 def load() -> object:
-    """Have what makes results of facts: while a keeper is being born or a program runs, for it takes as long."""
+    """Have what makes results of facts: it takes as long as a program, which runs meanwhile."""
     global _outcome
     with _lazy.lock:
         from pyjail import _outcome
@@ -99,7 +108,11 @@ class Turn:
         """Get a new keeper: some milliseconds, in which the command is packed."""
         plan = self.plan
         self.keeper = self.keepers.start(
-            plan.template, plan.host, self.command.attach, meanwhile=lambda: (plan.blob, load()), lease=self.lease
+            plan.template,
+            plan.host,
+            self.command.attach,
+            meanwhile=lambda: _meanwhile(plan),
+            lease=self.lease,
         )
 
     def make_ready(self) -> None:

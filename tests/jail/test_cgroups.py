@@ -127,8 +127,8 @@ def test_start_times_are_compared_across_time_namespaces():
         """
         import os, pyjail
         pyjail.run(["true"], jail=pyjail.Jail(strict=False))
-        from pyjail import _owner
-        print(_owner._clock_offset() > 0, _owner.is_dead(_owner.owner_name(os.getpid())))
+        from pyjail import _owner, _stale
+        print(_owner._clock_offset() > 0, _stale.is_dead(_owner.owner_name(os.getpid())))
         """,
         wrap=wrap,
     )

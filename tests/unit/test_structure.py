@@ -25,7 +25,7 @@ LAYERS = (
     {"languages._language"},
     {"languages._values", "languages._classes", "languages._table", "languages._judgement"},
     {"languages._test"},
-    {"_elf", "_owner", "_cgroup_files", "_cgroup", "_janitor", "_bring_up", "_refusal", "_missing", "_enter_leaf"},
+    {"_elf", "_owner", "_stale", "_cgroup_files", "_cgroup", "_janitor", "_bring_up", "_refusal", "_missing", "_enter_leaf"},
     {"_plan", "_wire", "_requests", "_texts", "_report", "_places"},
     {"_explain", "_id_maps", "_talk", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
      "_upkeep", "_pinning"},

@@ -166,7 +166,7 @@ def test_a_kernel_without_cgroup_kill_freezes_and_kills_one_by_one():
             time.sleep(0.02)
         bind = f"mount --bind {unit}/cgroup.kill {unit}/cgroup.kill && mount -o remount,bind,ro {unit}/cgroup.kill"
         ns = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-        code = f"from pyjail import _cgroup; _cgroup.kill_tree({str(unit)!r})"
+        code = f"from pyjail import _stale; _stale.kill_tree({str(unit)!r})"
         import sys
 
         subprocess.run([*ns, "sh", "-c", f'{bind} && exec "$@"', "sh", sys.executable, "-c", code], check=True)
