@@ -13,7 +13,6 @@ from pyjail._errors import KeeperError
 from pyjail._host import Above
 from pyjail._native import lib
 from pyjail._plan import RunLimits, Template
-from pyjail._records import NamedTuple
 from pyjail._report import Facts, Prepared, parse_report
 from pyjail._report import not_started as not_started
 from pyjail._result import Result
@@ -30,15 +29,8 @@ if TYPE_CHECKING:
     from pyjail._usage import Receipt, Usage
 
 Collected = tuple[dict[str, bytes], dict[str, str]]  # files, and why others are not among them
-
-
-class Made(NamedTuple):
-    """What the keeper of a run has made for it, and read back of it."""
-
-    template: Template
-    ids: tuple[int, int]  # outside
-    above: tuple[Above, ...]
-    prepared: Prepared
+# What the keeper of a run has made for it: template, ids outside, what is above; what it has read back of that.
+Made = tuple[Template, tuple[int, int], tuple[Above, ...], Prepared]
 
 
 def facts(raw: bytes) -> Facts:
@@ -51,23 +43,18 @@ def facts(raw: bytes) -> Facts:
     return not_started(failure)
 
 
-def of(
+def result(
     made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
 ) -> Result | BaseException:
     """The `Result`, or what is raised in its place: a failure is MEMORY when memory was the reason, else an error."""
-    if facts.failure is not None and not _verdict.starved(facts, run_part, memory_total()):
-        return failed(facts.failure, made.template, run_part, command)
-    return result(made, command, run_part, facts, out, err, collected)
-
-
-def result(
-    made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
-) -> Result | OutputDecodeError:
-    """The `Result` of a run that has been reported, or what to raise in its place."""
+    template, ids, above, prepared = made
+    failure = facts.failure
+    starved = (failure is not None or facts.status != 0) and _verdict.starved(facts, run_part, memory_total())
+    if failure is not None and not starved:
+        return failed(failure, template, run_part, command)
     limits = command.limits
     kills = outside_kills = 0
     lost: list[str] = []
-    starved = facts.status != 0 and _verdict.starved(facts, run_part, memory_total())
     if not facts.plain:
         kills, outside_kills = _verdict.oom_kills(_verdict.Reading(facts, run_part), limits.memory)
         lost = _verdict.lost_files(facts, run_part)
@@ -75,13 +62,12 @@ def result(
     verdict = _verdict.decide(evidence)
     error = _LEFT if facts.left else None
     if verdict is Verdict.JAIL_ERROR:
-        error = _jail_error(outside_kills, lost, made.above)
+        error = _jail_error(outside_kills, lost, above)
     if facts.out_kept != facts.out_total:
         for kept, total in zip(facts.out_kept, facts.out_total, strict=True):
             if kept < total and (limits.output is None or kept < limits.output):
                 verdict = Verdict.JAIL_ERROR
                 error = "captured output was lost: no memory left here, or beyond the RLIMIT_FSIZE of the caller"
-    template, ids, _, prepared = made
     _, stdout, stderr = command.stdio
     captured = [stdout == CAPTURED, stderr == CAPTURED]
     undecodable: Exception | None = None

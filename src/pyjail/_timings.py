@@ -22,7 +22,7 @@ from pyjail._fds import Fd
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper
 from pyjail._result import Result
-from pyjail._turn import Turn
+from pyjail._turn import Outcome, Turn
 
 # In the order in which they happen. {name: (who works meanwhile, at what)}
 PHASES = {
@@ -100,18 +100,18 @@ class _TimedTurn(Turn):
         plan, kind = self.plan, partial(_TimedKeeper, self.marks)
         self.keeper = self.keepers.start(plan.template, plan.host, None, kind, lambda: plan.blob, self.lease)
 
-    def read(self) -> Result | BaseException:
+    def _read(self) -> Outcome:
         woken = time.monotonic_ns()
-        result = super().read()
+        outcome = super()._read()
         done = time.monotonic_ns()
-        facts = _outcome.facts(self.report[0]) if self.report else None
-        if facts is not None and facts.started and facts.ended:
+        facts = _outcome.facts(self.report[0])
+        if facts.started and facts.ended:
             for phase, at in (("send", facts.requested), ("setup", facts.started), ("program", facts.ended)):
                 self.marks(phase, at)
             self.marks("teardown", facts.reported)
             self.marks("wake", woken)
             self.marks("result", done)
-        return result
+        return outcome
 
     def put_away(self) -> None:
         self.keeper.let_go()

@@ -69,7 +69,7 @@ class Turn:
     def __init__(self, command: Command, keepers: Idle, deadline: float | None = None) -> None:
         self.command = command
         self.keepers = keepers
-        self.deadline = deadline_of(command) if deadline is None else deadline
+        self.deadline = deadline if deadline is not None or command.timeout is None else deadline_of(command)
         self.lease: Lease = []  # with what it has of the store, until that is given back
         self.report: list[bytes] = []  # as it came, filled by C alone
         self.outcome: Outcome | None = None
@@ -78,7 +78,7 @@ class Turn:
         """The whole way. Raises `IdleDeath`, and what came out instead of a result."""
         self.open()
         self.begin()
-        if not self.wait(self.left()):
+        if not self.wait(None if self.deadline is None else self.left()):
             self.expire()
         return self.end()
 
@@ -233,7 +233,9 @@ class Turn:
 
     def end(self) -> Result:
         """The result, or raise what came out instead; the keeper goes back to its store, or ends."""
-        result = self.read()
+        if self.outcome is None:
+            self.outcome = self._read()
+        result, _ = self.outcome
         self.put_away()
         if isinstance(result, BaseException):
             self.outcome = None
@@ -277,8 +279,8 @@ class Turn:
     ) -> Result | BaseException:
         keeper = self.keeper
         ids = keeper.ids.outside_uid, keeper.ids.outside_gid
-        made = _outcome.Made(keeper.template, ids, keeper.above, keeper.prepared)
-        return _outcome.of(made, self.command, self.plan.run, facts, out, err, collected)
+        made = keeper.template, ids, keeper.above, keeper.prepared
+        return _outcome.result(made, self.command, self.plan.run, facts, out, err, collected)
 
     @property
     def bulky(self) -> bool:

@@ -180,6 +180,14 @@ def test_what_is_not_public_is_seen_below_the_line(line):
     assert [*foreign(ast.parse(f"{public}pyjail.__version__"), "cli")] == []
 
 
+def test_a_turn_alone_sends_requests_to_a_keeper_and_reads_reports():
+    allowed = {"OP_RUN": {"_turn"}, "OP_ARM": {"_turn"}, "parse_report": {"_outcome", "_report"}}
+    for name, path in modules():
+        words = {n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(n, (ast.Attribute, ast.Name))}  # fmt: skip
+        assert not {word for word, where in allowed.items() if word in words and name not in where}, name
+
+
 def test_policy_touches_nothing():
     for name, path in modules():
         if name.startswith("policy"):
