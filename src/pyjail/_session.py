@@ -11,10 +11,10 @@ from typing import Any
 from pyjail import _box, _command, _process, _streams, _units
 from pyjail._errors import SpecError
 from pyjail._result import Result
+from pyjail._session_turn import Claim, Claimed, SessionTurn
 from pyjail._shown import Shown
 from pyjail._snapshot import Content, Snapshot
 from pyjail._spec import Jail, Limits, Mount
-from pyjail._turns import Claim, SessionTurn, Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options, Streamed
 
 
-class Session(Turns, Shown):
+class Session(Claimed, Shown):
     """A jail whose /box stays from run to run: write sources, compile, run many tests, read what they left.
 
     Everything else of a run is new as always: processes, namespaces, /tmp, limits, verdicts. One program runs at a

@@ -35,7 +35,7 @@ LAYERS = (
     {"_verdict"},
     {"_receipt"},
     {"_files", "_command", "_outcome", "_prepare", "_attempts", "_turn", "_run", "_observe", "_minimal_root", "_not_found", "_learn", "_warm", "_pool",
-     "_executor", "_loops", "_flight", "_timings", "aio", "_streams", "_process", "_communicate", "_workspace", "_box", "_steps", "_preview", "_profile", "_artefacts", "_build", "_turns", "_session", "_measure",
+     "_executor", "_loops", "_flight", "_timings", "aio", "_streams", "_process", "_communicate", "_workspace", "_box", "_steps", "_preview", "_profile", "_artefacts", "_build", "_session_turn", "_session", "_measure",
      "_awriter", "_areader", "_aprocess", "_astart", "_waits", "_parties", "_interaction", "_relay", "_scene", "_referee",
      "_interact", "_twin", "_asession"},
     {"cgroup"},

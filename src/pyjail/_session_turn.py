@@ -32,8 +32,8 @@ class Claim:
         self.over = False
 
 
-class Turns:
-    """The keeper of a `Session`, and one program at a time in it."""
+class Claimed:
+    """The keeper of a `Session`, for one caller at a time."""
 
     def __init__(self, jail: Jail, limits: Limits) -> None:
         self.jail, self.limits = jail, limits
@@ -42,7 +42,7 @@ class Turns:
         self._keeper: SharedKeeper | None = None
         self._gone: SharedKeeper | None = None  # whose fds somebody may still use
         self._starting = threading.RLock()  # the collector may end a process of ours while this very thread holds it
-        self._turning = threading.RLock()
+        self._claiming = threading.RLock()
         self._claim: weakref.ref[Claim] | None = None  # the last one
         self._unfinished: str | None = None  # why a program may run whose end nobody has seen
         self._closed: str | None = None
@@ -58,7 +58,7 @@ class Turns:
     def _enter(self, claim: Claim, args: Any) -> None:
         """Whoever calls this makes his claim ``over``, whatever comes out: one store, that nothing can come between."""
         self._check()
-        with self._turning:
+        with self._claiming:
             if not self._is_running():
                 self._claim = weakref.ref(claim)
         if self._claim is None or self._claim() is not claim:
@@ -151,7 +151,7 @@ class SessionTurn(Turn):
 
     keeper: SharedKeeper
 
-    def __init__(self, session: Turns, claim: Claim, command: Command) -> None:
+    def __init__(self, session: Claimed, claim: Claim, command: Command) -> None:
         super().__init__(command, session._keepers)
         self.session, self.claim = session, claim
 
