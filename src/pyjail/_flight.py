@@ -205,6 +205,7 @@ class Flight:
 
     def _clean_up(self) -> None:
         if self.turn is not None:
+            self.turn.unwatched()  # a loop that is closed has nobody's socket in its set
             self.turn.abandon()
 
 

@@ -336,6 +336,11 @@ class Turn:
         if self.outcome is None:
             self.keepers.hang_up(self.lease)
 
+    def unwatched(self) -> None:
+        """Have the keeper's socket closed with it again: no event loop has it in its set any more."""
+        for keeper in self.lease:
+            keeper.watched = False
+
     def abandon(self) -> None:
         """End the keeper, if it still has one. May be called twice, and from any thread."""
         self.keepers.abandon(self.lease)
