@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pyjail._shown import Document, Shown
+from pyjail.records import Document, Record
 
 
 class Status(StrEnum):
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, repr=False)
-class Row(Shown):
+class Row(Record):
     """One attempt.
 
     Attributes:
@@ -41,7 +41,7 @@ class Row(Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Probe(Shown):
+class Probe(Record):
     """One limit and how exact it is.
 
     Attributes:
@@ -115,7 +115,7 @@ class Report(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "selftest" of docs/data.md."""
-        from pyjail._plain import head, pack
+        from pyjail.records import head, pack
 
         return {
             **head("selftest"),
@@ -131,7 +131,7 @@ class Report(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Report:
         """The inverse of `to_dict`. Raises SpecError for what is no such document."""
-        from pyjail._documents import check, reading, unpack, unpacked
+        from pyjail.records import check, reading, unpack, unpacked
 
         d = check(d, "selftest")
         with reading("selftest"):
