@@ -22,7 +22,11 @@ from pyjail._fds import Fd
 from pyjail._idle import Idle
 from pyjail._keeper import Keeper
 from pyjail._result import Result
-from pyjail._turn import Outcome, Turn
+from pyjail._turn import Turn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._turn import Outcome
 
 # In the order in which they happen. {name: (who works meanwhile, at what)}
 PHASES = {
