@@ -21,7 +21,7 @@ class Build(build_ext):
 
     def run(self) -> None:
         super().run()
-        where = Path("src/pyjail") if self.inplace or self.editable_mode else Path(self.build_lib, "pyjail")
+        where = Path("src" if self.inplace or self.editable_mode else self.build_lib, "pyjail", "_core")
         where.mkdir(parents=True, exist_ok=True)
         compiler = shlex.split(os.environ.get("CC", "cc"))
         subprocess.run(
@@ -29,7 +29,7 @@ class Build(build_ext):
         )
 
     def get_outputs(self) -> list[str]:
-        return [*super().get_outputs(), str(Path(self.build_lib, "pyjail", "keeper"))]
+        return [*super().get_outputs(), str(Path(self.build_lib, "pyjail", "_core", "keeper"))]
 
 
 setup(

@@ -17,15 +17,15 @@ import time
 FRESH = """
 import time
 import pyjail
-from pyjail import _bring_up, _cgroup, _host, _prepare, _prepare, _run
-from pyjail._plan import template
+from pyjail._cgroups import bring_up as _bring_up; from pyjail._cgroups import tree; from pyjail._host import machine as _host; from pyjail._plan import prepare; from pyjail._plan import prepare; from pyjail._run import run as _run
+from pyjail._plan.compile import template
 host = _host.host()
 t0 = time.perf_counter()
 found = _bring_up.bring_up(host)
 t1 = time.perf_counter()
 chosen = template(pyjail.Jail(), found, False).cgroups
 t2 = time.perf_counter()
-_cgroup.subtree(chosen)
+tree.subtree(chosen)
 t3 = time.perf_counter()
 assert pyjail.run(["true"]).ok
 t4 = time.perf_counter()
@@ -45,13 +45,14 @@ def bring_up(times: int) -> list[float]:
 def per_run(times: int) -> tuple[float, float, int, int]:
     """Seconds of a run; of the system calls of its leaf alone; how many of those; how many leaves."""
     import pyjail
-    from pyjail import _cgroup, _prepare
+    from pyjail._cgroups import tree
+    from pyjail._plan import prepare
 
     limits = pyjail.Limits()
     assert pyjail.run(["true"], limits).ok
-    found = _prepare.compiled(pyjail.Jail(), limits, (), os.getpid())
+    found = prepare.compiled(pyjail.Jail(), limits, (), os.getpid())
     template, rows = found.template, found.run
-    tops = _cgroup.KeeperCgroup()
+    tops = tree.KeeperCgroup()
     tops.make_home(template.cgroups)
     tops.make_rest(None)
     modes = {"set": os.O_RDWR, "kill": os.O_WRONLY}

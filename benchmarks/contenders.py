@@ -17,7 +17,8 @@ from machine import BUILD, compile_c
 from sampling import Samples
 
 import pyjail
-from pyjail import _cgroup, _prepare
+from pyjail._cgroups import tree
+from pyjail._plan import prepare
 
 TRUE = "/bin/true"
 BASE, OURS, FRESH = "subprocess.run", "pyjail.run", "pyjail.run fresh"
@@ -105,9 +106,9 @@ class _Leaf:
     """A leaf in each hierarchy that a default jail has, with its limits; and the files that a run reads there."""
 
     def __init__(self) -> None:
-        found = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
+        found = prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid())
         template, run = found.template, found.run
-        self.tops = _cgroup.KeeperCgroup()
+        self.tops = tree.KeeperCgroup()
         self.tops.make_home(template.cgroups)
         self.tops.make_rest(None)
         self.paths = [f"{top}/floor" for top in self.tops.paths]
@@ -201,7 +202,7 @@ def ours() -> list[Contender]:
         ),
         Contender(FRESH, lambda thread: pyjail.run([TRUE], limits, jail=fresh), pyjail.__version__, "Jail(fresh=True)"),
         relay(),
-        *([relay(True)] if _prepare.compiled(jail, limits, (), os.getpid()).template.cgroups.used else []),
+        *([relay(True)] if prepare.compiled(jail, limits, (), os.getpid()).template.cgroups.used else []),
     ]
 
 

@@ -12,7 +12,8 @@ from report import Goal, Section, table
 from sampling import Samples
 
 import pyjail
-from pyjail import _cgroup, _prepare
+from pyjail._cgroups import tree
+from pyjail._plan import prepare
 
 TURNS = 5
 OPERATIONS = {
@@ -37,12 +38,12 @@ def measure(count: int, clock: CpuClock) -> tuple[Section, dict[str, tuple[float
     """Seconds of time and of CPU of each operation."""
     section = Section("The parts alone")
     program = compile_c("floor")
-    template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
+    template = prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
     filter_file = BUILD / "filter"
     filter_file.write_bytes(template.filter.program)
     tops = None
     if template.cgroups.used:
-        tops = _cgroup.KeeperCgroup()
+        tops = tree.KeeperCgroup()
         tops.make_home(template.cgroups)
         tops.make_rest(None)
     arguments = {"seccomp": [str(filter_file)], "leaf": list(map(str, tops.paths)) if tops else []}

@@ -17,9 +17,9 @@ import time
 from machine import pss
 
 import pyjail
-from pyjail import _command
-from pyjail._idle import Idle
-from pyjail._turn import Turn
+from pyjail._keeper.store import Idle
+from pyjail._run.turn import Turn
+from pyjail._spec import commands
 
 KERNEL = ("Slab", "KernelStack", "PageTables", "Percpu")
 SHELL = ["/bin/sh", "-c", "echo x; read y"]
@@ -80,7 +80,7 @@ def alive(count: int, seconds: float) -> dict[str, object]:
                     usual.append(middle - start)
                     plain.append(time.perf_counter() - middle)
             start = time.perf_counter()
-            request = _command.make(SHELL, limits, jail, stdin=stdin, stdout=stdout)
+            request = commands.make(SHELL, limits, jail, stdin=stdin, stdout=stdout)
             turn = Turn(request, keepers)
             turn.open()
             turn.begin()

@@ -11,13 +11,13 @@ import sys
 from machine import BUILD
 from report import Section, table
 
-from pyjail._timings import AFTER, PHASES
+from pyjail._run.timings import AFTER, PHASES
 
 SCRIPT = """
 import json, time
 import pyjail
 started = time.monotonic_ns()
-from pyjail import _command, _timings
+from pyjail._spec import commands as _command; from pyjail._run import timings as _timings
 p = _timings.profile(lambda: _command.make(["true"]), started)
 print(json.dumps([p.first, p.cold, p.armed]))
 """

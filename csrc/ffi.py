@@ -1,4 +1,4 @@
-"""cffi builder of pyjail._native: plan.h as the cdef, spawn.c and check.c as the source (API mode, abi3)."""
+"""cffi builder of pyjail._core.native: plan.h as the cdef, spawn.c and check.c as the source (API mode, abi3)."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ int pj_check_request(const void *blob, uint32_t have, uint32_t *row);
 builder = FFI()
 builder.cdef(cdef() + FUNCTIONS)
 builder.set_source(
-    "pyjail._native",
+    "pyjail._core.native",
     '#include "spawn.c"\n#include "check.c"\n',
     include_dirs=[str(HERE)],
     depends=[str(HERE / name) for name in ("plan.h", "sys.h", "spawn.c", "check.c")],

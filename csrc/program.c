@@ -4,7 +4,7 @@
  * program_start() does fds, cwd, exec. */
 
 /* The filter of the programs, on the keeper: they inherit it. To install it for each costs more than to execute one.
- * Where it says PASS (policy/bpf.py), it gets ours. Its notify actions are evidence of what was refused. */
+ * Where it says PASS (_policy/bpf.py), it gets ours. Its notify actions are evidence of what was refused. */
 static long filter_install(void) {
   const struct pj_table t = K.plan->seccomp;
   struct sock_filter *row = (struct sock_filter *)(uintptr_t)ROW(K.plan, t, struct sock_filter, 0);

@@ -78,9 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
     if path := config.getoption("--keeper"):
-        from pyjail import _elf, _fds
+        from pyjail._base import fds
+        from pyjail._core import program
 
-        _elf.loaded = _fds.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
+        program.loaded = fds.memfd("pyjail-keeper-given", Path(path).read_bytes(), seal=True, execute=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

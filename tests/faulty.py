@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyjail
-from pyjail import _janitor, _keeper
+from pyjail._cgroups import janitor
+from pyjail._keeper import keeper
 
 OURS = os.path.dirname(pyjail.__file__) + os.sep
 SHORT = (errno.ENOMEM, errno.EMFILE, errno.EINTR, errno.ENOSPC)
@@ -170,8 +171,8 @@ def fault(at: int, turn: int) -> Iterator[Fault]:
     patch(signal, "pidfd_send_signal", found.wrap("pidfd_send_signal", signal.pidfd_send_signal))
     patch(_socket, "socketpair", pair)
     patch(select, "poll", lambda: _Poll(found))
-    patch(_keeper, "lib", _Lib(_keeper.lib, found))
-    patch(_janitor, "lib", _Lib(_janitor.lib, found))
+    patch(keeper, "lib", _Lib(keeper.lib, found))
+    patch(janitor, "lib", _Lib(janitor.lib, found))
     try:
         yield found
     finally:

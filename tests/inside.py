@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from pyjail import _idle, _run
-from pyjail._keeper import Keeper
+from pyjail._keeper import store
+from pyjail._keeper.keeper import Keeper
+from pyjail._run import run
 
 
 def idle_keepers() -> list[Keeper]:
     """The warm ones of `pyjail.run` that nobody uses now; the one used last is the last one."""
-    return list(_run.idle.keepers)
+    return list(run.idle.keepers)
 
 
 def busy_keepers() -> list[Keeper]:
     """Those at work, or being ended."""
-    return list(_run.idle.leased)
+    return list(run.idle.leased)
 
 
 @contextlib.contextmanager
@@ -31,5 +32,5 @@ def no_keepers() -> Iterator[None]:
     def start(*_: Any, **__: Any) -> None:
         raise AssertionError("a pure test has run a program: it belongs in tests/jail")
 
-    with mock.patch.object(_idle.Idle, "start", start):
+    with mock.patch.object(store.Idle, "start", start):
         yield

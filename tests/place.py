@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterator
 
 import pyjail
-from pyjail import Jail, _host
+from pyjail import Jail
+from pyjail._host import machine
 
 EXPECTED = os.environ.get("PYJAIL_TEST_PLACE")  # what the caller says that this is; tests/jail/test_place.py checks it
 WITHOUT_CGROUPS = "this user has no cgroup here (hybrid machine, not root)"
@@ -62,7 +63,7 @@ def __getattr__(word: str) -> bool:
 
 def single_mapping() -> bool:
     """Programs have the caller's own id outside."""
-    return os.geteuid() != 0 and _host.host().subuids is None
+    return os.geteuid() != 0 and machine.host().subuids is None
 
 
 @functools.cache
@@ -73,7 +74,8 @@ def adapt() -> None:
         pyjail.cgroup.enter_leaf()
     if _has_cgroups():
         return
-    from pyjail import _command, _prepare
+    from pyjail._plan import prepare
+    from pyjail._spec import commands
 
     made, strict = JAIL, Jail.__match_args__.index("strict")
 
@@ -82,9 +84,9 @@ def adapt() -> None:
 
     Jail.__init__ = not_strict
 
-    _command._DEFAULT_JAIL = Jail()
-    _command._made.clear()
-    _prepare.look_again()  # a script may change what it is before its first run
+    commands._DEFAULT_JAIL = Jail()
+    commands._made.clear()
+    prepare.look_again()  # a script may change what it is before its first run
 
 
 @contextlib.contextmanager

@@ -17,13 +17,18 @@ import pytest
 
 import pyjail
 from pyjail import aio, grading, languages
-from pyjail._documents import schema
-from pyjail._shown import Shown
+from pyjail._base.documents import schema
+from pyjail._base.shown import Shown
 
 MODULES = (pyjail, aio, grading, languages)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # What a public name leads to and no user has: how a cache keeps things, and ours that are called as public ones are.
-_OURS = {"pyjail._artefacts.Entry", "pyjail._host.Entry", "pyjail._snapshot.Content", "pyjail._texts.Status"}
+_OURS = {
+    "pyjail._session.artefacts.Entry",
+    "pyjail._host.machine.Entry",
+    "pyjail._session.snapshot.Content",
+    "pyjail._plan.texts.Status",
+}
 _NO_RECORDS = ("_selftest.attacks", "grading.inside", "__main__")  # programs that run in jails
 
 

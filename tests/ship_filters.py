@@ -1,13 +1,13 @@
-"""Writes src/pyjail/policy/shipped.py: the filters of the profiles as they are. Run by ./dev filters."""
+"""Writes src/pyjail/_policy/shipped.py: the filters of the profiles as they are. Run by ./dev filters."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
 
-from pyjail.policy import bpf, seccomp
+from pyjail._policy import bpf, seccomp
 
-PLACE = Path(__file__).resolve().parents[1] / "src/pyjail/policy/shipped.py"
+PLACE = Path(__file__).resolve().parents[1] / "src/pyjail/_policy/shipped.py"
 HEAD = '''"""What compiling the profiles gives, 8 bytes for each instruction; written by ./dev filters, never by hand."""
 
 from __future__ import annotations

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import struct
 
-from pyjail.policy.bpf import AND, JA, JEQ, JGE, JSET, LD, LDM, LDX, OR, RETA, STX, TAX, XOR
+from pyjail._policy.bpf import (
+    AND,
+    JA,
+    JEQ,
+    JGE,
+    JSET,
+    LD,
+    LDM,
+    LDX,
+    OR,
+    RETA,
+    STX,
+    TAX,
+    XOR,
+)
 
 
 def simulate(program: bytes, arch: int, nr: int, args: tuple[int, ...] = ()) -> tuple[int, int]:

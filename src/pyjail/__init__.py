@@ -11,47 +11,50 @@ from __future__ import annotations
 __distribution__ = "pyjail-linux"  # what the rest of the package knows this file by: see `_lazy`
 __version__ = "0.1.0"
 
-from pyjail import _errors, _lazy, _run, _spec
+from pyjail._base import errors as _errors
+from pyjail._base import lazy as _lazy
+from pyjail._run import run as _run
+from pyjail._spec import jail as _jail
 
 _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
-    "_errors": (
+    "_base.errors": (
         "HostError", "JailError", "KeeperError", "SetupError", "SpecError",
     ),
-    "_run": ("close", "run"),
-    "_spec": ("DEVNULL", "File", "Jail", "Limits", "Mount", "PIPE", "STDOUT"),
+    "_run.run": ("close", "run"),
+    "_spec.jail": ("DEVNULL", "File", "Jail", "Limits", "Mount", "PIPE", "STDOUT"),
     # loaded when one of them is first used
-    "_artefacts": ("ArtefactCache",),
-    "_build": ("Build",),
-    "_config_file": ("from_toml",),
+    "_session.artefacts": ("ArtefactCache",),
+    "_session.build": ("Build",),
+    "_spec.config_file": ("from_toml",),
     "_doctor": ("doctor",),
     "_doctor.finding": ("Finding",),
-    "_executor": ("JailExecutor",),
-    "_interact": ("interact",),
-    "_interaction": ("Flow", "Happening", "Interaction"),
-    "_learn": ("Learned", "learn"),
-    "_measure": ("Measurement", "Repeat", "Spread", "measure"),
-    "_parties": ("Edge", "Party"),
-    "_pool": ("Pool",),
-    "_preview": ("Plan", "plan"),
-    "_process": ("Process", "start"),
-    "_profile": ("Timings", "timings"),
-    "_rare_errors": (
+    "_many.executor": ("JailExecutor",),
+    "_interact.interact": ("interact",),
+    "_interact.interaction": ("Flow", "Happening", "Interaction"),
+    "_learn.learn": ("Learned", "learn"),
+    "_many.measure": ("Measurement", "Repeat", "Spread", "measure"),
+    "_interact.parties": ("Edge", "Party"),
+    "_many.pool": ("Pool",),
+    "_run.preview": ("Plan", "plan"),
+    "_live.process": ("Process", "start"),
+    "_run.profile": ("Timings", "timings"),
+    "_base.rare_errors": (
         "CwdNotFoundError", "ExecError", "JailWarning", "PolicyWarning", "PoolClosedError", "ProgramNotFoundError",
         "ProgramPermissionError",
     ),
-    "_result": ("Result",),
-    "_seccomp_spec": ("SeccompPolicy", "SeccompRule"),
+    "_result.result": ("Result",),
+    "_spec.seccomp": ("SeccompPolicy", "SeccompRule"),
     "_selftest.runner": ("selftest",),
-    "_session": ("Session",),
-    "_snapshot": ("Snapshot",),
-    "_steps": ("load_steps",),
-    "_subprocess_errors": ("JailedProcessError", "PoolExhaustedError", "TimeoutExpired"),
-    "_terminal": ("Terminal",),
-    "_undecoded": ("OutputDecodeError",),
-    "_usage": ("Control", "Receipt", "Usage"),
-    "_verdicts": ("Verdict",),
+    "_session.session": ("Session",),
+    "_session.snapshot": ("Snapshot",),
+    "_session.steps": ("load_steps",),
+    "_result.subprocess_errors": ("JailedProcessError", "PoolExhaustedError", "TimeoutExpired"),
+    "_spec.terminal": ("Terminal",),
+    "_result.undecoded": ("OutputDecodeError",),
+    "_result.usage": ("Control", "Receipt", "Usage"),
+    "_result.verdict": ("Verdict",),
     "languages": ("JudgeVerdict", "Judgement", "Subtask", "Test", "TestResult", "judge_source"),
-    "policy.lint": ("lint",),
+    "_policy.lint": ("lint",),
 }  # fmt: skip
 # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
 _MODULES = ("aio", "cgroup", "grading", "languages", "records", "testing")
@@ -71,9 +74,9 @@ def __getattr__(name: str) -> object:
         try:
             module = import_module(_WHERE[name])
         except ImportError as e:
-            from pyjail import _fds
+            from pyjail._base import fds
 
-            _fds.blame(e)
+            fds.blame(e)
             raise
     return _bind(name, getattr(module, name))
 
@@ -89,7 +92,7 @@ def _bind(name: str, value: object) -> object:
     return value
 
 
-for _module in (_errors, _run, _spec):
+for _module in (_errors, _run, _jail):
     for _name in _PUBLIC[_module.__name__.removeprefix("pyjail.")]:
         _bind(_name, getattr(_module, _name))
 del _module, _name

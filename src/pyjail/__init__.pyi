@@ -1,23 +1,8 @@
 """What type checkers read: the public names, by where they are. `__init__.py` has the same in `_PUBLIC`."""
 
 from pyjail import aio, cgroup, grading, languages, records, testing
-from pyjail._artefacts import ArtefactCache
-from pyjail._build import Build
-from pyjail._config_file import from_toml
-from pyjail._doctor import doctor
-from pyjail._doctor.finding import Finding
-from pyjail._errors import HostError, JailError, KeeperError, SetupError, SpecError
-from pyjail._executor import JailExecutor
-from pyjail._interact import interact
-from pyjail._interaction import Flow, Happening, Interaction
-from pyjail._learn import Learned, learn
-from pyjail._measure import Measurement, Repeat, Spread, measure
-from pyjail._parties import Edge, Party
-from pyjail._pool import Pool
-from pyjail._preview import Plan, plan
-from pyjail._process import Process, start
-from pyjail._profile import Timings, timings
-from pyjail._rare_errors import (
+from pyjail._base.errors import HostError, JailError, KeeperError, SetupError, SpecError
+from pyjail._base.rare_errors import (
     CwdNotFoundError,
     ExecError,
     JailWarning,
@@ -26,21 +11,36 @@ from pyjail._rare_errors import (
     ProgramNotFoundError,
     ProgramPermissionError,
 )
-from pyjail._result import Result
-from pyjail._run import close, run
-from pyjail._seccomp_spec import SeccompPolicy, SeccompRule
+from pyjail._doctor import doctor
+from pyjail._doctor.finding import Finding
+from pyjail._interact.interact import interact
+from pyjail._interact.interaction import Flow, Happening, Interaction
+from pyjail._interact.parties import Edge, Party
+from pyjail._learn.learn import Learned, learn
+from pyjail._live.process import Process, start
+from pyjail._many.executor import JailExecutor
+from pyjail._many.measure import Measurement, Repeat, Spread, measure
+from pyjail._many.pool import Pool
+from pyjail._policy.lint import lint
+from pyjail._result.result import Result
+from pyjail._result.subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
+from pyjail._result.undecoded import OutputDecodeError
+from pyjail._result.usage import Control, Receipt, Usage
+from pyjail._result.verdict import Verdict
+from pyjail._run.preview import Plan, plan
+from pyjail._run.profile import Timings, timings
+from pyjail._run.run import close, run
 from pyjail._selftest.runner import selftest
-from pyjail._session import Session
-from pyjail._snapshot import Snapshot
-from pyjail._spec import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
-from pyjail._steps import load_steps
-from pyjail._subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
-from pyjail._terminal import Terminal
-from pyjail._undecoded import OutputDecodeError
-from pyjail._usage import Control, Receipt, Usage
-from pyjail._verdicts import Verdict
+from pyjail._session.artefacts import ArtefactCache
+from pyjail._session.build import Build
+from pyjail._session.session import Session
+from pyjail._session.snapshot import Snapshot
+from pyjail._session.steps import load_steps
+from pyjail._spec.config_file import from_toml
+from pyjail._spec.jail import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
+from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
+from pyjail._spec.terminal import Terminal
 from pyjail.languages import Judgement, JudgeVerdict, Subtask, Test, TestResult, judge_source
-from pyjail.policy.lint import lint
 
 __distribution__: str
 __version__: str

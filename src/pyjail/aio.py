@@ -19,29 +19,37 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _command, _lazy, _run
-from pyjail._aprocess import AsyncProcess
-from pyjail._areader import AsyncReader
-from pyjail._astart import start
-from pyjail._awriter import AsyncWriter
-from pyjail._errors import SpecError
-from pyjail._flight import Flight, in_thread
-from pyjail._gate import Gate
-from pyjail._loops import current
-from pyjail._pool import CommandLike, parameters
-from pyjail._result import Result
-from pyjail._spec import Jail, Limits
-from pyjail._warm import Source, Warm, Warmed
+from pyjail._aio.flight import Flight, in_thread
+from pyjail._aio.process import AsyncProcess
+from pyjail._aio.reader import AsyncReader
+from pyjail._aio.start import start
+from pyjail._aio.writer import AsyncWriter
+from pyjail._base import lazy
+from pyjail._base.errors import SpecError
+from pyjail._base.gate import Gate
+from pyjail._base.loops import current
+from pyjail._many.pool import CommandLike, parameters
+from pyjail._many.warm import Source, Warm, Warmed
+from pyjail._result.result import Result
+from pyjail._run import run as run_module
+from pyjail._spec import commands as spec_commands
+from pyjail._spec.jail import Jail, Limits
 
 if TYPE_CHECKING:
     from typing import Unpack, overload
 
     from pyjail import grading, languages
-    from pyjail._asession import Session
-    from pyjail._interact import interact as _interact
-    from pyjail._measure import measure as _measure
-    from pyjail._parameters import Args, AsBytes, AsText, Encoded, Options
-    from pyjail._twin import twin
+    from pyjail._aio.session import Session
+    from pyjail._aio.twin import twin
+    from pyjail._interact.interact import interact as _interact
+    from pyjail._many.measure import measure as _measure
+    from pyjail._spec.parameters import (
+        Args,
+        AsBytes,
+        AsText,
+        Encoded,
+        Options,
+    )
 
     judge_source = twin(languages.judge_source, lambda: None)
     interact = twin(_interact, lambda: None)
@@ -52,8 +60,8 @@ if TYPE_CHECKING:
 
 _TWINS = {
     "judge_source": "pyjail.languages",
-    "interact": "pyjail._interact",
-    "measure": "pyjail._measure",
+    "interact": "pyjail._interact.interact",
+    "measure": "pyjail._many.measure",
     "check_correctness": "pyjail.grading",
     "check_function": "pyjail.grading",
     "run_tests": "pyjail.grading",
@@ -83,7 +91,7 @@ def __dir__() -> list[str]:
 PER_CPU, AT_LEAST = 4, 8
 _source = Source(
     Gate(max(AT_LEAST, PER_CPU * len(os.sched_getaffinity(0)))),
-    _run.idle,
+    run_module.idle,
     None,
     "Raise the timeout, or let more run at once: pyjail.aio.set_concurrency(n).",
 )
@@ -96,12 +104,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    with _lazy.lock:
+    with lazy.lock:
         if name == "Session":
-            made = importlib.import_module("pyjail._asession").Session
+            made = importlib.import_module("pyjail._aio.session").Session
         else:
             found = getattr(importlib.import_module(_TWINS[name]), name)
-            made = importlib.import_module("pyjail._twin").twin(found, lambda: _source.gate)
+            made = importlib.import_module("pyjail._aio.twin").twin(found, lambda: _source.gate)
     globals()[name] = made
     return made
 
@@ -147,7 +155,7 @@ async def run(
     b'hello\\n'
     """
     check = options.pop("check", False)
-    return await Flight(_command.make(args, limits, jail, **options), _source).result(check)
+    return await Flight(spec_commands.make(args, limits, jail, **options), _source).result(check)
 
 
 def set_concurrency(n: int) -> None:
@@ -240,7 +248,7 @@ class Pool(Warmed):
     async def _run(self, args: Any, limits: Limits | None, options: Any) -> Result:
         warm = self._warm
         check = options.pop("check", False)
-        command = _command.make(args, warm.limits if limits is None else limits, warm.jail, **options)
+        command = spec_commands.make(args, warm.limits if limits is None else limits, warm.jail, **options)
         warm.check(command)
         warm.look_after()
         return await Flight(command, warm).result(check)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pyjail import _enter_leaf, _host, _prepare, _run
+from pyjail._cgroups import enter_leaf as cgroups_enter_leaf
+from pyjail._host import machine
+from pyjail._plan import prepare
+from pyjail._run import run
 
 __all__ = ["enter_leaf"]
 
@@ -35,7 +38,7 @@ def enter_leaf() -> str:
     >>> where != ""
     True
     """
-    _run.close()
-    leaf = _enter_leaf.enter_leaf(_host.host())
-    _prepare.look_again()
+    run.close()
+    leaf = cgroups_enter_leaf.enter_leaf(machine.host())
+    prepare.look_again()
     return leaf

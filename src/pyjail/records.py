@@ -14,19 +14,29 @@ Graded(student='Ada', answer=b'42')
 
 from __future__ import annotations
 
-from pyjail import _lazy
-from pyjail._records import hash_of
-from pyjail._shown import Document
-from pyjail._shown import Shown as Record
+from pyjail._base import lazy
+from pyjail._base.records import hash_of
+from pyjail._base.shown import Document
+from pyjail._base.shown import Shown as Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyjail._documents import check, reading, unpack, unpacked
-    from pyjail._plain import error, head, pack, plain
+    from pyjail._base.documents import (
+        check,
+        reading,
+        unpack,
+        unpacked,
+    )
+    from pyjail._base.plain import (
+        error,
+        head,
+        pack,
+        plain,
+    )
 
 _LATER = {  # they need json and more, which records do without until one is written or read
-    **dict.fromkeys(("check", "reading", "unpack", "unpacked"), "pyjail._documents"),
-    **dict.fromkeys(("error", "head", "pack", "plain"), "pyjail._plain"),
+    **dict.fromkeys(("check", "reading", "unpack", "unpacked"), "pyjail._base.documents"),
+    **dict.fromkeys(("error", "head", "pack", "plain"), "pyjail._base.plain"),
 }
 
 __all__ = [
@@ -47,7 +57,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module 'pyjail.records' has no attribute {name!r}")
-    with _lazy.lock:
+    with lazy.lock:
         from importlib import import_module
 
         value = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyjail import _run
+from pyjail._run import run
 
 __all__ = ["below", "busy", "cgroups", "idle", "nothing_left"]
 
@@ -28,12 +28,12 @@ def idle() -> list[int]:
 
     It is the pid of the keeper's guard, a child of this process: what kills it ends the keeper and its jail.
     """
-    return [keeper.pid for keeper in list(_run.idle.keepers)]
+    return [keeper.pid for keeper in list(run.idle.keepers)]
 
 
 def busy() -> list[int]:
     """Pids, as `idle` has them, of the keepers of `pyjail.run` and `start` that are at work, or are being ended."""
-    return [keeper.pid for keeper in list(_run.idle.leased)]
+    return [keeper.pid for keeper in list(run.idle.leased)]
 
 
 def below(pid: int | None = None, *, janitor: bool = False) -> list[int]:
@@ -103,10 +103,10 @@ def nothing_left(seconds: float = 10.0) -> Iterator[None]:
 
 def _left(seconds: float, wanted: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
     """Fds, processes below us, cgroups of runs; looked at until they are as wanted, or the same twice."""
-    _run.run(["true"])  # what the first run opens for good
+    run.run(["true"])  # what the first run opens for good
     end, last = time.monotonic() + seconds, None
     while True:
-        _run.close()
+        run.close()
         now = len(os.listdir("/proc/self/fd")), len(below()), len(cgroups())
         if now == (last if wanted is None else wanted) or time.monotonic() > end:
             return now

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, _prepare
+from pyjail import Jail, Limits
+from pyjail._plan import prepare
 from tests import place
 from tests.conftest import SLOW
 from tests.scripts import PRELUDE
@@ -60,7 +61,7 @@ def test_peaks_of_memory(told, what):
         truth, usage = told(what, "16")
         used = truth["bytes"] if what != "nothing" else 0
         assert usage.memory_peak >= used
-        assert usage.memory_peak <= used + 3 * MIB + 2 * 64 * 4096 * len(_prepare.cpus())
+        assert usage.memory_peak <= used + 3 * MIB + 2 * 64 * 4096 * len(prepare.cpus())
 
 
 @pytest.mark.needs_cgroups

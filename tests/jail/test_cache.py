@@ -13,9 +13,9 @@ import pytest
 
 import pyjail
 from pyjail import ArtefactCache, File, Jail, Limits, Mount, Session, SpecError, Verdict
-from pyjail._artefacts import Entry
-from pyjail._build import identity
-from pyjail._snapshot import Content
+from pyjail._session.artefacts import Entry
+from pyjail._session.build import identity
+from pyjail._session.snapshot import Content
 from tests.conftest import SLOW
 from tests.host_side import rss
 
@@ -205,8 +205,8 @@ def test_several_processes_at_once(tmp_path):
     code = """
 import random, sys
 from pyjail import ArtefactCache
-from pyjail._artefacts import Entry
-from pyjail._snapshot import Content
+from pyjail._session.artefacts import Entry
+from pyjail._session.snapshot import Content
 cache = ArtefactCache(sys.argv[1], limit=20_000)
 rng = random.Random(int(sys.argv[2]))
 for _ in range(300):

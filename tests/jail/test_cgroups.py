@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict, _bring_up, _cgroup, _host, _owner, _prepare, testing
-from pyjail._cgroup import remove_tree
+from pyjail import Limits, Verdict, testing
+from pyjail._cgroups import bring_up
+from pyjail._cgroups import tree as cgroups_tree
+from pyjail._cgroups.tree import remove_tree
+from pyjail._host import machine, owner
+from pyjail._plan import prepare
 from tests.host_side import alive, cgroups_of, janitors_of, keepers_of, kill_below, leaves_of
 from tests.inside import idle_keepers
 from tests.jail.test_dead_embedder import BUSY
@@ -23,10 +27,10 @@ from tests.scripts import PRELUDE, script, until
 pytestmark = pytest.mark.needs_cgroups
 
 
-def subtree() -> _cgroup.Subtree:
+def subtree() -> cgroups_tree.Subtree:
     """This process's own directories, made by a run when there were none."""
     assert pyjail.run(["true"]).ok
-    return next(tree for (pid, _), tree in _cgroup._subtrees.items() if pid == os.getpid())
+    return next(tree for (pid, _), tree in cgroups_tree._subtrees.items() if pid == os.getpid())
 
 
 def tops() -> list[Path]:
@@ -71,7 +75,7 @@ def test_after_a_sigkill_of_embedder_and_keepers_together_the_next_start_removes
 
 
 def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_removed():
-    own = _owner.owner_name(os.getpid())
+    own = owner.owner_name(os.getpid())
     pid, start, namespace, boot = own.removeprefix("pyjail-").split("-")
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -127,8 +131,8 @@ def test_start_times_are_compared_across_time_namespaces():
         """
         import os, pyjail
         pyjail.run(["true"], jail=pyjail.Jail(strict=False))
-        from pyjail import _owner, _stale
-        print(_owner._clock_offset() > 0, _stale.is_dead(_owner.owner_name(os.getpid())))
+        from pyjail._host import owner; from pyjail._cgroups import stale as _stale
+        print(owner._clock_offset() > 0, _stale.is_dead(owner.owner_name(os.getpid())))
         """,
         wrap=wrap,
     )
@@ -158,7 +162,7 @@ def test_a_foreign_process_in_a_keepers_cgroup_hinders_nobody_and_is_not_killed_
         p.kill()
         p.wait()
     pyjail.close()
-    assert until(lambda: all(_cgroup.remove_tree(path) for path in tree.paths))
+    assert until(lambda: all(cgroups_tree.remove_tree(path) for path in tree.paths))
     assert pyjail.run(["true"]).ok
 
 
@@ -170,7 +174,7 @@ def test_directories_that_vanished_between_runs_are_made_again():
             kill_below(keeper.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(keeper.pid, signal.SIGKILL)
-        assert until(lambda tree=tree: all(_cgroup.remove_tree(path) for path in tree.paths))
+        assert until(lambda tree=tree: all(cgroups_tree.remove_tree(path) for path in tree.paths))
         assert not any(map(os.path.exists, tree.paths))
         assert pyjail.run(["echo", "x"], limits).stdout == b"x\n"
         assert pyjail.run(["sh", "-c", "head -c 60000000 /dev/zero > /tmp/x"], limits).verdict is (
@@ -212,11 +216,11 @@ def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
     """One directory of ours in each hierarchy that runs use, none in the others; none at all after close."""
     code = """
     import os, pyjail
-    from pyjail import _cgroup, _host, _owner, _prepare
-    host = _prepare.ground(os.getpid())
-    ours = lambda: {h.own for h in _host.host().hierarchies if os.path.exists(f"{h.own}/{_owner.owner_name(os.getpid())}")}
+    from pyjail._cgroups import tree as cgroups_tree; from pyjail._host import machine; from pyjail._host import owner; from pyjail._plan import prepare
+    host = prepare.ground(os.getpid())
+    ours = lambda: {h.own for h in machine.host().hierarchies if os.path.exists(f"{h.own}/{owner.owner_name(os.getpid())}")}
     first = ours()
-    template = _prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
+    template = prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template
     used = {h.own for h in template.cgroups.used}
     print(first == used, pyjail.run(["true"]).ok, ours() == used)
     pyjail.close()
@@ -229,7 +233,7 @@ def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
 @pytest.mark.needs_root
 def test_what_a_killed_owner_left_is_removed_when_it_is_in_the_way():
     """In a cgroup that may not have more below it."""
-    v2 = next((h for h in _host.host().hierarchies if h.version == 2 and h.writable), None)
+    v2 = next((h for h in machine.host().hierarchies if h.version == 2 and h.writable), None)
     assert v2 is not None
     mine = f"{v2.own}/pyjail-test-{os.getpid()}"
     count = lambda: sum(len(names) for _, names, _ in os.walk(mine))  # noqa: E731
@@ -238,7 +242,7 @@ def test_what_a_killed_owner_left_is_removed_when_it_is_in_the_way():
     os.mkdir(mine)
     try:
         for room in (1, 2, 3, 4):
-            janitor = "os.kill(pyjail._janitor._current.pid, 9)"  # it would take it away
+            janitor = "os.kill(pyjail._cgroups.janitor._current.pid, 9)"  # it would take it away
             killed = script(f"import os, signal; {run}; {janitor}; os.kill(os.getpid(), signal.SIGKILL)", wrap=enter)
             assert killed.stdout == "True\n", killed.stderr
             left = count()
@@ -275,9 +279,9 @@ def test_a_full_hierarchy_is_no_refusal_for_good(strict, times):
 
 def test_what_was_refused_is_looked_at_again(monkeypatch):
     """Who follows the advice of an error need not start anew."""
-    above, tight = _bring_up._above, [_host.Above("pids", 1, "pids.max")]
-    monkeypatch.setattr(_bring_up, "_above", lambda h: tight or above(h))
-    _prepare.look_again()
+    above, tight = bring_up._above, [machine.Above("pids", 1, "pids.max")]
+    monkeypatch.setattr(bring_up, "_above", lambda h: tight or above(h))
+    prepare.look_again()
     for _ in range(2):
         with pytest.raises(pyjail.HostError) as e:
             pyjail.run(["true"])
@@ -285,4 +289,4 @@ def test_what_was_refused_is_looked_at_again(monkeypatch):
     tight.clear()
     assert pyjail.run(["true"]).ok
     monkeypatch.undo()
-    _prepare.look_again()
+    prepare.look_again()

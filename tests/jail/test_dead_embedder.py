@@ -251,7 +251,7 @@ def test_the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_
     """It has rights that its embedder may have given up."""
     code = """
     import os, pyjail, signal
-    from pyjail import _janitor
+    from pyjail._cgroups import janitor as _janitor
     from tests.host_side import cgroups_of
     pyjail.run(["true"])
     own = cgroups_of(os.getpid())[0]

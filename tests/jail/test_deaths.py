@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import JailError, KeeperError, Limits, Verdict, _id_maps
+from pyjail import (
+    JailError,
+    KeeperError,
+    Limits,
+    Verdict,
+)
+from pyjail._keeper import id_maps
 from tests.conftest import SLOW
 from tests.host_side import keeper_below, keepers_of
 from tests.instants import Instant, Unharmed, every
@@ -116,7 +122,7 @@ def test_at_every_step_of_a_sessions_call(name, how):
 
 
 def test_a_keeper_that_is_killed_while_it_starts_is_told_as_that_however_late_its_guard_is(monkeypatch):
-    real = _id_maps.pid_of
+    real = id_maps.pid_of
 
     def killed(pidfd: int) -> int:
         pid = real(pidfd)
@@ -127,7 +133,7 @@ def test_a_keeper_that_is_killed_while_it_starts_is_told_as_that_however_late_it
         select.select([pidfd], [], [], 5)  # it is dead, and nobody has reaped it
         return real(pidfd)
 
-    monkeypatch.setattr(_id_maps, "pid_of", killed)
+    monkeypatch.setattr(id_maps, "pid_of", killed)
     with pytest.raises(KeeperError, match="died while it prepared the jail: signal SIGKILL"):
         pyjail.run(["true"], LIMITS, jail=pyjail.Jail(fresh=True, hostname="dies"))
     monkeypatch.undo()

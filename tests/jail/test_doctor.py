@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import _host
-from pyjail._cgroup import remove_tree
+from pyjail._cgroups.tree import remove_tree
+from pyjail._host import machine
+from pyjail._policy import filters, obstacles
 from pyjail.cli.doctor import conclusion
-from pyjail.policy import filters, obstacles
 from tests import host_side, place
 from tests.jail.test_cli import cli
 from tests.jail.test_hosts import FILTER, LANDLOCK, USERNS, shell
@@ -137,7 +137,7 @@ def test_a_filter_that_kills_is_told_from_one_that_refuses():
     kill = "import pyseccomp\nf = pyseccomp.SyscallFilter(pyseccomp.ALLOW)\n"
     kill += "f.add_rule(pyseccomp.KILL_PROCESS, 'landlock_create_ruleset')\n"
     # our own look at the Landlock ABI would be killed, too: only what comes after it is under the filter
-    before = f"from pyjail import _host, _prepare\n_host.host()\n_prepare.look_again = lambda: None\n{kill}f.load()\n"
+    before = f"from pyjail._host import machine; from pyjail._plan import prepare as _prepare\n_host.host()\n_prepare.look_again = lambda: None\n{kill}f.load()\n"
     code = before + "import pyjail\nprint(next(r for r in pyjail.doctor() if r.layer == 'landlock'))"
     out = script(code)
     assert "kills whoever calls landlock" in out.stdout, out.stderr
@@ -252,7 +252,7 @@ def test_the_profile_that_the_page_makes_of_docker_s_allows_the_calls(tmp_path):
 
 
 def test_the_page_counts_the_filter_that_jails_get():
-    program = filters.choose("default", _host.host().arch, inet=False, disk=False).program
+    program = filters.choose("default", machine.host().arch, inet=False, disk=False).program
     why = examined(code=0 if place.CGROUPS else 1)["libseccomp"].why
     assert f"the filter of the default jail has {len(program) // 8} instructions" in why
 
@@ -297,7 +297,7 @@ def test_hard_limits_of_the_caller_below_the_defaults():
 
 @pytest.mark.skipif(not place.CGROUPS or place.is_v2() or os.geteuid() != 0, reason=place.ELSEWHERE)
 def test_a_smaller_limit_above_is_named():
-    own = next(h.own for h in _host.host().hierarchies if h.version == 1 and "memory" in h.controllers)
+    own = next(h.own for h in machine.host().hierarchies if h.version == 1 and "memory" in h.controllers)
     cell = Path(own, f"doctor-{os.getpid()}")
     cell.mkdir()
     try:

@@ -198,7 +198,7 @@ def test_nothing_of_the_callers_priorities_mask_or_personality_gets_inside():
 def test_the_callers_way_of_being_scheduled_is_neither_the_keepers_nor_the_programs(policy):
     code = f"""
     import os, pyjail
-    from pyjail._run import idle
+    from pyjail._run.run import idle
     if os.getuid() == 0: os.nice(-10)
     else: os.nice(3)
     try:
@@ -285,7 +285,7 @@ def test_a_number_that_no_fd_can_have_is_a_spec_error(field, value):
     assert e.value.field == field
 
 
-@pytest.mark.parametrize("module", ["pyjail._run", "pyjail._plan", "pyseccomp", "cgroupspy.controllers"])
+@pytest.mark.parametrize("module", ["pyjail._run.run", "pyjail._plan.compile", "pyseccomp", "cgroupspy.controllers"])
 def test_a_fork_during_another_threads_first_run_leaves_a_child_that_can_run(module):
     code = f"""
     import os, pyjail, signal, sys, threading, time

@@ -150,16 +150,16 @@ def test_close_ends_all_keepers_and_their_cgroups():
 
 
 def test_an_armed_process_lost_with_the_files_that_were_written_is_an_error_not_an_empty_box(monkeypatch):
-    from pyjail import _files
+    from pyjail._keeper import files
 
-    real = _files.write_inputs
+    real = files.write_inputs
 
     def write_then_lose(keeper, inputs):
         real(keeper, inputs)
         kill_below(keeper_below(keeper.pid))
         time.sleep(0.2)
 
-    monkeypatch.setattr(_files, "write_inputs", write_then_lose)
+    monkeypatch.setattr(files, "write_inputs", write_then_lose)
     with pytest.raises(pyjail.SetupError) as e:
         pyjail.run(["cat", "a"], files={"a": b"x"})
     assert e.value.step == "arm"

@@ -170,7 +170,7 @@ def test_a_fork_while_another_thread_ends_a_keeper_holds_nobody_up_in_the_child(
 def test_a_jail_does_not_outlive_a_killed_parent_whose_child_was_forked_while_it_started():
     out = script("""
     import os, pyjail, signal, sys, threading, time
-    from pyjail import _id_maps
+    from pyjail._keeper import id_maps as _id_maps
     real, there, forked = _id_maps.write, threading.Event(), threading.Event()
     def slow(*args):
         there.set()

@@ -7,7 +7,7 @@ import threading
 
 import pyjail
 from pyjail import Jail, Limits
-from pyjail._spare import OFTEN, spares
+from pyjail._run.fresh import OFTEN, spares
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
 from tests.inside import idle_keepers

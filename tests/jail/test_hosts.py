@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, Mount, _host
-from pyjail._cgroup import remove_tree
-from pyjail.policy import obstacles
+from pyjail import Jail, Limits, Mount
+from pyjail._cgroups.tree import remove_tree
+from pyjail._host import machine
+from pyjail._policy import obstacles
 from tests import place
 from tests.conftest import QUICK
 from tests.scripts import script
@@ -186,7 +187,7 @@ def test_namespaces_can_be_made_but_no_mounts_in_them():
     """As AppArmor does it in Ubuntu 24.04; Landlock is the module that can be had anywhere."""
     lines = tried(LANDLOCK + "landlock(); attempt()")
     assert lines[0].startswith("mounts | the user namespace could be made, but no mounts in it")
-    host = _host.host()._replace(apparmor=True, seccomp=False)
+    host = machine.host()._replace(apparmor=True, seccomp=False)
     for step, index in (("private", 1), ("mount", 3)):
         found = obstacles.find(step, index, 13, host)
         assert found.control == "mounts"
@@ -258,32 +259,33 @@ def test_memfd_noexec(value):
 
 
 def test_no_memfd_and_a_noexec_package():
-    found = obstacles.find("keeper_exec", None, 13, _host.host())
+    found = obstacles.find("keeper_exec", None, 13, machine.host())
     assert "vm.memfd_noexec" in found.cause
 
 
 def test_swap_without_accounting_is_refused_and_no_swap_needs_none():
-    from pyjail import HostError, _plan
-    from pyjail._host import Hierarchy
-    from pyjail.policy import cgroup
+    from pyjail import HostError
+    from pyjail._host.machine import Hierarchy
+    from pyjail._plan import compile
+    from pyjail._policy import cgroup
 
     v2 = Hierarchy(2, frozenset({"memory", "pids", "cpu"}), "/cg", True)
     files = (frozenset({"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat"}),)
     for swap in (True, False):
-        host = _host.host()._replace(hierarchies=(v2,), above=(), swap=swap)
+        host = machine.host()._replace(hierarchies=(v2,), above=(), swap=swap)
         chosen = cgroup.choose(host, False)
         if swap:
             with pytest.raises(HostError, match="does not account for it") as e:
-                _plan.run_limits(Jail(strict=True), Limits(), host, chosen, files)
+                compile.run_limits(Jail(strict=True), Limits(), host, chosen, files)
             assert "swapoff" in e.value.hint
         else:
-            run = _plan.run_limits(Jail(strict=True), Limits(), host, chosen, files)
+            run = compile.run_limits(Jail(strict=True), Limits(), host, chosen, files)
             assert "memory.swap.max" not in {row.file for row in run.cgroup}
 
 
 @pytest.mark.skipif(not place.CGROUPS or place.is_v2() or os.geteuid() != 0, reason=place.ELSEWHERE)
 def test_a_v1_limit_above_that_is_smaller_is_refused_and_its_kill_is_no_memory_verdict():
-    own = next(h.own for h in _host.host().hierarchies if h.version == 1 and "memory" in h.controllers)
+    own = next(h.own for h in machine.host().hierarchies if h.version == 1 and "memory" in h.controllers)
     cell = Path(own, f"cell-{os.getpid()}")
     cell.mkdir()
     try:

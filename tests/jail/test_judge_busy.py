@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import pyjail
-from pyjail import Limits, Test, Verdict, _machine
+from pyjail import Limits, Test, Verdict
+from pyjail.languages import _machine
 from tests.conftest import SLOW
 from tests.jail.judging import judge, shell, verdicts
 

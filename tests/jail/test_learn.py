@@ -13,9 +13,18 @@ from dataclasses import replace
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, Mount, SeccompPolicy, SeccompRule, SpecError, Verdict, _observe
-from pyjail._host import host
-from pyjail.policy import bpf, seccomp
+from pyjail import (
+    Jail,
+    Limits,
+    Mount,
+    SeccompPolicy,
+    SeccompRule,
+    SpecError,
+    Verdict,
+)
+from pyjail._host.machine import host
+from pyjail._learn import observe
+from pyjail._policy import bpf, seccomp
 from tests import place
 from tests.conftest import QUICK, SLOW
 from tests.scripts import script
@@ -368,13 +377,13 @@ def test_the_command_says_what_was_refused_and_in_json(tmp_path):
 
 def test_a_skeleton_is_never_written_through_a_symlink(tmp_path):
     """What a hostile writer of a shared directory could have slipped in: a link, and something below it."""
-    from pyjail import _minimal_root
+    from pyjail._learn import root as learn_root
 
     victim, root = tmp_path / "victim", tmp_path / "root"
     victim.mkdir()
     for below in (b"content", "target", None):
         with pytest.raises(OSError, match="shared"):
-            _minimal_root.make(str(root), {"/shared": str(victim), "/shared/x/y": below})
+            learn_root.make(str(root), {"/shared": str(victim), "/shared/x/y": below})
         assert list(victim.iterdir()) == []
         (root / "shared").unlink()
 
@@ -390,9 +399,9 @@ def test_nothing_of_a_writable_mount_is_in_the_skeleton(tmp_path):
 
 
 def test_names_without_end_of_one_file_are_not_all_kept():
-    seen = _observe.Observer([], "allow", host().arch)
+    seen = observe.Observer([], "allow", host().arch)
     for i in range(20_000):
         seen._pending[1] = ("/usr" + "/../usr" * 500 + "/" * i, True)
         seen.left(1, 0)
-    assert sum(len(path) for path, _ in seen.used) <= _observe.MOST_NAMES
+    assert sum(len(path) for path, _ in seen.used) <= observe.MOST_NAMES
     assert len(seen.used) > 100

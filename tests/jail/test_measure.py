@@ -7,7 +7,14 @@ import json
 import pytest
 
 import pyjail
-from pyjail import Limits, Repeat, SpecError, Usage, Verdict, _measure
+from pyjail import (
+    Limits,
+    Repeat,
+    SpecError,
+    Usage,
+    Verdict,
+)
+from pyjail._many import measure
 from tests.conftest import SLOW
 
 LIMITS = Limits(wall_time=30 * SLOW)
@@ -42,7 +49,7 @@ def told(monkeypatch):
         ]
         left = iter(usages)
         monkeypatch.setattr(
-            _measure._run, "run", lambda args, limits, **kw: pyjail.Result(args, 0, Verdict.OK, usage=next(left))
+            measure._run, "run", lambda args, limits, **kw: pyjail.Result(args, 0, Verdict.OK, usage=next(left))
         )
 
     return tell

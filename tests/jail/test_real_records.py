@@ -9,8 +9,8 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Mount, SpecError, grading, languages
-from pyjail._documents import schema
-from pyjail._shown import Document
+from pyjail._base.documents import schema
+from pyjail._base.shown import Document
 from tests import place
 from tests.jail.test_cli import cli
 from tests.records import check, closed, is_plain_html, public_records

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, Mount, _host
+from pyjail import Jail, Limits, Mount
+from pyjail._host import machine
 from tests import place
 from tests.host_side import cgroups_of, keepers_of
 from tests.scripts import script, until
@@ -40,7 +41,7 @@ def outside_ids(**kw) -> tuple[int, int]:
 
 
 def test_the_program_has_a_subordinate_id_when_newuidmap_is_there():
-    host = _host.host()
+    host = machine.host()
     if host.subuids is None:
         pytest.skip(place.WITHOUT_HELPER)
     uid, gid = outside_ids()
@@ -97,7 +98,7 @@ def test_without_limits_that_need_a_cgroup_strict_runs_everywhere():
 
 
 def test_a_newuidmap_that_fails_is_a_clear_error_and_leaves_nothing(tmp_path):
-    if _host.host().subuids is None:
+    if machine.host().subuids is None:
         pytest.skip(place.WITHOUT_HELPER)
     fake = tmp_path / "newuidmap"
     fake.write_text("#!/bin/sh\necho 'newuidmap: no range for you' >&2\nexit 1\n")

@@ -17,7 +17,17 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import ArtefactCache, Jail, JailError, Limits, Party, Pool, Session, _prepare, aio
+from pyjail import (
+    ArtefactCache,
+    Jail,
+    JailError,
+    Limits,
+    Party,
+    Pool,
+    Session,
+    aio,
+)
+from pyjail._plan import prepare
 from tests import place
 from tests.conftest import SLOW
 from tests.faulty import fault
@@ -154,7 +164,7 @@ def test_a_call_that_fails_once_is_told_and_leaves_nothing(way, cold, tmp_path, 
 
 def _once(way, arguments, cold, at, turn, before, wrong, fails=fault):
     if cold:
-        _prepare.look_again()
+        prepare.look_again()
     else:
         pyjail.run(["true"], LIMITS)
     came = None

@@ -13,7 +13,7 @@ def test_a_child_forked_while_another_thread_packs_a_request_can_run():
     """On Python 3.11 functools.cached_property has one lock for all: the child would wait for it for ever."""
     code = """
     import os, signal, threading, time, pyjail
-    from pyjail import _prepare, _command
+    from pyjail._plan import prepare as _prepare; from pyjail._spec import commands as _command
     def packed(args): return _prepare.prepare(_command.make(args)).blob
     packed(["true"])
     many, stop = ["x"] + ["a"] * 20000, threading.Event()
@@ -62,7 +62,7 @@ def test_fds_in_flight_of_this_user_keep_no_keeper_from_starting():
 def test_plans_that_are_kept_are_small():
     code = """
     import pyjail
-    from pyjail import _prepare, _command
+    from pyjail._plan import prepare as _prepare; from pyjail._spec import commands as _command
     for n in range(70):
         request = _command.make([f"{n:04}" + "a" * 1900], env={"PATH": ":" * 2000})
         assert len(_prepare.prepare(request).blob) > 1 << 20
@@ -74,13 +74,13 @@ def test_plans_that_are_kept_are_small():
 
 
 def test_a_plain_first_run_loads_little():
-    """What a process pays once: see `pyjail._records`, `pyjail.policy.filters`, `pyjail._outcome.load`."""
+    """What a process pays once: see `pyjail._base.records`, `pyjail._policy.filters`, `pyjail._verdict.outcome.load`."""
     code = """
     import sys, pyjail
     before = set(sys.modules)
     assert pyjail.run(["true"]).ok
-    heavy = {"pyseccomp", "ctypes", "typing", "socket", "base64", "pyjail.policy.seccomp", "pyjail.policy.profiles",
-             "dataclasses", "inspect", "pyjail._seccomp_spec", "pyjail._usage", "pyjail._receipt", "pyjail._files", "asyncio", "tomllib"}
+    heavy = {"pyseccomp", "ctypes", "typing", "socket", "base64", "pyjail._policy.seccomp", "pyjail._policy.profiles",
+             "dataclasses", "inspect", "pyjail._spec.seccomp", "pyjail._result.usage", "pyjail._verdict.receipt", "pyjail._keeper.files", "asyncio", "tomllib"}
     print(sorted(heavy & (set(sys.modules) - before)))
     """
     out = script(code)

@@ -9,7 +9,7 @@ import pytest
 
 import pyjail
 from pyjail import Limits, Session, SpecError
-from pyjail._inputs import check_inputs
+from pyjail._spec.inputs import check_inputs
 
 LIST = "find . -mindepth 1 \\( -type l -printf '%p -> %l\\n' -o -type d -printf '%p/ %m\\n' -o -printf '%p %m\\n' \\) | sort"
 
@@ -57,7 +57,7 @@ def test_what_becomes_a_link_after_it_was_looked_at_is_not_followed(tree, tmp_pa
     items = check_inputs({"t": tree})
     (tree / what).rename(tmp_path / "was")
     (tree / what).symlink_to(tmp_path / "elsewhere" if what != "a.txt" else tmp_path / "elsewhere/b")
-    from pyjail._files import open_source
+    from pyjail._keeper.files import open_source
 
     below = [item for item in items if item.source and item.source.startswith(what)]
     assert below
@@ -71,9 +71,9 @@ def test_what_is_no_file_and_too_much_is_refused(tree, monkeypatch):
     with pytest.raises(SpecError, match=r"pipe.*is neither a file"):
         pyjail.run(["true"], files={"t": tree})
     (tree / "pipe").unlink()
-    from pyjail import _trees
+    from pyjail._spec import trees
 
-    monkeypatch.setattr(_trees, "MOST_ENTRIES", 5)
+    monkeypatch.setattr(trees, "MOST_ENTRIES", 5)
     with pytest.raises(SpecError, match="more than 5 entries"):
         pyjail.run(["true"], files={"t": tree})
     monkeypatch.undo()

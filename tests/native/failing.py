@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyjail._native import lib
+from pyjail._core.native import lib
 
 import pyjail
-from pyjail import _elf, _keeper
-from pyjail._fds import Fd, memfd
+from pyjail._base.fds import Fd, memfd
+from pyjail._core import program
+from pyjail._keeper import keeper as keeper_module
 from tests.host_side import keeper_below
 
 HERE = Path(__file__).resolve().parent
@@ -107,21 +108,21 @@ def built(where: Path) -> Path:
 @contextlib.contextmanager
 def installed(where: Path) -> Iterator[Failing]:
     """Within, all keepers of this process are such."""
-    before, failing = _elf.loaded, Failing()
+    before, failing = program.loaded, Failing()
     pyjail.close()
-    _elf.loaded = memfd("pyjail-keeper-failing", built(where).read_bytes(), seal=True, execute=True)
-    _keeper.memfd = failing.memfd  # type: ignore[attr-defined]
+    program.loaded = memfd("pyjail-keeper-failing", built(where).read_bytes(), seal=True, execute=True)
+    keeper_module.memfd = failing.memfd  # type: ignore[attr-defined]
     try:
         yield failing
     finally:
         pyjail.close()
-        _keeper.memfd = memfd  # type: ignore[attr-defined]
-        _elf.loaded.close()
-        _elf.loaded = before
+        keeper_module.memfd = memfd  # type: ignore[attr-defined]
+        program.loaded.close()
+        program.loaded = before
         failing.forget()
 
 
-def held_by(keeper: _keeper.Keeper) -> tuple[int, int, list[int]] | None:
+def held_by(keeper: keeper_module.Keeper) -> tuple[int, int, list[int]] | None:
     """What an idle keeper has: open fds, mounts, cgroup leaves in each hierarchy."""
     if not keeper.alive:
         return None

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, _host, _plan, _requests, _wire
-from pyjail._spec import Env
+from pyjail import Jail
+from pyjail._host import machine
+from pyjail._plan import compile, requests, wire
+from pyjail._spec.jail import Env
 from tests.native.failing import CSRC
 
 FUZZ = r"""
@@ -103,18 +105,18 @@ int main(int argc, char **argv) {
 
 
 def corpus(where: Path) -> list[str]:
-    host = _host.host()
+    host = machine.host()
     jail = Jail(strict=False)
-    template = _plan.template(jail, host, False)
+    template = compile.template(jail, host, False)
     files = tuple(frozenset(["memory.limit_in_bytes", "pids.max", "cpu.stat"]) for _ in template.cgroups.used)
-    run = _plan.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
-    command = _plan.Request(
+    run = compile.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
+    command = compile.Request(
         (b"/bin/true", b"x"), Env({"A": "1"}), "/box", ("null", "captured", "captured"), 5, True, False
     )
     for name, blob in (
-        ("plan", _wire.pack_template(template)),
-        ("limits", _requests.pack_limits(run)),
-        ("request", _requests.pack_request(run, command)),
+        ("plan", wire.pack_template(template)),
+        ("limits", requests.pack_limits(run)),
+        ("request", requests.pack_request(run, command)),
     ):
         (where / name).write_bytes(blob)
     return [str(where / n) for n in ("plan", "limits", "request")]

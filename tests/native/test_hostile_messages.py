@@ -9,23 +9,27 @@ import struct
 from pathlib import Path
 
 import pytest
-from pyjail._native import ffi, lib
+from pyjail._core.native import ffi, lib
 
 import pyjail
-from pyjail import Jail, SetupError, _cgroup, _elf, _host, _plan, _report, _requests, _wire
-from pyjail._fds import memfd
-from pyjail._spec import Env
-from pyjail.policy.cgroup import CgroupRow
+from pyjail import Jail, SetupError
+from pyjail._base.fds import memfd
+from pyjail._cgroups import tree
+from pyjail._core import program
+from pyjail._host import machine
+from pyjail._plan import compile, report, requests, wire
+from pyjail._policy.cgroup import CgroupRow
+from pyjail._spec.jail import Env
 
 
 @pytest.fixture
 def keeper():
     """A live keeper, spoken to directly."""
     jail = Jail()
-    host = _host.host()
-    from pyjail._keeper import Keeper
+    host = machine.host()
+    from pyjail._keeper.keeper import Keeper
 
-    k = Keeper(_plan.template(jail, host, False), host)
+    k = Keeper(compile.template(jail, host, False), host)
     yield k
     k.close()
 
@@ -34,7 +38,7 @@ def ask(keeper, message: bytes, request: bytes = b""):
     os.pwrite(keeper.request.number, request or b"\0" * 16, 0)
     keeper.sock.settimeout(10)
     keeper.sock.send(message)
-    return _wire.parse_reply(keeper.sock.recv(1 << 17))
+    return wire.parse_reply(keeper.sock.recv(1 << 17))
 
 
 def test_malformed_requests_are_answered_with_an_error(keeper):
@@ -63,12 +67,12 @@ def test_malformed_requests_are_answered_with_an_error(keeper):
 
 def test_files_that_were_written_are_never_silently_dropped_with_their_init(keeper):
     def request(limits):
-        run = _plan.run_limits(Jail(strict=False), limits, host, template.cgroups, files)
-        command = _plan.Request((b"/bin/ls",), Env({}), "/box", ("null", "captured", "captured"), 1000, True, False)
-        return _requests.pack_limits(run) + _requests.pack_request(run, command)
+        run = compile.run_limits(Jail(strict=False), limits, host, template.cgroups, files)
+        command = compile.Request((b"/bin/ls",), Env({}), "/box", ("null", "captured", "captured"), 1000, True, False)
+        return requests.pack_limits(run) + requests.pack_request(run, command)
 
-    template, host = keeper.template, _host.host()
-    files = _cgroup.subtree(template.cgroups).files if template.cgroups.used else ()
+    template, host = keeper.template, machine.host()
+    files = tree.subtree(template.cgroups).files if template.cgroups.used else ()
     one, other = request(pyjail.Limits(open_files=50)), request(pyjail.Limits(open_files=51))
     _, failure = ask(keeper, struct.pack("<5I", lib.OP_ARM, 0, 0, 0, len(one)), one)
     assert failure is None
@@ -84,12 +88,12 @@ def changed_plan(monkeypatch, change):
     """The plans of this test are changed behind Python's back, as a fault of ours would."""
 
     def changed(template):
-        blob = bytearray(_wire.pack_template(template))
+        blob = bytearray(wire.pack_template(template))
         change(ffi.cast("struct pj_plan *", ffi.from_buffer(blob)), blob)
         return bytes(blob)
 
     pyjail.close()  # a spare keeper was made before
-    monkeypatch.setattr("pyjail._keeper.pack_template", changed)
+    monkeypatch.setattr("pyjail._keeper.keeper.pack_template", changed)
 
 
 def without(bit):
@@ -107,7 +111,7 @@ def empty_landlock_path(plan, blob):
 
 @pytest.mark.parametrize(
     "change",
-    [without(_plan.NEWUSER), without(_plan.NEWNS), without(_plan.NEWPID), empty_landlock_path],
+    [without(compile.NEWUSER), without(compile.NEWNS), without(compile.NEWPID), empty_landlock_path],
     ids=["no user namespace", "no mount namespace", "no pid namespace", "a Landlock path of nothing"],
 )
 def test_a_plan_that_would_reach_outside_is_refused(monkeypatch, change):
@@ -119,9 +123,9 @@ def test_a_plan_that_would_reach_outside_is_refused(monkeypatch, change):
 
 def test_a_directory_that_took_the_place_of_a_given_fd_never_gets_inside(monkeypatch, tmp_path):
     """Its number was checked when the request was made."""
-    from pyjail import _prepare
+    from pyjail._plan import prepare as plan_prepare
 
-    prepare = _prepare.prepare
+    prepare = plan_prepare.prepare
     number = os.open("/dev/null", os.O_RDONLY)
 
     def swapped(request):
@@ -130,7 +134,7 @@ def test_a_directory_that_took_the_place_of_a_given_fd_never_gets_inside(monkeyp
         os.close(directory)
         return prepare(request)
 
-    monkeypatch.setattr(_prepare, "prepare", swapped)
+    monkeypatch.setattr(plan_prepare, "prepare", swapped)
     try:
         with pytest.raises(SetupError) as e:
             pyjail.run(["ls", "/proc/self/fd/0"], stdin=number)
@@ -145,17 +149,17 @@ def test_a_directory_that_took_the_place_of_a_given_fd_never_gets_inside(monkeyp
 @pytest.mark.needs_cgroups
 def test_a_leaf_with_a_long_text_that_counts_up_is_used_again(keeper):
     """As io.stat is with many disks; here memory.stat."""
-    template, host = keeper.template, _host.host()
-    run = _plan.run_limits(Jail(), pyjail.Limits(), host, template.cgroups, tuple(_files_of(keeper)))
+    template, host = keeper.template, machine.host()
+    run = compile.run_limits(Jail(), pyjail.Limits(), host, template.cgroups, tuple(_files_of(keeper)))
     h = template.cgroups.where["memory"]
     run = run._replace(cgroup=(*run.cgroup, CgroupRow(h, "memory.stat", "read", "", counts_up=True)))
-    command = _plan.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, True, False)
-    blob = _requests.pack_limits(run) + _requests.pack_request(run, command)
+    command = compile.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, True, False)
+    blob = requests.pack_limits(run) + requests.pack_request(run, command)
     for _ in range(2):
         os.pwrite(keeper.request.number, blob, 0)
         keeper.submit(lib.OP_RUN, blob)
         keeper.sock.settimeout(10)
-        facts = _report.parse_report(keeper.sock.recv(1 << 17))
+        facts = report.parse_report(keeper.sock.recv(1 << 17))
     text = facts.before[len(run.cgroup) - 1]
     assert 512 < len(text) < 2048
     assert text.startswith("cache ")
@@ -168,13 +172,13 @@ def test_a_short_message_is_a_hang_up(keeper):
 
 
 def test_paths_of_file_requests_stay_in_the_workspace(keeper):
-    host = _host.host()
+    host = machine.host()
     files = tuple(_files_of(keeper))
-    run = _plan.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
-    blob = _requests.pack_limits(run) + _requests.pack_request(
-        run, _plan.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, False, False)
+    run = compile.run_limits(Jail(), pyjail.Limits(), host, keeper.template.cgroups, files)
+    blob = requests.pack_limits(run) + requests.pack_request(
+        run, compile.Request((b"/bin/true",), Env({}), "/box", ("null", "captured", "captured"), 5, False, False)
     )
-    assert ask(keeper, _elf.pack_head(lib.OP_ARM, 0, 0, 0, len(blob)), blob)[1] is None
+    assert ask(keeper, program.pack_head(lib.OP_ARM, 0, 0, 0, len(blob)), blob)[1] is None
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):
         with pytest.raises(OSError) as e:
             keeper.file(lib.OP_OPEN, path, os.O_RDONLY)
@@ -196,7 +200,7 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
 
 
 def _files_of(keeper):
-    from pyjail._cgroup import subtree
+    from pyjail._cgroups.tree import subtree
 
     return subtree(keeper.template.cgroups).files
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyjail
 from pyjail import Jail
-from pyjail._fds import memfd
+from pyjail._base.fds import memfd
 from tests.c_code import functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,13 +155,13 @@ def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):
 
 def test_runs_with_a_keeper_built_to_trap_on_undefined_behaviour(tmp_path, monkeypatch):
     """Freestanding code has no sanitizer runtime: UBSan's checks become traps, so a finding is a dead keeper."""
-    from pyjail import _elf
+    from pyjail._core import program
 
     binary = tmp_path / "keeper"
     flags = ["-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
     subprocess.run(["gcc", *FLAGS, *flags, "-o", str(binary), str(CSRC / "keeper.c")], check=True)
     fd = memfd("pyjail-keeper-ubsan", binary.read_bytes(), seal=True, execute=True)
-    monkeypatch.setattr(_elf, "loaded", fd)
+    monkeypatch.setattr(program, "loaded", fd)
     fresh = Jail(fresh=True, network="loopback", mounts=(pyjail.Mount.bind("/usr/share", "/tmp/deep/er"),))
     small = pyjail.Limits(memory="16M", output=1000, wall_time=1, cpu_time=1)
     try:

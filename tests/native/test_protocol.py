@@ -9,13 +9,14 @@ import struct
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from pyjail._native import lib
+from pyjail._core.native import lib
 
 import pyjail
-from pyjail import Jail, _plan, _prepare, _report, _requests, _wire
-from pyjail._fds import memfd
-from pyjail._keeper import Keeper
-from pyjail._spec import Env
+from pyjail import Jail
+from pyjail._base.fds import memfd
+from pyjail._keeper.keeper import Keeper
+from pyjail._plan import compile, prepare, report, requests, wire
+from pyjail._spec.jail import Env
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
 
@@ -26,14 +27,14 @@ INSIDE = {b"a", b"b", b"d/a", b"d/b"}
 class Protocol(RuleBasedStateMachine):
     @initialize()
     def start(self):
-        host = _prepare.ground(os.getpid())
-        template = _plan.template(Jail(), host, False)
+        host = prepare.ground(os.getpid())
+        template = compile.template(Jail(), host, False)
         self.keeper = Keeper(template, host)
         self.keeper.sock.settimeout(30 * SLOW)
-        from pyjail._cgroup import subtree
+        from pyjail._cgroups.tree import subtree
 
         files = subtree(template.cgroups).files if template.cgroups.used else ()
-        self.limits = _plan.run_limits(
+        self.limits = compile.run_limits(
             Jail(strict=False), pyjail.Limits(wall_time=20 * SLOW), host, template.cgroups, files
         )
         self.armed = self.held = self.rearm = False
@@ -41,10 +42,10 @@ class Protocol(RuleBasedStateMachine):
         self.made: set[bytes] = set()  # directories
 
     def request(self, argv: tuple[bytes, ...], rearm: bool, hold: bool) -> bytes:
-        command = _plan.Request(
+        command = compile.Request(
             argv, Env({"PATH": "/usr/bin:/bin"}), "/box", ("null", "captured", "captured"), 1000, rearm, hold
         )
-        return _requests.pack_limits(self.limits) + _requests.pack_request(self.limits, command)
+        return requests.pack_limits(self.limits) + requests.pack_request(self.limits, command)
 
     def ask(self, op: int, blob: bytes, length: int | None = None) -> bytes:
         os.pwrite(self.keeper.request.number, blob, 0)
@@ -53,7 +54,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(rearm=st.booleans())
     def arm(self, rearm):
-        _, failure = _wire.parse_reply(self.ask(lib.OP_ARM, self.request((b"/bin/true",), rearm, False)))
+        _, failure = wire.parse_reply(self.ask(lib.OP_ARM, self.request((b"/bin/true",), rearm, False)))
         assert (failure is not None) == self.held
         if not self.held:
             self.armed, self.rearm = True, rearm
@@ -61,13 +62,13 @@ class Protocol(RuleBasedStateMachine):
     @rule(rearm=st.booleans(), hold=st.booleans(), code=st.integers(0, 255))
     def run(self, rearm, hold, code):
         raw = self.ask(lib.OP_RUN, self.request((b"/bin/sh", b"-c", b"ls; exit %d" % code), rearm, hold))
-        kind, failure = _wire.parse_reply(raw)
+        kind, failure = wire.parse_reply(raw)
         if self.held:
             assert failure is not None
             return
         assert kind == lib.REPLY_REPORT
         assert failure is None
-        facts = _report.parse_report(raw)
+        facts = report.parse_report(raw)
         assert facts.status == code << 8
         out = self.keeper.output(0, facts.out_kept[0]).split()
         assert set(out) == {name.split(b"/")[0] for name in self.files} | self.made
@@ -122,12 +123,12 @@ class Protocol(RuleBasedStateMachine):
     )
     def nonsense(self, op, rest):
         self.keeper.sock.send(struct.pack("<5I", op, 0, 0, 0, len(rest)) + rest)
-        _, failure = _wire.parse_reply(self.keeper.sock.recv(1 << 17))
+        _, failure = wire.parse_reply(self.keeper.sock.recv(1 << 17))
         assert failure is not None
 
     @rule(op=st.sampled_from([lib.OP_ARM, lib.OP_RUN]), blob=st.binary(max_size=300), length=st.integers(0, 2**32 - 1))
     def bad_request(self, op, blob, length):
-        _, failure = _wire.parse_reply(self.ask(op, blob + b"\0" * 600, length))
+        _, failure = wire.parse_reply(self.ask(op, blob + b"\0" * 600, length))
         assert failure is not None
 
     @invariant()

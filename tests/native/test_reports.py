@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import Jail, KeeperError, SetupError, _explain, _outcome, _report, _run, _wire
+from pyjail import Jail, KeeperError, SetupError
+from pyjail._plan import explain, report, wire
+from pyjail._run import run as run_module
+from pyjail._verdict import outcome
 from tests.conftest import QUICK
 from tests.examples import examples
 
@@ -21,15 +24,15 @@ def real():
     """A report as it was read, with all that a `Result` is made of beside it; and what a keeper says when it is ready."""
     seen = {}
     with pytest.MonkeyPatch.context() as patch:
-        result = _outcome.result
+        result = outcome.result
 
         def note(made, request, run, facts, *rest):
             seen.update(made=made, request=request, run=run, raw=facts.raw)
             return result(made, request, run, facts, *rest)
 
-        patch.setattr(_outcome, "result", note)
+        patch.setattr(outcome, "result", note)
         pyjail.run(["sh", "-c", "echo x; exit 3"], QUICK, jail=Jail(deterministic=True))
-    live = _run.idle.keepers[-1]  # that had it
+    live = run_module.idle.keepers[-1]  # that had it
     return SimpleNamespace(live=live, ready=live.ready, **seen)
 
 
@@ -60,12 +63,12 @@ def damage(how, raw: bytes) -> bytes:
 
 def look_at(real, raw: bytes) -> None:
     """All that a caller can ask for."""
-    _wire.parse_reply(raw)
-    facts = _report.parse_report(raw)
+    wire.parse_reply(raw)
+    facts = report.parse_report(raw)
     if facts.failure is not None:
-        error = _explain.error(facts.failure, real.live.template, real.run, program="sh", cwd="/box")
+        error = explain.error(facts.failure, real.live.template, real.run, program="sh", cwd="/box")
         assert str(error)
-    result = _outcome.result(real.made, real.request, real.run, facts, b"", b"", None)
+    result = outcome.result(real.made, real.request, real.run, facts, b"", b"", None)
     if isinstance(result, SetupError):
         return
     for field in dataclasses.fields(result):
@@ -93,8 +96,8 @@ def test_a_damaged_report_is_a_keeper_error_or_a_result(real, how):
 def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, how):
     raw, mountinfo = real.ready
     try:
-        _wire.parse_reply(bad := damage(how, raw))
-        _report.parse_ready(bad, mountinfo)
+        wire.parse_reply(bad := damage(how, raw))
+        report.parse_ready(bad, mountinfo)
     except KeeperError as e:
         assert "makes no sense" in str(e)
 
@@ -102,7 +105,7 @@ def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, how):
 def test_every_truncation_of_a_report_is_refused(real):
     for length in range(len(real.raw)):
         with pytest.raises(KeeperError):
-            _report.parse_report(real.raw[:length])
+            report.parse_report(real.raw[:length])
 
 
 @pytest.mark.parametrize("length", [1 << 20, 1 << 50, (1 << 63) - 1, (1 << 64) - 1])

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyjail._native import ffi
+from pyjail._core.native import ffi
 
 import pyjail
-from pyjail import Limits, _janitor, _keeper
+from pyjail import Limits
+from pyjail._cgroups import janitor
+from pyjail._keeper import keeper
 from tests.conftest import SLOW
 from tests.host_side import left_over
 from tests.native.failing import CSRC, HERE, settled
@@ -25,7 +27,7 @@ class Fail(ctypes.Structure):
 
 
 class Failing:
-    """In the place of `pyjail._native.lib`."""
+    """In the place of `pyjail._core.native.lib`."""
 
     def __init__(self, lib: Any, path: Path) -> None:
         self._lib, self._other = lib, ctypes.CDLL(str(path))
@@ -43,14 +45,14 @@ class Failing:
 def failing(tmp_path, monkeypatch):
     flags = ["-shared", "-fPIC", "-O1", "-w", f"-I{CSRC}", f'-DFAIL_NTH="{HERE / "fail_spawn.h"}"']
     subprocess.run(["gcc", *flags, "-o", tmp_path / "spawn.so", CSRC / "spawn.c"], check=True)
-    return Failing(_keeper.lib, tmp_path / "spawn.so")
+    return Failing(keeper.lib, tmp_path / "spawn.so")
 
 
 def test_a_call_that_fails_is_told_and_leaves_nothing(failing, monkeypatch):
     assert pyjail.run(["true"], LIMITS).ok
     pyjail.close()
     before = left_over()
-    monkeypatch.setattr(_keeper, "lib", failing)
+    monkeypatch.setattr(keeper, "lib", failing)
     assert pyjail.run(["true"], LIMITS).ok
     pyjail.close()
     total = failing.fail.count
@@ -71,7 +73,7 @@ def test_a_call_that_fails_is_told_and_leaves_nothing(failing, monkeypatch):
 def test_a_janitor_that_cannot_be_started_is_done_without(failing, monkeypatch):
     pyjail.close()
     before = left_over()
-    monkeypatch.setattr(_janitor, "lib", failing)
+    monkeypatch.setattr(janitor, "lib", failing)
     for nth in range(1, 8):
         failing.fail.count, failing.fail.nth, failing.fail.err, failing.fail.interrupt = 0, nth, errno.EMFILE, 1
         assert pyjail.run(["true"], LIMITS).ok

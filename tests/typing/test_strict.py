@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import _parameters
+from pyjail._spec import parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -91,7 +91,7 @@ def test_fields_have_the_type_that_they_have_when_they_are_made(tmp_path):
 
 def test_what_type_checkers_are_told_is_what_a_door_takes():
     taken = set(inspect.signature(pyjail.run).parameters) - {"args", "limits", "jail"}
-    for kind in (_parameters.AsText, _parameters.Encoded, _parameters.AsBytes, _parameters.Options):
+    for kind in (parameters.AsText, parameters.Encoded, parameters.AsBytes, parameters.Options):
         assert set(typing.get_type_hints(kind)) == taken
     for door in (pyjail.aio.run, pyjail.Pool.run, pyjail.aio.Pool.run, pyjail.Session.run):
         assert inspect.get_annotations(door)["options"] == "Unpack[Options]"

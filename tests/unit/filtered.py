@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from pyjail.policy import bpf, seccomp
+from pyjail._policy import bpf, seccomp
 from tests.simulate import simulate
 
 MACHINE = "x86_64"

@@ -41,7 +41,7 @@ def _unpacked(call: object, name: str) -> list[str]:
     found = re.fullmatch(r"Unpack\[(\w+)\]", str(text))
     if found is None:
         return [f"**{name}"]
-    kinds = import_module("pyjail._parameters")
+    kinds = import_module("pyjail._spec.parameters")
     defaults = inspect.signature(pyjail.run).parameters
     words = typing.get_type_hints(getattr(kinds, found[1]))
     live = dict.fromkeys(("stdin", "stdout", "stderr"), pyjail.PIPE) if found[1] in ("Live", "Streamed") else {}
@@ -135,13 +135,13 @@ def test_names_signatures_and_command_line_are_what_they_were():
 
 
 def test_the_options_are_the_keywords_of_run():
-    from pyjail import _command
-    from pyjail._parameters import Options
+    from pyjail._spec import commands
+    from pyjail._spec.parameters import Options
 
     keywords = [p.name for p in inspect.signature(pyjail.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
     options = set(typing.get_type_hints(Options))
     assert options | {"jail"} == set(keywords)
-    assert set(_command.OPTIONS) | {"check"} == options
+    assert set(commands.OPTIONS) | {"check"} == options
 
 
 if __name__ == "__main__":

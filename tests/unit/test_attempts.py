@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from pyjail import ExecError, HostError, KeeperError, SetupError, SpecError, _prepare
-from pyjail._attempts import Attempts, IdleDeath
+from pyjail import (
+    ExecError,
+    HostError,
+    KeeperError,
+    SetupError,
+    SpecError,
+)
+from pyjail._plan import prepare
+from pyjail._run.attempts import Attempts, IdleDeath
 
 
 @pytest.fixture
 def looks(monkeypatch):
     """How often it was looked at the machine again."""
     found = []
-    monkeypatch.setattr(_prepare, "look_again", lambda: found.append(1))
+    monkeypatch.setattr(prepare, "look_again", lambda: found.append(1))
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyjail.policy import bpf, seccomp
+from pyjail._policy import bpf, seccomp
 from tests.simulate import simulate
 
 ARCHES = ("x86_64", "aarch64")

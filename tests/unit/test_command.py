@@ -11,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import Jail, Limits, SpecError, _command
+from pyjail import Jail, Limits, SpecError
+from pyjail._spec import commands
 
 
 def make(args, limits=None, jail=None, input=None, *, text=None, encoding=None):
-    return _command.make(args, limits, jail, input=input, text=text, encoding=encoding)
+    return commands.make(args, limits, jail, input=input, text=text, encoding=encoding)
 
 
 @pytest.fixture(autouse=True)
 def _forget():
-    _command._made.clear()
+    commands._made.clear()
 
 
 def test_the_same_call_gives_the_same_request_with_the_arguments_as_given():
@@ -28,7 +29,7 @@ def test_the_same_call_gives_the_same_request_with_the_arguments_as_given():
     first, second = ["a", "b"], ["a", "b"]
     one, two = make(first, limits, jail), make(second, limits, jail)
     assert one == two and one.args is first and two.args is second
-    assert two.limits is limits and two.jail is jail and len(_command._made) == 1
+    assert two.limits is limits and two.jail is jail and len(commands._made) == 1
 
 
 def test_a_list_that_has_changed_since_is_another_call():
@@ -67,13 +68,13 @@ def test_input_is_looked_at_each_time():
 def test_paths_bytes_and_long_arguments_are_not_kept():
     assert make([PurePosixPath("a")]).argv == make([b"a"]).argv == (b"a",)
     assert make(["a" * 5000]).argv == (b"a" * 5000,)
-    assert not _command._made
+    assert not commands._made
 
 
 def test_memory_is_bounded():
     for i in range(1000):
         make([str(i)])
-    assert len(_command._made) <= _command.MOST_MADE
+    assert len(commands._made) <= commands.MOST_MADE
 
 
 LIMITS = [None, Limits(), Limits(), Limits(cpu_time=1)]
@@ -101,16 +102,16 @@ def test_every_call_means_what_it_means_alone(calls):
 
     together = [outcome(*call) for call in calls]
     for call, found in zip(calls, together, strict=True):
-        _command._made.clear()
+        commands._made.clear()
         alone = outcome(*call)
         assert alone == found
-        if isinstance(alone, _command.Command):
+        if isinstance(alone, commands.Command):
             assert found.args is call[0] and (found.limits, found.jail) == (alone.limits, alone.jail)
 
 
 def test_bytes_are_compared_with_no_str():
     """python -bb makes an error of that."""
-    code = "from pyjail import _command as r; print([r.make(a).argv for a in (['true'], [b'true'], ['true'])])"
+    code = "from pyjail._spec import commands as r; print([r.make(a).argv for a in (['true'], [b'true'], ['true'])])"
     done = subprocess.run([sys.executable, "-bb", "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == f"{[(b'true',)] * 3}\n", done.stderr
 

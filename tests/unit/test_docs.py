@@ -36,7 +36,7 @@ def test_links_between_documents_lead_somewhere():
 
 
 def test_every_phase_of_a_run_is_explained():
-    from pyjail._timings import AFTER, PHASES
+    from pyjail._run.timings import AFTER, PHASES
 
     text = (ROOT / "docs/timings.md").read_text()
     assert [n for n in (*PHASES, AFTER) if f"| `{n}` | " not in text] == []
@@ -108,7 +108,7 @@ def test_names_of_pyjail_exist():
 
 
 def test_containers_are_deployed_with_what_doctor_says():
-    from pyjail.policy import advice
+    from pyjail._policy import advice
 
     page = (ROOT / "docs/deploy.md").read_text().replace(" \\\n       ", "")
     needs = (advice.SYSCALLS, advice.APPARMOR, advice.PROC, advice.CGROUPS)

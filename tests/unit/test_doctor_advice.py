@@ -9,11 +9,12 @@ import sys
 import pytest
 
 import pyjail
-from pyjail import Finding, _host
+from pyjail import Finding
 from pyjail._doctor import cgroups, fences, machine
-from pyjail.policy import advice, delegation, obstacles
+from pyjail._host import machine as host_machine
+from pyjail._policy import advice, delegation, obstacles
 
-HOST = _host.host()._replace(seccomp=False, apparmor=False)
+HOST = host_machine.host()._replace(seccomp=False, apparmor=False)
 
 
 def test_attempts_are_explained_by_the_obstacles_of_the_run_path():
@@ -150,8 +151,8 @@ def test_the_container_row_asks_for_what_the_other_rows_lack(monkeypatch):
     off = [Finding("user namespaces", "no", "off", obstacles.MORE_NAMESPACES), Finding("proc", "no", "see", "")]
     assert machine.container(Fake(off)).fix == ""  # an engine's options would not help
     no_cgroups = [Finding("memory", "no", "read-only", "remount")]
-    h = _host.Hierarchy(2, frozenset(("memory",)), "/", True, mount="/")  # any mount will do
-    monkeypatch.setattr(_host, "host", lambda: HOST._replace(euid=0, hierarchies=(h,)))
+    h = host_machine.Hierarchy(2, frozenset(("memory",)), "/", True, mount="/")  # any mount will do
+    monkeypatch.setattr(host_machine, "host", lambda: HOST._replace(euid=0, hierarchies=(h,)))
     for flags, asked in (os.ST_RDONLY, True), (0, False):  # what is not read-only has another cause
         monkeypatch.setattr(os, "statvfs", lambda path, flags=flags: type("Stat", (), {"f_flag": flags}))
         assert ("writable-cgroups=true" in machine.container(Fake(no_cgroups)).fix) == asked
@@ -174,8 +175,8 @@ def test_a_piped_core_pattern_is_explained():
     fine, why, _ = advice.core_dumps("|/usr/share/apport/apport %p", "0")
     assert fine
     assert "/usr/share/apport/apport" in why
-    assert "but for a limit of 1" in why  # which is what policy/rlimits.py sets
-    from pyjail.policy import rlimits
+    assert "but for a limit of 1" in why  # which is what _policy/rlimits.py sets
+    from pyjail._policy import rlimits
 
     assert next(r.soft for r in rlimits.rows(pyjail.Limits(), True) if r.name == "RLIMIT_CORE") == 1
     assert advice.core_dumps("core", "1")[1].startswith("core_pattern is a file name (core.PID)")
@@ -276,12 +277,12 @@ def test_io_on_a_hybrid_machine_is_bound_to_v1():
 
 
 def test_limits_above_are_named():
-    from pyjail._host import Missing
+    from pyjail._host.machine import Missing
 
     class Plan:
         missing = ()
 
-    above = (_host.Above("memory", 1 << 30, "/cg/memory.max"),)
+    above = (host_machine.Above("memory", 1 << 30, "/cg/memory.max"),)
     x = Fake(host=HOST._replace(above=above), default=(None, Plan))
     assert cgroups.above(x).status == "works partly"
     Plan.missing = (Missing("memory", "/cg/memory.max is 1, below what was asked", "ask for less"),)

@@ -1,4 +1,4 @@
-"""`pyjail._records`: what it makes behaves as a frozen dataclass of the same fields."""
+"""`pyjail._base.records`: what it makes behaves as a frozen dataclass of the same fields."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import _records
+from pyjail._base import records
 
 
-@_records.dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Ours:
     """Documented."""
 
     name: str
     size: int = 3
-    hidden: int | None = _records.field(default=None, repr=False)
-    more: dict[str, int] = _records.field(default_factory=dict)
+    hidden: int | None = records.field(default=None, repr=False)
+    more: dict[str, int] = records.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.size < 0:
@@ -157,8 +157,8 @@ def test_a_subclass_checks_its_own_way() -> None:
         House(memory="1G")
     small = House(memory="1M")
     with pytest.raises(ValueError, match="house limit"):
-        _records.replace(small, memory="1G")
-    assert _records.replace(small, cpu_time=1) == House(memory="1M", cpu_time=1)
+        records.replace(small, memory="1G")
+    assert records.replace(small, cpu_time=1) == House(memory="1M", cpu_time=1)
     assert list(inspect.signature(House).parameters) == list(inspect.signature(pyjail.Limits).parameters)
 
 
@@ -171,9 +171,9 @@ def test_a_dataclass_of_ones_own_keeps_its_fields() -> None:
     class Team(pyjail.Jail):
         name: str = dataclasses.field(kw_only=True)
 
-    assert _records.replace(Labelled(label="a"), cpu_time=1).label == "a"
+    assert records.replace(Labelled(label="a"), cpu_time=1).label == "a"
     assert Labelled(label="a").to_dict()["label"] == "a"
-    assert _records.replace(Team(name="a"), fresh=True) == Team(name="a", fresh=True)
+    assert records.replace(Team(name="a"), fresh=True) == Team(name="a", fresh=True)
 
 
 def test_pprint_shows_a_field_a_line() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import PoolClosedError
-from pyjail._gate import Gate, Place, thread_waker
+from pyjail._base.gate import Gate, Place, thread_waker
 
 
 class Guest:

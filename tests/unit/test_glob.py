@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyjail._glob import Glob
+from pyjail._base.glob import Glob
 
 PART = st.text("ab-!]*?[", min_size=1, max_size=5)
 PATTERN = st.lists(st.sampled_from(["**", "a", "*", "a*"]) | PART, min_size=1, max_size=5)

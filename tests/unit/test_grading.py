@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Result, SpecError, Verdict, _machine
+from pyjail import (
+    Limits,
+    Result,
+    SpecError,
+    Verdict,
+)
 from pyjail.grading import Case, _function, _judge, _pair
 from pyjail.grading.inside import encoding
 from pyjail.grading.inside.encoding import encode
+from pyjail.languages import _machine
 
 
 def result(verdict=Verdict.OK, **more):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyjail import Result, Usage, Verdict, _history
-from pyjail._history import EACH, MOST, History
+from pyjail import Result, Usage, Verdict
+from pyjail._session import history as session_history
+from pyjail._session.history import EACH, MOST, History
 
 
 def result(size: int, cpu: float, peak: int | None) -> Result:
@@ -42,7 +43,7 @@ def test_a_list_that_the_caller_has_emptied_is_filled_again():
 
 class _smaller:
     def __enter__(self) -> None:
-        _history.MOST, _history.EACH = 100, 1
+        session_history.MOST, session_history.EACH = 100, 1
 
     def __exit__(self, *_: object) -> None:
-        _history.MOST, _history.EACH = MOST, EACH
+        session_history.MOST, session_history.EACH = MOST, EACH

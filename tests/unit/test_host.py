@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from pyjail import HostError, Jail, Limits, Mount, SpecError, _host, _host_seldom, _plan, _prepare
-from pyjail._host import Entry, Hierarchy
-from pyjail._interpreter import Part
-from pyjail.policy import asked_for, cgroup, ids, landlock, mounts
-from pyjail.policy.seen import Seen
+from pyjail import (
+    HostError,
+    Jail,
+    Limits,
+    Mount,
+    SpecError,
+)
+from pyjail._host import machine, seldom
+from pyjail._host.interpreter import Part
+from pyjail._host.machine import Entry, Hierarchy
+from pyjail._plan import compile, prepare
+from pyjail._policy import asked_for, cgroup, ids, landlock, mounts
+from pyjail._policy.seen import Seen
 
-HOST = _host.host()
+HOST = machine.host()
 
 
 def test_hybrid_hierarchies():
@@ -22,7 +30,7 @@ def test_hybrid_hierarchies():
         "36 31 0:33 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
         "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
     )
-    found = _host.hierarchies("4:memory:/a\n2:cpu,cpuacct:/\n0::/x\n", mountinfo)
+    found = machine.hierarchies("4:memory:/a\n2:cpu,cpuacct:/\n0::/x\n", mountinfo)
     assert {(h.version, h.own, h.controllers) for h in found} == {
         (1, "/sys/fs/cgroup/memory/a", frozenset({"memory"})),
         (1, "/sys/fs/cgroup/cpu,cpuacct", frozenset({"cpu", "cpuacct"})),
@@ -32,8 +40,8 @@ def test_hybrid_hierarchies():
 
 def test_a_containers_view_of_its_own_cgroup():
     mountinfo = "35 31 0:32 /docker/abc /sys/fs/cgroup/mem\\040ory ro - cgroup cgroup rw,memory\n"
-    assert _host.hierarchies("4:memory:/docker/abc/x\n", mountinfo)[0].own == "/sys/fs/cgroup/mem ory/x"
-    assert _host.hierarchies("4:memory:/other\n", mountinfo) == ()
+    assert machine.hierarchies("4:memory:/docker/abc/x\n", mountinfo)[0].own == "/sys/fs/cgroup/mem ory/x"
+    assert machine.hierarchies("4:memory:/other\n", mountinfo) == ()
 
 
 V2 = Hierarchy(2, frozenset({"memory", "pids", "cpu", "cpuset", "io"}), "/cg", True)
@@ -64,12 +72,12 @@ def test_disks_that_come_and_go_are_seen_when_looked_at_again(monkeypatch):
     limits = Limits(io_rate="1M", memory=None, processes=None, cpus=None)
 
     def limited() -> list[str]:
-        run = _plan.run_limits(Jail(strict=False), limits, HOST, chosen, files)
+        run = compile.run_limits(Jail(strict=False), limits, HOST, chosen, files)
         return [str(row.value).split()[0] for row in run.cgroup if row.file == "io.max"]
 
     for disks in (("8:0", "8:16"), ("8:0",), ()):
-        monkeypatch.setattr(_host_seldom, "disks", lambda found=disks: found)
-        _prepare.look_again()
+        monkeypatch.setattr(seldom, "disks", lambda found=disks: found)
+        prepare.look_again()
         assert limited() == list(disks)
 
 
@@ -77,14 +85,14 @@ def test_more_disks_than_can_be_limited_are_told(monkeypatch):
     chosen = cgroup.Cgroups((V2,), 0, (("v2", 0), ("io", 0)))
     files = (frozenset({"io.max", "cpu.stat", "cgroup.max.descendants", "cgroup.max.depth"}),)
     limits = Limits(io_rate="1M", memory=None, processes=None, cpus=None)
-    monkeypatch.setattr(_host_seldom, "disks", lambda: tuple(f"8:{n}" for n in range(cgroup.MOST_DISKS + 1)))
-    _prepare.look_again()
+    monkeypatch.setattr(seldom, "disks", lambda: tuple(f"8:{n}" for n in range(cgroup.MOST_DISKS + 1)))
+    prepare.look_again()
     with pytest.raises(HostError, match="17 disks") as e:
-        _plan.run_limits(Jail(), limits, HOST, chosen, files)
+        compile.run_limits(Jail(), limits, HOST, chosen, files)
     assert e.value.control == "io_rate"
-    run = _plan.run_limits(Jail(strict=False), limits, HOST, chosen, files)
+    run = compile.run_limits(Jail(strict=False), limits, HOST, chosen, files)
     assert [m.control for m in run.missing] == ["io_rate"]
-    _prepare.look_again()
+    prepare.look_again()
 
 
 def test_v1_rows_on_a_hybrid_host():
@@ -118,10 +126,10 @@ def test_v1_rows_on_a_hybrid_host():
 def test_limits_without_cgroups_are_refused_with_the_fix(limits, control):
     host = HOST._replace(hierarchies=())
     with pytest.raises(HostError) as e:
-        _plan.run_limits(Jail(), limits, host, cgroup.choose(host, False), ())
+        compile.run_limits(Jail(), limits, host, cgroup.choose(host, False), ())
     assert e.value.control == control
     assert "systemd-run" in e.value.hint
-    run = _plan.run_limits(Jail(strict=False), limits, host, cgroup.choose(host, False), ())
+    run = compile.run_limits(Jail(strict=False), limits, host, cgroup.choose(host, False), ())
     assert control in {m.control for m in run.missing}
 
 
@@ -129,12 +137,12 @@ def test_a_kernel_without_a_file_is_refused():
     host = HOST._replace(hierarchies=(V2,), swap=True)
     files = frozenset({"memory.max", "pids.max", "cpu.max", "cpu.stat"})
     with pytest.raises(HostError, match=r"memory\.swap\.max"):
-        _plan.run_limits(Jail(), Limits(), host, cgroup.choose(host, False), (files,))
+        compile.run_limits(Jail(), Limits(), host, cgroup.choose(host, False), (files,))
 
 
 def test_cpus_that_are_not_ours():
     with pytest.raises(SpecError) as e:
-        _plan.run_limits(Jail(), Limits(cpus={4000}), HOST, cgroup.choose(HOST, True), ())
+        compile.run_limits(Jail(), Limits(cpus={4000}), HOST, cgroup.choose(HOST, True), ())
     assert e.value.field == "cpus"
 
 
@@ -213,10 +221,10 @@ def test_without_a_quota_a_share_of_cpus_is_kept_only_by_all_that_there_are():
     chosen = cgroup.choose(host, False)
     for cpus, missing in ((1, True), (7.5, True), (8, False)):
         limits = Limits(cpus=cpus, cpu_time=None, memory=None, processes=None)
-        run = _plan.run_limits(Jail(strict=False), limits, host, chosen, ())
+        run = compile.run_limits(Jail(strict=False), limits, host, chosen, ())
         assert ("cpus" in {m.control for m in run.missing}) is missing
     limits = Limits(cpus={0}, cpu_time=None, memory=None, processes=None)
-    assert _plan.run_limits(Jail(strict=False), limits, host, chosen, ()).busy == 8
+    assert compile.run_limits(Jail(strict=False), limits, host, chosen, ()).busy == 8
 
 
 @pytest.mark.parametrize("count", [8388608, 65536, 4098])

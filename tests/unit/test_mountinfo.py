@@ -6,8 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from pyjail import _mountinfo
-from pyjail.policy.mounts import NODEV, NOSUID, RDONLY, MountRow
+from pyjail._policy.mounts import (
+    NODEV,
+    NOSUID,
+    RDONLY,
+    MountRow,
+)
+from pyjail._verdict import mountinfo
 
 ROWS = (
     MountRow("fs", "", "root", "tmpfs", RDONLY | NOSUID | NODEV),
@@ -25,7 +30,7 @@ FINE = rb"""40 30 0:50 / / ro,nosuid,nodev - tmpfs pyjail rw
 
 
 def test_what_was_planned_is_enforced_and_writable_places_are_named():
-    row = _mountinfo.control(TEMPLATE, FINE, "host view")
+    row = mountinfo.control(TEMPLATE, FINE, "host view")
     assert (row.status, row.value) == ("enforced", "4 mounts, read-only but /out put")
 
 
@@ -41,6 +46,6 @@ def test_what_was_planned_is_enforced_and_writable_places_are_named():
 )
 def test_a_mount_that_lacks_a_flag_is_not_enforced_and_named(old, new, says):
     assert old in FINE
-    row = _mountinfo.control(TEMPLATE, FINE.replace(old, new), "host view")
+    row = mountinfo.control(TEMPLATE, FINE.replace(old, new), "host view")
     assert row.status == "not_enforced"
     assert says in row.value

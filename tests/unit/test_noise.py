@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyjail._noise import reasons
+from pyjail._verdict.noise import reasons
 
 QUIET = {"cpu": 900, "memory": 0, "io": 0}
 

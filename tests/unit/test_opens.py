@@ -10,7 +10,14 @@ import types
 import pytest
 
 import pyjail
-from pyjail import Jail, JailWarning, Mount, SeccompPolicy, _host, lint
+from pyjail import (
+    Jail,
+    JailWarning,
+    Mount,
+    SeccompPolicy,
+    lint,
+)
+from pyjail._host import machine
 
 FOUND = {
     "a writable bind": (Jail(mounts=(Mount.bind("/srv", "/out", ro=False),)), "mounts", "/srv to write"),
@@ -53,8 +60,8 @@ def test_a_jails_filter_is_part_of_it():
 def test_an_embedder_in_a_system_directory_is_told_that_every_jail_reads_it(monkeypatch):
     main = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
-    hidden = tuple({*_host.host().hidden, "/usr/src"})
-    monkeypatch.setattr(_host, "host", lambda: _host.probe(os.getpid())._replace(hidden=hidden))
+    hidden = tuple({*machine.host().hidden, "/usr/src"})
+    monkeypatch.setattr(machine, "host", lambda: machine.probe(os.getpid())._replace(hidden=hidden))
     for place, told in (
         ("/usr/local/app", True),
         ("/usr/src/app", False),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyjail._errors import SpecError
-from pyjail._spec import Jail, Limits
+from pyjail._base.errors import SpecError
+from pyjail._spec.jail import Jail, Limits
 from pyjail.cli import complaint, options
 from pyjail.cli.complaint import UsageError
 from tests.examples import examples

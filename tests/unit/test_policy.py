@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, SpecError
-from pyjail import _config_file as toml
-from pyjail.policy import profiles, seccomp
+from pyjail._policy import profiles, seccomp
+from pyjail._spec import config_file as toml
 from tests.simulate import simulate
 from tests.unit.filtered import ARCH, MACHINE, NAMES, NUMBERS, act
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, Limits, SeccompPolicy, SpecError, lint
-from pyjail.policy import learned, seccomp
-from pyjail.policy.filter import Reach
+from pyjail._policy import learned, seccomp
+from pyjail._policy.filter import Reach
 from tests.simulate import simulate
 from tests.unit.filtered import ARCH, MACHINE, NAMES, NUMBERS, act
 

@@ -9,8 +9,8 @@ import pytest
 
 from pyjail import PolicyWarning, SeccompPolicy, SpecError, lint
 from pyjail import SeccompRule as R
-from pyjail.policy import lint as lint_module
-from pyjail.policy import profiles, seccomp
+from pyjail._policy import lint as lint_module
+from pyjail._policy import profiles, seccomp
 
 
 def test_profiles_have_nothing_to_warn_of():

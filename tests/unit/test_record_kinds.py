@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Control, Jail, Limits, Mount, Result, SpecError, Usage, Verdict, grading, languages
-from pyjail._documents import schema, schema_of
-from pyjail._learn import Refused
+from pyjail._base.documents import schema, schema_of
+from pyjail._base.shown import Document
+from pyjail._learn.learn import Refused
 from pyjail._selftest.report import Probe, Report, Row, Status
-from pyjail._shown import Document
 from pyjail.grading import _values
 from pyjail.languages import Check, Judgement, JudgeVerdict, SubtaskResult, TestResult
 from tests.records import check, damaged, public_records, schema_name
@@ -171,7 +171,7 @@ def test_a_value_that_cannot_be_shown_is_refused_all_the_same():
 
 
 def test_a_sparse_file_of_a_snapshot_stays_one():
-    from pyjail._snapshot import Content
+    from pyjail._session.snapshot import Content
 
     sparse = Content(1 << 40, ((1 << 39, b"x"),))
     snap = pyjail.Snapshot({"f": (0o600, sparse)}, {}, {})  # type: ignore[dict-item]

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Control, Jail, Limits, Mount, Receipt, Result, SeccompPolicy, SeccompRule, SpecError, Usage, Verdict
-from pyjail._documents import schema, schema_of
-from pyjail._interaction import Flow, Happening, Interaction
-from pyjail._learn import Learned, Refused
-from pyjail._plain import error as error_document
+from pyjail._base.documents import schema, schema_of
+from pyjail._base.plain import error as error_document
+from pyjail._interact.interaction import Flow, Happening, Interaction
+from pyjail._learn.learn import Learned, Refused
 from pyjail.languages import Judgement, JudgeVerdict, TestResult
 from tests.records import closed, damaged, is_plain_html
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import SeccompPolicy, SpecError
-from pyjail.policy import bpf, filter, filters, profiles, seccomp, shipped
-from pyjail.policy.filter import Filter
+from pyjail._policy import bpf, filter, filters, profiles, seccomp, shipped
+from pyjail._policy.filter import Filter
 from tests import ship_filters
 from tests.simulate import simulate
 

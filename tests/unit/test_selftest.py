@@ -17,18 +17,18 @@ from pathlib import Path
 import pytest
 
 from pyjail import Limits
-from pyjail._result import Result
+from pyjail._policy import seccomp
+from pyjail._result.result import Result
+from pyjail._result.usage import Control, Receipt, Usage
+from pyjail._result.verdict import Verdict
 from pyjail._selftest import applicable, judge, runner
 from pyjail._selftest.attacks.numbers import MACHINES, NUMBERS
 from pyjail._selftest.attacks.privileges import tiny_program
 from pyjail._selftest.attacks.toolkit import Attack
 from pyjail._selftest.report import Probe, Report, Row, Status
-from pyjail._spec import Jail, Mount
-from pyjail._usage import Control, Receipt, Usage
-from pyjail._verdicts import Verdict
+from pyjail._spec.jail import Jail, Mount
 from pyjail.cli import progress as bars
 from pyjail.cli import selftest
-from pyjail.policy import seccomp
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTACK = Attack("kernel.x", "kernel", "pyjail._selftest.attacks.kernel", "tries x", "CVE-0", errnos=("EPERM", "ENOSYS"))

@@ -17,9 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyjail
-from pyjail import File, Jail, Limits, Mount, SpecError, _records
-from pyjail._steps import check
-from pyjail._units import show_size, size
+from pyjail import (
+    File,
+    Jail,
+    Limits,
+    Mount,
+    SpecError,
+)
+from pyjail._base import records
+from pyjail._base.units import show_size, size
+from pyjail._session.steps import check
 from pyjail.cli.options import limits, parser
 
 SIZES = ("memory", "output", "disk", "file_size", "stack", "collect", "address_space")
@@ -146,7 +153,7 @@ def test_a_wall_time_that_is_not_given_follows_the_cpu_time():
     assert Limits(cpu_time=1, wall_time=30).wall_time == 30
 
 
-@pytest.mark.parametrize("copied", [dataclasses.replace, _records.replace, lambda x, **k: x.__replace__(**k)])
+@pytest.mark.parametrize("copied", [dataclasses.replace, records.replace, lambda x, **k: x.__replace__(**k)])
 def test_it_follows_in_a_copy_and_what_was_given_stays(copied):
     assert copied(Limits(), cpu_time=1) == Limits(cpu_time=1)
     assert copied(copied(Limits(), cpu_time=1), cpu_time=60).wall_time == 180
@@ -336,7 +343,7 @@ def test_a_source_that_is_not_there_is_told_with_its_place_and_the_nearest_name(
 
 @given(st.text(max_size=30))
 def test_relative_paths_never_leave_the_box(name):
-    from pyjail._inputs import relative
+    from pyjail._spec.inputs import relative
 
     try:
         path = relative("files", name)
@@ -353,7 +360,7 @@ def test_toml(tmp_path):
     )
     jail = Jail.from_toml(f)
     assert (jail.hostname, dict(jail.env), jail.mounts) == ("h", {"A": "1"}, (Mount.bind("/usr", "/u"),))
-    from pyjail._config_file import load
+    from pyjail._spec.config_file import load
 
     assert load(f).limits == Limits(memory="64M", cpus={0}, output=None)
     for text, field, near in (

@@ -168,9 +168,9 @@ def test_below_the_line_public_names_alone_are_used():
 
 @pytest.mark.parametrize(
     "line",
-    ["from pyjail import _run", "from pyjail._run import run", "import pyjail._run", "from pyjail import nope",
-     "import pyjail\npyjail._run.run(['true'])", "if TYPE_CHECKING:\n    from pyjail._plan import Template",
-     "from pyjail.policy import lint", "from pyjail.languages._judge import judge_source", "from pyjail._selftest.report import Row"],
+    ["from pyjail._run import run as _run", "from pyjail._run.run import run", "import pyjail._run.run", "from pyjail import nope",
+     "import pyjail\npyjail._run.run(['true'])", "if TYPE_CHECKING:\n    from pyjail._plan.compile import Template",
+     "from pyjail._policy import lint", "from pyjail.languages._judge import judge_source", "from pyjail._selftest.report import Row"],
 )  # fmt: skip
 def test_what_is_not_public_is_seen_below_the_line(line):
     assert [*foreign(ast.parse(line), "cli")] != []

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from pyjail import Jail, Limits, SpecError, languages
-from pyjail._steps import check
+from pyjail._session.steps import check
 
 NAMES = [("jail", f.name) for f in fields(Jail)] + [("limits", f.name) for f in fields(Limits)]
 

@@ -7,9 +7,15 @@ import signal
 
 import pytest
 
-from pyjail import Limits, Verdict, _verdict
-from pyjail._report import Facts
-from pyjail._verdict import Evidence, decide, evidence, exit_of
+from pyjail import Limits, Verdict
+from pyjail._plan.report import Facts
+from pyjail._verdict import verdict as verdict_module
+from pyjail._verdict.verdict import (
+    Evidence,
+    decide,
+    evidence,
+    exit_of,
+)
 
 ROWS = {
     Verdict.JAIL_ERROR: {"exit_code": None, "signal": None},
@@ -36,7 +42,7 @@ def test_who_pages_out_and_meets_the_limit_of_memory_and_swap_has_met_his_own(me
                 "memory.memsw.max_usage_in_bytes": swapped and swapped << 20,
             }[name]
 
-    assert _verdict.oom_kills(Texts(), 250 << 20) == (own, 1 - own)
+    assert verdict_module.oom_kills(Texts(), 250 << 20) == (own, 1 - own)
 
 
 def test_the_rows_are_those_of_the_documentation():

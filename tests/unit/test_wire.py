@@ -7,19 +7,26 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyjail._native import ffi, lib
+from pyjail._core.native import ffi, lib
 
-from pyjail import Jail, Limits, Mount, SpecError, _host, _plan, _requests, _wire
-from pyjail._plan import Request
-from pyjail._spec import Env
-from pyjail.policy import mounts
+from pyjail import (
+    Jail,
+    Limits,
+    Mount,
+    SpecError,
+)
+from pyjail._host import machine
+from pyjail._plan import compile, requests, wire
+from pyjail._plan.compile import Request
+from pyjail._policy import mounts
+from pyjail._spec.jail import Env
 
-HOST = _host.host()
-TEMPLATE = _plan.template(Jail(strict=False), HOST, False)
+HOST = machine.host()
+TEMPLATE = compile.template(Jail(strict=False), HOST, False)
 FILES = tuple(frozenset({"memory.limit_in_bytes", "memory.max", "pids.max", "cpu.stat"}) for _ in TEMPLATE.cgroups.used)
-RUN = _plan.run_limits(Jail(strict=False), Limits(), HOST, TEMPLATE.cgroups, FILES)
-PLAN = _wire.pack_template(TEMPLATE)
-LIMITS = _requests.pack_limits(RUN)
+RUN = compile.run_limits(Jail(strict=False), Limits(), HOST, TEMPLATE.cgroups, FILES)
+PLAN = wire.pack_template(TEMPLATE)
+LIMITS = requests.pack_limits(RUN)
 
 
 def command(args=(b"/bin/true",), env=None, cwd="/box"):
@@ -37,7 +44,7 @@ def check(kind, blob):
     return lib.pj_check_request(buf, len(blob), row)
 
 
-REQUEST = _requests.pack_request(RUN, command())
+REQUEST = requests.pack_request(RUN, command())
 GOOD = {"plan": PLAN, "limits": LIMITS, "request": REQUEST}
 
 
@@ -92,7 +99,7 @@ def test_tables_that_point_outside_are_refused(field):
     ),
 )
 def test_arguments_and_environment_survive(args, env):
-    blob = _requests.pack_request(RUN, command(args, env))
+    blob = requests.pack_request(RUN, command(args, env))
     assert check("request", blob) == 0
     buf = ffi.new("uint64_t[]", len(blob) // 8 + 2)
     ffi.memmove(buf, blob, len(blob))
@@ -108,13 +115,13 @@ def test_arguments_and_environment_survive(args, env):
 
 
 def test_step_names_are_the_enums():
-    assert _wire.STEPS[lib.STEP_EXEC] == "exec"
-    assert len(_wire.STEPS) == lib.STEP_COUNT - 1
+    assert wire.STEPS[lib.STEP_EXEC] == "exec"
+    assert len(wire.STEPS) == lib.STEP_COUNT - 1
 
 
 def test_plans_are_pure_data():
-    assert hash(TEMPLATE) == hash(_plan.template(Jail(strict=False), HOST, False))
-    assert _wire.pack_template(TEMPLATE) == PLAN
+    assert hash(TEMPLATE) == hash(compile.template(Jail(strict=False), HOST, False))
+    assert wire.pack_template(TEMPLATE) == PLAN
     assert "MountRow" in repr(TEMPLATE)
 
 
@@ -158,7 +165,7 @@ def test_where_only_a_new_file_system_can_be_no_other_mount_is_accepted():
 def test_more_tmpfs_than_the_keeper_has_room_for_are_refused():
     row = ffi.new("struct pj_mount *", {"kind": lib.MOUNT_FS})
     for count, answer in ((lib.PJ_MAX_TMPFS, 0), (lib.PJ_MAX_TMPFS + 1, -22)):
-        blob = _wire.Blob("pj_limits", lib.PJ_LIMITS_MAGIC)
+        blob = wire.Blob("pj_limits", lib.PJ_LIMITS_MAGIC)
         row.source = row.target = row.data = blob.data(b"")
         blob.head.read_only = lib.PJ_NONE
         blob.table("tmpfs", bytes(ffi.buffer(row)) * count, count)

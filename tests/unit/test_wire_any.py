@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pyjail._native import ffi, lib
+from pyjail._core.native import ffi, lib
 
-from pyjail import HostError, Jail, Limits, Mount, SpecError, _host, _plan, _requests, _wire
-from pyjail._host import Hierarchy
-from pyjail._plan import Request
-from pyjail._spec import Env
-from pyjail.policy import cgroup
+from pyjail import (
+    HostError,
+    Jail,
+    Limits,
+    Mount,
+    SpecError,
+)
+from pyjail._host import machine
+from pyjail._host.machine import Hierarchy
+from pyjail._plan import compile, requests, wire
+from pyjail._plan.compile import Request
+from pyjail._policy import cgroup
+from pyjail._spec.jail import Env
 from tests.examples import examples
 
-HOST = _host.host()
+HOST = machine.host()
 LEAF = {
     1: "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.memsw.max_usage_in_bytes memory.oom_control memory.max_usage_in_bytes "
     "memory.usage_in_bytes memory.kmem.tcp.limit_in_bytes pids.max pids.peak pids.events cpu.cfs_quota_us cpu.stat "
@@ -63,7 +71,7 @@ def limits(draw) -> Limits:
 
 
 @st.composite
-def hosts(draw) -> _host.Host:
+def hosts(draw) -> machine.Host:
     trees = []
     if draw(st.booleans()):
         some = draw(st.sets(st.sampled_from(["memory", "pids", "cpu", "io", "cpuset"])))
@@ -114,8 +122,8 @@ def packed_options(options) -> bytes:
     return b"".join(part.encode() + b"\0" for pair in options for part in pair)
 
 
-def reads_back_as_template(t: _plan.Template) -> None:
-    p = Packed(_wire.pack_template(t), "pj_plan")
+def reads_back_as_template(t: compile.Template) -> None:
+    p = Packed(wire.pack_template(t), "pj_plan")
     assert p.checked(lib.pj_check_plan) == 0
     for rows, table in ((t.mounts, p.head.mounts), (t.run_mounts, p.head.run_mounts)):
         found = [
@@ -133,8 +141,8 @@ def reads_back_as_template(t: _plan.Template) -> None:
     assert p.text(p.head.hostname).decode() == t.jail.hostname
 
 
-def reads_back_as_limits(run: _plan.RunLimits, cgroups: int) -> None:
-    p = Packed(_requests.pack_limits(run), "pj_limits")
+def reads_back_as_limits(run: compile.RunLimits, cgroups: int) -> None:
+    p = Packed(requests.pack_limits(run), "pj_limits")
     assert p.checked(lib.pj_check_limits, cgroups) == 0
     mask = int.from_bytes(p.data(p.head.affinity, p.head.affinity_len), "little")
     assert {i for i in range(mask.bit_length()) if mask >> i & 1} == set(run.affinity or ())
@@ -151,8 +159,8 @@ def reads_back_as_limits(run: _plan.RunLimits, cgroups: int) -> None:
     ]
 
 
-def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
-    p = Packed(_requests.pack_request(run, command), "pj_request")
+def reads_back_as_request(run: compile.RunLimits, command: Request) -> None:
+    p = Packed(requests.pack_request(run, command), "pj_request")
     assert p.checked(lib.pj_check_request) == 0
 
     def strings(table) -> tuple[bytes, ...]:
@@ -160,7 +168,7 @@ def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
 
     assert strings(p.head.argv) == command.args
     assert strings(p.head.env) == tuple(command.env.packed)
-    assert strings(p.head.path) == tuple(_plan.search(command.args[0], command.env))
+    assert strings(p.head.path) == tuple(compile.search(command.args[0], command.env))
     for field, asked in (("cpu_ns", run.limits.cpu_time), ("wall_ns", run.limits.wall_time)):
         assert getattr(p.head, field) == (0 if asked is None else max(1, int(asked * 1e9)))
     assert p.head.output == (2**64 - 1 if command.output is None else command.output)
@@ -172,10 +180,10 @@ def reads_back_as_request(run: _plan.RunLimits, command: Request) -> None:
 def test_what_is_packed_is_accepted_and_is_what_was_meant(jail, asked, host, data):
     cpuset = isinstance(asked.cpus, frozenset)
     try:
-        t = _plan.template(jail, host, cpuset)
+        t = compile.template(jail, host, cpuset)
         lacks = data.draw(st.sets(st.sampled_from((LEAF[1] + " " + LEAF[2]).split()), max_size=6))
         files = tuple(frozenset(LEAF[h.version].split()) - lacks for h in t.cgroups.used)
-        run = _plan.run_limits(jail, asked, host, t.cgroups, files)
+        run = compile.run_limits(jail, asked, host, t.cgroups, files)
     except (SpecError, HostError) as e:
         assert str(e)  # told before anything is started
         return

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyjail import _host
+from pyjail._host import machine
 from tests.conftest import SLOW
 
 CONTROLLERS = ("memory", "pids", "cpu", "io")
@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 def given() -> Path:
     """The directory that is ours: the root, or the delegated one (this process sits in a leaf below it)."""
-    return Path(next(h.own for h in _host.host().hierarchies if h.version == 2))
+    return Path(next(h.own for h in machine.host().hierarchies if h.version == 2))
 
 
 def mine() -> Path:

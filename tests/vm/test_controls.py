@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Limits, Mount, Verdict, _cgroup
+from pyjail import Limits, Mount, Verdict
+from pyjail._cgroups import tree
 from tests.conftest import SLOW
 from tests.vm.cells import cell, inside
 
@@ -166,11 +167,11 @@ def test_a_kernel_without_cgroup_kill_freezes_and_kills_one_by_one():
             time.sleep(0.02)
         bind = f"mount --bind {unit}/cgroup.kill {unit}/cgroup.kill && mount -o remount,bind,ro {unit}/cgroup.kill"
         ns = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-        code = f"from pyjail import _stale; _stale.kill_tree({str(unit)!r})"
+        code = f"from pyjail._cgroups import stale as _stale; _stale.kill_tree({str(unit)!r})"
         import sys
 
         subprocess.run([*ns, "sh", "-c", f'{bind} && exec "$@"', "sh", sys.executable, "-c", code], check=True)
         assert [p.wait(10 * SLOW) for p in held] == [-9, -9, -9]
         assert (unit / "cgroup.freeze").read_text() == "1\n"
         (unit / "cgroup.freeze").write_text("0")
-    assert _cgroup.remove_tree(str(unit))
+    assert tree.remove_tree(str(unit))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyjail import _refusal
-from pyjail._bring_up import CONTROLLERS, V1
+from pyjail._base.errors import HostError
+from pyjail._cgroups import refusal as cgroups_refusal
+from pyjail._cgroups.bring_up import CONTROLLERS, V1
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
-from pyjail._errors import HostError
-from pyjail._host import Missing
-from pyjail._plan import RunLimits, Template
-from pyjail._result import Result
-from pyjail._spec import Limits
-from pyjail.policy.counters import counters
+from pyjail._host.machine import Missing
+from pyjail._plan.compile import RunLimits, Template
+from pyjail._policy.counters import counters
+from pyjail._result.result import Result
+from pyjail._spec.jail import Limits
 
 IO_RATE = 1 << 30  # bytes per second; what is asked for does not matter
 
@@ -27,9 +27,9 @@ def hierarchies(x: Examination) -> Finding:
         if names or h.version == 2:
             said.append(f"v{h.version} {h.own} ({names or 'what needs no controller'})")
     if not said:
-        refusal = _refusal.of(host, "") or _refusal.of(host, "memory")
+        refusal = cgroups_refusal.of(host, "") or cgroups_refusal.of(host, "memory")
         return Finding("cgroups", NO, refusal.cause, refusal.fix) if refusal else Finding("cgroups", NO, "none")
-    refusal = _refusal.of(host, "")
+    refusal = cgroups_refusal.of(host, "")
     if refusal is not None:
         return Finding("cgroups", PARTLY, f"{'; '.join(said)}; no v2: {refusal.cause}", refusal.fix)
     return Finding("cgroups", WORKS, "; ".join(said))
@@ -144,7 +144,7 @@ def _counter(x: Examination, layer: str, usage: str) -> Finding:
         if row.status == "enforced":
             return Finding(layer, WORKS, f"{counter.file} = {row.value}, read back from a run")
         return Finding(layer, NO, f"{counter.file}: {row.value}")
-    refusal = _refusal.of(x.host, _CONTROLLER[usage])
+    refusal = cgroups_refusal.of(x.host, _CONTROLLER[usage])
     if refusal is not None:
         return Finding(layer, NO, refusal.cause, refusal.fix)
     return Finding(layer, NO, counter.note, _NEWER[usage])

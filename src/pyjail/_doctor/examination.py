@@ -14,14 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pyjail import _host_seldom, _prepare, _run
+from pyjail._base.errors import HostError, SetupError
 from pyjail._doctor.finding import NO, Finding
-from pyjail._errors import HostError, SetupError
-from pyjail._host import Host
-from pyjail._plan import RunLimits, Template
-from pyjail._result import Result
-from pyjail._spec import Jail, Limits
-from pyjail._verdicts import Verdict
+from pyjail._host import seldom
+from pyjail._host.machine import Host
+from pyjail._plan import prepare
+from pyjail._plan.compile import RunLimits, Template
+from pyjail._result.result import Result
+from pyjail._result.verdict import Verdict
+from pyjail._run import run as run_module
+from pyjail._spec.jail import Jail, Limits
 
 PATIENCE_S = 120.0
 T = TypeVar("T")
@@ -55,12 +57,12 @@ class Examination:
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
-        _prepare.look_again()
+        prepare.look_again()
 
     @Once
     def host(self) -> Host:
         """This machine with the cgroups that were found to work, as a run sees it."""
-        return _host_seldom.with_switches(_prepare.ground(os.getpid(), cpuset=True))
+        return seldom.with_switches(prepare.ground(os.getpid(), cpuset=True))
 
     @Once
     def attempts(self) -> dict[str, tuple[str, int] | None]:
@@ -81,7 +83,7 @@ class Examination:
 
     def plan(self, limits: Limits) -> tuple[Template, RunLimits]:
         """What a run with these limits would be, missing controls and all."""
-        found = _prepare.compiled(Jail(strict=False), limits, (), os.getpid())
+        found = prepare.compiled(Jail(strict=False), limits, (), os.getpid())
         return found.template, found.run
 
     @Once
@@ -117,7 +119,7 @@ class Examination:
 
 def run(jail: Jail, limits: Limits | None = None, args: tuple[str, ...] = ("true",)) -> Result:
     """Run a program that does nothing; raises unless it ended well."""
-    result = _run.run(args, limits, jail=jail)
+    result = run_module.run(args, limits, jail=jail)
     if result.verdict is not Verdict.OK:
         raise RuntimeError(
             f"a jail that should have ended well ended with {result.verdict.value}: {result.error or ''}"

@@ -1,4 +1,4 @@
-"""Rows about namespaces, mounts and filters: each by an attempt of its own, explained by policy/obstacles.py."""
+"""Rows about namespaces, mounts and filters: each by an attempt of its own, explained by _policy/obstacles.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
-from pyjail._host import Host
-from pyjail.policy import advice, obstacles
-from pyjail.policy.obstacles import Obstacle
+from pyjail._host.machine import Host
+from pyjail._policy import advice, obstacles
+from pyjail._policy.obstacles import Obstacle
 
 # (layer, name in attempts.py, what works then, the keeper's step and row that meet the same refusal)
 _USER = ("private", 0)

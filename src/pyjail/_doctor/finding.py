@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyjail._shown import Shown
+from pyjail._base.shown import Shown
 
 WORKS, PARTLY, NO = "works", "works partly", "no"
 STRICT = "strict jail"  # the row that decides the exit code

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyjail import _host, _subordinate_ids
+from pyjail._base.errors import HostError
 from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
-from pyjail._errors import HostError
-from pyjail._host import Host, read
-from pyjail._spec import Jail
-from pyjail.policy import advice, bpf, filter, seccomp
+from pyjail._host import machine, subordinate_ids
+from pyjail._host.machine import Host, read
+from pyjail._policy import advice, bpf, filter, seccomp
+from pyjail._spec.jail import Jail
 
 OLDEST = (5, 14)
 
@@ -144,7 +144,7 @@ def container(x: Examination) -> Finding:
     if bad.get("proc"):
         needs.add(advice.PROC)
     if bad.keys() & set(_CGROUP_LAYERS):
-        needs |= _cgroups_lack(_host.host())
+        needs |= _cgroups_lack(machine.host())
     fix = "" if x.is_strict else advice.container(kind, needs)
     return Finding("container", PARTLY if fix else WORKS, f"this looks like {kind}", fix)
 
@@ -259,9 +259,9 @@ def identities(x: Examination) -> Finding:
         return Finding(layer, PARTLY, f"{why}: {who}", "start this program in a user namespace with a range of ids")
     why, fix = advice.subordinate_ids(
         host.euid,
-        helper=all(_subordinate_ids.on_path(n) for n in ("newuidmap", "newgidmap")),
+        helper=all(subordinate_ids.on_path(n) for n in ("newuidmap", "newgidmap")),
         lines=host.subuids is not None,
-        no_new_privs=_host.status_of().get("NoNewPrivs") == "1",
+        no_new_privs=machine.status_of().get("NoNewPrivs") == "1",
         switched_off=os.environ.get("PYJAIL_SUBORDINATE_IDS") == "0",
     )
     return Finding(layer, PARTLY, f"programs have this user's own id outside ({who}): {why}", fix)

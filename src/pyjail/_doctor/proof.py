@@ -9,8 +9,8 @@ from typing import Any
 
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import PARTLY, STRICT, WORKS, Finding
-from pyjail._host import Host
-from pyjail._spec import Jail, Mount
+from pyjail._host.machine import Host
+from pyjail._spec.jail import Jail, Mount
 
 
 def strict(x: Examination) -> Finding:

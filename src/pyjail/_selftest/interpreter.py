@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pyjail
-from pyjail import ExecError, Jail, Limits, Mount, Result, SpecError, Verdict, _interpreter
+from pyjail import (
+    ExecError,
+    Jail,
+    Limits,
+    Mount,
+    Result,
+    SpecError,
+    Verdict,
+)
+from pyjail._host import interpreter
 
 BROUGHT = "/pyjail-python"
 TRIAL = ("-I", "-S", "-c", "import ctypes, json, sys; sys.stdout.write('here')")
@@ -66,7 +75,7 @@ def _candidates(jail: Jail) -> Iterator[tuple[tuple[str, ...], str, Jail]]:
 
 def brought(jail: Jail) -> tuple[tuple[str, ...], str, Jail] | None:
     """The running interpreter below `BROUGHT`, started by its own dynamic loader; None when it is linked statically."""
-    python = _interpreter.running()
+    python = interpreter.running()
     loader, libraries = _loaded()
     prefix = next((root for root in python.roots if python.binary.startswith(root + "/")), "") if python else ""
     if python is None or not loader or not prefix:

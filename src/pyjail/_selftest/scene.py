@@ -9,8 +9,9 @@ import secrets
 import sys
 from typing import Any
 
-from pyjail import Jail, _host
-from pyjail._interpreter import system
+from pyjail import Jail
+from pyjail._host import machine
+from pyjail._host.interpreter import system
 from pyjail._selftest.attacks.toolkit import identity, quietly
 from pyjail._selftest.canaries import SHOWN, Files, Process
 from pyjail._selftest.host_ipc import Ipc, Listeners
@@ -71,7 +72,7 @@ class Scene:
 
     def _beside(self) -> list[str]:
         """Directories of the embedder's interpreter, its environment and its project that this jail does not show."""
-        host = _host.host()
+        host = machine.host()
         python = host.python
         if python is None:
             return []

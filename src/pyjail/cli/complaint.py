@@ -82,7 +82,7 @@ def text(error: Exception) -> str:
     if isinstance(error, SpecError):
         names = {f.name for f in fields(Limits)} | {"network", "seccomp", "hostname", "rootfs", "python", "cwd", "env"}
         dashed = f"--{error.field.replace('_', '-')}" if error.field in names else error.field
-        return str(SpecError(_OPTIONS.get(error.field, dashed), _plain(error.value), words(error.reason)))
+        return str(SpecError(_OPTIONS.get(error.field, dashed), _typed(error.value), words(error.reason)))
     if isinstance(error, OSError) and not isinstance(error, pyjail.JailError):
         unwritten = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
         where = error.filename if error.filename is not None else "cannot write what is printed" if unwritten else ""
@@ -90,7 +90,7 @@ def text(error: Exception) -> str:
     return words(str(error))
 
 
-def _plain(value: object) -> object:
+def _typed(value: object) -> object:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

@@ -7,11 +7,11 @@ True
 
 from __future__ import annotations
 
-from pyjail._machine import Watch, held_up, patiently
 from pyjail.languages._check import Check, check
 from pyjail.languages._judge import judge_source
 from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, SubtaskResult, TestResult
 from pyjail.languages._language import COMPILE, Language
+from pyjail.languages._machine import Watch, held_up, patiently
 from pyjail.languages._program import Program, prepare
 from pyjail.languages._table import find, load, table
 from pyjail.languages._test import Checker, Test

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyjail._errors import SpecError
-from pyjail._shown import Shown
-from pyjail._spec import Jail, Limits
+from pyjail._base.errors import SpecError
+from pyjail._base.shown import Shown
+from pyjail._spec.jail import Jail, Limits
 from pyjail.languages._judge import judge_source
 from pyjail.languages._judgement import JudgeVerdict, TestResult
 from pyjail.languages._language import Language

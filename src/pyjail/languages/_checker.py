@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pyjail._errors import SpecError
-from pyjail._result import Result
-from pyjail._spec import Limits
-from pyjail._verdicts import Verdict
+from pyjail._base.errors import SpecError
+from pyjail._result.result import Result
+from pyjail._result.verdict import Verdict
+from pyjail._spec.jail import Limits
 from pyjail.languages._judgement import JudgeVerdict
 from pyjail.languages._program import Program
 from pyjail.languages._test import Checker, Test, make_checker

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from pyjail import _command, _prepare
-from pyjail._errors import HostError
-from pyjail._spec import Jail, Limits
+from pyjail._base.errors import HostError
+from pyjail._plan import prepare
+from pyjail._spec import commands
+from pyjail._spec.jail import Jail, Limits
 
 _lock = threading.Lock()
 _taken: dict[int, int] = {}
@@ -19,7 +20,7 @@ _taken: dict[int, int] = {}
 @contextmanager
 def given_cpus(limits: Limits, jail: Jail) -> Iterator[Limits]:
     """The limits with a set of CPUs for a whole number of them: those that the fewest runs of ours have now."""
-    share, there = limits.cpus, _prepare.cpus()
+    share, there = limits.cpus, prepare.cpus()
     if not isinstance(share, float) or not share.is_integer() or share >= len(there) or not _sets(jail, there):
         yield limits
         return
@@ -38,9 +39,9 @@ def given_cpus(limits: Limits, jail: Jail) -> Iterator[Limits]:
 def _sets(jail: Jail, there: frozenset[int]) -> bool:
     """Whether sets of CPUs can be enforced here."""
     limits = Limits(cpus={min(there)})
-    command = _command.make(["true"], limits, jail)
+    command = commands.make(["true"], limits, jail)
     try:
-        missing = _prepare.prepare(command).run.missing
+        missing = prepare.prepare(command).run.missing
     except HostError:
         return False
     return all(row.control != "cpus" for row in missing)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _inputs, _machine
-from pyjail._errors import SetupError, SpecError
-from pyjail._result import Result
-from pyjail._spec import Jail, Limits
-from pyjail._verdicts import Verdict
+from pyjail._base.errors import SetupError, SpecError
+from pyjail._result.result import Result
+from pyjail._result.verdict import Verdict
+from pyjail._spec import inputs
+from pyjail._spec.jail import Jail, Limits
+from pyjail.languages import _machine
 from pyjail.languages._checker import Judge, judge_of
 from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, TestResult, earned
 from pyjail.languages._language import Language
@@ -26,7 +27,7 @@ from pyjail.languages._table import find
 from pyjail.languages._test import AnyTest, Checker, Test, make_test
 
 if TYPE_CHECKING:
-    from pyjail._pool import Pool
+    from pyjail._many.pool import Pool
 
 _TAIL = 64 << 10  # of stderr, where a runtime says that its heap was full
 
@@ -145,7 +146,7 @@ class Way:
 
 
 def _file(field: str, name: str | None) -> str | None:
-    return None if name is None else _inputs.relative(field, name)
+    return None if name is None else inputs.relative(field, name)
 
 
 def _check_subtasks(subtasks: Sequence[Subtask], cases: Sequence[Test]) -> None:
@@ -230,7 +231,7 @@ def _each(
         for case in cases:
             yield _run(program, case, way) if wanted(case) else Ran()
         return
-    from pyjail._pool import Pool
+    from pyjail._many.pool import Pool
 
     with ThreadPoolExecutor(workers, "pyjail-judge") as threads, Pool(workers, program.jail, warm=0) as pool:
 

@@ -8,9 +8,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
-from pyjail._errors import SpecError
-from pyjail._result import Result
-from pyjail._shown import Document, Shown
+from pyjail._base.errors import SpecError
+from pyjail._base.shown import Document, Shown
+from pyjail._result.result import Result
 
 
 class JudgeVerdict(StrEnum):
@@ -73,7 +73,7 @@ class TestResult(Shown):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> TestResult:
         """The inverse of `to_dict`."""
-        from pyjail._documents import unpack
+        from pyjail._base.documents import unpack
 
         result, checker = (None if d.get(k) is None else Result.from_dict(d[k]) for k in ("result", "checker"))
         name, message = unpack(d["name"]), unpack(d.get("message", ""))
@@ -193,7 +193,7 @@ class Judgement(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes: a "judgement" of docs/data.md. What the compiler made is left out."""
-        from pyjail._plain import head, pack
+        from pyjail._base.plain import head, pack
 
         compiled = None if self.compile is None else {**self.compile.to_dict(), "files": {}}
         return {
@@ -211,7 +211,12 @@ class Judgement(Document):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Judgement:
         """The inverse of `to_dict`, but for what the compiler made. Raises SpecError for what is no such document."""
-        from pyjail._documents import check, reading, unpack, unpacked
+        from pyjail._base.documents import (
+            check,
+            reading,
+            unpack,
+            unpacked,
+        )
 
         d = check(d, "judgement")
         with reading("judgement"):

@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pyjail import _units
-from pyjail._errors import SpecError
-from pyjail._shown import Shown
-from pyjail._spec import Env, Limits, inside, text
-from pyjail._toml import known
-from pyjail._verdicts import Verdict
+from pyjail._base import units
+from pyjail._base.errors import SpecError
+from pyjail._base.shown import Shown
+from pyjail._result.verdict import Verdict
+from pyjail._spec.jail import (
+    Env,
+    Limits,
+    inside,
+    text,
+)
+from pyjail._spec.toml import known
 
 COMPILE = Limits(
     cpu_time=60, wall_time=180, memory="1G", processes=256, output="1M", disk="256M", inodes=20000, file_size="256M",
@@ -112,8 +117,8 @@ class Language(Shown):
         for field in ("tools", "env", "compile_env"):
             object.__setattr__(self, field, Env(getattr(self, field), self._key(field)))
         for field in ("overhead", "least_memory"):
-            object.__setattr__(self, field, _units.size(self._key(field), getattr(self, field), least=0) or 0)
-        _units.count(self._key("least_processes"), self.least_processes, least=0)
+            object.__setattr__(self, field, units.size(self._key(field), getattr(self, field), least=0) or 0)
+        units.count(self._key("least_processes"), self.least_processes, least=0)
         if not self.run or not self.tools:
             field = "tools" if self.run else "run"
             raise SpecError(self._key(field), getattr(self, field), "is needed and must not be empty")

@@ -8,13 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pyjail import _inputs, _prepare, _run
-from pyjail._errors import SetupError, SpecError
-from pyjail._rare_errors import ExecError
-from pyjail._result import Result
-from pyjail._shown import Shown
-from pyjail._spec import Env, File, Jail, Limits
-from pyjail._verdicts import Verdict
+from pyjail._base.errors import SetupError, SpecError
+from pyjail._base.rare_errors import ExecError
+from pyjail._base.shown import Shown
+from pyjail._plan import prepare as plan_prepare
+from pyjail._result.result import Result
+from pyjail._result.verdict import Verdict
+from pyjail._run import run as run_module
+from pyjail._spec import inputs
+from pyjail._spec.jail import (
+    Env,
+    File,
+    Jail,
+    Limits,
+)
 from pyjail.languages._classes import main_class
 from pyjail.languages._cpus import given_cpus
 from pyjail.languages._language import Language
@@ -24,7 +31,7 @@ from pyjail.languages._tools import Tools, tools
 from pyjail.languages._values import arguments, environment, fitted, renamed, values, visible
 
 if TYPE_CHECKING:
-    from pyjail._pool import Pool
+    from pyjail._many.pool import Pool
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +68,7 @@ class Program(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """In types that `json.dumps` takes."""
-        from pyjail._plain import sources
+        from pyjail._base.plain import sources
 
         return {**super().to_dict(), "files": sources(self.files), "ok": self.ok}
 
@@ -80,9 +87,9 @@ class Program(Shown):
             return self
         limits = self.language.compile_limits if limits is None else limits
         source = self.submitted or self.source
-        known = values(self.language, limits, visible(limits.cpus, len(_prepare.cpus())), source)
+        known = values(self.language, limits, visible(limits.cpus, len(plan_prepare.cpus())), source)
         env = environment(self.language.env, known, self.jail, self.path)
-        said = _run.run(arguments(self.language.syntax, known), limits, jail=self.jail, env=env, files=self.files)
+        said = run_module.run(arguments(self.language.syntax, known), limits, jail=self.jail, env=env, files=self.files)
         return replace(self, compile=said) if said.verdict is Verdict.RUNTIME_ERROR else self
 
     def blames(self, e: Exception) -> str:
@@ -107,7 +114,7 @@ class Program(Shown):
         """
         limits = fitted(self.language, limits)
         with given_cpus(limits, self.jail) as chosen:
-            cpus = visible(limits.cpus, len(_prepare.cpus()))
+            cpus = visible(limits.cpus, len(plan_prepare.cpus()))
             given = values(self.language, limits, cpus, self.source, self.main)
             yield {
                 "args": [*arguments(self.language.run, given), *args],
@@ -139,7 +146,7 @@ class Program(Shown):
         with self.command(Limits() if limits is None else limits, args, files) as parameters:
             if pool is not None:
                 return pool.run(**{**parameters, **options})
-            return _run.run(jail=self.jail, **parameters, **options)
+            return run_module.run(jail=self.jail, **parameters, **options)
 
 
 def prepare(
@@ -218,8 +225,8 @@ def prepare(
 
 def _given(files: Mapping[str, Any] | None) -> dict[str, Any]:
     """The caller's files by the names that they have in /box."""
-    _inputs.check_inputs(files)
-    return {"." if name == "." else _inputs.relative("files", name): data for name, data in (files or {}).items()}
+    inputs.check_inputs(files)
+    return {"." if name == "." else inputs.relative("files", name): data for name, data in (files or {}).items()}
 
 
 def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail, files: Mapping[str, Any]) -> Program:
@@ -236,7 +243,7 @@ def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail,
         given=frozenset(files) - made.files.keys(),
     )
     try:
-        _inputs.check_inputs(made.files)
+        inputs.check_inputs(made.files)
     except SpecError as e:
         return replace(program, fault=f"what the compiler made cannot be kept: {e}")
     return program
@@ -245,9 +252,9 @@ def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail,
 def build(language: Language, name: str, files: Mapping[str, Any], found: Tools, jail: Jail, limits: Limits) -> Result:
     """Compile. What the compiler made is in the result; other files and processes that it left go with its jail."""
     jail = replace(found.jail(jail), seccomp="none" if jail.seccomp == "none" else "default")
-    given = values(language, limits, visible(limits.cpus, len(_prepare.cpus())), name)
+    given = values(language, limits, visible(limits.cpus, len(plan_prepare.cpus())), name)
     others = [other for other in files if other != name and other.endswith(language.extensions or ("\0",))]
-    return _run.run(
+    return run_module.run(
         arguments(language.compile, given, [name, *others]),
         limits,
         jail=jail,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyjail import _inputs
-from pyjail._errors import SpecError
+from pyjail._base.errors import SpecError
+from pyjail._spec import inputs
 from pyjail.languages._language import Language
 from pyjail.languages._values import named
 
@@ -40,12 +40,12 @@ def submission(language: Language, source: Any, given: Mapping[str, Any]) -> dic
         if not isinstance(name, str) or not isinstance(text, (str, bytes)):
             raise SpecError("source", name, "a mapping of names to texts is needed")
         try:
-            parts[_inputs.relative("source", name)] = read(text)
+            parts[inputs.relative("source", name)] = read(text)
         except SpecError as e:
             raise NotAProgram(f"a file cannot be called so: {e}") from None
     parts = {name: data for name, data in parts.items() if name not in given}
     try:
-        _inputs.check_inputs({**parts, **given})
+        inputs.check_inputs({**parts, **given})
     except SpecError as e:
         raise NotAProgram(str(e)) from None
     programs = [name for name in parts if not language.extensions or name.endswith(language.extensions)]

@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
-from pyjail import _config_file, _toml
-from pyjail._errors import SpecError
+from pyjail._base.errors import SpecError
+from pyjail._spec import config_file, toml
 from pyjail.languages._language import Language, from_table
 
 
@@ -39,10 +39,10 @@ def load(path: str | os.PathLike[str], base: Mapping[str, Language] | None = Non
     """
     found = dict(table() if base is None else base)
     where = os.path.dirname(os.path.abspath(path))
-    for name, given in _config_file.load(path).languages.items():
+    for name, given in config_file.load(path).languages.items():
         if isinstance(given, dict) and isinstance(given.get("check"), str) and given["check"]:
             given = {**given, "check": os.path.join(where, given["check"])}
-        with _toml.of(f"{os.fsdecode(path)}: "):
+        with toml.of(f"{os.fsdecode(path)}: "):
             found[name] = from_table(name, given, found.get(name))
     return MappingProxyType(found)
 

@@ -12,10 +12,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pyjail._errors import SpecError
-from pyjail._shown import Shown
-from pyjail._spec import Limits
-from pyjail._toml import known, of
+from pyjail._base.errors import SpecError
+from pyjail._base.shown import Shown
+from pyjail._spec.jail import Limits
+from pyjail._spec.toml import known, of
 from pyjail.languages._judgement import points as worth
 
 

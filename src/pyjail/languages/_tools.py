@@ -10,10 +10,10 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 
-from pyjail import _run
-from pyjail._errors import HostError
-from pyjail._rare_errors import ProgramNotFoundError
-from pyjail._spec import Jail, Limits, Mount
+from pyjail._base.errors import HostError
+from pyjail._base.rare_errors import ProgramNotFoundError
+from pyjail._run import run
+from pyjail._spec.jail import Jail, Limits, Mount
 from pyjail.languages._language import Language
 from pyjail.languages._values import environment, values
 
@@ -100,7 +100,7 @@ def version(language: Language, jail: Jail | None = None) -> str | None:
 def _show(name: str, argument: str, language: Language, found: Tools, jail: Jail) -> str:
     """What a tool says of its version."""
     env = environment({}, values(language, LOOKING, 1, language.source), jail, found.path)
-    result = _run.run([name, argument], LOOKING, jail=found.jail(jail), env=env)
+    result = run.run([name, argument], LOOKING, jail=found.jail(jail), env=env)
     return bytes(result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
 
 
@@ -139,7 +139,7 @@ def _missing(language: Language, found: Tools, jail: Jail) -> list[str]:
     env = environment({}, values(language, LOOKING, 1, language.source), jail, found.path)
     names = list(language.tools)
     try:
-        result = _run.run(["sh", "-c", _HERE, "sh", *names], LOOKING, jail=found.jail(jail), env=env)
+        result = run.run(["sh", "-c", _HERE, "sh", *names], LOOKING, jail=found.jail(jail), env=env)
     except ProgramNotFoundError:  # a root without a shell
         return [name for name in names if not _starts(name, language, found, jail)]
     lines = result.stdout.decode("utf-8", "replace").split("\n")

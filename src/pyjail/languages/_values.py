@@ -7,8 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pyjail._limits import MIB
-from pyjail._spec import DEFAULT_ENV, Env, Jail, Limits
+from pyjail._spec.jail import (
+    DEFAULT_ENV,
+    Env,
+    Jail,
+    Limits,
+)
+from pyjail._spec.limits import MIB
 from pyjail.languages._language import PLACEHOLDERS, SOURCES, Language
 
 # Libraries that start a thread for each CPU of the machine, whichever language calls them.

@@ -156,11 +156,11 @@ def test_own_memory_used_up_in_the_talk_with_a_keeper_is_told_and_ends_the_jail(
 
 
 def test_a_process_limit_of_ours_is_a_clear_error(monkeypatch):
-    from pyjail import _keeper
+    from pyjail._keeper import keeper as keeper_module
 
     with Pool(2, warm=1) as pool, Blocker(pool.run):
         assert until(lambda: len(programs(b"cat")) == 1)
-        real = _keeper.lib
+        real = keeper_module.lib
 
         class NoMore:
             def __getattr__(self, name):
@@ -170,7 +170,7 @@ def test_a_process_limit_of_ours_is_a_clear_error(monkeypatch):
                 args[-1].step, args[-1].index, args[-1].err = real.STEP_CLONE, real.PJ_NONE, errno.EAGAIN
                 return -1
 
-        monkeypatch.setattr(_keeper, "lib", NoMore())
+        monkeypatch.setattr(keeper_module, "lib", NoMore())
         with pytest.raises(OSError) as e:
             pool.run(["true"])
         assert e.value.errno == errno.EAGAIN

@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Mount, SeccompPolicy, Verdict, _host, _prepare, cli
-from pyjail._result import Result
+from pyjail import (
+    Jail,
+    Mount,
+    SeccompPolicy,
+    Verdict,
+    cli,
+)
+from pyjail._host import machine
+from pyjail._plan import prepare
+from pyjail._result.result import Result
 from pyjail._selftest import inside, runner
 from pyjail._selftest.judge import Outcome, judge
 from pyjail._selftest.report import Status
@@ -39,16 +47,16 @@ def test_without_a_filter_kernel_surface_is_red():
 
 @not_in_a_guest
 def test_packages_that_are_not_hidden_are_red(monkeypatch):
-    host = _host.host()
+    host = machine.host()
     if host.python is None or not all(os.access(path, os.W_OK) for path in host.python.beside or ("/proc",)):
         pytest.skip(f"{place.ELSEWHERE}: the caller cannot write to this interpreter's packages")
-    monkeypatch.setattr(_host, "host", lambda: host._replace(hidden=()))
-    _prepare.look_again()
+    monkeypatch.setattr(machine, "host", lambda: host._replace(hidden=()))
+    prepare.look_again()
     try:
         report = pyjail.selftest(Jail(hostname="leaky"), only=["files.environment"])
     finally:
         monkeypatch.undo()
-        _prepare.look_again()
+        prepare.look_again()
         pyjail.close()
     assert escaped(report) == {"files.environment"}
     assert pyjail.selftest(only=["files.environment"]).ok

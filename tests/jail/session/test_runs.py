@@ -128,11 +128,11 @@ def test_a_network_of_its_own_for_each_run_keeps_the_keeper():
 
 def test_a_look_at_the_machine_again_is_no_other_machine(s):
     """What was there already is not listed anew, and must make no other plan of the same jail."""
-    from pyjail import _prepare
+    from pyjail._plan import prepare
 
     s.write("a", "a")
     assert s.run(["cat", "a"]).stdout == b"a"
-    _prepare.look_again()
+    prepare.look_again()
     assert s.run(["cat", "a"], Limits(processes=5)).stdout == b"a"
 
 

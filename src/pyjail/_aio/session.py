@@ -1,0 +1,109 @@
+"""`pyjail.aio.Session`: a `pyjail.Session` whose methods are awaited."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pyjail._aio.twin import Method
+from pyjail._result.result import Result
+from pyjail._session.session import Session as Sync
+from pyjail._spec.jail import Jail, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    Awaited = Callable[..., Coroutine[Any, Any, Any]]
+
+
+def _hang_up(session: Sync, *args: Any, **kwargs: Any) -> None:
+    session.hang_up()
+
+
+class Session:
+    """`pyjail.Session` for event loops: the same parameters, its methods awaitable.
+
+    A task that is cancelled in `run`, `steps` or `build` ends the program, and the session is lost with its /box, as
+    when a `pyjail.Session` is interrupted; in any other method it is cancelled when that is done.
+
+    Args, Attributes, Raises:
+        Those of `pyjail.Session`. Live streams (`pyjail.Session.start`) are had there only: its keeper has one socket,
+        for file requests, too, so no event loop can wait for it.
+
+    >>> import asyncio, pyjail
+    >>> async def main():
+    ...     async with pyjail.aio.Session() as s:
+    ...         await s.write("a", "hello")
+    ...         await s.run(["sh", "-c", "cat a a > b"])
+    ...         return await s.read("b")
+    >>> asyncio.run(main())
+    b'hellohello'
+    """
+
+    def __init__(
+        self,
+        jail: Jail | None = None,
+        *,
+        limits: Limits | None = None,
+        disk: int | str | None = 64 << 20,
+        inodes: int | None = 4096,
+    ) -> None:
+        self._sync = Sync(jail, limits=limits, disk=disk, inodes=inodes)
+
+    if TYPE_CHECKING:
+        run: Callable[..., Coroutine[Any, Any, Result]]
+        steps: Awaited
+        build: Awaited
+        write: Awaited
+        read: Callable[..., Coroutine[Any, Any, bytes]]
+        list: Awaited
+        remove: Awaited
+        clear: Awaited
+        snapshot: Awaited
+        restore: Awaited
+        close: Callable[[], Coroutine[Any, Any, None]]
+    else:
+        run = Method(Sync.run, _hang_up)
+        steps = Method(Sync.steps, _hang_up)
+        build = Method(Sync.build, _hang_up)
+        write = Method(Sync.write)
+        read = Method(Sync.read)
+        list = Method(Sync.list)
+        remove = Method(Sync.remove)
+        clear = Method(Sync.clear)
+        snapshot = Method(Sync.snapshot)
+        restore = Method(Sync.restore)
+        close = Method(Sync.close)
+
+    @property
+    def results(self) -> Any:
+        """Every `Result` of this session, in order."""
+        return self._sync.results
+
+    @property
+    def cpu_time(self) -> float:
+        """s, of all runs so far."""
+        return self._sync.cpu_time
+
+    @property
+    def memory_peak(self) -> int | None:
+        """bytes, of the run that had most."""
+        return self._sync.memory_peak
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of `pyjail.Session`."""
+        return self._sync.to_dict()
+
+    def _repr_html_(self) -> str:
+        return self._sync._repr_html_()
+
+    def __repr__(self) -> str:
+        return f"aio.{self._sync!r}"
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,146 @@
+"""What a keeper tells when it is ready and when a run has ended, as facts: loaded while one is being born."""
+
+from __future__ import annotations
+
+import struct
+from operator import sub
+
+from pyjail._core.native import ffi, lib
+
+from pyjail._base.records import NamedTuple, once
+from pyjail._plan.texts import BASE, parse_texts, records
+from pyjail._plan.wire import (
+    U64,
+    Failure,
+    damaged,
+    failure_of,
+    layout,
+)
+
+TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
+_REPLY = layout("pj_reply")
+_FACTS, _MORE = layout("pj_facts", until="used"), layout("pj_facts", since="used", until="space")
+_SPACE = struct.Struct("<15Q")  # struct statfs
+_SPACE_AT = _FACTS.size + _MORE.size
+_FACTS_SIZE = ffi.sizeof("struct pj_facts")
+
+
+class Prepared(NamedTuple):
+    """What a keeper read back of its template when it was ready."""
+
+    user_namespaces: int  # 0, or the errno of forbidding more of them
+    namespaces: tuple[str, ...]  # that it shares with its runs
+    capabilities: dict[str, str]  # the keeper's, as in /proc/self/status; a run's bounding and ambient sets are these
+    mountinfo: bytes  # of its mount namespace; empty where there is no /proc
+
+
+def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
+    """REPLY_READY without a failure has the errno of the one step that may be refused."""
+    texts = parse_texts(raw[_REPLY.size :])
+    return Prepared(_REPLY.unpack_from(raw)[4], texts.namespaces, texts.capabilities, mountinfo)
+
+
+class Facts:
+    """Raw kernel numbers of a finished run; without a report, of one that had no program. Texts are what the kernel's
+    files said, by row."""
+
+    failure: Failure | None = None
+    status: int | None = None
+    executed = False
+    trip = "none"
+    was_armed = False
+    plain = False  # all of the leaf's files could be read, and none that counts what went wrong has a count
+    left = False  # a process could not be killed
+    syscall = 0
+    arch = 0
+    reads_at = 0  # where the first of `reads` is
+    requested = started = ended = reported = 0
+    exec_cpu = 0
+    cpu: int | None = None  # ns on the leaf's clock
+    out_total: tuple[int, int] = (0, 0)
+    out_kept: tuple[int, int] = (0, 0)
+    tmpfs_count = 0
+    raw = b""
+
+    @once
+    def _more(self) -> tuple[int, ...]:
+        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 37
+
+    @property
+    def rusage(self) -> tuple[int, ...]:
+        """user µs, system µs, page faults minor, major, switches voluntary, involuntary."""
+        now, before = self._more[:18], self._more[18:36]
+        user, more, system, rest, *_, minor, major, _, _, _, _, _, _, voluntary, involuntary = map(sub, now, before)
+        return user * 1_000_000 + more, system * 1_000_000 + rest, minor, major, voluntary, involuntary
+
+    @property
+    def image(self) -> int:
+        """bytes of the program's segments."""
+        return self._more[36]
+
+    @property
+    def tmpfs(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(bytes, bytes free, inodes, inodes free) of each."""
+        spaces = [_SPACE.unpack_from(self.raw, _SPACE_AT + i * _SPACE.size) for i in range(self.tmpfs_count)]
+        return tuple([(s[2] * s[1], s[4] * s[1], s[5], s[6]) for s in spaces])
+
+    @property
+    def texts(self) -> bytes:
+        """All records, for `parse_texts`."""
+        return self.raw[_FACTS_SIZE:]
+
+    @once
+    def reads(self) -> dict[int, str]:
+        """CGROUP_READ, watch and clock rows, by index."""
+        found = records(self.texts, self.reads_at)
+        return {row: data.decode("latin-1") for _, row, failed, data in found if not failed}
+
+    @once
+    def before(self) -> dict[int, str]:
+        """Those that only count up: what they said before this run."""
+        found = {}
+        for kind, row, _, data in records(self.texts):
+            if kind != BASE:
+                break
+            found[row] = data.decode("latin-1")
+        return found
+
+
+def not_started(failure: Failure) -> Facts:
+    """The facts of a run that failed before there was a program."""
+    facts = Facts()
+    facts.failure = failure
+    return facts
+
+
+def parse_report(raw: bytes) -> Facts:
+    """A REPLY_REPORT message. What no verdict rests on is unpacked when somebody looks at it."""
+    facts = Facts()
+    facts.raw = raw
+    if len(raw) < _FACTS_SIZE:
+        raise damaged(f"a report of {len(raw)} bytes")
+    (
+        _, _, step, index, err, status, executing, trip, armed, text_len, facts.tmpfs_count, left, facts.syscall,
+        facts.arch, facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported,
+        facts.exec_cpu, cpu, out, more, kept, more_kept,
+    ) = _FACTS.unpack_from(raw)  # fmt: skip
+    if len(raw) != _FACTS_SIZE + text_len:
+        raise damaged(f"a report of {len(raw)} bytes where {_FACTS_SIZE + text_len} were due")
+    # The one check: whatever is looked at later is there. (`records` checks each record as it comes to it.)
+    if trip not in TRIPS or facts.tmpfs_count > lib.PJ_MAX_TMPFS or facts.reads_at > text_len:
+        raise damaged(f"trip {trip}, {facts.tmpfs_count} tmpfs, texts at {facts.reads_at} of {text_len}")
+    if kept > out or more_kept > more:
+        raise damaged(f"{kept} and {more_kept} bytes kept of {out} and {more}")
+    if step:
+        facts.failure = failure_of(step, index, err)
+    if facts.ended:
+        facts.status = status
+    facts.executed = executing != 0
+    facts.trip = TRIPS[trip]
+    facts.was_armed = armed != 0
+    facts.plain = plain != 0
+    facts.left = left != 0
+    if cpu != U64:
+        facts.cpu = cpu
+    facts.out_total, facts.out_kept = (out, more), (kept, more_kept)
+    return facts

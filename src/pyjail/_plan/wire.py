@@ -1,0 +1,184 @@
+"""A plan as the keeper reads it, and the head of its answers. The layout itself is csrc/plan.h, read by cffi; the only
+places that know offsets are this one, `_requests`, `_report` and `_texts`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from pyjail._core.native import ffi, lib
+
+from pyjail._base.errors import KeeperError
+from pyjail._base.records import NamedTuple
+from pyjail._plan.compile import PROC_OPTIONS, Template
+from pyjail._spec.jail import KEEPER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NONE = lib.PJ_NONE
+U64 = 2**64 - 1
+_KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
+          "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND}  # fmt: skip
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
+STEPS: dict[int, str] = {
+    number: name.removeprefix("STEP_").lower()
+    for number, name in ffi.typeof("enum pj_step").elements.items()
+    if name not in ("STEP_NONE", "STEP_COUNT")
+}
+
+
+class Blob:
+    """A header struct, then tables and strings; the last byte is NUL."""
+
+    def __init__(self, kind: str, magic: int) -> None:
+        self.head = ffi.new(f"struct {kind} *")
+        self.head.magic, self.head.version = magic, lib.PJ_VERSION
+        self.tail = bytearray()
+        self.base = ffi.sizeof(f"struct {kind}")
+        self.refs: dict[bytes, int] = {}
+
+    def data(self, value: bytes) -> int:
+        """The offset of ``value``, NUL added."""
+        ref = self.refs.get(value)
+        if ref is None:
+            ref = self.refs[value] = self.base + len(self.tail)
+            self.tail += value
+            self.tail.append(0)
+        return ref
+
+    def text(self, value: str) -> int:
+        return self.data(value.encode("utf-8", "surrogateescape"))
+
+    def table(self, field: str, raw: bytes, count: int) -> None:
+        """Put a packed table in and point the header's field at it."""
+        self.tail += bytes(-(self.base + len(self.tail)) % 8)
+        table = getattr(self.head, field)
+        table.off, table.count = self.base + len(self.tail), count
+        self.tail += raw
+
+    def rows(self, field: str, kind: str, rows: Iterable[dict[str, int]]) -> None:
+        table = ffi.new(f"struct {kind}[]", list(rows))
+        self.table(field, bytes(ffi.buffer(table)), len(table))
+
+    def pack(self) -> bytes:
+        self.tail.append(0)
+        self.head.size = self.base + len(self.tail)
+        return bytes(ffi.buffer(self.head)) + bytes(self.tail)
+
+
+def pack_template(t: Template) -> bytes:
+    """The plan of one keeper."""
+    blob = Blob("pj_plan", lib.PJ_PLAN_MAGIC)
+    head = blob.head
+    jail = t.jail
+    head.flags = (
+        (lib.PLAN_KEYRING if t.keys else 0)
+        | (lib.PLAN_SPLICE if t.filter.splice else 0)
+        | (lib.PLAN_IPC_TOLD if t.filter.ipc_told else 0)
+        | (lib.PLAN_IPC_KEPT if t.filter.ipc_kept else 0)
+        | (lib.PLAN_SAME if jail.deterministic else 0)
+        | (lib.PLAN_CLOCKS if t.clocks else 0)
+    )
+    head.unshare_first, head.unshare_second, head.run_unshare = t.unshare_first, t.unshare_second, t.run_unshare
+    head.uid, head.gid = jail.uid, jail.gid
+    head.keeper_uid = KEEPER if t.own_ids else jail.uid
+    head.keeper_gid = KEEPER if t.own_ids else jail.gid
+    head.hostname = blob.text(jail.hostname)
+    head.cgroups = len(t.cgroups.used)
+    head.into = NONE if t.cgroups.into is None else t.cgroups.into
+    head.proc = filesystem(blob, "proc", "proc" if jail.proc else "", PROC_OPTIONS, RDONLY | NOSUID | NODEV | NOEXEC)
+    head.landlock_fs, head.landlock_net, head.landlock_scoped = t.landlock.fs, t.landlock.net, t.landlock.scoped
+    for field, rows in (("mounts", t.mounts), ("run_mounts", t.run_mounts)):
+        packed = [
+            {
+                "kind": _KINDS[row.kind],
+                "flags": (lib.MOUNT_IS_DIR if row.is_dir else 0) | (lib.MOUNT_IS_BOX if row.is_box else 0),
+                "attr": row.attr,
+                "source": blob.text(row.source),
+                "target": blob.text(row.target),
+                "data": blob.data(row.data),
+                "data_len": len(row.data),
+            }
+            for row in rows
+        ]
+        blob.rows(field, "pj_mount", packed)
+    rules = [{"path": blob.text(r.path), "pad": 0, "access": r.access} for r in t.landlock.rules]
+    blob.rows("landlock", "pj_landlock_rule", rules)
+    blob.table("seccomp", t.filter.program, len(t.filter.program) // 8)
+    return blob.pack()
+
+
+def filesystem(
+    blob: Blob, kind: str, target: str, options: Iterable[tuple[str, str]], attr: int, flags: int = 0
+) -> dict[str, int]:
+    """A MOUNT_FS row; ``target`` is below the root, without a leading slash."""
+    raw = b"".join(part.encode() + b"\0" for pair in options for part in pair)
+    refs = {"source": blob.text(kind), "target": blob.text(target), "data": blob.data(raw)}
+    return {"kind": lib.MOUNT_FS, "flags": flags, "attr": attr, **refs, "data_len": len(raw)}
+
+
+def layout(kind: str, since: str = "", until: str = "") -> struct.Struct:
+    """The struct module's format of a C struct of u32, i32, u64 and tables, or of a part of it: for the path of every
+    run, where cffi's attribute access would be most of the cost. Padding is explicit in plan.h."""
+    codes = {"uint32_t": "I", "int32_t": "i", "uint64_t": "Q", "struct pj_table": "II"}
+
+    def code(ctype: Any) -> str:
+        if ctype.kind == "array":
+            return code(ctype.item) * int(ctype.length)
+        if ctype.kind == "struct" and ctype.cname not in codes:
+            return "".join(code(field.type) for _, field in ctype.fields)
+        return codes[ctype.cname]
+
+    name = f"struct {kind}"
+    fields = ffi.typeof(name).fields
+    names = [field for field, _ in fields]
+    first, last = names.index(since) if since else 0, names.index(until) if until else len(names)
+    found = struct.Struct("<" + "".join(code(field.type) for _, field in fields[first:last]))
+    size = (ffi.offsetof(name, until) if until else ffi.sizeof(name)) - (ffi.offsetof(name, since) if since else 0)
+    assert found.size == size, f"{name} has hidden padding"
+    return found
+
+
+_REPLY = layout("pj_reply")
+
+
+class Failure(NamedTuple):
+    """A step that failed: names from the one enum, the row's index or None."""
+
+    step: str
+    index: int | None  # type: ignore[assignment]  # a tuple's method of that name is not missed
+    errno: int
+
+
+def parse_reply(raw: bytes) -> tuple[int, Failure | None]:
+    """(kind, failure or None) of any message from the keeper."""
+    if len(raw) < _REPLY.size:
+        raise damaged(f"{len(raw)} bytes")
+    kind, _, step, index, err = _REPLY.unpack_from(raw)
+    return kind, failure_of(step, index, err) if step else None
+
+
+def damaged(what: str) -> KeeperError:
+    """What is raised for a message that no keeper of this version sends."""
+    return KeeperError(
+        f"a message of the keeper makes no sense ({what}): is it another version's, or was it overwritten?"
+    )
+
+
+def failure_of(step: int, index: int, err: int) -> Failure:
+    """The failure that such numbers tell of."""
+    if step not in STEPS:
+        raise damaged(f"step {step}")
+    return Failure(STEPS[step], None if index == NONE else index, err)
+
+
+def number_of(raw: bytes) -> int:
+    """Of the message that this one answers."""
+    return int.from_bytes(raw[4:8], "little")
+
+
+def unanswered(number: int, err: int) -> bytes:
+    """What stands for an answer whose fd has found no room here."""
+    return _REPLY.pack(lib.REPLY_OK, number, lib.STEP_OPEN, NONE, err)

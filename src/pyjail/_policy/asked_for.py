@@ -1,0 +1,89 @@
+"""What a caller's own mounts, and interpreters below /tmp, add to the files of a jail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyjail._base.errors import SpecError
+from pyjail._policy.mounts import (
+    NODEV,
+    NOSUID,
+    NOTHING,
+    PYTHON,
+    RDONLY,
+    Kind,
+    MountRow,
+    Node,
+    run_tmpfs,
+    tmpfs_options,
+)
+from pyjail._policy.seen import Seen
+from pyjail._spec.jail import Jail, Mount
+
+
+def nodes(jail: Jail, kind: Kind) -> Iterator[tuple[str, Node]]:
+    """Where each of the jail's mounts goes, and what it is, the outer ones first."""
+    for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
+        yield mount.dst, _mount_node(mount, jail, kind)
+
+
+def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
+    if mount.kind == "workspace":
+        options = "".join(f"{k}\0{v}\0" for k, v in tmpfs_options(jail, "755", mount.size, mount.inodes))
+        return Node("fs", "a session's workspace", "tmpfs", NOSUID | NODEV, options.encode())
+    if mount.kind == "tmpfs":
+        return Node(why="mount point of a tmpfs that was asked for")
+    if mount.kind == "pipe":
+        return Node("pipe", "a named pipe to another party", is_dir=False)
+    assert mount.src is not None
+    try:
+        found, real = kind(mount.src)
+    except OSError as e:
+        raise SpecError("src", mount.src, f"this bind source cannot be used ({e.strerror}): it must exist") from None
+    attr = NOSUID | NODEV | (RDONLY if mount.ro else 0)
+    return Node("bind", "asked for by Mount.bind", real, attr, is_dir=found == "dir")
+
+
+def over_tmpfs(jail: Jail, kind: Kind, view: Seen = NOTHING) -> list[MountRow]:
+    """What must be put back when a run's tmpfs hides it: template mounts below /tmp, /box, /dev/shm or a tmpfs."""
+    own = [m.dst for m in jail.mounts if m.kind == "tmpfs"]
+    fresh = [*run_tmpfs(jail), *own]
+    there = dict(_of_python(fresh, view))
+    there |= {m.dst: Node(is_dir=kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"}
+    there |= {dst: Node() for dst in own}
+    rows: list[MountRow] = []
+    made: set[str] = set()
+    for dst, node in sorted(there.items()):
+        base = _highest(dst, fresh)
+        if not base or any(r.kind == "rebind" and dst.startswith("/" + r.target + "/") for r in rows):
+            continue
+        parts = dst[len(base) + 1 :].split("/")
+        for depth in range(1, len(parts) + (1 if node.is_dir else 0)):
+            target = "/".join([base[1:], *parts[:depth]])
+            if target not in made:
+                made.add(target)
+                rows.append(MountRow("dir", target, "mount point in a fresh tmpfs", attr=0o755))
+        if dst in own or node.kind == "made":
+            continue  # C mounts it there
+        if node.kind == "link":
+            rows.append(MountRow("link", dst[1:], node.why, data=node.data))
+            continue
+        if not node.is_dir:
+            rows.append(MountRow("file", dst[1:], "mount point in a fresh tmpfs", attr=0o444))
+        rows.append(MountRow("rebind", dst[1:], "it lies below a fresh tmpfs", source=dst[1:], is_dir=node.is_dir))
+    return rows
+
+
+def _of_python(fresh: list[str], view: Seen) -> Iterator[tuple[str, Node]]:
+    """What of the interpreters lies there: whole environments and installations, or else single parts."""
+    for part in view.parts:
+        base = _highest(part.path, fresh)
+        if base:
+            roots = [r for r in view.roots if part.path.startswith(r + "/") and r.startswith(base + "/")]
+            whole = min(roots, key=len, default="")
+            node = Node() if whole else Node(part.kind, PYTHON, data=part.data, is_dir=part.kind in ("dir", "made"))
+            yield whole or part.path, node
+
+
+def _highest(path: str, fresh: list[str]) -> str:
+    return max((f for f in fresh if path.startswith(f + "/")), key=len, default="")

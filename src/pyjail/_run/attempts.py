@@ -1,0 +1,44 @@
+"""Whether a command that was not started is tried once more: nothing of it has run, so nobody sees that."""
+
+from __future__ import annotations
+
+from pyjail._base.errors import HostError, KeeperError, SetupError
+from pyjail._plan import prepare
+
+CGROUP_STEPS = ("cgroup", "cgroup_enter")
+
+
+class IdleDeath(Exception):
+    """The keeper was dead before it could start anything. ``new``: it had not served yet, and nobody here ended it."""
+
+    def __init__(self, new: bool) -> None:
+        super().__init__(new)
+        self.new = new
+
+
+NOT_STARTED = (IdleDeath, SetupError, HostError)  # what `Attempts.again` is to be asked about
+
+
+class Attempts:
+    """Those of one command."""
+
+    looked = False
+
+    def again(self, error: Exception) -> bool:
+        """Whether to start over after this error. KeeperError when a new keeper died: the next one would, too."""
+        if isinstance(error, IdleDeath):
+            if error.new:
+                raise KeeperError("a new keeper died before the program started: killed from outside?") from None
+            return True
+        if self.looked or not _outdated(error):
+            return False
+        prepare.look_again()
+        self.looked = True
+        return True
+
+
+def _outdated(error: Exception) -> bool:
+    """Somebody took a controller or a directory away since we looked."""
+    if isinstance(error, SetupError):
+        return error.step in CGROUP_STEPS
+    return isinstance(error, HostError) and error.control == "cgroup"

@@ -1,0 +1,94 @@
+"""`timings`: where the time of a run goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from pyjail._base import lazy
+from pyjail._base.records import dataclass, hash_of
+from pyjail._base.shown import Shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from pyjail._result.result import Result
+    from pyjail._spec.jail import Jail, Limits
+
+
+@dataclass(frozen=True, repr=False)
+class Timings(Shown):
+    """Where the time of a run went: ns for each phase, whose names docs/timings.md has, in their order.
+
+    Attributes:
+        result: the `Result` of the run. first: its phases.
+        cold: medians of runs of ``true`` in the same jail under the same limits, each on a new keeper. armed: of such
+            runs on a warm keeper. Empty where there is no ``true``.
+    """
+
+    result: Result
+    first: dict[str, int]
+    cold: dict[str, int]
+    armed: dict[str, int]
+
+    __hash__ = hash_of
+
+    def _words(self) -> Iterator[str]:
+        yield self.result.verdict.value
+        for name in ("first", "cold", "armed"):
+            phases = getattr(self, name)
+            if phases:
+                yield f"{name} {sum(ns for phase, ns in phases.items() if phase != 'next') / 1e6:.1f} ms"
+
+    def lines(self) -> list[str]:
+        """The table that ``pyjail run --timings`` prints, in µs."""
+        with lazy.lock:
+            from pyjail._run import timings as run_timings
+
+        return run_timings.table(run_timings.Profile(self.result, self.first, self.cold, self.armed))
+
+
+def timings(
+    args: Sequence[str | bytes | os.PathLike[str]],
+    limits: Limits | None = None,
+    *,
+    jail: Jail | None = None,
+    input: bytes | str | None = None,
+    stdin: object = None,
+    stdout: object = None,
+    stderr: object = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    files: Mapping[str, object] | None = None,
+    collect: Sequence[str] = (),
+) -> Timings:
+    """Run a program once, as `run` does, and say where the time went; then ``true`` in the same jail, several times.
+
+    Args:
+        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, collect: as of `run`.
+
+    Returns:
+        `Timings`, with the `Result` in it. Takes about two seconds longer than the run.
+
+    Raises:
+        What `run` raises.
+
+    >>> import pyjail
+    >>> found = pyjail.timings(["echo", "hi"])
+    >>> found.result.stdout, found.first["program"] > 0
+    (b'hi\\n', True)
+    """
+    started = time.monotonic_ns()
+    with lazy.lock:
+        from pyjail._run import timings as run_timings
+        from pyjail._spec import commands
+
+    def ask() -> commands.Command:
+        return commands.make(
+            args, limits, jail, input=input, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, files=files,
+            collect=collect,
+        )  # fmt: skip
+
+    return Timings(*run_timings.profile(ask, started))

@@ -1,0 +1,46 @@
+"""The fields of a `Jail`, its mounts and its policy, from a JSON document. Their classes come with the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pyjail._base.documents import (
+    name_from,
+    reading,
+    taken,
+    unpack,
+    unpacked,
+)
+from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
+
+M = TypeVar("M")
+
+
+def jail(cls: type, mount_cls: Callable[..., Any], d: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Jail.from_dict`."""
+    with reading("jail"):
+        given = taken(cls, d)
+        if "mounts" in given:
+            given["mounts"] = tuple(mount(mount_cls, m) for m in given["mounts"])
+        if isinstance(given.get("seccomp"), Mapping):
+            given["seccomp"] = policy(given["seccomp"])
+        if "env" in given:
+            given["env"] = {name_from(k): unpack(v) for k, v in given["env"].items()}
+        return {
+            name: unpack(value) if name in ("rootfs", "hostname", "python") else value for name, value in given.items()
+        }
+
+
+def mount(cls: Callable[..., M], d: Mapping[str, Any]) -> M:
+    """From its fields."""
+    return cls(**unpacked(cls, d))  # type: ignore[arg-type]
+
+
+def policy(d: Mapping[str, Any]) -> SeccompPolicy:
+    """From its fields."""
+    given = taken(SeccompPolicy, d)
+    rules = [taken(SeccompRule, r) for r in given.pop("rules", ())]
+    for rule in rules:
+        rule["tests"] = tuple(tuple(t) for t in rule.get("tests", ()))
+    return SeccompPolicy(**given, rules=tuple(SeccompRule(**rule) for rule in rules))

@@ -1,0 +1,335 @@
+"""Facts -> verdict, usage. Pure. Decided by kernel counters and the keeper's own notes, never by guessing
+from an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from pyjail._base import lazy
+from pyjail._base.errors import HostError
+from pyjail._base.records import NamedTuple
+from pyjail._plan.compile import RunLimits
+from pyjail._plan.report import Facts
+from pyjail._plan.wire import damaged
+from pyjail._result.verdict import Verdict
+from pyjail._spec.jail import Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._result.usage import Usage
+
+
+class Evidence(NamedTuple):
+    """What the facts say, before precedence: each field is one counter or note."""
+
+    trip: str = "none"
+    oom_kills: int = 0
+    outside_kills: int = 0  # by the OOM killer, while this run was within its own limit
+    lost: bool = False  # a file that a limit rests on could not be read at the end
+    starved: bool = False  # setting up or execve failed for lack of memory
+    cpu_time: float | None = None
+    cpu_limit: float | None = None
+    wall_time: float | None = None
+    wall_limit: float | None = None
+    written: int = 0
+    output_limit: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    executed: bool = True
+    cpu_signal: bool = False  # RLIMIT_CPU ended it, where there is no other clock
+
+
+def evidence(
+    facts: Facts, limits: Limits, starved: bool = False, oom_kills: int = 0, outside_kills: int = 0, lost: bool = False
+) -> Evidence:
+    """What these facts say. One call: it is on the way of every run."""
+    status, cpu, output = facts.status, facts.cpu, facts.out_total
+    code, sig = (0, None) if status == 0 else exit_of(status)
+    started, ended = facts.started, facts.ended
+    found = (
+        facts.trip, oom_kills, outside_kills, lost, starved,
+        cpu_time(facts) if cpu is None else cpu // 1000 / 1e6, limits.cpu_time,
+        (ended - started) / 1e9 if started and ended >= started else None, limits.wall_time,
+        output[0] if output[0] > output[1] else output[1], limits.output,
+        code, sig, facts.executed, cpu is None and sig == signal.SIGXCPU and _by_rlimit(facts, limits.cpu_time),
+    )  # fmt: skip
+    return tuple.__new__(Evidence, found)
+
+
+def _by_rlimit(facts: Facts, limit: float | None) -> bool:
+    """Whether a SIGXCPU is the kernel's. RLIMIT_CPU counts ticks, at twice the limit; who sends it to himself has not
+    used nearly as much."""
+    return limit is not None and cpu_time(facts) >= limit / 2
+
+
+def decide(e: Evidence) -> Verdict:
+    """The verdict: the first of these that holds."""
+    ended = e.exit_code is not None or e.signal is not None
+    # The program's process ended before execve, and no limit did it.
+    unexplained = not e.executed and e.trip == "none" and not e.oom_kills and not e.starved
+    # Something other than this run's own limits decided how it ended: nothing can be said of the program.
+    outside = e.outside_kills > 0 or e.lost
+    if not ended or unexplained or outside:
+        return Verdict.JAIL_ERROR
+    if e.trip == "security":
+        return Verdict.SECURITY
+    if e.oom_kills > 0 or e.starved or e.trip == "memory":
+        return Verdict.MEMORY
+    used_up = e.cpu_time is not None and e.cpu_limit is not None and e.cpu_time >= e.cpu_limit
+    if e.trip == "cpu" or used_up or e.cpu_signal:
+        return Verdict.CPU_TIME
+    if e.trip == "wall" or (e.wall_time is not None and e.wall_limit is not None and e.wall_time >= e.wall_limit):
+        return Verdict.WALL_TIME
+    if e.trip == "output" or (e.output_limit is not None and e.written > e.output_limit):
+        return Verdict.OUTPUT
+    if e.signal is not None:
+        return Verdict.SIGNALED
+    return Verdict.OK if e.exit_code == 0 else Verdict.RUNTIME_ERROR
+
+
+class Reading:
+    """The cgroup texts of one run, by file name. A leaf may have served runs before: what only counts up is told
+    without what it was then."""
+
+    def __init__(self, facts: Facts, run: RunLimits) -> None:
+        self.texts: dict[str, list[tuple[str, str]]] = {}  # (at the end, at the start or "")
+        self.tables: dict[str, dict[str, int]] = {}
+        for i, row in enumerate(run.cgroup):
+            if i in facts.reads:
+                self.texts.setdefault(row.file, []).append((facts.reads[i], facts.before.get(i, "")))
+
+    def number(self, name: str) -> int | None:
+        text, before = self.texts.get(name, [("", "")])[0]
+        return _int(text) - _int(before or "0") if _is_number(text.strip()) else None
+
+    def before(self, *names: str) -> int | None:
+        """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
+        found = next((self.texts[name][0][1] for name in names if name in self.texts), None)
+        return None if found is None else _int(found or "0")
+
+    def value(self, name: str, key: str) -> int | None:
+        """The number after ``key`` in a file of "key value" lines."""
+        found = self.tables.get(name)
+        if found is None:
+            found = self.tables[name] = {}
+            for text, before in reversed(self.texts.get(name, ())):  # the first file of that name has precedence
+                then = _table(before) if before else {}
+                found |= {k: now - then.get(k, 0) for k, now in _table(text).items()}
+        return found.get(key)
+
+    def total(self, name: str, key: str) -> int | None:
+        """The sum of all ``key=number`` words in a file."""
+        if name not in self.texts:
+            return None
+        text, before = self.texts[name][0]
+        return _total(text, key) - _total(before, key)
+
+
+def _table(text: str) -> dict[str, int]:
+    pairs = [line.split(" ") for line in text.splitlines()]
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and _is_number(pair[1])}
+
+
+def _total(text: str, key: str) -> int:
+    return sum(_int(word[len(key) + 1 :]) for word in text.split() if word.startswith(key + "="))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _int(text: str) -> int:
+    """A number as the kernel writes it."""
+    if not _is_number(text.strip()):
+        raise damaged(f"{text[:40]!r} for a number")
+    return int(text)
+
+
+def _first(*values: int | None) -> int | None:
+    return next((v for v in values if v is not None), None)
+
+
+def cpu_time(facts: Facts) -> float:
+    """s of the whole tree, by the leaf's clock; without one, of those processes that somebody waited for."""
+    if facts.cpu is not None:
+        return facts.cpu // 1000 / 1e6  # as `evidence` has it
+    return (facts.rusage[0] + facts.rusage[1]) / 1e6
+
+
+def wall_time(facts: Facts) -> float | None:
+    """s from just before execve to the end of the main process."""
+    return (facts.ended - facts.started) / 1e9 if facts.started and facts.ended >= facts.started else None
+
+
+def usage(facts: Facts, reading: Reading) -> Usage:
+    """Numbers of the run; None where this kernel has none."""
+    with lazy.lock:
+        from pyjail._result.usage import Usage
+        from pyjail._verdict import noise as verdict_noise
+
+    cpu = cpu_time(facts)
+    user, system = (facts.rusage[0] / 1e6, facts.rusage[1] / 1e6)
+    if facts.cpu is not None:  # the kernel's own division of the tree's time, scaled to what is ours of it
+        u, s = (
+            _first(reading.value("cpu.stat", "user_usec"), facts.rusage[0]),
+            _first(reading.value("cpu.stat", "system_usec"), facts.rusage[1]),
+        )
+        total = (u or 0) + (s or 0)
+        user = round(cpu * (u or 0) / total, 9) if total else cpu
+        system = max(0.0, round(cpu - user, 9))
+    wall = wall_time(facts)
+    throttled = reading.value("cpu.stat", "throttled_time")
+    throttled_us = reading.value("cpu.stat", "throttled_usec")
+    throttled_s = None if throttled_us is None else throttled_us / 1e6
+    if throttled is not None:
+        throttled_s = throttled / 1e9
+    switches = (facts.rusage[4], facts.rusage[5]) if facts.status is not None else None
+    pressure = _pressure(reading)
+    quiet, noise = verdict_noise.reasons(wall, cpu, throttled_s, pressure, switches)
+    peak = _first(reading.number("memory.peak"), reading.number("memory.max_usage_in_bytes"))
+    return Usage(
+        wall_time=wall,
+        cpu_time=cpu,
+        user_time=user,
+        system_time=system,
+        setup_time=(facts.started - facts.requested) / 1e9 if facts.started else None,
+        teardown_time=(facts.reported - facts.ended) / 1e9 if facts.ended else None,
+        memory_peak=peak,
+        memory_before=None if peak is None else reading.before("memory.current", "memory.usage_in_bytes"),
+        processes_peak=reading.number("pids.peak"),
+        io_read=reading.total("io.stat", "rbytes"),
+        io_written=reading.total("io.stat", "wbytes"),
+        context_switches=switches,
+        page_faults=facts.rusage[2] + facts.rusage[3] if facts.status is not None else None,
+        throttled_time=throttled_s,
+        pressure=pressure,
+        memory_left=_memory_left(reading),
+        idle=facts.trip == "wall" and wall is not None and cpu < wall / 10,
+        quiet=quiet,
+        noise=noise,
+    )
+
+
+_KINDS = ("anon", "file", "shmem", "kernel", "sock")
+
+
+def _memory_left(reading: Reading) -> dict[str, int] | None:
+    found = {kind: reading.value("memory.stat", kind) for kind in _KINDS}
+    return {k: v for k, v in found.items() if v is not None} or None
+
+
+def _pressure(reading: Reading) -> dict[str, int] | None:
+    found = {}
+    for resource in ("cpu", "memory", "io"):
+        text, before = reading.texts.get(f"{resource}.pressure", [("", "")])[0]
+        if "total=" in text:
+            found[resource] = _stalled(text) - _stalled(before)
+    return found or None
+
+
+def _stalled(text: str) -> int:
+    """µs in the "some" line, the first, of a pressure file."""
+    return _int(text.partition("total=")[2].partition("\n")[0]) if text else 0
+
+
+NEAR = 1 << 18  # what a charge of several pages may miss the limit by
+
+
+def oom_kills(reading: Reading, limit: int | None) -> tuple[int, int]:
+    """Processes of this run that the kernel killed for memory: (for its own limit, for one above or the machine's).
+
+    memory.events counts in "oom" how often this cgroup's own limit left no way out, in "oom_kill" its processes
+    that died, for whatever limit (cgroup-v2.rst). v1 has no "oom" (and failcnt stays 0 in some kernels): there the
+    watermark says whether the limit was reached.
+    """
+    kills = _first(reading.value("memory.events", "oom_kill"), reading.value("memory.oom_control", "oom_kill")) or 0
+    own = reading.value("memory.events", "oom")
+    if own is None and limit is not None:
+        marks = (
+            "memory.max_usage_in_bytes",
+            "memory.memsw.max_usage_in_bytes",
+        )  # with swap the second may be met alone
+        own = max(reading.number(mark) or 0 for mark in marks) >= limit - NEAR
+    return (kills, 0) if own else (0, kills)
+
+
+_RESTS_ON = {"memory": ("memory.",), "processes": ("pids.",), "cpu_time": ("cpu.stat", "cpuacct.usage")}
+
+
+def lost_files(facts: Facts, run: RunLimits) -> list[str]:
+    """Files under a limit of this run that the leaf had at its start and that could not be read at its end."""
+    if facts.failure is not None:
+        return []
+    asked = tuple(p for name, files in _RESTS_ON.items() if getattr(run.limits, name) is not None for p in files)
+    return [
+        row.file
+        for i, row in enumerate(run.cgroup)
+        if row.when in ("read", "watch", "clock") and row.file.startswith(asked) and i not in facts.reads
+    ]
+
+
+def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
+    """Setting up or execve failed because the memory limit (or the machine) is too small for the program."""
+    failure = facts.failure
+    if failure is None and facts.status == 0:
+        return False
+    if failure is not None:
+        if failure.errno == 12:  # ENOMEM
+            return True
+        if failure.step == "cgroup" and failure.errno == 16 and failure.index is not None:  # v1: EBUSY below usage
+            return failure.index < len(run.cgroup) and run.cgroup[failure.index].limit == "memory"
+        return False
+    # execve past its point of no return has no errno to give: the kernel kills with SIGSEGV. The segments say why.
+    bound = min(memory_total, run.limits.address_space or memory_total)
+    died = facts.trip == "none" and facts.status is not None and facts.status & 0x7F == signal.SIGSEGV
+    return died and facts.image > int(bound)
+
+
+def workspaces(run: RunLimits, facts: Facts) -> dict[str, tuple[int, int, int, int]]:
+    """(bytes, bytes free, inodes, inodes free) of each tmpfs by its place; a session's /box comes after the run's."""
+    places = [row.target for row in run.tmpfs]
+    return dict(zip([*places, "/box"] if len(facts.tmpfs) > len(places) else places, facts.tmpfs, strict=False))
+
+
+def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> frozenset[str]:
+    """Limits that the kernel refused at, by its own counters."""
+    hit = set()
+    if (reading.value("pids.events", "max") or 0) > 0:
+        hit.add("processes")
+    if kills:
+        hit.add("memory")
+    for target, (size, free, inodes, inodes_free) in workspaces(run, facts).items():
+        if target in ("/box", "/tmp"):
+            if size and run.limits.disk is not None and free == 0:
+                hit.add("disk")
+            if inodes and run.limits.inodes is not None and inodes_free == 0:
+                hit.add("inodes")
+    trips = {"cpu": "cpu_time", "wall": "wall_time", "output": "output", "memory": "memory"}
+    if facts.trip in trips:
+        hit.add(trips[facts.trip])
+    return frozenset(hit)
+
+
+def exit_of(status: int | None) -> tuple[int | None, int | None]:
+    """(exit code, signal) of a wait status; with none known, everything was killed: SIGKILL."""
+    if status == 0:
+        return 0, None
+    if status is None:
+        return None, int(signal.SIGKILL)
+    if os.WIFSIGNALED(status):
+        return None, os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), None
+
+
+def syscall_name(facts: Facts) -> str | None:
+    """What the filter ended the run for."""
+    if facts.syscall == -1:  # its caller died before the keeper could ask which
+        return None
+    try:
+        with lazy.lock:
+            from pyjail._policy.seccomp import name_of
+
+        return name_of(facts.arch, facts.syscall)
+    except (ImportError, HostError, OSError):  # no libseccomp, or no fd left to load it: no reason to lose a run
+        return f"syscall {facts.syscall & 0xFFFFFFFF}"

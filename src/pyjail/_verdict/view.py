@@ -1,0 +1,62 @@
+"""What of the host a jail sees, by kind: rows of the receipt and of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyjail._host.machine import SYSTEM_DIRS
+from pyjail._plan.compile import Template
+from pyjail._result.usage import Control
+from pyjail._verdict import mountinfo as verdict_mountinfo
+
+BIND, TMPFS = "bind mounts, read-only", "empty tmpfs over it"
+
+
+def controls(template: Template, mountinfo: bytes) -> Iterator[Control]:
+    """The rows "view system", "view python", "view hidden" and "view mounts". A directory that should be hidden and is
+    not, by the kernel's list of mounts, is not enforced."""
+    jail = template.jail
+    if jail.rootfs is None:
+        own = {m.dst for m in jail.mounts}
+        binds = [row.target for row in template.mounts if row.kind in ("bind", "link") and f"/{row.target}" not in own]
+        system = [f"/{t}" for t in binds if t in SYSTEM_DIRS] or ["parts of it"]
+        etc = [t.removeprefix("etc/") for t in binds if t.startswith("etc/")]
+        value = f"{' '.join(sorted(system))}; of /etc: {' '.join(sorted(etc))}"
+        yield Control("view system", "by default; rootfs= takes it away", BIND, value, "enforced")
+        yield _python(template)
+        wrong = _not_hidden(template, mountinfo)
+        value = f"seen: {', '.join(wrong)}" if wrong else ", ".join(_hidden(template)) or "nothing: a mount shows it"
+        asked = "unless a mount or python= shows it"
+        yield Control("view hidden", asked, TMPFS, value, "not_enforced" if wrong else "enforced")
+    binds = [f"{m.dst}{'' if m.ro else ' (writable)'} <- {m.src}" for m in jail.mounts if m.kind == "bind"]
+    if binds:
+        yield Control("view mounts", "by mounts=", "bind mounts", ", ".join(binds), "enforced")
+    else:
+        yield Control("view mounts", "none", "", "", "not_asked")
+
+
+def _python(template: Template) -> Control:
+    """Which interpreters, what python3 is, and whose packages."""
+    jail, seen = template.jail, template.seen
+    shown = ", ".join(seen.sources) or "no more than the system's"
+    if jail.python is None:
+        asked, more = "the running one, without packages", ""
+    else:
+        asked = str(jail.python)
+        more = f"; first in PATH: /python/bin; packages: {', '.join(seen.packages) or 'none'}"
+    return Control("view python", asked, BIND, shown + more, "enforced")
+
+
+def _hidden(template: Template) -> list[str]:
+    """What is hidden, and not shown all the same by a mount of the user's over it or above it."""
+    ours = {row.target for row in template.mounts if row.kind in ("fs", "dir")}
+    return [path for path in template.seen.hidden if path[1:] in ours]
+
+
+def _not_hidden(template: Template, mountinfo: bytes) -> list[str]:
+    """Directories over which nothing is mounted, though the plan has it."""
+    if not mountinfo:
+        return []
+    mounted = {m.target for m in verdict_mountinfo.parse(mountinfo)}
+    planned = {row.target for row in template.mounts if row.kind == "fs"}
+    return [path for path in template.seen.hidden if path[1:] in planned and path[1:] not in mounted]
