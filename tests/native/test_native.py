@@ -15,7 +15,7 @@ from tests.c_code import functions
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
-KEEPER = ROOT / "src" / "pyjail" / "keeper"
+KEEPER = ROOT / "src" / "pyjail" / "_core" / "keeper"
 FLAGS = [
     "-std=c11",
     "-Os",
@@ -150,7 +150,7 @@ def test_a_wheel_holds_the_keeper_and_the_abi3_extension(tmp_path):
     import zipfile
 
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"pyjail/keeper", "pyjail/_native.abi3.so", "pyjail/py.typed"} <= set(names)
+    assert {"pyjail/_core/keeper", "pyjail/_core/native.abi3.so", "pyjail/py.typed"} <= set(names)
 
 
 def test_runs_with_a_keeper_built_to_trap_on_undefined_behaviour(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The shape of the house: layers, exports, docstrings, one list of steps in the order in which they happen."""
+"""The shape of the house: exports, docstrings, one list of steps in the order in which they happen."""
 
 from __future__ import annotations
 
@@ -17,116 +17,12 @@ from tests import c_code
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pyjail"
-LAYERS = (
-    {"_errors", "_rare_errors", "_subprocess_errors", "_units", "_records", "_dataclass", "_usage", "_noise", "_shown", "_parameters", "_brief", "_plain", "_documents", "_verdicts", "_completed", "_undecoded", "_result_words", "_usage_words", "_result_document", "_spec_document", "_conformity", "_seccomp_spec", "_limits", "_spec", "_result", "_machine", "_history", "_native", "_lazy", "_fds", "_glob", "_terminal", "_given"},
-    {"_host", "_host_seldom", "_subordinate_ids", "_interpreter", "_interpreter_asked", "_needed", "policy", "_opens", "policy.seen", "policy.mounts", "policy.asked_for", "policy.bpf", "policy.filters", "policy.shipped", "policy.seccomp", "policy.profiles", "policy.ids", "policy.rlimits",
-     "policy.landlock", "policy.cgroup", "policy.counters", "policy.delegation", "policy.obstacles", "policy.advice", "policy.lint",
-     "policy.learned", "policy.cores", "policy.same", "_toml", "_config", "_config_file", "_inputs", "_trees", "_deterministic", "policy.filter"},
-    {"languages._language"},
-    {"languages._values", "languages._classes", "languages._table", "languages._judgement"},
-    {"languages._test"},
-    {"_elf", "_owner", "_stale", "_cgroup_files", "_cgroup", "_janitor", "_bring_up", "_refusal", "_missing", "_enter_leaf"},
-    {"_plan", "_wire", "_requests", "_texts", "_report", "_places"},
-    {"_explain", "_id_maps", "_talk", "_keeper", "_shared", "_snapshot", "_ptrace", "_idle", "_gate", "_threads",
-     "_upkeep", "_pinning"},
-    {"_spare"},
-    {"_mountinfo"},
-    {"_view"},
-    {"_verdict"},
-    {"_receipt"},
-    {"_files", "_command", "_outcome", "_prepare", "_attempts", "_turn", "_run", "_observe", "_minimal_root", "_not_found", "_learn", "_warm", "_pool",
-     "_executor", "_loops", "_flight", "_timings", "aio", "_streams", "_process", "_communicate", "_workspace", "_box", "_steps", "_preview", "_profile", "_artefacts", "_build", "_session_turn", "_session", "_measure",
-     "_awriter", "_areader", "_aprocess", "_astart", "_waits", "_parties", "_interaction", "_relay", "_scene", "_referee",
-     "_interact", "_twin", "_asession"},
-    {"cgroup"},
-    {"languages._cpus", "languages._tools"},
-    {"languages._submission"},
-    {"languages._program"},
-    {"languages._checker"},
-    {"languages._judge"},
-    {"languages._check"},
-    {"languages"},
-    {"__init__"},
-    {"testing", "records"},
-    {"grading.inside", "grading.inside.encoding", "grading.inside.frames"},
-    {"grading.inside.candidate", "grading.inside.proxy", "grading.inside.report"},
-    {"grading.inside.problem"},
-    {"grading.inside.collect"},
-    {"grading.inside.cases", "grading.inside.files"},
-    {"grading.inside.checker"},
-    {"grading._values"},
-    {"grading._pair"},
-    {"grading._judge"},
-    {"grading._correctness"},
-    {"grading._function", "grading._files"},
-    {"grading"},
-    {"_doctor.finding", "_doctor.attempts", "_doctor.examination"},
-    {"_doctor.machine", "_doctor.fences", "_doctor.cgroups", "_doctor.proof"},
-    {"_doctor"},
-    {"_selftest", "_selftest.report"},
-    {"_selftest.attacks", "_selftest.attacks.numbers"},
-    {"_selftest.attacks.toolkit"},
-    {"_selftest.attacks.files", "_selftest.attacks.bound", "_selftest.attacks.proc", "_selftest.attacks.processes",
-     "_selftest.attacks.namespaces", "_selftest.attacks.mounts", "_selftest.attacks.privileges",
-     "_selftest.attacks.kernel", "_selftest.attacks.network", "_selftest.attacks.ipc", "_selftest.attacks.pairs",
-     "_selftest.attacks.bombs", "_selftest.attacks.measures"},
-    {"_selftest.applicable", "_selftest.canaries", "_selftest.host_ipc", "_selftest.inside", "_selftest.integrity",
-     "_selftest.interpreter", "_selftest.judge"},
-    {"_selftest.pairs", "_selftest.probes", "_selftest.scene"},
-    {"_selftest.runner"},
-    {"cli.ending", "cli.bring_out", "cli.progress", "cli.through"},
-    {"cli.complaint", "cli.step_line"},
-    {"cli.doctor", "cli.languages", "cli.learned", "cli.plan", "cli.selftest", "cli.session", "cli.timings"},
-    {"cli.options"},
-    {"cli.run"},
-    {"cli"},
-    {"__main__"},
-)  # fmt: skip
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def modules():
     for path in SRC.rglob("*.py"):
         name = ".".join(path.relative_to(SRC).with_suffix("").parts)
         yield (name if name == "__init__" else name.removesuffix(".__init__")), path
-
-
-def imports(path):
-    """Modules of pyjail that this file imports at run time."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pyjail":
-            base = (node.module or "").removeprefix("pyjail").lstrip(".")
-            for alias in node.names:
-                full = f"{base}.{alias.name}".lstrip(".")
-                yield full if full in LEVEL else base or "__init__"
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.split(".")[0] == "pyjail":
-                    yield alias.name.removeprefix("pyjail").lstrip(".") or "__init__"
-
-
-def test_every_module_has_a_layer():
-    assert {name for name, _ in modules()} | {"_native"} == set(LEVEL)
-
-
-def test_a_lower_layer_never_imports_a_higher_one():
-    wrong = [
-        (name, other)
-        for name, path in modules()
-        for other in imports(path)
-        if LEVEL[other] > LEVEL[name]
-        and (name, other) not in {("_spec", "_config"), ("_limits", "_config")}  # from_toml, on demand
-    ]
-    assert wrong == []
 
 
 BELOW = ("cli", "grading")  # rooms that are made of public names alone, as anybody's program is
@@ -181,7 +77,7 @@ def test_what_is_not_public_is_seen_below_the_line(line):
 
 
 def test_a_turn_alone_sends_requests_to_a_keeper_and_reads_reports():
-    allowed = {"OP_RUN": {"_turn"}, "OP_ARM": {"_turn"}, "parse_report": {"_outcome", "_report"}}
+    allowed = {"OP_RUN": {"_run.turn"}, "OP_ARM": {"_run.turn"}, "parse_report": {"_verdict.outcome", "_plan.report"}}
     for name, path in modules():
         words = {n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(ast.parse(path.read_text()))
                  if isinstance(n, (ast.Attribute, ast.Name))}  # fmt: skip
@@ -271,8 +167,3 @@ def test_every_step_of_the_enum_is_used_or_documented():
     assert {s for s in steps if s not in source} == set()
     documented = (ROOT / "docs/steps.md").read_text()
     assert {s for s in steps if f"`{s.removeprefix('STEP_').lower()}`" not in documented} == set()
-
-
-def test_files_stay_small():
-    long = {name: n for name, path in modules() if (n := len(path.read_text().splitlines())) > 400}
-    assert long == {}

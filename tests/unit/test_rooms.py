@@ -1,0 +1,158 @@
+"""The house: which room may use which, and nothing else. CONTRIBUTING.md has a sentence about each."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[2] / "src" / "pyjail"
+ROOMS = {
+    "_base": "",
+    "_core": "_base",
+    "_spec": "_base",
+    "_host": "_base _core",
+    "_policy": "_base _spec _host",
+    "_result": "_base _spec",
+    "_cgroups": "_base _core _host _policy",
+    "_plan": "_base _core _spec _host _policy _cgroups",
+    "_keeper": "_base _core _spec _host _policy _cgroups _plan",
+    "_verdict": "_base _core _spec _host _policy _result _plan _keeper",
+    "_run": "_base _core _spec _host _policy _result _cgroups _plan _keeper _verdict",
+    "_live": "_base _spec _result _keeper _verdict _run",
+    "_many": "_base _spec _policy _result _plan _keeper _verdict _run",
+    "_learn": "_base _spec _host _policy _result _plan _run",
+    "_session": "_base _core _spec _result _plan _keeper _verdict _run _live",
+    "_interact": "_base _core _spec _result _keeper _run _live",
+    "languages": "_base _spec _result _plan _run _many",
+    "_aio": "_base _spec _result _keeper _verdict _run _live _many _session",
+    "_doctor": "_base _spec _host _policy _result _cgroups _plan _run",
+    "records": "_base",
+    "cgroup": "_host _cgroups _plan _run",
+    "aio": "_base _spec _result _run _many _interact languages grading _aio",
+    "testing": "_run",
+    "__init__": "_base _spec _run",
+    # of public names alone, as anybody's program is
+    "grading": "__init__ records languages",
+    "cli": "__init__ records languages",
+    "_selftest": "__init__ records _host",  # where secrets may lie beside the interpreter
+    "__main__": "cli",
+}
+FILES = {"__init__.py", "__init__.pyi", "__main__.py", "aio.py", "cgroup.py", "records.py", "testing.py", "py.typed"}
+
+
+def modules() -> dict[str, Path]:
+    """All of them, by their dotted name below pyjail."""
+    found = {}
+    for path in SRC.rglob("*.py"):
+        name = ".".join(path.relative_to(SRC).with_suffix("").parts)
+        found[name if name == "__init__" else name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+def imports(name: str, tree: ast.AST) -> list[tuple[str, str]]:
+    """(module, name taken from it or "") of all that a module imports of pyjail: early, late, or for type checkers."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(a.name, "") for a in node.names if a.name.split(".")[0] == "pyjail"]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # of the parts that run inside
+                base = ".".join(["pyjail", *name.split(".")[: -node.level], *([base] if base else [])])
+            if base.split(".")[0] == "pyjail":
+                found += [(base, a.name) for a in node.names]
+    resolved = []
+    for module, taken in found:
+        below = module.removeprefix("pyjail").lstrip(".")
+        inner = f"{below}.{taken}".lstrip(".")
+        if inner in MODULES or inner == "_core.native":
+            resolved.append((inner, ""))
+        else:
+            resolved.append((below or "__init__", taken))
+    return resolved
+
+
+GRAPH = {name: imports(name, ast.parse(path.read_text())) for name, path in MODULES.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Names that come back to themselves, by what they name."""
+    done: set[str] = set()
+    found: list[list[str]] = []
+
+    def visit(name: str, way: list[str]) -> None:
+        if name in way:
+            found.append([*way[way.index(name) :], name])
+        elif name not in done:
+            for other in sorted(graph.get(name, ())):
+                visit(other, [*way, name])
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, [])
+    return found
+
+
+def test_every_module_lies_in_a_room_and_few_files_beside_them():
+    assert {room(name) for name in MODULES} == set(ROOMS)
+    assert {p.name for p in SRC.iterdir() if p.is_file()} <= FILES
+    assert len(FILES) <= 8
+
+
+def test_a_room_imports_only_rooms_of_its_row():
+    wrong = {
+        f"{name} -> {other}"
+        for name, taken in GRAPH.items()
+        for other, _ in taken
+        if room(other) != room(name) and room(other) not in ROOMS[room(name)].split()
+    }
+    assert wrong == set()
+
+
+def test_the_table_allows_no_more_than_is_used():
+    used = {r: {room(o) for n, taken in GRAPH.items() if room(n) == r for o, _ in taken} - {r} for r in ROOMS}
+    assert {r: sorted(set(row.split()) - used[r]) for r, row in ROOMS.items() if set(row.split()) - used[r]} == {}
+
+
+def test_no_circle_of_modules_or_of_rooms():
+    assert circles({name: {other for other, _ in taken} - {name} for name, taken in GRAPH.items()}) == []
+    assert circles({r: set(row.split()) for r, row in ROOMS.items()}) == []
+
+
+def test_between_rooms_only_names_without_an_underscore_are_used():
+    wrong = set()
+    for name, path in MODULES.items():
+        ours = {}  # names of this file that are modules of another room
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("pyjail"):
+                continue
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}".removeprefix("pyjail.")
+                if module in MODULES and room(module) != room(name):
+                    ours[alias.asname or alias.name] = module
+        for other, taken in GRAPH[name]:
+            if room(other) != room(name) and any(part.startswith("_") for part in [*other.split(".")[1:], taken]):
+                wrong.add(f"{name}: {other}.{taken}")
+        for node in ast.walk(ast.parse(path.read_text())):
+            asked = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours
+            if asked and node.attr.startswith("_") and not node.attr.startswith("__"):
+                wrong.add(f"{name}: {ours[node.value.id]}.{node.attr}")
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("graph", [{"a": {"b"}, "b": {"a"}}, {"a": {"b"}, "b": {"c"}, "c": {"d", "b"}}, {"a": {"a"}}])
+def test_a_circle_is_seen(graph):
+    assert circles(graph)
+
+
+def test_files_stay_small():
+    assert {name: n for name, path in MODULES.items() if (n := len(path.read_text().splitlines())) > 400} == {}
