@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-__distribution__ = "pyjail-linux"  # what the rest of the package knows this file by: see `_lazy`
+__distribution__ = "pyjail-linux"  # what the rest of the package knows this file by: see `_base.lazy`
 __version__ = "0.1.0"
 
 from pyjail._base import errors as _errors

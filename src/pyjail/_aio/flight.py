@@ -1,4 +1,4 @@
-"""One command on its way through an event loop: `_run.execute` without a thread that waits.
+"""One command on its way through an event loop: `_run.run.execute` without a thread that waits.
 
 Only what may take long (a new keeper, files in and out, the end of a keeper) goes to a few threads that all share.
 """

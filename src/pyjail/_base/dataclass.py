@@ -1,4 +1,4 @@
-"""The real dataclass of a record that `_records` made, for whoever asks for its fields, parameters or signature."""
+"""The real dataclass of a record that `records` made, for whoever asks for its fields, parameters or signature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def attribute(cls: Any, own: dict[str, Any], name: str, owner: Any) -> Any:
         raise AttributeError(name)  # a subclass with its own
     body: dict[str, Any] = {"__annotations__": dict(cls.__annotations__), "__module__": cls.__module__}
     for key, value in own.items():
-        if hasattr(value, "factory"):  # `_records.field`
+        if hasattr(value, "factory"):  # `_base.records.field`
             given = {"default_factory": value.factory} if value.factory else {"default": value.default}
             value = dataclasses.field(repr=value.repr, **given)
         body[key] = value

@@ -1,4 +1,4 @@
-"""The exceptions of pyjail that a program, a policy or a closed pool is the reason for; `_errors` has those of ours."""
+"""The exceptions of pyjail that a program, a policy or a closed pool is the reason for; `errors` has those of ours."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How records are made: `NamedTuple` as typing's, `dataclass` as dataclasses', frozen, and `once`, a property that is
 kept. For what every process that imports pyjail needs: without generated code, and without `typing` and `inspect` and
-what they import, together a third of the import (docs/adr/0013). What is rarely asked for is in `_dataclass`.
+what they import, together a third of the import (docs/adr/0013). What is rarely asked for is in `_base.dataclass`.
 
 >>> @dataclass(frozen=True)
 ... class Point:

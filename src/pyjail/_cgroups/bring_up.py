@@ -1,5 +1,5 @@
 """What the cgroups give us here, found by doing: a directory is made, each controller is asked for, and what is
-refused is noted, for `_refusal` to explain. Nothing outside of our own cgroup is touched."""
+refused is noted, for `_cgroups.refusal` to explain. Nothing outside of our own cgroup is touched."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ _lock = threading.RLock()  # a signal handler may come here, too
 def watch(path: str) -> None:
     """Have this directory, which is about to be made, removed at our end with what is below it.
 
-    Who lacks fds or memory for that does without: what is left then, the next start removes (`_cgroup.clean_stale`).
+    Who lacks fds or memory for that does without: what is left then, the next start removes (`tree.clean_stale`).
     """
     global _current
     with _lock:

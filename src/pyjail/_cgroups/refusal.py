@@ -13,7 +13,7 @@ from pyjail._policy.delegation import Refusal, Situation
 
 
 def explain(refused: Lacking) -> Refusal:
-    """Cause and fix of what `_bring_up` could not get, as things are now."""
+    """Cause and fix of what `_cgroups.bring_up` could not get, as things are now."""
     controller, step, h, number = refused
     out_of_sight = _out_of_sight(machine.host(), controller)
     if out_of_sight is not None:

@@ -40,7 +40,7 @@ LEAF = r"/pyjail-leaf-[0-9a-f-]+\Z"  # what `pyjail.cgroup.enter_leaf` moved us 
 class Hierarchy(NamedTuple):
     """One cgroup tree and our own directory in it. ``own`` is where this process is; leaves are made below.
 
-    ``controllers``: as read, those it could give; after `_bring_up`, those that it gives. ``root``: nothing is above
+    ``controllers``: as read, those it could give; after bring-up, those that it gives. ``root``: nothing is above
     ``own``, in the kernel's view; ``mount``: where the tree is mounted, the highest directory that we can see.
     """
 
@@ -53,7 +53,7 @@ class Hierarchy(NamedTuple):
 
 
 class Lacking(NamedTuple):
-    """A controller that no cgroup gives us here, and what failed: `_refusal` says why. "" is what v2 gives without a
+    """A controller that no cgroup gives us here, and what failed: `refusal` says why. "" is what v2 gives without a
     controller. ``step``: of `delegation.Situation`; "": no hierarchy in sight has it."""
 
     controller: str
@@ -119,7 +119,7 @@ class Host(NamedTuple):
     namespaces_off: tuple[str, ...] = ()  # this and the next two as `with_switches` reads them: to explain a refusal
     userns_clone: int = -1
     apparmor: bool = False
-    refused: tuple[Lacking, ...] = ()  # what `_bring_up` could not get
+    refused: tuple[Lacking, ...] = ()  # what `_cgroups.bring_up` could not get
     above: tuple[Above, ...] = ()
 
     def refusal(self, controller: str) -> Lacking | None:

@@ -56,7 +56,7 @@ Lease = list["Keeper"]
 
 class Keeper(Talk):
     """A live keeper with its template prepared. Not thread-safe: whoever leased it has it alone.
-    ``attach(pid)`` is called before its go, and so before it becomes not dumpable (see `_ptrace`).
+    ``attach(pid)`` is called before its go, and so before it becomes not dumpable (see `_learn.ptrace`).
     ``meanwhile()`` is called while it prepares the jail."""
 
     def __init__(

@@ -140,7 +140,7 @@ class Warm(Source):
             pinning.give(cpus)
 
     def forget(self) -> None:
-        """After os.fork, in the child: an empty pool of the same kind. (Its keepers are forgotten by `_idle`.)"""
+        """After os.fork, in the child: an empty pool of the same kind. (`_keeper.store` forgets its keepers.)"""
         self.gate.forget()
         self.tended = False
 

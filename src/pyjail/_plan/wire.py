@@ -1,5 +1,5 @@
 """A plan as the keeper reads it, and the head of its answers. The layout itself is csrc/plan.h, read by cffi; the only
-places that know offsets are this one, `_requests`, `_report` and `_texts`."""
+places that know offsets are this one, `_plan.requests`, `_plan.report` and `_plan.texts`."""
 
 from __future__ import annotations
 
