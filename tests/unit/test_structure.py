@@ -131,6 +131,18 @@ def test_completion_shows_public_names_alone(name):
     assert all(hasattr(module, public) for public in module.__all__)
 
 
+# Of `import pyjail`: what a first run needs before its keeper is on its way. Downwards only.
+MOST_FILES, MOST_LINES = 34, 5860
+
+
+def test_the_import_executes_no_more_than_its_budget():
+    code = "import sys, pyjail; print(*[f for n, m in sys.modules.items() if n.split('.')[0] == 'pyjail' and (f := getattr(m, '__file__', None) or '').endswith('.py')], sep='\\n')"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    files = [Path(line) for line in out.splitlines()]
+    assert 10 < len(files) <= MOST_FILES, sorted(files)
+    assert sum(len(file.read_text().splitlines()) for file in files) <= MOST_LINES
+
+
 def test_import_is_light():
     code = "import sys, pyjail; print([m for m in ('pyseccomp', 'cgroupspy', 'rich', 'asyncio', 'ctypes', 'concurrent.futures', 'subprocess', 'typing', 'dataclasses', 'inspect') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
