@@ -85,3 +85,15 @@ def test_a_plain_first_run_loads_little():
     """
     out = script(code)
     assert out.stdout == "[]\n", out.stderr
+
+
+def test_what_results_are_made_with_takes_its_place_at_the_first_run():
+    """Else each run asks for it again, under the lock of all late imports."""
+    code = """
+    import types, pyjail
+    from pyjail._run import turn
+    pyjail.run(["true"])
+    print(isinstance(turn.outcome, types.ModuleType))
+    """
+    out = script(code)
+    assert out.stdout == "True\n", out.stderr

@@ -44,7 +44,7 @@ def _meanwhile(plan: Plan) -> None:
 
 def load() -> object:
     """Have what makes results of facts: it takes as long as a program, which runs meanwhile."""
-    global _outcome
+    global outcome
     with lazy.lock:
         from pyjail._verdict import outcome
 
