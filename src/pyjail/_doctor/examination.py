@@ -69,7 +69,7 @@ class Examination:
         """(call, errno) of each of attempts.py that failed, None of those that worked."""
         here = Path(__file__).resolve().parent
         done = subprocess.run(
-            [sys.executable, "-I", str(here / "attempts.py"), str(here.parent / "keeper")]
+            [sys.executable, "-I", str(here / "attempts.py"), str(here.parent / "_core" / "keeper")]
             + ["privileged"] * self.host.privileged,
             stdin=subprocess.DEVNULL,
             capture_output=True,
