@@ -49,7 +49,7 @@ def told(monkeypatch):
         ]
         left = iter(usages)
         monkeypatch.setattr(
-            measure._run, "run", lambda args, limits, **kw: pyjail.Result(args, 0, Verdict.OK, usage=next(left))
+            measure.run, "run", lambda args, limits, **kw: pyjail.Result(args, 0, Verdict.OK, usage=next(left))
         )
 
     return tell

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import pyjail
-from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, start
+from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, start, testing
 from pyjail._run.turn import Turn
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
@@ -186,7 +186,7 @@ def test_memory_that_ends_before_the_program_began_is_told_once(monkeypatch):
     monkeypatch.setattr(Turn, "begin", starved)
     with start(["true"], LIMITS) as p:
         assert p.poll() == 0
-    assert len(pyjail._run.run.idle.keepers) == 1
+    assert len(testing.idle()) == 1
 
 
 def test_an_exception_in_the_block_kills():
