@@ -137,7 +137,7 @@ def test_a_filter_that_kills_is_told_from_one_that_refuses():
     kill = "import pyseccomp\nf = pyseccomp.SyscallFilter(pyseccomp.ALLOW)\n"
     kill += "f.add_rule(pyseccomp.KILL_PROCESS, 'landlock_create_ruleset')\n"
     # our own look at the Landlock ABI would be killed, too: only what comes after it is under the filter
-    before = f"from pyjail._host import machine; from pyjail._plan import prepare as _prepare\n_host.host()\n_prepare.look_again = lambda: None\n{kill}f.load()\n"
+    before = f"from pyjail._host import machine; from pyjail._plan import prepare as _prepare\nmachine.host()\n_prepare.look_again = lambda: None\n{kill}f.load()\n"
     code = before + "import pyjail\nprint(next(r for r in pyjail.doctor() if r.layer == 'landlock'))"
     out = script(code)
     assert "kills whoever calls landlock" in out.stdout, out.stderr
