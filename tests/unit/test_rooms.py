@@ -39,7 +39,7 @@ ROOMS = {
     "_selftest": "__init__ records _host",  # where secrets may lie beside the interpreter
     "__main__": "cli",
 }
-FILES = {"__init__.py", "__init__.pyi", "__main__.py", "aio.py", "cgroup.py", "records.py", "testing.py", "py.typed"}
+FILES = {"__init__.py", "__init__.pyi", "__main__.py", "aio.py", "cgroup.py", "records.py", "schema.json", "py.typed"}
 
 
 def modules() -> dict[str, Path]:

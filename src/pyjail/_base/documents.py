@@ -116,7 +116,7 @@ def unpacked(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def schema() -> dict[str, Any]:
     """`schema.json`: of all documents."""
-    found: dict[str, Any] = json.loads(resources.files("pyjail._base").joinpath("schema.json").read_bytes())
+    found: dict[str, Any] = json.loads(resources.files("pyjail").joinpath("schema.json").read_bytes())
     return found
 
 
