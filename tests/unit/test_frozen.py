@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import inspect
@@ -187,3 +188,51 @@ def test_pattern_matching_finds_the_fields() -> None:
             assert (seconds, memory) == (2.0, 256 << 20)
         case _:
             raise AssertionError("no match")
+
+
+class Place(records.NamedTuple):
+    path: str
+    kind: str = "dir"
+    size: int = 0
+
+
+Real = collections.namedtuple("Place", "path kind size", defaults=("dir", 0))
+
+
+@given(
+    st.lists(st.integers(), max_size=4),
+    st.dictionaries(st.sampled_from(["path", "kind", "size", "other"]), st.integers()),
+)
+def test_a_named_tuple_is_made_as_that_of_collections(values, given):
+    def made(cls):
+        try:
+            return tuple(cls(*values, **given))
+        except TypeError:
+            return TypeError
+
+    assert made(Place) == made(Real)
+
+
+def test_a_named_tuple_is_used_as_that_of_collections():
+    one, other = Place("/a", size=3), Real("/a", size=3)
+    for of in (one, other):
+        assert (
+            of == ("/a", "dir", 3)
+            and hash(of) == hash(("/a", "dir", 3))
+            and repr(of) == "Place(path='/a', kind='dir', size=3)"
+        )
+        assert of._asdict() == {"path": "/a", "kind": "dir", "size": 3} and of._replace(kind="file").kind == "file"
+        assert of._make("abc") == ("a", "b", "c") and copy.deepcopy(of) == of
+        with pytest.raises(ValueError, match="wrong"):
+            of._replace(wrong=1)
+        with pytest.raises(TypeError):
+            of._make("ab")
+        with pytest.raises(AttributeError):
+            of.path = "/b"
+        match of:
+            case Place(path, "dir", size=3) | Real(path, "dir", size=3):
+                assert path == "/a"
+            case _:
+                raise AssertionError
+    assert inspect.signature(Place) == inspect.signature(Real) and Place._fields == Real._fields
+    assert Place._field_defaults == Real._field_defaults and pickle.loads(pickle.dumps(one)) == one

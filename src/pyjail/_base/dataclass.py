@@ -26,3 +26,12 @@ def attribute(cls: Any, own: dict[str, Any], name: str, owner: Any) -> Any:
     if name != "__signature__":
         setattr(cls, name, found)
     return found
+
+
+def signature_of_tuple(cls: Any) -> inspect.Signature:
+    """Of the constructor of a named tuple that `records` made."""
+    if not hasattr(cls.__new__, "of_record"):
+        raise AttributeError("__signature__")  # a subclass with its own
+    defaults = cls._field_defaults
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    return inspect.Signature([inspect.Parameter(name, kind, default=defaults.get(name, empty)) for name in cls._fields])

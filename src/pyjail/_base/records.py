@@ -12,7 +12,6 @@ Point(x=1, y=2)
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Mapping
 from operator import attrgetter
 
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     def names(instance: Any) -> tuple[str, ...]: ...
     def hash_of(record: Any) -> int: ...
 else:
+    from _collections import _tuplegetter
+
     _MISSING = object()
     _names = {}  # of the classes made here; a dataclass that somebody derives may have more
 
@@ -43,14 +44,91 @@ else:
 
     class _Maker(type):
         def __new__(cls, name, bases, namespace):
-            fields = namespace["__annotations__"]
-            defaults = [namespace.pop(field) for field in fields if field in namespace]
-            made = namedtuple(name, fields, defaults=defaults, module=namespace["__module__"])
-            for key, value in namespace.items():
-                setattr(made, key, value)
-            return made
+            return _tuple(name, namespace)
 
     NamedTuple = type.__new__(_Maker, "NamedTuple", (), {})
+
+    def _tuple(name, namespace):
+        """What collections.namedtuple makes, which compiles a constructor for each: 10 us a field."""
+        fields = tuple(namespace["__annotations__"])
+        defaults = {field: namespace.pop(field) for field in fields if field in namespace}
+        count, most = len(fields) - len(defaults), len(fields)  # as many it takes
+        assert fields[count:] == tuple(defaults), f"{name}: a field without a default follows one that has one"
+
+        def __new__(_cls, *values, **given):
+            if given or not count <= len(values) <= most:
+                values = _complete(name, fields, defaults, values, given)
+            elif len(values) < most:
+                values += last[len(values) - count :]
+            return new(_cls, values)
+
+        def _make(cls, iterable):
+            values = tuple(iterable)
+            if len(values) != most:
+                raise TypeError(f"Expected {most} arguments, got {len(values)}")
+            return new(cls, values)
+
+        new, last = tuple.__new__, tuple(defaults.values())
+        __new__.of_record = True
+        __new__.__qualname__ = f"{name}.__new__"
+        __new__.__module__ = namespace["__module__"]
+        made = {
+            "__slots__": (),
+            "__new__": __new__,
+            "__match_args__": fields,
+            "__signature__": _Signature(),
+            "_fields": fields,
+            "_field_defaults": defaults,
+            "_make": classmethod(_make),
+            "_replace": _replace,
+            "_asdict": _asdict,
+            "__replace__": _replace,
+            "__repr__": _repr,
+            "__getnewargs__": _values,
+            **{field: _tuplegetter(index, None) for index, field in enumerate(fields)},
+        }
+        return type(name, (tuple,), made | namespace)
+
+    def _complete(name, fields, defaults, values, given):
+        """All values, of those that a caller gave."""
+        if len(values) > len(fields):
+            raise TypeError(f"{name}() takes {len(fields)} arguments, {len(values)} were given")
+        found = dict(zip(fields, values, strict=False))
+        for field in given:
+            if field not in fields:
+                raise TypeError(f"{name}() got an unexpected keyword argument {field!r}")
+            if field in found:
+                raise TypeError(f"{name}() got multiple values for argument {field!r}")
+        found = defaults | found | given
+        for field in fields:
+            if field not in found:
+                raise TypeError(f"{name}() missing 1 required argument: {field!r}")
+        return tuple([found[field] for field in fields])
+
+    def _replace(self, /, **changes):
+        known = type(self)._fields
+        if not changes.keys() <= set(known):
+            raise ValueError(f"Got unexpected field names: {[name for name in changes if name not in known]!r}")
+        return self._make([changes.get(name, value) for name, value in zip(known, self, strict=True)])
+
+    def _asdict(self):
+        return dict(zip(self._fields, self, strict=True))
+
+    def _repr(self):
+        text = ", ".join([f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True)])
+        return f"{type(self).__name__}({text})"
+
+    def _values(self):
+        return tuple(self)
+
+    class _Signature:
+        """Of a named tuple's constructor, made when it is asked for."""
+
+        def __get__(self, instance, owner):
+            with lazy.lock:
+                from pyjail._base import dataclass as base_dataclass
+
+            return base_dataclass.signature_of_tuple(owner)
 
     class once:
         """As functools.cached_property since Python 3.12: before, all instances share one lock, and the child of

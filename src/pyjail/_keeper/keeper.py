@@ -31,7 +31,6 @@ from pyjail._cgroups.tree import KeeperCgroup
 from pyjail._core import program
 from pyjail._host import machine
 from pyjail._host.machine import Host
-from pyjail._keeper import id_maps
 from pyjail._keeper.talk import REPORT_SIZE, Gone, Talk
 from pyjail._plan.compile import RunLimits, Template
 from pyjail._plan.wire import (
@@ -40,7 +39,6 @@ from pyjail._plan.wire import (
     pack_template,
     parse_reply,
 )
-from pyjail._policy import ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +114,10 @@ class Keeper(Talk):
             fd.remember()
         numbers = (self.sock.fileno(), *(fd.number for fd in self.outputs), self.request.number)
         self.held = ffi.new("uint64_t[][3]", [(n, *(identity(n) or (0, 0))) for n in numbers])
+        with lazy.lock:
+            from pyjail._keeper import id_maps
+            from pyjail._policy import ids
+
         self.ids = ids.maps(template.jail, host, self.pid, template.subordinate)
         self.cgroup.make_rest(self.ids.keeper)
         self.sock.settimeout(HANDSHAKE_S)
@@ -214,6 +216,9 @@ class Keeper(Talk):
         return raw, fd
 
     def _write_maps(self, keeper: Fd) -> None:
+        with lazy.lock:
+            from pyjail._keeper import id_maps
+
         id_maps.write(id_maps.pid_of(keeper.number), self.ids, lambda: not readable(keeper.number, 0))
 
     def how_it_died(self) -> str:
