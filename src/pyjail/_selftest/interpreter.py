@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,6 @@ from pyjail import (
     SpecError,
     Verdict,
 )
-from pyjail._host import interpreter
 
 BROUGHT = "/pyjail-python"
 TRIAL = ("-I", "-S", "-c", "import ctypes, json, sys; sys.stdout.write('here')")
@@ -74,14 +74,14 @@ def _candidates(jail: Jail) -> Iterator[tuple[tuple[str, ...], str, Jail]]:
 
 
 def brought(jail: Jail) -> tuple[tuple[str, ...], str, Jail] | None:
-    """The running interpreter below `BROUGHT`, started by its own dynamic loader; None when it is linked statically."""
-    python = interpreter.running()
-    loader, libraries = _loaded()
-    prefix = next((root for root in python.roots if python.binary.startswith(root + "/")), "") if python else ""
-    if python is None or not loader or not prefix:
+    """The running interpreter below `BROUGHT`, started by its own dynamic loader; None when it is linked statically, or
+    is a program that embeds Python."""
+    program, prefix = os.path.realpath(sys.executable or ""), os.path.realpath(sys.base_prefix)
+    standard = os.path.realpath(sysconfig.get_path("stdlib"))
+    loader, libraries = _loaded(prefix, standard)
+    if not loader or not all(os.path.exists(p) and p.startswith(prefix + "/") for p in (program, standard)):
         return None
-    program, inner = python.binary, f"{BROUGHT}/prefix"
-    shown = [p.path for p in python.parts if p.kind in ("dir", "file") and p.path.startswith(prefix + "/")]
+    inner, shown = f"{BROUGHT}/prefix", (program, standard)
     places = {path: inner + path[len(prefix) :] for path in shown}
     for i, directory in enumerate(sorted({os.path.dirname(p) for p in (*libraries, loader)})):
         places.setdefault(directory, f"{BROUGHT}/lib{i}")
@@ -92,8 +92,8 @@ def brought(jail: Jail) -> tuple[tuple[str, ...], str, Jail] | None:
     return (start, "--library-path", search, inside), inside, replace(jail, mounts=(*jail.mounts, *mounts))
 
 
-def _loaded() -> tuple[str, list[str]]:
-    """The dynamic loader and the libraries that this process has mapped."""
+def _loaded(prefix: str, standard: str) -> tuple[str, list[str]]:
+    """The dynamic loader and the libraries of the system and of the installation that this process has mapped."""
     found = []
     try:
         with open("/proc/self/maps") as f:
@@ -105,5 +105,6 @@ def _loaded() -> tuple[str, list[str]]:
     except OSError:
         pass
     loader = next((p for p in found if os.path.basename(p).startswith("ld")), "")
-    system = ("/lib", "/usr")
-    return loader, [p for p in dict.fromkeys(found) if p.startswith(system) and os.path.exists(p)]
+    known = ("/lib", "/usr", f"{prefix}/lib/", f"{prefix}/lib64/")
+    libraries = [p for p in dict.fromkeys(found) if p.startswith(known) and not p.startswith(standard + "/")]
+    return loader, [p for p in libraries if os.path.exists(p)]

@@ -6,12 +6,12 @@ import contextlib
 import ctypes
 import os
 import secrets
+import site
 import sys
+import sysconfig
 from typing import Any
 
 from pyjail import Jail
-from pyjail._host import machine
-from pyjail._host.interpreter import system
 from pyjail._selftest.attacks.toolkit import identity, quietly
 from pyjail._selftest.canaries import SHOWN, Files, Process
 from pyjail._selftest.host_ipc import Ipc, Listeners
@@ -26,6 +26,10 @@ SYSTEM = (
     "/", "/usr", "/usr/bin", "/usr/lib", "/usr/local/bin", "/etc", "/bin", "/sbin", "/lib", "/dev", "/proc", "/sys",
     "/root", "/home", "/var", "/var/tmp", "/run", "/opt", "/srv", "/mnt",
 )  # fmt: skip
+
+# Every jail of this host's own files sees these, but for packages that are not the package manager's.
+EVERYBODYS = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/")
+PACKAGE_MANAGERS = ("/usr/lib/", "/usr/lib64/")
 
 
 class Scene:
@@ -72,20 +76,19 @@ class Scene:
 
     def _beside(self) -> list[str]:
         """Directories of the embedder's interpreter, its environment and its project that this jail does not show."""
-        host = machine.host()
-        python = host.python
-        if python is None:
-            return []
-        libraries = [part.path for part in python.parts if part.kind == "dir"]
-        packages = [*python.packages, *(f"{d}/site-packages" for d in libraries)]
-        places = [*python.roots, *packages, *([os.path.dirname(python.venv)] if python.venv else [])]
-        shown = [m.src or "" for m in self.jail.mounts] + ([] if self.jail.python is None else list(python.packages))
-        hidden = host.hidden if self.jail.rootfs is None else ()
+        prefixes = [sys.prefix, sys.base_prefix]
+        imported = [os.path.realpath(d) for d in site.getsitepackages()]
+        installed = [f"{sysconfig.get_path('stdlib')}/{p}" for p in ("site-packages", "dist-packages")]
+        packages = [*imported, *map(os.path.realpath, installed)]
+        project = [] if sys.prefix == sys.base_prefix else [os.path.dirname(sys.prefix)]
+        places = [*map(os.path.realpath, prefixes), *packages, *map(os.path.realpath, project)]
+        shown = [m.src or "" for m in self.jail.mounts] + ([] if self.jail.python is None else imported)
+        hidden = [p for p in packages if self.jail.rootfs is None and not p.startswith(PACKAGE_MANAGERS)]
         return [
             place
             for place in dict.fromkeys(places)
             if os.path.isdir(place)
-            and (not system(place) or any(f"{place}/".startswith(h + "/") for h in hidden))
+            and (not f"{place}/".startswith(EVERYBODYS) or place in hidden)
             and not any(f"{place}/".startswith(s + "/") for s in shown)
         ]
 
