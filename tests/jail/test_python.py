@@ -223,6 +223,24 @@ def test_graders_give_packages_only_when_asked():
         assert grading.check_correctness(problem, completion, timeout=20 * SLOW, **options).passed
 
 
+@pytest.mark.parametrize(
+    "jail",
+    [
+        Jail(),
+        Jail(env={"PATH": "/usr/bin:/bin"}),
+        Jail(env={}),
+        Jail(python=sys.executable),
+        Jail(python=sys.executable, env={"PATH": "/usr/bin"}),
+        Jail(deterministic=True, python=sys.executable),
+    ],
+)
+def test_the_plan_looks_for_the_program_where_the_run_does(jail):
+    (tried,) = (step["why"] for step in pyjail.plan(["env"], jail=jail).steps if step["step"] == "exec")
+    out = pyjail.run(["env"], QUICK, jail=jail, text=True).stdout
+    path = dict(line.split("=", 1) for line in out.splitlines()).get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    assert tried == "tried: " + ", ".join(f"{directory}/env" for directory in path.split(":"))
+
+
 def test_the_receipt_and_the_plan_tell_it(python):
     r = pyjail.run(["true"], jail=Jail(python=python))
     row = r.receipt["view python"]

@@ -13,6 +13,7 @@ from pyjail._host import machine, seldom
 from pyjail._plan.compile import Template, search, template
 from pyjail._policy import cgroup, filter, lint, mounts, rlimits, seccomp
 from pyjail._spec import commands
+from pyjail._spec.commands import Command
 from pyjail._spec.jail import Jail, Limits
 from pyjail._verdict import view
 
@@ -66,10 +67,11 @@ def plan(
     """
     command = commands.make(args, limits, jail)
     words = tuple(os.fsdecode(arg) for arg in command.argv)
-    return Plan(words, tuple(_steps(command.jail, command.limits, words)))
+    return Plan(words, tuple(_steps(command, words)))
 
 
-def _steps(jail: Jail, limits: Limits, program: Sequence[str]) -> list[dict[str, Any]]:
+def _steps(command: Command, program: Sequence[str]) -> list[dict[str, Any]]:
+    jail, limits = command.jail, command.limits
     host = machine.host()
     t = template(jail, host, isinstance(limits.cpus, frozenset))
     steps: list[dict[str, Any]] = []
@@ -106,9 +108,7 @@ def _steps(jail: Jail, limits: Limits, program: Sequence[str]) -> list[dict[str,
         add("landlock", f"{rule.path}: {rule.access:#x}", rule.why)
     steps += _filter(t, jail)
     add("close_rest", "every fd but 0-2")
-    names = [
-        p.decode("utf-8", "surrogateescape") for p in search(program[0].encode("utf-8", "surrogateescape"), jail.env)
-    ]
+    names = [p.decode("utf-8", "surrogateescape") for p in search(command.argv[0], command.env)]
     add("exec", " ".join(program), "tried: " + ", ".join(names))
     return steps
 
