@@ -6,10 +6,10 @@ import os
 from concurrent.futures import Future
 from functools import partial
 
-from pyjail._aio.flight import in_thread, outcome_of, threads
+from pyjail._aio.flight import flying, in_thread, outcome_of, threads
 from pyjail._aio.process import AsyncProcess, end
 from pyjail._base.fds import Fd
-from pyjail._base.loops import current
+from pyjail._base.loops import Loop, current
 from pyjail._live import process as live_process
 from pyjail._live import streams as live_streams
 from pyjail._live.process import Process
@@ -66,17 +66,22 @@ async def start(
         streams.close()
         raise
     try:
+        starting = _Starting(loop, ours)
         try:
             turn = Turn(command, run.idle)
-            future = threads.submit(_launch, turn, streams)
+            flying.add(starting)
+            starting.future = threads.submit(_launch, turn, streams)
         except BaseException:
+            flying.discard(starting)
             streams.close()
             raise
         try:
-            process = await outcome_of(loop, future)
-        except GeneratorExit:  # the loop is closed: nobody will take what the helper brings
-            future.add_done_callback(_discard)
+            process = await outcome_of(loop, starting.future)
+        except GeneratorExit:
+            starting.abandon()
             raise
+        finally:
+            flying.discard(starting)
         try:
             loop.checkpoint()
         except BaseException:
@@ -87,6 +92,21 @@ async def start(
         for fd in ours:
             fd.close()
         raise
+
+
+class _Starting:
+    """A start that a task waits for. The loop is closed, and nobody will take what the helper brings: `abandon`."""
+
+    def __init__(self, loop: Loop, ours: list[Fd]) -> None:
+        self.loop, self.ours = loop, ours
+        self.future: Future[Process] | None = None
+
+    def abandon(self) -> None:
+        future, self.future = self.future, None
+        if future is not None:
+            future.add_done_callback(_discard)
+        for fd in self.ours:
+            fd.close()
 
 
 def _launch(turn: Turn, streams: live_streams.Streams) -> Process:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 import pyjail
-from pyjail import DEVNULL, STDOUT, Limits, SpecError, Verdict, aio
+from pyjail import DEVNULL, STDOUT, Limits, SpecError, Verdict, aio, testing
 from tests.conftest import SLOW
 from tests.host_side import programs
 from tests.jail.aio.loops import FOREVER
@@ -178,6 +178,17 @@ def test_a_loop_that_is_closed_takes_its_jails_with_it(inside):
         del task
         gc.collect()
         assert until(lambda: programs(b"sleep") == [])
+
+
+def test_a_loop_that_is_closed_during_a_start_takes_the_jail_with_it_though_somebody_holds_the_task():
+    with testing.nothing_left():  # each new keeper takes its time
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(aio.start(["sleep", "1000"], FOREVER))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        assert not task.done()
+    assert programs(b"sleep") == []
+    task._log_destroy_pending = False
 
 
 def test_an_interrupt_leaves_nothing():
