@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -278,3 +279,20 @@ def test_a_slow_reader_loses_nothing():
         os.set_blocking(process.stdout.fileno(), True)
         assert process.stdout.read() == "".join(f"{n}\n" for n in range(1, 50001))
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("command", [["languages"], ["selftest", "--only", "files.environment"]])
+def test_without_rich_the_same_lines_are_printed(command):
+    code = "import sys; from pyjail import cli; sys.exit(cli.main(sys.argv[1:]))"
+    hide = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n == 'rich' else find(n, *a); import sys; sys.modules['rich'] = None; "
+    with_it, without = (
+        subprocess.run(
+            [sys.executable, "-c", start + code, *command], capture_output=True, text=True, timeout=60 * SLOW
+        )
+        for start in ("", hide)
+    )
+    assert (without.returncode, without.stderr) == (with_it.returncode, with_it.stderr) == (0, "")
+    numbers = re.compile(r"\d+")
+    assert [numbers.sub("0", line) for line in without.stdout.splitlines()] == [
+        numbers.sub("0", line) for line in with_it.stdout.splitlines()
+    ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyjail import Jail
 from pyjail.cli.ending import EXIT_BAD
-from pyjail.cli.progress import Progress, bar, console_of, working
+from pyjail.cli.progress import Progress, bar, console_of, text, working
 
 if TYPE_CHECKING:
     from pyjail.languages import Language, Program
@@ -125,19 +125,18 @@ def _row(language: Language, jail: Jail, check: bool, tell: Any) -> dict[str, An
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.text import Text
-
     console = console_of(sys.stdout)
     for row in rows:
-        line = Text(f"{row['name']:<12} ")
+        line = text(f"{row['name']:<12} ")
         if row["version"] is None:
             fix = f"apt-get install {row['package']}" if row["package"] else "install its tools"
             console.print(line.append(f"{'missing':<12} ", "yellow").append(fix))
             continue
-        line.append(f"{row['version'] or '?':<12} {' '.join(row['extensions']):<16}")
+        extensions = " ".join(row["extensions"])
+        line = line.append(f"{row['version'] or '?':<12} {extensions:<{16 if row['checks'] else 0}}")
         for check in row["checks"]:
-            line.append(f" {check['name']} ").append("ok" if check["ok"] else check["verdict"], _style(check))
-        console.print(Text(line.plain.rstrip(), spans=line.spans))
+            line = line.append(f" {check['name']} ").append("ok" if check["ok"] else check["verdict"], _style(check))
+        console.print(line)
         for check in row["checks"]:
             if not check["ok"]:
                 told = f": {check['detail']}" if check["detail"] else ""

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import pyjail
 from pyjail import Jail
-from pyjail.cli.progress import bar, console_of
+from pyjail.cli.progress import bar, console_of, text
 
 EXIT_ESCAPED = 1
 CONTAINED, ESCAPED, NOT_APPLICABLE, ERROR = "contained", "escaped", "not applicable", "error"
@@ -33,24 +33,22 @@ def main(jail: Jail, as_json: bool, only: Collection[str] | None) -> int:
 
 def show(report: Any, stream: IO[str]) -> None:
     """Every row, the limits, and the sum."""
-    from rich.text import Text
-
     console = console_of(stream)
     console.print(f"{report.jail} on {report.host}\n")
     for row in report.rows:
-        line = Text(f"{row.status.value:<14}  ", STYLES[row.status])
+        line = text(f"{row.status.value:<14}  ", STYLES[row.status])
         console.print(
             line.append(f"{row.name:<36}  {row.tries} ({row.detail})", STYLES[row.status] if _bad(row) else "")
         )
     if report.probes:
         console.print(f"\n{'limit':<30}  {'asked':>12}  {'measured':>12}  {'deviation':>12}")
     for probe in report.probes:
-        line = Text(f"{probe.status.value:<14}  ", STYLES[probe.status])
+        line = text(f"{probe.status.value:<14}  ", STYLES[probe.status])
         numbers = f"{_number(probe, probe.asked)}  {_number(probe, probe.measured)}  {_deviation(probe)}"
-        line.append(f"{probe.name:<14}  {numbers}  {probe.detail}", STYLES[probe.status] if _bad(probe) else "")
+        line = line.append(f"{probe.name:<14}  {numbers}  {probe.detail}", STYLES[probe.status] if _bad(probe) else "")
         console.print(line)
     counts = ", ".join(f"{n} {'errors' if s == ERROR else s}" for s, n in report.to_dict()["counts"].items())
-    console.print(Text(f"\n{counts} in {report.seconds:.1f} s", "green" if report.ok else "bold red"))
+    console.print(text(f"\n{counts} in {report.seconds:.1f} s", "green" if report.ok else "bold red"))
 
 
 def _bad(row: Any) -> bool:
