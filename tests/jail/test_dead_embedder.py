@@ -57,8 +57,12 @@ def test_sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing():
     steps = int(subprocess.run([*dying, "0"], capture_output=True, check=True).stdout)
     left = {}
     for n in range(1, steps, steps // int(os.environ.get("PYJAIL_TEST_STEPS", 60))):
-        p = subprocess.Popen([*dying, str(n)])
-        assert p.wait() == -signal.SIGKILL, n
+        p = subprocess.Popen([*dying, str(n)], stdout=subprocess.PIPE, text=True)
+        told = p.communicate()[0]
+        if p.returncode == 0:  # not two runs have as many steps: how often one waits is the machine's choice
+            assert int(told) < n and n > 0.9 * steps, (n, told)
+        else:
+            assert p.returncode == -signal.SIGKILL, n
         until(lambda pid=p.pid: not cgroups_of(pid), SLOW)
         left[n] = cgroups_of(p.pid)
     assert not any(left.values()), left
