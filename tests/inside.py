@@ -15,14 +15,18 @@ from pyjail._keeper.keeper import Keeper
 from pyjail._run import run
 
 
-def idle_keepers() -> list[Keeper]:
-    """The warm ones of `pyjail.run` that nobody uses now; the one used last is the last one."""
-    return list(run.idle.keepers)
+def _kept(pool: Any) -> store.Idle:
+    return run.idle if pool is None else pool._warm.keepers
 
 
-def busy_keepers() -> list[Keeper]:
+def idle_keepers(pool: Any = None) -> list[Keeper]:
+    """The warm ones of `pyjail.run`, or of a pool, that nobody uses now; the one used last is the last one."""
+    return list(_kept(pool).keepers)
+
+
+def busy_keepers(pool: Any = None) -> list[Keeper]:
     """Those at work, or being ended."""
-    return list(run.idle.leased)
+    return list(_kept(pool).leased)
 
 
 @contextlib.contextmanager

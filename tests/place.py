@@ -15,7 +15,7 @@ import pyjail
 from pyjail import Jail
 from pyjail._host import machine
 
-EXPECTED = os.environ.get("PYJAIL_TEST_PLACE")  # what the caller says that this is; tests/jail/test_place.py checks it
+EXPECTED = os.environ.get("PYJAIL_TEST_PLACE")  # what the caller says that this is; tests/vm/test_bring_up.py checks it
 WITHOUT_CGROUPS = "this user has no cgroup here (hybrid machine, not root)"
 
 ELSEWHERE = "proved in another place"

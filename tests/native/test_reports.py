@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import pyjail
 from pyjail import Jail, KeeperError, SetupError
 from pyjail._plan import explain, report, wire
-from pyjail._run import run as run_module
 from pyjail._verdict import outcome
 from tests.conftest import QUICK
 from tests.examples import examples
+from tests.inside import idle_keepers
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def real():
 
         patch.setattr(outcome, "result", note)
         pyjail.run(["sh", "-c", "echo x; exit 3"], QUICK, jail=Jail(deterministic=True))
-    live = run_module.idle.keepers[-1]  # that had it
+    live = idle_keepers()[-1]  # that had it
     return SimpleNamespace(live=live, ready=live.ready, **seen)
 
 

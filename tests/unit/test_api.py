@@ -122,7 +122,7 @@ def command_line() -> Iterator[str]:
 
 
 def exit_codes() -> list[str]:
-    """The lines of api.txt that tests/jail/test_doors.py runs, for which there must be a jail: written by hand."""
+    """The lines of api.txt that tests/jail/cli/test_doors.py runs, for which there must be a jail: written by hand."""
     return [line for line in WHERE.read_text().splitlines() if " -> " in line]
 
 

@@ -19,7 +19,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "csrc/README.md"
 def test_every_test_that_the_list_of_incidents_names_exists():
     text = (ROOT / "docs/incidents.md").read_text()
     named, file = 0, ""
-    for match in re.finditer(r"`([a-z]+/test_[a-z_]+\.py)?(?:::(test_[a-z0-9_]+))?(\[[^\]]*\])?`", text):
+    for match in re.finditer(r"`((?:[a-z]+/)+test_[a-z_]+\.py)?(?:::(test_[a-z0-9_]+))?(\[[^\]]*\])?`", text):
         path, test, _ = match.groups()
         file = path or file
         if path or test:

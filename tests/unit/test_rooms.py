@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).resolve().parents[2] / "src" / "pyjail"
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src" / "pyjail"
 ROOMS = {
     "_base": "",
     "_core": "_base",
@@ -40,6 +41,7 @@ ROOMS = {
     "__main__": "cli",
 }
 FILES = {"__init__.py", "__init__.pyi", "__main__.py", "aio.py", "cgroup.py", "records.py", "schema.json", "py.typed"}
+BESIDE = {"jail/grading/tasks"}  # folders of tests that are no room: what the tests of one read
 
 
 def modules() -> dict[str, Path]:
@@ -156,3 +158,28 @@ def test_a_circle_is_seen(graph):
 
 def test_files_stay_small():
     assert {name: n for name, path in MODULES.items() if (n := len(path.read_text().splitlines())) > 400} == {}
+
+
+def folders(tests: Path) -> set[str]:
+    """Those below tests/unit and tests/jail, such as jail/run."""
+    files = [path for tier in ("unit", "jail") for path in (tests / tier).rglob("*.py")]
+    return {below for path in files if "/" in (below := path.parent.relative_to(tests).as_posix())}
+
+
+def astray(found: set[str]) -> set[str]:
+    rooms = {name.removeprefix("_") for name in ROOMS if not name.startswith("__")}
+    return {f for f in found - BESIDE if f.count("/") > 1 or f.split("/")[1] not in rooms}
+
+
+def test_tests_lie_in_folders_that_have_the_names_of_rooms():
+    found = folders(ROOT / "tests")
+    assert {"jail/run", "unit/spec"} | BESIDE <= found
+    assert astray(found) == set()
+
+
+@pytest.mark.parametrize("path", ["jail/pools/test_x.py", "unit/run/more/test_x.py", "jail/_run/test_x.py"])
+def test_a_folder_of_tests_that_is_no_room_is_seen(tmp_path, path):
+    for each in (path, "jail/grading/tasks/__init__.py", "unit/test_x.py", "jail/selftest/test_x.py"):
+        (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / each).touch()
+    assert astray(folders(tmp_path)) == {path.rpartition("/")[0]}

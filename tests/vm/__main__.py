@@ -18,11 +18,13 @@ TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
 # What depends on cgroups most, for CI. Every verdict and limit in both; the rest where it is another thing than on a
 # hybrid machine: faults and the lack of fds as root, the end of embedders in a delegated cgroup.
-BOTH = ["tests/vm", "tests/jail/test_promises.py", "tests/jail/test_cgroups.py"]
+BOTH = ["tests/vm", "tests/jail/test_promises.py", "tests/jail/cgroups/test_cgroups.py"]
 QUICK = {
-    "v2 root": [*BOTH, "tests/jail/test_faults.py", "tests/jail/test_lack_of_fds.py", "tests/jail/test_verdicts.py"],
-    "v2 user": [*BOTH, "tests/jail/test_dead_embedder.py", "tests/jail/test_rootless.py"],
-}
+    "v2 root": [
+        *BOTH, "tests/jail/keeper/test_faults.py", "tests/jail/run/test_lack_of_fds.py", "tests/jail/verdict/test_verdicts.py",
+    ],
+    "v2 user": [*BOTH, "tests/jail/keeper/test_dead_embedder.py", "tests/jail/host/test_rootless.py"],
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ import pyjail
 from pyjail import Jail, Verdict, aio
 from tests.conftest import SLOW
 from tests.host_side import alive, keeper_below, keepers_of, programs
+from tests.inside import busy_keepers, idle_keepers
 from tests.jail.aio.loops import FOREVER, there
 from tests.scripts import script
 
@@ -140,13 +141,13 @@ def test_a_keeper_killed_in_mid_run_is_a_jail_error_and_an_idle_one_is_replaced(
             async with anyio.create_task_group() as group:
                 group.start_soon(victim, pool)
                 await there(lambda: programs(b"sleep"))
-                (keeper,) = pool._warm.keepers.leased
+                (keeper,) = busy_keepers(pool)
                 below = keepers_of(keeper.pid)
                 os.kill(keeper.pid, signal.SIGKILL)
             assert results[0].verdict is Verdict.JAIL_ERROR and "SIGKILL" in results[0].error
             await there(lambda: not any(map(alive, below)))
             assert (await pool.run(["true"])).ok
-            os.kill(keeper_below(pool._warm.keepers.keepers[0].pid), signal.SIGKILL)
+            os.kill(keeper_below(idle_keepers(pool)[0].pid), signal.SIGKILL)
             assert (await pool.run(["echo", "x"])).stdout == b"x\n"
 
     loop(main)

@@ -14,6 +14,7 @@ import uvloop
 import pyjail
 from pyjail import Jail, Limits, aio
 from tests.host_side import keepers_of, programs
+from tests.inside import idle_keepers
 from tests.jail.aio.loops import FOREVER, there
 
 
@@ -21,9 +22,9 @@ def test_a_pool_is_warm_when_it_is_entered_and_gone_when_it_is_left(loop, others
     async def main():
         async with aio.Pool(2, Jail(hostname="judge"), limits=Limits(open_files=77)) as pool:
             assert (pool.size, pool.idle, pool.running) == (2, 2, 0)
-            warm = {k.pid for k in pool._warm.keepers.keepers}
+            warm = {k.pid for k in idle_keepers(pool)}
             assert (await pool.run(["sh", "-c", "hostname; ulimit -n"])).stdout == b"judge\n77\n"
-            assert {k.pid for k in pool._warm.keepers.keepers} == warm
+            assert {k.pid for k in idle_keepers(pool)} == warm
         assert not set(keepers_of(os.getpid())) - others
         with pytest.raises(pyjail.PoolClosedError):
             await pool.run(["true"])

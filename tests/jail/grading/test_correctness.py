@@ -11,7 +11,7 @@ from pyjail import Jail, Limits, Verdict
 from pyjail.grading import check_correctness
 from tests.conftest import SLOW
 from tests.jail.grading.checks import PATIENCE, check
-from tests.jail.tasks import TASKS
+from tests.jail.grading.tasks import TASKS
 from tests.scripts import script
 
 

@@ -10,7 +10,7 @@ from pyjail import Limits, Verdict
 from pyjail.grading import Case, check_correctness, check_function
 from tests.conftest import SLOW
 from tests.jail.grading.checks import PATIENCE, check
-from tests.jail.tasks import TASKS
+from tests.jail.grading.tasks import TASKS
 
 
 @pytest.mark.needs_cgroups

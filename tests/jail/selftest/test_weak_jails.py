@@ -12,16 +12,9 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import (
-    Jail,
-    Mount,
-    SeccompPolicy,
-    Verdict,
-    cli,
-)
+from pyjail import Jail, Mount, Result, SeccompPolicy, Verdict, cli
 from pyjail._host import machine
 from pyjail._plan import prepare
-from pyjail._result.result import Result
 from pyjail._selftest import inside, runner
 from pyjail._selftest.judge import Outcome, judge
 from pyjail._selftest.report import Status

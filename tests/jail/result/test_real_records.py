@@ -1,0 +1,168 @@
+"""Real records of every kind, and what each command prints with --json, are what the schema says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+import pyjail
+from pyjail import Jail, Limits, Mount, SpecError, grading, languages
+from pyjail._base.documents import schema
+from pyjail.records import Document
+from tests import place
+from tests.jail.cli.test_cli import cli
+from tests.records import check, closed, is_plain_html, public_records
+
+HOSTILE = r"""
+printf '\377<b>\n' > "$(printf 'a\nb\377')"; ln -s "$(printf '\377<i>')" "$(printf 'l\033[2J')"
+printf '\377<script>\n'; printf '\377&\n' >&2
+"""
+SOURCE = "def f(x):\n    return {x: (x, b'\\xff', float('inf'))} if x < 3 else exit()\n"
+
+
+def real():
+    """One of each, all of them made by running."""
+    r = pyjail.run(["sh", "-c", HOSTILE], collect=("**",), env={"A": "\udcff"})
+    assert r.ok and len(r.files) == 1, r
+    yield from (r, r.usage, r.limits, r.receipt, r.receipt[0])
+    with pyjail.Session(Jail(mounts=(Mount.tmpfs("/x", "1M"),)), limits=Limits(memory="64M")) as s:
+        s.run(["sh", "-c", HOSTILE])
+        yield s.build(["sh", "-c", "echo x > y"], ("y",))
+        yield s.snapshot()
+        yield s
+        yield s.jail
+        yield s.jail.mounts[0]
+    yield s
+    m = pyjail.measure(["true"], repeat=pyjail.Repeat(2, 2))
+    yield from (m, m.repeat, m["wall_time"])
+    i = pyjail.interact(
+        pyjail.Party(["echo", "x"], files={"f": "x"}), pyjail.Party(["cat"]), edges=["a.stdout -> b.stdin"]
+    )
+    yield from (i, i.flows[0], i.flows[0].edge, i.happenings[0], pyjail.Party(["a"], files={"f": pyjail.File("x")}))
+    yield pyjail.File("x")
+    policy = pyjail.SeccompPolicy(rules=(pyjail.SeccompRule("socket", "EPERM"),))
+    found = pyjail.learn(
+        ["python3", "-c", "import socket\ntry: socket.socket()\nexcept OSError: pass"], jail=Jail(seccomp=policy)
+    )
+    yield from (found, found.refused[0], policy, policy.rules[0])
+    tests = [pyjail.Test("3", "3", "<b>\n"), pyjail.Test("4", "5", "\udcff")]
+    judged = pyjail.judge_source("bash", "cat", tests, subtasks=[pyjail.Subtask("all\n", 5, ("*",))])
+    yield from (judged, judged.results[1], judged.subtasks[0], tests[1], pyjail.Subtask("all\n", 5, ("*",)))
+    program = languages.prepare("bash", "cat")
+    yield from (program, program.language, languages.check(program.language)[0])
+    yield from pyjail.doctor()[:3]
+    yield from (pyjail.plan(["true", "\udcff"]), pyjail.timings(["true"]))
+    report = grading.check_function(SOURCE, "f", [((1,), {1: (1, b"\xff", float("inf"))}), ((2,), 2), ((3,), 3)])
+    assert [r.passed for r in report.results] == [True, False, False], report
+    yield from (report, report.results[0], report.results[0].case)
+    tested = grading.run_tests(
+        {"s.py": "def f(): return 1\n"}, {"test_s.py": "from s import f\ndef test(): assert f() == 2\n"}, ["s"]
+    )
+    yield from (tested, tested.tests[0])
+    problem = {"task_id": "a/0", "prompt": "", "entry_point": "f", "test": "def check(f): print('<b>\\n'); f(1)\n"}
+    yield grading.check_correctness(problem, SOURCE)
+    tried = pyjail.selftest(only=["files", "processes", "limits"])
+    yield from (tried, tried.rows[0], tried.probes[0])
+
+
+def test_a_real_one_of_every_record_is_a_line_a_table_and_what_the_schema_says():
+    met = set()
+    for record in real():
+        met.add(type(record))
+        d = check(record, 1000 if isinstance(record, (Jail, pyjail.SeccompPolicy)) else 300)
+        if isinstance(record, Document):
+            back = type(record).from_dict(d)
+            assert back == record and hash(back) == hash(record), record
+    assert met == public_records()
+
+
+def test_a_session_tells_what_stands():
+    with pyjail.Session(limits=Limits(memory="64M"), inodes=100) as s:
+        s.run(["sh", "-c", "exit 3"])
+        d = s.to_dict()
+        told = {name: d[name] for name in ("state", "closed", "runs", "disk", "inodes", "memory_peak", "cpu_time")}
+        assert told == {
+            "state": "idle", "closed": None, "runs": 1, "disk": 64 << 20, "inodes": 100, "memory_peak": s.memory_peak,
+            "cpu_time": s.cpu_time,
+        }  # fmt: skip
+        assert Limits(**d["limits"]) == s.limits and Jail.from_dict(d["jail"]) == s.jail
+        assert [pyjail.Result.from_dict(r) for r in d["results"]] == s.results
+        with s.start(["cat"]) as p:
+            assert s.to_dict()["state"] == "running" and "1 runs: running" in repr(s)
+            p.kill()
+    assert (s.to_dict()["state"], s.to_dict()["closed"]) == ("closed", "this session is closed")
+
+
+def test_a_session_of_an_event_loop_tells_the_same():
+    async def main():
+        async with pyjail.aio.Session() as s:
+            await s.run(["true"])
+            return s.to_dict(), s._repr_html_(), repr(s)
+
+    d, html, line = asyncio.run(main())
+    pytest.importorskip("jsonschema").validate(d, closed(schema()))
+    assert is_plain_html(html) and (d["kind"], d["runs"]) == ("session", 1) and len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("args", "kind"),
+    [
+        (["run", "--json", "--collect", "*", "--", "sh", "-c", HOSTILE], "result"),
+        (["run", "--json", "--learn", "--", "true"], "learned"),
+        (["run", "--json", "--memory", "12Q", "--", "true"], "failure"),
+        (["run", "--json", "--", "/no\nsuch <b>"], "failure"),
+        (["run", "--json", "--nonsense"], "failure"),
+        (["run", "--json", "--language", "bash", "SOURCE/ok.sh"], "result"),
+        (["run", "--json", "--language", "c", "SOURCE/bad.c"], "not_compiled"),
+        (["plan", "--json", "--", "a\n<b>"], "plan"),
+        (["plan", "--json", "--config", "SOURCE/c.toml", "--", "true"], "plan"),
+        (["doctor", "--json"], "doctor"),
+        (["selftest", "--json", "--only", "files"], "selftest"),
+        (["languages", "--json", "--check", "bash", "c"], "languages"),
+        (["session", "--json", "SOURCE/steps.json"], "steps"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value[:3]),
+)
+def test_what_a_command_prints_as_json_is_a_document_of_the_schema(args, kind, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    (tmp_path / "ok.sh").write_text("echo ok")
+    (tmp_path / "bad.c").write_text("int main( {")
+    (tmp_path / "c.toml").write_text('[jail.seccomp]\nallow = ["ptrace"]\n')
+    (tmp_path / "steps.json").write_text(json.dumps([{"command": HOSTILE}, {"command": ["/no\nsuch"]}]))
+    if not place.CGROUPS and args[0] in ("selftest", "languages", "session"):
+        args = [*args[:2], "--no-strict", *args[2:]]
+    out = cli(*[arg.replace("SOURCE", str(tmp_path)) for arg in args])
+    d = json.loads(out.stdout)
+    if kind == "not_compiled" and d["kind"] == "failure":
+        pytest.skip("there is no C compiler here")
+    jsonschema.validate(d, closed(schema()))
+    assert (d["kind"], d["version"]) == (kind, 1)
+
+
+def test_a_warning_and_an_error_of_a_real_policy_are_documents():
+    jsonschema = pytest.importorskip("jsonschema")
+    (warning,) = pyjail.lint(pyjail.SeccompPolicy(allow=("ptrace",)))
+    with pytest.raises(SpecError) as e:
+        Limits(memory="12Q")
+    for one in (warning, e.value):
+        jsonschema.validate(one.to_dict(), closed(schema()))
+        assert one.to_dict()["type"] == type(one).__name__
+
+
+def test_what_is_no_record_is_one_line_too(tmp_path):
+    with pyjail.JailExecutor(3) as executor:
+        assert repr(executor).startswith("<pyjail.JailExecutor of 3: 0 running, 0 waiting, ")
+    assert repr(pyjail.ArtefactCache(tmp_path, limit="1M")) == f"<ArtefactCache '{tmp_path}' of 1M, 0 hits, 0 misses>"
+
+    async def main():
+        async with await pyjail.aio.start(["cat"]) as p:
+            first = repr(p.stdin), repr(p.stdout)
+            await p.communicate()
+            return [*first, repr(p.stdin), repr(p.stdout)]
+
+    assert asyncio.run(main()) == [
+        "<AsyncWriter: open, 0 bytes waiting>", "<AsyncReader: open>",
+        "<AsyncWriter: closed, 0 bytes waiting>", "<AsyncReader: closed>",
+    ]  # fmt: skip
