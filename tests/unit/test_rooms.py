@@ -27,11 +27,10 @@ ROOMS = {
     "_session": "_base _core _spec _result _plan _keeper _verdict _run _live",
     "_interact": "_base _core _spec _result _keeper _run _live",
     "languages": "_base _spec _result _plan _run _many",
-    "_aio": "_base _spec _result _keeper _verdict _run _live _many _session",
     "_doctor": "_base _spec _host _policy _result _cgroups _plan _run",
     "records": "_base",
     "cgroup": "_host _cgroups _plan _run",
-    "aio": "_base _spec _result _run _many _interact languages grading _aio",
+    "aio": "_base _spec _result _keeper _verdict _run _live _many _session _interact languages grading",
     "testing": "_run",
     "__init__": "_base _spec _run",
     # of public names alone, as anybody's program is
@@ -40,7 +39,7 @@ ROOMS = {
     "_selftest": "__init__ records",
     "__main__": "cli",
 }
-FILES = {"__init__.py", "__init__.pyi", "__main__.py", "aio.py", "cgroup.py", "records.py", "schema.json", "py.typed"}
+FILES = {"__init__.py", "__init__.pyi", "__main__.py", "cgroup.py", "records.py", "schema.json", "py.typed"}
 BESIDE = {"jail/grading/tasks"}  # folders of tests that are no room: what the tests of one read
 
 

@@ -233,7 +233,7 @@ class Idle:
         self.keepers, self.leased = [], set()
 
 
-# Of `_aio.twin`, when that is in use: whether the caller may have a keeper, and that it has one.
+# Of `aio`, when that is in use: whether the caller may have a keeper, and that it has one.
 scopes: tuple[Callable[[], None], Callable[[Idle, Keeper], None]] | None = None
 _all: weakref.WeakValueDictionary[int, Idle] = weakref.WeakValueDictionary()
 

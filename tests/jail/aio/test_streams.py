@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, aio
-from pyjail._aio.reader import _Pieces
+from pyjail.aio._reader import _Pieces
 from tests.conftest import SLOW
 from tests.examples import examples
 from tests.jail.aio.loops import FOREVER

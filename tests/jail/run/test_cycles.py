@@ -10,9 +10,9 @@ import pytest
 
 import pyjail
 from pyjail import ExecError, Limits, TimeoutExpired, aio
-from pyjail._aio.flight import Flight
 from pyjail._live.process import Process
 from pyjail._run.turn import Turn
+from pyjail.aio._flight import Flight
 from tests.conftest import SLOW
 
 LIMITS = Limits(wall_time=20 * SLOW)

@@ -6,8 +6,6 @@ import os
 from concurrent.futures import Future
 from functools import partial
 
-from pyjail._aio.flight import flying, in_thread, outcome_of, threads
-from pyjail._aio.process import AsyncProcess, end
 from pyjail._base.fds import Fd
 from pyjail._base.loops import Loop, current
 from pyjail._live import process as live_process
@@ -16,6 +14,8 @@ from pyjail._live.process import Process
 from pyjail._run import run
 from pyjail._run.turn import Turn
 from pyjail._spec.jail import Jail, Limits
+from pyjail.aio._flight import flying, in_thread, outcome_of, threads
+from pyjail.aio._process import AsyncProcess, end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pyjail._aio.flight import in_thread, reported
-from pyjail._aio.reader import AsyncReader
-from pyjail._aio.writer import AsyncWriter
 from pyjail._base import units
 from pyjail._base.errors import SpecError
 from pyjail._base.fds import Fd
@@ -25,6 +22,9 @@ from pyjail._result.subprocess_errors import TimeoutExpired
 from pyjail._result.undecoded import OutputDecodeError
 from pyjail._run.turn import KILL_PATIENCE_S, Turn
 from pyjail._verdict.outcome import undecoded
+from pyjail.aio._flight import in_thread, reported
+from pyjail.aio._reader import AsyncReader
+from pyjail.aio._writer import AsyncWriter
 
 
 class AsyncProcess:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any, ParamSpec, TypeVar
 
-from pyjail._aio.flight import flying
 from pyjail._base.gate import Gate, Place
 from pyjail._base.loops import current
 from pyjail._keeper import store
 from pyjail._keeper.keeper import Keeper
+from pyjail.aio._flight import flying
 
 P = ParamSpec("P")
 T = TypeVar("T")

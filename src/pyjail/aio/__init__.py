@@ -19,11 +19,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pyjail._aio.flight import Flight, in_thread
-from pyjail._aio.process import AsyncProcess
-from pyjail._aio.reader import AsyncReader
-from pyjail._aio.start import start
-from pyjail._aio.writer import AsyncWriter
 from pyjail._base import lazy
 from pyjail._base.errors import SpecError
 from pyjail._base.gate import Gate
@@ -34,13 +29,16 @@ from pyjail._result.result import Result
 from pyjail._run import run as run_module
 from pyjail._spec import commands as spec_commands
 from pyjail._spec.jail import Jail, Limits
+from pyjail.aio._flight import Flight, in_thread
+from pyjail.aio._process import AsyncProcess
+from pyjail.aio._reader import AsyncReader
+from pyjail.aio._start import start
+from pyjail.aio._writer import AsyncWriter
 
 if TYPE_CHECKING:
     from typing import Unpack, overload
 
     from pyjail import grading, languages
-    from pyjail._aio.session import Session
-    from pyjail._aio.twin import twin
     from pyjail._interact.interact import interact as _interact
     from pyjail._many.measure import measure as _measure
     from pyjail._spec.parameters import (
@@ -50,6 +48,8 @@ if TYPE_CHECKING:
         Encoded,
         Options,
     )
+    from pyjail.aio._session import Session
+    from pyjail.aio._twin import twin
 
     judge_source = twin(languages.judge_source, lambda: None)
     interact = twin(_interact, lambda: None)
@@ -106,10 +106,10 @@ def __getattr__(name: str) -> Any:
 
     with lazy.lock:
         if name == "Session":
-            made = importlib.import_module("pyjail._aio.session").Session
+            made = importlib.import_module("pyjail.aio._session").Session
         else:
             found = getattr(importlib.import_module(_TWINS[name]), name)
-            made = importlib.import_module("pyjail._aio.twin").twin(found, lambda: _source.gate)
+            made = importlib.import_module("pyjail.aio._twin").twin(found, lambda: _source.gate)
     globals()[name] = made
     return made
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pyjail._aio.twin import Method
 from pyjail._result.result import Result
 from pyjail._session.session import Session as Sync
 from pyjail._spec.jail import Jail, Limits
+from pyjail.aio._twin import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

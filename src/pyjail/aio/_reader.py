@@ -11,15 +11,15 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 
-from pyjail._aio.writer import (
+from pyjail._base.fds import Fd
+from pyjail._base.loops import Loop, current
+from pyjail._verdict.outcome import part
+from pyjail.aio._writer import (
     CHUNK,
     Decode,
     Done,
     close_watched,
 )
-from pyjail._base.fds import Fd
-from pyjail._base.loops import Loop, current
-from pyjail._verdict.outcome import part
 
 LONGEST_LINE = 1 << 20
 
