@@ -40,13 +40,18 @@ class GuestError(Exception):
 
 
 def _apt(*args: str, **kw: object) -> None:
-    subprocess.run(
-        ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "APT::Sandbox::User=root", *args],
-        check=True,
-        stdout=sys.stderr,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        **kw,  # type: ignore[call-overload]
-    )
+    for _ in range(12):  # another apt-get may be at it: its lock on the lists is not waited for
+        done = subprocess.run(
+            ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "APT::Sandbox::User=root", *args],
+            check=False,
+            stdout=sys.stderr,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            **kw,  # type: ignore[call-overload]
+        )
+        if done.returncode == 0:
+            return
+        time.sleep(10)
+    raise GuestError(f"apt-get {' '.join(args)} failed: see its words above")
 
 
 def _virtiofsd() -> str | None:
