@@ -14,7 +14,7 @@ PASSES = {
     "v2 root": [],
     "v2 user": [sys.executable, "tests/as_user.py"],
 }
-STEPS = "8"  # of tests that interrupt at many: each is a Python of its own here, 10 s or more when CI is busy
+STEPS = "4"  # of tests that interrupt at many: each is a Python of its own here, 12 s when CI is busy
 TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
 # What depends on cgroups most, for CI. Every verdict and limit in both; the rest where it is another thing than on a

@@ -174,6 +174,7 @@ def _qemu(run: Path, socket: Path, image: Path, cpus: int, memory: int) -> list[
     line = [
         "console=ttyS0 quiet loglevel=4 panic=-1 root=rootfs rootfstype=virtiofs ro", f"init={run}/init", f"vmrun={run}",
         "mitigations=off nokaslr audit=0 lsm=landlock,yama random.trust_cpu=1 8250.nr_uarts=1",
+        "no_timer_check",  # ten ticks in time are asked for, and the kernel panics where the host is busy
     ]  # fmt: skip
     # thread=single: with one thread per CPU, qemu executes an instruction that another CPU is just patching (jump
     # labels, static calls), and the guest's kernel dies of it now and then.
