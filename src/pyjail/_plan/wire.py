@@ -177,8 +177,3 @@ def failure_of(step: int, index: int, err: int) -> Failure:
 def number_of(raw: bytes) -> int:
     """Of the message that this one answers."""
     return int.from_bytes(raw[4:8], "little")
-
-
-def unanswered(number: int, err: int) -> bytes:
-    """What stands for an answer whose fd has found no room here."""
-    return _REPLY.pack(lib.REPLY_OK, number, lib.STEP_OPEN, NONE, err)

@@ -22,6 +22,7 @@ from pyjail._keeper import id_maps
 from tests.conftest import SLOW
 from tests.host_side import keeper_below, keepers_of
 from tests.instants import Instant, Unharmed, every
+from tests.scripts import script
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # see `Unharmed`
 LIMITS = Limits(cpu_time=10 * SLOW, wall_time=20 * SLOW)
@@ -138,3 +139,33 @@ def test_a_keeper_that_is_killed_while_it_starts_is_told_as_that_however_late_it
         pyjail.run(["true"], LIMITS, jail=pyjail.Jail(fresh=True, hostname="dies"))
     monkeypatch.undo()
     assert pyjail.run(["true"], LIMITS).ok
+
+
+@pytest.mark.needs_root
+def test_who_has_the_dead_keepers_number_keeps_its_own_exit_status():
+    """Somebody else's wait() has taken the guard's, and the number was given out again."""
+    code = """
+    import os, pyjail, signal
+    from pathlib import Path
+    from tests.host_side import keepers_of
+    with pyjail.Session() as s:
+        s.run(["true"])
+        guard = keepers_of(os.getpid())[0]
+        os.kill(guard, signal.SIGKILL)
+        while keepers_of(os.getpid()):  # they are orphans here, in its session: the number is free when all are gone
+            os.waitpid(-1, os.WNOHANG)
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(guard - 1))
+        child = os.fork()
+        if not child:
+            os._exit(7)
+        try:
+            s.run(["true"])
+        except pyjail.KeeperError as e:
+            print(e)
+        print(child == guard, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    out = script(code, wrap=("unshare", "--pid", "--fork", "--mount-proc"))
+    assert out.stdout, out.stderr
+    told, child = out.stdout.splitlines()
+    assert "somebody else's wait()" in told, (out.stdout, out.stderr)
+    assert child == "True 7"

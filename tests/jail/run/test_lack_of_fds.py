@@ -6,7 +6,10 @@ import os
 
 import pytest
 
+import pyjail
 from tests.scripts import script
+
+MOST = 2000  # entries of a directory that is rebuilt
 
 
 def test_own_fd_limit_used_up_is_a_clean_error():
@@ -64,3 +67,17 @@ def test_a_directory_of_more_entries_than_the_callers_soft_limit_of_fds_can_be_r
     print(pyjail.run(["sh", "-c", "ls /usr/bin | wc -l; grep -c . /usr/bin/new > /dev/null"], jail=jail).stdout)
     """)
     assert int(eval(out.stdout)) == len(os.listdir("/usr/bin")) + 1 > 150, out.stderr
+
+
+def test_a_directory_of_too_many_entries_to_be_rebuilt_is_refused_by_name(tmp_path):
+    tmp_path.chmod(0o755)
+    for i in range(MOST):
+        (tmp_path / f"{i:04}").touch()
+    mounts = (pyjail.Mount.bind(str(tmp_path), "/data"), pyjail.Mount.bind("/usr/share", "/data/new"))
+    out = pyjail.run(["sh", "-c", "ls /data | wc -l"], jail=pyjail.Jail(mounts=mounts))
+    assert out.ok
+    assert int(out.stdout) == MOST + 1
+    (tmp_path / "one more").touch()
+    told = f"{tmp_path}.*more than {MOST} entries; choose a destination that exists"
+    with pytest.raises(pyjail.SpecError, match=told):
+        pyjail.run(["true"], jail=pyjail.Jail(mounts=mounts, hostname="another"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import time
 
 import pytest
 
-from pyjail import KeeperError, Session, Verdict
+from pyjail import JailError, KeeperError, Session, Verdict
 from tests.conftest import SLOW
+from tests.faulty import fault
 from tests.host_side import alive, keeper_below, keepers_of
 from tests.jail.session.programs import LIMITS
 
@@ -48,3 +51,22 @@ def test_close_ends_everything():
     p.close()
     with pytest.raises(KeeperError, match="closed"):
         s.run(["true"])
+
+
+def test_after_any_call_that_failed_a_session_answers_what_is_asked_or_says_that_it_is_lost():
+    """No answer is left over for who asks next."""
+    for n in itertools.count(1):
+        with fault(0, n) as made, Session(limits=LIMITS) as s:
+            s.write("a", "A")
+            s.write("b", "B")
+            made.at = len(made.calls) + n
+            with contextlib.suppress(OSError, JailError):
+                assert s.read("a") == b"A"
+            if made.hit is None:
+                break
+            for name in ("b", "a"):
+                try:
+                    assert s.read(name) == name.upper().encode()
+                except KeeperError as e:
+                    assert "new session" in str(e)
+    assert n > 3
