@@ -7,7 +7,7 @@
 static struct fail {
   uint32_t role; /* whose: 0 before it is pid 1, and the guard; 1 pid 1, the keeper; 2 the program's process */
   uint32_t nth;  /* 0: none; the first is 1 */
-  uint32_t err;
+  int32_t err; /* below 0: it says so many, and has done nothing */
   uint32_t only; /* 1 + the number of the call that counts; 0: each does */
   uint32_t nr; /* 1 + the number of the call that did */
   uint32_t count[3];

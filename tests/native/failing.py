@@ -24,7 +24,7 @@ from tests.host_side import keeper_below
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
 START, KEEPER, PROGRAM = 0, 1, 2  # whose calls are counted
-_HEAD = struct.Struct("<9I")  # struct fail: role, nth, err, only, nr, count[3], fds
+_HEAD = struct.Struct("<2Ii6I")  # struct fail: role, nth, err, only, nr, count[3], fds
 NUMBERS = {
     int(number): name
     for name, number in re.findall(

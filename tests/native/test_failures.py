@@ -278,3 +278,20 @@ def test_no_file_is_opened_with_rights_that_could_not_be_given_up(failing, view)
     first = attempts.with_failing(1, errno.EPERM)[0]
     assert isinstance(first, (OSError, pyjail.SetupError))
     assert first.errno == errno.EPERM
+
+
+def test_a_text_of_the_kernels_that_is_too_long_is_a_jail_error_not_another_answer(failing, view):
+    """Cut where our room for it ends, io.stat of many disks would tell something else."""
+    attempts = Attempts(failing, view, "plain", "keeper", "pread64")
+    errors, told = [], 0
+    for nth in range(1, attempts.count() + 1):
+        for found in attempts.with_failing(nth, -4096):  # it says that it has read so many bytes
+            if found != attempts.like:
+                told += found.verdict is Verdict.JAIL_ERROR and "(File too large)" in str(found.rest[-1])
+                errors += [] if found.verdict is Verdict.JAIL_ERROR else [f"{nth}: {difference(found, attempts.like)}"]
+        again = outcome(attempts.kind, view)
+        errors += [] if again == attempts.like else [f"{nth}, the next run: {difference(again, attempts.like)}"]
+        failing.forget(keep=2)
+    assert not errors, "\n".join(errors)
+    assert told > 3 or not place.CGROUPS
+    assert attempts.left() == attempts.before

@@ -95,6 +95,11 @@ class Facts:
         found = records(self.texts, self.reads_at)
         return {row: data.decode("latin-1") for _, row, failed, data in found if not failed}
 
+    @property
+    def unread(self) -> dict[int, int]:
+        """errno of such rows whose file could not be read, or not as a whole (EFBIG)."""
+        return {row: failed for _, row, failed, _ in records(self.texts, self.reads_at) if failed}
+
     @once
     def before(self) -> dict[int, str]:
         """Those that only count up: what they said before this run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import functools
 import os
 
@@ -57,7 +58,7 @@ def result(
         return failed(failure, template, run_part, command)
     limits = command.limits
     kills = outside_kills = 0
-    lost: list[str] = []
+    lost: dict[str, int] = {}
     if not facts.plain:
         kills, outside_kills = verdict_module.oom_kills(verdict_module.Reading(facts, run_part), limits.memory)
         lost = verdict_module.lost_files(facts, run_part)
@@ -145,7 +146,7 @@ _LEFT = (
 )
 
 
-def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, ...]) -> str:
+def _jail_error(outside_kills: int, lost: dict[str, int], limits_above: tuple[Above, ...]) -> str:
     if outside_kills:
         above = [f"{a.file} = {a.value}" for a in limits_above if a.controller == "memory"]
         where = f"a cgroup above ({', '.join(above)}) or the machine" if above else "the machine or a container"
@@ -154,7 +155,10 @@ def _jail_error(outside_kills: int, lost: list[str], limits_above: tuple[Above, 
             f"memory limit: {where} has run out of memory"
         )
     if lost:
-        return f"{', '.join(lost)} could not be read at the end: a controller was taken away during the run"
+        files = [f"{file} ({os.strerror(e) if e else 'no room in the report'})" for file, e in lost.items()]
+        gone = not {*lost.values()} - {errno.ENODEV, errno.ENOENT}
+        cause = ": a controller was taken away during the run" if gone else ""
+        return f"{', '.join(files)} could not be read at the end{cause}"
     return "the program's process was killed before it could execute, by no limit of the run"
 
 

@@ -257,16 +257,17 @@ def oom_kills(reading: Reading, limit: int | None) -> tuple[int, int]:
 _RESTS_ON = {"memory": ("memory.",), "processes": ("pids.",), "cpu_time": ("cpu.stat", "cpuacct.usage")}
 
 
-def lost_files(facts: Facts, run: RunLimits) -> list[str]:
-    """Files under a limit of this run that the leaf had at its start and that could not be read at its end."""
+def lost_files(facts: Facts, run: RunLimits) -> dict[str, int]:
+    """Files under a limit of this run that the leaf had at its start and that could not be read at its end: their
+    errno, or 0 when the report had no room for them."""
     if facts.failure is not None:
-        return []
+        return {}
     asked = tuple(p for name, files in _RESTS_ON.items() if getattr(run.limits, name) is not None for p in files)
-    return [
-        row.file
+    return {
+        row.file: facts.unread.get(i, 0)
         for i, row in enumerate(run.cgroup)
         if row.when in ("read", "watch", "clock") and row.file.startswith(asked) and i not in facts.reads
-    ]
+    }
 
 
 def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
