@@ -107,9 +107,11 @@ def lint(policy: str | SeccompPolicy | Jail) -> list[PolicyWarning]:
     """
     if isinstance(policy, Jail):
         with lazy.lock:
+            from pyjail._host import embedder
             from pyjail._policy import opens
 
-        return [*opens.openings(policy), *lint(policy.seccomp)]
+        sources = [mount.src or "" for mount in policy.mounts if mount.kind == "bind"]
+        return [*opens.openings(policy, embedder.around(sources)), *lint(policy.seccomp)]
     if not isinstance(policy, SeccompPolicy) and not (isinstance(policy, str) and policy in BASES):
         raise SpecError("policy", policy, '"default", "strict", "none", a SeccompPolicy or a Jail is needed')
     found, default = seccomp.rules(policy)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 
 from pyjail._base.rare_errors import JailWarning
-from pyjail._host import machine
+from pyjail._host.embedder import Around
 from pyjail._host.interpreter import system
 from pyjail._spec.jail import Jail, Mount
 
@@ -30,11 +28,11 @@ PRIVATE = {
 KERNEL = ("/proc/", "/sys/", "/dev/")
 
 
-def openings(jail: Jail) -> Iterator[JailWarning]:
-    """A warning for each."""
+def openings(jail: Jail, around: Around) -> Iterator[JailWarning]:
+    """A warning for each. ``around``: with the sources of its binds looked up."""
     for mount in jail.mounts:
         if mount.kind == "bind":
-            yield from _bind(mount)
+            yield from _bind(mount, around)
     if jail.python is not None:
         shown = f"what is installed for {os.fspath(jail.python)}"
         yield JailWarning("python", shown, "programs read it and import it")
@@ -46,43 +44,32 @@ def openings(jail: Jail) -> Iterator[JailWarning]:
     if not jail.strict:
         yield JailWarning("strict", "what cannot be enforced here", "runs start without it; look at the receipt")
     if jail.rootfs is None:
-        yield from _of_the_embedder(jail)
+        yield from _of_the_embedder(around)
 
 
-def _bind(mount: Mount) -> Iterator[JailWarning]:
-    source = os.path.realpath(mount.src or "")
+def _bind(mount: Mount, around: Around) -> Iterator[JailWarning]:
+    source = around.real[mount.src or ""]
     if not mount.ro:
         why = "what is written stays on the host, symlinks and setuid files included"
         yield JailWarning("mounts", f"{source} to write", why)
     reason = PRIVATE.get(source, "")
-    home = os.path.realpath(os.path.expanduser("~"))
-    if not reason and f"{home}/".startswith(source + "/"):
+    if not reason and f"{around.home}/".startswith(source + "/"):
         reason = "the caller's home directory: keys, tokens, history"
     if not reason and source.startswith(KERNEL):
         reason = "an interface of the host's kernel"
-    if not reason and os.path.basename(source).endswith(".sock"):
+    if not reason and source.endswith(".sock"):
         reason = "a socket of the host: connect(2) is not stopped by a read-only mount"
-    for place in _own():
+    for place in around.places:
         if not reason and f"{place}/".startswith(source + "/"):
             reason = f"the program that makes the jail lies in it ({place})"
     if reason:
         yield JailWarning("mounts", source, reason)
 
 
-def _own() -> list[str]:
-    """Where the embedder is: its main module's directory and the current one."""
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    found = [os.path.dirname(os.path.realpath(main))] if main else []
-    with contextlib.suppress(OSError):
-        found.append(os.getcwd())
-    return [place for place in dict.fromkeys(found) if place != "/"]
-
-
-def _of_the_embedder(jail: Jail) -> Iterator[JailWarning]:
+def _of_the_embedder(around: Around) -> Iterator[JailWarning]:
     """Its own files, when they lie in a system directory, which every jail of this host's files shows."""
-    hidden = machine.host().hidden
-    for place in _own():
-        installed = os.path.basename(place) in ("bin", "sbin")  # and what it consists of is hidden as a package
-        if system(f"{place}/") and not installed and not any(f"{place}/".startswith(h + "/") for h in hidden):
+    for place in around.places:
+        installed = place.rpartition("/")[2] in ("bin", "sbin")  # and what it consists of is hidden as a package
+        if system(f"{place}/") and not installed and not any(f"{place}/".startswith(h + "/") for h in around.hidden):
             fix = "every jail without rootfs= reads it: move it out of the system directories"
             yield JailWarning("rootfs", place, f"the program that makes the jail lies there; {fix}")
