@@ -256,7 +256,7 @@ static long mount_clone(int dir, const char *path, int how) {
   return SYS(__NR_open_tree, dir, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | how);
 }
 
-/* Put the detached mount `fd` on `path` below `root`, which no symlink on the way may redirect. */
+/* Put the detached mount `fd` on `path` below `root`, which no symlink on the way may redirect. HOSTILE: the way. */
 static long mount_attach(int fd, int root, const char *path) {
   long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, BENEATH);
   if (at < 0) return at;
@@ -265,7 +265,7 @@ static long mount_attach(int fd, int root, const char *path) {
   return rc;
 }
 
-/* Split path into an fd of its parent, which must be there, and *name. */
+/* Split path into an fd of its parent, which must be there, and *name. HOSTILE: the tree. */
 static long parent_open(int root, const char *path, const char **name, uint64_t resolve) {
   char dir[PJ_PATH_MAX];
   size_t slash = str_len(path);

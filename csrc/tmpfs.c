@@ -114,7 +114,7 @@ static long tmpfs_make(void) {
   return rc;
 }
 
-/* The rules are the same for all runs that have these tmpfs: their inodes are what a rule holds. */
+/* The rules are the same for all runs that have these tmpfs: their inodes are what a rule holds. HOSTILE: the way. */
 static long ruleset_make(void) {
   const struct pj_plan *p = K.plan;
   const uint64_t attr[3] = {p->landlock_fs, p->landlock_net, p->landlock_scoped};

@@ -269,6 +269,19 @@ def test_a_bind_source_swapped_for_a_symlink_is_not_followed(sh, tmp_path):
         t.join()
 
 
+def test_a_symlink_that_a_run_leaves_in_the_way_of_the_next_ones_mount_is_not_followed(sh, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "in/here").mkdir(parents=True)
+    for path in (tmp_path, tree, tree / "in", tree / "in/here"):
+        path.chmod(0o777)
+    jail = Jail(mounts=(Mount.bind(tree, "/tree", ro=False), Mount.tmpfs("/tree/in/here", "1M")))
+    assert sh("grep -c /tree/in/here /proc/self/mounts", jail=jail).stdout == b"1\n"
+    assert sh("mkdir -p /tmp/here && mv /tree/in /tree/out && ln -s /tmp /tree/in", jail=jail).ok
+    with pytest.raises(pyjail.SetupError, match="ELOOP") as e:
+        sh("true", jail=jail)
+    assert e.value.step == "tmpfs"
+
+
 @pytest.mark.needs_root
 def test_unix_sockets_of_the_host_below_a_bind_take_no_connections_from_strangers(py, tmp_path):
     """connect(2) needs write permission, which an id of the keeper's own has only where everybody has it."""
