@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import enum
 import inspect
@@ -15,6 +16,8 @@ import typing
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import pyjail
 from pyjail import cli
@@ -142,6 +145,34 @@ def test_the_options_are_the_keywords_of_run():
     options = set(typing.get_type_hints(Options))
     assert options | {"jail"} == set(keywords)
     assert set(commands.OPTIONS) | {"check"} == options
+
+
+def spelled(tree: ast.AST) -> Iterator[str]:
+    """Functions that have most of what `run` takes as parameters of their own."""
+    words = {p.name for p in inspect.signature(pyjail.run).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            own = {a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+            if len(own & words) > 5:
+                yield node.name
+
+
+def test_the_keywords_of_run_are_spelled_out_where_it_is_and_where_a_command_is_made():
+    """All other doors take ``**options: Unpack[...]`` of `_spec.parameters`."""
+    src = Path(pyjail.__file__).parent
+    found = {
+        f"{path.relative_to(src)}:{name}" for path in src.rglob("*.py") for name in spelled(ast.parse(path.read_text()))
+    }
+    assert found == {"_run/run.py:run", "_spec/commands.py:make"}
+
+
+@pytest.mark.parametrize("door", [pyjail.measure, pyjail.learn, pyjail.timings, pyjail.run, pyjail.start])
+def test_a_door_refuses_what_it_does_not_take(door):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nope'"):
+        door(["true"], nope=1)
+    for word in {"collect", "input"} - {*re.findall(r"\w+", signature(door))}:
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{word}'"):
+            door(["true"], **{word: ()})
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from pyjail._base import records
 from pyjail._base.errors import KeeperError, SpecError
@@ -30,6 +30,7 @@ from pyjail._spec.jail import (
     Mount,
     with_python,
 )
+from pyjail._spec.parameters import Args, Watched, only
 from pyjail._spec.seccomp import SeccompPolicy
 
 
@@ -161,27 +162,15 @@ def _entry(entry: str | bytes | None) -> dict[str, Any]:
     return {} if entry is None else {"file" if isinstance(entry, bytes) else "link": pack(entry)}
 
 
-def learn(
-    args: Sequence[str | bytes | os.PathLike[str]],
-    limits: Limits | None = None,
-    *,
-    jail: Jail | None = None,
-    input: bytes | str | None = None,
-    stdin: Any = None,
-    stdout: Any = None,
-    stderr: Any = None,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, Any] | None = None,
-    timeout: float | str | None = None,
-) -> Learned:
+def learn(args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Watched]) -> Learned:
     """Run a program once, in its jail, and tell which system calls and files it needed.
 
     The jail is a whole one: its filter, Landlock and limits are enforced as by `run`; what they refuse stays refused
     and is reported. The program is watched by ptrace(2) from outside, which costs it about 0.1 ms for each call:
     give it more time than otherwise. What is learned is what this run did; other inputs may need more.
 
-    Args: as those of `run`.
+    Args:
+        args, limits, jail, input, stdin, stdout, stderr, env, cwd, files, timeout: as of `run`.
 
     Returns: `Learned`.
 
@@ -192,19 +181,8 @@ def learn(
     >>> found.policy.base, "pipe2" in found.policy.allow, "socket" in found.policy.allow
     ('strict', True, False)
     """
-    command = commands.make(
-        args,
-        limits,
-        jail,
-        input=input,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        env=env,
-        cwd=cwd,
-        files=files,
-        timeout=timeout,
-    )
+    only(options, Watched)
+    command = commands.make(args, limits, jail, **options)
     chosen = command.jail
     if (chosen.seccomp.base if isinstance(chosen.seccomp, SeccompPolicy) else chosen.seccomp) == "none":
         raise SpecError("jail.seccomp", chosen.seccomp, "a program is learned under a filter, never without one")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from pyjail._base.errors import SpecError
 from pyjail._base.shown import Document, Shown
@@ -15,6 +14,7 @@ from pyjail._result.result import Result
 from pyjail._result.verdict import Verdict
 from pyjail._run import run
 from pyjail._spec.jail import Jail, Limits
+from pyjail._spec.parameters import Args, Repeated, only
 
 NUMBERS = ("wall_time", "cpu_time", "user_time", "system_time", "memory_peak", "processes_peak")
 MOST = 10_000
@@ -183,29 +183,32 @@ class Measurement(Document):
 
 
 def measure(
-    args: Sequence[str | bytes | os.PathLike[str]],
+    args: Args,
     limits: Limits | None = None,
     *,
     repeat: Repeat | None = None,
     jail: Jail | None = None,
-    input: bytes | str | None = None,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, Any] | None = None,
-    text: bool = False,
-    timeout: float | str | None = None,
+    **options: Unpack[Repeated],
 ) -> Measurement:
     """Run a program several times, one run after the other, and tell medians and spreads.
 
-    Parameters and errors as of `run`; every run has the same input and files. ``repeat``: default `Repeat()`: until
-    there are 5 quiet runs, but 15 in all. ``timeout``: s, of each run. A run whose verdict is not OK is the last one:
-    what a program uses on its way to a limit is no measure of it.
+    Args:
+        args, limits, jail, input, env, cwd, files, text: as of `run`; every run has the same input and files.
+        repeat: default `Repeat()`: until there are 5 quiet runs, but 15 in all.
+        timeout: s, of each run.
+
+    Returns:
+        A `Measurement`. A run whose verdict is not OK is the last one: what a program uses on its way to a limit is no
+        measure of it.
+
+    Raises: what `run` raises.
 
     >>> import pyjail
     >>> m = pyjail.measure(["true"], repeat=pyjail.Repeat(times=3, quiet=False))
     >>> len(m.runs), m.verdict.value, m["cpu_time"].least <= m.median["cpu_time"]
     (3, 'ok', True)
     """
+    only(options, Repeated)
     if repeat is None:
         repeat = Repeat()
     elif not isinstance(repeat, Repeat):
@@ -213,9 +216,7 @@ def measure(
     runs: list[Result] = []
     still = 0
     while len(runs) < repeat.most and still < repeat.times:
-        result = run.run(
-            args, limits, jail=jail, input=input, env=env, cwd=cwd, files=files, text=text, timeout=timeout
-        )
+        result = run.run(args, limits, jail=jail, **options)
         runs.append(result)
         if not result.ok:
             break

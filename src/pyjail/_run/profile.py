@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pyjail._base import lazy
 from pyjail._base.records import dataclass, hash_of
@@ -11,11 +11,11 @@ from pyjail._base.shown import Shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
+    from typing import Unpack
 
     from pyjail._result.result import Result
     from pyjail._spec.jail import Jail, Limits
+    from pyjail._spec.parameters import Args, Timed
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,20 +50,7 @@ class Timings(Shown):
         return run_timings.table(run_timings.Profile(self.result, self.first, self.cold, self.armed))
 
 
-def timings(
-    args: Sequence[str | bytes | os.PathLike[str]],
-    limits: Limits | None = None,
-    *,
-    jail: Jail | None = None,
-    input: bytes | str | None = None,
-    stdin: object = None,
-    stdout: object = None,
-    stderr: object = None,
-    env: Mapping[str, str] | None = None,
-    cwd: str | os.PathLike[str] | None = None,
-    files: Mapping[str, object] | None = None,
-    collect: Sequence[str] = (),
-) -> Timings:
+def timings(args: Args, limits: Limits | None = None, *, jail: Jail | None = None, **options: Unpack[Timed]) -> Timings:
     """Run a program once, as `run` does, and say where the time went; then ``true`` in the same jail, several times.
 
     Args:
@@ -83,12 +70,11 @@ def timings(
     started = time.monotonic_ns()
     with lazy.lock:
         from pyjail._run import timings as run_timings
-        from pyjail._spec import commands
+        from pyjail._spec import commands, parameters
+
+    parameters.only(options, parameters.Timed)
 
     def ask() -> commands.Command:
-        return commands.make(
-            args, limits, jail, input=input, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, files=files,
-            collect=collect,
-        )  # fmt: skip
+        return commands.make(args, limits, jail, **options)
 
     return Timings(*run_timings.profile(ask, started))

@@ -1,20 +1,25 @@
-"""What `run` and its twins take, for type checkers: what they return depends on how the output is asked for."""
+"""What `run` and other doors take, written once: for type checkers, and for doors that take a part of it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal, Required, TypedDict
+from typing import Any, Literal, Required, TypedDict
+
+from pyjail._spec.commands import unexpected
 
 Args = Sequence[str | bytes | os.PathLike[str]]
 
 
-class _Common(TypedDict, total=False):
+class _Given(TypedDict, total=False):
     input: bytes | str | None
-    stdin: object
     env: Mapping[str, str] | None
     cwd: str | os.PathLike[str] | None
     files: Mapping[str, object] | None
+
+
+class _Common(_Given, total=False):
+    stdin: object
     collect: Sequence[str]
     check: bool
     timeout: float | str | None
@@ -64,6 +69,31 @@ class Options(_Common, total=False):
     universal_newlines: bool | None
 
 
+class Repeated(_Given, total=False):
+    """The keywords of `measure`, beside ``repeat`` and ``jail``."""
+
+    text: bool
+    timeout: float | str | None
+
+
+class _Handed(_Given, total=False):
+    stdin: object
+    stdout: object
+    stderr: object
+
+
+class Watched(_Handed, total=False):
+    """The keywords of `learn`, beside ``jail``."""
+
+    timeout: float | str | None
+
+
+class Timed(_Handed, total=False):
+    """The keywords of `timings`, beside ``jail``."""
+
+    collect: Sequence[str]
+
+
 class Streamed(TypedDict, total=False):
     """The keywords of `Session.start`."""
 
@@ -83,3 +113,10 @@ class Live(Streamed, total=False):
 
     files: Mapping[str, object] | None
     collect: Sequence[str]
+
+
+def only(options: Mapping[str, object], kind: Any) -> None:
+    """TypeError for an option that is none of these keywords."""
+    for name in options:
+        if name not in kind.__optional_keys__:
+            raise TypeError(unexpected(name))
