@@ -27,7 +27,7 @@ INSIDE = {b"a", b"b", b"d/a", b"d/b"}
 class Protocol(RuleBasedStateMachine):
     @initialize()
     def start(self):
-        host = prepare.ground(os.getpid())
+        host = prepare.usable_host(os.getpid())
         template = compile.template(Jail(), host, False)
         self.keeper = Keeper(template, host)
         self.keeper.sock.settimeout(30 * SLOW)

@@ -47,7 +47,7 @@ class PolicyWarning(UserWarning):
         return type(self), (self.call, self.means, self.why)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `JailError.to_dict`."""
+        """Its class, text and attributes, as `JailError.to_dict` has them."""
         return document(self)
 
 

@@ -153,7 +153,7 @@ else:
         return _dataclasses().replace(instance, **changes)
 
     def names(instance):
-        """Of the fields, in their order."""
+        """The names of a record's fields, in their order."""
         return _names.get(type(instance)) or tuple([f.name for f in _dataclasses().fields(instance)])
 
     def _dataclasses():

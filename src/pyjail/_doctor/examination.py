@@ -62,7 +62,7 @@ class Examination:
     @Once
     def host(self) -> Host:
         """This machine with the cgroups that were found to work, as a run sees it."""
-        return seldom.with_switches(prepare.ground(os.getpid(), cpuset=True))
+        return seldom.with_switches(prepare.usable_host(os.getpid(), cpuset=True))
 
     @Once
     def attempts(self) -> dict[str, tuple[str, int] | None]:

@@ -277,7 +277,7 @@ _STATUS = ("CapEff:", "NoNewPrivs:", "Seccomp:")
 
 
 def status_of() -> dict[str, str]:
-    """Of this process: what the kernel lets it do."""
+    """{name: value} of what the kernel lets this process do, from /proc/self/status."""
     lines = [line.partition(":") for line in read("/proc/self/status").splitlines() if line.startswith(_STATUS)]
     return {name: value.strip() for name, _, value in lines}
 

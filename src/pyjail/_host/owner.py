@@ -15,7 +15,7 @@ UNKNOWN_BOOT = "00000000"  # of a masked /proc
 
 @functools.cache
 def boot_id() -> str:
-    """Of the kernel that runs now."""
+    """The beginning of the boot id of the kernel that runs now."""
     return machine.read("/proc/sys/kernel/random/boot_id").replace("-", "")[:8] or UNKNOWN_BOOT
 
 

@@ -9,7 +9,7 @@ from pyjail._base.fds import until
 from pyjail._interact import waits
 from pyjail._interact.interaction import Happening
 from pyjail._interact.relay import Relay, ready
-from pyjail._interact.scene import Player, Scene, told
+from pyjail._interact.scene import Player, Scene, noted
 from pyjail._result.verdict import Verdict
 from pyjail._run.turn import KILL_PATIENCE_S
 
@@ -119,7 +119,7 @@ class Referee:
         self._stir()
         process = player.process
         assert process is not None
-        with told(player.name):
+        with noted(player.name):
             process.poll()
         if not process.ended:  # another message than its report
             return

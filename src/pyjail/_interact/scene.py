@@ -58,7 +58,7 @@ class Player:
 
     def arm(self) -> None:
         """Have its jail made, and its named pipes in it."""
-        with told(self.name):
+        with noted(self.name):
             self.keepers = keepers = Idle(1)
             weakref.finalize(self, keepers.close)  # when `Scene.close` was interrupted
             self.ready = Turn(self._make(None, None, None), keepers)
@@ -67,7 +67,7 @@ class Player:
     def open(self, name: str, write: bool) -> Fd:
         """A named pipe of its jail. Only to read, or when somebody has it open to read: ENXIO."""
         assert self.ready is not None
-        with told(self.name):
+        with noted(self.name):
             try:
                 path = f"{PIPES}/{name}".encode()[1:]
                 return self.ready.keeper.file(lib.OP_PIPE, path, os.O_WRONLY if write else os.O_RDONLY)
@@ -76,7 +76,7 @@ class Player:
 
     def prepare(self) -> None:
         """Check all that can be checked before anything runs."""
-        with told(self.name):
+        with noted(self.name):
             self.command = self._make(*self.streams.theirs)
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class Player:
         if self.ready is not None:
             self.ready.rest()
         self.sent = time.monotonic()
-        with told(self.name):
+        with noted(self.name):
             self.turn = Turn(self.command, self.keepers or run.idle)
             self.process = live_process.launch(self.turn, self.streams)
 
@@ -94,8 +94,8 @@ class Player:
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
-    """An exception says whose it is."""
+def noted(name: str) -> Iterator[None]:
+    """Notes on an exception of this block which party it is of."""
     try:
         yield
     except Exception as e:

@@ -255,7 +255,7 @@ def close_all() -> None:
 
 
 def shut_all() -> None:
-    """At interpreter exit."""
+    """End the keepers of all stores, which start no more: the interpreter exits."""
     for one in _everyone():
         one.shut(KeeperError("the interpreter is shutting down: no new jail is started"))
 

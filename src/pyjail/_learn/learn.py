@@ -89,7 +89,7 @@ class Learned(Document):
 
     @property
     def complete(self) -> bool:
-        """The program came to an end of its own: nothing is missing that this run would have done later."""
+        """Whether the program came to an end of its own: then nothing of what this run would have done is missing."""
         return self.result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)
 
     def jail(self, root: str | os.PathLike[str]) -> Jail:

@@ -89,7 +89,7 @@ def communicate(talk: Conversation, end: float | None) -> bool:
     return True
 
 
-def told(talk: Conversation, result: Result | Any) -> tuple[Any, Any]:
+def outputs(talk: Conversation, result: Result | Any) -> tuple[Any, Any]:
     """(stdout, stderr) of a program that has ended with this result."""
     try:
         return talk.texts()

@@ -241,7 +241,7 @@ class Process:
         has read ahead, when you have read from it before, is in that stream only. OutputDecodeError, which has the
         result, with ``errors="strict"``.
         """
-        from pyjail._live.communicate import Conversation, communicate, told
+        from pyjail._live.communicate import Conversation, communicate, outputs
 
         patience = units.patience(timeout)
         end = None if patience is None else time.monotonic() + patience
@@ -255,7 +255,7 @@ class Process:
             raise TimeoutExpired(self.args, patience or 0.0, *talk.so_far())
         self.wait()  # raises what it could not be started for
         self.close()
-        return told(talk, self.result)
+        return outputs(talk, self.result)
 
     def close(self) -> None:
         """Close its streams. A program that reads stdin sees the end of it."""

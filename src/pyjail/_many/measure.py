@@ -122,7 +122,7 @@ class Measurement(Document):
 
     @property
     def noise(self) -> dict[str, int]:
-        """Why: the reason's first words -> in how many runs."""
+        """How many runs were noisy, by reason: {its first words: runs}."""
         return dict(Counter(why.partition(":")[0] for r in self.runs for why in r.usage.noise))
 
     def __getitem__(self, name: str) -> Spread:

@@ -106,7 +106,7 @@ class Warm(Source):
                 raise
 
     def _start(self, command: Command) -> None:
-        outcome.load()
+        outcome.load_results()
         warm_up(command, self.keepers)
 
     def check(self, command: Command) -> None:

@@ -141,9 +141,9 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
 
 def _compiled(jail: Jail, host: Host) -> Filter:
     with lazy.lock:
-        from pyjail._policy import filters
+        from pyjail._policy import choice
 
-    return filters.choose(jail.seccomp, host.arch, *filter.reach(jail))
+    return choice.filter_of(jail.seccomp, host.arch, *filter.reach(jail))
 
 
 def _asked_for() -> Any:

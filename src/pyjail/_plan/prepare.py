@@ -21,13 +21,13 @@ from pyjail._spec.commands import Command
 from pyjail._spec.jail import GIVEN, Jail, Limits
 
 
-def ground(pid: int, cpuset: bool = False) -> machine.Host:
+def usable_host(pid: int, cpuset: bool = False) -> machine.Host:
     """This machine, with the cgroups that were found to work; once per process. ``cpuset``: that controller, too."""
-    return _ground(pid, cpuset)
+    return _usable_host(pid, cpuset)
 
 
 @functools.cache
-def _ground(pid: int, cpuset: bool) -> machine.Host:
+def _usable_host(pid: int, cpuset: bool) -> machine.Host:
     del pid
     host = machine.host()
     if os.environ.get("PYJAIL_ENTER_LEAF", "") not in ("", "0"):
@@ -40,13 +40,13 @@ def _ground(pid: int, cpuset: bool) -> machine.Host:
 
 def cpus() -> frozenset[int]:
     """The CPUs that this process may use, as far as is known."""
-    return ground(os.getpid()).cpus
+    return usable_host(os.getpid()).cpus
 
 
 def look_again() -> None:
     """What was found out about this machine may be no longer so: the next run looks again."""
     machine.probe.cache_clear()
-    _ground.cache_clear()
+    _usable_host.cache_clear()
     for cache in (compiled, template, run_limits):
         cache.cache_clear()
     _plans.clear()
@@ -76,7 +76,7 @@ def compiled(jail: Jail, limits: Limits, sources: tuple[machine.Identity, ...], 
 
         lint.warn(jail.seccomp)
     cpuset = isinstance(limits.cpus, frozenset)
-    host = ground(pid, cpuset)  # a forked child has a subtree of its own
+    host = usable_host(pid, cpuset)  # a forked child has a subtree of its own
     t = template(jail, host, cpuset, sources)
     files = tree.subtree(t.cgroups).files if t.cgroups.used else ()
     return Compiled(host, t, run_limits(jail, limits, host, t.cgroups, files))

@@ -20,7 +20,7 @@ NOT_STARTED = (IdleDeath, SetupError, HostError)  # what `Attempts.again` is to 
 
 
 class Attempts:
-    """Those of one command."""
+    """Says of one command whether it is to be tried again; knows what was done about it before."""
 
     looked = False
 

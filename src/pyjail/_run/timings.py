@@ -96,7 +96,7 @@ class _TimedTurn(Turn):
         self.marks = marks
 
     def prepare(self) -> None:
-        plan_prepare.ground(os.getpid())
+        plan_prepare.usable_host(os.getpid())
         self.marks("host")
         super().prepare()
         self.marks("plan")

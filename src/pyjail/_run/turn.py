@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def _meanwhile(plan: Plan) -> None:
-    """Pack the command, and have the half of `load` that takes as long as the rest of a new keeper's preparations."""
+    """Pack the command, and load that half of `outcome` which takes as long as the rest of a keeper's preparations."""
     _ = plan.blob
     with lazy.lock:
         from pyjail._plan import report
@@ -42,8 +42,8 @@ def _meanwhile(plan: Plan) -> None:
     del report, verdict
 
 
-def load() -> object:
-    """Have what makes results of facts: it takes as long as a program, which runs meanwhile."""
+def load_outcome() -> object:
+    """The module that makes results of facts; to load it takes as long as a program, which runs meanwhile."""
     global outcome
     with lazy.lock:
         from pyjail._verdict import outcome
@@ -52,7 +52,7 @@ def load() -> object:
 
 
 if not TYPE_CHECKING:
-    outcome = lazy.Unloaded(load)
+    outcome = lazy.Unloaded(load_outcome)
 
 KILL_PATIENCE_S = 10.0
 
@@ -163,9 +163,9 @@ class Turn:
             self.outcome = self._idle_death(), False
             return
         if keeper.served:
-            outcome.load()
+            outcome.load_results()
         else:
-            outcome.memory_total()  # as `load` has it
+            outcome.memory_total()  # as `load_results` has it
 
     def _write_files(self) -> bool:
         """Whether they are there, in a jail that is made; else the outcome is known."""
@@ -315,7 +315,7 @@ class Turn:
             with lazy.lock:
                 from pyjail._run.fresh import spares
 
-            spares.replace(keeper, self.keepers, lambda: warm_up(_true(command), self.keepers))
+            spares.replace(keeper, self.keepers, lambda: warm_up(_nothing_like(command), self.keepers))
         else:
             self.keepers.drop(keeper)
 
@@ -361,8 +361,8 @@ def warm_up(command: Command, keepers: Idle) -> None:
     turn.rest()
 
 
-def _true(like: Command) -> Command:
-    """A command of nothing, in the same jail under the same limits."""
+def _nothing_like(like: Command) -> Command:
+    """A command that does nothing, in the same jail under the same limits."""
     return commands.make(["true"], like.limits, like.jail)
 
 

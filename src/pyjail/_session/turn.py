@@ -100,7 +100,7 @@ class Claimed:
             if self._keeper is None:
                 self._keepers.close()  # one whose start was interrupted
                 plan = prepare.prepare(commands.make(["true"], self.limits, self.jail))
-                outcome.load()
+                outcome.load_results()
                 self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
                 assert self._keeper is not None
             return self._keeper

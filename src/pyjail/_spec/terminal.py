@@ -45,7 +45,7 @@ class Terminal:
         self._exclusive = fcntl.ioctl(self._fd, TIOCGEXCL, bytes(4)) != bytes(4)
 
     def fileno(self) -> int:
-        """The fd."""
+        """The number of its fd."""
         return self._fd
 
     def restore(self) -> None:

@@ -84,7 +84,7 @@ def result(
             out, err = texts
 
     def make(name: str) -> Any:
-        receipt, Receipt, Usage = load()
+        receipt, Receipt, Usage = load_results()
         if name == "receipt":
             return Receipt(receipt.receipt(template, run_part, facts, ids, prepared, captured, command.env))
         reading = verdict_module.Reading(facts, run_part)
@@ -127,7 +127,7 @@ def undecoded(result: Result, error: Exception) -> OutputDecodeError:
 
 
 @functools.cache
-def load() -> tuple[Any, type[Receipt], type[Usage]]:
+def load_results() -> tuple[Any, type[Receipt], type[Usage]]:
     """What results are looked at with, and files: for who runs more than one program, before it is needed, for then
     there may be no fd left to load it with. It takes as long as a run, so a run is under way meanwhile."""
     with lazy.lock:

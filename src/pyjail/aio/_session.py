@@ -82,16 +82,16 @@ class Session:
 
     @property
     def cpu_time(self) -> float:
-        """s, of all runs so far."""
+        """CPU time of all runs so far, in s."""
         return self._sync.cpu_time
 
     @property
     def memory_peak(self) -> int | None:
-        """bytes, of the run that had most."""
+        """The highest memory of a run so far, in bytes."""
         return self._sync.memory_peak
 
     def to_dict(self) -> dict[str, Any]:
-        """As of `pyjail.Session`."""
+        """What stands, in types that `json.dumps` takes, as `pyjail.Session.to_dict` has it."""
         return self._sync.to_dict()
 
     def _repr_html_(self) -> str:

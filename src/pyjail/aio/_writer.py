@@ -65,7 +65,7 @@ class AsyncWriter:
         self.put(self._bytes(data))
 
     def put(self, data: Any) -> None:
-        """`write`, of bytes in any case."""
+        """Write bytes, as `write` does, also where that takes str."""
         self._waiting += data
         if self._watcher is None:
             self._step()

@@ -52,7 +52,7 @@ class TestReport(Document):
 
     @property
     def decided(self) -> bool:
-        """As `Correctness.decided`."""
+        """Whether something can be said, as `Correctness.decided` has it."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
 
     def to_dict(self) -> dict[str, Any]:

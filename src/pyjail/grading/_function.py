@@ -63,7 +63,7 @@ class CaseResult(Record):
 
     @property
     def decided(self) -> bool:
-        """As `Correctness.decided`."""
+        """Whether something can be said of this case, as `Correctness.decided` has it."""
         return self.reason.partition(":")[0] != _judge.UNDECIDED
 
     __hash__ = hash_of

@@ -51,7 +51,7 @@ class Check(Shown):
 
     @property
     def ok(self) -> bool:
-        """It got the right verdict."""
+        """Whether it got the right verdict."""
         return self.verdict is self.expected
 
 

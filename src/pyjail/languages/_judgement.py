@@ -67,7 +67,7 @@ class TestResult(Shown):
 
     @property
     def passed(self) -> bool:
-        """The verdict is OK."""
+        """Whether the verdict is OK."""
         return self.verdict is JudgeVerdict.OK
 
     @classmethod
@@ -176,7 +176,7 @@ class Judgement(Document):
 
     @property
     def passed(self) -> bool:
-        """Every test passed."""
+        """Whether every test passed."""
         return self.verdict is JudgeVerdict.OK
 
     @property

@@ -217,7 +217,7 @@ def test_what_was_made_to_see_whether_it_works_is_used_or_gone():
     code = """
     import os, pyjail
     from pyjail._cgroups import tree as cgroups_tree; from pyjail._host import machine; from pyjail._host import owner; from pyjail._plan import prepare
-    host = prepare.ground(os.getpid())
+    host = prepare.usable_host(os.getpid())
     ours = lambda: {h.own for h in machine.host().hierarchies if os.path.exists(f"{h.own}/{owner.owner_name(os.getpid())}")}
     first = ours()
     template = prepare.compiled(pyjail.Jail(), pyjail.Limits(), (), os.getpid()).template

@@ -15,7 +15,7 @@ import pytest
 import pyjail
 from pyjail._cgroups.tree import remove_tree
 from pyjail._host import machine
-from pyjail._policy import filters, obstacles
+from pyjail._policy import choice, obstacles
 from pyjail.cli.doctor import conclusion
 from tests import host_side, place
 from tests.jail.cli.test_cli import cli
@@ -252,7 +252,7 @@ def test_the_profile_that_the_page_makes_of_docker_s_allows_the_calls(tmp_path):
 
 
 def test_the_page_counts_the_filter_that_jails_get():
-    program = filters.choose("default", machine.host().arch, inet=False, disk=False).program
+    program = choice.filter_of("default", machine.host().arch, inet=False, disk=False).program
     why = examined(code=0 if place.CGROUPS else 1)["libseccomp"].why
     assert f"the filter of the default jail has {len(program) // 8} instructions" in why
 

@@ -74,7 +74,7 @@ def test_plans_that_are_kept_are_small():
 
 
 def test_a_plain_first_run_loads_little():
-    """What a process pays once: see `pyjail._base.records`, `pyjail._policy.filters`, `pyjail._verdict.outcome.load`."""
+    """What a process pays once: see `pyjail._base.records`, `pyjail._policy.filter`, `pyjail._verdict.outcome.load_results`."""
     code = """
     import sys, pyjail
     before = set(sys.modules)

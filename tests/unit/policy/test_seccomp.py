@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyjail import SeccompPolicy, SpecError
-from pyjail._policy import bpf, filter, filters, profiles, seccomp, shipped
+from pyjail._policy import bpf, choice, filter, profiles, seccomp, shipped
 from pyjail._policy.filter import Filter
 from tests import ship_filters
 from tests.simulate import simulate
@@ -152,11 +152,11 @@ def test_what_is_shipped_is_what_compiling_gives():
     """Else: ./dev filters"""
     assert ship_filters.PLACE.read_text() == ship_filters.text()
     for (policy, machine, inet, disk), program in shipped.PROGRAMS.items():
-        chosen = filters.choose(policy, machine, inet, disk)
+        chosen = choice.filter_of(policy, machine, inet, disk)
         assert chosen._replace(made=program, key=None) == seccomp.compile_policy(policy, machine, inet, disk)
         assert (chosen.program, chosen.keys) == (program, seccomp.allows_any(policy, seccomp.KEYS, inet))
     for machine, inet, disk in itertools.product(bpf.AUDIT_ARCH, (False, True), (False, True)):
-        strict = filters.choose("strict", machine, inet, disk)
+        strict = choice.filter_of("strict", machine, inet, disk)
         assert strict.program == seccomp.compile_policy("strict", machine, inet, disk).program
     assert {key[1] for key in shipped.PROGRAMS} == set(bpf.AUDIT_ARCH) == set(filter.SHIPPED)
 
@@ -202,10 +202,10 @@ def test_who_makes_something_in_the_ipc_namespace_is_told_or_it_is_new_for_every
 
 def test_a_policy_of_ones_own_is_compiled():
     policy = SeccompPolicy(allow=("ptrace", "keyctl"))
-    assert filters.choose(policy, "x86_64", False, False) == seccomp.compile_policy(policy, "x86_64", False, False)
-    assert filters.choose(policy, "x86_64", False, False).keys
-    assert not filters.choose(SeccompPolicy(kill=("fork",)), "x86_64", False, False).keys
-    assert filters.choose("none", "x86_64", False, False) == Filter("none", b"", True)
+    assert choice.filter_of(policy, "x86_64", False, False) == seccomp.compile_policy(policy, "x86_64", False, False)
+    assert choice.filter_of(policy, "x86_64", False, False).keys
+    assert not choice.filter_of(SeccompPolicy(kill=("fork",)), "x86_64", False, False).keys
+    assert choice.filter_of("none", "x86_64", False, False) == Filter("none", b"", True)
 
 
 def test_numbers_that_an_older_libseccomp_lacks():

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from pyjail._spec.seccomp import SeccompPolicy
 
 
-def choose(policy: str | SeccompPolicy, machine: str, inet: bool, disk: bool) -> Filter:
+def filter_of(policy: str | SeccompPolicy, machine: str, inet: bool, disk: bool) -> Filter:
     """The filter for this machine; ``inet``, ``disk``: see `filter.Reach`."""
     return ready_made(policy, machine, inet, disk) or seccomp.compile_policy(policy, machine, inet, disk)
