@@ -63,6 +63,8 @@ def _mkdir(path: str) -> None:
         janitor().watch(path)
     try:
         _make_room(path)
+        if os.stat(path).st_mode & 0o700 != 0o700:  # our umask, which all threads share; the keeper is another user
+            os.chmod(path, 0o755)  # noqa: S103
     except OSError as e:
         if ours and not isinstance(e, FileExistsError):
             janitor().forgo([path])
@@ -111,12 +113,12 @@ class Subtree:
         try:
             if h.version == 2 and wanted:
                 files().directory(parent).enable(wanted)
-            try:
-                _mkdir(path)
-            except FileExistsError:
-                pass
-            except FileNotFoundError:  # somebody removed what it is to be in
-                os.makedirs(path, mode=0o755, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                try:
+                    _mkdir(path)
+                except FileNotFoundError:  # somebody removed what it is to be in
+                    os.makedirs(parent, exist_ok=True)
+                    _mkdir(path)
             if "cpuset" in wanted and h.version == 1:
                 files().fill_cpuset(parent, path)
         except OSError as e:

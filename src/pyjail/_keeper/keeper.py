@@ -90,7 +90,9 @@ class Keeper(Talk):
             if book is not None:  # before anybody can be interrupted with it in hand
                 book(self)
         except BaseException:
+            to_end[self] = self.close
             self.close()
+            to_end.pop(self, None)
             raise
 
     def _start(self, host: Host, attach: Callable[[int], None] | None, meanwhile: Callable[[], object] | None) -> None:
@@ -312,6 +314,9 @@ class Keeper(Talk):
                 self.pidfd = Fd(os.pidfd_open, self.pid)
 
 
+# What ends jails of calls that failed, until it is done: should it be interrupted, too, the next run does it. To put it
+# here takes no call, so no second ^C can come before that.
+to_end: dict[object, Callable[[], None]] = {}
 _all: weakref.WeakSet[Keeper] = weakref.WeakSet()
 
 

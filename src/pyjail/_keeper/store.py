@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pyjail._base.errors import JailError, KeeperError
 from pyjail._host.machine import Host
-from pyjail._keeper.keeper import HANDSHAKE_S, Keeper, Lease
+from pyjail._keeper.keeper import HANDSHAKE_S, Keeper, Lease, to_end
 from pyjail._plan.compile import RunLimits, Template
 
 MOST_IDLE = 64
@@ -51,6 +51,10 @@ class Idle:
         """
         if scopes is not None:
             scopes[0]()
+        for who, end in list(to_end.items()) if to_end else ():
+            with contextlib.suppress(OSError, JailError):
+                end()
+            to_end.pop(who, None)
         now = time.monotonic()
         if now - self.looked >= LOOK_S:
             self.looked = now
@@ -212,10 +216,7 @@ class Idle:
                 keeper.hang_up()  # all at once first: each takes a moment to take its jail down
         for keeper in gone:
             with contextlib.suppress(OSError, JailError):
-                if keeper in in_a_run:
-                    keeper.end()
-                else:
-                    keeper.close()
+                (keeper.end if keeper in in_a_run else keeper.close)()
             with self.lock:
                 self.leased.discard(keeper)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyjail._base import units
 from pyjail._base.errors import KeeperError, SpecError
+from pyjail._keeper.keeper import to_end
 from pyjail._keeper.talk import Gone
 from pyjail._live.streams import (
     Streams,
@@ -88,7 +89,9 @@ def launch(turn: Turn, streams: Streams) -> Process:
                 if not attempts.again(e):
                     raise
     except BaseException:  # interrupted, or out of memory: nobody would know of it
+        to_end[turn] = turn.abandon
         turn.abandon()
+        to_end.pop(turn, None)
         raise
 
 

@@ -208,11 +208,6 @@ def _cgroup_rows(
     return rows, missing
 
 
-def _hard_limits() -> dict[int, int]:
-    """The caller's own hard rlimits now: nothing inside can be raised above them."""
-    return {r: resource.getrlimit(r)[1] for r in range(16)}
-
-
 @functools.lru_cache(maxsize=1024)
 def run_limits(
     jail: Jail, limits: Limits, host: Host, cgroups: cgroup.Cgroups, files: tuple[frozenset[str], ...]
@@ -220,9 +215,6 @@ def run_limits(
     """Compile limits for a template. ``files``: the names in a leaf of each hierarchy."""
     missing: list[Missing] = []
     index = cgroups.where
-    above: dict[str, list[int]] = {}
-    for limit in host.above:
-        above.setdefault(limit.controller, []).append(limit.value)
     for field, controller in _NEEDS.items():
         value = getattr(limits, field)
         if value is None or (field == "cpus" and isinstance(value, frozenset)):
@@ -248,7 +240,7 @@ def run_limits(
             missing.append(_missing().lacking(host, "cpus", "cpuset", "; affinity alone can be undone"))
     rows, without_file = _cgroup_rows(jail, limits, host, cgroups, files)
     missing += without_file
-    hard = _hard_limits()
+    hard = {r: resource.getrlimit(r)[1] for r in range(16)}  # the caller's own: nothing inside is raised above them
     if limits.cpu_time is not None and -1 < hard[resource.RLIMIT_CPU] < rlimits.far_off(limits.cpu_time):
         missing.append(_missing().cut_short(limits, hard[resource.RLIMIT_CPU]))
     limit_rows = []
@@ -256,7 +248,7 @@ def run_limits(
         most = hard[rlimit.resource]
         if most != -1 and rlimit.hard > most and rlimit.hard != rlimits.INFINITY:
             if rlimit.limit and rlimit.limit != "cpu_time":
-                missing.append(_missing().below(rlimit.limit, rlimit.name, most))
+                missing += _missing().below(rlimit, most)
             rlimit = rlimit._replace(soft=min(rlimit.soft, most), hard=most)
         limit_rows.append(rlimit)
     if missing and jail.strict:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pyjail._base.errors import HostError
 from pyjail._cgroups import refusal as cgroups_refusal
+from pyjail._host import machine
 from pyjail._host.machine import Host, Missing
+from pyjail._policy.rlimits import RlimitRow
 from pyjail._spec.jail import Limits
 
 _DELEGATE = "run as root, or inside a delegated cgroup: systemd-run --user --scope -p Delegate=yes PROGRAM"
@@ -53,7 +55,21 @@ def cut_short(limits: Limits, hard: int) -> Missing:
     return Missing("cpu_time", cause, "raise it (ulimit -Ht, LimitCPU= of the unit), or ask for less than half of it")
 
 
-def below(field: str, name: str, most: int) -> Missing:
+def _no_cores() -> tuple[Missing, ...]:
+    """A hard RLIMIT_CORE of 0 where none is to be written: whether the kernel does something else with them then."""
+    pattern = machine.read("/proc/sys/kernel/core_pattern").strip()
+    if pattern and pattern[0] not in "|@":
+        return ()
+    does = f"hands them to {pattern.split()[0]!r}, whatever that limit is but for 1" if pattern else "cannot be read"
+    cause = f"the caller's own hard RLIMIT_CORE is 0, and kernel.core_pattern {does}"
+    fix = "let it be 1 (ulimit -Hc 1, LimitCORE=1 of the unit, `hard core 1` in limits.conf)"
+    return (Missing("core", cause, fix + ", or sysctl -w kernel.core_pattern=core"),)
+
+
+def below(row: RlimitRow, most: int) -> tuple[Missing, ...]:
     """A hard rlimit of the caller's that is lower."""
-    cause = f"the caller's own hard {name} is {most}, below what was asked"
-    return Missing(field, cause, "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less")
+    if row.limit == "core" and row.hard == 1:
+        return _no_cores()
+    cause = f"the caller's own hard {row.name} is {most}, below what was asked"
+    fix = "raise it (ulimit -H, LimitNOFILE= and its like in the unit), or ask for less"
+    return (Missing(row.limit, cause, fix),)

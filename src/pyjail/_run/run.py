@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pyjail._cgroups import tree
 from pyjail._keeper import store
+from pyjail._keeper.keeper import to_end
 from pyjail._keeper.store import Idle
 from pyjail._plan import prepare
 from pyjail._result.result import Result
@@ -133,7 +134,9 @@ def execute(command: Command, keepers: Idle = idle, deadline: float | None = Non
                 if not attempts.again(e):
                     raise
     except BaseException:
+        to_end[turn] = turn.abandon
         turn.abandon()
+        to_end.pop(turn, None)
         raise
 
 

@@ -10,7 +10,7 @@ from pyjail._core.native import lib
 from pyjail._base import lazy
 from pyjail._base.errors import JailError, KeeperError, SetupError
 from pyjail._base.fds import memfd
-from pyjail._keeper.keeper import Keeper, Lease
+from pyjail._keeper.keeper import Keeper, Lease, to_end
 from pyjail._keeper.store import Idle
 from pyjail._keeper.talk import KEPT_OUTPUT, Gone, Late
 from pyjail._plan import prepare as plan_prepare
@@ -128,11 +128,12 @@ class Turn:
             if failure is not None:
                 raise outcome.failed(failure, self.plan.template, self.plan.run, self.command)
             self.keeper.served = True
-        except Gone:
+        except BaseException as e:
+            to_end[self] = self.abandon
             self.abandon()
-            raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
-        except BaseException:
-            self.abandon()
+            to_end.pop(self, None)
+            if isinstance(e, Gone):
+                raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
             raise
 
     def arm(self) -> Failure | None:
@@ -315,7 +316,8 @@ class Turn:
             with lazy.lock:
                 from pyjail._run.fresh import spares
 
-            spares.replace(keeper, self.keepers, lambda: warm_up(_nothing_like(command), self.keepers))
+            nothing = commands.make(["true"], command.limits, command.jail)
+            spares.replace(keeper, self.keepers, lambda: warm_up(nothing, self.keepers))
         else:
             self.keepers.drop(keeper)
 
@@ -359,11 +361,6 @@ def warm_up(command: Command, keepers: Idle) -> None:
     turn = Turn(command, keepers)
     turn.make_ready()
     turn.rest()
-
-
-def _nothing_like(like: Command) -> Command:
-    """A command that does nothing, in the same jail under the same limits."""
-    return commands.make(["true"], like.limits, like.jail)
 
 
 def deadline_of(command: Command) -> float | None:

@@ -16,7 +16,7 @@ from pyjail.cli.ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND, 
 
 _OPTIONS = {
     "files": "--file", "collect": "--collect", "language": "--language", "only": "--only", "root": "--learn-root",
-    "program": "PROGRAM",
+    "program": "PROGRAM", "config": "--config",
 }  # fmt: skip
 _WORDS = (
     (r"\bNone (means|is)\b", r'"none" \1'),

@@ -182,6 +182,19 @@ def test_directories_that_vanished_between_runs_are_made_again():
         )
 
 
+@pytest.mark.parametrize("umask", [0o777, 0o177])
+def test_an_umask_that_takes_rights_from_the_owner_does_not_take_them_from_the_keeper(umask):
+    code = f"""
+    import os, pyjail
+    os.umask({umask})
+    with pyjail.Session() as s:
+        s.write("d/a", b"x")
+        print(pyjail.run(["echo", "x"]).stdout, s.run(["cat", "d/a"]).stdout, s.list())
+    """
+    out = script(code)
+    assert out.stdout == "b'x\\n' b'x' ['d', 'd/a']\n", out.stderr
+
+
 SHM = """
 #include <string.h>
 #include <sys/ipc.h>

@@ -62,6 +62,7 @@ VALUES = [
     (("--language", "pyton"), "--language='pyton': "),
     (("--file", "nope.py"), "--file='nope.py': No such file or directory"), (("--file", "/dev/null"), "--file='/dev/null': a regular file or"), (("--file", "/"), "--file='/': "),
     (("--config", "nope.toml"), "--config='nope.toml': No such file or directory"), (("--cwd", "a\0b"), None),
+    (("--config", __file__), f"--config={__file__!r}: is not TOML: "),
 ]  # fmt: skip
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
+import sys
 
 import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Party, aio, testing
+from pyjail._keeper.keeper import Keeper
+from pyjail._run.turn import Turn
 from pyjail.grading import Case, check_function
 from tests.conftest import SLOW
 from tests.instants import Instant, Interrupted, Unharmed, every
@@ -64,6 +68,55 @@ def test_a_call_that_is_interrupted_leaves_nothing_and_closes_nobody_elses_fds(n
                 pyjail.close()
             assert until(lambda: not testing.busy()), n  # a helper may just be ending one
             assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("call", [pyjail.run, pyjail.start], ids=["run", "start"])
+def test_the_end_of_what_was_interrupted_twice_is_left_to_the_next_run(call, begun, monkeypatch):
+    """Somebody presses ^C again: at each step of what the first one leads to, in a run or in a keeper that starts."""
+    begin = Turn.begin if begun else Keeper._ready
+
+    def again(n):
+        second = Instant(n)
+
+        def interrupted(*args):
+            begin(*args)
+            second.__enter__()
+            raise Interrupted
+
+        with monkeypatch.context() as first:
+            first.setattr(Turn if begun else Keeper, begin.__name__, interrupted)
+            if not begun:
+                pyjail.close()
+            with contextlib.suppress(Interrupted):
+                call(["sleep", "30"], LIMITS)
+        second.__exit__()
+        return second.steps
+
+    with Unharmed():
+        for n in range(1, again(0) + 1):
+            again(n)
+            assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+            assert testing.busy() == [], n
+
+
+def test_a_run_at_the_end_of_the_stack_leaves_no_jail():
+    def deep(n):
+        return deep(n - 1) if n else pyjail.run(["echo", "x"]).stdout
+
+    most = sys.getrecursionlimit()
+    with Unharmed():
+        for n in range(60):
+            sys.setrecursionlimit(most)
+            pyjail.run(["true"])
+            try:
+                sys.setrecursionlimit(len(inspect.stack(0)) + 120)
+                with contextlib.suppress(RecursionError):
+                    deep(118 - n)
+            finally:
+                sys.setrecursionlimit(most)
+            assert pyjail.run(["echo", "x"]).stdout == b"x\n"
+            assert testing.busy() == [], n
 
 
 def once(options, call):
