@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pyjail import Jail
-from pyjail._host import machine
+from tests.inside import host
 
 AGAIN = """
 import os
@@ -21,7 +21,7 @@ for fd in 0, 1:
 """
 
 
-@pytest.mark.skipif(machine.host().landlock_abi < 1, reason="Landlock is missing: the files' own modes decide")
+@pytest.mark.skipif(host().landlock_abi < 1, reason="Landlock is missing: the files' own modes decide")
 def test_a_file_is_not_opened_again_for_what_it_was_not_given_for(py, tmp_path):
     """/proc/self/fd asks the file's mode, which may give everybody more than the caller's fd does."""
     given, taken = tmp_path / "given", tmp_path / "taken"

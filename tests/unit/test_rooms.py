@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,18 @@ ROOMS = {
     "__main__": "cli",
 }
 FILES = {"__init__.py", "__init__.pyi", "__main__.py", "cgroup.py", "records.py", "schema.json", "py.typed"}
+# In tests of what users see: a private module that is imported, asked for or replaced, in code or in a program's text.
+PRIVATE = re.compile(
+    r"""(?<!["'`\w.])pyjail\.(_[a-z]\w+) | (?:from|import)\ pyjail\.(\w+)[\w.]*(?:\._\w|\ import\ .*\b_\w) | setattr\("pyjail\.(\w+)""", re.X
+)  # fmt: skip
+THEIRS = {
+    "_exit",
+    "_fields",
+    "_log_destroy_pending",
+    "_replace",
+    "_repr_html_",
+    "_set_running_loop",
+}  # of Python and Jupyter
 BESIDE = {"jail/grading/tasks"}  # folders of tests that are no room: what the tests of one read
 
 
@@ -184,3 +197,42 @@ def test_a_folder_of_tests_that_is_no_room_is_seen(tmp_path, path):
         (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / each).touch()
     assert astray(folders(tmp_path)) == {path.rpartition("/")[0]}
+
+
+def reached(text: str, own: str) -> set[str]:
+    """Rooms and attributes that a test looks into; not those of the room ``own``, which it is about."""
+    found = {next(filter(None, match.groups())) for match in PRIVATE.finditer(text)}
+    tree = ast.parse(text)
+    about = {"self", "cls"}  # and names of this file that are modules of its room
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith((f"pyjail._{own}", f"pyjail.{own}")):
+            about |= {alias.asname or alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        asked = isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in about)
+        if asked and re.match(r"_(?!_)", node.attr) and node.attr not in THEIRS:
+            found.add(node.attr)
+    return found - {own, f"_{own}"}
+
+
+def test_tests_of_what_users_see_look_inside_of_their_own_room_alone():
+    """What else they need of it is in tests/inside.py."""
+    found = {}
+    for tier in ("jail", "escape"):
+        for path in (ROOT / "tests" / tier).rglob("*.py"):
+            below = path.relative_to(ROOT / "tests" / tier).parts
+            found[f"{tier}/{'/'.join(below)}"] = reached(path.read_text(), below[0] if len(below) > 1 else "-")
+    assert len(found) > 80
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["from pyjail._plan import prepare", "import pyjail._plan.prepare", "from pyjail.aio._reader import _Pieces",
+     "from pyjail.languages import _judge", "import pyjail\npyjail._host.machine.host()", "p._turn.keeper.pid",
+     "aio._source.gate", "executor._pool", "m.setattr('pyjail._spec.trees.MOST', 5)".replace("'", '"'),
+     "code = '''\n    from pyjail._cgroups import janitor\n    janitor.watch(path)\'''"],
+)  # fmt: skip
+def test_a_test_that_looks_into_another_room_is_seen(text):
+    assert reached(text, "run") != set()
+    mine = "from pyjail._run import turn\nturn._f()\nimport pyjail\npyjail._run.run.idle\nos._exit(0)\n'pyjail._plan.x'\nself._x"
+    assert reached(mine, "run") == set()

@@ -13,6 +13,7 @@ import pyjail
 from pyjail import aio, testing
 from tests.conftest import SLOW
 from tests.host_side import keepers_of, left_over
+from tests.inside import aio_gate
 from tests.jail.aio.loops import LOOPS
 from tests.scripts import until
 
@@ -38,7 +39,7 @@ def others():
     before = left_over()
     yield frozenset(keepers_of(os.getpid()))
     gc.collect()
-    assert aio._source.gate.inside == set() and not aio._source.gate.queue
+    assert aio_gate().inside == set() and not aio_gate().queue
     assert until(lambda: not testing.busy())  # one with fresh=True is ended in a thread
     pyjail.close()
     assert until(lambda: left_over() == before), (before, left_over())

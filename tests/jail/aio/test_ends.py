@@ -12,6 +12,7 @@ import uvloop
 
 from pyjail import Jail, aio, testing
 from tests.host_side import cgroups_of, keepers_of, programs
+from tests.inside import aio_gate
 from tests.jail.aio.loops import FOREVER, there
 from tests.scripts import script, until
 
@@ -24,7 +25,7 @@ def test_a_loop_that_is_closed_takes_its_jails_with_it(new, held, options):
     loop = new()
     count = 12  # more than run at once on a small machine
     tasks = [loop.create_task(aio.run(["sleep", "1000"], FOREVER, **options)) for _ in range(count)]
-    at_once = min(count, aio._source.gate.size)
+    at_once = min(count, aio_gate().size)
     loop.run_until_complete(there(lambda: len(programs(b"sleep")) == at_once))
     loop.close()
     with warnings.catch_warnings():
@@ -34,7 +35,7 @@ def test_a_loop_that_is_closed_takes_its_jails_with_it(new, held, options):
                 task._log_destroy_pending = False
             del tasks, task
             gc.collect()
-        assert until(lambda: programs(b"sleep") == [] and not aio._source.gate.inside and not aio._source.gate.queue)
+        assert until(lambda: programs(b"sleep") == [] and not aio_gate().inside and not aio_gate().queue)
         assert asyncio.run(aio.run(["echo", "x"])).stdout == b"x\n"
         if held:
             for task in tasks:
@@ -51,7 +52,7 @@ def test_a_loop_that_is_closed_while_keepers_start(delay, others):
     loop.close()
     for task in tasks:
         task._log_destroy_pending = False
-    assert until(lambda: not aio._source.gate.inside and not aio._source.gate.queue and not testing.busy())
+    assert until(lambda: not aio_gate().inside and not aio_gate().queue and not testing.busy())
     assert until(lambda: not set(keepers_of(os.getpid())) - others)
 
 

@@ -16,6 +16,7 @@ import pyjail
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, Verdict, aio, testing
 from tests.conftest import SLOW
 from tests.host_side import programs
+from tests.inside import turn_of
 from tests.jail.aio.loops import FOREVER
 from tests.scripts import script, until
 
@@ -112,7 +113,7 @@ def test_a_keeper_that_was_killed_is_a_jail_error(everywhere):
         async with await aio.start(["sleep", "1000"], FOREVER) as p:
             while not programs(b"sleep"):
                 await anyio.sleep(0.01)
-            os.kill(p._turn.keeper.pid, signal.SIGKILL)
+            os.kill(turn_of(p).keeper.pid, signal.SIGKILL)
             await p.wait()
         assert p.result.verdict is Verdict.JAIL_ERROR
 

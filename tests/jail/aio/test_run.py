@@ -12,6 +12,7 @@ import pyjail
 from pyjail import Jail, Limits, Verdict, aio
 from tests.conftest import QUICK, SLOW
 from tests.host_side import programs
+from tests.inside import aio_gate
 from tests.jail.aio.loops import there
 
 
@@ -103,7 +104,7 @@ def test_first_come_first_served(loop):
 def test_how_many_run_at_once_can_be_changed(loop):
     async def main():
         reader, writer = os.pipe()
-        before = aio._source.gate.size
+        before = aio_gate().size
         aio.set_concurrency(2)
         try:
             async with anyio.create_task_group() as group:

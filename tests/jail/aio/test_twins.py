@@ -12,6 +12,7 @@ from pyjail import Limits, Party, aio, testing
 from pyjail.grading import Case
 from tests.conftest import SLOW
 from tests.host_side import keepers_of, programs
+from tests.inside import aio_gate
 from tests.jail.aio.loops import FOREVER, there
 from tests.scripts import until
 
@@ -93,8 +94,8 @@ def test_no_more_run_at_once_than_may(loop):
             async with anyio.create_task_group() as group:
                 for _ in range(6):
                     group.start_soon(aio.measure, ["true"], Limits())
-                await there(lambda: aio._source.gate.inside)
-                assert len(aio._source.gate.inside) <= 2
+                await there(lambda: aio_gate().inside)
+                assert len(aio_gate().inside) <= 2
         finally:
             aio.set_concurrency(max(aio.AT_LEAST, aio.PER_CPU * len(os.sched_getaffinity(0))))
 

@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail._cgroups.tree import remove_tree
-from pyjail._host import machine
-from pyjail._policy import choice, obstacles
 from pyjail.cli.doctor import conclusion
 from tests import host_side, place
+from tests.inside import ASKED_FOR, host, remove_tree, size_of_the_default_filter
 from tests.jail.cli.test_cli import cli
 from tests.jail.host.test_hosts import FILTER, LANDLOCK, USERNS, shell
 from tests.scripts import script, until
@@ -127,7 +125,7 @@ def test_a_seccomp_filter_around_us(refused, number, layer):
     assert rows[layer].status == rows["strict jail"].status == "no"
     assert "seccomp filter around this process" in rows[layer].why
     assert "seccomp=unconfined" in rows[layer].fix
-    assert all(call in rows[layer].fix for call in obstacles.CALLS)
+    assert all(call in rows[layer].fix for call in ASKED_FOR)
     if layer != "user namespaces":  # everything else rests on those
         others = {"clone3", "user namespaces", "network namespace", "other namespaces", "keeper"} - {layer}
         assert others & bad(rows).keys() == set()
@@ -137,7 +135,7 @@ def test_a_filter_that_kills_is_told_from_one_that_refuses():
     kill = "import pyseccomp\nf = pyseccomp.SyscallFilter(pyseccomp.ALLOW)\n"
     kill += "f.add_rule(pyseccomp.KILL_PROCESS, 'landlock_create_ruleset')\n"
     # our own look at the Landlock ABI would be killed, too: only what comes after it is under the filter
-    before = f"from pyjail._host import machine; from pyjail._plan import prepare as _prepare\nmachine.host()\n_prepare.look_again = lambda: None\n{kill}f.load()\n"
+    before = f"from tests.inside import never_look_again\nnever_look_again()\n{kill}f.load()\n"
     code = before + "import pyjail\nprint(next(r for r in pyjail.doctor() if r.layer == 'landlock'))"
     out = script(code)
     assert "kills whoever calls landlock" in out.stdout, out.stderr
@@ -248,13 +246,12 @@ def test_the_profile_that_the_page_makes_of_docker_s_allows_the_calls(tmp_path):
     out = subprocess.run(["jq", "-f", "jails.jq", "default.json"], cwd=tmp_path, capture_output=True, check=True)
     made = json.loads(out.stdout)
     assert made["syscalls"][0] == theirs["syscalls"][0]
-    assert [(row["names"], row["action"]) for row in made["syscalls"][1:]] == [([*obstacles.CALLS], allow)]
+    assert [(row["names"], row["action"]) for row in made["syscalls"][1:]] == [([*ASKED_FOR], allow)]
 
 
 def test_the_page_counts_the_filter_that_jails_get():
-    program = choice.filter_of("default", machine.host().arch, inet=False, disk=False).program
     why = examined(code=0 if place.CGROUPS else 1)["libseccomp"].why
-    assert f"the filter of the default jail has {len(program) // 8} instructions" in why
+    assert f"the filter of the default jail has {size_of_the_default_filter()} instructions" in why
 
 
 def test_a_place_without_a_proc_of_its_own_is_named_first():
@@ -297,7 +294,7 @@ def test_hard_limits_of_the_caller_below_the_defaults():
 
 @pytest.mark.skipif(not place.CGROUPS or place.is_v2() or os.geteuid() != 0, reason=place.ELSEWHERE)
 def test_a_smaller_limit_above_is_named():
-    own = next(h.own for h in machine.host().hierarchies if h.version == 1 and "memory" in h.controllers)
+    own = next(h.own for h in host().hierarchies if h.version == 1 and "memory" in h.controllers)
     cell = Path(own, f"doctor-{os.getpid()}")
     cell.mkdir()
     try:

@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, Mount
-from pyjail._cgroups.tree import remove_tree
-from pyjail._host import machine
-from pyjail._policy import obstacles
+from pyjail import Jail, Mount
 from tests import place
 from tests.conftest import QUICK
+from tests.inside import ASKED_FOR, host, remove_tree
 from tests.scripts import script
 
 USERNS = ("unshare", "--user", "--map-root-user")
@@ -136,7 +134,7 @@ LEFT_OUT = (
 def test_the_calls_that_a_filter_around_us_is_asked_to_allow_are_enough_and_none_is_too_many():
     """The list goes into engines' profiles (docs/doctor.md)."""
     left_out = set(LEFT_OUT.split())
-    assert set(obstacles.CALLS) <= left_out
+    assert set(ASKED_FOR) <= left_out
     code = """
     import sys
     filtered = FILTERED - set(sys.argv[1:])
@@ -145,10 +143,10 @@ def test_the_calls_that_a_filter_around_us_is_asked_to_allow_are_enough_and_none
     with pyjail.Session(jail=Jail(strict=False)) as s:
         s.write("a", "kept")
         print(s.run(["cat", "a"]).stdout)
-    """.replace("FILTERED", repr(left_out)).replace("sys.argv[1:]", repr(obstacles.CALLS))
+    """.replace("FILTERED", repr(left_out)).replace("sys.argv[1:]", repr(ASKED_FOR))
     assert tried(FILTER + textwrap.dedent(code)) == [RAN] * 3 + ["b'kept'"]
-    for name in obstacles.CALLS:
-        refused = [*left_out.difference(obstacles.CALLS), name]
+    for name in ASKED_FOR:
+        refused = [*left_out.difference(ASKED_FOR), name]
         (line,) = tried(FILTER + f"refuse(errno.EPERM, *{refused!r}); attempt()")
         assert "a seccomp filter around this process refuses" in line, (name, line)
 
@@ -184,15 +182,9 @@ def landlock():
 
 
 def test_namespaces_can_be_made_but_no_mounts_in_them():
-    """As AppArmor does it in Ubuntu 24.04; Landlock is the module that can be had anywhere."""
+    """As AppArmor does it in Ubuntu 24.04 (`tests/unit/policy/test_obstacles.py`); Landlock can be had anywhere."""
     lines = tried(LANDLOCK + "landlock(); attempt()")
     assert lines[0].startswith("mounts | the user namespace could be made, but no mounts in it")
-    host = machine.host()._replace(apparmor=True, seccomp=False)
-    for step, index in (("private", 1), ("mount", 3)):
-        found = obstacles.find(step, index, 13, host)
-        assert found.control == "mounts"
-        assert "apparmor_restrict_unprivileged_userns=0" in found.fix
-    assert "AppArmor" in obstacles.find("private", 0, 1, host).cause
 
 
 @pytest.mark.needs_root
@@ -258,34 +250,9 @@ def test_memfd_noexec(value):
     assert tried("attempt()", *wrap, *shell(f"echo {value} > /proc/sys/vm/memfd_noexec")) == [RAN]
 
 
-def test_no_memfd_and_a_noexec_package():
-    found = obstacles.find("keeper_exec", None, 13, machine.host())
-    assert "vm.memfd_noexec" in found.cause
-
-
-def test_swap_without_accounting_is_refused_and_no_swap_needs_none():
-    from pyjail import HostError
-    from pyjail._host.machine import Hierarchy
-    from pyjail._plan import compile
-    from pyjail._policy import cgroup
-
-    v2 = Hierarchy(2, frozenset({"memory", "pids", "cpu"}), "/cg", True)
-    files = (frozenset({"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat"}),)
-    for swap in (True, False):
-        host = machine.host()._replace(hierarchies=(v2,), above=(), swap=swap)
-        chosen = cgroup.choose(host, False)
-        if swap:
-            with pytest.raises(HostError, match="does not account for it") as e:
-                compile.run_limits(Jail(strict=True), Limits(), host, chosen, files)
-            assert "swapoff" in e.value.hint
-        else:
-            run = compile.run_limits(Jail(strict=True), Limits(), host, chosen, files)
-            assert "memory.swap.max" not in {row.file for row in run.cgroup}
-
-
 @pytest.mark.skipif(not place.CGROUPS or place.is_v2() or os.geteuid() != 0, reason=place.ELSEWHERE)
 def test_a_v1_limit_above_that_is_smaller_is_refused_and_its_kill_is_no_memory_verdict():
-    own = next(h.own for h in machine.host().hierarchies if h.version == 1 and "memory" in h.controllers)
+    own = next(h.own for h in host().hierarchies if h.version == 1 and "memory" in h.controllers)
     cell = Path(own, f"cell-{os.getpid()}")
     cell.mkdir()
     try:

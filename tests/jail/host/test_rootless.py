@@ -11,9 +11,9 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Mount
-from pyjail._host import machine
 from tests import place
 from tests.host_side import cgroups_of, keepers_of
+from tests.inside import host
 from tests.scripts import script, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() == 0, reason=place.ELSEWHERE)
@@ -41,16 +41,16 @@ def outside_ids(**kw) -> tuple[int, int]:
 
 
 def test_the_program_has_a_subordinate_id_when_newuidmap_is_there():
-    host = machine.host()
-    if host.subuids is None:
+    subuids, subgids = host().subuids, host().subgids
+    if subuids is None:
         pytest.skip(place.WITHOUT_HELPER)
     uid, gid = outside_ids()
-    assert host.subuids[0] <= uid < sum(host.subuids)
-    assert host.subgids[0] <= gid < sum(host.subgids)
+    assert subuids[0] <= uid < sum(subuids)
+    assert subgids[0] <= gid < sum(subgids)
     r = pyjail.run(["id", "-u"])
     assert r.stdout == b"1000\n"
     uid = int(r.receipt["ids"].value.partition("outside uid ")[2].split()[0])
-    assert host.subuids[0] <= uid < sum(host.subuids)
+    assert subuids[0] <= uid < sum(subuids)
 
 
 def test_a_single_mapping_is_used_when_told_or_when_the_program_may_write_files_of_the_caller(tmp_path):
@@ -98,7 +98,7 @@ def test_without_limits_that_need_a_cgroup_strict_runs_everywhere():
 
 
 def test_a_newuidmap_that_fails_is_a_clear_error_and_leaves_nothing(tmp_path):
-    if machine.host().subuids is None:
+    if host().subuids is None:
         pytest.skip(place.WITHOUT_HELPER)
     fake = tmp_path / "newuidmap"
     fake.write_text("#!/bin/sh\necho 'newuidmap: no range for you' >&2\nexit 1\n")

@@ -255,8 +255,8 @@ def test_the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_
     """It has rights that its embedder may have given up."""
     code = """
     import os, pyjail, signal
-    from pyjail._cgroups import janitor as _janitor
     from tests.host_side import cgroups_of
+    from tests.inside import janitor_watches
     pyjail.run(["true"])
     own = cgroups_of(os.getpid())[0]
     beside = os.path.dirname(own)
@@ -264,7 +264,7 @@ def test_the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_
     for path in others: os.mkdir(path)
     os.symlink(beside, "%s/link")
     for path in (others[0], "%s/link/" + os.path.basename(others[1]), others[2], f"{own}/../other-{os.getpid()}"):
-        _janitor.watch(path)
+        janitor_watches(path)
     print(os.getpid(), *others, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     """

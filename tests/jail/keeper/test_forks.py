@@ -14,6 +14,7 @@ import pytest
 import pyjail
 from pyjail import Jail, KeeperError
 from tests.conftest import SLOW
+from tests.inside import turn_of
 from tests.instants import Instant, Interrupted, Unharmed, every
 from tests.scripts import script
 
@@ -153,15 +154,16 @@ def test_a_process_in_a_forked_child_says_whose_it_is():
 
 def test_a_fork_while_another_thread_ends_a_keeper_holds_nobody_up_in_the_child():
     p = pyjail.start(["sleep", "9"])
-    p._turn.keeper.closing.acquire()  # as a thread does that is just ending it
+    turn = turn_of(p)
+    turn.keeper.closing.acquire()  # as a thread does that is just ending it
 
     def use() -> None:
-        p._turn.keepers.drop(p._turn.keeper)
+        turn.keepers.drop(turn.keeper)
 
     child = Child(use)
     child()
     assert child.ended_well()
-    p._turn.keeper.closing.release()
+    turn.keeper.closing.release()
     p.kill()
     p.wait()
     p.close()

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 
-from pyjail._host.machine import host
 from tests import place
+from tests.inside import host
 
 
 def cli(*args):

@@ -12,9 +12,9 @@ import pytest
 
 import pyjail
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, start, testing
-from pyjail._run.turn import Turn
 from tests.conftest import SLOW
 from tests.host_side import alive, keepers_of
+from tests.inside import Turn, turn_of
 from tests.scripts import script
 
 LIMITS = Limits(cpu_time=10 * SLOW, wall_time=30 * SLOW)
@@ -203,7 +203,7 @@ def test_leaving_the_block_reads_what_nobody_read():
 
 def test_what_nobody_waits_for_ends_with_its_object():
     p = start(["sleep", "100"], LIMITS)
-    keeper = p._turn.keeper.pid
+    keeper = turn_of(p).keeper.pid
     below = keepers_of(keeper)
     p.close()  # of its files Python itself would complain, as for subprocess.Popen
     del p
@@ -242,7 +242,7 @@ def test_one_waits_another_kills():
 def test_a_keeper_that_was_killed_is_a_jail_error():
     with start(["sleep", "100"], LIMITS) as p:
         time.sleep(0.3)
-        os.kill(p._turn.keeper.pid, signal.SIGKILL)
+        os.kill(turn_of(p).keeper.pid, signal.SIGKILL)
         p.wait()
     assert p.result.verdict is Verdict.JAIL_ERROR
 

@@ -14,7 +14,7 @@ import pytest
 import pyjail
 from pyjail import Jail, JailExecutor, Limits, Verdict
 from tests.host_side import cgroups_of, keepers_of, left_over, programs
-from tests.inside import busy_keepers
+from tests.inside import busy_keepers, owed_by, pool_of
 from tests.scripts import script, until
 
 FOREVER = Limits(wall_time=None)
@@ -84,16 +84,16 @@ def test_what_waits_can_be_cancelled_what_runs_cannot():
 def test_map_submits_all_now_and_keeps_the_order():
     with JailExecutor(2) as executor:
         results = executor.map([["sh", "-c", f"exit {i}"] for i in range(8)])
-        assert until(lambda: executor._pool._threads.owed == set())  # nobody has asked for a result
+        assert until(lambda: not owed_by(executor))  # nobody has asked for a result
         assert [r.exit_code for r in results] == list(range(8))
         assert [r.stdout for r in executor.map([{"args": ["cat"], "input": b"x"}] * 2, buffersize=1)] == [b"x"] * 2
 
 
 def test_its_size():
     with JailExecutor() as executor:
-        assert executor._pool.size == len(os.sched_getaffinity(0))
+        assert pool_of(executor).size == len(os.sched_getaffinity(0))
     with JailExecutor(max_workers=3, warm=0) as executor:
-        assert executor._pool.size == 3
+        assert pool_of(executor).size == 3
     with pytest.raises(pyjail.SpecError):
         JailExecutor(2, max_workers=2)
 
@@ -197,7 +197,7 @@ def test_a_keeper_killed_in_mid_run_is_a_jail_error_in_its_future():
     with JailExecutor(1) as executor:
         future = executor.submit(["sleep", "1000"], FOREVER)
         assert until(lambda: programs(b"sleep"))
-        os.kill(busy_keepers(executor._pool)[0].pid, signal.SIGKILL)
+        os.kill(busy_keepers(pool_of(executor))[0].pid, signal.SIGKILL)
         queued = executor.submit(["echo", "x"])
         assert future.result().verdict is Verdict.JAIL_ERROR
         assert queued.result().stdout == b"x\n"

@@ -9,7 +9,7 @@ import pytest
 
 from pyjail import Limits, Pool
 from tests.host_side import cgroups_of, programs
-from tests.inside import idle_keepers
+from tests.inside import idle_keepers, no_more_processes
 from tests.jail.many.blocker import Blocker
 from tests.scripts import script, until
 
@@ -156,24 +156,10 @@ def test_own_memory_used_up_in_the_talk_with_a_keeper_is_told_and_ends_the_jail(
         assert pool.run(["true"]).ok
 
 
-def test_a_process_limit_of_ours_is_a_clear_error(monkeypatch):
-    from pyjail._keeper import keeper as keeper_module
-
+def test_a_process_limit_of_ours_is_a_clear_error():
     with Pool(2, warm=1) as pool, Blocker(pool.run):
         assert until(lambda: len(programs(b"cat")) == 1)
-        real = keeper_module.lib
-
-        class NoMore:
-            def __getattr__(self, name):
-                return getattr(real, name)
-
-            def pj_spawn(self, *args):
-                args[-1].step, args[-1].index, args[-1].err = real.STEP_CLONE, real.PJ_NONE, errno.EAGAIN
-                return -1
-
-        monkeypatch.setattr(keeper_module, "lib", NoMore())
-        with pytest.raises(OSError) as e:
+        with no_more_processes(), pytest.raises(OSError) as e:
             pool.run(["true"])
         assert e.value.errno == errno.EAGAIN
-        monkeypatch.undo()
         assert pool.run(["true"]).ok

@@ -9,11 +9,10 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Mount, SpecError, grading, languages
-from pyjail._base.documents import schema
 from pyjail.records import Document
 from tests import place
 from tests.jail.cli.test_cli import cli
-from tests.records import check, closed, is_plain_html, public_records
+from tests.records import check, closed, is_plain_html, public_records, schema
 
 HOSTILE = r"""
 printf '\377<b>\n' > "$(printf 'a\nb\377')"; ln -s "$(printf '\377<i>')" "$(printf 'l\033[2J')"

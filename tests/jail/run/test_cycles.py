@@ -10,10 +10,8 @@ import pytest
 
 import pyjail
 from pyjail import ExecError, Limits, TimeoutExpired, aio
-from pyjail._live.process import Process
-from pyjail._run.turn import Turn
-from pyjail.aio._flight import Flight
 from tests.conftest import SLOW
+from tests.inside import HOLDERS
 
 LIMITS = Limits(wall_time=20 * SLOW)
 
@@ -63,11 +61,11 @@ def test_nothing_of_a_call_waits_for_the_collector(name):
 
     call()  # what is made once
     gc.collect()
-    before = {id(o) for o in gc.get_objects() if isinstance(o, (Turn, Process, Flight))}
+    before = {id(o) for o in gc.get_objects() if isinstance(o, HOLDERS)}
     gc.disable()
     try:
         call()
-        left = [o for o in gc.get_objects() if isinstance(o, (Turn, Process, Flight)) and id(o) not in before]
+        left = [o for o in gc.get_objects() if isinstance(o, HOLDERS) and id(o) not in before]
     finally:
         gc.enable()
     assert left == []

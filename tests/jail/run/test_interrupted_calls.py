@@ -12,10 +12,9 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Party, aio, testing
-from pyjail._keeper.keeper import Keeper
-from pyjail._run.turn import Turn
 from pyjail.grading import Case, check_function
 from tests.conftest import SLOW
+from tests.inside import STARTS
 from tests.instants import Instant, Interrupted, Unharmed, every
 from tests.scripts import until
 
@@ -70,11 +69,12 @@ def test_a_call_that_is_interrupted_leaves_nothing_and_closes_nobody_elses_fds(n
             assert pyjail.run(["echo", "x"]).stdout == b"x\n"
 
 
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("what", STARTS)
 @pytest.mark.parametrize("call", [pyjail.run, pyjail.start], ids=["run", "start"])
-def test_the_end_of_what_was_interrupted_twice_is_left_to_the_next_run(call, begun, monkeypatch):
+def test_the_end_of_what_was_interrupted_twice_is_left_to_the_next_run(call, what, monkeypatch):
     """Somebody presses ^C again: at each step of what the first one leads to, in a run or in a keeper that starts."""
-    begin = Turn.begin if begun else Keeper._ready
+    owner, name = STARTS[what]
+    begin = getattr(owner, name)
 
     def again(n):
         second = Instant(n)
@@ -85,8 +85,8 @@ def test_the_end_of_what_was_interrupted_twice_is_left_to_the_next_run(call, beg
             raise Interrupted
 
         with monkeypatch.context() as first:
-            first.setattr(Turn if begun else Keeper, begin.__name__, interrupted)
-            if not begun:
+            first.setattr(owner, name, interrupted)
+            if what == "keeper":
                 pyjail.close()
             with contextlib.suppress(Interrupted):
                 call(["sleep", "30"], LIMITS)

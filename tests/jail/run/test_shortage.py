@@ -27,11 +27,11 @@ from pyjail import (
     Session,
     aio,
 )
-from pyjail._plan import prepare
 from tests import place
 from tests.conftest import SLOW
 from tests.faulty import fault
 from tests.host_side import cgroups_of, fds, keepers_of, mounts
+from tests.inside import look_again
 from tests.scripts import until
 
 LIMITS = Limits(cpu_time=20 * SLOW, wall_time=60 * SLOW)
@@ -164,7 +164,7 @@ def test_a_call_that_fails_once_is_told_and_leaves_nothing(way, cold, tmp_path, 
 
 def _once(way, arguments, cold, at, turn, before, wrong, fails=fault):
     if cold:
-        prepare.look_again()
+        look_again()
     else:
         pyjail.run(["true"], LIMITS)
     came = None

@@ -36,9 +36,8 @@ NO_CORES = """
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # `hard core 0` of limits.conf, LimitCORE=0 of a unit
     import pyjail
-    from pyjail._host import machine
-    read = machine.read
-    machine.read = lambda path: PATTERN if path.endswith("/core_pattern") else read(path)
+    from tests.inside import host_says
+    host_says("/core_pattern", PATTERN)
     try:
         row = pyjail.run(["sh", "-c", "kill -ABRT $$"]).receipt["RLIMIT_CORE"]
         print(row.asked, row.value, row.status)

@@ -13,8 +13,7 @@ def test_a_child_forked_while_another_thread_packs_a_request_can_run():
     """On Python 3.11 functools.cached_property has one lock for all: the child would wait for it for ever."""
     code = """
     import os, signal, threading, time, pyjail
-    from pyjail._plan import prepare as _prepare; from pyjail._spec import commands as _command
-    def packed(args): return _prepare.prepare(_command.make(args)).blob
+    from tests.inside import packed
     packed(["true"])
     many, stop = ["x"] + ["a"] * 20000, threading.Event()
     def work():
@@ -62,12 +61,11 @@ def test_fds_in_flight_of_this_user_keep_no_keeper_from_starting():
 def test_plans_that_are_kept_are_small():
     code = """
     import pyjail
-    from pyjail._plan import prepare as _prepare; from pyjail._spec import commands as _command
+    from tests.inside import packed, size_of_kept_plans
     for n in range(70):
-        request = _command.make([f"{n:04}" + "a" * 1900], env={"PATH": ":" * 2000})
-        assert len(_prepare.prepare(request).blob) > 1 << 20
-    for n in range(70): _prepare.prepare(_command.make(["true", str(n)]))
-    print(sum(len(plan.blob) for *_, plan in _prepare._plans.values()) < 64 << 12)
+        assert len(packed([f"{n:04}" + "a" * 1900], env={"PATH": ":" * 2000})) > 1 << 20
+    for n in range(70): packed(["true", str(n)])
+    print(size_of_kept_plans() < 64 << 12)
     """
     out = script(code)
     assert out.stdout == "True\n", out.stderr

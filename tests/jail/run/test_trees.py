@@ -9,7 +9,7 @@ import pytest
 
 import pyjail
 from pyjail import Limits, Session, SpecError
-from pyjail._spec.inputs import check_inputs
+from tests.inside import check_inputs, few_entries, open_source
 
 LIST = "find . -mindepth 1 \\( -type l -printf '%p -> %l\\n' -o -type d -printf '%p/ %m\\n' -o -printf '%p %m\\n' \\) | sort"
 
@@ -57,8 +57,6 @@ def test_what_becomes_a_link_after_it_was_looked_at_is_not_followed(tree, tmp_pa
     items = check_inputs({"t": tree})
     (tree / what).rename(tmp_path / "was")
     (tree / what).symlink_to(tmp_path / "elsewhere" if what != "a.txt" else tmp_path / "elsewhere/b")
-    from pyjail._keeper.files import open_source
-
     below = [item for item in items if item.source and item.source.startswith(what)]
     assert below
     for item in below:
@@ -66,17 +64,13 @@ def test_what_becomes_a_link_after_it_was_looked_at_is_not_followed(tree, tmp_pa
             open_source(item)
 
 
-def test_what_is_no_file_and_too_much_is_refused(tree, monkeypatch):
+def test_what_is_no_file_and_too_much_is_refused(tree):
     os.mkfifo(tree / "pipe")
     with pytest.raises(SpecError, match=r"pipe.*is neither a file"):
         pyjail.run(["true"], files={"t": tree})
     (tree / "pipe").unlink()
-    from pyjail._spec import trees
-
-    monkeypatch.setattr(trees, "MOST_ENTRIES", 5)
-    with pytest.raises(SpecError, match="more than 5 entries"):
+    with few_entries(5), pytest.raises(SpecError, match="more than 5 entries"):
         pyjail.run(["true"], files={"t": tree})
-    monkeypatch.undo()
     deep = tree
     for _ in range(70):
         deep = deep / "d"

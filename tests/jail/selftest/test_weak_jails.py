@@ -13,14 +13,13 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Mount, Result, SeccompPolicy, Verdict, cli
-from pyjail._host import machine
-from pyjail._plan import prepare
 from pyjail._selftest import inside, runner
 from pyjail._selftest.judge import Outcome, judge
 from pyjail._selftest.report import Status
 from pyjail._selftest.scene import Scene
 from tests import place
 from tests.conftest import SLOW
+from tests.inside import another_host, host
 from tests.jail.selftest.checks import OPTIONS, escaped, not_in_a_guest, status_of
 
 pytestmark = pytest.mark.timeout(1200)
@@ -39,18 +38,12 @@ def test_without_a_filter_kernel_surface_is_red():
 
 
 @not_in_a_guest
-def test_packages_that_are_not_hidden_are_red(monkeypatch):
-    host = machine.host()
-    if host.python is None or not all(os.access(path, os.W_OK) for path in host.python.beside or ("/proc",)):
+def test_packages_that_are_not_hidden_are_red():
+    python = host().python
+    if python is None or not all(os.access(path, os.W_OK) for path in python.beside or ("/proc",)):
         pytest.skip(f"{place.ELSEWHERE}: the caller cannot write to this interpreter's packages")
-    monkeypatch.setattr(machine, "host", lambda: host._replace(hidden=()))
-    prepare.look_again()
-    try:
+    with another_host(hidden=()):
         report = pyjail.selftest(Jail(hostname="leaky"), only=["files.environment"])
-    finally:
-        monkeypatch.undo()
-        prepare.look_again()
-        pyjail.close()
     assert escaped(report) == {"files.environment"}
     assert pyjail.selftest(only=["files.environment"]).ok
 

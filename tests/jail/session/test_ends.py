@@ -14,6 +14,7 @@ from pyjail import JailError, KeeperError, Session, Verdict
 from tests.conftest import SLOW
 from tests.faulty import fault
 from tests.host_side import alive, keeper_below, keepers_of
+from tests.inside import keeper_of
 from tests.jail.session.programs import LIMITS
 
 
@@ -21,7 +22,7 @@ def test_a_keeper_that_died_takes_the_session_with_it(s):
     s.write("x", "x")
     with s.start(["sleep", "100"]) as p:
         time.sleep(0.2)
-        os.kill(s._keeper.pid, signal.SIGKILL)
+        os.kill(keeper_of(s).pid, signal.SIGKILL)
         p.wait()
     assert p.result.verdict is Verdict.JAIL_ERROR
     for call in (lambda: s.run(["true"]), lambda: s.read("x"), lambda: s.write("y", "y"), s.snapshot, s.list):
@@ -31,7 +32,7 @@ def test_a_keeper_that_died_takes_the_session_with_it(s):
 
 def test_a_keeper_that_died_between_two_runs_is_an_error_not_an_empty_box(s):
     s.write("x", "x")
-    os.kill(keeper_below(s._keeper.pid), signal.SIGKILL)
+    os.kill(keeper_below(keeper_of(s).pid), signal.SIGKILL)
     with pytest.raises(KeeperError, match="new session"):
         s.run(["cat", "x"])
 
@@ -40,7 +41,7 @@ def test_close_ends_everything():
     s = Session(limits=LIMITS)
     p = s.start(["sleep", "100"])
     time.sleep(0.2)
-    mine = {s._keeper.pid, *keepers_of(s._keeper.pid)}
+    mine = {keeper_of(s).pid, *keepers_of(keeper_of(s).pid)}
     assert len(mine) == 3  # guard, keeper, program
     s.close()
     s.close()

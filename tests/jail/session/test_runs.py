@@ -9,6 +9,7 @@ import pytest
 import pyjail
 from pyjail import Jail, Limits, Mount, Session, SpecError
 from tests.conftest import SLOW
+from tests.inside import keeper_of, look_again
 from tests.jail.session.programs import LIMITS
 
 
@@ -120,19 +121,17 @@ def test_two_sessions_have_nothing_in_common():
 def test_a_network_of_its_own_for_each_run_keeps_the_keeper():
     with Session(Jail(network="loopback"), limits=LIMITS) as s:
         s.write("a", "a")
-        keeper = s._ready().pid
+        keeper = keeper_of(s).pid
         for _ in range(3):
             assert s.run(["sh", "-c", "cat a; ls /tmp/x 2>&-; echo x > /tmp/x"]).stdout == b"a"
-        assert s._ready().pid == keeper
+        assert keeper_of(s).pid == keeper
 
 
 def test_a_look_at_the_machine_again_is_no_other_machine(s):
     """What was there already is not listed anew, and must make no other plan of the same jail."""
-    from pyjail._plan import prepare
-
     s.write("a", "a")
     assert s.run(["cat", "a"]).stdout == b"a"
-    prepare.look_again()
+    look_again()
     assert s.run(["cat", "a"], Limits(processes=5)).stdout == b"a"
 
 

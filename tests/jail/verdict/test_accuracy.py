@@ -11,9 +11,9 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Limits
-from pyjail._plan import prepare
 from tests import place
 from tests.conftest import SLOW
+from tests.inside import cpus
 from tests.scripts import PRELUDE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,7 +61,7 @@ def test_peaks_of_memory(told, what):
         truth, usage = told(what, "16")
         used = truth["bytes"] if what != "nothing" else 0
         assert usage.memory_peak >= used
-        assert usage.memory_peak <= used + 3 * MIB + 2 * 64 * 4096 * len(prepare.cpus())
+        assert usage.memory_peak <= used + 3 * MIB + 2 * 64 * 4096 * len(cpus())
 
 
 @pytest.mark.needs_cgroups
