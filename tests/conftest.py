@@ -73,6 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """``--keeper``: for this process; scripts that the tests start use the installed one."""
+    if config.getoption("--all") or config.getoption("--soak"):
+        os.environ["PYJAIL_TEST_ALL"] = "1"  # for `tests.instants`
     # Started by `&` of a shell, by nohup(1): what we start would ignore it, too.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:

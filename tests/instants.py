@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,20 @@ class Instant:
 
 
 def every(call: Callable[[], object], most: int) -> Iterator[int]:
-    """Numbers of the steps that ``call`` takes, or ``most`` of them from the first to the last (PYJAIL_TEST_STEPS)."""
+    """Numbers of the steps that ``call`` takes, or ``most`` of them from the first to the last; see `some`."""
     with Instant(0) as counted:
         call()
+    yield from some(counted.steps, most)
+
+
+def some(steps: int, most: int) -> range:
+    """Numbers from 1 to ``steps``: with --all ``most`` of them; else a quarter, which ones is another test's name's choice,
+    so that tests of one thing meet other steps of what they share. PYJAIL_TEST_STEPS: so many at most."""
+    if os.environ.get("PYJAIL_TEST_ALL") != "1":
+        most = -(-most // 4)
     most = int(os.environ.get("PYJAIL_TEST_STEPS", most))
-    yield from range(1, counted.steps + 1, max(1, -(-counted.steps // most)))
+    between = max(1, -(-steps // most))
+    return range(1 + zlib.crc32(os.environ.get("PYTEST_CURRENT_TEST", "").encode()) % between, steps + 1, between)
 
 
 class Unharmed:

@@ -201,7 +201,7 @@ int main() { char *p = shmat(shmget(IPC_PRIVATE, 1 << 20, 0600 | IPC_CREAT), 0, 
 """
 
 
-def test_500_runs_leave_the_memory_of_the_parent_where_it_was(run_c):
+def test_runs_leave_the_memory_of_the_parent_where_it_was(run_c):
     """SysV segments are charged to the leaf until their ipc namespace ends (nsjail#231); so would be page cache."""
     charged = memory_directory() / "memory.current"
     if not charged.exists():
@@ -218,7 +218,7 @@ def test_500_runs_leave_the_memory_of_the_parent_where_it_was(run_c):
     for _ in range(30):
         assert run_c(SHM).ok
     before = settled()
-    for _ in range(500):
+    for _ in range(100):
         assert run_c(SHM).ok
     assert until(lambda: settled() - before < 4 << 20, 20), (before, settled())
 

@@ -23,6 +23,7 @@ from tests.host_side import (
     mounts,
     shm_segments,
 )
+from tests.instants import some
 from tests.scripts import PRELUDE, script, until
 
 
@@ -56,7 +57,7 @@ def test_sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing():
     dying = [sys.executable, "-c", PRELUDE + DYING]
     steps = int(subprocess.run([*dying, "0"], capture_output=True, check=True).stdout)
     left = {}
-    for n in range(1, steps, steps // int(os.environ.get("PYJAIL_TEST_STEPS", 60))):
+    for n in some(steps, 60):
         p = subprocess.Popen([*dying, str(n)], stdout=subprocess.PIPE, text=True)
         told = p.communicate()[0]
         if p.returncode == 0:  # not two runs have as many steps: how often one waits is the machine's choice

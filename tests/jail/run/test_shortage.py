@@ -155,7 +155,8 @@ def test_a_call_that_fails_once_is_told_and_leaves_nothing(way, cold, tmp_path, 
     assert before[3] == 0  # processes of other tests may be below us, such as multiprocessing's
     soak = request.config.getoption("--soak")
     wrong: list[str] = []
-    for at in itertools.count(1, 1 if soak else 3):
+    step = 1 if soak else 3 if request.config.getoption("--all") else 8
+    for at in itertools.count(1 + len(way.__name__) % step, step):
         hits = [_once(way, arguments, cold, at, turn, before, wrong) for turn in (range(5) if soak else (at,))]
         if None in hits:
             break
@@ -242,7 +243,7 @@ def test_a_call_that_a_signal_interrupts_once_is_made_again_or_told(tmp_path, re
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-fno-builtin", "-w", "-o", library, source, "-ldl"], check=True)
     code = "import sys; from tests.jail.run.test_shortage import each_interrupted as each; print(*each(*sys.argv[1:3], int(sys.argv[3])))"
     for way in WAYS:
-        step = "1" if request.config.getoption("--soak") else "5"
+        step = "1" if request.config.getoption("--soak") else "5" if request.config.getoption("--all") else "15"
         done = subprocess.run(
             [sys.executable, "-c", code, way.__name__, tmp_path, step],
             env=os.environ | {"LD_PRELOAD": str(library)},
