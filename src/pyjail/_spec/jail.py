@@ -234,8 +234,8 @@ class Jail(Shown):
         for mount in mounts:
             if mount.dst in seen:
                 raise SpecError("mounts", mount.dst, "two mounts cannot have the same destination")
-            if mount.dst == "/" or mount.dst == "/proc" or mount.dst.startswith("/proc/"):
-                raise SpecError("mounts", mount.dst, "the root and /proc are the jail's own; use rootfs= or proc=")
+            if mount.dst in ("/", "/proc", "/dev", "/dev/null") or mount.dst.startswith("/proc/"):
+                raise SpecError("mounts", mount.dst, "root, /proc and /dev are the jail's own; see rootfs= and proc=")
             seen.add(mount.dst)
         _set(self, "mounts", tuple(mounts))
         name = text("hostname", self.hostname)

@@ -158,7 +158,11 @@ def make_checker(given: Checker | str | None) -> Checker:
     """What decides whether an output is right: a name in `COMPARE` (default "tokens"), or the caller's own."""
     if given is not None and not isinstance(given, str):
         if not callable(given):
-            raise SpecError("checker", given, f"a function (test, output) -> bool or one of {', '.join(COMPARE)}")
+            raise SpecError(
+                "checker",
+                given,
+                f"a compiled Program, a function (test, output) -> bool or one of {', '.join(COMPARE)}",
+            )
         return given
     name = given or "tokens"
     known("checker", {name: name}, COMPARE)

@@ -327,8 +327,8 @@ def test_how_outputs_are_compared(output, right):
 def test_an_unknown_checker_is_told_with_the_nearest():
     with pytest.raises(SpecError, match="did you mean 'tokens'"):
         make_checker("token")
-    with pytest.raises(SpecError, match="checker"):
-        make_checker(5)
+    with pytest.raises(SpecError, match="a compiled Program"):
+        make_checker(["python3", "checker.py"])
 
 
 def judgement(*verdicts):

@@ -262,6 +262,7 @@ def test_jail_refuses_nonsense(field, value):
         lambda: Mount.bind("/a\0"), lambda: Mount.bind("/a", ro="yes"), lambda: Mount.tmpfs("/t", 0),
         lambda: Mount.tmpfs("t", 5), lambda: Mount.tmpfs("/t", None), lambda: Mount("other", "/x"),
         lambda: Jail(mounts=(Mount.bind("/usr", "/a"), Mount.tmpfs("/a", 5))), lambda: Jail(mounts=(Mount.bind("/usr", "/"),)),
+        lambda: Jail(mounts=(Mount.bind("/dev"),)), lambda: Jail(mounts=(Mount.bind("/usr/bin/env", "/dev/null"),)),
         lambda: Jail(mounts=(Mount.bind("/usr", "/proc/x"),)), lambda: File(5), lambda: File(b"", 0o4755), lambda: File(b"", True),
         lambda: pyjail.SeccompPolicy(base="off"), lambda: pyjail.SeccompPolicy(allow="open"),
         lambda: pyjail.SeccompPolicy(allow=("open",), kill=("open",)),
