@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """``--keeper``: for this process; scripts that the tests start use the installed one."""
     if config.getoption("--all") or config.getoption("--soak"):
         os.environ["PYJAIL_TEST_ALL"] = "1"  # for `tests.instants`
+    if config.getoption("--soak"):
+        os.environ.setdefault("PYJAIL_TEST_STEPS", str(sys.maxsize))  # each one: an hour and more
     # Started by `&` of a shell, by nohup(1): what we start would ignore it, too.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
