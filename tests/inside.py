@@ -18,7 +18,7 @@ from pyjail._core.native import lib
 
 import pyjail
 from pyjail import aio
-from pyjail._cgroups import janitor
+from pyjail._cgroups import janitor, tree
 from pyjail._cgroups.tree import remove_tree
 from pyjail._host import machine, owner
 from pyjail._host.machine import host
@@ -28,8 +28,9 @@ from pyjail._keeper.keeper import Keeper
 from pyjail._live.process import Process
 from pyjail._plan import prepare
 from pyjail._plan.prepare import cpus, look_again
+from pyjail._plan.wire import Failure
 from pyjail._policy import bpf, choice, obstacles, seccomp
-from pyjail._run import run
+from pyjail._run import ahead, run
 from pyjail._run.turn import Turn
 from pyjail._spec import commands, trees
 from pyjail._spec.inputs import check_inputs
@@ -39,7 +40,7 @@ from tests.simulate import simulate
 __all__ = [
     "ASKED_FOR", "HOLDERS", "STARTS", "Turn", "aio_gate", "allowed_by", "another_host", "audit_arch", "busy_keepers", "call_number", "check_inputs", "cpus",
     "decision", "few_entries", "host", "host_says", "idle_keepers", "janitor_watches", "keeper_of", "look_again", "never_look_again",
-    "no_keepers", "no_more_processes", "open_source", "owed_by", "owner_name", "packed", "pool_of", "remove_tree",
+    "no_keepers", "no_more_processes", "open_source", "outdated_cgroups", "owed_by", "owner_name", "packed", "pool_of", "remove_tree",
     "size_of_kept_plans", "size_of_the_default_filter", "turn_of", "usable_host", "used_hierarchies",
 ]  # fmt: skip
 
@@ -141,6 +142,33 @@ def host_says(end: str, text: str) -> None:
     """From now on the host's file of a path that ends so says this to our process."""
     read = machine.read
     machine.read = lambda path: text if path.endswith(end) else read(path)
+
+
+@contextlib.contextmanager
+def outdated_cgroups(step: str) -> Iterator[list[None]]:
+    """Within, somebody has taken cgroups away, until it is looked at the machine again: a new keeper has none
+    ("cgroup"), or a jail that it makes ahead ("cgroup_enter"). One more in the list for each look."""
+    looks: list[None] = []
+    real, home, arm = prepare.look_again, tree.KeeperCgroup.make_home, ahead.arm
+
+    def look() -> None:
+        looks.append(None)
+        real()
+
+    def make_home(cgroup: tree.KeeperCgroup, *args: Any) -> None:
+        if step == "cgroup" and not looks:
+            raise pyjail.HostError("cgroup", "/sys/fs/cgroup: Read-only file system", "make it writable")
+        home(cgroup, *args)
+
+    def armed(*args: Any) -> Failure | None:
+        return Failure(step, None, errno.ENODEV) if step == "cgroup_enter" and not looks else arm(*args)
+
+    with (
+        mock.patch.object(prepare, "look_again", look),
+        mock.patch.object(tree.KeeperCgroup, "make_home", make_home),
+        mock.patch.object(ahead, "arm", armed),
+    ):
+        yield looks
 
 
 def never_look_again() -> None:

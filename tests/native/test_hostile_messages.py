@@ -17,6 +17,7 @@ from pyjail._base.fds import memfd
 from pyjail._cgroups import tree
 from pyjail._core import program
 from pyjail._host import machine
+from pyjail._keeper import files as workspace
 from pyjail._plan import compile, report, requests, wire
 from pyjail._policy.cgroup import CgroupRow
 from pyjail._spec.jail import Env
@@ -77,7 +78,7 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
     _, failure = ask(keeper, struct.pack("<5I", lib.OP_ARM, 0, 0, 0, len(one)), one)
     assert failure is None
     with memfd("x", b"content") as content:
-        keeper.file(lib.OP_PUT, b"a", mode=0o644, fd=content.number)
+        workspace.ask(keeper, lib.OP_PUT, b"a", mode=0o644, fd=content.number)
     _, failure = ask(keeper, struct.pack("<5I", lib.OP_RUN, 0, 0, 0, len(other)), other)
     assert (failure.step, failure.errno) == ("arm", errno.ESRCH)
     kind, failure = ask(keeper, struct.pack("<5I", lib.OP_RUN, 0, 0, 0, len(other)), other)
@@ -181,18 +182,18 @@ def test_paths_of_file_requests_stay_in_the_workspace(keeper):
     assert ask(keeper, program.pack_head(lib.OP_ARM, 0, 0, 0, len(blob)), blob)[1] is None
     for path in (b"..", b"../etc/passwd", b"/etc/passwd", b"/", b"a/../../x", b"\xff" * 4090):
         with pytest.raises(OSError) as e:
-            keeper.file(lib.OP_OPEN, path, os.O_RDONLY)
+            workspace.ask(keeper, lib.OP_OPEN, path, os.O_RDONLY)
         assert e.value.errno in (2, 18, 20, 22, 36, 40), path
         with pytest.raises(OSError):
-            keeper.file(lib.OP_MKDIR, path, mode=0o755)
+            workspace.ask(keeper, lib.OP_MKDIR, path, mode=0o755)
         with open(__file__, "rb") as source, pytest.raises(OSError):
-            keeper.file(lib.OP_PUT, path, mode=0o644, fd=source.fileno())
+            workspace.ask(keeper, lib.OP_PUT, path, mode=0o644, fd=source.fileno())
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC, os.O_APPEND):
         with pytest.raises(OSError):  # an fd open for writing outside would make execve fail with ETXTBSY
-            keeper.file(lib.OP_OPEN, b"f", flags)
+            workspace.ask(keeper, lib.OP_OPEN, b"f", flags)
     with open(__file__, "rb") as source:
-        keeper.file(lib.OP_PUT, b"f", mode=0o640, fd=source.fileno())
-        fd = keeper.file(lib.OP_OPEN, b"f", os.O_RDONLY)
+        workspace.ask(keeper, lib.OP_PUT, b"f", mode=0o640, fd=source.fileno())
+        fd = workspace.ask(keeper, lib.OP_OPEN, b"f", os.O_RDONLY)
         with fd, open(fd.number, "rb", closefd=False) as copy:
             st = os.fstat(fd.number)
             assert (st.st_uid, st.st_mode & 0o7777) == (keeper.ids.outside_uid, 0o640)

@@ -14,6 +14,7 @@ from pyjail._core.native import lib
 import pyjail
 from pyjail import Jail
 from pyjail._base.fds import memfd
+from pyjail._keeper import files
 from pyjail._keeper.keeper import Keeper
 from pyjail._plan import compile, prepare, report, requests, wire
 from pyjail._spec.jail import Env
@@ -93,9 +94,9 @@ class Protocol(RuleBasedStateMachine):
         try:
             if name.startswith(b"d/"):
                 with contextlib.suppress(FileExistsError):
-                    self.keeper.file(lib.OP_MKDIR, b"d", mode=0o755)
+                    files.ask(self.keeper, lib.OP_MKDIR, b"d", mode=0o755)
                 self.made = {b"d"}
-            self.keeper.file(lib.OP_PUT, name, mode=0o644, fd=fd.number)
+            files.ask(self.keeper, lib.OP_PUT, name, mode=0o644, fd=fd.number)
         except OSError:
             assert not self.armed or name not in INSIDE or name in self.files or self.held
             return
@@ -109,7 +110,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(name=NAMES)
     def read(self, name):
         try:
-            fd = self.keeper.file(lib.OP_OPEN, name, os.O_RDONLY | os.O_NONBLOCK)
+            fd = files.ask(self.keeper, lib.OP_OPEN, name, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             assert name not in self.files
             return

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from pyjail._core.native import lib
 
-from pyjail._base.errors import KeeperError
 from pyjail._base.fds import Fd, pair
 from pyjail._interact.parties import (
     PIPES,
@@ -20,12 +19,14 @@ from pyjail._interact.parties import (
     with_pipes,
 )
 from pyjail._interact.relay import Relay
+from pyjail._keeper import files
 from pyjail._keeper.store import Idle
 from pyjail._keeper.talk import Gone
 from pyjail._live import process as live_process
 from pyjail._live import streams
 from pyjail._result.result import Result
 from pyjail._run import run
+from pyjail._run.attempts import killed
 from pyjail._run.turn import Turn
 from pyjail._spec import commands
 from pyjail._spec.commands import Command
@@ -70,9 +71,9 @@ class Player:
         with noted(self.name):
             try:
                 path = f"{PIPES}/{name}".encode()[1:]
-                return self.ready.keeper.file(lib.OP_PIPE, path, os.O_WRONLY if write else os.O_RDONLY)
+                return files.ask(self.ready.keeper, lib.OP_PIPE, path, os.O_WRONLY if write else os.O_RDONLY)
             except Gone:
-                raise KeeperError("a keeper died before its program started: killed from outside?") from None
+                raise killed() from None
 
     def prepare(self) -> None:
         """Check all that can be checked before anything runs."""
@@ -81,12 +82,16 @@ class Player:
 
     def start(self) -> None:
         assert self.command is not None
+        keepers = self.keepers or run.idle
         if self.ready is not None:
             self.ready.rest()
+            keepers.closed = killed()  # another one's named pipes would lead nowhere
         self.sent = time.monotonic()
         with noted(self.name):
-            self.turn = Turn(self.command, self.keepers or run.idle)
+            self.turn = Turn(self.command, keepers)
             self.process = live_process.launch(self.turn, self.streams)
+        if self.ready is not None:
+            keepers.closed = None
 
     def result(self) -> Result:
         assert self.process is not None and self.process.result is not None

@@ -18,6 +18,7 @@ from pyjail._base.errors import SetupError
 from pyjail._base.fds import Fd, memfd
 from pyjail._base.glob import At, Glob
 from pyjail._keeper.keeper import Keeper
+from pyjail._plan.wire import parse_reply
 from pyjail._spec.inputs import Input
 from pyjail._spec.jail import Limits
 
@@ -32,6 +33,19 @@ MOST_SECONDS = 10.0
 CHUNK = 1 << 20
 
 
+def ask(keeper: Keeper, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> Fd:
+    """OP_OPEN, OP_MKDIR, OP_PUT, OP_REMOVE, OP_PIPE in the workspace: the fd, if any. OSError as from open(2), `Gone`.
+
+    ``fd``: the directory to start from (OP_OPEN, OP_REMOVE), the content (OP_PUT).
+    """
+    data = path + b"\0"
+    raw, opened = keeper.ask(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
+    _, failure = parse_reply(raw)
+    if failure is not None:
+        raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
+    return opened
+
+
 def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
     """Write all of ``files=`` into the armed workspace, as the jail's user."""
     made: set[str] = set()
@@ -42,11 +56,11 @@ def write_inputs(keeper: Keeper, inputs: Sequence[Input]) -> None:
                 directory = "/".join(parts[:depth])
                 if directory not in made:
                     made.add(directory)
-                    keeper.file(lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
+                    ask(keeper, lib.OP_MKDIR, os.fsencode(directory), mode=0o755)
             if item.kind != "directory":
                 with open_source(item) as source:
                     link = int(item.kind == "link")
-                    keeper.file(lib.OP_PUT, os.fsencode(item.path), link, item.mode, source.number)
+                    ask(keeper, lib.OP_PUT, os.fsencode(item.path), link, item.mode, source.number)
         except OSError as e:
             hint = "raise Limits(disk=) or Limits(inodes=)" if e.errno == 28 else ""
             if e.errno in (17, 18):
@@ -90,7 +104,7 @@ class Collector:
         stopped = None
         if self.patterns:
             try:
-                with self.keeper.file(lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY) as root:
+                with ask(self.keeper, lib.OP_OPEN, b".", os.O_RDONLY | os.O_DIRECTORY) as root:
                     self._walk(root.number, "", 0, [(p, p.start) for p in self.patterns])
             except _EnoughError as e:
                 stopped = str(e)
@@ -137,7 +151,7 @@ class Collector:
             return
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         try:
-            child = self.keeper.file(lib.OP_OPEN, os.fsencode(name), flags, fd=fd)
+            child = ask(self.keeper, lib.OP_OPEN, os.fsencode(name), flags, fd=fd)
         except OSError as e:
             self._skip(path, f"cannot be opened: {e.strerror}")
             return
@@ -157,7 +171,7 @@ class Collector:
             return
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            file = self.keeper.file(lib.OP_OPEN, os.fsencode(entry.name), flags, fd=fd)
+            file = ask(self.keeper, lib.OP_OPEN, os.fsencode(entry.name), flags, fd=fd)
         except OSError as e:
             self._skip(path, f"cannot be opened: {e.strerror}")
             return

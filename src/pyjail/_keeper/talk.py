@@ -14,7 +14,7 @@ from pyjail._core.native import lib
 
 from pyjail._base.fds import Fd, by
 from pyjail._core.program import pack_head
-from pyjail._plan.wire import damaged, number_of, parse_reply
+from pyjail._plan.wire import damaged, number_of
 
 REPORT_SIZE = 1 << 17
 USED, HELD = 3, 4  # of socket, two outputs, and the request's memfd, for long ones only
@@ -160,18 +160,6 @@ class Talk:
         if not raw:
             raise Gone
         return raw, opened, no_room
-
-    def file(self, op: int, path: bytes, flags: int = 0, mode: int = 0, fd: int = -1) -> Fd:
-        """OP_OPEN, OP_MKDIR, OP_PUT, OP_REMOVE in the workspace: the fd, if any. OSError as from open(2), `Gone`.
-
-        ``fd``: the directory to start from (OP_OPEN, OP_REMOVE), the content (OP_PUT).
-        """
-        data = path + b"\0"
-        raw, opened = self.ask(op, flags=flags, mode=mode, length=len(data), data=data, fds=() if fd < 0 else (fd,))
-        _, failure = parse_reply(raw)
-        if failure is not None:
-            raise OSError(failure.errno, os.strerror(failure.errno), os.fsdecode(path))
-        return opened
 
     def output(self, stream: int, length: int) -> bytes:
         """The captured bytes of the last run."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from pyjail._base import units
 from pyjail._base.errors import KeeperError, SpecError
-from pyjail._keeper.keeper import to_end
 from pyjail._keeper.talk import Gone
 from pyjail._live.streams import (
     Streams,
@@ -24,7 +23,7 @@ from pyjail._live.streams import (
 from pyjail._result.result import Result
 from pyjail._result.subprocess_errors import TimeoutExpired
 from pyjail._run import run
-from pyjail._run.attempts import NOT_STARTED, Attempts, IdleDeath
+from pyjail._run.attempts import IdleDeath, killed
 from pyjail._run.turn import KILL_PATIENCE_S, Turn
 from pyjail._spec.jail import Jail, Limits
 
@@ -79,20 +78,12 @@ def start(
 
 def launch(turn: Turn, streams: Streams) -> Process:
     """Start its program. When that fails nothing is left of the turn; the streams stay the caller's."""
-    attempts = Attempts()
-    try:
-        while True:
-            try:
-                turn.open()
-                return begin(turn, streams)
-            except NOT_STARTED as e:
-                if not attempts.again(e):
-                    raise
-    except BaseException:  # interrupted, or out of memory: nobody would know of it
-        to_end[turn] = turn.abandon
-        turn.abandon()
-        to_end.pop(turn, None)
-        raise
+
+    def way() -> Process:
+        turn.open()
+        return begin(turn, streams)
+
+    return turn.attempted(way)
 
 
 def begin(turn: Turn, streams: Streams) -> Process:
@@ -145,7 +136,7 @@ class Process:
         """Its end is known; only then its keeper goes: an interrupt of that loses neither."""
         result = self._turn.read()
         if isinstance(result, IdleDeath):
-            self._error = KeeperError("the keeper died before the program started: killed from outside?")
+            self._error = killed()
         elif isinstance(result, BaseException):
             self._error = result
         else:

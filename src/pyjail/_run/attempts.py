@@ -5,6 +5,13 @@ from __future__ import annotations
 from pyjail._base.errors import HostError, KeeperError, SetupError
 from pyjail._plan import prepare
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 CGROUP_STEPS = ("cgroup", "cgroup_enter")
 
 
@@ -28,13 +35,29 @@ class Attempts:
         """Whether to start over after this error. KeeperError when a new keeper died: the next one would, too."""
         if isinstance(error, IdleDeath):
             if error.new:
-                raise KeeperError("a new keeper died before the program started: killed from outside?") from None
+                raise killed() from None
             return True
         if self.looked or not _outdated(error):
             return False
         prepare.look_again()
         self.looked = True
         return True
+
+
+def until_started(call: Callable[[], T]) -> T:
+    """What ``call`` returns: it is called again as long as `Attempts.again` says so."""
+    attempts = Attempts()
+    while True:
+        try:
+            return call()
+        except NOT_STARTED as e:
+            if not attempts.again(e):
+                raise
+
+
+def killed() -> KeeperError:
+    """What to raise where a keeper is dead, and no other one may take its place."""
+    return KeeperError("a keeper died before its program started: killed from outside?")
 
 
 def _outdated(error: Exception) -> bool:

@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from pyjail._cgroups import tree
 from pyjail._keeper import store
-from pyjail._keeper.keeper import to_end
 from pyjail._keeper.store import Idle
 from pyjail._plan import prepare
 from pyjail._result.result import Result
-from pyjail._run.attempts import NOT_STARTED, Attempts
 from pyjail._run.turn import Turn, load_errors
 from pyjail._spec import commands
 from pyjail._spec.commands import Command
@@ -125,19 +123,7 @@ def run(
 def execute(command: Command, keepers: Idle = idle, deadline: float | None = None) -> Result:
     """The whole way of one validated command; ``deadline`` as `Turn` has it."""
     turn = Turn(command, keepers, deadline)
-    attempts = Attempts()
-    try:
-        while True:
-            try:
-                return turn.run()
-            except NOT_STARTED as e:
-                if not attempts.again(e):
-                    raise
-    except BaseException:
-        to_end[turn] = turn.abandon
-        turn.abandon()
-        to_end.pop(turn, None)
-        raise
+    return turn.attempted(turn.run)
 
 
 def _exit() -> None:

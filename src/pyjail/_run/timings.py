@@ -14,13 +14,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from pyjail._base.errors import JailError, KeeperError
+from pyjail._base.errors import JailError
 from pyjail._base.fds import Fd
 from pyjail._keeper.keeper import Keeper
 from pyjail._keeper.store import Idle
 from pyjail._plan import prepare as plan_prepare
 from pyjail._result.result import Result
-from pyjail._run.attempts import IdleDeath
+from pyjail._run import ahead
 from pyjail._run.turn import Turn
 from pyjail._spec.commands import Command, make
 from pyjail._verdict import outcome as verdict_outcome
@@ -170,21 +170,16 @@ def _armed(like: Command, keepers: Idle) -> int:
     start = time.monotonic_ns()
     turn = Turn(make(["true"], like.limits, like.jail), keepers)
     turn.open()
-    turn.arm()
+    ahead.arm(turn.keeper, turn.plan)
     turn.rest()
     return time.monotonic_ns() - start
 
 
 def _run(request: Command, keepers: Idle, marks: _Marks) -> Result:
-    """One run as `pyjail.run` does it, once. Raises what that would."""
+    """One run as `pyjail.run` does it. Raises what that would; what was tried in vain is time of the same phases."""
     marks("request")
     turn = _TimedTurn(request, keepers, marks)
-    try:
-        return turn.run()
-    except IdleDeath:
-        raise KeeperError("the keeper died before the program started: killed from outside?") from None
-    finally:
-        turn.abandon()
+    return turn.attempted(turn.run)
 
 
 def _medians(rows: list[Phases]) -> Phases:

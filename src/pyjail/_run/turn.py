@@ -8,15 +8,15 @@ import time
 from pyjail._core.native import lib
 
 from pyjail._base import lazy
-from pyjail._base.errors import JailError, KeeperError, SetupError
+from pyjail._base.errors import SetupError
 from pyjail._base.fds import memfd
 from pyjail._keeper.keeper import Keeper, Lease, to_end
 from pyjail._keeper.store import Idle
 from pyjail._keeper.talk import KEPT_OUTPUT, Gone, Late
 from pyjail._plan import prepare as plan_prepare
 from pyjail._plan.prepare import Plan
-from pyjail._plan.wire import Failure, parse_reply
-from pyjail._run.attempts import CGROUP_STEPS, IdleDeath
+from pyjail._plan.wire import Failure
+from pyjail._run.attempts import CGROUP_STEPS, IdleDeath, until_started
 from pyjail._spec import commands
 from pyjail._spec.commands import Command
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from pyjail._plan.report import Facts
     from pyjail._result.result import Result
+    from pyjail._run import ahead
+    from pyjail._run.attempts import T
     from pyjail._verdict import outcome
 
     # What it comes to: the result or what to raise, and whether the keeper can serve again.
@@ -42,6 +44,14 @@ def _meanwhile(plan: Plan) -> None:
     del report, verdict
 
 
+def _load_ahead() -> object:
+    """The module that makes a jail before its program is started: most runs need none."""
+    with lazy.lock:
+        from pyjail._run import ahead
+
+    return ahead
+
+
 def load_outcome() -> object:
     """The module that makes results of facts; to load it takes as long as a program, which runs meanwhile."""
     global outcome
@@ -52,6 +62,7 @@ def load_outcome() -> object:
 
 
 if not TYPE_CHECKING:
+    ahead = lazy.Unloaded(_load_ahead)
     outcome = lazy.Unloaded(load_outcome)
 
 KILL_PATIENCE_S = 10.0
@@ -77,6 +88,16 @@ class Turn:
         self.lease: Lease = []  # with what it has of the store, until that is given back
         self.report: list[bytes] = []  # as it came, filled by C alone
         self.outcome: Outcome | None = None
+
+    def attempted(self, way: Callable[[], T]) -> T:
+        """What ``way`` returns; it starts over as `Attempts.again` says. When it fails nothing is left of the turn."""
+        try:
+            return until_started(way)
+        except BaseException:  # interrupted, or out of memory: nobody would know of it
+            to_end[self] = self.abandon
+            self.abandon()
+            to_end.pop(self, None)
+            raise
 
     def run(self) -> Result:
         """The whole way. Raises `IdleDeath`, and what came out instead of a result."""
@@ -121,31 +142,19 @@ class Turn:
 
     def make_ready(self) -> None:
         """Get a new keeper with a jail for the command's limits made: it starts a program at once."""
-        try:
-            self.prepare()
-            self.start()
-            failure = self.arm()
-            if failure is not None:
-                raise outcome.failed(failure, self.plan.template, self.plan.run, self.command)
-            self.keeper.served = True
-        except BaseException as e:
-            to_end[self] = self.abandon
-            self.abandon()
-            to_end.pop(self, None)
-            if isinstance(e, Gone):
-                raise KeeperError("a new keeper died while it made ready: killed from outside?") from None
-            raise
+        self.attempted(self._make_ready)
 
-    def arm(self) -> Failure | None:
-        """Have the command's jail made, and no program started. `Gone` when the keeper is."""
-        keeper = self.keeper
-        keeper.armed = None
-        keeper.submit(lib.OP_ARM, self.plan.blob)
-        keeper.sock.settimeout(None)
-        _, failure = parse_reply(keeper.answer(keeper.turn)[0])
-        if failure is None:
-            keeper.armed = self.plan.run
-        return failure
+    def _make_ready(self) -> None:
+        self.abandon()  # what was made in vain
+        self.prepare()
+        self.start()
+        try:
+            failure = ahead.arm(self.keeper, self.plan)
+        except Gone:
+            raise self._idle_death() from None
+        if failure is not None:
+            raise outcome.failed(failure, self.plan.template, self.plan.run, self.command)
+        self.keeper.served = True
 
     # ---- a program ----
 
@@ -153,8 +162,12 @@ class Turn:
         """Start the program; from here on there may be one. Waits for the keeper only when there are files to write."""
         command, keeper = self.command, self.keeper
         try:
-            if command.files and not self._write_files():
-                return
+            if command.files:
+                failed = ahead.write_files(keeper, self.plan, command.files)
+                if failed is not None:
+                    told = self._came_out(outcome.not_started(failed)) if isinstance(failed, Failure) else failed
+                    self.outcome = told, True
+                    return
             if command.input is None:
                 keeper.submit(lib.OP_RUN, self.plan.blob, command.fds)
             else:
@@ -167,24 +180,6 @@ class Turn:
             outcome.load_results()
         else:
             outcome.memory_total()  # as `load_results` has it
-
-    def _write_files(self) -> bool:
-        """Whether they are there, in a jail that is made; else the outcome is known."""
-        failure = self.arm()
-        if failure is not None:
-            self.outcome = self._came_out(outcome.not_started(failure)), True
-            return False
-        try:
-            with lazy.lock:
-                from pyjail._keeper import files
-
-            files.write_inputs(self.keeper, self.command.files)
-        except (JailError, OSError) as e:
-            self.keeper.armed = None
-            self.keeper.send(lib.OP_RELEASE)
-            self.outcome = e, True
-            return False
-        return True
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether it has ended, by then: its report is here, or what it came to is known without one."""

@@ -37,7 +37,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 def _ask(keeper: Keeper, op: int, path: str, flags: int = 0, mode: int = 0, fd: int = -1) -> Fd:
     try:
-        return keeper.file(op, os.fsencode(path), flags, mode, fd)
+        return keeper_files.ask(keeper, op, os.fsencode(path), flags, mode, fd)
     except Gone:
         raise KeeperError("the session's keeper died, and its /box with it: start a new session") from None
 

@@ -15,6 +15,7 @@ from pyjail._keeper.shared import SharedKeeper
 from pyjail._plan import prepare
 from pyjail._result.result import Result
 from pyjail._result.undecoded import OutputDecodeError
+from pyjail._run.attempts import until_started
 from pyjail._run.turn import Turn
 from pyjail._session.history import History
 from pyjail._spec import commands
@@ -98,12 +99,15 @@ class Claimed:
         with self._starting:
             self._check()
             if self._keeper is None:
-                self._keepers.close()  # one whose start was interrupted
-                plan = prepare.prepare(commands.make(["true"], self.limits, self.jail))
-                outcome.load_results()
-                self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
-                assert self._keeper is not None
+                until_started(self._start)
+            assert self._keeper is not None
             return self._keeper
+
+    def _start(self) -> None:
+        self._keepers.close()  # one whose start was interrupted
+        plan = prepare.prepare(commands.make(["true"], self.limits, self.jail))
+        outcome.load_results()
+        self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
 
     def _lost(self) -> KeeperError:
         keeper = self._keeper

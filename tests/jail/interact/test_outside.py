@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Party, SpecError, Verdict, interact
+from pyjail import KeeperError, Party, SpecError, Verdict, interact
+from pyjail._interact import scene
 from tests.conftest import SLOW
 from tests.host_side import programs
 from tests.jail.interact.parties import LIMITS, play, sh
@@ -52,6 +53,22 @@ def test_a_keeper_that_is_killed_from_outside(generations):
     assert i.results["a"].verdict is Verdict.JAIL_ERROR
     assert "keeper" in i.results["a"].error
     assert i.results["b"].stderr == b"alone\n"
+
+
+def test_a_keeper_that_is_killed_with_its_named_pipes_is_an_error_at_once(monkeypatch):
+    """Another one would have others, which lead nowhere."""
+    prepare = scene.Player.prepare
+
+    def killed(player):
+        prepare(player)
+        if player.ready is not None:
+            os.kill(player.ready.keeper.pid, signal.SIGKILL)
+            assert until(lambda: not player.ready.keeper.alive)
+
+    monkeypatch.setattr(scene.Player, "prepare", killed)
+    with pytest.raises(KeeperError, match="killed from outside") as e:
+        play(sh("echo x > /pipes/out", name="a"), sh("read x", name="b"), edges=["a.out -> b.stdin"])
+    assert e.value.__notes__ == ["(party 'a' of pyjail.interact)"]
 
 
 def test_close_from_another_thread_is_no_hang():
