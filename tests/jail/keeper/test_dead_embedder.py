@@ -52,14 +52,15 @@ print(instant.steps)
 """
 
 
+@pytest.mark.timeout(600)
 def test_sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing():
     """From before its first cgroup directory on."""
     dying = [sys.executable, "-c", PRELUDE + DYING]
     steps = int(subprocess.run([*dying, "0"], capture_output=True, check=True).stdout)
     left = {}
     for n in some(steps, 60):
-        p = subprocess.Popen([*dying, str(n)], stdout=subprocess.PIPE, text=True)
-        told = p.communicate()[0]
+        with subprocess.Popen([*dying, str(n)], stdout=subprocess.PIPE, text=True) as p:
+            told = p.communicate()[0]
         if p.returncode == 0:  # not two runs have as many steps: how often one waits is the machine's choice
             assert int(told) < n and n > 0.9 * steps, (n, told)
         else:

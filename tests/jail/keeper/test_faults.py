@@ -238,7 +238,7 @@ def test_a_process_that_cannot_be_killed_keeps_nobody_waiting(script, tmp_path):
         assert "could not be killed" in result.error
         before = time.monotonic()
         assert pyjail.run(["echo", "x"]).stdout == b"x\n"
-        assert time.monotonic() - before < 5 * SLOW
+        assert time.monotonic() - before < 20 * SLOW
         assert alive(below[0])
     finally:
         (frozen / "freezer.state").write_text("THAWED")

