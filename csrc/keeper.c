@@ -252,15 +252,14 @@ static long fs_make(const char *base, const struct pj_mount *m) {
   return rc;
 }
 
-static long mount_clone(int dir, const char *path, int how) {
-  return SYS(__NR_open_tree, dir, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | how);
+static long mount_clone(int fd, int recursive) {
+  return SYS(__NR_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
 }
 
 /* Put the detached mount `fd` on `path` below `root`, which no symlink on the way may redirect. HOSTILE: the way. */
 static long mount_attach(int fd, int root, const char *path) {
   long at = sys_open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, BENEATH);
-  if (at < 0) return at;
-  long rc = SYS(__NR_move_mount, fd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+  long rc = at < 0 ? at : SYS(__NR_move_mount, fd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
   sys_close((int)at);
   return rc;
 }

@@ -11,7 +11,7 @@ static long source_open(const struct pj_mount *m) {
   const int is_dir = S_ISDIR(st.stx_mode);
   if (tree == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) tree = is_dir ? -EISDIR : -ENOTDIR;
   if (tree == 0 && S_ISLNK(st.stx_mode)) tree = -ELOOP;
-  if (tree == 0) tree = mount_clone((int)fd, "", AT_EMPTY_PATH | (is_dir ? AT_RECURSIVE : 0));
+  if (tree == 0) tree = mount_clone((int)fd, is_dir ? AT_RECURSIVE : 0);
   sys_close((int)fd);
   if (tree < 0) return tree;
   long rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr);

@@ -64,19 +64,20 @@ static void tmpfs_renew(void) {
   if (kept == (1u << count) - 1) return;
   for (uint32_t i = 0; i < count; i++) {
     struct tmpfs *t = &K.tmpfs[i];
-    failed |= (kept >> i & 1 ? t->spare = (int)mount_clone(t->fd, "", AT_EMPTY_PATH) : tmpfs_new(i)) < 0;
+    failed |= (kept >> i & 1 ? t->spare = (int)mount_clone(t->fd, 0) : tmpfs_new(i)) < 0;
   }
   tmpfs_drop_all(failed); /* else what is made anew later would come last */
 }
 
-/* In this order: mounts of the template that a run's tmpfs would hide, cloned; the tmpfs; those mounts and all below.
- */
+/* In this order: mounts of the template that a run's tmpfs would hide, cloned; the tmpfs; those. HOSTILE: the way. */
 static long tmpfs_place(int *rebind, uint32_t *taken) {
   const struct pj_table tmpfs = limits()->tmpfs, below = K.plan->run_mounts;
   EACH (struct pj_mount, m, K.plan, below) {
     if (m->kind != MOUNT_REBIND) continue;
-    TRY(STEP_RUN_MOUNT, NUMBER(m), rebind[*taken] = (int)mount_clone(K.newroot, plan_str(m->source), AT_RECURSIVE));
-    ++*taken;
+    const int at = (int)sys_open_beneath(K.newroot, plan_str(m->source), O_PATH | O_NOFOLLOW, 0, BENEATH);
+    rebind[*taken] = at < 0 ? at : (int)mount_clone(at, AT_RECURSIVE);
+    sys_close(at);
+    TRY(STEP_RUN_MOUNT, NUMBER(m), rebind[(*taken)++]);
   }
   EACH (struct pj_mount, t, limits(), tmpfs) {
     struct tmpfs *k = &K.tmpfs[NUMBER(t)];

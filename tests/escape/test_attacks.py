@@ -282,6 +282,21 @@ def test_a_symlink_that_a_run_leaves_in_the_way_of_the_next_ones_mount_is_not_fo
     assert e.value.step == "tmpfs"
 
 
+def test_nor_is_one_in_the_way_of_a_mount_that_is_put_back_into_a_fresh_tmpfs(sh, tmp_path):
+    tree, other = tmp_path / "tree", tmp_path / "other"
+    (tree / "in/share/misc").mkdir(parents=True)
+    other.mkdir()
+    for path in (tmp_path, tree, tree / "in", tree / "in/share", other):
+        path.chmod(0o777)
+    inner = (Mount.tmpfs("/tree/in/share", "1M"), Mount.bind(other, "/tree/in/share/misc"))
+    jail = Jail(mounts=(Mount.bind(tree, "/tree", ro=False), *inner))
+    assert sh("ls /tree/in/share", jail=jail).stdout == b"misc\n"
+    assert sh("mv /tree/in /tree/out && ln -s /usr /tree/in", jail=jail).ok  # the jail's own has share/misc, too
+    with pytest.raises(pyjail.SetupError, match="ELOOP") as e:
+        sh("true", jail=jail)
+    assert e.value.step == "run_mount"
+
+
 @pytest.mark.needs_root
 def test_unix_sockets_of_the_host_below_a_bind_take_no_connections_from_strangers(py, tmp_path):
     """connect(2) needs write permission, which an id of the keeper's own has only where everybody has it."""
