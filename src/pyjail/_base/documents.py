@@ -14,6 +14,10 @@ from pyjail._base import conformity as conformity
 from pyjail._base.errors import SpecError
 from pyjail._base.plain import NAME, VERSION
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 def check(d: object, kind: str) -> Mapping[str, Any]:
     """The document, when it is one of this kind by pyjail's schema (docs/data.md); results in it have their own check.
@@ -93,14 +97,14 @@ def name_from(key: str) -> str:
         raise SpecError("name", key, f"cannot be decoded: {e}") from None
 
 
-def taken(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
+def taken(cls: type[DataclassInstance], d: Mapping[str, Any]) -> dict[str, Any]:
     """What of an object a record of this kind has a field for: newer writers may say more."""
     if not isinstance(d, Mapping):
         raise SpecError(cls.__name__.lower(), d, "an object is needed")
-    return {name: d[name] for name in cls.__dataclass_fields__ if name in d}  # type: ignore[attr-defined]
+    return {name: d[name] for name in cls.__dataclass_fields__ if name in d}
 
 
-def unpacked(cls: type, d: Mapping[str, Any]) -> dict[str, Any]:
+def unpacked(cls: type[DataclassInstance], d: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a dataclass of texts, bytes and numbers, from its document; what it has no field for is left out.
 
     >>> import pyjail

@@ -80,7 +80,7 @@ class Threads:
         self._reset()
         self.closed = closed
         for future in owed:
-            future.__init__()  # type: ignore[misc]  # its lock may have been held by a thread that is not here
+            Future.__init__(future)  # its lock may have been held by a thread that is not here
             future.set_exception(
                 PoolClosedError(f"submitted before this process was forked: process {parent} gets the result")
             )

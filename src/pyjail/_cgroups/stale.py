@@ -33,7 +33,7 @@ def is_dead(name: str) -> bool:
     except (PermissionError, OverflowError):
         pass
     now, then = start_time(int(match[1])), int(match[2])
-    return None not in (now, then or None) and abs(now - then) > 1  # type: ignore[operator]  # a tick is rounding
+    return now is not None and then != 0 and abs(now - then) > 1  # a tick is rounding
 
 
 def clean(directory: str, remove: Callable[[str, float], bool]) -> list[str]:

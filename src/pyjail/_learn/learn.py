@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Unpack
 
 from pyjail._base import records
 from pyjail._base.errors import KeeperError, SpecError
-from pyjail._base.shown import Document, Shown
+from pyjail._base.shown import Document
 from pyjail._host import machine as host_machine
 from pyjail._learn import root as learn_root
 from pyjail._learn.observe import Observer
@@ -48,7 +48,9 @@ class Refused(NamedTuple):
         return self._asdict()
 
     def _repr_html_(self) -> str:
-        return Shown._repr_html_(self)  # type: ignore[arg-type]  # of a tuple as of the others
+        from pyjail._base import brief
+
+        return brief.html(self, self._table())
 
     def _table(self) -> tuple[tuple[str, Any], ...]:
         return tuple(self._asdict().items())

@@ -67,7 +67,9 @@ class Spread(NamedTuple):
         return {**self._asdict(), "relative": self.relative}
 
     def _repr_html_(self) -> str:
-        return Shown._repr_html_(self)  # type: ignore[arg-type]  # of a tuple as of the others
+        from pyjail._base import brief
+
+        return brief.html(self, self._table())
 
     def _table(self) -> tuple[tuple[str, float], ...]:
         return tuple(self.to_dict().items())

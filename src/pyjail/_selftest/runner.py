@@ -79,7 +79,10 @@ def selftest(
             if progress is not None:
                 progress(done, len(steps), name)
             for found in step(run):
-                (rows if isinstance(found, Row) else measured).append(found)  # type: ignore[arg-type]
+                if isinstance(found, Row):
+                    rows.append(found)
+                else:
+                    measured.append(found)
         if progress is not None:
             progress(len(steps), len(steps), "")
     host = f"Linux {os.uname().release}, {os.uname().machine}, uid {os.geteuid()}"

@@ -107,7 +107,9 @@ class Claimed:
         self._keepers.close()  # one whose start was interrupted
         plan = prepare.prepare(commands.make(["true"], self.limits, self.jail))
         outcome.load_results()
-        self._keeper = self._keepers.start(plan.template, plan.host, None, SharedKeeper)  # type: ignore[assignment]
+        started = self._keepers.start(plan.template, plan.host, None, SharedKeeper)
+        assert isinstance(started, SharedKeeper)
+        self._keeper = started
 
     def _lost(self) -> KeeperError:
         keeper = self._keeper

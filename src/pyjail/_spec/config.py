@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -17,8 +16,12 @@ from pyjail._spec.toml import (
     table,
 )
 
-J = TypeVar("J")
-L = TypeVar("L")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+J = TypeVar("J", bound="DataclassInstance")
+L = TypeVar("L", bound="DataclassInstance")
 
 
 def tables(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -34,7 +37,7 @@ def of_file(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
     return of(f"{os.fsdecode(path)}: ")
 
 
-def jail(path: str | os.PathLike[str], cls: type[J], mount: Any, limits_cls: Callable[..., object]) -> J:
+def jail(path: str | os.PathLike[str], cls: type[J], mount: Any, limits_cls: type[L]) -> J:
     """The jail of the file ``path``, whose limits are validated, too."""
     found = tables(path)
     with of_file(path):
@@ -43,7 +46,7 @@ def jail(path: str | os.PathLike[str], cls: type[J], mount: Any, limits_cls: Cal
         return made
 
 
-def limits(path: str | os.PathLike[str], cls: Callable[..., L]) -> L:
+def limits(path: str | os.PathLike[str], cls: type[L]) -> L:
     """The limits of the file ``path``."""
     found = tables(path)
     with of_file(path):
@@ -53,14 +56,14 @@ def limits(path: str | os.PathLike[str], cls: Callable[..., L]) -> L:
 def jail_of(given: dict[str, Any], cls: type[J], mount: Any) -> J:
     """From a ``[jail]`` table."""
     with of("jail."):
-        known("", given, [f.name for f in fields(cls)])  # type: ignore[arg-type]
+        known("", given, [f.name for f in fields(cls)])
         return cls(**_parts(given, mount))
 
 
-def limits_of(given: dict[str, Any], cls: Callable[..., L]) -> L:
+def limits_of(given: dict[str, Any], cls: type[L]) -> L:
     """From a ``[limits]`` table."""
     with of("limits."):
-        known("", given, [f.name for f in fields(cls)])  # type: ignore[arg-type]
+        known("", given, [f.name for f in fields(cls)])
         return cls(**given)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pyjail._base.documents import (
@@ -14,10 +14,14 @@ from pyjail._base.documents import (
 )
 from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
 
-M = TypeVar("M")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+M = TypeVar("M", bound="DataclassInstance")
 
 
-def jail(cls: type, mount_cls: Callable[..., Any], d: Mapping[str, Any]) -> dict[str, Any]:
+def jail(cls: type[DataclassInstance], mount_cls: type[M], d: Mapping[str, Any]) -> dict[str, Any]:
     """See `Jail.from_dict`."""
     with reading("jail"):
         given = taken(cls, d)
@@ -32,9 +36,9 @@ def jail(cls: type, mount_cls: Callable[..., Any], d: Mapping[str, Any]) -> dict
         }
 
 
-def mount(cls: Callable[..., M], d: Mapping[str, Any]) -> M:
+def mount(cls: type[M], d: Mapping[str, Any]) -> M:
     """From its fields."""
-    return cls(**unpacked(cls, d))  # type: ignore[arg-type]
+    return cls(**unpacked(cls, d))
 
 
 def policy(d: Mapping[str, Any]) -> SeccompPolicy:

@@ -246,7 +246,7 @@ _known: dict[Any, None] = {}  # what was compiled before, so that it is found wi
 
 def _after_fork() -> None:
     """In the child: the loops and their runs are the parent's."""
-    flying.__init__()  # type: ignore[misc]
+    _Flying.__init__(flying)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -163,7 +163,8 @@ class AsyncProcess:
         self.close()
         for stream in bytes_of:
             raise self._undecoded(stream.undecodable, {s: s.encoded(text) for s, text in found.items()} | bytes_of)
-        return tuple(None if s is None else found.get(s, s.empty) for s in (self.stdout, self.stderr))  # type: ignore[return-value]
+        out, err = (None if s is None else found.get(s, s.empty) for s in (self.stdout, self.stderr))
+        return out, err
 
     def _undecoded(self, error: Any, output: dict[AsyncReader, bytes]) -> OutputDecodeError:
         out, err = (None if s is None else output.get(s, b"") for s in (self.stdout, self.stderr))

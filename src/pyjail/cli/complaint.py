@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 
 import pyjail
 from pyjail import Limits, SpecError
@@ -68,8 +69,12 @@ def of_file(option: str, path: str) -> Iterator[None]:
 def words(text: str) -> str:
     """A text that names parameters of Python, with the options that mean the same."""
     for pattern, option in _WORDS:
-        text = re.sub(pattern, lambda m, o=option: _dashed(m.expand(o)), text)  # type: ignore[misc]
+        text = re.sub(pattern, partial(_as_option, option), text)
     return text
+
+
+def _as_option(option: str, found: re.Match[str]) -> str:
+    return _dashed(found.expand(option))
 
 
 def _dashed(text: str) -> str:

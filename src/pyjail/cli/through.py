@@ -11,7 +11,7 @@ import os
 import select
 import selectors
 from dataclasses import replace
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import pyjail
 from pyjail import DEVNULL, PIPE, STDOUT, Result, Verdict
@@ -50,9 +50,11 @@ def _same(a: TextIO | None, b: TextIO | None) -> bool:
 def _pass_on(process: pyjail.Process, targets: list[int], limit: int | None) -> bool:
     """Until both end; True as soon as one has more than the limit."""
     with selectors.DefaultSelector() as selector:
+        streams: dict[int, BinaryIO] = {}
         for stream, target in zip((process.stdout, process.stderr), targets, strict=True):
             if stream is not None:
                 selector.register(stream, selectors.EVENT_READ, [target, limit])
+                streams[stream.fileno()] = stream
         while selector.get_map():
             for key, _ in selector.select():
                 target, left = key.data
@@ -63,7 +65,7 @@ def _pass_on(process: pyjail.Process, targets: list[int], limit: int | None) -> 
                     return True
                 if not data or gone:  # with our end closed, the program's next write is SIGPIPE, as it would be there
                     selector.unregister(key.fileobj)
-                    key.fileobj.close()  # type: ignore[union-attr]
+                    streams[key.fd].close()
                 elif left is not None:
                     key.data[1] = left - len(data)
     return False
