@@ -55,11 +55,30 @@ def _write(put: Callable[[str, str], None], name: str, text: str) -> None:
 
 
 def _help(pid: int, program: str, rows: tuple[tuple[int, int, int], ...]) -> None:
-    """newuidmap(1), newgidmap(1): setuid programs that check /etc/subuid and /etc/subgid."""
+    """newuidmap(1), newgidmap(1): setuid programs that check /etc/subuid and /etc/subgid. Called in a thread, where no
+    signal handler can come between the fork and the wait: a zombie would be left."""
     import subprocess
+    import threading
 
     command = [program, str(pid), *(str(n) for row in rows for n in row)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    came: list[subprocess.CompletedProcess[str] | OSError] = []
+
+    def call() -> None:
+        try:
+            came.append(subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL))
+        except OSError as e:
+            came.append(e)
+
+    thread = threading.Thread(target=call, name="pyjail-id-maps")
+    try:
+        thread.start()
+    except RuntimeError:  # no thread to be had
+        call()
+    else:
+        thread.join()
+    (done,) = came
+    if isinstance(done, OSError):
+        raise done
     if done.returncode:
         hint = "check this user's lines in /etc/subuid and /etc/subgid, or set PYJAIL_SUBORDINATE_IDS=0"
         raise SetupError("wait_go", None, f"{' '.join(command)}: {done.stderr.strip()}", errno.EPERM, hint)

@@ -73,7 +73,7 @@ class Session:
         clear = Method(Sync.clear)
         snapshot = Method(Sync.snapshot)
         restore = Method(Sync.restore)
-        close = Method(Sync.close)
+        close = Method(Sync.close, anyway=True)
 
     @property
     def results(self) -> Any:

@@ -81,6 +81,7 @@ def twin(
     cancel: Callable[P, object] | None = None,
     *,
     scoped: bool = True,
+    anyway: bool = False,
 ) -> Callable[P, Coroutine[Any, Any, T]]:
     """An awaitable version of ``call``, for asyncio and trio: same parameters, result and exceptions.
 
@@ -88,13 +89,14 @@ def twin(
         gate: makes those who come after so many wait; None: nobody waits.
         cancel: called with the arguments when the task is cancelled, besides the end of the call's own jails.
         scoped: False: a cancellation ends nothing, and is raised when the call is done.
+        anyway: without a thread to be had it is called here, and the loop waits: an end is not put off.
     """
 
     @functools.wraps(call)
     async def awaitable(*args: P.args, **kwargs: P.kwargs) -> T:
         doors = gate()
         made = functools.partial(call, *args, **kwargs)
-        task = _Call(doors, made, cancel and functools.partial(cancel, *args, **kwargs), scoped)
+        task = _Call(doors, made, cancel and functools.partial(cancel, *args, **kwargs), scoped, anyway)
         value: T = await task.result()
         return value
 
@@ -105,10 +107,15 @@ class _Call:
     """One call of a task; to `flying` it is what a flight is."""
 
     def __init__(
-        self, gate: Gate | None, call: Callable[[], Any], cancel: Callable[[], object] | None, scoped: bool
+        self,
+        gate: Gate | None,
+        call: Callable[[], Any],
+        cancel: Callable[[], object] | None,
+        scoped: bool,
+        anyway: bool,
     ) -> None:
         self.loop = current()
-        self.call, self.cancel, self.scoped = call, cancel, scoped
+        self.call, self.cancel, self.scoped, self.anyway = call, cancel, scoped, anyway
         self.scope = Scope()
         self.admitted, self.done = self.loop.flag(), self.loop.flag()
         self.gate, self.place = gate, None if gate is None else Place(gate, self.admitted.set)
@@ -143,6 +150,9 @@ class _Call:
             context = copy_context()
             threading.Thread(target=context.run, args=(self._work,), name="pyjail-aio-call", daemon=True).start()
         except RuntimeError as e:
+            if self.anyway:
+                self._work()
+                return
             raise OSError(errno.EAGAIN, f"{e}: raise RLIMIT_NPROC or the cgroup's pids.max") from None
         try:
             await self.loop.wait(self.done, shield=not self.scoped)
@@ -178,8 +188,10 @@ class _Call:
 class Method:
     """An awaitable method that calls the one of this name of the object's ``_sync``."""
 
-    def __init__(self, call: Callable[..., Any], cancel: Callable[..., object] | None = None) -> None:
-        self._twin = twin(call, lambda: None, cancel, scoped=cancel is not None)
+    def __init__(
+        self, call: Callable[..., Any], cancel: Callable[..., object] | None = None, *, anyway: bool = False
+    ) -> None:
+        self._twin = twin(call, lambda: None, cancel, scoped=cancel is not None, anyway=anyway)
         functools.update_wrapper(self, call)  # type: ignore[arg-type]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import warnings
 
 import pytest
@@ -157,3 +158,21 @@ def test_import_of_pyjail_loads_neither_asyncio_nor_aio():
     print([m for m in ("asyncio", "pyjail.aio", "trio", "anyio") if m in sys.modules])
     """
     assert script(code).stdout == "[]\n['asyncio', 'pyjail.aio']\n"
+
+
+def test_a_session_is_closed_where_no_thread_is_to_be_had(monkeypatch):
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    async def main():
+        s = aio.Session()
+        assert (await s.run(["true"])).ok
+        before = len(keepers_of(os.getpid()))
+        with monkeypatch.context() as short:
+            short.setattr(threading.Thread, "start", refused)
+            with pytest.raises(OSError, match="raise RLIMIT_NPROC"):
+                await s.run(["true"])
+            await s.close()
+        assert len(keepers_of(os.getpid())) < before
+
+    asyncio.run(main())
