@@ -1,4 +1,4 @@
-"""`./dev`: both parts of `test` run, whatever the first one says, and the whole fails when one did; `build`; `--quick`."""
+"""`./dev`: all parts of `test` run, whatever the first one says, and the whole fails when one did; `build`; `--quick`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ case "$*" in
     "-c import setuptools"*) exit 0 ;;
     *setup.py*) echo part-build; exit $ROOT_CODE ;;
     *as_user*) echo part-user "$@"; exit $USER_CODE ;;
-    *--part=2/2*) echo part-two "$@"; exit $TWO_CODE ;;
+    *--part=[234]/4*) echo part-more "$@"; exit $MORE_CODE ;;
     *) echo part-root "$@"; exit $ROOT_CODE ;;
 esac
 """
@@ -45,8 +45,8 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def dev(checkout, *args, root=0, two=0, user=0):
-    codes = {"ROOT_CODE": str(root), "TWO_CODE": str(two), "USER_CODE": str(user)}
+def dev(checkout, *args, root=0, more=0, user=0):
+    codes = {"ROOT_CODE": str(root), "MORE_CODE": str(more), "USER_CODE": str(user)}
     env = {"PATH": f"{checkout}/bin:/usr/bin:/bin", **codes}
     return subprocess.run(["sh", "dev", *args], cwd=checkout, env=env, capture_output=True, text=True, check=False)
 
@@ -77,12 +77,12 @@ def test_without_a_task_all_are_listed(checkout):
     [((), (0, 0, 0), 0), ((), (1, 0, 0), 1), ((), (0, 2, 0), 2), ((), (0, 0, 1), 1), (("-q",), (1, 3, 4), 1), (("--all",), (0, 0, 0), 0)],
 )  # fmt: skip
 def test_all_parts_run_at_the_same_time_and_are_summed_up(checkout, args, codes, code):
-    root, two, user = codes
-    out = dev(checkout, "test", *args, root=root, two=two, user=user)
+    root, more, user = codes
+    out = dev(checkout, "test", *args, root=root, more=more, user=user)
     assert out.returncode == code, out.stderr
-    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "two", "user")] == [1, 1, 1]
-    names = ("as root, 1 of 2", "as root, 2 of 2", "as uid 1000 (")
-    for line, name, one in zip(out.stdout.splitlines()[-3:], names, codes, strict=True):
+    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "more", "user")] == [1, 3, 1]
+    names = (*(f"as root, {n} of 4" for n in (1, 2, 3, 4)), "as uid 1000 (")
+    for line, name, one in zip(out.stdout.splitlines()[-5:], names, (root, more, more, more, user), strict=True):
         assert line.startswith(f"---- {name}") and (f": failed ({one}) in " if one else ": passed in ") in line
     parts = [line for line in out.stdout.splitlines() if line.startswith("part-")]
     assert all(word in part for part in parts for word in args)

@@ -18,7 +18,7 @@ STEPS = "4"  # of tests that interrupt at many: each is a Python of its own here
 TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
 # What depends on cgroups most, for CI. Every verdict and limit in both; the rest where it is another thing than on a
-# hybrid machine: faults and the lack of fds as root, what the janitor removes in a delegated cgroup.
+# hybrid machine: verdicts as root, what the janitor removes in a delegated cgroup.
 BOTH = ["tests/vm", "tests/jail/test_promises.py", "tests/jail/cgroups/test_cgroups.py"]
 JANITOR = (
     "sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing",
@@ -27,9 +27,7 @@ JANITOR = (
     "the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_symlink",
 )
 QUICK = {
-    "v2 root": [
-        *BOTH, "tests/jail/keeper/test_faults.py", "tests/jail/run/test_lack_of_fds.py", "tests/jail/verdict/test_verdicts.py",
-    ],
+    "v2 root": [*BOTH, "tests/jail/verdict/test_verdicts.py"],
     "v2 user": [*BOTH, *(f"tests/jail/keeper/test_dead_embedder.py::test_{name}" for name in JANITOR), "tests/jail/host/test_rootless.py"],
 }  # fmt: skip
 
