@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ class Part(NamedTuple):
     process: subprocess.Popen[bytes]
     output: IO[bytes]
     began: float
+    cpu: float = 0.0  # s, of it and of all that it has waited for
 
 
 def commands(arguments: list[str]) -> dict[str, list[str]]:
@@ -46,7 +48,12 @@ def show(part: Part) -> str:
     print(f"==== {part.name} ====\n{text}\n", flush=True)
     code = part.process.returncode
     last = text.splitlines()[-1] if text else ""
-    return f"{part.name}: {f'failed ({code})' if code else 'passed'} in {time.monotonic() - part.began:.0f} s: {last}"
+    return f"{part.name}: {f'failed ({code})' if code else 'passed'} in {time.monotonic() - part.began:.0f} s ({part.cpu:.0f} s of CPU): {last}"
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def together(arguments: list[str]) -> int:
@@ -56,9 +63,11 @@ def together(arguments: list[str]) -> int:
     left, summaries = list(parts), {}
     try:
         while left:
-            for part in [p for p in left if p.process.poll() is not None]:
-                left.remove(part)
-                summaries[part.name] = show(part)
+            for part in list(left):
+                before = _cpu()
+                if part.process.poll() is not None:
+                    left.remove(part)
+                    summaries[part.name] = show(part._replace(cpu=_cpu() - before))
             time.sleep(0.05)
             if left and (minutes := int(time.monotonic() - began) // 60) > told:
                 told = minutes

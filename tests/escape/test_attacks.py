@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -277,9 +278,10 @@ def test_a_symlink_that_a_run_leaves_in_the_way_of_the_next_ones_mount_is_not_fo
     jail = Jail(mounts=(Mount.bind(tree, "/tree", ro=False), Mount.tmpfs("/tree/in/here", "1M")))
     assert sh("grep -c /tree/in/here /proc/self/mounts", jail=jail).stdout == b"1\n"
     assert sh("mkdir -p /tmp/here && mv /tree/in /tree/out && ln -s /tmp /tree/in", jail=jail).ok
-    with pytest.raises(pyjail.SetupError, match="ELOOP") as e:
-        sh("true", jail=jail)
-    assert e.value.step == "tmpfs"
+    try:  # the plan is made anew, and has directories of ours there, where others have taken our cgroups away meanwhile
+        assert sh("grep -c ' /tmp/here' /proc/self/mounts", jail=jail).stdout == b"0\n"
+    except pyjail.SetupError as e:
+        assert (e.step, e.errno) == ("tmpfs", errno.ELOOP)
 
 
 def test_nor_is_one_in_the_way_of_a_mount_that_is_put_back_into_a_fresh_tmpfs(sh, tmp_path):
@@ -292,9 +294,10 @@ def test_nor_is_one_in_the_way_of_a_mount_that_is_put_back_into_a_fresh_tmpfs(sh
     jail = Jail(mounts=(Mount.bind(tree, "/tree", ro=False), *inner))
     assert sh("ls /tree/in/share", jail=jail).stdout == b"misc\n"
     assert sh("mv /tree/in /tree/out && ln -s /usr /tree/in", jail=jail).ok  # the jail's own has share/misc, too
-    with pytest.raises(pyjail.SetupError, match="ELOOP") as e:
-        sh("true", jail=jail)
-    assert e.value.step == "run_mount"
+    try:  # as above
+        assert sh("grep -c ' /usr/share' /proc/self/mounts", jail=jail).stdout == b"0\n"
+    except pyjail.SetupError as e:
+        assert (e.step, e.errno) == ("run_mount", errno.ELOOP)
 
 
 @pytest.mark.needs_root

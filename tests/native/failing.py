@@ -19,7 +19,7 @@ import pyjail
 from pyjail._base.fds import Fd, memfd
 from pyjail._core import program
 from pyjail._keeper import keeper as keeper_module
-from tests.host_side import keeper_below
+from tests.host_side import keeper_below, keepers_of
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
@@ -31,6 +31,12 @@ NUMBERS = {
         r"#define __NR_(\w+) (\d+)", Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
     )
 }  # fmt: skip
+
+
+def _at_work(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "RD"
+    return False
 
 
 class Failing:
@@ -81,10 +87,14 @@ class Failing:
         number = next((nr for mark in self.marks if (nr := _HEAD.unpack_from(mark)[4])), None)
         return None if number is None else NUMBERS[number - 1]
 
-    def rest(self, seconds: float = 1.0) -> None:
-        """Wait until no keeper makes calls any more: the next run of each is armed, or could not be."""
+    def rest(self, seconds: float = 10.0) -> None:
+        """Wait until no keeper makes calls any more: the next run of each is armed, or could not be. Who waits for a CPU
+        of a busy machine makes none either, so all of ours must be asleep."""
         end, last = time.monotonic() + seconds, b""
-        while (now := b"".join(mark[20 : _HEAD.size] for mark in self.marks)) != last and time.monotonic() < end:
+        while time.monotonic() < end:
+            now = b"".join(mark[20 : _HEAD.size] for mark in self.marks)
+            if now == last and not any(map(_at_work, keepers_of(os.getpid()))):
+                return
             last = now
             time.sleep(0.004)
 

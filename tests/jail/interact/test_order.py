@@ -74,7 +74,8 @@ def test_a_writer_may_write_on_when_nobody_reads(edge):
     code = f"sleep {0.3 * SLOW}; head -c 500000 /dev/zero; echo all >&2"
     i = play(sh(code), sh("exit 0"), edges=[edge], sigpipe=isinstance(edge, Edge))
     assert i.ok and i.results["a"].stderr == b"all\n"
-    assert (i.flow("a.stdout").written, i.flow("a.stdout").delivered) == (500_000, 0)
+    assert i.flow("a.stdout").written == 500_000
+    assert i.flow("a.stdout").delivered <= 65536  # a pipe full, where who does not read was late to end
 
 
 @pytest.mark.needs_cgroups

@@ -14,7 +14,7 @@ from tests.conftest import SLOW
 from tests.host_side import left_over, rss
 from tests.scripts import until
 
-TINY = Limits(memory="16M", cpu_time=1 * SLOW, wall_time=2 * SLOW, output=10_000)
+TINY = Limits(memory="16M", cpu_time=10 * SLOW, wall_time=60 * SLOW, output=10_000)
 KINDS = [
     (["true"], {}, Verdict.OK),
     (["false"], {}, Verdict.RUNTIME_ERROR),
