@@ -30,6 +30,7 @@ settings.load_profile("patient")
 
 
 UNIT = Path(__file__).resolve().parent / "unit"
+PARTS = pytest.StashKey[set[Path]]()
 
 
 def pytest_pycollect_makemodule(module_path: Path) -> None:
@@ -46,14 +47,21 @@ def chosen(files: list[Path], part: str) -> set[Path]:
     return {path for n, path in enumerate(sorted(files, key=lambda p: (-p.stat().st_size, p))) if n % of == number - 1}
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of another part are not even imported."""
+    part = config.getoption("--part")
+    if not part or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+        return None
+    if PARTS not in config.stash:
+        config.stash[PARTS] = chosen(list(UNIT.parent.rglob("test_*.py")), part)
+    return None if collection_path in config.stash[PARTS] else True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose what runs now. What needs a cgroup, or root, is skipped where there is none, and nowhere else."""
     wanted = list(items)
     if not (config.getoption("--all") or any("::" in word for word in config.args)):
         wanted = [item for item in wanted if not item.get_closest_marker("slow")]
-    if part := config.getoption("--part"):
-        files = chosen(list({item.path for item in items}), part)
-        wanted = [item for item in wanted if item.path in files]
     if len(wanted) < len(items):
         kept = set(wanted)
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])

@@ -14,12 +14,12 @@ PASSES = {
     "v2 root": [],
     "v2 user": [sys.executable, "tests/as_user.py"],
 }
-STEPS = "4"  # of tests that interrupt at many: each is a Python of its own here, 12 s when CI is busy
+STEPS = "2"  # of tests that interrupt at many: each is a Python of its own here, 12 s when CI is busy
 TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
-# What depends on cgroups most, for CI. Every verdict and limit in both; the rest where it is another thing than on a
-# hybrid machine: verdicts as root, what the janitor removes in a delegated cgroup.
-BOTH = ["tests/vm", "tests/jail/test_promises.py", "tests/jail/cgroups/test_cgroups.py"]
+# What depends on cgroups most, for CI. Bring-up, controls, every verdict and limit in both; of the rest each where it is
+# another thing than on a hybrid machine: leaves as root, verdicts and what the janitor removes in a delegated cgroup.
+BOTH = ["tests/vm", "tests/jail/test_promises.py"]
 JANITOR = (
     "sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing",
     "sigkill_of_the_embedder_leaves_no_cgroup_either",
@@ -27,8 +27,8 @@ JANITOR = (
     "the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_symlink",
 )
 QUICK = {
-    "v2 root": [*BOTH, "tests/jail/verdict/test_verdicts.py"],
-    "v2 user": [*BOTH, *(f"tests/jail/keeper/test_dead_embedder.py::test_{name}" for name in JANITOR), "tests/jail/host/test_rootless.py"],
+    "v2 root": [*BOTH, "tests/jail/cgroups/test_cgroups.py"],
+    "v2 user": [*BOTH, *(f"tests/jail/keeper/test_dead_embedder.py::test_{name}" for name in JANITOR), "tests/jail/host/test_rootless.py", "tests/jail/verdict/test_verdicts.py"],
 }  # fmt: skip
 
 

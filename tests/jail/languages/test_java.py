@@ -28,7 +28,9 @@ PROGRAMS = {
 
 
 @compilers
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if i % 3 == 0 else pytest.mark.slow) for i, n in enumerate(PROGRAMS)]
+)
 def test_the_class_with_main_is_started(name):
     needed("java")
     judged = judge(PROGRAMS[name], [("", "right")], language="java")

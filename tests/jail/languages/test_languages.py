@@ -23,10 +23,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 # ---- each language ----
 
+SLOWEST = ("kotlin", "typescript")  # to compile: half of the time of all; ./dev test --all
+
 
 @compilers
 @pytest.mark.needs_cgroups
-@pytest.mark.parametrize("name", languages.table())
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOWEST else ()) for n in languages.table()]
+)
 def test_the_check_of_each_language(name):
     """hello, stdin, an exception, memory, threads, the CPUs that it counts: each gets the right verdict."""
     language = needed(name)
