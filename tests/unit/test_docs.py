@@ -82,7 +82,9 @@ def test_every_decision_has_a_number_a_status_and_a_row_of_the_index():
     pages = {p.name: p.read_text() for p in sorted((ROOT / "docs/adr").glob("*.md")) if p.name != "README.md"}
     rows = []
     for number, (name, text) in enumerate(pages.items(), 1):
-        head = re.match(rf"# {number:04d}: (.+)\n\nStatus: (accepted|superseded(?: in part)? by ([\d, ]+))\.\n", text)
+        head = re.match(
+            rf"# {number:04d}: (.+)\n\nStatus: (proposed|accepted|superseded(?: in part)? by ([\d, ]+))\.\n", text
+        )
         assert head, name
         later = (head[3] or "").split(", ") if head[3] else []
         assert all(any(other.startswith(f"{n}-") for other in pages) and int(n) > number for n in later), name
