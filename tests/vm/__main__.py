@@ -18,7 +18,7 @@ STEPS = "2"  # of tests that interrupt at many: each is a Python of its own here
 TIMEOUT = 3000
 WHOLE = ["tests/vm", "tests/jail", "tests/escape"]
 # What depends on cgroups most, for CI. Bring-up, controls, every verdict and limit in both; of the rest each where it is
-# another thing than on a hybrid machine: leaves as root, verdicts and what the janitor removes in a delegated cgroup.
+# another thing than on a hybrid machine: verdicts as root, leaves and what the janitor removes in a delegated cgroup.
 BOTH = ["tests/vm", "tests/jail/test_promises.py"]
 JANITOR = (
     "sigkill_of_the_embedder_at_any_step_of_its_first_run_leaves_nothing",
@@ -27,8 +27,11 @@ JANITOR = (
     "the_janitor_removes_nothing_that_is_not_named_as_ours_or_lies_behind_a_symlink",
 )
 QUICK = {
-    "v2 root": [*BOTH, "tests/jail/cgroups/test_cgroups.py"],
-    "v2 user": [*BOTH, *(f"tests/jail/keeper/test_dead_embedder.py::test_{name}" for name in JANITOR), "tests/jail/host/test_rootless.py", "tests/jail/verdict/test_verdicts.py"],
+    "v2 root": [*BOTH, "tests/jail/verdict/test_verdicts.py"],
+    "v2 user": [
+        *BOTH, "tests/jail/cgroups/test_cgroups.py", "tests/jail/host/test_rootless.py",
+        *(f"tests/jail/keeper/test_dead_embedder.py::test_{name}" for name in JANITOR),
+    ],
 }  # fmt: skip
 
 
