@@ -281,7 +281,7 @@ def test_a_symlink_that_a_run_leaves_in_the_way_of_the_next_ones_mount_is_not_fo
     try:  # the plan is made anew, and has directories of ours there, where others have taken our cgroups away meanwhile
         assert sh("grep -c ' /tmp/here' /proc/self/mounts", jail=jail).stdout == b"0\n"
     except pyjail.SetupError as e:
-        assert (e.step, e.errno) == ("tmpfs", errno.ELOOP)
+        assert (e.step in ("tmpfs", "mount"), e.errno) == (True, errno.ELOOP)
 
 
 def test_nor_is_one_in_the_way_of_a_mount_that_is_put_back_into_a_fresh_tmpfs(sh, tmp_path):
@@ -297,7 +297,7 @@ def test_nor_is_one_in_the_way_of_a_mount_that_is_put_back_into_a_fresh_tmpfs(sh
     try:  # as above
         assert sh("grep -c ' /usr/share' /proc/self/mounts", jail=jail).stdout == b"0\n"
     except pyjail.SetupError as e:
-        assert (e.step, e.errno) == ("run_mount", errno.ELOOP)
+        assert (e.step in ("run_mount", "mount"), e.errno) == (True, errno.ELOOP)  # the latter of a new keeper
 
 
 @pytest.mark.needs_root
