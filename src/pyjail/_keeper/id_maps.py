@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 
 from pyjail._base.errors import SetupError
@@ -58,25 +59,28 @@ def _help(pid: int, program: str, rows: tuple[tuple[int, int, int], ...]) -> Non
     """newuidmap(1), newgidmap(1): setuid programs that check /etc/subuid and /etc/subgid. Called in a thread, where no
     signal handler can come between the fork and the wait: a zombie would be left."""
     import subprocess
-    import threading
 
     command = [program, str(pid), *(str(n) for row in rows for n in row)]
     came: list[subprocess.CompletedProcess[str] | OSError] = []
+    ended = allocate_lock()
+    ended.acquire()
 
     def call() -> None:
         try:
             came.append(subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL))
         except OSError as e:
             came.append(e)
+        finally:
+            ended.release()
 
-    thread = threading.Thread(target=call, name="pyjail-id-maps")
-    try:
-        thread.start()
-    except RuntimeError:  # no thread to be had
+    try:  # not threading.Thread: what interrupts its start comes out as an error of its locks
+        start_new_thread(call, ())
+    except RuntimeError as e:
+        if "start new thread" not in str(e):  # a handler's own
+            raise
         call()
-    else:
-        thread.join()
-    (done,) = came
+    ended.acquire()
+    done = came[0]
     if isinstance(done, OSError):
         raise done
     if done.returncode:
