@@ -61,14 +61,14 @@ def _help(pid: int, program: str, rows: tuple[tuple[int, int, int], ...]) -> Non
     import subprocess
 
     command = [program, str(pid), *(str(n) for row in rows for n in row)]
-    came: list[subprocess.CompletedProcess[str] | OSError] = []
+    came: list[subprocess.CompletedProcess[str] | Exception] = []
     ended = allocate_lock()
     ended.acquire()
 
     def call() -> None:
         try:
             came.append(subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL))
-        except OSError as e:
+        except Exception as e:  # raised below, by whoever waits
             came.append(e)
         finally:
             ended.release()
@@ -81,7 +81,7 @@ def _help(pid: int, program: str, rows: tuple[tuple[int, int, int], ...]) -> Non
         call()
     ended.acquire()
     done = came[0]
-    if isinstance(done, OSError):
+    if isinstance(done, Exception):
         raise done
     if done.returncode:
         hint = "check this user's lines in /etc/subuid and /etc/subgid, or set PYJAIL_SUBORDINATE_IDS=0"
