@@ -1,6 +1,7 @@
 """``python -m tests.together NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
 
-What each prints is shown when it has ended, the last lines of all at the end; fails when one does. Much of what tests
+What each prints is shown when it has ended; at the end what pytest says of each test that failed, and the last lines of
+all. Fails when one does. Much of what tests
 do is to wait: for limits, for programs that sleep. A line of ``---`` words is between two commands.
 """
 
@@ -17,6 +18,7 @@ import time
 from typing import IO, NamedTuple
 
 SEPARATOR = "---"
+FAILURES = ("FAILED ", "ERROR ")  # as lines of pytest's summary begin
 
 
 class Part(NamedTuple):
@@ -41,14 +43,19 @@ def start(name: str, command: list[str]) -> Part:
     return Part(name, process, output, time.monotonic())
 
 
-def show(part: Part) -> str:
-    """Print what it has printed; its summary."""
+def show(part: Part) -> tuple[list[str], str]:
+    """Print what it has printed; what pytest says of each test that failed in it, and its summary."""
     part.output.seek(0)
     text = part.output.read().decode(errors="replace").rstrip()
     print(f"==== {part.name} ====\n{text}\n", flush=True)
     code = part.process.returncode
-    last = text.splitlines()[-1] if text else ""
-    return f"{part.name}: {f'failed ({code})' if code else 'passed'} in {time.monotonic() - part.began:.0f} s ({part.cpu:.0f} s of CPU): {last}"
+    lines = text.splitlines()
+    last = lines[-1] if text else ""
+    failed = [line for line in lines if code and line.startswith(FAILURES)]
+    return (
+        failed,
+        f"{part.name}: {f'failed ({code})' if code else 'passed'} in {time.monotonic() - part.began:.0f} s ({part.cpu:.0f} s of CPU): {last}",
+    )
 
 
 def _cpu() -> float:
@@ -60,7 +67,8 @@ def together(arguments: list[str]) -> int:
     """Run them; the exit code of the first that failed, in the order given."""
     began, told = time.monotonic(), 0
     parts = [start(name, command) for name, command in commands(arguments).items()]
-    left, summaries = list(parts), {}
+    left = list(parts)
+    summaries: dict[str, tuple[list[str], str]] = {}
     try:
         while left:
             for part in list(left):
@@ -82,7 +90,9 @@ def together(arguments: list[str]) -> int:
             part.process.wait()
             show(part)
         raise
-    print("\n".join(f"---- {summaries[part.name]} ----" for part in parts), flush=True)
+    shown = [summaries[part.name] for part in parts]
+    for line in (*(line for failed, _ in shown for line in failed), *(f"---- {summary} ----" for _, summary in shown)):
+        print(line, flush=True)
     return next((code if code > 0 else 1 for part in parts if (code := part.process.returncode)), os.EX_OK)
 
 

@@ -121,6 +121,19 @@ def test_an_interrupt_reaches_all_that_runs_together_and_what_they_said_is_shown
     assert said.count("begun") == 2 and said.count("KeyboardInterrupt") == 2
 
 
+def test_what_failed_is_named_again_at_the_end():
+    said = "print('FAILED a.py::b - it is so\\nfine'); raise SystemExit({})"
+    parts = [["one", sys.executable, "-c", said.format(1)], ["two", sys.executable, "-c", said.format(0)]]
+    out = subprocess.run(
+        [sys.executable, "-m", "tests.together", *parts[0], "---", *parts[1]],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == 1
+    *_, named, one, two = out.stdout.splitlines()
+    assert named == "FAILED a.py::b - it is so" and "one: failed (1)" in one and "two: passed" in two
+    assert out.stdout.count("FAILED") == 3
+
+
 def test_every_test_that_is_chosen_by_name_is_there():
     from tests.vm.__main__ import QUICK, WHOLE
 

@@ -36,7 +36,7 @@ class Scene:
     """A context: made at the start of a selftest, removed at its end, whatever happens in between."""
 
     def __init__(self, jail: Jail) -> None:
-        self.name = f"pyjail-selftest-{secrets.token_hex(6)}"
+        self.name = f"pyjail-selftest-{os.getpid()}-{secrets.token_hex(3)}"  # so that it can be told whose it is
         self.secret = f"pyjail-canary-{secrets.token_hex(16)}".encode()
         self.jail = jail
         self.missing: dict[str, str] = {}
