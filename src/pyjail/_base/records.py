@@ -93,17 +93,15 @@ else:
         """All values, of those that a caller gave."""
         if len(values) > len(fields):
             raise TypeError(f"{name}() takes {len(fields)} arguments, {len(values)} were given")
-        found = dict(zip(fields, values, strict=False))
-        for field in given:
-            if field not in fields:
-                raise TypeError(f"{name}() got an unexpected keyword argument {field!r}")
-            if field in found:
-                raise TypeError(f"{name}() got multiple values for argument {field!r}")
-        found = defaults | found | given
-        for field in fields:
-            if field not in found:
-                raise TypeError(f"{name}() missing 1 required argument: {field!r}")
-        return tuple([found[field] for field in fields])
+        rest, found = fields[len(values) :], defaults | given
+        if not given.keys() <= set(rest):
+            field = next(field for field in given if field not in rest)
+            told = "multiple values for argument" if field in fields else "an unexpected keyword argument"
+            raise TypeError(f"{name}() got {told} {field!r}")
+        try:
+            return values + tuple([found[field] for field in rest])
+        except KeyError as e:
+            raise TypeError(f"{name}() missing 1 required argument: {e.args[0]!r}") from None
 
     def _replace(self, /, **changes):
         known = type(self)._fields

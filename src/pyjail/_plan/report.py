@@ -10,19 +10,19 @@ from pyjail._core.native import ffi, lib
 from pyjail._base.records import NamedTuple, once
 from pyjail._plan.texts import BASE, parse_texts, records
 from pyjail._plan.wire import (
+    REPLY,
     U64,
     Failure,
     damaged,
     failure_of,
-    layout,
 )
 
 TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
-_REPLY = layout("pj_reply")
-_FACTS, _MORE = layout("pj_facts", until="used"), layout("pj_facts", since="used", until="space")
+# struct pj_facts as far as `used`, and from there as far as `space`
+FACTS, MORE = struct.Struct("<4I2i6Ii3I10Q"), struct.Struct("<37Q")
 _SPACE = struct.Struct("<15Q")  # struct statfs
-_SPACE_AT = _FACTS.size + _MORE.size
-_FACTS_SIZE = ffi.sizeof("struct pj_facts")
+_SPACE_AT = FACTS.size + MORE.size
+SIZE = _SPACE_AT + lib.PJ_MAX_TMPFS * _SPACE.size
 
 
 class Prepared(NamedTuple):
@@ -36,8 +36,8 @@ class Prepared(NamedTuple):
 
 def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
     """REPLY_READY without a failure has the errno of the one step that may be refused."""
-    texts = parse_texts(raw[_REPLY.size :])
-    return Prepared(_REPLY.unpack_from(raw)[4], texts.namespaces, texts.capabilities, mountinfo)
+    texts = parse_texts(raw[REPLY.size :])
+    return Prepared(REPLY.unpack_from(raw)[4], texts.namespaces, texts.capabilities, mountinfo)
 
 
 class Facts:
@@ -64,7 +64,7 @@ class Facts:
 
     @once
     def _more(self) -> tuple[int, ...]:
-        return _MORE.unpack_from(self.raw, _FACTS.size) if self.raw else (0,) * 37
+        return MORE.unpack_from(self.raw, FACTS.size) if self.raw else (0,) * 37
 
     @property
     def rusage(self) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ class Facts:
     @property
     def texts(self) -> bytes:
         """All records, for `parse_texts`."""
-        return self.raw[_FACTS_SIZE:]
+        return self.raw[SIZE:]
 
     @once
     def reads(self) -> dict[int, str]:
@@ -122,15 +122,15 @@ def parse_report(raw: bytes) -> Facts:
     """A REPLY_REPORT message. What no verdict rests on is unpacked when somebody looks at it."""
     facts = Facts()
     facts.raw = raw
-    if len(raw) < _FACTS_SIZE:
+    if len(raw) < SIZE:
         raise damaged(f"a report of {len(raw)} bytes")
     (
         _, _, step, index, err, status, executing, trip, armed, text_len, facts.tmpfs_count, left, facts.syscall,
         facts.arch, facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported,
         facts.exec_cpu, cpu, out, more, kept, more_kept,
-    ) = _FACTS.unpack_from(raw)  # fmt: skip
-    if len(raw) != _FACTS_SIZE + text_len:
-        raise damaged(f"a report of {len(raw)} bytes where {_FACTS_SIZE + text_len} were due")
+    ) = FACTS.unpack_from(raw)  # fmt: skip
+    if len(raw) != SIZE + text_len:
+        raise damaged(f"a report of {len(raw)} bytes where {SIZE + text_len} were due")
     # The one check: whatever is looked at later is there. (`records` checks each record as it comes to it.)
     if trip not in TRIPS or facts.tmpfs_count > lib.PJ_MAX_TMPFS or facts.reads_at > text_len:
         raise damaged(f"trip {trip}, {facts.tmpfs_count} tmpfs, texts at {facts.reads_at} of {text_len}")

@@ -8,19 +8,20 @@ from pyjail._core.native import lib
 
 from pyjail._plan.compile import Request, RunLimits, search
 from pyjail._plan.wire import (
+    MOUNT,
     NODEV,
     NONE,
     NOSUID,
     U64,
     Blob,
     filesystem,
-    layout,
 )
 
 ROOMY = 64 << 20  # execve takes at most 6 MiB of arguments
 _WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK}
 _STDIO = {"null": lib.STDIO_NULL, "captured": lib.STDIO_PIPE, "fd": lib.STDIO_FD, "stdout": lib.STDIO_STDOUT}
-_REQUEST = layout("pj_request")
+# struct pj_request, pj_cgroup_row, pj_rlimit
+REQUEST, CGROUP_ROW, RLIMIT = struct.Struct("<4I3Q12I"), struct.Struct("<4IQ2I"), struct.Struct("<2I2Q")
 
 
 def pack_limits(r: RunLimits) -> bytes:
@@ -34,15 +35,15 @@ def pack_limits(r: RunLimits) -> bytes:
     else:
         blob.head.affinity = blob.data(b"")
     cgroup = [
-        {
-            "hierarchy": row.hierarchy,
-            "file": blob.text(row.file),
-            "value": NONE if row.value is None else blob.text(row.value),
-            "when": _WHENS[row.when],
-            "most": U64 if row.most is None else row.most,
-            "renew": NONE if row.renew is None else blob.text(row.renew),
-            "base": row.counts_up,
-        }
+        (
+            row.hierarchy,
+            blob.text(row.file),
+            NONE if row.value is None else blob.text(row.value),
+            _WHENS[row.when],
+            U64 if row.most is None else row.most,
+            NONE if row.renew is None else blob.text(row.renew),
+            row.counts_up,
+        )
         for row in r.cgroup
     ]
     memory = r.limits.memory
@@ -52,10 +53,10 @@ def pack_limits(r: RunLimits) -> bytes:
         filesystem(blob, "tmpfs", t.target.lstrip("/"), t.options, NOSUID | NODEV, lib.MOUNT_IS_BOX if t.is_box else 0)
         for t in r.tmpfs
     ]
-    rlimits = [{"resource": row.resource, "pad": 0, "soft": row.soft, "hard": row.hard} for row in r.rlimits]
-    blob.rows("cgroup", "pj_cgroup_row", cgroup)
-    blob.rows("tmpfs", "pj_mount", tmpfs)
-    blob.rows("rlimits", "pj_rlimit", rlimits)
+    rlimits = [(row.resource, 0, row.soft, row.hard) for row in r.rlimits]
+    blob.rows("cgroup", CGROUP_ROW, cgroup)
+    blob.rows("tmpfs", MOUNT, tmpfs)
+    blob.rows("rlimits", RLIMIT, rlimits)
     raw = blob.pack()
     return raw + bytes(-len(raw) % 8)
 
@@ -68,19 +69,19 @@ def pack_request(r: RunLimits, c: Request) -> bytes:
     path = search(argv[0], c.env)
     strings = [c.cwd.encode("utf-8", "surrogateescape"), *argv, *env, *path]
     counts = (len(argv), len(env), len(path))
-    at = _REQUEST.size + 8 * (sum(counts) + 3)  # a 0 ends each
+    at = REQUEST.size + 8 * (sum(counts) + 3)  # a 0 ends each
     refs = []
     for s in strings:
         refs.append(at)
         at += len(s) + 1
-    table, tables, packed = _REQUEST.size, [], []
+    table, tables, packed = REQUEST.size, [], []
     first = 1
     for count in counts:
         tables += [table, count]
         packed += refs[first : first + count]
         packed.append(0)
         table, first = table + 8 * count + 8, first + count
-    head = _REQUEST.pack(
+    head = REQUEST.pack(
         lib.PJ_REQUEST_MAGIC,
         lib.PJ_VERSION,
         at,

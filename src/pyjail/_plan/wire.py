@@ -13,15 +13,14 @@ from pyjail._base.records import NamedTuple
 from pyjail._plan.compile import PROC_OPTIONS, Template
 from pyjail._spec.jail import KEEPER
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
           "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND}  # fmt: skip
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
+# The structs of csrc/plan.h that are packed row by row, or read at every run: cffi's conversions would be most of the
+# cost, and to ask it for their fields 0.1 ms of a first run. That they are the same is what a test compares.
+REPLY, MOUNT, LANDLOCK_RULE = struct.Struct("<4Ii"), struct.Struct("<2IQ4I"), struct.Struct("<2IQ")  # pj_reply, ...
 STEPS: dict[int, str] = {
     number: name.removeprefix("STEP_").lower()
     for number, name in ffi.typeof("enum pj_step").elements.items()
@@ -58,9 +57,9 @@ class Blob:
         table.off, table.count = self.base + len(self.tail), count
         self.tail += raw
 
-    def rows(self, field: str, kind: str, rows: Iterable[dict[str, int]]) -> None:
-        table = ffi.new(f"struct {kind}[]", list(rows))
-        self.table(field, bytes(ffi.buffer(table)), len(table))
+    def rows(self, field: str, kind: struct.Struct, rows: Iterable[tuple[int, ...]]) -> None:
+        packed = [kind.pack(*row) for row in rows]
+        self.table(field, b"".join(packed), len(packed))
 
     def pack(self) -> bytes:
         self.tail.append(0)
@@ -90,58 +89,25 @@ def pack_template(t: Template) -> bytes:
     head.into = NONE if t.cgroups.into is None else t.cgroups.into
     head.proc = filesystem(blob, "proc", "proc" if jail.proc else "", PROC_OPTIONS, RDONLY | NOSUID | NODEV | NOEXEC)
     head.landlock_fs, head.landlock_net, head.landlock_scoped = t.landlock.fs, t.landlock.net, t.landlock.scoped
+    is_dirs, is_boxes = (0, lib.MOUNT_IS_DIR), (0, lib.MOUNT_IS_BOX)
     for field, rows in (("mounts", t.mounts), ("run_mounts", t.run_mounts)):
         packed = [
-            {
-                "kind": _KINDS[row.kind],
-                "flags": (lib.MOUNT_IS_DIR if row.is_dir else 0) | (lib.MOUNT_IS_BOX if row.is_box else 0),
-                "attr": row.attr,
-                "source": blob.text(row.source),
-                "target": blob.text(row.target),
-                "data": blob.data(row.data),
-                "data_len": len(row.data),
-            }
-            for row in rows
-        ]
-        blob.rows(field, "pj_mount", packed)
-    rules = [{"path": blob.text(r.path), "pad": 0, "access": r.access} for r in t.landlock.rules]
-    blob.rows("landlock", "pj_landlock_rule", rules)
+            (_KINDS[kind], is_dirs[is_dir] | is_boxes[is_box], attr, blob.text(source), blob.text(target),
+             blob.data(data), len(data))
+            for kind, target, _, source, attr, data, is_dir, is_box in rows
+        ]  # fmt: skip
+        blob.rows(field, MOUNT, packed)
+    blob.rows("landlock", LANDLOCK_RULE, [(blob.text(r.path), 0, r.access) for r in t.landlock.rules])
     blob.table("seccomp", t.filter.program, len(t.filter.program) // 8)
     return blob.pack()
 
 
 def filesystem(
     blob: Blob, kind: str, target: str, options: Iterable[tuple[str, str]], attr: int, flags: int = 0
-) -> dict[str, int]:
+) -> tuple[int, ...]:
     """A MOUNT_FS row; ``target`` is below the root, without a leading slash."""
     raw = b"".join(part.encode() + b"\0" for pair in options for part in pair)
-    refs = {"source": blob.text(kind), "target": blob.text(target), "data": blob.data(raw)}
-    return {"kind": lib.MOUNT_FS, "flags": flags, "attr": attr, **refs, "data_len": len(raw)}
-
-
-def layout(kind: str, since: str = "", until: str = "") -> struct.Struct:
-    """The struct module's format of a C struct of u32, i32, u64 and tables, or of a part of it: for the path of every
-    run, where cffi's attribute access would be most of the cost. Padding is explicit in plan.h."""
-    codes = {"uint32_t": "I", "int32_t": "i", "uint64_t": "Q", "struct pj_table": "II"}
-
-    def code(ctype: Any) -> str:
-        if ctype.kind == "array":
-            return code(ctype.item) * int(ctype.length)
-        if ctype.kind == "struct" and ctype.cname not in codes:
-            return "".join(code(field.type) for _, field in ctype.fields)
-        return codes[ctype.cname]
-
-    name = f"struct {kind}"
-    fields = ffi.typeof(name).fields
-    names = [field for field, _ in fields]
-    first, last = names.index(since) if since else 0, names.index(until) if until else len(names)
-    found = struct.Struct("<" + "".join(code(field.type) for _, field in fields[first:last]))
-    size = (ffi.offsetof(name, until) if until else ffi.sizeof(name)) - (ffi.offsetof(name, since) if since else 0)
-    assert found.size == size, f"{name} has hidden padding"
-    return found
-
-
-_REPLY = layout("pj_reply")
+    return lib.MOUNT_FS, flags, attr, blob.text(kind), blob.text(target), blob.data(raw), len(raw)
 
 
 class Failure(NamedTuple):
@@ -154,9 +120,9 @@ class Failure(NamedTuple):
 
 def parse_reply(raw: bytes) -> tuple[int, Failure | None]:
     """(kind, failure or None) of any message from the keeper."""
-    if len(raw) < _REPLY.size:
+    if len(raw) < REPLY.size:
         raise damaged(f"{len(raw)} bytes")
-    kind, _, step, index, err = _REPLY.unpack_from(raw)
+    kind, _, step, index, err = REPLY.unpack_from(raw)
     return kind, failure_of(step, index, err) if step else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from pyjail import (
     SpecError,
 )
 from pyjail._host import machine
-from pyjail._plan import compile, requests, wire
+from pyjail._plan import compile, report, requests, wire
 from pyjail._plan.compile import Request
 from pyjail._policy import mounts
 from pyjail._spec.jail import Env
@@ -160,6 +161,40 @@ def test_where_only_a_new_file_system_can_be_no_other_mount_is_accepted():
     assert changed(PLAN, "plan", lambda head, base: setattr(head.proc, "kind", lib.MOUNT_KINDS)) == -22
     assert changed(LIMITS, "limits", first("tmpfs")) == -22
     assert changed(PLAN, "plan", first("mounts")) == 0
+
+
+def fields_of(kind, since=0, until=None):
+    """The struct module's codes of a C struct of u32, i32, u64, arrays, tables and structs, or of some of its fields."""
+    codes = {"uint32_t": "I", "int32_t": "i", "uint64_t": "Q"}
+
+    def code(ctype):
+        if ctype.kind == "array":
+            return code(ctype.item) * ctype.length
+        return codes[ctype.cname] if ctype.kind == "primitive" else "".join(code(f.type) for _, f in ctype.fields)
+
+    return "".join(code(field.type) for _, field in ffi.typeof(f"struct {kind}").fields[since:until])
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [("pj_reply", wire.REPLY), ("pj_mount", wire.MOUNT), ("pj_landlock_rule", wire.LANDLOCK_RULE),
+     ("pj_request", requests.REQUEST), ("pj_cgroup_row", requests.CGROUP_ROW), ("pj_rlimit", requests.RLIMIT)],
+)  # fmt: skip
+def test_layouts_are_those_of_the_c_structs(kind, layout):
+    written = re.sub(r"(\d+)(\w)", lambda m: int(m[1]) * m[2], layout.format)
+    assert written == "<" + fields_of(kind)
+    assert layout.size == ffi.sizeof(f"struct {kind}")
+
+
+def test_the_layouts_of_a_report_are_those_of_its_struct():
+    names = [name for name, _ in ffi.typeof("struct pj_facts").fields]
+    used, space = names.index("used"), names.index("space")
+    for layout, since, until in ((report.FACTS, 0, used), (report.MORE, used, space)):
+        written = re.sub(r"(\d+)(\w)", lambda m: int(m[1]) * m[2], layout.format)
+        assert written == "<" + fields_of("pj_facts", since, until)
+    assert report.FACTS.size == ffi.offsetof("struct pj_facts", "used")
+    assert report.FACTS.size + report.MORE.size == ffi.offsetof("struct pj_facts", "space")
+    assert report.SIZE == ffi.sizeof("struct pj_facts")
 
 
 def test_more_tmpfs_than_the_keeper_has_room_for_are_refused():
