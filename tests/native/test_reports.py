@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, KeeperError, SetupError
-from pyjail._plan import explain, report, wire
+from pyjail._plan import explain, report, texts, wire
 from pyjail._verdict import outcome
 from tests.conftest import QUICK
 from tests.examples import examples
@@ -97,7 +97,7 @@ def test_damaged_words_of_a_new_keeper_are_a_keeper_error(real, how):
     raw, mountinfo = real.ready
     try:
         wire.parse_reply(bad := damage(how, raw))
-        report.parse_ready(bad, mountinfo)
+        texts.parse_ready(bad, mountinfo)
     except KeeperError as e:
         assert "makes no sense" in str(e)
 

@@ -95,7 +95,8 @@ class Subtree:
         self.cgroups = cgroups
         self.paths = tuple(f"{h.own}/{owner_name(os.getpid())}" for h in cgroups.used)
         for h, path in zip(cgroups.used, self.paths, strict=True):
-            self.make(h, path)
+            if path not in _listed or "cpuset" in h.controllers:  # else it is there, with what its leaves need
+                self.make(h, path)
         self.files = self._list_files()
         self.clean = False
 
@@ -244,9 +245,8 @@ class KeeperCgroup:
                 self.tree.make(h, path)
             if owner is not None:
                 os.chown(path, *owner)
-                for name in os.listdir(path):
-                    if name in _HANDED:
-                        os.chown(f"{path}/{name}", *owner)
+                for name in _HANDED & self.tree.files[i]:
+                    os.chown(f"{path}/{name}", *owner)
 
     def clean_stale(self) -> None:
         """What dead owners left beside ours."""

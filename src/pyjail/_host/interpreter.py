@@ -81,7 +81,8 @@ class Way:
     def _target(self, path: str) -> str | None:
         if path not in self.targets:
             try:
-                self.targets[path] = os.readlink(path)
+                # Most are none: what readlink raises of them takes longer than a look.
+                self.targets[path] = os.readlink(path) if stat.S_ISLNK(os.lstat(path).st_mode) else None
             except OSError as e:
                 not_ours(e)
                 self.targets[path] = None

@@ -233,9 +233,12 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
 
 
 def _etc() -> tuple[Entry, ...]:
-    extra = sorted([n for n in names_in("/etc") if n.startswith(ETC_PREFIXES)])
+    there = names_in("/etc")
+    # Most of these hardly any machine has: to ask for each takes longer than to look which there may be.
+    known = [n for n in ETC if n.partition("/")[0] in there or not there]
+    extra = sorted([n for n in there if n.startswith(ETC_PREFIXES)])
     found = []
-    for entry in entries("/etc", [*ETC, *extra]):
+    for entry in entries("/etc", [*known, *extra]):
         if entry.kind == "link":  # /etc/localtime -> /usr/share/zoneinfo/...: fine; into what we do not show: bind it
             real = os.path.realpath(entry.source)
             if not real.startswith("/usr/") and os.path.isfile(real):

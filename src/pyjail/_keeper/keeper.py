@@ -26,7 +26,6 @@ from pyjail._base.fds import (
     memfd,
     readable,
 )
-from pyjail._base.records import once
 from pyjail._cgroups.tree import KeeperCgroup
 from pyjail._core import program
 from pyjail._host import machine
@@ -39,10 +38,6 @@ from pyjail._plan.wire import (
     pack_template,
     parse_reply,
 )
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pyjail._plan.report import Prepared
 
 HANDSHAKE_S = 30.0
 _SEQPACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
@@ -180,7 +175,7 @@ class Keeper(Talk):
             self.spawned[0] = -1
 
     def _ready(self) -> tuple[bytes, bytes]:
-        """Its report, and what is mounted: now, for its runs mount more."""
+        """What it read back of its template, and what is mounted: now, for its runs mount more. Read by a receipt."""
         raw, fd = self._expect(lib.REPLY_READY)
         text = b""
         with fd:
@@ -188,14 +183,6 @@ class Keeper(Talk):
                 with open(fd.number, "rb", buffering=0, closefd=False) as f:
                     text = f.readall()
         return raw, text
-
-    @once
-    def prepared(self) -> Prepared:
-        """What it read back of its template."""
-        with lazy.lock:
-            from pyjail._plan.report import parse_ready
-
-        return parse_ready(*self.ready)
 
     def _expect(self, kind: int) -> tuple[bytes, Fd]:
         fd = Fd()

@@ -1,16 +1,15 @@
-"""What a keeper tells when it is ready and when a run has ended, as facts: loaded while one is being born."""
+"""What a keeper tells when a run has ended, as facts: loaded while one is being born."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from operator import sub
 
 from pyjail._core.native import ffi, lib
 
-from pyjail._base.records import NamedTuple, once
-from pyjail._plan.texts import BASE, parse_texts, records
+from pyjail._base.records import once
 from pyjail._plan.wire import (
-    REPLY,
     U64,
     Failure,
     damaged,
@@ -22,22 +21,23 @@ TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum p
 FACTS, MORE = struct.Struct("<4I2i6Ii3I10Q"), struct.Struct("<37Q")
 _SPACE = struct.Struct("<15Q")  # struct statfs
 _SPACE_AT = FACTS.size + MORE.size
+_TEXT = struct.Struct("<IIiI")  # struct pj_text
 SIZE = _SPACE_AT + lib.PJ_MAX_TMPFS * _SPACE.size
 
 
-class Prepared(NamedTuple):
-    """What a keeper read back of its template when it was ready."""
-
-    user_namespaces: int  # 0, or the errno of forbidding more of them
-    namespaces: tuple[str, ...]  # that it shares with its runs
-    capabilities: dict[str, str]  # the keeper's, as in /proc/self/status; a run's bounding and ambient sets are these
-    mountinfo: bytes  # of its mount namespace; empty where there is no /proc
-
-
-def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
-    """REPLY_READY without a failure has the errno of the one step that may be refused."""
-    texts = parse_texts(raw[REPLY.size :])
-    return Prepared(REPLY.unpack_from(raw)[4], texts.namespaces, texts.capabilities, mountinfo)
+def records(texts: bytes, at: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
+    """(kind, row, errno, data) of each record from offset ``at`` on."""
+    end = len(texts)
+    unpack, head = _TEXT.unpack_from, _TEXT.size
+    while at < end:
+        if at + head > end:
+            raise damaged("half a record")
+        kind, row, failed, length = unpack(texts, at)
+        at += head
+        if length > end - at:
+            raise damaged(f"a record of {length} bytes in {end - at}")
+        yield kind, row, failed, texts[at : at + length]
+        at += -(-length // 8) * 8
 
 
 class Facts:
@@ -86,7 +86,7 @@ class Facts:
 
     @property
     def texts(self) -> bytes:
-        """All records, for `parse_texts`."""
+        """All records, for `texts.parse_texts`."""
         return self.raw[SIZE:]
 
     @once
@@ -105,7 +105,7 @@ class Facts:
         """Those that only count up: what they said before this run."""
         found = {}
         for kind, row, _, data in records(self.texts):
-            if kind != BASE:
+            if kind != lib.TEXT_BASE:
                 break
             found[row] = data.decode("latin-1")
         return found

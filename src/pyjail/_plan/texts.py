@@ -1,17 +1,17 @@
-"""The text area of the keeper's messages: what the kernel's files said, and what only a receipt needs of it."""
+"""What only a receipt needs of the keeper's messages: loaded when somebody looks at one."""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 
 from pyjail._core.native import lib
 
 from pyjail._base.records import NamedTuple
-from pyjail._plan.wire import damaged
+from pyjail._plan.report import records
+from pyjail._plan.wire import REPLY, damaged
 
-_TEXT, _TWO = struct.Struct("<IIiI"), struct.Struct("<QQ")
+_TWO = struct.Struct("<QQ")
 
 
 class Status(NamedTuple):
@@ -57,19 +57,19 @@ class Texts:
         self.clocks = ""  # offsets of the program's time namespace
 
 
-def records(texts: bytes, at: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
-    """(kind, row, errno, data) of each record from offset ``at`` on."""
-    end = len(texts)
-    unpack, head = _TEXT.unpack_from, _TEXT.size
-    while at < end:
-        if at + head > end:
-            raise damaged("half a record")
-        kind, row, failed, length = unpack(texts, at)
-        at += head
-        if length > end - at:
-            raise damaged(f"a record of {length} bytes in {end - at}")
-        yield kind, row, failed, texts[at : at + length]
-        at += -(-length // 8) * 8
+class Prepared(NamedTuple):
+    """What a keeper read back of its template when it was ready."""
+
+    user_namespaces: int  # 0, or the errno of forbidding more of them
+    namespaces: tuple[str, ...]  # that it shares with its runs
+    capabilities: dict[str, str]  # the keeper's, as in /proc/self/status; a run's bounding and ambient sets are these
+    mountinfo: bytes  # of its mount namespace; empty where there is no /proc
+
+
+def parse_ready(raw: bytes, mountinfo: bytes) -> Prepared:
+    """REPLY_READY without a failure has the errno of the one step that may be refused."""
+    texts = parse_texts(raw[REPLY.size :])
+    return Prepared(REPLY.unpack_from(raw)[4], texts.namespaces, texts.capabilities, mountinfo)
 
 
 def parse_texts(texts: bytes) -> Texts:
@@ -95,6 +95,5 @@ def parse_texts(texts: bytes) -> Texts:
     return found
 
 
-BASE = lib.TEXT_BASE
 _SET, _RLIMIT, _NS, _STATUS = lib.TEXT_SET, lib.TEXT_RLIMIT, lib.TEXT_NS, lib.TEXT_STATUS
 _SAME, _CLOCKS, _CAPS = lib.TEXT_SAME, lib.TEXT_CLOCKS, lib.TEXT_CAPS

@@ -7,7 +7,7 @@ or /box (symlinks, files, FIFOs) is never looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from pyjail._base.errors import SpecError
 from pyjail._base.records import NamedTuple
@@ -129,33 +129,33 @@ def _entry(entry: Entry, attr: int, why: str) -> Node:
     return Node("bind", why, source=entry.source, attr=attr, is_dir=entry.kind == "dir")
 
 
-def _flatten(node: Node, path: str) -> Iterator[MountRow]:
+def _flatten(node: Node, path: str, found: list[MountRow]) -> None:
+    on_top = node.kind == "bind"  # the mount point is already there
     for name, child in sorted(node.children.items()):
         target = f"{path}/{name}" if path else name
-        on_top = node.kind == "bind"  # the mount point is already there
-        if child.kind == "link":
-            yield MountRow("link", target, child.why, data=child.data)
-        elif child.kind == "file":
-            yield MountRow("file", target, child.why, attr=0o644, data=child.data)
-        elif child.kind == "pipe":
-            yield MountRow("pipe", target, child.why, attr=0o666)
-        elif child.kind == "dir":
-            if not on_top:
-                yield MountRow("dir", target, child.why, attr=0o755)
-        elif child.kind == "fs":
-            yield MountRow("dir", target, "mount point", attr=0o755)
-            yield MountRow("fs", target, child.why, source=child.source, attr=child.attr, data=child.data, is_box=True)
-        elif child.kind == "hidden":
-            if on_top:
-                yield MountRow("fs", target, child.why, source="tmpfs", attr=SHOWN | NOEXEC, data=EMPTY)
-            else:
-                yield MountRow("dir", target, child.why, attr=0o755)
-        else:
+        if child.kind == "bind":
             if not on_top:
                 kind, attr = ("dir", 0o755) if child.is_dir else ("file", 0o444)
-                yield MountRow(kind, target, "mount point", attr=attr)
-            yield MountRow("bind", target, child.why, source=child.source, attr=child.attr, is_dir=child.is_dir)
-        yield from _flatten(child, target)
+                found.append(MountRow(kind, target, "mount point", "", attr))
+            found.append(MountRow("bind", target, child.why, child.source, child.attr, b"", child.is_dir))
+        elif child.kind == "dir":
+            if not on_top:
+                found.append(MountRow("dir", target, child.why, "", 0o755))
+        elif child.kind == "link":
+            found.append(MountRow("link", target, child.why, "", 0, child.data))
+        elif child.kind == "file":
+            found.append(MountRow("file", target, child.why, "", 0o644, child.data))
+        elif child.kind == "pipe":
+            found.append(MountRow("pipe", target, child.why, "", 0o666))
+        elif child.kind == "fs":
+            found.append(MountRow("dir", target, "mount point", "", 0o755))
+            found.append(MountRow("fs", target, child.why, child.source, child.attr, child.data, is_box=True))
+        elif on_top:  # hidden
+            found.append(MountRow("fs", target, child.why, "tmpfs", SHOWN | NOEXEC, EMPTY))
+        else:
+            found.append(MountRow("dir", target, child.why, "", 0o755))
+        if child.children:
+            _flatten(child, target, found)
 
 
 NOTHING = Seen()
@@ -230,8 +230,9 @@ def template(
     for path, node in asked:
         _put(root, path, node, listing, kind)
     options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
-    first = MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)
-    return [first, *_flatten(root, "")]
+    found = [MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)]
+    _flatten(root, "", found)
+    return found
 
 
 def _part(part: Part | None) -> Node:

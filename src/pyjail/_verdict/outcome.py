@@ -15,7 +15,7 @@ from pyjail._base import lazy
 from pyjail._base.errors import KeeperError
 from pyjail._host.machine import Above
 from pyjail._plan.compile import RunLimits, Template
-from pyjail._plan.report import Facts, Prepared, parse_report
+from pyjail._plan.report import Facts, parse_report
 from pyjail._plan.report import not_started as not_started
 from pyjail._plan.wire import Failure, parse_reply
 from pyjail._result.result import Result
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pyjail._result.usage import Receipt, Usage
 
 Collected = tuple[dict[str, bytes], dict[str, str]]  # files, and why others are not among them
-# What the keeper of a run has made for it: template, ids outside, what is above; what it has read back of that.
-Made = tuple[Template, tuple[int, int], tuple[Above, ...], Prepared]
+# What the keeper of a run has made for it: template, ids outside, what is above; `Keeper.ready`.
+Made = tuple[Template, tuple[int, int], tuple[Above, ...], tuple[bytes, bytes]]
 
 
 def facts(raw: bytes) -> Facts:
@@ -51,7 +51,7 @@ def result(
     made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
 ) -> Result | BaseException:
     """The `Result`, or what is raised in its place: a failure is MEMORY when memory was the reason, else an error."""
-    template, ids, above, prepared = made
+    template, ids, above, ready = made
     failure = facts.failure
     starved = (failure is not None or facts.status != 0) and verdict_module.starved(facts, run_part, memory_total())
     if failure is not None and not starved:
@@ -86,7 +86,7 @@ def result(
     def make(name: str) -> Any:
         receipt, Receipt, Usage = load_results()
         if name == "receipt":
-            return Receipt(receipt.receipt(template, run_part, facts, ids, prepared, captured, command.env))
+            return Receipt(receipt.receipt(template, run_part, facts, ids, ready, captured, command.env))
         reading = verdict_module.Reading(facts, run_part)
         if name == "limits_hit":
             return verdict_module.limits_hit(facts, run_part, reading, kills)

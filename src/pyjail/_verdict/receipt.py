@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pyjail._base.records import replace
 from pyjail._base.units import show_size
 from pyjail._plan.compile import RunLimits, Template
-from pyjail._plan.report import Facts, Prepared
-from pyjail._plan.texts import Texts, parse_texts
+from pyjail._plan.report import Facts
+from pyjail._plan.texts import Prepared, Texts, parse_ready, parse_texts
 from pyjail._policy import deterministic as policy_same
 from pyjail._policy import rlimits
 from pyjail._policy.counters import counters
@@ -25,13 +25,13 @@ def receipt(
     run: RunLimits,
     facts: Facts,
     ids: tuple[int, int],
-    prepared: Prepared,
+    ready: tuple[bytes, bytes],
     captured: Sequence[bool],
     env: Mapping[str, str],
 ) -> Iterator[Control]:
-    """One row per control, values as the kernel gave them back for this run."""
+    """One row per control, values as the kernel gave them back for this run; ``ready``: `Keeper.ready`."""
     missing = {m.control: m.cause for m in (*template.missing, *run.missing)}
-    texts = parse_texts(facts.texts)
+    texts, prepared = parse_texts(facts.texts), parse_ready(*ready)
     for row in _limit_rows(run, facts, texts, missing):
         if row.name == "output" and not any(captured):
             why = "no stream is captured: what is behind the caller's own fds bounds it"

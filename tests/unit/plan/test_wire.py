@@ -194,7 +194,7 @@ def test_the_layouts_of_a_report_are_those_of_its_struct():
         assert written == "<" + fields_of("pj_facts", since, until)
     assert report.FACTS.size == ffi.offsetof("struct pj_facts", "used")
     assert report.FACTS.size + report.MORE.size == ffi.offsetof("struct pj_facts", "space")
-    assert report.SIZE == ffi.sizeof("struct pj_facts")
+    assert ffi.sizeof("struct pj_facts") == report.SIZE
 
 
 def test_more_tmpfs_than_the_keeper_has_room_for_are_refused():
