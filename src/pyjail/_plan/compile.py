@@ -11,7 +11,7 @@ from pyjail._base.errors import SpecError
 from pyjail._base.records import NamedTuple, replace
 from pyjail._host import machine
 from pyjail._host.machine import Host, Missing
-from pyjail._policy import cgroup, filter, landlock, mounts, rlimits, seen
+from pyjail._policy import cgroup, filter, landlock, mounts, rlimits
 from pyjail._policy.cgroup import CgroupRow
 from pyjail._policy.filter import Filter
 from pyjail._policy.landlock import Ruleset
@@ -46,7 +46,7 @@ class Template(NamedTuple):
     keys: bool  # the filter lets the program use keyrings: each run gets one of its own
     sources: tuple[machine.Identity, ...]
     missing: tuple[Missing, ...]
-    seen: seen.Seen
+    seen: mounts.Seen
     clocks: bool = False  # each run has a time namespace
 
 
@@ -82,7 +82,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
     else:
         real = None
     source = jail if real is None else _with_rootfs(jail, real)
-    view = seen.seen(jail, host, None if jail.python is None else _python(str(jail.python)))
+    view = mounts.seen(jail, host, None if jail.python is None else _python(str(jail.python)))
     asked = _asked_for().nodes(jail, kind) if jail.mounts else ()
     below = [p for p in view.parts if p.path.startswith(("/box/", "/tmp/", "/dev/shm/"))]  # of each run's own tmpfs
     rows = tuple(mounts.template(source, host, machine.tree, kind, has_proc=True, view=view, asked=asked))

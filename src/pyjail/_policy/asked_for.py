@@ -14,10 +14,10 @@ from pyjail._policy.mounts import (
     Kind,
     MountRow,
     Node,
+    Seen,
     run_tmpfs,
     tmpfs_options,
 )
-from pyjail._policy.seen import Seen
 from pyjail._spec.jail import Jail, Mount
 
 

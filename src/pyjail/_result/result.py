@@ -13,6 +13,7 @@ from pyjail._base.records import (
     names,
 )
 from pyjail._base.shown import Document
+from pyjail._result.verdict import Verdict  # which every run needs: made here, it is not made while one waits
 from pyjail._spec.jail import Limits
 
 TYPE_CHECKING = False
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from pyjail._result.usage import Receipt, Usage
-    from pyjail._result.verdict import Verdict
 
 
 def _usage() -> Usage:

@@ -35,13 +35,12 @@ if TYPE_CHECKING:
 
 
 def _meanwhile(plan: Plan) -> None:
-    """Pack the command, and load that half of `outcome` which takes as long as the rest of a keeper's preparations."""
+    """Pack the command, and load a part of `outcome`: it takes as long as the rest of a keeper's preparations."""
     _ = plan.blob
     with lazy.lock:
         from pyjail._plan import report
-        from pyjail._result import verdict
 
-    del report, verdict
+    del report
 
 
 def _load_ahead() -> object:

@@ -84,13 +84,13 @@ def result(
             out, err = texts
 
     def make(name: str) -> Any:
-        receipt, Receipt, Usage = load_results()
+        receipt, measured, Receipt, Usage = load_results()
         if name == "receipt":
             return Receipt(receipt.receipt(template, run_part, facts, ids, ready, captured, command.env))
         reading = verdict_module.Reading(facts, run_part)
         if name == "limits_hit":
-            return verdict_module.limits_hit(facts, run_part, reading, kills)
-        return verdict_module.usage(facts, reading) if facts.status is not None or facts.started else Usage()
+            return measured.limits_hit(facts, run_part, reading, kills)
+        return measured.usage(facts, reading) if facts.status is not None or facts.started else Usage()
 
     code, sig = evidence.exit_code, evidence.signal
     told = Result.later(
@@ -127,17 +127,17 @@ def undecoded(result: Result, error: Exception) -> OutputDecodeError:
 
 
 @functools.cache
-def load_results() -> tuple[Any, type[Receipt], type[Usage]]:
+def load_results() -> tuple[Any, Any, type[Receipt], type[Usage]]:
     """What results are looked at with, and files: for who runs more than one program, before it is needed, for then
     there may be no fd left to load it with. It takes as long as a run, so a run is under way meanwhile."""
     with lazy.lock:
         from pyjail._keeper import files
         from pyjail._result.usage import Receipt, Usage
-        from pyjail._verdict import noise, receipt
+        from pyjail._verdict import measured, receipt
 
-    del files, noise
+    del files
     memory_total()  # read once, and now: when a run ends this process may be out of fds
-    return receipt, Receipt, Usage
+    return receipt, measured, Receipt, Usage
 
 
 _LEFT = (

@@ -17,7 +17,8 @@ from pyjail._result.usage import Control
 from pyjail._spec import deterministic
 from pyjail._spec.limits import default_wall_time
 from pyjail._verdict import mountinfo, view
-from pyjail._verdict.verdict import Reading, workspaces
+from pyjail._verdict.measured import workspaces
+from pyjail._verdict.verdict import Reading
 
 
 def receipt(

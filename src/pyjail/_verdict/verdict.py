@@ -1,4 +1,4 @@
-"""Facts -> verdict, usage. Pure. Decided by kernel counters and the keeper's own notes, never by guessing
+"""Facts -> verdict. Pure. Decided by kernel counters and the keeper's own notes, never by guessing
 from an exit code."""
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from pyjail._plan.report import Facts
 from pyjail._plan.wire import damaged
 from pyjail._result.verdict import Verdict
 from pyjail._spec.jail import Limits
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pyjail._result.usage import Usage
 
 
 class Evidence(NamedTuple):
@@ -101,12 +97,12 @@ class Reading:
 
     def number(self, name: str) -> int | None:
         text, before = self.texts.get(name, [("", "")])[0]
-        return _int(text) - _int(before or "0") if _is_number(text.strip()) else None
+        return number_in(text) - number_in(before or "0") if _is_number(text.strip()) else None
 
     def before(self, *names: str) -> int | None:
         """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
         found = next((self.texts[name][0][1] for name in names if name in self.texts), None)
-        return None if found is None else _int(found or "0")
+        return None if found is None else number_in(found or "0")
 
     def value(self, name: str, key: str) -> int | None:
         """The number after ``key`` in a file of "key value" lines."""
@@ -132,21 +128,22 @@ def _table(text: str) -> dict[str, int]:
 
 
 def _total(text: str, key: str) -> int:
-    return sum(_int(word[len(key) + 1 :]) for word in text.split() if word.startswith(key + "="))
+    return sum(number_in(word[len(key) + 1 :]) for word in text.split() if word.startswith(key + "="))
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _int(text: str) -> int:
+def number_in(text: str) -> int:
     """A number as the kernel writes it."""
     if not _is_number(text.strip()):
         raise damaged(f"{text[:40]!r} for a number")
     return int(text)
 
 
-def _first(*values: int | None) -> int | None:
+def first(*values: int | None) -> int | None:
+    """The first that is known."""
     return next((v for v in values if v is not None), None)
 
 
@@ -155,82 +152,6 @@ def cpu_time(facts: Facts) -> float:
     if facts.cpu is not None:
         return facts.cpu // 1000 / 1e6  # as `evidence` has it
     return (facts.rusage[0] + facts.rusage[1]) / 1e6
-
-
-def wall_time(facts: Facts) -> float | None:
-    """s from just before execve to the end of the main process."""
-    return (facts.ended - facts.started) / 1e9 if facts.started and facts.ended >= facts.started else None
-
-
-def usage(facts: Facts, reading: Reading) -> Usage:
-    """Numbers of the run; None where this kernel has none."""
-    with lazy.lock:
-        from pyjail._result.usage import Usage
-        from pyjail._verdict import noise as verdict_noise
-
-    cpu = cpu_time(facts)
-    user, system = (facts.rusage[0] / 1e6, facts.rusage[1] / 1e6)
-    if facts.cpu is not None:  # the kernel's own division of the tree's time, scaled to what is ours of it
-        u, s = (
-            _first(reading.value("cpu.stat", "user_usec"), facts.rusage[0]),
-            _first(reading.value("cpu.stat", "system_usec"), facts.rusage[1]),
-        )
-        total = (u or 0) + (s or 0)
-        user = round(cpu * (u or 0) / total, 9) if total else cpu
-        system = max(0.0, round(cpu - user, 9))
-    wall = wall_time(facts)
-    throttled = reading.value("cpu.stat", "throttled_time")
-    throttled_us = reading.value("cpu.stat", "throttled_usec")
-    throttled_s = None if throttled_us is None else throttled_us / 1e6
-    if throttled is not None:
-        throttled_s = throttled / 1e9
-    switches = (facts.rusage[4], facts.rusage[5]) if facts.status is not None else None
-    pressure = _pressure(reading)
-    quiet, noise = verdict_noise.reasons(wall, cpu, throttled_s, pressure, switches)
-    peak = _first(reading.number("memory.peak"), reading.number("memory.max_usage_in_bytes"))
-    return Usage(
-        wall_time=wall,
-        cpu_time=cpu,
-        user_time=user,
-        system_time=system,
-        setup_time=(facts.started - facts.requested) / 1e9 if facts.started else None,
-        teardown_time=(facts.reported - facts.ended) / 1e9 if facts.ended else None,
-        memory_peak=peak,
-        memory_before=None if peak is None else reading.before("memory.current", "memory.usage_in_bytes"),
-        processes_peak=reading.number("pids.peak"),
-        io_read=reading.total("io.stat", "rbytes"),
-        io_written=reading.total("io.stat", "wbytes"),
-        context_switches=switches,
-        page_faults=facts.rusage[2] + facts.rusage[3] if facts.status is not None else None,
-        throttled_time=throttled_s,
-        pressure=pressure,
-        memory_left=_memory_left(reading),
-        idle=facts.trip == "wall" and wall is not None and cpu < wall / 10,
-        quiet=quiet,
-        noise=noise,
-    )
-
-
-_KINDS = ("anon", "file", "shmem", "kernel", "sock")
-
-
-def _memory_left(reading: Reading) -> dict[str, int] | None:
-    found = {kind: reading.value("memory.stat", kind) for kind in _KINDS}
-    return {k: v for k, v in found.items() if v is not None} or None
-
-
-def _pressure(reading: Reading) -> dict[str, int] | None:
-    found = {}
-    for resource in ("cpu", "memory", "io"):
-        text, before = reading.texts.get(f"{resource}.pressure", [("", "")])[0]
-        if "total=" in text:
-            found[resource] = _stalled(text) - _stalled(before)
-    return found or None
-
-
-def _stalled(text: str) -> int:
-    """µs in the "some" line, the first, of a pressure file."""
-    return _int(text.partition("total=")[2].partition("\n")[0]) if text else 0
 
 
 NEAR = 1 << 18  # what a charge of several pages may miss the limit by
@@ -243,7 +164,7 @@ def oom_kills(reading: Reading, limit: int | None) -> tuple[int, int]:
     that died, for whatever limit (cgroup-v2.rst). v1 has no "oom" (and failcnt stays 0 in some kernels): there the
     watermark says whether the limit was reached.
     """
-    kills = _first(reading.value("memory.events", "oom_kill"), reading.value("memory.oom_control", "oom_kill")) or 0
+    kills = first(reading.value("memory.events", "oom_kill"), reading.value("memory.oom_control", "oom_kill")) or 0
     own = reading.value("memory.events", "oom")
     if own is None and limit is not None:
         marks = (
@@ -285,31 +206,6 @@ def starved(facts: Facts, run: RunLimits, memory_total: int) -> bool:
     bound = min(memory_total, run.limits.address_space or memory_total)
     died = facts.trip == "none" and facts.status is not None and facts.status & 0x7F == signal.SIGSEGV
     return died and facts.image > int(bound)
-
-
-def workspaces(run: RunLimits, facts: Facts) -> dict[str, tuple[int, int, int, int]]:
-    """(bytes, bytes free, inodes, inodes free) of each tmpfs by its place; a session's /box comes after the run's."""
-    places = [row.target for row in run.tmpfs]
-    return dict(zip([*places, "/box"] if len(facts.tmpfs) > len(places) else places, facts.tmpfs, strict=False))
-
-
-def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> frozenset[str]:
-    """Limits that the kernel refused at, by its own counters."""
-    hit = set()
-    if (reading.value("pids.events", "max") or 0) > 0:
-        hit.add("processes")
-    if kills:
-        hit.add("memory")
-    for target, (size, free, inodes, inodes_free) in workspaces(run, facts).items():
-        if target in ("/box", "/tmp"):
-            if size and run.limits.disk is not None and free == 0:
-                hit.add("disk")
-            if inodes and run.limits.inodes is not None and inodes_free == 0:
-                hit.add("inodes")
-    trips = {"cpu": "cpu_time", "wall": "wall_time", "output": "output", "memory": "memory"}
-    if facts.trip in trips:
-        hit.add(trips[facts.trip])
-    return frozenset(hit)
 
 
 def exit_of(status: int | None) -> tuple[int | None, int | None]:

@@ -18,7 +18,7 @@ from pyjail._host.interpreter import Part
 from pyjail._host.machine import Entry, Hierarchy
 from pyjail._plan import compile, prepare
 from pyjail._policy import asked_for, cgroup, ids, landlock, mounts
-from pyjail._policy.seen import Seen
+from pyjail._policy.mounts import Seen
 
 HOST = machine.host()
 
