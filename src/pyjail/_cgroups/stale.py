@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pyjail._host.owner import (
     UNKNOWN_BOOT,
     boot_id,
-    owner_name,
     pid_namespace,
     start_time,
 )
@@ -52,12 +51,12 @@ def is_dead(name: str) -> bool:
     return now is not None and then != 0 and abs(now - then) > 1  # a tick is rounding
 
 
-def clean(directory: str, remove: Callable[[str, float], bool]) -> list[str]:
-    """``remove`` what dead owners left in ``directory``; the names removed."""
+def clean(directory: str, names: list[str], remove: Callable[[str, float], bool]) -> list[str]:
+    """``remove`` those of these ``names`` in ``directory`` whose owners are dead; the names removed."""
     gone = []
     with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            if not name.startswith("pyjail-") or name == owner_name(os.getpid()) or not is_dead(name):
+        for name in names:
+            if not is_dead(name):
                 continue
             path = f"{directory}/{name}"
             if "leaf" not in name:  # in an owner's leaf may live children of its own, which are no jail

@@ -51,10 +51,15 @@ def _remove_until(path: str, end: float) -> bool:
 
 def clean_stale(directory: str) -> list[str]:
     """Remove what dead owners left in ``directory``; the names removed."""
+    others = []
+    with contextlib.suppress(OSError):
+        others = [n for n in os.listdir(directory) if n.startswith("pyjail-") and n != owner_name(os.getpid())]
+    if not others:  # nearly always: what tells the dead from the living is not loaded
+        return []
     with lazy.lock:
         from pyjail._cgroups import stale
 
-    return stale.clean(directory, remove_tree)
+    return stale.clean(directory, others, remove_tree)
 
 
 def _mkdir(path: str) -> None:

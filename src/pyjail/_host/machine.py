@@ -233,7 +233,7 @@ def entries(directory: str, names: list[str]) -> tuple[Entry, ...]:
 
 
 def _etc() -> tuple[Entry, ...]:
-    there = names_in("/etc")
+    there = frozenset(names_in("/etc"))
     # Most of these hardly any machine has: to ask for each takes longer than to look which there may be.
     known = [n for n in ETC if n.partition("/")[0] in there or not there]
     extra = sorted([n for n in there if n.startswith(ETC_PREFIXES)])
