@@ -148,7 +148,7 @@ def test_completion_shows_public_names_alone(name):
 
 
 # Of `import pyjail`: what a first run needs before its keeper is on its way. Downwards only.
-MOST_FILES, MOST_LINES = 32, 5807
+MOST_FILES, MOST_LINES = 32, 5783
 
 
 def test_the_import_executes_no_more_than_its_budget():
