@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 import pyjail
 from pyjail import Limits, Result
@@ -22,12 +21,6 @@ from tests import place
 
 SLOW = float(os.environ.get("PYJAIL_TEST_SLOWNESS", "1"))  # a guest under emulation is 20-40 times slower
 QUICK = Limits(cpu_time=5 * SLOW, wall_time=10 * SLOW)
-
-# A busy machine takes seconds for what takes milliseconds.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", settings.get_profile("patient"), max_examples=20)  # ./dev test --quick
-settings.load_profile("patient")
-
 
 UNIT = Path(__file__).resolve().parent / "unit"
 PARTS = pytest.StashKey[set[Path]]()
@@ -66,6 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = set(wanted)
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = wanted
+    # What is compiled here first need not be compiled in the guests that run beside us, which takes seconds for each.
+    items.sort(key=lambda item: ("cc" in getattr(item, "fixturenames", ())) == (SLOW > 1))
     for item in items:
         if item.get_closest_marker("needs_cgroups") and not place.CGROUPS:
             item.add_marker(pytest.mark.skip(reason=place.WITHOUT_CGROUPS))

@@ -1,8 +1,25 @@
-"""How many examples hypothesis tries."""
+"""What hypothesis tries, and how often: property tests import its names from here.
+
+It is not imported by what has no such test: where every instruction is emulated that takes half a minute.
+"""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+__all__ = ["HealthCheck", "assume", "examples", "given", "settings", "st"]
+
+# A busy machine takes seconds for what takes milliseconds. PYJAIL_TEST_EXAMPLES: `./dev test --quick` tries fewer.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=int(os.environ.get("PYJAIL_TEST_EXAMPLES", "100")),
+)
+settings.load_profile("patient")
 
 
 def examples(number: int) -> settings:

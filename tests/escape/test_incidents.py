@@ -11,13 +11,12 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, Limits, Verdict
 from tests import place
 from tests.conftest import SLOW
+from tests.examples import HealthCheck, given, settings, st
 from tests.scripts import PRELUDE
 
 

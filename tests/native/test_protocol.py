@@ -6,8 +6,6 @@ import contextlib
 import os
 import struct
 
-from hypothesis import settings
-from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pyjail._core.native import lib
 
@@ -19,6 +17,7 @@ from pyjail._keeper.keeper import Keeper
 from pyjail._plan import compile, prepare, report, requests, wire
 from pyjail._spec.jail import Env
 from tests.conftest import SLOW
+from tests.examples import settings, st
 from tests.host_side import alive, keepers_of
 
 NAMES = st.sampled_from([b"a", b"b", b"d/a", b"d/b", b"..", b"../x", b"/etc/passwd", b"d/../a", b"", b"x" * 300])

@@ -7,15 +7,13 @@ import struct
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, KeeperError, SetupError
 from pyjail._plan import explain, report, texts, wire
 from pyjail._verdict import outcome
 from tests.conftest import QUICK
-from tests.examples import examples
+from tests.examples import examples, given, st
 from tests.inside import idle_keepers
 
 

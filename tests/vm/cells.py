@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import json
 import os
+import select
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -56,17 +60,51 @@ def _enable(path: Path, controllers: tuple[str, ...]) -> None:
     (path / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in controllers))
 
 
-def inside(where: Path, code: str, *, enter: bool = False, wrap: tuple[str, ...] = (), **kw) -> str:
+def inside(where: Path, code: str, *, enter: bool = False, wrap: tuple[str, ...] = ()) -> str:
     """What Python code prints that runs as a process of that cgroup. ``wrap``: a command in front of it."""
     env = {k: v for k, v in os.environ.items() if k != "PYJAIL_ENTER_LEAF"} | (
         {"PYJAIL_ENTER_LEAF": "1"} if enter else {}
     )
+    code = textwrap.dedent(code)
+    if not wrap:
+        return _forked(where, code, env)
     out = subprocess.run(
-        ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(where), *wrap, sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=60 * SLOW, check=False, env=env, **kw,
+        ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(where), *wrap, sys.executable, "-c", PRELUDE + code],
+        capture_output=True, text=True, timeout=60 * SLOW, check=False, env=env,
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
     return out.stdout
+
+
+def _forked(where: Path, code: str, env: dict[str, str]) -> str:
+    """What it prints in a child of a process that has imported pyjail, and done nothing else: an import takes seconds
+    where every instruction is emulated."""
+    forker = _forker()
+    assert forker.stdin is not None and forker.stdout is not None
+    with tempfile.NamedTemporaryFile("r+") as out, tempfile.NamedTemporaryFile("r+") as err:
+        forker.stdin.write(json.dumps([str(where), code, env, out.name, err.name]) + "\n")
+        forker.stdin.flush()
+        answered = bool(select.select([forker.stdout], [], [], 60 * SLOW)[0])
+        if not answered:
+            end_forker()
+        assert answered and forker.stdout.readline() == "0\n", err.read()
+        return out.read()
+
+
+def end_forker() -> None:
+    """No such process is there any more."""
+    if _forker.cache_info().currsize:
+        forker = _forker()
+        _forker.cache_clear()
+        forker.kill()
+        forker.communicate()
+
+
+@functools.cache
+def _forker() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 PRELUDE = """
@@ -82,4 +120,24 @@ def refused(*a, **kw):
     try: r = pyjail.run(["true"], *a, **kw)
     except HostError as e: print(e.control, "|", e.cause, "|", e.hint)
     else: print(r.verdict)
+"""
+
+FORKER = """
+import json
+for line in sys.stdin:
+    place, code, environment, *outputs = json.loads(line)
+    if not (child := os.fork()):
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+for number, path in enumerate([os.devnull, *outputs]):
+    fd = os.open(path, os.O_RDWR)
+    os.dup2(fd, number)
+    os.close(fd)
+os.environ.clear()
+os.environ.update(environment)
+with open(place + "/cgroup.procs", "w") as procs:
+    procs.write("0")
+exec(code)
 """

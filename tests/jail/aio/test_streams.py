@@ -8,13 +8,11 @@ import time
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, TimeoutExpired, Verdict, aio
 from pyjail.aio._reader import _Pieces
 from tests.conftest import SLOW
-from tests.examples import examples
+from tests.examples import examples, given, st
 from tests.jail.aio.loops import FOREVER
 
 LIMITS = Limits(cpu_time=10 * SLOW, wall_time=30 * SLOW)

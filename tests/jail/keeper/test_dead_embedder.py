@@ -113,7 +113,8 @@ def test_close_ends_the_janitor():
         assert not keepers_of(os.getpid()) and not janitors_of(os.getpid()) and not cgroups_of(os.getpid())
     print("nothing")
     """
-    assert script(code).stdout == "nothing\n"
+    out = script(code)
+    assert out.stdout == "nothing\n", out.stderr
 
 
 BUSY = """

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Limits, Verdict, languages
 from pyjail.languages import Language
 from tests.conftest import SLOW
+from tests.examples import HealthCheck, given, settings, st
 from tests.jail.languages.judging import compilers, judge, needed, shell, verdicts
 
 # What a compiler accepts, and makes no program of; what it never ends; what no /box holds.

@@ -11,11 +11,10 @@ import pprint
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail._base import records
+from tests.examples import given, st
 
 
 @records.dataclass(frozen=True)

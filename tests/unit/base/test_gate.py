@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail import PoolClosedError
 from pyjail._base.gate import Gate, Place, thread_waker
+from tests.examples import given, st
 
 
 class Guest:

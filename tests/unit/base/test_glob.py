@@ -8,10 +8,9 @@ import time
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail._base.glob import Glob
+from tests.examples import given, st
 
 PART = st.text("ab-!]*?[", min_size=1, max_size=5)
 PATTERN = st.lists(st.sampled_from(["**", "a", "*", "a*"]) | PART, min_size=1, max_size=5)

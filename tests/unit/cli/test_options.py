@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail import Jail, Limits, SpecError
 from pyjail.cli import complaint, options
 from pyjail.cli.complaint import UsageError
-from tests.examples import examples
+from tests.examples import examples, given, st
 
 TEXT = st.one_of(
     st.text(max_size=12),

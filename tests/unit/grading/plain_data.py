@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from hypothesis import strategies as st
+from tests.examples import st
 
 HASHABLE = st.recursive(
     st.none()

@@ -9,12 +9,11 @@ import os
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail.grading.inside import encoding
 from pyjail.grading.inside.candidate import describe
 from pyjail.grading.inside.encoding import Malformed, Unsupported, decode, encode
+from tests.examples import given, st
 from tests.unit.grading.plain_data import PLAIN, alike
 
 

@@ -10,13 +10,12 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail.grading.inside import frames, proxy
 from pyjail.grading.inside.candidate import answer, describe
 from pyjail.grading.inside.cases import same
 from pyjail.grading.inside.encoding import decode, encode
+from tests.examples import given, st
 from tests.unit.grading.plain_data import PLAIN, alike
 
 

@@ -7,10 +7,8 @@ import struct
 import sys
 import time
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from pyjail._host import interpreter, needed
+from tests.examples import given, st
 
 
 def test_the_running_interpreter_is_found_as_it_says_itself():

@@ -9,15 +9,13 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail import Jail, Judgement, JudgeVerdict, Limits, Result, SpecError, Test, TestResult, Verdict, languages
 from pyjail.languages import Language, _test
 from pyjail.languages._classes import main_class
 from pyjail.languages._test import make_checker, make_test
 from pyjail.languages._values import THREADS, arguments, environment, fill, fitted, named, renamed, values, visible
-from tests.examples import examples
+from tests.examples import examples, given, st
 
 ROOT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20

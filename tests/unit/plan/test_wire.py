@@ -6,8 +6,6 @@ import random
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyjail._core.native import ffi, lib
 
 from pyjail import (
@@ -21,6 +19,7 @@ from pyjail._plan import compile, report, requests, wire
 from pyjail._plan.compile import Request
 from pyjail._policy import mounts
 from pyjail._spec.jail import Env
+from tests.examples import given, st
 
 HOST = machine.host()
 TEMPLATE = compile.template(Jail(strict=False), HOST, False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
 from pyjail._core.native import ffi, lib
 
 from pyjail import (
@@ -19,7 +17,7 @@ from pyjail._plan import compile, requests, wire
 from pyjail._plan.compile import Request
 from pyjail._policy import cgroup
 from pyjail._spec.jail import Env
-from tests.examples import examples
+from tests.examples import examples, given, st
 
 HOST = machine.host()
 LEAF = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-
 from pyjail._policy import bpf, seccomp
+from tests.examples import st
 from tests.simulate import simulate
 
 MACHINE = "x86_64"

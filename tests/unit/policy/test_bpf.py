@@ -8,10 +8,9 @@ import random
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail._policy import bpf, seccomp
+from tests.examples import given, st
 from tests.simulate import simulate
 
 ARCHES = ("x86_64", "aarch64")

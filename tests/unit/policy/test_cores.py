@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail._base.units import cpu_list
 from pyjail._policy.cores import choose, cores
+from tests.examples import given, st
 
 SMT = {cpu: {cpu % 4, cpu % 4 + 4} for cpu in range(8)}  # 4 cores, siblings 4 apart, as most PCs have it
 ADJACENT = {cpu: {cpu & ~1, cpu | 1} for cpu in range(8)}  # siblings side by side, as many VMs have it

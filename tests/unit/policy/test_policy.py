@@ -6,12 +6,11 @@ import errno
 import pickle
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from pyjail import Jail, Mount, SeccompPolicy, SeccompRule, SpecError
 from pyjail._policy import profiles, seccomp
 from pyjail._spec import config_file as toml
+from tests.examples import assume, given, st
 from tests.simulate import simulate
 from tests.unit.policy.filtered import ARCH, MACHINE, NAMES, NUMBERS, act
 

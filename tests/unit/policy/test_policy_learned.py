@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, Limits, SeccompPolicy, SpecError, lint
 from pyjail._policy import learned, seccomp
 from pyjail._policy.filter import Reach
+from tests.examples import given, st
 from tests.simulate import simulate
 from tests.unit.policy.filtered import ARCH, MACHINE, NAMES, NUMBERS, act
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyjail import SeccompPolicy, SpecError
 from pyjail._policy import bpf, choice, filter, profiles, seccomp, shipped
 from pyjail._policy.filter import Filter
 from tests import ship_filters
+from tests.examples import given, st
 from tests.simulate import simulate
 
 ARCHES = ("x86_64", "aarch64")

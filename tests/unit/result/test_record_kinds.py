@@ -10,8 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Control, Jail, Limits, Mount, Result, SpecError, Usage, Verdict, grading, languages
@@ -21,6 +19,7 @@ from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail.grading import _values
 from pyjail.languages import Check, Judgement, JudgeVerdict, SubtaskResult, TestResult
 from pyjail.records import Document
+from tests.examples import given, st
 from tests.records import check, damaged, public_records, schema_name
 
 EVIL = "a\n\r\t\x1b[2J\u202e\udcff<script>alert(1)</script>&amp;" * 40

@@ -12,8 +12,6 @@ import sys
 import textwrap
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import (
@@ -37,6 +35,7 @@ from pyjail._base.documents import schema, schema_of
 from pyjail._learn.learn import Refused
 from pyjail.languages import Judgement, JudgeVerdict, TestResult
 from pyjail.records import error as error_document
+from tests.examples import given, st
 from tests.records import closed, damaged, is_plain_html
 
 data = st.one_of(st.none(), st.binary(max_size=80), st.text(st.characters(), max_size=80))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from pyjail import Result, Usage, Verdict
 from pyjail._session import history as session_history
 from pyjail._session.history import EACH, MOST, History
+from tests.examples import given, st
 
 
 def result(size: int, cpu: float, peak: int | None) -> Result:

@@ -7,12 +7,11 @@ import sys
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import Jail, Limits, SpecError
 from pyjail._spec import commands
+from tests.examples import given, st
 
 
 def make(args, limits=None, jail=None, input=None, *, text=None, encoding=None):

@@ -13,8 +13,6 @@ import pickle
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pyjail
 from pyjail import (
@@ -28,6 +26,7 @@ from pyjail._base import records
 from pyjail._base.units import show_size, size
 from pyjail._session.steps import check
 from pyjail.cli.options import limits, parser
+from tests.examples import given, st
 
 SIZES = ("memory", "output", "disk", "file_size", "stack", "collect", "address_space")
 NUMBERS = ("processes", "inodes", "open_files")
