@@ -137,9 +137,10 @@ def _is_number(text: str) -> bool:
 
 def number_in(text: str) -> int:
     """A number as the kernel writes it."""
-    if not _is_number(text.strip()):
+    number = text.strip()  # which takes more for blanks than int does
+    if not _is_number(number):
         raise damaged(f"{text[:40]!r} for a number")
-    return int(text)
+    return int(number)
 
 
 def first(*values: int | None) -> int | None:

@@ -123,3 +123,8 @@ def test_the_signal_of_the_cpu_rlimit_is_evidence_only_where_it_is_the_clock(clo
     facts.executed, facts.status, facts.cpu = True, int(number), clock
     facts._more = (0, int(used * 1e6), *(0,) * 35)  # struct rusage begins with the user's s, us
     assert decide(evidence(facts, Limits(cpu_time=1))) is verdict
+
+
+@pytest.mark.parametrize("blank", ["\x1c", "\x1e", "\n", " "])
+def test_a_number_among_blanks_is_read_whatever_they_are(blank):
+    assert verdict_module.number_in(f"{blank}182{blank}") == 182
