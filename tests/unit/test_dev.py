@@ -20,7 +20,7 @@ case "$*" in
     "-c import setuptools"*) exit 0 ;;
     *setup.py*) echo part-build; exit $ROOT_CODE ;;
     *as_user*) echo part-user "$@"; exit $USER_CODE ;;
-    *--part=[23]/3*) echo part-more "$@"; exit $MORE_CODE ;;
+    *--part=[234]/4*) echo part-more "$@"; exit $MORE_CODE ;;
     *) echo part-root "$@"; exit $ROOT_CODE ;;
 esac
 """
@@ -80,9 +80,9 @@ def test_all_parts_run_at_the_same_time_and_are_summed_up(checkout, args, codes,
     root, more, user = codes
     out = dev(checkout, "test", *args, root=root, more=more, user=user)
     assert out.returncode == code, out.stderr
-    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "more", "user")] == [1, 2, 1]
-    names = (*(f"as root, {n} of 3" for n in (1, 2, 3)), "as uid 1000 (")
-    for line, name, one in zip(out.stdout.splitlines()[-4:], names, (root, more, more, user), strict=True):
+    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "more", "user")] == [1, 3, 1]
+    names = (*(f"as root, {n} of 4" for n in (1, 2, 3, 4)), "as uid 1000 (")
+    for line, name, one in zip(out.stdout.splitlines()[-5:], names, (root, more, more, more, user), strict=True):
         assert line.startswith(f"---- {name}") and (f": failed ({one}) in " if one else ": passed in ") in line
     parts = [line for line in out.stdout.splitlines() if line.startswith("part-")]
     assert all(word in part for part in parts for word in args)

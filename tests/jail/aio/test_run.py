@@ -13,7 +13,7 @@ from pyjail import Jail, Limits, Verdict, aio
 from tests.conftest import QUICK, SLOW
 from tests.host_side import programs
 from tests.inside import aio_gate
-from tests.jail.aio.loops import there
+from tests.jail.aio.loops import LOOPS, there
 
 
 def test_results_are_those_of_run(loop):
@@ -41,6 +41,11 @@ def test_results_are_those_of_run(loop):
     loop(main)
 
 
+@pytest.mark.parametrize(
+    "loop",
+    ["asyncio", *(pytest.param(name, marks=pytest.mark.slow) for name in LOOPS if name != "asyncio")],
+    indirect=True,
+)
 def test_1000_awaits_at_once_without_a_thread_for_each(loop):
     seen, threads = [], set()
 

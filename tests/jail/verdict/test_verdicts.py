@@ -317,7 +317,7 @@ def test_no_count_of_ticks_ends_a_run_before_its_cpu_clock_does(sh):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason=place.ELSEWHERE)
 def test_without_a_cpu_clock_each_process_has_a_limit_of_its_own_and_it_is_told_as_cpu_time():
-    limit, shown = (0.25, 3) if SLOW == 1 else (4, 10)
+    limit, shown = (0.25, 3) if SLOW == 1 else (2, 6)
     code = f"""
     import pyjail
     limits = pyjail.Limits(cpu_time={limit}, wall_time=60, memory=None, processes=None, cpus=None)
