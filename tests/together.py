@@ -1,5 +1,7 @@
-"""``python -m tests.together NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
+"""``python -m tests.together [--at-once N] NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
 
+``--at-once``: no more than so many; the next one begins when one has ended. Default: all. ``--parts N NAME COMMAND``
+stands for N of them, with ``--part=K/N`` at the end of each.
 What each prints is shown when it has ended; at the end what pytest says of each test that failed, and the last lines of
 all. Fails when one does. Much of what tests
 do is to wait: for limits, for programs that sleep. A line of ``---`` words is between two commands.
@@ -33,8 +35,16 @@ class Part(NamedTuple):
 
 def commands(arguments: list[str]) -> dict[str, list[str]]:
     """{name: command}"""
-    groups = [list(words) for last, words in itertools.groupby(arguments, SEPARATOR.__eq__) if not last]
-    return {name: command for name, *command in groups}
+    found: dict[str, list[str]] = {}
+    for last, words in itertools.groupby(arguments, SEPARATOR.__eq__):
+        name, *command = words
+        if name == "--parts":
+            number, name, *command = command
+            for k in range(1, int(number) + 1):
+                found[f"{name}, {k} of {number}"] = [*command, f"--part={k}/{number}"]
+        elif not last:
+            found[name] = command
+    return found
 
 
 def start(name: str, command: list[str]) -> Part:
@@ -65,16 +75,24 @@ def _cpu() -> float:
 
 def together(arguments: list[str]) -> int:
     """Run them; the exit code of the first that failed, in the order given."""
+    at_once = len(arguments)
+    if arguments[0] == "--at-once":
+        _, number, *arguments = arguments
+        at_once = int(number)
     began, told = time.monotonic(), 0
-    parts = [start(name, command) for name, command in commands(arguments).items()]
-    left = list(parts)
+    names, waiting = list(commands(arguments)), list(commands(arguments).items())
+    left: list[Part] = []
+    codes: dict[str, int] = {}
     summaries: dict[str, tuple[list[str], str]] = {}
     try:
-        while left:
+        while left or waiting:
+            while waiting and len(left) < at_once:
+                left.append(start(*waiting.pop(0)))
             for part in list(left):
                 before = _cpu()
-                if part.process.poll() is not None:
+                if (code := part.process.poll()) is not None:
                     left.remove(part)
+                    codes[part.name] = code
                     summaries[part.name] = show(part._replace(cpu=_cpu() - before))
             time.sleep(0.05)
             if left and (minutes := int(time.monotonic() - began) // 60) > told:
@@ -90,10 +108,10 @@ def together(arguments: list[str]) -> int:
             part.process.wait()
             show(part)
         raise
-    shown = [summaries[part.name] for part in parts]
+    shown = [summaries[name] for name in names]
     for line in (*(line for failed, _ in shown for line in failed), *(f"---- {summary} ----" for _, summary in shown)):
         print(line, flush=True)
-    return next((code if code > 0 else 1 for part in parts if (code := part.process.returncode)), os.EX_OK)
+    return next((code if code > 0 else 1 for name in names if (code := codes[name])), os.EX_OK)
 
 
 def _end(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ case "$*" in
     "-c import setuptools"*) exit 0 ;;
     *setup.py*) echo part-build; exit $ROOT_CODE ;;
     *as_user*) echo part-user "$@"; exit $USER_CODE ;;
-    *--part=[234]/4*) echo part-more "$@"; exit $MORE_CODE ;;
+    *--part=[2-8]/8*) echo part-more "$@"; exit $MORE_CODE ;;
     *) echo part-root "$@"; exit $ROOT_CODE ;;
 esac
 """
@@ -74,15 +75,15 @@ def test_without_a_task_all_are_listed(checkout):
 
 @pytest.mark.parametrize(
     ("args", "codes", "code"),
-    [((), (0, 0, 0), 0), ((), (1, 0, 0), 1), ((), (0, 2, 0), 2), ((), (0, 0, 1), 1), (("-q",), (1, 3, 4), 1), (("--all",), (0, 0, 0), 0)],
+    [((), (0, 0, 0), 0), ((), (1, 0, 0), 1), ((), (0, 2, 0), 2), ((), (0, 0, 1), 1), (("-q",), (1, 3, 4), 4), (("--all",), (0, 0, 0), 0)],
 )  # fmt: skip
 def test_all_parts_run_at_the_same_time_and_are_summed_up(checkout, args, codes, code):
     root, more, user = codes
     out = dev(checkout, "test", *args, root=root, more=more, user=user)
     assert out.returncode == code, out.stderr
-    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "more", "user")] == [1, 3, 1]
-    names = (*(f"as root, {n} of 4" for n in (1, 2, 3, 4)), "as uid 1000 (")
-    for line, name, one in zip(out.stdout.splitlines()[-5:], names, (root, more, more, more, user), strict=True):
+    assert [out.stdout.count(f"\npart-{name} ") for name in ("root", "more", "user")] == [1, 7, 1]
+    names = ("as uid 1000 (", *(f"as root, {n} of 8" for n in range(1, 9)))
+    for line, name, one in zip(out.stdout.splitlines()[-9:], names, (user, root, *[more] * 7), strict=True):
         assert line.startswith(f"---- {name}") and (f": failed ({one}) in " if one else ": passed in ") in line
     parts = [line for line in out.stdout.splitlines() if line.startswith("part-")]
     assert all(word in part for part in parts for word in args)
@@ -119,6 +120,25 @@ def test_an_interrupt_reaches_all_that_runs_together_and_what_they_said_is_shown
     said, _ = started.communicate()
     assert started.returncode == 130
     assert said.count("begun") == 2 and said.count("KeyboardInterrupt") == 2
+
+
+@pytest.mark.parametrize(("at_once", "most"), [("1", 1), ("2", 2), ("9", 4)])
+def test_no_more_run_at_once_than_was_said_and_all_do(tmp_path, at_once, most):
+    code = f"""
+import os, sys, time
+name = sys.argv[1][-3]
+os.mkdir("a" + name)
+print(sum(n[0] == "a" for n in os.listdir()))
+while len(os.listdir()) < {most}: time.sleep(0.01)  # as many as may be come
+os.rename("a" + name, "b" + name)
+"""
+    out = subprocess.run(
+        [sys.executable, "-m", "tests.together", "--at-once", at_once, "--parts", "4", "x", sys.executable, "-c", code],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    assert [n[0] for n in os.listdir(tmp_path)] == ["b"] * 4
+    assert max(int(line.rpartition(" ")[2]) for line in out.stdout.splitlines() if line.isdigit()) <= most
 
 
 def test_what_failed_is_named_again_at_the_end():

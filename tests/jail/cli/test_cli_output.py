@@ -281,7 +281,7 @@ def test_a_slow_reader_loses_nothing():
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("command", [["languages"], ["selftest", "--only", "files.environment"]])
+@pytest.mark.parametrize("command", [["languages", "bash", "c"], ["selftest", "--only", "files.environment"]])
 def test_without_rich_the_same_lines_are_printed(command):
     code = "import sys; from pyjail import cli; sys.exit(cli.main(sys.argv[1:]))"
     hide = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n == 'rich' else find(n, *a); import sys; sys.modules['rich'] = None; "

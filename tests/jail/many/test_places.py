@@ -117,17 +117,17 @@ def test_never_more_than_its_size_at_once_and_first_come_first_served():
     assert all(abs(place - i) <= 2 for place, i in enumerate(order)), order
 
 
-def test_64_threads_have_an_equal_share():
+def test_all_threads_have_an_equal_share():
     """Each comes again as soon as it was served: who waits meanwhile is served first."""
-    served: collections.Counter[int] = collections.Counter(dict.fromkeys(range(64), 0))
+    served: collections.Counter[int] = collections.Counter(dict.fromkeys(range(24), 0))
     most, spread = [0], [0]
     lock = threading.Lock()
     with Pool(4) as pool:
-        everybody = threading.Barrier(64)
+        everybody = threading.Barrier(24)
 
         def one(i: int) -> None:
             everybody.wait()
-            for n in range(5):
+            for n in range(14):
                 r = pool.run(["sh", "-c", f"cat; exit {i}"], input=b"%d" % n)
                 assert (r.exit_code, r.stdout) == (i, b"%d" % n)
                 with lock:
@@ -135,14 +135,14 @@ def test_64_threads_have_an_equal_share():
                     most[0] = max(most[0], pool.running)
                     spread[0] = max(spread[0], max(served.values()) - min(served.values()))
 
-        threads = [threading.Thread(target=one, args=(i,)) for i in range(64)]
+        threads = [threading.Thread(target=one, args=(i,)) for i in range(24)]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-    assert set(served.values()) == {5}
+    assert set(served.values()) == {14}
     assert most[0] <= 4
-    assert spread[0] <= 3  # a thread may be between its place and the count
+    assert spread[0] <= 9  # 14 when those that come again are first; a busy machine may keep a thread from counting
 
 
 def test_map_keeps_the_order_and_takes_no_more_than_it_needs():
