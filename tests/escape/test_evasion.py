@@ -197,7 +197,8 @@ def test_orphans_by_the_thousand_do_not_wake_the_keeper_for_each(run_c):
     before = woken(keeper)
     r = run_c(HEAD + source, Limits(cpu_time=1 * SLOW, wall_time=60 * SLOW))
     orphans = r.usage.context_switches[0] / 2
-    assert woken(keeper) - before < orphans / 15 + 1000
+    # Once in each ms at most; an emulated machine makes few orphans in one.
+    assert woken(keeper) - before < max(orphans / 15, r.usage.wall_time * 1000) + 1000
 
 
 def test_one_byte_writes_do_not_keep_the_keeper_busy(run_c):
