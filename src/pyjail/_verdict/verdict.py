@@ -132,7 +132,7 @@ def _total(text: str, key: str) -> int:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text.isascii() and text.isdigit() and len(text) <= 20  # of 64 bits
 
 
 def number_in(text: str) -> int:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from pyjail import Limits, Verdict
+from pyjail import KeeperError, Limits, Verdict
 from pyjail._plan.report import Facts
 from pyjail._verdict import verdict as verdict_module
 from pyjail._verdict.verdict import (
@@ -128,3 +128,9 @@ def test_the_signal_of_the_cpu_rlimit_is_evidence_only_where_it_is_the_clock(clo
 @pytest.mark.parametrize("blank", ["\x1c", "\x1e", "\n", " "])
 def test_a_number_among_blanks_is_read_whatever_they_are(blank):
     assert verdict_module.number_in(f"{blank}182{blank}") == 182
+
+
+def test_more_digits_than_64_bits_have_are_a_damaged_report():
+    with pytest.raises(KeeperError, match="for a number"):
+        verdict_module.number_in("1" * 5000)
+    assert verdict_module.number_in(str(2**64 - 1)) == 2**64 - 1
