@@ -129,7 +129,8 @@ import os, sys, time
 name = sys.argv[1][-3]
 os.mkdir("a" + name)
 print(sum(n[0] == "a" for n in os.listdir()))
-while len(os.listdir()) < {most}: time.sleep(0.01)  # as many as may be come
+while len(os.listdir()) < {most}: time.sleep(0.01)  # as many as may be come; one more would, too
+time.sleep(0.3)
 os.rename("a" + name, "b" + name)
 """
     out = subprocess.run(
