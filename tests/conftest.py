@@ -23,6 +23,7 @@ SLOW = float(os.environ.get("PYJAIL_TEST_SLOWNESS", "1"))  # a guest under emula
 QUICK = Limits(cpu_time=5 * SLOW, wall_time=10 * SLOW)
 
 UNIT = Path(__file__).resolve().parent / "unit"
+INTEGRATIONS = UNIT.parent / "integrations"  # `./dev integrations` runs them
 PARTS = pytest.StashKey[set[Path]]()
 
 
@@ -40,13 +41,22 @@ def chosen(files: list[Path], part: str) -> set[Path]:
     return {path for n, path in enumerate(sorted(files, key=lambda p: (-p.stat().st_size, p))) if n % of == number - 1}
 
 
+def own(tests: Path) -> list[Path]:
+    """Files of tests that need no framework."""
+    return [path for path in tests.rglob("test_*.py") if INTEGRATIONS not in path.parents]
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Files of another part are not even imported."""
+    """Files of another part are not even imported, nor are those that need a framework, but in its environment."""
+    if INTEGRATIONS in collection_path.parents and os.environ.get("PYJAIL_TEST_INTEGRATION") not in (
+        *collection_path.relative_to(INTEGRATIONS).parts[:1],
+    ):
+        return True
     part = config.getoption("--part")
     if not part or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
     if PARTS not in config.stash:
-        config.stash[PARTS] = chosen(list(UNIT.parent.rglob("test_*.py")), part)
+        config.stash[PARTS] = chosen(own(UNIT.parent), part)
     return None if collection_path in config.stash[PARTS] else True
 
 

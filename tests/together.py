@@ -118,9 +118,14 @@ def _end(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
+def stoppable() -> None:
+    """Signals that end this process end what it has started first."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+
+
+if __name__ == "__main__":
+    stoppable()
     try:
         sys.exit(together(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -25,7 +25,12 @@ def modules():
         yield (name if name == "__init__" else name.removesuffix(".__init__")), path
 
 
-BELOW = ("cli", "grading", "_selftest")  # rooms that are made of public names alone, as anybody's program is
+BELOW = (
+    "cli",
+    "grading",
+    "integrations",
+    "_selftest",
+)  # rooms that are made of public names alone, as anybody's program is
 PUBLIC = ("pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.records")
 
 
