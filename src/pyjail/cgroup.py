@@ -1,13 +1,14 @@
-"""The one thing about cgroups that a caller may have to say: "move me out of the way"."""
+"""What a caller may have to say about cgroups: "move me out of the way", "remove what others have left"."""
 
 from __future__ import annotations
 
 from pyjail._cgroups import enter_leaf as cgroups_enter_leaf
+from pyjail._cgroups import tree
 from pyjail._host import machine
 from pyjail._plan import prepare
 from pyjail._run import run
 
-__all__ = ["enter_leaf"]
+__all__ = ["clean", "enter_leaf"]
 
 
 def __dir__() -> list[str]:
@@ -42,3 +43,20 @@ def enter_leaf() -> str:
     leaf = cgroups_enter_leaf.enter_leaf(machine.host())
     prepare.look_again()
     return leaf
+
+
+def clean() -> tuple[str, ...]:
+    """Remove the cgroups of processes that are gone, and of no other, where this process makes its own.
+
+    It is seldom needed: who is killed has a janitor that does it within a second, and the next process that starts a
+    jail does it, too. Should a program still live in one of them, it is killed.
+
+    Returns:
+        The names of the owners that were removed, as directories below this process's cgroup have them.
+
+    >>> import pyjail
+    >>> pyjail.cgroup.clean()
+    ()
+    """
+    found = [name for h in machine.host().hierarchies for name in tree.clean_stale(h.own)]
+    return tuple(dict.fromkeys(found))

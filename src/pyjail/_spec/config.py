@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -24,16 +25,19 @@ J = TypeVar("J", bound="DataclassInstance")
 L = TypeVar("L", bound="DataclassInstance")
 
 
-def tables(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The tables "jail", "limits" and "languages" of the file ``path``. SpecError for others; OSError."""
-    data = read(path)
+def tables(path: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """The tables "jail", "limits" and "languages" of the file ``path``, or of what was read of one. SpecError for
+    others; OSError."""
+    data = dict(path) if isinstance(path, Mapping) else read(path)
     with of_file(path):
         known("", data, ("jail", "limits", "languages"))
         return {name: table(data, name) for name in ("jail", "limits", "languages")}
 
 
-def of_file(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
+def of_file(path: str | os.PathLike[str] | Mapping[str, Any]) -> AbstractContextManager[None]:
     """What is wrong inside is said of this file."""
+    if isinstance(path, Mapping):
+        return of("")
     return of(f"{os.fsdecode(path)}: ")
 
 

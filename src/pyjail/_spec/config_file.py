@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -29,18 +30,19 @@ class Config:
     languages: dict[str, Any]
 
 
-def load(path: str | os.PathLike[str]) -> Config:
-    """Read and validate ``path``. SpecError, with file and table, for what is wrong in it; OSError."""
+def load(path: str | os.PathLike[str] | Mapping[str, Any]) -> Config:
+    """Read and validate ``path``, or the tables of one. SpecError, with file and table, for what is wrong; OSError."""
     found = tables(path)
     with of_file(path):
         return Config(jail_of(found["jail"], Jail, Mount), limits_of(found["limits"], Limits), found["languages"])
 
 
-def from_toml(path: str | os.PathLike[str]) -> tuple[Jail, Limits]:
+def from_toml(path: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Jail, Limits]:
     """The jail and the limits of a configuration file (docs/configuration.md), which is read once.
 
     Args:
-        path: of a TOML file with ``[jail]`` and ``[limits]`` tables; what it does not say is as by default.
+        path: of a TOML file with ``[jail]`` and ``[limits]`` tables; what it does not say is as by default. Or these
+            tables, as `tomllib` and `json` read them.
 
     Raises:
         SpecError: what is wrong in it, with file and table. OSError: it cannot be read.
@@ -52,6 +54,8 @@ def from_toml(path: str | os.PathLike[str]) -> tuple[Jail, Limits]:
     ...     jail, limits = pyjail.from_toml(f.name)
     >>> limits.memory
     67108864
+    >>> pyjail.from_toml({"limits": {"memory": "64M"}}) == (jail, limits)
+    True
     """
     found = load(path)
     return found.jail, found.limits

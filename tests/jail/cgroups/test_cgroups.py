@@ -72,7 +72,8 @@ def test_after_a_sigkill_of_embedder_and_keepers_together_the_next_start_removes
             process.stdout.close()
 
 
-def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_removed():
+@pytest.mark.parametrize("how", ["assert pyjail.run(['true']).ok", "print(*pyjail.cgroup.clean())"])
+def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_removed(how):
     own = owner_name(os.getpid())
     pid, start, namespace, boot = own.removeprefix("pyjail-").split("-")
     dead = subprocess.Popen(["true"])
@@ -92,7 +93,9 @@ def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_r
         for parent in parents:
             for name in goes + stays:
                 (parent / name).mkdir()
-        assert script("import pyjail; assert pyjail.run(['true']).ok").returncode == 0
+        out = script(f"import pyjail; {how}")
+        assert out.returncode == 0, out.stderr
+        assert not out.stdout or sorted(out.stdout.split()) == sorted(goes)
         for parent in parents:
             assert [name for name in goes + stays if (parent / name).exists()] == stays
     finally:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import fields
 
 import pytest
 
-from pyjail import Jail, Limits, SpecError, languages
+from pyjail import Jail, Limits, SpecError, from_toml, languages
 from pyjail._session.steps import check
 
 NAMES = [("jail", f.name) for f in fields(Jail)] + [("limits", f.name) for f in fields(Limits)]
@@ -135,3 +136,12 @@ def test_what_is_wrong_is_told_with_file_table_and_number(toml, text, where):
     with pytest.raises(SpecError) as e:
         languages.load(path)
     assert str(e.value).startswith(f"{path}: {where}"), e.value
+
+
+def test_the_tables_of_a_file_say_what_the_file_says(toml):
+    text = '[jail]\nhostname = "j"\nmounts = [{ dst = "/data", size = "1M" }]\n[limits]\nmemory = "64M"\n'
+    assert from_toml(tomllib.loads(text)) == from_toml(toml(text))
+    with pytest.raises(SpecError, match=r"^limits\.memroy=1: .*did you mean 'memory'"):
+        from_toml({"limits": {"memroy": 1}})
+    with pytest.raises(SpecError, match="did you mean 'limits'"):
+        from_toml({"limit": {}})
