@@ -2,29 +2,36 @@
 
 /* Let go of a run's files before the next process is cloned, which would hold copies. */
 static void run_close(void) {
-  for (int i = 0; i < 4; i++) fd_drop(&K.pipe[i / 2][i % 2]);
-  K.made = K.program = 0;
+  for (int i = 0; i < 4; i++) fd_drop(&S->pipe[i / 2][i % 2]);
+  S->made = S->program = 0;
 }
 
 /* Forget the run that is armed, half made or over, and all that was made for it. */
 static void run_end(void) {
-  do run_stop();
-  while (SYS(__NR_wait4, -1, NULL, __WALL, NULL) != -ECHILD);
+  if (boxed() && S->program > 0) SYS(__NR_kill, S->program, SIGKILL), SYS(__NR_wait4, S->program, NULL, __WALL, NULL);
+  if (!boxed()) {
+    do run_stop();
+    while (SYS(__NR_wait4, -1, NULL, __WALL, NULL) != -ECHILD);
+  }
   run_close();
-  fd_drop(&K.go[0]), fd_drop(&K.go[1]);
+  fd_drop(&S->go[0]), fd_drop(&S->go[1]);
   leaf_drop(~0u);
   leaf_remove();
-  tmpfs_drop_all(1);
+  if (!boxed()) tmpfs_drop_all(1);
 }
 static void __attribute__((noreturn)) keeper_exit(void) {
   /* Before there are K.children we are not pid 1, and nobody below is ours. */
-  if (K.children >= 0 && !K.page->facts.left) run_end();
+  if (K.children >= 0 && !S->page->facts.left) {
+    if (boxed()) SYS(__NR_kill, -1, SIGKILL); /* their leaves are left to who cleans up after us */
+    run_end();
+  }
   sys_exit(0);
 }
 
 /* What no two runs share, of which an earlier one may have left something. */
 static long namespaces_renew(void) {
   const struct pj_plan *p = K.plan;
+  if (boxed()) return 0;
   const uint64_t kept = K.ipc_used ? 0 : CLONE_NEWIPC;
   TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare & ~kept));
   if (p->run_unshare & CLONE_NEWNET) TRY(STEP_NET_LO, 0, net_lo_up());
@@ -38,27 +45,30 @@ static long namespaces_renew(void) {
 
 static long arm(void) {
   const uint32_t into = K.plan->into;
-  memset(&K.page->facts, 0, sizeof K.page->facts);
-  K.touched = K.shared = 0;
-  K.made = 1;
+  memset(&S->page->facts, 0, sizeof S->page->facts);
+  S->touched = S->shared = 0;
+  S->made = 1;
   for (int i = 0; i < 2; i++) {
-    TRY(STEP_ARM, 0, SYS(__NR_pipe2, K.pipe[i], O_CLOEXEC));
-    TRY(STEP_ARM, 1, SYS(__NR_fcntl, K.pipe[i][0], F_SETFL, O_NONBLOCK));
+    TRY(STEP_ARM, 0, SYS(__NR_pipe2, S->pipe[i], O_CLOEXEC));
+    TRY(STEP_ARM, 1, SYS(__NR_fcntl, S->pipe[i][0], F_SETFL, O_NONBLOCK));
     /* /dev/stdout can be opened to write, by anybody; to read its own output back, uncounted, by nobody but us. */
-    TRY(STEP_ARM, 2, SYS(__NR_fchmod, K.pipe[i][1], 0222));
+    TRY(STEP_ARM, 2, SYS(__NR_fchmod, S->pipe[i][1], 0222));
   }
-  if (K.go[0] < 0) TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, K.go));
+  if (S->go[0] < 0)
+    TRY(STEP_ARM, 3, SYS(__NR_socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, S->go));
   if (leaf_ready() < 0 || namespaces_renew() < 0 || tmpfs_make() < 0 || ruleset_make() < 0) return -1;
-  TRY(STEP_ARM, 4, SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, K.page->facts.used_before));
+  if (!boxed())
+    TRY(STEP_ARM, 4, SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN: all there ever were */, S->page->facts.used_before));
   static _Alignas(4096) char stack[32768];
   struct clone_args args = {.exit_signal = SIGCHLD, .stack = (uint64_t)(uintptr_t)stack, .stack_size = sizeof stack};
-  if (into != PJ_NONE) args.flags = CLONE_INTO_CGROUP, args.cgroup = (uint64_t)K.leaf.dir[into];
-  if (limits()->flags & LIMITS_ROOMY && !(K.plan->flags & PLAN_CLOCKS)) args.flags |= CLONE_VM;
+  if (into != PJ_NONE) args.flags = CLONE_INTO_CGROUP, args.cgroup = (uint64_t)S->leaf.dir[into];
+  /* Where others fill the memory of a box, their victim may be this process, and who shares its memory. */
+  if (limits()->flags & LIMITS_ROOMY && !(K.plan->flags & PLAN_CLOCKS) && !boxed()) args.flags |= CLONE_VM;
   SYS(__NR_rt_sigprocmask, SIG_SETMASK, &(uint64_t){~0ull}, NULL, 8); /* its own; a signal may come at once */
   long pid = sys_clone(&args, program_main, NULL);
   SYS(__NR_rt_sigprocmask, SIG_SETMASK, &KEEPER_BLOCKED, NULL, 8);
   TRY(STEP_FORK, 0, pid);
-  K.program = (int)pid;
+  S->program = (int)pid;
   return 0; /* the other ends of pipes and pair stay open here: we are told of the end, a hang-up would only wake us */
 }
 
@@ -66,7 +76,7 @@ static long arm(void) {
  * run could read their names. There is a pair of ours. To count all sockets is quick; netlink's are counted for a while
  * after their end, so with more than ours the table of named ones decides: a head, and a line for each. HOSTILE. */
 static int sockets_left(void) {
-  const uint64_t ours = K.go[0] >= 0 ? 2 : 0;
+  const uint64_t ours = S->go[0] >= 0 ? 2 : 0;
   for (int tries = K.box < 0 ? 1 : 2000;; rest(NS_PER_MS)) { /* a session has files to lose */
     uint64_t lines = 0;
     if (K.sockets < 0 && K.unix < 0) return 0; /* a network namespace for each run, or the caller's */
@@ -92,22 +102,24 @@ static int rlimits_changed(void) {
 
 /* After a run: the next one first, it may be asked for at any moment; then what is left of this one. */
 static void release(void) {
-  const struct pj_facts *f = &K.page->facts;
+  const struct pj_facts *f = &S->page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
   if (rlimits_changed() || f->left) keeper_exit();
+  S->held = 0;
   if (!ran) {
     run_end();
   } else {
     leaf_namespace_take();
-    if (!f->executing || K.leaf.namespace < 0) /* a message may be left in it */
-      fd_drop(&K.go[0]), fd_drop(&K.go[1]);
+    if (!f->executing || S->leaf.namespace < 0) /* a message may be left in it */
+      fd_drop(&S->go[0]), fd_drop(&S->go[1]);
     run_close();
-    leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : K.leaf.stale);
-    K.leaf.stale = 0;
-    again ? tmpfs_renew() : tmpfs_drop_all(1);
+    leaf_drop(f->trip || f->reply.error.step || !again ? ~0u : S->leaf.stale);
+    S->leaf.stale = 0;
+    if (!boxed()) again ? tmpfs_renew() : tmpfs_drop_all(1);
   }
   if (again && arm() < 0) run_end();
   leaf_remove();
-  /* A process number would tell of earlier runs; a session has files to lose. */
+  /* A process number would tell of earlier runs; a session has files to lose, a box is all of one tenant. */
+  if (boxed()) return;
   if (sockets_left() || (K.last_pid < 0 && K.box < 0)) keeper_exit();
 }

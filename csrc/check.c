@@ -51,9 +51,10 @@ int pj_check_plan(const void *blob, uint32_t have, uint32_t *row) {
   const uint64_t own = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID;
   if (((p->unshare_first | p->unshare_second) & own) != own) return -EINVAL;
   if (p->cgroups > PJ_MAX_CGROUPS || (p->into != PJ_NONE && p->into >= p->cgroups)) return -EINVAL;
+  if (p->flags & PLAN_SLOTS && (!p->cgroups || p->run_unshare)) return -EINVAL; /* a run's end is that of its leaf */
   if (!mount_ok(blob, &p->proc, p->size, MOUNT_FS + 1)) return -EINVAL;
   if (!mounts_ok(blob, p->mounts, p->size, head, MOUNT_KINDS, row)) return -EINVAL;
-  if (!mounts_ok(blob, p->run_mounts, p->size, head, MOUNT_KINDS, row)) return -EINVAL;
+  if (!mounts_ok(blob, p->run_mounts, p->size, head, MOUNT_PART, row)) return -EINVAL;
   if (!table_ok(p->landlock, p->size, head, sizeof(struct pj_landlock_rule), PJ_MAX_ROWS)) return -EINVAL;
   EACH (struct pj_landlock_rule, r, blob, p->landlock) {
     *row = NUMBER(r);
@@ -75,7 +76,7 @@ int pj_check_limits(const void *blob, uint32_t have, uint32_t cgroups, uint32_t 
     *row = NUMBER(r);
     if (r->hierarchy >= cgroups || r->file >= l->size || r->when >= CGROUP_WHENS) return -EINVAL;
     if (!ref_ok(r->value, l->size) || !ref_ok(r->renew, l->size)) return -EINVAL;
-    if (r->when == CGROUP_SET && r->value == PJ_NONE) return -EINVAL;
+    if ((r->when == CGROUP_SET || r->when == CGROUP_STOP) && r->value == PJ_NONE) return -EINVAL;
     for (const char *c = (const char *)blob + r->file; *c; c++) /* a file of the leaf itself, nothing else */
       if (*c == '/') return -EINVAL;
   }

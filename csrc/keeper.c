@@ -1,4 +1,4 @@
-/* The keeper: prepares a template of a jail once, then starts runs from it, one at a time.
+/* The keeper: prepares a template of a jail once, then starts runs from it, one at a time, or in a box several.
  *
  * Static, freestanding, exec'd from a sealed memfd with nothing but these fds. One translation unit
  * (it includes the other .c files but spawn.c), so that no symbol can come from elsewhere. */
@@ -51,10 +51,37 @@ struct fds {
   uint32_t count;
 };
 
+/* One run at a time: what is armed, what runs, what its files are held of. An ordinary jail has one slot. */
+static struct slot {
+  /* fds, each -1 where there is none: */
+  int control, out[2], ask; /* its socket; memfds of the outputs, and of long requests */
+  int pipe[2][2];           /* of the run that is armed, running, or held for its files: [stream][read, write] */
+  int go[2];        /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
+  struct leaf leaf; /* its own are first, too */
+  struct page *page;
+  char *request;     /* PJ_MAX_BLOB bytes, shared with the program's process */
+  uint32_t *started; /* for the embedder, should we die */
+  int made;          /* something of a run is there */
+  int program;       /* its number, until it is reaped */
+  int touched;       /* the armed run's workspace is not empty any more */
+  int shared;        /* a socket among the run's stdio: its fds may have left through it */
+  int held;          /* its files are still asked for */
+  int gone;          /* nobody is at the other end of its socket */
+  struct watch {     /* of the run in progress; go_at is 0 without one */
+    uint64_t go_at, tripped, cpu_at, memory_at, pause, quiet[2];
+  } watch;
+  uint32_t at;                         /* of its fds among those that are polled */
+  _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
+} first, *S = &first;                  /* whose turn it is: a program's process keeps its copy, or is the only one */
+
+/* What a program has left behind on request, until nobody is left of it. */
+struct kept {
+  uint64_t number[PJ_MAX_CGROUPS]; /* of its leaf; the first is 0 without one */
+  int pipe[2];                     /* drained: who writes to what nobody reads gets SIGPIPE */
+};
+
 static struct keeper {
   /* fds, each -1 where there is none: */
-  int pipe[2][2]; /* of the run that is armed, running, or held for its files: [stream][read, write] */
-  int go[2];      /* socketpair, as long as nothing is left in it: ours, and the one of the programs' processes */
   int newroot, box, mountinfo;
   int proc;          /* the procfs of our pid namespace */
   int last_pid;      /* ns_last_pid of it */
@@ -62,17 +89,14 @@ static struct keeper {
   int listener;      /* seccomp notifications */
   int sockets, unix; /* /proc/net/sockstat and unix of our network namespace, which the runs share */
   int ruleset;       /* Landlock, for all runs with these tmpfs */
-  struct leaf leaf;  /* its own are first, too */
   const struct pj_plan *plan;
-  struct page *page;
-  char *request;        /* PJ_MAX_BLOB bytes, shared with the program's process */
-  uint32_t *started;    /* for the embedder, should we die */
-  int made;             /* something of a run is there */
-  int program;          /* its number, until it is reaped */
-  long user_namespaces; /* 0 or -errno of forbidding more of them */
-  int touched;          /* the armed run's workspace is not empty any more */
-  int shared;           /* a socket among the run's stdio: its fds may have left through it */
-  int ipc_used;         /* by the last run, for all we know */
+  struct slot *slot[PJ_MAX_SLOTS]; /* NULL where there is none; `first` is there from the start */
+  uint32_t slots;                  /* from here on all are NULL */
+  struct kept kept[PJ_MAX_KEPT];
+  uint64_t quiet[2];     /* until when children, and the filter's calls, are let wait: */
+  uint32_t reaped, told; /* how many there were since a run began */
+  long user_namespaces;  /* 0 or -errno of forbidding more of them */
+  int ipc_used;          /* by the last run, for all we know */
   char ipc_name[NAME_SIZE];
   int more;         /* children may be waiting to be reaped */
   uint32_t run_box; /* which tmpfs is the workspace, */
@@ -80,15 +104,15 @@ static struct keeper {
   uint64_t go_tick; /* CLOCK_REALTIME_COARSE when the run started */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   uint64_t sequence;
-  uint64_t rlimits[RLIMITS][2];        /* our own */
-  _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
-  struct fds got;                      /* with the last message */
+  uint64_t rlimits[RLIMITS][2]; /* our own */
+  struct fds got;               /* with the last message */
 } K;
 
-static struct watch { /* of the run in progress; go_at is 0 without one */
-  uint64_t go_at, tripped, cpu_at, memory_at, pause;
-  uint32_t told, reaped; /* calls that went on; children */
-} W;
+/* A box: programs beside each other in the same namespaces, each in a slot and a leaf of its own. */
+static int boxed(void) { return (K.plan->flags & PLAN_SLOTS) != 0; }
+#define EACH_SLOT                           \
+  for (uint32_t i_ = 0; i_ < K.slots; i_++) \
+    if (K.slot[i_] && (S = K.slot[i_]))
 
 static char scratch[65536];
 static struct { /* the last message */
@@ -98,10 +122,10 @@ static struct { /* the last message */
 } in;
 
 static const char *plan_str(uint32_t ref) { return (const char *)K.plan + ref; }
-static const struct pj_limits *limits(void) { return (const struct pj_limits *)(const void *)K.limits; }
-static const char *limits_str(uint32_t ref) { return K.limits + ref; }
+static const struct pj_limits *limits(void) { return (const struct pj_limits *)(const void *)S->limits; }
+static const char *limits_str(uint32_t ref) { return S->limits + ref; }
 static const struct pj_request *request(void) {
-  return (const struct pj_request *)(const void *)(K.request + ((limits()->size + 7) & ~7u));
+  return (const struct pj_request *)(const void *)(S->request + ((limits()->size + 7) & ~7u));
 }
 
 static struct pj_error error_of(enum pj_step step, uint32_t index, long rc) {
@@ -109,7 +133,7 @@ static struct pj_error error_of(enum pj_step step, uint32_t index, long rc) {
 }
 /* The one way to note a failure: first one wins, and it is what Python reads. */
 static long fail(enum pj_step step, uint32_t index, long rc) {
-  struct pj_error *e = &K.page->facts.reply.error;
+  struct pj_error *e = &S->page->facts.reply.error;
   if (!e->step) *e = error_of(step, index, rc);
   return -1;
 }
@@ -121,9 +145,9 @@ static long fail(enum pj_step step, uint32_t index, long rc) {
 
 /* Append a record of raw kernel text to the report: from fd, or from `data` when fd < 0. HOSTILE: numbers in it. */
 static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, int fd, const void *data, uint32_t len) {
-  struct pj_facts *f = &K.page->facts;
+  struct pj_facts *f = &S->page->facts;
   if (f->text_len + sizeof(struct pj_text) + 8 > PJ_TEXT_SIZE) return NULL;
-  struct pj_text *t = (struct pj_text *)(void *)(K.page->text + f->text_len);
+  struct pj_text *t = (struct pj_text *)(void *)(S->page->text + f->text_len);
   const uint32_t room = PJ_TEXT_SIZE - f->text_len - (uint32_t)sizeof *t - 8;
   long n = len < room ? len : room;
   if (fd < 0)
@@ -136,8 +160,8 @@ static const struct pj_text *text_add(enum pj_text_kind kind, uint32_t index, in
 }
 
 static const struct pj_text *text_find(enum pj_text_kind kind, uint32_t index) {
-  for (uint32_t at = 0; at < K.page->facts.text_len;) {
-    const struct pj_text *t = (const struct pj_text *)(const void *)(K.page->text + at);
+  for (uint32_t at = 0; at < S->page->facts.text_len;) {
+    const struct pj_text *t = (const struct pj_text *)(const void *)(S->page->text + at);
     if (t->kind == kind && t->index == index) return t;
     at += (uint32_t)sizeof *t + ((t->len + 7) & ~7u);
   }
@@ -178,7 +202,7 @@ static void sched_plain(uint64_t flags, uint64_t slice) {
 /* ---- messages ---- */
 
 static void run_stop(void), keeper_exit(void) __attribute__((noreturn));
-static uint64_t limits_watch(void);
+static void limits_look(void), run_end(void);
 static int children_reap(void);
 
 /* Send one message of up to two parts, with up to four fds. */
@@ -194,13 +218,13 @@ static long message_send(int sock, struct iovec *iov, size_t parts, const int *f
 }
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
   struct pj_reply r = {kind, in.m.number, error};
-  struct iovec iov[2] = {{&r, sizeof r}, {K.page->text, kind == REPLY_READY ? K.page->facts.text_len : 0}};
-  long rc = message_send(FD_CONTROL, iov, 2, &fd, fd >= 0);
+  struct iovec iov[2] = {{&r, sizeof r}, {S->page->text, kind == REPLY_READY ? S->page->facts.text_len : 0}};
+  long rc = message_send(S->control, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
     if (kind != REPLY_READY && !r.error.step) r.error = error_of(kind == REPLY_MAPS ? STEP_INIT : STEP_OPEN, 0, rc);
-    rc = message_send(FD_CONTROL, iov, 1, NULL, 0);
+    rc = message_send(S->control, iov, 1, NULL, 0);
   }
-  if (rc < 0) keeper_exit();
+  if (rc < 0 && S == &first) keeper_exit();
 }
 
 static void fds_close(struct fds *got) {
@@ -227,7 +251,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
 }
 
 static long in_receive(int flags) {
-  return message_receive(FD_CONTROL, &in, offsetof(__typeof__(in), end), flags, &K.got);
+  return message_receive(S->control, &in, offsetof(__typeof__(in), end), flags, &K.got);
 }
 
 /* ---- filesystems ---- */
@@ -309,6 +333,7 @@ static long entry_make(int root, const struct pj_mount *m) {
 #include "leaf.c"
 #include "tmpfs.c"
 #include "arm.c"
+#include "slots.c"
 #include "files.c"
 #include "run.c"
 #include "loop.c"

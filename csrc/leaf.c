@@ -12,24 +12,24 @@ static const char *leaf_name(uint64_t number) {
 static void leaf_remove(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     /* EBUSY while the last exit is still being worked off; what stays is left to who cleans up after us */
-    for (int tries = 200; K.leaf.gone[h] && tries--; rest(NS_PER_MS)) {
-      const long rc = SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(K.leaf.gone[h]), AT_REMOVEDIR);
+    for (int tries = 200; S->leaf.gone[h] && tries--; rest(NS_PER_MS)) {
+      const long rc = SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(S->leaf.gone[h]), AT_REMOVEDIR);
       if (rc == 0 || rc == -ENOENT) break;
     }
-    K.leaf.gone[h] = 0;
+    S->leaf.gone[h] = 0;
   }
 }
 
 /* The fd of the row of that kind, -1 without one. */
 static int row_of(enum pj_cgroup_when when) {
   EACH (struct pj_cgroup_row, c, limits(), limits()->cgroup)
-    if (c->when == when) return K.leaf.row[NUMBER(c)];
+    if (c->when == when) return S->leaf.row[NUMBER(c)];
   return -1;
 }
 
 /* Let go of the leaves whose bit is set; their names are kept for leaf_remove. */
 static void leaf_drop(uint32_t which) {
-  struct leaf *r = &K.leaf;
+  struct leaf *r = &S->leaf;
   if (which) fd_drop(&r->namespace);
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     if (!(which >> h & 1) || !r->number[h]) continue;
@@ -47,7 +47,7 @@ static void leaf_drop(uint32_t which) {
 }
 
 static long row_write(uint32_t i, uint32_t ref) {
-  return SYS(__NR_write, K.leaf.row[i], limits_str(ref), str_len(limits_str(ref)));
+  return SYS(__NR_write, S->leaf.row[i], limits_str(ref), str_len(limits_str(ref)));
 }
 
 /* v1 has no group kill, but tells when a limit is met: a thousand jails that look instead keep a CPU busy. */
@@ -63,9 +63,9 @@ static int event_make(int dir, int file) {
 }
 
 static long row_open(uint32_t i) {
-  struct leaf *r = &K.leaf;
+  struct leaf *r = &S->leaf;
   const struct pj_cgroup_row *c = ROW(limits(), limits()->cgroup, struct pj_cgroup_row, i);
-  int mode = c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : O_RDONLY;
+  int mode = c->when == CGROUP_STOP ? O_WRONLY : c->when == CGROUP_SET || c->renew != PJ_NONE ? O_RDWR : O_RDONLY;
   r->row[i] = (int)SYS(__NR_openat, r->dir[c->hierarchy], limits_str(c->file), mode | O_CLOEXEC);
   if (c->base) r->base[i][0] = 0;
   if (c->when == CGROUP_READ && r->row[i] == -ENOENT) return 0; /* a file this kernel lacks: the report says so */
@@ -83,7 +83,7 @@ static uint64_t clock_text(const char *s, uint64_t n) {
 
 /* A new leaf in each hierarchy without one. */
 static long leaf_make(void) {
-  struct leaf *r = &K.leaf;
+  struct leaf *r = &S->leaf;
   for (uint32_t h = 0; h < K.plan->cgroups; h++) {
     if (r->dir[h] >= 0) continue;
     const char *name = leaf_name(r->number[h] = ++K.sequence);
@@ -99,8 +99,8 @@ static long leaf_make(void) {
 /* For the next run: new leaves, or the last run's with their marks set back. HOSTILE: the last texts. */
 static long leaf_ready(void) {
   const struct pj_limits *l = limits();
-  struct pj_facts *f = &K.page->facts;
-  struct leaf *r = &K.leaf;
+  struct pj_facts *f = &S->page->facts;
+  struct leaf *r = &S->leaf;
   if (leaf_make() < 0) return -1;
   const uint32_t fresh = r->fresh;
   r->fresh = 0;
@@ -116,7 +116,7 @@ static long leaf_ready(void) {
     if (c->when == CGROUP_CLOCK) r->clock_base = clock_text(base, str_len(base));
   }
   if (!fresh && f->text_len + r->set_len < PJ_TEXT_SIZE) { /* what was set is what was read back then */
-    memcpy(K.page->text + f->text_len, r->set, r->set_len);
+    memcpy(S->page->text + f->text_len, r->set, r->set_len);
     f->text_len += r->set_len;
     return 0;
   }
@@ -125,7 +125,7 @@ static long leaf_ready(void) {
     if (c->when == CGROUP_SET || c->when == CGROUP_WATCH) text_add(TEXT_SET, NUMBER(c), r->row[NUMBER(c)], NULL, 0);
   r->set_len = f->text_len - before;
   if (r->set_len > sizeof r->set) r->set_len = 0, r->stale = ~0u;
-  memcpy(r->set, K.page->text + before, r->set_len);
+  memcpy(r->set, S->page->text + before, r->set_len);
   return 0;
 }
 
@@ -142,13 +142,13 @@ static int text_above(const char *s, uint32_t n, uint64_t most) {
 /* When all processes are dead: what the leaf has counted. HOSTILE: the numbers. */
 static void leaf_report(void) {
   const struct pj_limits *l = limits();
-  struct pj_facts *f = &K.page->facts;
-  struct leaf *r = &K.leaf;
+  struct pj_facts *f = &S->page->facts;
+  struct leaf *r = &S->leaf;
   f->plain = 1;
   f->cpu = UINT64_MAX;
   EACH (struct pj_cgroup_row, c, l, l->cgroup) {
     const uint32_t i = NUMBER(c);
-    if (c->when == CGROUP_SET) continue;
+    if (c->when == CGROUP_SET || c->when == CGROUP_STOP) continue;
     const struct pj_text *t = r->row[i] < 0 ? NULL : text_add(TEXT_READ, i, r->row[i], NULL, 0);
     const char *text = t ? (const char *)(t + 1) : "";
     const int read = t && !t->err && (!c->base || t->len < BASE_SIZE);
@@ -166,15 +166,15 @@ static uint64_t clock_read(void) {
   char buf[256];
   long n = SYS(__NR_pread64, row_of(CGROUP_CLOCK), buf, sizeof buf, 0);
   const uint64_t now = n <= 0 ? 0 : clock_text(buf, (uint64_t)n);
-  return minus(now, K.leaf.clock_base);
+  return minus(now, S->leaf.clock_base);
 }
 
 /* The cgroup namespace that the first process in this leaf has made, for those after it. */
 static void leaf_namespace_take(void) {
-  struct leaf *r = &K.leaf;
+  struct leaf *r = &S->leaf;
   char what = 0;
   if (r->namespace >= 0 || !text_keep(TEXT_NS, NS_CGROUP, r->namespace_name)) return;
-  if (message_receive(K.go[0], &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
+  if (message_receive(S->go[0], &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
   r->namespace = K.got.fd[0];
   K.got.count = 0;
 }
@@ -184,7 +184,7 @@ static int watch_changed(void) {
   char buf[512];
   EACH (struct pj_cgroup_row, c, limits(), limits()->cgroup) {
     if (c->when != CGROUP_WATCH) continue;
-    const long n = SYS(__NR_pread64, K.leaf.row[NUMBER(c)], buf, sizeof buf, 0);
+    const long n = SYS(__NR_pread64, S->leaf.row[NUMBER(c)], buf, sizeof buf, 0);
     const struct pj_text *t = text_find(TEXT_SET, NUMBER(c));
     return n > 0 && t && (t->len != (uint32_t)n || !mem_equal(t + 1, buf, t->len));
   }

@@ -2,89 +2,192 @@
 
 /* Take a request from the `have` bytes that came with its message, or from its memfd when none did; check it. */
 static long request_take(uint32_t len, uint32_t have, uint32_t *row) {
-  const struct pj_limits *l = (const struct pj_limits *)(const void *)K.request;
-  long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : have ? (long)have : SYS(__NR_pread64, FD_REQUEST, K.request, len, 0);
-  if (have && have == len) memcpy(K.request, in.body, len);
-  if (rc >= 0) rc = rc == (long)len ? pj_check_limits(K.request, len, K.plan->cgroups, row) : -EIO;
+  const struct pj_limits *l = (const struct pj_limits *)(const void *)S->request;
+  long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : have ? (long)have : SYS(__NR_pread64, S->ask, S->request, len, 0);
+  if (have && have == len) memcpy(S->request, in.body, len);
+  if (rc >= 0) rc = rc == (long)len ? pj_check_limits(S->request, len, K.plan->cgroups, row) : -EIO;
   if (rc < 0) return rc;
   const uint32_t padded = (l->size + 7) & ~7u;
-  return l->size > LIMITS_MAX || padded > len ? -EINVAL : pj_check_request(K.request + padded, len - padded, row);
+  return l->size > LIMITS_MAX || padded > len ? -EINVAL : pj_check_request(S->request + padded, len - padded, row);
+}
+
+/* Is the armed process there no longer? Idle for long, it may have been killed from outside, in a box from inside. */
+static int armed_gone(void) {
+  struct slot *mine = S;
+  const int nobody = children_reap();
+  S = mine;
+  return boxed() ? !S->program : nobody;
 }
 
 /* Have a process armed that fits the request, or tell why not: one that was may have noted its own failure already. */
 static struct pj_error request_prepare(uint32_t len, uint32_t have) {
   uint32_t row = 0;
-  int was_armed = K.made;
+  int was_armed = S->made;
   const long rc = request_take(len, have, &row);
   if (rc < 0) return error_of(STEP_REQUEST, row, rc);
-  const uint32_t size = ((const struct pj_limits *)(const void *)K.request)->size;
-  /* idle for long, it may have been killed from outside */
-  if (was_armed && (limits()->size != size || !mem_equal(K.limits, K.request, size) || children_reap())) {
+  const uint32_t size = ((const struct pj_limits *)(const void *)S->request)->size;
+  if (was_armed && (limits()->size != size || !mem_equal(S->limits, S->request, size) || armed_gone())) {
     run_end();
     was_armed = 0;
-    const struct pj_error e = K.page->facts.reply.error;
-    if (K.touched) /* the files that were written went with it: killed, unless it says why */
+    const struct pj_error e = S->page->facts.reply.error;
+    if (S->touched) /* the files that were written went with it: killed, unless it says why */
       return e.step ? e : error_of(STEP_ARM, PJ_NONE, -ESRCH);
   }
-  if (!was_armed) memcpy(K.limits, K.request, size);
+  if (!was_armed) memcpy(S->limits, S->request, size);
+  if (request()->flags & REQUEST_KEEP && (!boxed() || kept_full())) return error_of(STEP_REQUEST, PJ_NONE, -EMFILE);
   if (!was_armed && arm() < 0) {
-    const struct pj_error e = K.page->facts.reply.error;
+    const struct pj_error e = S->page->facts.reply.error;
     run_end();
     return e;
   }
-  K.page->facts.was_armed = (uint32_t)was_armed;
+  S->page->facts.was_armed = (uint32_t)was_armed;
   return error_of(STEP_NONE, 0, 0);
 }
 
 static void run_start(uint64_t requested) {
-  K.page->facts.requested = requested;
+  S->page->facts.requested = requested;
   K.go_tick = clock_ns(CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
-  K.started[0] = PJ_STARTED_MAGIC, K.started[1] = K.page->facts.reply.number = in.m.number;
+  S->started[0] = PJ_STARTED_MAGIC, S->started[1] = S->page->facts.reply.number = in.m.number;
+  S->started[2] = (uint32_t)S->leaf.number[0];
   long rc = 0;
   for (uint32_t i = 0; rc == 0 && i < K.got.count; i++) {
     struct statx s = {0};
     rc = SYS(__NR_statx, K.got.fd[i], "", AT_EMPTY_PATH, STATX_TYPE, &s);
     if (S_ISDIR(s.stx_mode)) rc = -EISDIR; /* a door out of the root */
-    if (S_ISSOCK(s.stx_mode)) K.shared = 1;
+    if (S_ISSOCK(s.stx_mode)) S->shared = 1;
   }
-  if (rc == 0) rc = message_send(K.go[0], &(struct iovec){"g", 1}, 1, K.got.fd, K.got.count);
+  if (rc == 0) rc = message_send(S->go[0], &(struct iovec){"g", 1}, 1, K.got.fd, K.got.count);
   if (rc < 0) {
     fail(STEP_FD, PJ_NONE, rc);
     run_stop();
   }
   fds_close(&K.got);
-  run_watch();
-  report();
+  run_begin();
 }
 
+/* What is asked for on the slot's socket. */
+static void message_take(uint64_t now) {
+  const long n = in_receive(K_MSG_DONTWAIT);
+  if (n == -EAGAIN) return;
+  const uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
+  const int running = S->watch.go_at != 0, idle = !running && !S->held;
+  struct pj_error e = {0};
+  if (n < (long)sizeof in.m) { /* hang-up, or nonsense that cannot be answered */
+    if (S == &first) keeper_exit();
+    S->gone = 1;
+    running ? trip(TRIP_CALLER) : slot_free();
+  } else if ((op == OP_RUN || op == OP_ARM) && idle && (S != &first || !boxed())) {
+    if ((e = request_prepare(in.m.len, have)).step || op == OP_ARM)
+      reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, e, -1);
+    else
+      run_start(now);
+  } else if (op == OP_KILL) { /* as the next two, it may come just after the end */
+    if (running) trip(TRIP_CALLER);
+    if (S == &first && boxed()) all_stop();
+  } else if (op == OP_SIGNAL) {
+    if (running && S->program > 0) SYS(__NR_kill, S->program, in.m.flags);
+  } else if (op == OP_RELEASE) {
+    if (!running && S->made) release();
+  } else if (op >= OP_OPEN && op <= (running ? OP_REMOVE : OP_PIPE)) {
+    file_request(&in.m, in.body, have);
+  } else if (op == OP_RESET && idle && !boxed()) {
+    reply_with(REPLY_OK, error_of(STEP_TMPFS, PJ_NONE, box_reset()), -1);
+  } else {
+    const int slot = op == OP_SLOT && S == &first && boxed();
+    reply_with(REPLY_OK, error_of(STEP_REQUEST, op, slot ? slot_add() : -EPROTO), -1);
+  }
+  fds_close(&K.got);
+}
+
+/* A run whose end has come: its report, and what is put away. */
+static void run_finish(void) {
+  const int hold = request()->flags & REQUEST_HOLD;
+  report();
+  S->held = hold;
+  if (!hold || S->gone) release();
+  if (S->gone) slot_free();
+}
+
+enum { WAKE_CHILDREN, WAKE_LISTENER, WAKE_SLOTS };
+static struct pollfd wake[WAKE_SLOTS + 4 * PJ_MAX_SLOTS + 2 * PJ_MAX_KEPT];
+static uint32_t kept_at; /* where those of the kept ones begin */
+static void wake_by(uint32_t *n, int fd) { wake[(*n)++] = (struct pollfd){fd, POLLIN, 0}; }
+
+/* Whom to wait for until `next`, in order; how many, and the instant for which others rest. */
+static uint32_t wake_fill(uint64_t now, uint64_t *next) {
+  uint32_t n = WAKE_SLOTS, running = 0;
+  for (int i = 0; i < 2; i++)
+    if (K.quiet[i] > now && K.quiet[i] < *next) *next = K.quiet[i];
+  EACH_SLOT {
+    S->at = n;
+    wake_by(&n, S->gone ? -1 : S->control);
+    if (!S->watch.go_at) continue;
+    running += !S->watch.tripped;
+    for (int i = 0; i < 2; i++) {
+      if (S->watch.quiet[i] > now && S->watch.quiet[i] < *next) *next = S->watch.quiet[i];
+      wake_by(&n, S->watch.quiet[i] > now ? -1 : S->pipe[i][0]);
+    }
+    wake_by(&n, S->leaf.event);
+  }
+  kept_at = n;
+  for (uint32_t i = 0; boxed() && i < 2 * PJ_MAX_KEPT; i++)
+    if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] >= 0) wake_by(&n, K.kept[i / 2].pipe[i % 2]);
+  const uint32_t all = n;
+  n = WAKE_CHILDREN;
+  wake_by(&n, K.quiet[0] > now ? -1 : K.children);
+  wake_by(&n, K.quiet[1] <= now && (running || boxed()) ? K.listener : -1);
+  return all;
+}
+
+/* Of a slot's run: output, memory. HOSTILE: how often. */
+static void run_woken(void) {
+  const struct pollfd *p = wake + S->at + 1;
+  for (int i = 0; i < 2; i++)
+    if (p[i].revents && pump(i) < PUMP_WORTH) S->watch.quiet[i] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
+  if (p[2].revents && SYS(__NR_read, S->leaf.event, scratch, 8) == 8)
+    S->watch.memory_at = 0, S->watch.pause = NS_PER_MS / 2;
+}
+
+/* What the kept ones write. HOSTILE: how much. */
+static void kept_drain(uint32_t all) {
+  for (const struct pollfd *p = wake + kept_at; p < wake + all; p++)
+    if (p->revents && SYS(__NR_read, p->fd, scratch, sizeof scratch) <= 0)
+      for (uint32_t i = 0; i < 2 * PJ_MAX_KEPT; i++)
+        if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] == p->fd) fd_drop(&K.kept[i / 2].pipe[i % 2]);
+}
+
+/* Limits are looked at when they could first be passed. HOSTILE: how often we are woken. */
 static void __attribute__((noreturn)) serve(void) {
-  int held = 0;
   for (;;) {
-    long n = in_receive(0);
+    uint64_t next = UINT64_MAX, at;
+    int ended = 0, nobody = 0;
+    EACH_SLOT {
+      if (S->watch.go_at && (at = limits_watch()) < next) next = at;
+      ended |= S->watch.go_at && (S->page->facts.ended || S->page->facts.left);
+    }
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
-    if (n < (long)sizeof in.m) keeper_exit(); /* hang-up, or nonsense that cannot be answered */
-    uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
-    struct pj_error e = {0};
-    if ((op == OP_RUN || op == OP_ARM) && !held) {
-      if ((e = request_prepare(in.m.len, have)).step || op == OP_ARM) {
-        reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, e, -1);
-      } else {
-        run_start(now);
-        if (!(held = request()->flags & REQUEST_HOLD)) op = OP_RELEASE;
-      }
-    } else if (op >= OP_OPEN && op <= OP_PIPE) {
-      file_request(&in.m, in.body, have);
-    } else if (op == OP_RESET && !held) {
-      reply_with(REPLY_OK, error_of(STEP_TMPFS, PJ_NONE, box_reset()), -1);
-    } else if (op != OP_KILL && op != OP_SIGNAL && op != OP_RELEASE) { /* the first two may come just after the end */
-      reply_with(REPLY_OK, error_of(STEP_REQUEST, op, -EPROTO), -1);
+    const uint32_t n = wake_fill(now, &next), slots = K.slots;
+    const uint64_t wait = K.more ? 0 : minus(next, now);
+    struct __kernel_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
+    /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
+    if (SYS(__NR_ppoll, wake, n, next == UINT64_MAX && !K.more ? NULL : &t, NULL, 8) == -EINVAL) keeper_exit();
+    now = clock_ns(CLOCK_MONOTONIC);
+    kept_drain(n); /* first: what follows may close their fds */
+    for (uint32_t i = 0; i < slots; i++) {
+      if (!(S = K.slot[i]) || !S->at) continue; /* just made */
+      if (S->watch.go_at) run_woken();
+      if (wake[S->at].revents) message_take(now);
     }
-    fds_close(&K.got);
-    if (op == OP_RELEASE && K.made) {
-      held = 0;
-      release();
+    S = &first;
+    if (wake[WAKE_LISTENER].revents & POLLIN) told(now); /* not on POLLERR: then it could wait for good */
+    if (wake[WAKE_CHILDREN].revents || K.more || ended) {
+      SYS(__NR_read, K.children, scratch, sizeof scratch);
+      nobody = children_reap();
     }
+    for (uint32_t i = 0; i < K.slots; i++)
+      if ((S = K.slot[i]) && S->watch.go_at && run_over(nobody)) run_finish();
+    S = &first;
   }
 }
 
@@ -110,22 +213,21 @@ static void caller_forget(void) {
 /* The memory that we share, with programs' processes and, one page, with the embedder; and the plan, whose message
  * comes when it is written. Or the message is the janitor's first. */
 static long plan_take(uint32_t *row) {
-  struct pollfd first[2] = {{FD_CONTROL, POLLIN, 0}, {FD_EMBEDDER, POLLIN, 0}};
-  const int ours = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, rw = PROT_READ | PROT_WRITE;
-  const long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, rw, ours, -1, 0);
-  SYS(__NR_ftruncate, FD_REQUEST, 4096);
-  const long marks = SYS(__NR_mmap, NULL, 4096, rw, MAP_SHARED, FD_REQUEST, 0);
-  long size = SYS(__NR_ppoll, first, 2, NULL, NULL, 8);
+  struct pollfd either[2] = {{FD_CONTROL, POLLIN, 0}, {FD_EMBEDDER, POLLIN, 0}};
+  struct page *early = S->page;
+  const long mapped = slot_map();
+  struct page *page = S->page;
+  S->page = early;
+  long size = SYS(__NR_ppoll, either, 2, NULL, NULL, 8);
   if (size >= 0) size = in_receive(K_MSG_DONTWAIT); /* or a hang-up, or the embedder's end: it is not */
   if (in.m.op == OP_TIDY) janitor_main();
   if (size >= 0) size = SYS(__NR_lseek, FD_PLAN, 0, SEEK_END);
-  if (size < 0 || shared < 0 || marks < 0) return size < 0 ? size : shared < 0 ? shared : marks;
-  const long plan =
-      size && size <= PJ_MAX_BLOB ? SYS(__NR_mmap, NULL, size, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : -EINVAL;
+  if (size < 0 || mapped < 0) return size < 0 ? size : mapped;
+  const long plan = size && size <= PJ_MAX_BLOB
+                        ? SYS(__NR_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                        : -EINVAL;
   if (plan < 0) return plan;
-  K.started = (uint32_t *)marks;
-  K.request = (char *)shared;
-  K.page = (struct page *)(shared + PJ_MAX_BLOB);
+  S->page = page;
   K.plan = (const struct pj_plan *)plan;
   const long rc = SYS(__NR_pread64, FD_PLAN, plan, size, 0);
   return rc == size ? pj_check_plan(K.plan, (uint32_t)size, row) : rc < 0 ? rc : -EIO;
@@ -134,19 +236,24 @@ static long plan_take(uint32_t *row) {
 static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
   uint32_t row = 0;
-  memset(&K, 0xff, offsetof(struct keeper, leaf) + offsetof(struct leaf, number)); /* every fd -1 */
+  memset(&K, 0xff, offsetof(struct keeper, plan)); /* every fd -1 */
+  slot_fds(S);
+  S->control = FD_CONTROL, S->out[0] = FD_OUT, S->out[1] = FD_ERR, S->ask = FD_REQUEST;
+  K.slot[0] = S;
+  K.slots = 1;
   for (int i = 0; i < PJ_MAX_TMPFS; i++) K.tmpfs[i].fd = K.tmpfs[i].spare = -1;
-  K.page = &early;
+  S->page = &early;
   K.ipc_used = 1;
   caller_forget();
   long rc = plan_take(&row);
   if (rc < 0 || (rc = template_make()) < 0) fail(STEP_PLAN, row, rc); /* unless a step of the template has told */
-  struct pj_error e = K.page->facts.reply.error;
+  struct pj_error e = S->page->facts.reply.error;
   if (!e.step) e.err = (int32_t)-K.user_namespaces;
   reply_with(REPLY_READY, e, e.step ? -1 : K.mountinfo); /* Python reads back what was mounted */
   if (e.step) sys_exit(1);
   sys_close(K.mountinfo);
-  if (leaf_make() < 0) leaf_drop(~0u), leaf_remove(); /* for the first request, on its way; it tells what goes wrong */
+  if (!boxed() && leaf_make() < 0)
+    leaf_drop(~0u), leaf_remove(); /* for the first request, on its way; it tells what goes wrong */
   serve();
 }
 

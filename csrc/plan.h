@@ -12,13 +12,17 @@
 #define PJ_PLAN_MAGIC 0x4e4c504a
 #define PJ_LIMITS_MAGIC 0x4d494c4a
 #define PJ_REQUEST_MAGIC 0x5145524a
-#define PJ_STARTED_MAGIC 0x4f474f47 /* and the run's number: first in the request memfd, from before the go */
+/* First in the request memfd, from before the go: this, the run's number, its leaf's, 0 after a report unless it is
+ * kept. Before that a long request is there. */
+#define PJ_STARTED_MAGIC 0x4f474f47
 #define PJ_NONE 0xffffffff
 
 #define PJ_MAX_BLOB 16777216 /* a request of this many bytes or fewer */
 #define PJ_MAX_ROWS 4096     /* rows of one table, argv and env apart */
 #define PJ_MAX_CGROUPS 8
 #define PJ_MAX_TMPFS 8
+#define PJ_MAX_SLOTS 257   /* of a box: its own one, and those of programs that run or are armed */
+#define PJ_MAX_KEPT 1024   /* programs of a box that have left somebody behind */
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
 #define PJ_WHOLE 65536      /* for a copy of all there is: whatever its modes say */
@@ -67,12 +71,13 @@ enum pj_mount_kind {
   MOUNT_LINK,   /* make a symlink to data */
   MOUNT_PIPE,   /* make a named pipe, mode = attr */
   MOUNT_REBIND, /* run part: put the template's mount at source over a run's tmpfs again */
+  MOUNT_PART,   /* the program's directory `source` in the workspace, made with mode = attr, on target */
   MOUNT_KINDS
 };
 
 enum pj_mount_flag {
   MOUNT_IS_DIR = 1, /* BIND: the source must be a directory; without: must not be */
-  MOUNT_IS_BOX = 2  /* FS: this is the workspace; file requests go there */
+  MOUNT_IS_BOX = 2  /* FS: this is the workspace; FS or PART, the last one: file requests go there */
 };
 
 struct pj_mount {
@@ -96,7 +101,9 @@ enum pj_plan_flag {
   PLAN_CLOCKS = 4,    /* a time namespace for every run */
   PLAN_SPLICE = 8,    /* the filter, if any, lets splice(2) through, whatever its arguments */
   PLAN_IPC_TOLD = 16, /* shmget, semget, msgget and mq_open notify, and go on: then the ipc namespace is used */
-  PLAN_IPC_KEPT = 32  /* who makes nothing in it is told, or nobody can: unused, it serves the next run */
+  PLAN_IPC_KEPT = 32, /* who makes nothing in it is told, or nobody can: unused, it serves the next run */
+  PLAN_SLOTS = 64,    /* a box: several runs at once, each in a slot, in the same namespaces */
+  PLAN_LO = 128       /* lo is up in them */
 };
 
 struct pj_plan {
@@ -136,6 +143,7 @@ enum pj_cgroup_when {
   CGROUP_READ,  /* read when all processes are dead */
   CGROUP_WATCH, /* poll during the run; a changed text = TRIP_MEMORY (v1 has no memory.oom.group) */
   CGROUP_CLOCK, /* cpu.stat's usage_usec or cpuacct.usage: the CPU clock */
+  CGROUP_STOP,  /* write when what is in the leaf is to end, so that no fork gets away (pids.max) */
   CGROUP_WHENS
 };
 
@@ -165,7 +173,8 @@ enum pj_stdio { STDIO_NULL, STDIO_PIPE, STDIO_FD, STDIO_STDOUT };
 enum pj_request_flag {
   REQUEST_REARM = 1, /* arm the next run when this one is over */
   REQUEST_HOLD = 2,  /* keep the workspace for file requests until OP_RELEASE */
-  REQUEST_CTTY = 4   /* stdin is to be the controlling terminal */
+  REQUEST_CTTY = 4,  /* stdin is to be the controlling terminal */
+  REQUEST_KEEP = 8   /* in a box: what the program leaves behind lives on */
 };
 
 struct pj_request {
@@ -198,6 +207,7 @@ enum pj_op {
   OP_SIGNAL, /* send the program signal number `flags`; no answer */
   OP_RELEASE, /* done with the workspace of a held run */
   OP_TIDY,    /* to the janitor: a cgroup directory to remove when we have ended, with what is below it */
+  OP_SLOT,    /* a box: one more, with these fds: its socket, memfds of stdout, stderr and long requests */
   OP_COUNT
 };
 

@@ -60,16 +60,16 @@ static long read_only_set(void) {
  */
 static long cgroup_enter(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
-    if (h != K.plan->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, K.leaf.tasks[h], "0", 1));
-  if (K.leaf.namespace >= 0) {
-    TRY(STEP_CGROUP_NS, 1, SYS(__NR_setns, K.leaf.namespace, CLONE_NEWCGROUP));
-    text_add(TEXT_NS, NS_CGROUP, -1, K.leaf.namespace_name, (uint32_t)str_len(K.leaf.namespace_name));
+    if (h != K.plan->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, S->leaf.tasks[h], "0", 1));
+  if (S->leaf.namespace >= 0) {
+    TRY(STEP_CGROUP_NS, 1, SYS(__NR_setns, S->leaf.namespace, CLONE_NEWCGROUP));
+    text_add(TEXT_NS, NS_CGROUP, -1, S->leaf.namespace_name, (uint32_t)str_len(S->leaf.namespace_name));
     return 0;
   }
   TRY(STEP_CGROUP_NS, 0, SYS(__NR_unshare, CLONE_NEWCGROUP));
   namespaces_note(K.proc, CLONE_NEWCGROUP);
   const int fd = (int)SYS(__NR_openat, K.proc, "self/ns/cgroup", O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) message_send(K.go[1], &(struct iovec){"n", 1}, 1, &fd, 1);
+  if (fd >= 0) message_send(S->go[1], &(struct iovec){"n", 1}, 1, &fd, 1);
   sys_close(fd);
   return 0;
 }
@@ -136,9 +136,9 @@ static long program_arm(void) {
   TRY(STEP_UID, 1, SYS(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)); /* with fs.suid_dumpable = 1 it is now */
   SYS(__NR_umask, 022);
   TRY(STEP_STDIO, 0, null = SYS(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC));
-  TRY(STEP_STDIO, 1, SYS(__NR_dup3, K.pipe[0][1], 1, 0));
-  TRY(STEP_STDIO, 2, SYS(__NR_dup3, K.pipe[1][1], 2, 0));
-  TRY(STEP_STDIO, 3, SYS(__NR_dup3, K.go[1], FD_GO, O_CLOEXEC));
+  TRY(STEP_STDIO, 1, SYS(__NR_dup3, S->pipe[0][1], 1, 0));
+  TRY(STEP_STDIO, 2, SYS(__NR_dup3, S->pipe[1][1], 2, 0));
+  TRY(STEP_STDIO, 3, SYS(__NR_dup3, S->go[1], FD_GO, O_CLOEXEC));
   TRY(STEP_STDIO, 4, SYS(__NR_dup3, null, 0, 0));
   if (l->affinity_len) TRY(STEP_SCHED, 0, SYS(__NR_sched_setaffinity, 0, l->affinity_len, limits_str(l->affinity)));
   TRY(STEP_CAPS, 1, SYS(__NR_capset, &caps_head, (uint32_t[6]){0}));
@@ -215,7 +215,7 @@ static long stdio_set(const struct pj_request *r, const struct fds *with) {
 
 /* What is left when the request is there. HOSTILE: the tree that it sees. */
 static long program_start(void) {
-  struct pj_facts *f = &K.page->facts;
+  struct pj_facts *f = &S->page->facts;
   struct fds with = {0}; /* for STDIO_FD, in order */
   char go = 0;
   if (message_receive(FD_GO, &go, 1, 0, &with) != 1) sys_exit(0); /* the keeper is gone, or has no use for us */

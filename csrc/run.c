@@ -2,18 +2,18 @@
 
 /* Move what is in the pipe into the caller's memfd, up to the cap; count all of it. Bytes moved. HOSTILE. */
 static uint64_t pump(int stream) {
-  struct pj_facts *f = &K.page->facts;
+  struct pj_facts *f = &S->page->facts;
   const uint64_t cap = request()->output, before = f->out_total[stream];
-  const int fd = K.pipe[stream][0], splice = K.plan->flags & PLAN_SPLICE;
+  const int fd = S->pipe[stream][0], splice = K.plan->flags & PLAN_SPLICE;
   for (int rounds = 0; rounds < 64; rounds++) { /* then let the clock be looked at */
     const uint64_t room = cap - f->out_kept[stream], most = room < 1048576 ? room : 1048576;
     int64_t at = (int64_t)f->out_kept[stream];
     long n = -EINVAL, kept = 0;
-    if (room && splice) kept = n = SYS(__NR_splice, fd, NULL, FD_OUT + stream, &at, most, 2 /* SPLICE_F_NONBLOCK */);
+    if (room && splice) kept = n = SYS(__NR_splice, fd, NULL, S->out[stream], &at, most, 2 /* SPLICE_F_NONBLOCK */);
     if (n < 0 && n != -EAGAIN && n != -EINTR) { /* not allowed, or no room left for us */
       n = SYS(__NR_read, fd, scratch, sizeof scratch);
       if (n > 0 && !splice)
-        kept = SYS(__NR_pwrite64, FD_OUT + stream, scratch, (uint64_t)n < room ? (uint64_t)n : room, at);
+        kept = SYS(__NR_pwrite64, S->out[stream], scratch, (uint64_t)n < room ? (uint64_t)n : room, at);
     }
     if (kept > 0) f->out_kept[stream] += (uint64_t)kept;
     if (n <= 0) break;
@@ -23,22 +23,40 @@ static uint64_t pump(int stream) {
 }
 
 /* End the run: all that is below us, pid 1. kill(-1) takes the tasklist lock, so no fork slips past it, and it reaches
- * processes whose first thread has exited, unlike cgroup.kill. */
+ * processes whose first thread has exited, unlike cgroup.kill. In a box: all that is in its leaf. */
 static void run_stop(void) {
+  if (boxed()) {
+    leaf_stop();
+    return;
+  }
   const long rc = SYS(__NR_kill, -1, SIGKILL);
   if (rc < 0 && rc != -ESRCH) sys_exit(1); /* the end of pid 1 kills them, whoever forbids us to */
 }
 static void trip(enum pj_trip why) {
-  struct pj_facts *f = &K.page->facts;
+  struct pj_facts *f = &S->page->facts;
   if (f->trip == TRIP_NONE) f->trip = why;
   run_stop();
 }
 
+/* A box: each run, and whoever was kept, the armed ones, too. */
+static void all_stop(void) {
+  EACH_SLOT if (S->watch.go_at) trip(TRIP_CALLER);
+  SYS(__NR_kill, -1, SIGKILL);
+  S = &first;
+}
+
+/* Whose run has this thread; 0 when it was kept: then its process ends. */
+static int caller_find(long thread) {
+  EACH_SLOT if (S->watch.go_at && leaf_threads(leaf_number(S->leaf.number), 0, thread) > 0) return 1;
+  S = &first;
+  if (thread > 1) SYS(__NR_kill, thread, SIGKILL);
+  return 0;
+}
+
 /* The filter tells of a syscall. It has refused it for good: note which, then nothing of the run goes on. Or it is one
  * that makes something in the ipc namespace: nobody's arguments are judged here, so it may go on. HOSTILE: the call. */
-static void told(void) {
+static void told(uint64_t now) {
   struct seccomp_notif n = {0};
-  struct pj_facts *f = &K.page->facts;
   long rc = SYS(__NR_ioctl, K.listener, SECCOMP_IOCTL_NOTIF_RECV, &n);
   /* ENOENT: its caller died meanwhile, or a signal interrupted it. Where only refusals are told, that it was refused is
    * certain all the same; elsewhere who was interrupted asks again, and who died has made nothing. */
@@ -48,119 +66,107 @@ static void told(void) {
   if (rc >= 0 && makes && K.plan->flags & PLAN_IPC_TOLD && n.data.arch == ARCH) {
     struct seccomp_notif_resp go_on = {.id = n.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
     K.ipc_used = 1;
-    W.told++;
+    if (++K.told > TOLD_AT_ONCE) K.quiet[1] = now + NS_PER_MS;
     SYS(__NR_ioctl, K.listener, SECCOMP_IOCTL_NOTIF_SEND, &go_on);
     return;
   }
+  if (boxed() && (rc < 0 || !caller_find((long)n.pid))) return; /* nobody's call, or of one that has been kept */
+  struct pj_facts *f = &S->page->facts;
   if (f->trip == TRIP_NONE) f->syscall = rc < 0 ? -1 : n.data.nr, f->arch = n.data.arch;
   trip(TRIP_SECURITY);
 }
 
 /* Trip what has been passed; when to look again. */
 static uint64_t limits_watch(void) {
-  const struct pj_facts *f = &K.page->facts;
+  const struct pj_facts *f = &S->page->facts;
   const struct pj_request *q = request();
   uint64_t now = clock_ns(CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
-  if (W.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
+  if (S->watch.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
-    if (now > (W.tripped ? W.tripped : f->ended) + LEFT_NS) K.page->facts.left = 1;
+    if (now > (S->watch.tripped ? S->watch.tripped : f->ended) + LEFT_NS) S->page->facts.left = 1;
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
   const int started = f->executing && f->started;
   if (q->wall_ns) {
-    uint64_t look = (started ? f->started : W.go_at + START_NS) + q->wall_ns;
+    uint64_t look = (started ? f->started : S->watch.go_at + START_NS) + q->wall_ns;
     if (now >= look) {
+      struct slot *mine = S;
       children_reap(); /* we may be late ourselves */
+      S = mine;
       if (!f->ended) trip(TRIP_WALL);
     }
-    if (!started && (look = W.go_at + q->wall_ns) <= now) look = now + NS_PER_MS; /* nothing tells us of its start */
+    if (!started && (look = S->watch.go_at + q->wall_ns) <= now)
+      look = now + NS_PER_MS; /* nothing tells us of its start */
     if (look < next) next = look;
   }
-  if (now >= W.cpu_at) {
+  if (now >= S->watch.cpu_at) {
     const uint64_t used = minus(clock_read(), f->exec_cpu), left = minus(q->cpu_ns, used) / q->cpus;
     if (!left) trip(TRIP_CPU);
-    W.cpu_at = now + (left > NS_PER_MS / 2 ? left : NS_PER_MS / 2);
+    S->watch.cpu_at = now + (left > NS_PER_MS / 2 ? left : NS_PER_MS / 2);
   }
-  if (now >= W.memory_at) {
+  if (now >= S->watch.memory_at) {
     if (watch_changed()) trip(TRIP_MEMORY);
-    W.memory_at = now + W.pause; /* the event comes before the kill */
-    if (W.pause < WATCH_NS) W.pause *= 2;
+    S->watch.memory_at = now + S->watch.pause; /* the event comes before the kill */
+    if (S->watch.pause < WATCH_NS) S->watch.pause *= 2;
   }
   if (f->out_total[0] > q->output || f->out_total[1] > q->output) trip(TRIP_OUTPUT);
-  if (W.cpu_at < next) next = W.cpu_at;
-  if (W.memory_at < next) next = W.memory_at;
-  if (f->trip) W.tripped = now;
+  if (S->watch.cpu_at < next) next = S->watch.cpu_at;
+  if (S->watch.memory_at < next) next = S->watch.memory_at;
+  if (f->trip) S->watch.tripped = now;
   return next;
 }
 
-/* A message that came during a run. */
-static void run_message(long n) {
-  if (n < (long)sizeof in.m) keeper_exit();
-  if (in.m.op == OP_KILL)
-    trip(TRIP_CALLER);
-  else if (in.m.op == OP_SIGNAL && K.program > 0)
-    SYS(__NR_kill, K.program, in.m.flags);
-  else if (in.m.op >= OP_OPEN && in.m.op <= OP_REMOVE)
-    file_request(&in.m, in.body, (uint32_t)(n - (long)sizeof in.m));
-  else if (in.m.op != OP_RELEASE && in.m.op != OP_SIGNAL)
-    reply_with(REPLY_OK, error_of(STEP_REQUEST, in.m.op, -EPROTO), -1);
-  fds_close(&K.got);
-}
-
-/* Reap what has ended: the program, and its orphans, whose zombies would count. Nonzero when nobody is left. HOSTILE.
- */
+/* Reap what has ended: the programs, and orphans, whose zombies would count. Nonzero when nobody is left. HOSTILE. */
 static int children_reap(void) {
-  struct pj_facts *f = &K.page->facts;
-  int status = 0, most = 64;
+  uint64_t used[18];
+  int status = 0, most = 64, any = 0;
   long pid = 1;
-  while (most-- > 0 && (pid = SYS(__NR_wait4, -1, &status, __WALL | WNOHANG, NULL)) > 0) {
-    W.reaped++;
-    if (pid != K.program) continue;
-    f->ended = clock_ns(CLOCK_MONOTONIC);
-    f->status = status;
-    K.program = 0;
+  while (most-- > 0 && (pid = SYS(__NR_wait4, -1, &status, __WALL | WNOHANG, used)) > 0) {
+    if (++K.reaped > TOLD_AT_ONCE) K.quiet[0] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
+    any = 1;
+    EACH_SLOT {
+      struct pj_facts *f = &S->page->facts;
+      if (pid != S->program) continue;
+      f->ended = clock_ns(CLOCK_MONOTONIC);
+      f->status = status;
+      if (boxed()) memcpy(f->used, used, sizeof used); /* its own, and that of whom it has waited for */
+      S->program = 0;
+    }
   }
   K.more = pid > 0;
-  if (pid >= 0 && f->ended) run_stop(); /* every process here descends from a child of ours */
+  S = &first;
+  if (boxed() && any) kept_tend();
+  if (!boxed() && pid >= 0 && S->page->facts.ended) run_stop(); /* every process here descends from a child of ours */
   return pid == -ECHILD;
 }
 
-/* Until nobody is left. Limits are looked at when they could first be passed. HOSTILE: how often we are woken. */
-static void run_watch(void) {
-  uint64_t quiet[4] = {0, 0, 0, 0}; /* streams, listener, children: who wakes us often waits for it */
+/* After a look at the children: is nobody left of the run, or nobody whom it would end? */
+static int run_over(int nobody) {
+  const struct pj_facts *f = &S->page->facts;
+  if (f->left || !boxed()) return f->left || nobody;
+  if (!f->ended) return 0;
+  if (leaf_threads(leaf_number(S->leaf.number), 0, 0) == 0) return 1;
+  if (request()->flags & REQUEST_KEEP && !f->trip) return 1;
+  run_stop();
+  return 0;
+}
+
+/* For who is at work for long. */
+static void limits_look(void) {
+  struct slot *mine = S;
+  int running = 0;
+  EACH_SLOT if (S->watch.go_at) running = 1, limits_watch();
+  if (running) children_reap();
+  S = mine;
+}
+
+static void run_begin(void) {
   const struct pj_request *q = request();
-  W = (struct watch){.go_at = clock_ns(CLOCK_MONOTONIC), .pause = WATCH_NS};
-  W.cpu_at = q->cpu_ns && row_of(CGROUP_CLOCK) >= 0 ? W.go_at + q->cpu_ns / q->cpus : UINT64_MAX;
-  W.memory_at = row_of(CGROUP_WATCH) >= 0 && K.leaf.event < 0 ? 0 : UINT64_MAX;
-  for (;;) {
-    uint64_t next = limits_watch(), now = clock_ns(CLOCK_MONOTONIC);
-    if (K.page->facts.left) break;
-    for (int i = 0; i < 4; i++)
-      if (quiet[i] > now && quiet[i] < next) next = quiet[i];
-    struct pollfd p[6] = {{quiet[3] > now ? -1 : K.children, POLLIN, 0},
-                          {FD_CONTROL, POLLIN, 0},
-                          {quiet[0] > now ? -1 : K.pipe[0][0], POLLIN, 0},
-                          {quiet[1] > now ? -1 : K.pipe[1][0], POLLIN, 0},
-                          {W.tripped || quiet[2] > now ? -1 : K.listener, POLLIN, 0},
-                          {K.leaf.event, POLLIN, 0}};
-    const uint64_t wait = K.more ? 0 : minus(next, now);
-    struct __kernel_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
-    /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
-    if (SYS(__NR_ppoll, p, 6, &t, NULL, 8) == -EINVAL) keeper_exit();
-    for (int i = 0; i < 2; i++)
-      if (p[2 + i].revents && pump(i) < PUMP_WORTH) quiet[i] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
-    if (p[1].revents) run_message(in_receive(0));
-    if (p[5].revents && SYS(__NR_read, K.leaf.event, scratch, 8) == 8) W.memory_at = 0, W.pause = NS_PER_MS / 2;
-    if (p[4].revents & POLLIN) told(); /* not on POLLERR: then it could wait for good */
-    if (p[4].revents & POLLIN && W.told > TOLD_AT_ONCE) quiet[2] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
-    if (p[0].revents || K.more || K.page->facts.ended) {
-      SYS(__NR_read, K.children, scratch, sizeof scratch);
-      if (children_reap()) break;
-      if (W.reaped > TOLD_AT_ONCE) quiet[3] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
-    }
-  }
-  W.go_at = 0;
+  K.told = K.reaped = 0;
+  S->watch = (struct watch){.go_at = clock_ns(CLOCK_MONOTONIC), .pause = WATCH_NS};
+  S->watch.cpu_at = q->cpu_ns && row_of(CGROUP_CLOCK) >= 0 ? S->watch.go_at + q->cpu_ns / q->cpus : UINT64_MAX;
+  S->watch.memory_at = row_of(CGROUP_WATCH) >= 0 && S->leaf.event < 0 ? 0 : UINT64_MAX;
 }
 
 /* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them now. HOSTILE.
@@ -181,10 +187,10 @@ static void ipc_sweep(void) {
 
 /* HOSTILE: what the kernel has counted of the run. */
 static void report(void) {
-  struct pj_facts *f = &K.page->facts;
-  const long rc = SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, f->used);
+  struct pj_facts *f = &S->page->facts;
+  const long rc = boxed() ? 0 : SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, f->used);
   if (rc < 0) memcpy(f->used, f->used_before, sizeof f->used), fail(STEP_ARM, 4, rc);
-  if (K.ipc_used) ipc_sweep();
+  if (K.ipc_used && !boxed()) ipc_sweep();
   f->reads_at = f->text_len;
   leaf_report();
   const uint32_t count = f->tmpfs_count = limits()->tmpfs.count;
@@ -193,9 +199,14 @@ static void report(void) {
     f->tmpfs_count += SYS(__NR_fstatfs, K.box, f->space[count]) == 0;
   for (int i = 0; i < 2; i++) /* what was written last: at most a pipe full of packets, a read each */
     for (int more = 1 << 14; more-- && pump(i);) continue;
+  S->watch.go_at = 0;
+  if (boxed() && leaf_threads(leaf_number(S->leaf.number), 0, 0))
+    leaf_keep();
+  else
+    S->started[2] = 0;
   f->reply.kind = REPLY_REPORT;
   f->reported = clock_ns(CLOCK_MONOTONIC);
-  struct iovec iov[2] = {{f, sizeof *f}, {K.page->text, f->text_len}};
-  if (message_send(FD_CONTROL, iov, 2, NULL, 0) < 0) keeper_exit();
+  struct iovec iov[2] = {{f, sizeof *f}, {S->page->text, f->text_len}};
+  if (message_send(S->control, iov, 2, NULL, 0) < 0 && S == &first) keeper_exit();
   SYS(__NR_sched_yield); /* who waits for it may have been woken on our CPU: what comes now is in nobody's way */
 }

@@ -74,7 +74,7 @@ static long init_clone(uint64_t namespaces) {
   }
   TRY(STEP_INIT, 2, signals = (int)SYS(__NR_signalfd4, -1, &GUARD_BLOCKED, 8, O_CLOEXEC | O_NONBLOCK));
   long pid = SYS(__NR_clone3, &args, sizeof args);
-  if (pid > 0) reply_with(REPLY_MAPS, K.page->facts.reply.error, pidfd), guard_main(pid, signals);
+  if (pid > 0) reply_with(REPLY_MAPS, S->page->facts.reply.error, pidfd), guard_main(pid, signals);
   sys_close(signals), sys_close(FD_EMBEDDER), sys_close(home);
   TRY(STEP_NAMESPACES, 0, pid);
   TRY(STEP_INIT, 4, SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
@@ -145,13 +145,24 @@ static long namespaces_enter(int *source) {
   return 0;
 }
 
+/* MOUNT_PART. */
+static long part_make(int workspace, const struct pj_mount *m) {
+  const char *name = plan_str(m->source);
+  long rc = SYS(__NR_mkdirat, workspace, name, 0700);
+  if (rc == 0) rc = SYS(__NR_fchownat, workspace, name, K.plan->uid, K.plan->gid, AT_SYMLINK_NOFOLLOW);
+  if (rc == 0) rc = SYS(__NR_fchmodat, workspace, name, m->attr);
+  return rc < 0 ? rc : SYS(__NR_open_tree, workspace, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+
 /* The plan's first row is the new root, on top of "/" until pivot_root; the others are below it. */
 static long root_make(const int *source) {
   const struct pj_plan *p = K.plan;
+  int workspace = -1;
   EACH (struct pj_mount, m, p, p->mounts) {
     const uint32_t i = NUMBER(m);
     long fd = m->kind == MOUNT_BIND ? source[i] : -1;
     if (m->kind == MOUNT_FS) TRY(STEP_MOUNT, i, fd = fs_make(plan_str(0), m));
+    if (m->kind == MOUNT_PART) TRY(STEP_MOUNT, i, fd = part_make(workspace, m));
     if (i == 0) {
       K.newroot = (int)fd;
       TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
@@ -163,6 +174,7 @@ static long root_make(const int *source) {
         K.box = (int)fd, K.box_row = i;
       else
         sys_close((int)fd);
+      if (m->flags & MOUNT_IS_BOX && m->kind == MOUNT_FS) workspace = K.box;
     }
   }
   return 0;
@@ -194,6 +206,7 @@ static long template_make(void) {
   sys_close(status);
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
   TRY(STEP_KEYRING, 0, keyring_new());
+  if (p->flags & PLAN_LO) TRY(STEP_NET_LO, 0, net_lo_up());
   namespaces_note(proc, all);
   if (all & CLONE_NEWNET) { /* else each run has one of its own */
     K.sockets = (int)SYS(__NR_openat, proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);

@@ -42,7 +42,6 @@ static long fail_now(long nr) {
   }
   const long pid = sys6(__NR_getpid, 0, 0, 0, 0, 0, pass);
   const uint32_t role = pid == 1 || pid == 2 ? (uint32_t)pid : 0;
-  if (role == 1 && nr == __NR_recvmsg) fail_marks->fds = fail_open_fds();
   if (fail_marks->only && fail_marks->only != (uint32_t)nr + 1) return 0;
   if (__atomic_add_fetch(&fail_marks->count[role], 1, __ATOMIC_SEQ_CST) != fail_marks->nth || role != fail_marks->role)
     return 0;
@@ -52,6 +51,7 @@ static long fail_now(long nr) {
 
 static long fail_sys6(long nr, long a, long b, long c, long d, long e, long f) {
   const long rc = fail_now(nr);
+  if (nr == __NR_ppoll && a && !c && sys6(__NR_getpid, 0, 0, 0, 0, 0, pass) == 1) fail_marks->fds = fail_open_fds();
   if (nr == __NR_ftruncate && a == FAIL_FD && !rc) return 0; /* it would take our marks away */
   return rc ? rc : sys6(nr, a, b, c, d, e, f);
 }

@@ -44,7 +44,7 @@ def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
 
 
 def test_the_folder_is_read_in_one_sitting():
-    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2348
+    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2850
 
 
 def test_the_way_from_clone_to_execve_is_one_short_file():
@@ -80,7 +80,7 @@ def test_every_function_fits_a_screen(tmp_path):
 def test_the_keeper_knows_few_system_calls():
     code = "".join(p.read_text() for p in CSRC.glob("*.[ch]"))
     only_compared = {"shmget", "semget", "msgget", "mq_open"}
-    assert len(set(re.findall(r"__NR_(\w+)", code)) - only_compared) <= 88
+    assert len(set(re.findall(r"__NR_(\w+)", code)) - only_compared) <= 90
     assert not re.search(r"\bSYS\(\s*\d", code)  # by name, so that they are counted
 
 
@@ -112,11 +112,15 @@ def test_who_touches_what_a_hostile_program_controls_is_marked_and_audited():
 def test_c_never_calls_a_privileged_function_with_a_path_below_a_workspace():
     """Every lookup in a tree that a program could have touched is openat2 below an fd, without symlinks."""
     body = (CSRC / "files.c").read_text()
+    again = functions()["file_reopen"].body  # what an fd is of, after a look at that: of a box's
     assert "BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS" in (CSRC / "keeper.c").read_text()
     assert "IN_BOX = BENEATH | RESOLVE_NO_XDEV" in body
-    assert all(
-        "IN_BOX" in call for call in re.findall(r"(?:sys_open_beneath|parent_open)\((?:[^()]|\([^()]*\))*\)", body)
-    )
+    assert "IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS" in body
+    calls = re.findall(r"(?:sys_open_beneath|parent_open)\((?:[^()]|\([^()]*\))*\)", body)
+    assert all("IN_BOX" in call or ("IN_ROOT" in call and ("parent" in call or "O_PATH" in call)) for call in calls)
+    opened = re.findall(r"__NR_openat\b[^;]*", again)
+    assert opened == ["__NR_openat, K.proc, end, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)"]
+    body = body.replace(again, "")
     assert not re.search(r"__NR_(open|openat|chown|chmod|fchmodat|unlink|rename|link)\b", body)
 
 

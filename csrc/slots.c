@@ -1,0 +1,124 @@
+/* The slots of a box: made and ended on request, each with its leaf. What a program leaves behind on request is kept
+ * until nobody is left of it. */
+
+/* How many threads there are in the leaf of this number; with `who`, how often that one. Each is sent `sig`, if that is
+ * not 0: a number of a thread stands for its process, even when the first one has exited, whom cgroup.kill does not
+ * reach. 0 without a leaf, -errno when it cannot be looked at. HOSTILE: how many. */
+static long leaf_threads(uint64_t number, int sig, long who) {
+  const int v2 = K.plan->into != PJ_NONE;
+  char path[64];
+  const char *name = leaf_name(number), *list = v2 ? "/cgroup.threads" : "/tasks";
+  const size_t len = str_len(name);
+  long found = 0, n;
+  memcpy(path, name, len);
+  memcpy(path + len, list, str_len(list) + 1);
+  const long fd = SYS(__NR_openat, FD_CGROUP + (v2 ? K.plan->into : 0), path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return fd == -ENOENT ? 0 : fd;
+  while ((n = SYS(__NR_read, fd, scratch, sizeof scratch)) > 0) /* whole lines */
+    for (long i = 0; i < n; i++) {
+      const long thread = (long)parse_u64(scratch + i, (size_t)(n - i));
+      while (i < n && scratch[i] != '\n') i++;
+      found += !who || thread == who;
+      if (sig && thread > 1) SYS(__NR_kill, thread, sig);
+    }
+  sys_close((int)fd);
+  return n < 0 && n != -ENODEV ? n : found;
+}
+
+static uint64_t leaf_number(const uint64_t *number) { return number[K.plan->into != PJ_NONE ? K.plan->into : 0]; }
+
+/* End all that is in the slot's leaf, and its program, which may not be there yet. */
+static void leaf_stop(void) {
+  EACH (struct pj_cgroup_row, c, limits(), limits()->cgroup)
+    if (c->when == CGROUP_STOP) row_write(NUMBER(c), c->value);
+  S->leaf.stale = ~0u; /* nothing can be started in it any more */
+  leaf_threads(leaf_number(S->leaf.number), SIGKILL, 0);
+  if (S->program > 0) SYS(__NR_kill, S->program, SIGKILL);
+}
+
+/* The run is over, and others are in its leaf: let them live. */
+static void leaf_keep(void) {
+  struct kept *k = K.kept;
+  while (k->number[0]) k++; /* there is one, since the request was taken */
+  memcpy(k->number, S->leaf.number, sizeof k->number);
+  for (int i = 0; i < 2; i++) k->pipe[i] = S->pipe[i][0], S->pipe[i][0] = -1;
+  leaf_drop(~0u);
+  memset(S->leaf.gone, 0, sizeof S->leaf.gone);
+}
+
+static int kept_full(void) {
+  uint32_t free = 0, running = 0;
+  struct slot *mine = S;
+  for (uint32_t i = 0; i < PJ_MAX_KEPT; i++) free += !K.kept[i].number[0];
+  EACH_SLOT running += S->watch.go_at != 0;
+  S = mine;
+  return running >= free;
+}
+
+/* What was kept and is empty by now goes. HOSTILE: when that is. */
+static void kept_tend(void) {
+  for (struct kept *k = K.kept; k < K.kept + PJ_MAX_KEPT; k++) {
+    if (!k->number[0] || leaf_threads(leaf_number(k->number), 0, 0)) continue;
+    for (uint32_t h = 0; h < K.plan->cgroups; h++)
+      SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(k->number[h]), AT_REMOVEDIR); /* EBUSY: who cleans up after us */
+    memset(k->number, 0, sizeof k->number);
+    for (int i = 0; i < 2; i++) fd_drop(&k->pipe[i]);
+  }
+}
+
+/* Memory that is shared with a program's process, and the mark for the embedder. */
+static long slot_map(void) {
+  const int ours = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, rw = PROT_READ | PROT_WRITE;
+  const long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, rw, ours, -1, 0);
+  SYS(__NR_ftruncate, S->ask, 4096);
+  const long marks = shared < 0 ? shared : SYS(__NR_mmap, NULL, 4096, rw, MAP_SHARED, S->ask, 0);
+  if (marks < 0 && shared >= 0) SYS(__NR_munmap, shared, PJ_MAX_BLOB + 65536);
+  if (marks < 0) return marks;
+  S->started = (uint32_t *)marks;
+  S->request = (char *)shared;
+  S->page = (struct page *)(shared + PJ_MAX_BLOB);
+  return 0;
+}
+
+static void slot_fds(struct slot *s) {
+  memset(s, 0xff, offsetof(struct slot, leaf) + offsetof(struct leaf, number)); /* every fd -1 */
+}
+
+/* OP_SLOT. */
+static long slot_add(void) {
+  struct slot *mine = S;
+  uint32_t i = 1;
+  while (i < PJ_MAX_SLOTS && K.slot[i]) i++;
+  if (i == PJ_MAX_SLOTS || K.got.count != 4) return i == PJ_MAX_SLOTS ? -EMFILE : -EINVAL;
+  const long made = SYS(__NR_mmap, NULL, sizeof *S, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (made <= 0) return made ? made : -ENOMEM; /* address 0 is nobody's */
+  slot_fds(S = (struct slot *)made);
+  S->ask = K.got.fd[3];
+  const long rc = slot_map();
+  if (rc < 0) {
+    SYS(__NR_munmap, made, sizeof *S);
+  } else {
+    S->control = K.got.fd[0], S->out[0] = K.got.fd[1], S->out[1] = K.got.fd[2];
+    K.got.count = 0;
+    K.slot[i] = S;
+    if (i >= K.slots) K.slots = i + 1;
+  }
+  S = mine;
+  return rc;
+}
+
+/* Nothing of it runs. The embedder is told by the end of its socket, last. */
+static void slot_free(void) {
+  struct slot *s = S;
+  if (s->made) run_end();
+  leaf_drop(~0u);
+  leaf_remove();
+  fd_drop(&s->go[0]), fd_drop(&s->go[1]), fd_drop(&s->out[0]), fd_drop(&s->out[1]), fd_drop(&s->ask);
+  SYS(__NR_munmap, s->request, PJ_MAX_BLOB + 65536);
+  SYS(__NR_munmap, s->started, 4096);
+  for (uint32_t i = 1; i < K.slots; i++)
+    if (K.slot[i] == s) K.slot[i] = NULL;
+  S = &first;
+  sys_close(s->control);
+  SYS(__NR_munmap, s, sizeof *s);
+}
