@@ -95,6 +95,8 @@ static struct keeper {
   struct kept kept[PJ_MAX_KEPT];
   uint64_t quiet[2];     /* until when children, and the filter's calls, are let wait: */
   uint32_t reaped, told; /* how many there were since a run began */
+  int tend;              /* somebody whose leaf was kept may have ended, */
+  uint64_t tend_at;      /* which is looked at no earlier */
   long user_namespaces;  /* 0 or -errno of forbidding more of them */
   int ipc_used;          /* by the last run, for all we know */
   char ipc_name[NAME_SIZE];

@@ -160,7 +160,7 @@ static void kept_drain(uint32_t all) {
 /* Limits are looked at when they could first be passed. HOSTILE: how often we are woken. */
 static void __attribute__((noreturn)) serve(void) {
   for (;;) {
-    uint64_t next = UINT64_MAX, at;
+    uint64_t next = kept_tend(clock_ns(CLOCK_MONOTONIC)), at;
     int ended = 0, nobody = 0;
     EACH_SLOT {
       if (S->watch.go_at && (at = limits_watch()) < next) next = at;

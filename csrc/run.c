@@ -81,6 +81,7 @@ static uint64_t limits_watch(void) {
   const struct pj_facts *f = &S->page->facts;
   const struct pj_request *q = request();
   uint64_t now = clock_ns(CLOCK_MONOTONIC), next = now + 1000 * NS_PER_MS;
+  if (f->ended && !S->watch.tripped && q->flags & REQUEST_KEEP) return now; /* over, or nearly: whoever is left stays */
   if (S->watch.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
     if (now > (S->watch.tripped ? S->watch.tripped : f->ended) + LEFT_NS) S->page->facts.left = 1;
@@ -120,11 +121,11 @@ static uint64_t limits_watch(void) {
 /* Reap what has ended: the programs, and orphans, whose zombies would count. Nonzero when nobody is left. HOSTILE. */
 static int children_reap(void) {
   uint64_t used[18];
-  int status = 0, most = 64, any = 0;
+  int status = 0, most = 64;
   long pid = 1;
   while (most-- > 0 && (pid = SYS(__NR_wait4, -1, &status, __WALL | WNOHANG, used)) > 0) {
     if (++K.reaped > TOLD_AT_ONCE) K.quiet[0] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
-    any = 1;
+    K.tend = boxed();
     EACH_SLOT {
       struct pj_facts *f = &S->page->facts;
       if (pid != S->program) continue;
@@ -136,7 +137,6 @@ static int children_reap(void) {
   }
   K.more = pid > 0;
   S = &first;
-  if (boxed() && any) kept_tend();
   if (!boxed() && pid >= 0 && S->page->facts.ended) run_stop(); /* every process here descends from a child of ours */
   return pid == -ECHILD;
 }
@@ -200,7 +200,7 @@ static void report(void) {
   for (int i = 0; i < 2; i++) /* what was written last: at most a pipe full of packets, a read each */
     for (int more = 1 << 14; more-- && pump(i);) continue;
   S->watch.go_at = 0;
-  if (boxed() && leaf_threads(leaf_number(S->leaf.number), 0, 0))
+  if (request()->flags & REQUEST_KEEP && !f->left && leaf_threads(leaf_number(S->leaf.number), 0, 0))
     leaf_keep();
   else
     S->started[2] = 0;

@@ -44,6 +44,7 @@ static void leaf_keep(void) {
   for (int i = 0; i < 2; i++) k->pipe[i] = S->pipe[i][0], S->pipe[i][0] = -1;
   leaf_drop(~0u);
   memset(S->leaf.gone, 0, sizeof S->leaf.gone);
+  S->leaf.stale = ~0u; /* its namespace, too, is not the next one's */
 }
 
 static int kept_full(void) {
@@ -55,8 +56,10 @@ static int kept_full(void) {
   return running >= free;
 }
 
-/* What was kept and is empty by now goes. HOSTILE: when that is. */
-static void kept_tend(void) {
+/* What was kept and is empty by now goes: looked at when a child has ended, and not more than a tenth of the time. When
+ * to look again. HOSTILE: when that is. */
+static uint64_t kept_tend(uint64_t now) {
+  if (!K.tend || now < K.tend_at) return K.tend ? K.tend_at : UINT64_MAX;
   for (struct kept *k = K.kept; k < K.kept + PJ_MAX_KEPT; k++) {
     if (!k->number[0] || leaf_threads(leaf_number(k->number), 0, 0)) continue;
     for (uint32_t h = 0; h < K.plan->cgroups; h++)
@@ -64,6 +67,9 @@ static void kept_tend(void) {
     memset(k->number, 0, sizeof k->number);
     for (int i = 0; i < 2; i++) fd_drop(&k->pipe[i]);
   }
+  K.tend = 0;
+  K.tend_at = now + 10 * (clock_ns(CLOCK_MONOTONIC) - now);
+  return UINT64_MAX;
 }
 
 /* Memory that is shared with a program's process, and the mark for the embedder. */
