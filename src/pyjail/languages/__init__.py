@@ -15,7 +15,7 @@ from pyjail.languages._machine import Watch, held_up, patiently
 from pyjail.languages._program import Program, prepare
 from pyjail.languages._table import find, load, table
 from pyjail.languages._test import Checker, Test
-from pyjail.languages._tools import available, version
+from pyjail.languages._tools import available, jail_for, version
 
 __all__ = [
     "COMPILE",
@@ -34,6 +34,7 @@ __all__ = [
     "check",
     "find",
     "held_up",
+    "jail_for",
     "judge_source",
     "load",
     "patiently",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pyjail._base.errors import HostError
 from pyjail._base.rare_errors import ProgramNotFoundError
 from pyjail._run import run
-from pyjail._spec.jail import Jail, Limits, Mount
+from pyjail._spec.jail import DEFAULT_ENV, Jail, Limits, Mount
 from pyjail.languages._language import Language
 from pyjail.languages._values import environment, values
 
@@ -60,6 +60,26 @@ def tools(language: Language, jail: Jail) -> Tools:
     if jail.rootfs is not None:
         fix += f" in {os.fspath(jail.rootfs)}"
     raise HostError("language", f"{language.title} needs {' and '.join(lacking)}, not to be found in this jail", fix)
+
+
+def jail_for(language: Language, jail: Jail | None = None) -> Jail:
+    """The jail (default: `Jail()`) with what a language's tools need: more mounts, one more directory in PATH.
+
+    For programs that call the tools by themselves, in a `Session` say; `prepare` does all of this for one program.
+
+    Raises:
+        HostError: a tool is missing; ``control`` is "language", ``hint`` names Debian's package.
+
+    >>> from pyjail import Jail, languages
+    >>> languages.jail_for(languages.find("bash")) == Jail()
+    True
+    """
+    jail = Jail() if jail is None else jail
+    found = tools(language, jail)
+    made = found.jail(jail)
+    if found.path is None:
+        return made
+    return replace(made, env={**made.env, "PATH": f"{found.path}:{made.env.get('PATH', DEFAULT_ENV['PATH'])}"})
 
 
 def available(language: Language, jail: Jail | None = None) -> bool:

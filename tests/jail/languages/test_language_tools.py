@@ -19,6 +19,8 @@ def test_a_missing_tool_is_told_with_its_package():
     )
     assert not languages.available(gone)
     assert languages.version(gone) is None
+    with pytest.raises(pyjail.HostError, match="gone-compiler"):
+        languages.jail_for(gone)
     with pytest.raises(pyjail.HostError) as e:
         judge("", [("", "")], language=gone)
     assert (e.value.control, e.value.hint) == ("language", "apt-get install gone-compiler")
@@ -41,6 +43,12 @@ def test_an_installation_that_the_jail_does_not_see_is_mounted(tmp_path):
         prefix=("echo", str(tmp_path / "inst")),
     )
     assert languages.version(mine) == "4.5.6"
+    for jail in (None, Jail(env={"A": "b", "PATH": "/usr/bin"})):
+        with pyjail.Session(languages.jail_for(mine, jail)) as session:
+            assert (
+                session.run(["sh", "-c", "mytool --version; echo $A"], text=True).stdout.split()[2:]
+                == ["b"][jail is None :]
+            )
     assert judge("text", [("", "mine text")], language=mine).passed
     compiled = Language(
         "compiled", run=("sh", "-c", "ls " + str(tmp_path / "inst") + "; cat a"), source="x", tools={"mytool": "--version"},
