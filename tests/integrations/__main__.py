@@ -1,11 +1,12 @@
 """``python -m tests.integrations [NAME...] [OPTION...]``: the suites that need other frameworks, or only those named.
 
-Each has a virtual environment of its own, .venvs/NAME, made once. Options are pytest's. Two run at once; what each
+Each has a virtual environment of its own, .venvs/NAME, made once. Options, behind the names, are pytest's. Two run at once; what each
 printed, and its closing line, is shown when it has ended. Fails when one does, or skips what is not expected.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -18,8 +19,8 @@ AT_ONCE = "2"
 def run(name: str, options: list[str]) -> int:
     """Replace this process by pytest on one suite."""
     python = str(environments.python(name))
-    # Warnings are errors in our own tests; what frameworks say of each other is theirs.
-    command = [python, "-m", "pytest", "-W", "default", *options, f"tests/integrations/{name}"]
+    # Warnings are errors in our own tests; what frameworks say of themselves and each other is theirs.
+    command = [python, "-m", "pytest", "-W", "default", "--disable-warnings", *options, f"tests/integrations/{name}"]
     os.chdir(environments.ROOT)
     os.execve(python, command, {**os.environ, "PYJAIL_TEST_INTEGRATION": name, "PYJAIL_CI": "1"})
 
@@ -27,8 +28,8 @@ def run(name: str, options: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """The exit code of the first that failed."""
     there = environments.names()
-    asked = [word for word in arguments if not word.startswith("-")]
-    options = [word for word in arguments if word.startswith("-")]
+    asked = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
+    options = arguments[len(asked) :]
     if unknown := set(asked) - set(there):
         print(f"no such suite: {' '.join(sorted(unknown))}; there are: {' '.join(there)}", file=sys.stderr)
         return os.EX_USAGE

@@ -329,9 +329,9 @@ def _given_not(rules: Rules, known: Half) -> Rules:
     )
 
 
-def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
+def assemble(arch: int, cases: dict[int, list[Case]], default: int, foreign: int = NOTIFY) -> bytes:
     """The program for one architecture. What ``cases`` does not name is ``default``; other architectures and x32
-    numbers are NOTIFY. ValueError when it has more than `MOST` instructions."""
+    numbers are ``foreign``. ValueError when it has more than `MOST` instructions."""
     graph = Graph()
     decided: dict[Rules, int] = {}
     ranges: list[tuple[int, int]] = []
@@ -344,10 +344,10 @@ def assemble(arch: int, cases: dict[int, list[Case]], default: int) -> bytes:
 
     for nr in range(max(cases, default=-1) + 2):
         outcome(nr, _certain((*_halves(cases.get(nr, ())), ((), default))))
-    outcome(X32_BIT, (((), NOTIFY),))
+    outcome(X32_BIT, (((), foreign),))
     outcome(1 << 31, (((), default),))  # negative ones, which programs use to probe: no such call, as natively
     tree = graph.numbers(ranges)
-    root = graph.add(Node(JEQ, arch, (OFF_ARCH, LOW32), tree, graph.add(Node(RET, NOTIFY))))
+    root = graph.add(Node(JEQ, arch, (OFF_ARCH, LOW32), tree, graph.add(Node(RET, foreign))))
     program = graph.program(root)
     if len(program) > MOST:
         raise ValueError(len(program))

@@ -237,8 +237,8 @@ def _check_names(policy: SeccompPolicy, machine: str) -> None:
 
 @functools.cache
 def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True, disk: bool = False) -> Filter:
-    """BPF for this machine, by libseccomp's numbers. Foreign architectures and x32 numbers end the run. Cached by
-    policy."""
+    """BPF for this machine, by libseccomp's numbers. Foreign architectures and x32 numbers end the run, unless it says
+    otherwise. Cached by policy."""
     if policy == "none":
         return NONE
     if isinstance(policy, SeccompPolicy):
@@ -255,7 +255,8 @@ def compile_policy(policy: str | SeccompPolicy, machine: str, inet: bool = True,
         cases.setdefault(number(machine, name), []).append(((), NOTIFY))
     name = policy if isinstance(policy, str) else f"{policy.base}, changed"
     try:
-        program = assemble(AUDIT_ARCH[machine], cases, _action(default))
+        foreign = "kill" if isinstance(policy, str) else policy.foreign
+        program = assemble(AUDIT_ARCH[machine], cases, _action(default), _action(foreign))
     except ValueError as e:
         raise SpecError("seccomp", int(str(e)), f"a filter has at most {MOST} instructions") from None
     splice = _always(found, default, "splice")

@@ -79,7 +79,7 @@ def dump(jail: Jail) -> str:
     if isinstance(jail.seccomp, SeccompPolicy):
         policy, plain = jail.seccomp, SeccompPolicy()
         lines += ["", "[jail.seccomp]", f'base = "{policy.base}"']
-        for name in ("allow", "refuse", "kill", "errno"):
+        for name in ("allow", "refuse", "kill", "errno", "foreign"):
             if getattr(policy, name) != getattr(plain, name):
                 lines.append(f"{name} = {value_of(name, getattr(policy, name))}")
         for rule in policy.rules:

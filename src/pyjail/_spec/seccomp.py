@@ -106,6 +106,9 @@ class SeccompPolicy(Shown):
         kill: names that end the run with verdict SECURITY.
         rules: tuple of `SeccompRule`, for decisions by argument or with an errno of their own.
         errno: what ``refuse`` returns, by name. Default "EPERM"; "ENOSYS" makes many programs fall back.
+        foreign: what calls of another architecture do (int 0x80 on x86_64, and x32): "kill", the default, or an errno's
+            name. None is ever carried out. ldd(1) tries the loaders of all architectures that it finds, so "ENOSYS" is
+            for whoever runs what agents wish.
 
     Raises SpecError for bad fields here, and, before anything is started, for names that are no system call of this
     machine. `pyjail.lint` tells which of its permissions are known ways out of a jail.
@@ -122,12 +125,15 @@ class SeccompPolicy(Shown):
     kill: tuple[str, ...] = ()
     rules: tuple[SeccompRule, ...] = ()
     errno: str = "EPERM"
+    foreign: str = "kill"
 
     def __post_init__(self) -> None:
         if self.base not in BASES:
             raise SpecError("base", self.base, 'must be "default", "strict" or "none"')
         if not _is_errno(self.errno):
             raise SpecError("errno", self.errno, 'an errno\'s name like "EPERM" is needed')
+        if self.foreign != "kill" and not _is_errno(self.foreign):
+            raise SpecError("foreign", self.foreign, '"kill" or an errno\'s name like "ENOSYS" is needed')
         seen: dict[str, str] = {}
         for field in ("allow", "refuse", "kill"):
             names = getattr(self, field)

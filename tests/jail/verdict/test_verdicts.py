@@ -8,7 +8,7 @@ import signal
 import pytest
 
 import pyjail
-from pyjail import Limits, Verdict
+from pyjail import Jail, Limits, SeccompPolicy, Verdict
 from tests import place
 from tests.conftest import QUICK, SLOW
 from tests.scripts import script
@@ -236,6 +236,9 @@ def test_foreign_architecture_is_security(run_c):
     source = 'int main() { int r; __asm__ volatile("int $0x80" : "=a"(r) : "a"(20)); return 0; }'
     r = run_c(PRELUDE + source)
     assert (r.verdict, r.syscall) == (Verdict.SECURITY, "i386 syscall 20")
+    source = source.replace("return 0", "return r == -38 ? 7 : 8")  # ENOSYS
+    r = run_c(PRELUDE + source, jail=Jail(seccomp=SeccompPolicy(foreign="ENOSYS")))
+    assert (r.verdict, r.exit_code) == (Verdict.RUNTIME_ERROR, 7)
 
 
 def test_disk_and_inodes_are_capped_and_reported(sh):

@@ -130,6 +130,15 @@ def test_calls_without_argument_rules_are_decided_by_comparisons_alone(machine):
                 pc += k if op == bpf.JA else jt if yes else jf
 
 
+@pytest.mark.parametrize("foreign", [bpf.NOTIFY, bpf.ERRNO | 38])
+def test_calls_of_other_architectures_are_what_is_said_and_never_allowed(foreign):
+    arch = bpf.AUDIT_ARCH["x86_64"]
+    program = bpf.assemble(arch, {1: [((), bpf.ALLOW)]}, bpf.ALLOW, foreign)
+    for other, nr in ((0x40000003, 1), (bpf.AUDIT_ARCH["aarch64"], 1), (arch, bpf.X32_BIT | 1)):
+        assert simulate(program, other, nr)[0] == foreign
+    assert simulate(program, arch, 1)[0] == bpf.ALLOW
+
+
 def test_too_many_instructions():
     many = {nr: [(((0, nr, 0xFFFF),), bpf.ERRNO | 2)] for nr in range(0, 3000, 2)}
     with pytest.raises(ValueError, match=r"^\d+$"):
