@@ -73,9 +73,9 @@ def turn_of(process: Any) -> Turn:
     return turn
 
 
-def keeper_of(session: pyjail.Session) -> Keeper:
-    """A session's one keeper, made by what was called last."""
-    kept: Keeper | None = session._keeper
+def keeper_of(session: pyjail.Session | pyjail.Box) -> Keeper:
+    """The one keeper of a session or a box, made by what was called last."""
+    kept: Keeper | None = session._life.keeper if isinstance(session, pyjail.Box) else session._keeper
     assert kept is not None
     return kept
 

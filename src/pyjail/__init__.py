@@ -24,6 +24,8 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "_spec.jail": ("DEVNULL", "File", "Jail", "Limits", "Mount", "PIPE", "STDOUT"),
     # loaded when one of them is first used
     "_session.artefacts": ("ArtefactCache",),
+    "_box.box": ("Box",),
+    "_box.processes": ("BoxProcess",),
     "_session.build": ("Build",),
     "_spec.config_file": ("from_toml",),
     "_doctor": ("doctor",),

@@ -11,6 +11,8 @@ from pyjail._base.rare_errors import (
     ProgramNotFoundError,
     ProgramPermissionError,
 )
+from pyjail._box.box import Box
+from pyjail._box.processes import BoxProcess
 from pyjail._doctor import doctor
 from pyjail._doctor.finding import Finding
 from pyjail._interact.interact import interact
@@ -47,6 +49,8 @@ __version__: str
 
 __all__ = [
     "ArtefactCache",
+    "Box",
+    "BoxProcess",
     "Build",
     "Control",
     "CwdNotFoundError",

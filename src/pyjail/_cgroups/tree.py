@@ -206,6 +206,8 @@ class KeeperCgroup:
     """One keeper's directories, ``name`` in each of ours: ``fds``, in the order of the plan's hierarchies. It
     lives in "keeper" (v2). Empty until `make_home`: who has to remove them has it in hand before there is anything."""
 
+    leaves = b""  # where below that they are made
+
     def __init__(self) -> None:
         self.name = ""
         self.paths: tuple[str, ...] = ()
@@ -248,10 +250,14 @@ class KeeperCgroup:
         for i, (h, path) in enumerate(zip(cgroups.used, self.paths, strict=True)):
             if i != cgroups.into:
                 self.tree.make(h, path)
-            if owner is not None:
-                os.chown(path, *owner)
-                for name in _HANDED & self.tree.files[i]:
-                    os.chown(f"{path}/{name}", *owner)
+            self.hand(i, path, owner)
+
+    def hand(self, i: int, path: str, owner: tuple[int, int] | None) -> None:
+        """A directory of the plan's hierarchy ``i`` becomes this (uid, gid)'s, but for its limits."""
+        if owner is not None and self.tree is not None:
+            os.chown(path, *owner)
+            for name in _HANDED & self.tree.files[i]:
+                os.chown(f"{path}/{name}", *owner)
 
     def clean_stale(self) -> None:
         """What dead owners left beside ours."""

@@ -75,7 +75,7 @@ class Keeper(Talk):
         self.pid = -1
         self.pidfd = Fd()
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
-        self.cgroup = KeeperCgroup()
+        self.cgroup = self.own_cgroup()
         self.ended = False  # by us: `Idle.close`, an error
         self.closing = threading.RLock()  # the collector may end what it finds while this very thread holds it
         self.lease: Lease | None = None  # whose it is now: `Idle`
@@ -90,27 +90,39 @@ class Keeper(Talk):
             to_end.pop(self, None)
             raise
 
-    def _start(self, host: Host, attach: Callable[[int], None] | None, meanwhile: Callable[[], object] | None) -> None:
-        template = self.template
-        if template.cgroups.used:
-            self.cgroup.make_home(template.cgroups)
+    def own_cgroup(self) -> KeeperCgroup:
+        """Where it and its runs are to live."""
+        return KeeperCgroup()
+
+    def _pair(self) -> _socket.socket:
+        """The keeper's end of a new socket, and the memfds that we share with it."""
         with lazy.lock:  # no child has them, and nobody who knows
             self.pair.extend(map(_socket.socketpair, (_socket.AF_UNIX,), (_SEQPACKET,)))
         ((self.sock, theirs),) = self.pair
         self.sock_identity = identity(self.sock.fileno())
-        with contextlib.closing(theirs), itself() as us, memfd("pyjail-plan") as plan:
-            self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
-            self.request = memfd("pyjail-request")
-            fds = [us, plan, *self.outputs, self.request, *self.cgroup.fds]
-            self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
-            # From here on two processes work: it prepares what it can, and we what it needs next.
-            fill(plan, pack_template(template), seal=True)
-            self._tell(lib.OP_PLAN, self.cgroup.name.encode() + b"/keeper\0")
+        self.outputs = (memfd("pyjail-stdout"), memfd("pyjail-stderr"))
+        self.request = memfd("pyjail-request")
+        return theirs
+
+    def _paired(self) -> None:
+        """The keeper has its end."""
         self.pair.clear()
         for fd in self._kept:
             fd.remember()
         numbers = (self.sock.fileno(), *(fd.number for fd in self.outputs), self.request.number)
         self.held = ffi.new("uint64_t[][3]", [(n, *(identity(n) or (0, 0))) for n in numbers])
+
+    def _start(self, host: Host, attach: Callable[[int], None] | None, meanwhile: Callable[[], object] | None) -> None:
+        template = self.template
+        if template.cgroups.used:
+            self.cgroup.make_home(template.cgroups)
+        with contextlib.closing(self._pair()) as theirs, itself() as us, memfd("pyjail-plan") as plan:
+            fds = [us, plan, *self.outputs, self.request, *self.cgroup.fds]
+            self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
+            # From here on two processes work: it prepares what it can, and we what it needs next.
+            fill(plan, pack_template(template), seal=True)
+            self._tell(lib.OP_PLAN, self.cgroup.name.encode() + b"/keeper\0")
+        self._paired()
         with lazy.lock:
             from pyjail._keeper import id_maps
             from pyjail._policy import ids
@@ -128,7 +140,7 @@ class Keeper(Talk):
                 if readable(self.sock.fileno(), 5000 if readable(keeper.number, 0) else 0):
                     self._expect(lib.REPLY_READY)
                 raise
-        self._tell(lib.OP_GO, self.cgroup.name.encode() + b"\0")
+        self._tell(lib.OP_GO, self.cgroup.name.encode() + self.cgroup.leaves + b"\0")
         if meanwhile is not None:
             meanwhile()
         self.cgroup.clean_stale()

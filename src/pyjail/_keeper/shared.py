@@ -44,6 +44,9 @@ class _Waiter:
 class SharedKeeper(Keeper):
     """There is one socket. Whoever waits while nobody reads it reads, and hands on what is for somebody else."""
 
+    lost = "the session's keeper died, and its /box with it: start a new session"
+    full = "No space left in the session's /box: raise Session(disk=) or Session(inodes=)"
+
     def __init__(self, *args: Any) -> None:
         self.mail = allocate_lock()
         self.letters: list[Fd] = []  # each with its message, perhaps just coming

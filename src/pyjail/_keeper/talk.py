@@ -53,6 +53,10 @@ class Talk:
         self.request, self.outputs = Fd(), (Fd(), Fd())
         self.held: Any = None  # what of these is what, as `lib.pj_intact` has it
 
+    def crowded(self) -> bool:
+        """Whether its run shares a memory limit that all together have met."""
+        return False
+
     def next_number(self) -> int:
         """Never 0."""
         return next(self.numbers) & 0x7FFFFFFF or next(self.numbers) & 0x7FFFFFFF

@@ -18,7 +18,7 @@ from pyjail._keeper.store import Idle
 from pyjail._many import pinning
 from pyjail._plan import prepare
 from pyjail._result.subprocess_errors import PoolExhaustedError
-from pyjail._run.turn import warm_up
+from pyjail._run.turn import Turn, warm_up
 from pyjail._spec import commands
 from pyjail._spec.commands import Command
 from pyjail._spec.jail import Jail, Limits
@@ -42,6 +42,10 @@ class Source:
             return self.timeout
         left = max(0.0, deadline - time.monotonic())
         return left if self.timeout is None else min(left, self.timeout)
+
+    def turn(self, command: Command, deadline: float | None) -> Turn:
+        """What runs it."""
+        return Turn(command, self.keepers, deadline)
 
     def fitted(self, command: Command, place: Place) -> Command:
         """The command as this place runs it. PoolClosedError, PoolExhaustedError: it was not admitted."""

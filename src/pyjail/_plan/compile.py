@@ -48,6 +48,7 @@ class Template(NamedTuple):
     missing: tuple[Missing, ...]
     seen: mounts.Seen
     clocks: bool = False  # each run has a time namespace
+    slots: bool = False  # a box's: several runs at once, in the same namespaces
 
 
 class RunLimits(NamedTuple):
@@ -116,18 +117,19 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
         and all(_seldom().open_to_all(path) for path in foreign)
     )
     program = filter.ready_made(jail.seccomp, host.arch, *filter.reach(jail)) or _compiled(jail, host)
-    shared = NEWNET if jail.network == "none" else 0
-    namespaces = NEWPID | NEWUTS | shared
+    slots = bool(jail.mounts) and _asked_for().is_box(jail)
+    own = 0 if slots else NEWIPC | (NEWNET if jail.network == "loopback" else 0)  # of each run
+    namespaces = NEWPID | NEWUTS | (NEWIPC | NEWNET if slots else NEWNET & ~own)
     return Template(
         jail=jail,
-        mounts=rows,
+        mounts=tuple(_asked_for().whole_first(rows)) if slots else rows,
         run_mounts=tuple(_asked_for().over_tmpfs(jail, kind, view)) if jail.mounts or below else (),
         landlock=rules,
         filter=program,
         cgroups=cgroup.choose(host, cpuset),
         unshare_first=NEWNS if host.privileged else NEWUSER | NEWNS,
         unshare_second=(NEWUSER | NEWNS if host.privileged else 0) | namespaces,
-        run_unshare=NEWIPC | (NEWNET if jail.network == "loopback" else 0),
+        run_unshare=own,
         privileged=host.privileged,
         own_ids=host.maps_ids or subordinate,
         subordinate=subordinate,
@@ -136,6 +138,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
         missing=tuple(missing),
         seen=view,
         clocks=clocks,
+        slots=slots,
     )
 
 
@@ -192,7 +195,8 @@ def _cgroup_rows(
     if len(disks) > cgroup.MOST_DISKS:
         missing.append(_missing().disks(len(disks), cgroup.MOST_DISKS))
         disks = ()
-    for row in cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", disks):
+    wanted = cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", disks)
+    for row in _asked_for().to_be_stopped(wanted, cgroups) if jail.mounts and _asked_for().is_box(jail) else wanted:
         if row.file == cgroup.SWAPPED and not host.swap:
             continue  # it would say what the other one says
         if row.file in files[row.hierarchy]:
@@ -279,6 +283,7 @@ class Request(NamedTuple):
     rearm: bool
     hold: bool
     terminal: bool = False  # stdin is to be the controlling terminal
+    keep: bool = False  # in a box: what the program leaves behind lives on
 
 
 def search(program: bytes, env: Mapping[str, str]) -> list[bytes]:

@@ -43,7 +43,7 @@ class View:
             elif target in template.seen.hidden:  # something empty lies over it
                 self.places[target] = Place("dir")
                 self.hidden.append(target)
-        tmpfs = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs")]
+        tmpfs = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind in ("tmpfs", "box", "part"))]
         self.places |= {path: Place("own") for path in ("/proc", "/dev", *tmpfs)}
 
     def at(self, path: str) -> Place:

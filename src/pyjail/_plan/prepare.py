@@ -110,8 +110,8 @@ _plans: dict[tuple[object, ...], tuple[Jail, Limits, Plan]] = {}
 
 def prepare(command: Command) -> Plan:
     """Compile a command; raises what can be told before anything is started. Its bytes are packed later."""
-    _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal = command
-    key = (id(jail), id(limits), argv, env.packed, cwd, stdio, data is None, not collect, read_only, terminal)
+    _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal, keep = command
+    key = (id(jail), id(limits), argv, env.packed, cwd, stdio, data is None, not collect, read_only, terminal, keep)
     found = _plans.get(key)
     if found is not None:
         return found[2]
@@ -119,7 +119,8 @@ def prepare(command: Command) -> Plan:
     # The program is looked for in each directory of PATH: so many paths go with it.
     searched = len(argv[0]) * sum(text.count(b":") for text in env.packed)
     small = searched + sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
-    if small and not jail.mounts and jail.rootfs is jail.python is None and not _passing(plan):
+    own = not jail.mounts or all(mount.src is None for mount in jail.mounts)
+    if small and own and jail.rootfs is jail.python is None and not _passing(plan):
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = jail, limits, plan
@@ -164,6 +165,6 @@ def _prepare(command: Command) -> Plan:
     output: int | None = command.limits.output
     packed = Request(
         command.argv, command.env, command.cwd, _modes(command), output,
-        rearm=not jail.fresh, hold=bool(command.collect), terminal=command.terminal,
+        rearm=not jail.fresh, hold=bool(command.collect), terminal=command.terminal, keep=command.keep,
     )  # fmt: skip
     return Plan(found, packed)

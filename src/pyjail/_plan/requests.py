@@ -18,7 +18,8 @@ from pyjail._plan.wire import (
 )
 
 ROOMY = 64 << 20  # execve takes at most 6 MiB of arguments
-_WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK}
+_WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK,
+          "stop": lib.CGROUP_STOP}  # fmt: skip
 _STDIO = {"null": lib.STDIO_NULL, "captured": lib.STDIO_PIPE, "fd": lib.STDIO_FD, "stdout": lib.STDIO_STDOUT}
 # struct pj_request, pj_cgroup_row, pj_rlimit
 REQUEST, CGROUP_ROW, RLIMIT = struct.Struct("<4I3Q12I"), struct.Struct("<4IQ2I"), struct.Struct("<2I2Q")
@@ -87,7 +88,8 @@ def pack_request(r: RunLimits, c: Request) -> bytes:
         at,
         (lib.REQUEST_REARM if c.rearm else 0)
         | (lib.REQUEST_HOLD if c.hold else 0)
-        | (lib.REQUEST_CTTY if c.terminal else 0),
+        | (lib.REQUEST_CTTY if c.terminal else 0)
+        | (lib.REQUEST_KEEP if c.keep else 0),
         0 if limits.cpu_time is None else max(1, int(limits.cpu_time * 1e9)),
         0 if limits.wall_time is None else max(1, int(limits.wall_time * 1e9)),
         U64 if c.output is None else c.output,

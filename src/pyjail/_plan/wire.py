@@ -16,7 +16,8 @@ from pyjail._spec.jail import KEEPER
 NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
-          "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND}  # fmt: skip
+          "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND,
+          "part": lib.MOUNT_PART}  # fmt: skip
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
 # The structs of csrc/plan.h that are packed row by row, or read at every run: cffi's conversions would be most of the
 # cost, and to ask it for their fields 0.1 ms of a first run. That they are the same is what a test compares.
@@ -79,6 +80,7 @@ def pack_template(t: Template) -> bytes:
         | (lib.PLAN_IPC_KEPT if t.filter.ipc_kept else 0)
         | (lib.PLAN_SAME if jail.deterministic else 0)
         | (lib.PLAN_CLOCKS if t.clocks else 0)
+        | (lib.PLAN_SLOTS | (lib.PLAN_LO if jail.network == "loopback" else 0) if t.slots else 0)
     )
     head.unshare_first, head.unshare_second, head.run_unshare = t.unshare_first, t.unshare_second, t.run_unshare
     head.uid, head.gid = jail.uid, jail.gid

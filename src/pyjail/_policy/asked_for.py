@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pyjail._base.errors import SpecError
+from pyjail._policy.cgroup import CgroupRow, Cgroups
 from pyjail._policy.mounts import (
     NODEV,
     NOSUID,
@@ -21,6 +22,58 @@ from pyjail._policy.mounts import (
 from pyjail._spec.jail import Jail, Mount
 
 
+class Workspace(Node):
+    """A session's /box."""
+
+    def rows(self, target: str, on_top: bool) -> list[MountRow]:
+        return [
+            MountRow("dir", target, "mount point", "", 0o755),
+            MountRow("fs", target, self.why, self.source, self.attr, self.data, is_box=True),
+        ]
+
+
+class Whole(Workspace):
+    """The tmpfs of a box, and over it, so that nobody sees the whole, the part of it that is /box."""
+
+    def rows(self, target: str, on_top: bool) -> list[MountRow]:
+        part = MountRow("part", target, "a box's /box", "box", 0o755, is_box=True)
+        return [*super().rows(target, on_top), part]
+
+
+class Part(Node):
+    """Another directory of that tmpfs."""
+
+    def rows(self, target: str, on_top: bool) -> list[MountRow]:
+        point = [] if on_top else [MountRow("dir", target, "mount point", "", 0o755)]
+        return [*point, MountRow("part", target, self.why, self.source, self.attr)]
+
+
+def _mode(dst: str) -> int:
+    """As such a directory has it everywhere."""
+    return 0o1777 if dst.endswith(("/tmp", "/shm")) else 0o755
+
+
+def is_box(jail: Jail) -> bool:
+    """Whether it is one of a `Box`."""
+    return any(m.kind == "box" for m in jail.mounts)
+
+
+def to_be_stopped(rows: list[CgroupRow], cgroups: Cgroups) -> list[CgroupRow]:
+    """The rows of a leaf of a box, where the end of one program is not the end of all: no fork gets away from it."""
+    i = cgroups.where.get("pids")
+    if i is None:
+        return rows
+    found = [row for row in rows if row.file != "pids.max"]
+    most = next((row for row in rows if row.file == "pids.max"), CgroupRow(i, "pids.max", "set", "no limit", "max"))
+    stop = CgroupRow(i, "pids.max", "stop", "when it is to end, nothing more is born in it", "0")
+    return [*found, most._replace(renew=most.value), stop]
+
+
+def whole_first(rows: list[MountRow]) -> list[MountRow]:
+    """The rows of a box's jail: the parts come after what they are parts of."""
+    return sorted(rows, key=lambda row: 0 if not row.target else 1 if row.target == "box" and row.kind != "part" else 2)
+
+
 def nodes(jail: Jail, kind: Kind) -> Iterator[tuple[str, Node]]:
     """Where each of the jail's mounts goes, and what it is, the outer ones first."""
     for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
@@ -28,9 +81,13 @@ def nodes(jail: Jail, kind: Kind) -> Iterator[tuple[str, Node]]:
 
 
 def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
-    if mount.kind == "workspace":
+    if mount.kind in ("workspace", "box"):
         options = "".join(f"{k}\0{v}\0" for k, v in tmpfs_options(jail, "755", mount.size, mount.inodes))
-        return Node("fs", "a session's workspace", "tmpfs", NOSUID | NODEV, options.encode())
+        if mount.kind == "box":
+            return Whole("part", "what all writable places of a box share", "tmpfs", NOSUID | NODEV, options.encode())
+        return Workspace("fs", "a session's workspace", "tmpfs", NOSUID | NODEV, options.encode())
+    if mount.kind == "part":
+        return Part("part", "writable in a box", f"p{jail.mounts.index(mount)}", _mode(mount.dst))
     if mount.kind == "tmpfs":
         return Node(why="mount point of a tmpfs that was asked for")
     if mount.kind == "pipe":

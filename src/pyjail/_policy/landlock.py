@@ -48,5 +48,6 @@ def ruleset(jail: Jail, abi: int, files: frozenset[str] = frozenset()) -> Rulese
         rules.append(Rule(path, rights, "writable by design"))
     rules.append(Rule("/dev", (READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV) & handled, "only harmless devices"))
     net = BIND_TCP | CONNECT_TCP if abi >= 4 and jail.network == "none" else 0
-    scoped = ABSTRACT_UNIX_SOCKET | SIGNAL if abi >= 6 else 0
+    together = any(m.kind == "box" for m in jail.mounts)  # its programs may signal each other, and talk
+    scoped = ABSTRACT_UNIX_SOCKET | SIGNAL if abi >= 6 and not together else 0
     return Ruleset(handled, net, scoped, tuple(rules), abi)

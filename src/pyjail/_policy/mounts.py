@@ -31,7 +31,7 @@ Kind = Callable[[str], tuple[str, str]]
 
 
 class MountRow(NamedTuple):
-    """One mount or entry. ``kind``: bind, fs, dir, file, link, pipe, rebind; ``target`` relative to the new root."""
+    """One mount or entry. ``kind``: bind, fs, dir, file, link, pipe, rebind, part; ``target``: below the new root."""
 
     kind: str
     target: str
@@ -73,7 +73,7 @@ class Seen(NamedTuple):
 class Node:
     """A place in the jail's tree: a directory of ours, or one thing.
 
-    ``kind``: dir, bind, file, link, pipe, fs, hidden.
+    ``kind``: dir, bind, file, link, pipe, fs, part, hidden.
     """
 
     def __init__(
@@ -81,6 +81,10 @@ class Node:
     ) -> None:
         self.kind, self.why, self.source, self.attr, self.data, self.is_dir = kind, why, source, attr, data, is_dir
         self.children: dict[str, Node] = {}
+
+    def rows(self, target: str, on_top: bool) -> list[MountRow]:
+        """Of a fs or part; ``on_top``: there is a mount point."""
+        raise NotImplementedError
 
 
 def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None:
@@ -98,7 +102,7 @@ def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> Non
         if there is not None and there.kind == "link":
             raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a symlink; name the real path')
         if last:
-            node.children = {} if there is None or node.kind != "dir" else there.children
+            node.children = {} if there is None or node.kind not in ("dir", "part") else there.children
             at.children[part] = node
         elif there is None:
             at.children[part] = at = Node(why="a parent of a mount point")
@@ -164,9 +168,8 @@ def _flatten(node: Node, path: str, found: list[MountRow]) -> None:
             found.append(MountRow("file", target, child.why, "", 0o644, child.data))
         elif child.kind == "pipe":
             found.append(MountRow("pipe", target, child.why, "", 0o666))
-        elif child.kind == "fs":
-            found.append(MountRow("dir", target, "mount point", "", 0o755))
-            found.append(MountRow("fs", target, child.why, child.source, child.attr, child.data, is_box=True))
+        elif child.kind in ("fs", "part"):
+            found += child.rows(target, on_top)
         elif on_top:  # hidden
             found.append(MountRow("fs", target, child.why, "tmpfs", SHOWN | NOEXEC, EMPTY))
         else:
@@ -231,6 +234,8 @@ def _passwd(jail: Jail) -> tuple[bytes, bytes]:
 
 def run_tmpfs(jail: Jail) -> list[str]:
     """Where every run gets a tmpfs of its own, unless the jail binds something there."""
+    if any(m.kind == "box" for m in jail.mounts):
+        return []
     bound = {m.dst for m in jail.mounts if m.kind != "tmpfs"}
     return [t for t in ("/box", "/tmp", "/dev/shm") if t not in bound]
 

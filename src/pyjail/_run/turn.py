@@ -278,7 +278,7 @@ class Turn:
     ) -> Result | BaseException:
         keeper = self.keeper
         ids = keeper.ids.outside_uid, keeper.ids.outside_gid
-        made = keeper.template, ids, keeper.above, keeper.ready
+        made = keeper.template, ids, keeper.above, keeper.ready, keeper.crowded
         return outcome.result(made, self.command, self.plan.run, facts, out, err, collected)
 
     @property

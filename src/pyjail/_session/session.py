@@ -14,7 +14,7 @@ from pyjail._base.shown import Shown
 from pyjail._live import process as live_process
 from pyjail._live import streams as live_streams
 from pyjail._result.result import Result
-from pyjail._session import box
+from pyjail._session import box, contents
 from pyjail._session.snapshot import Content, Snapshot
 from pyjail._session.turn import Claim, Claimed, SessionTurn
 from pyjail._spec import commands
@@ -212,7 +212,7 @@ class Session(Claimed, Shown):
         from pyjail._session.build import build
 
         def put(path: str, mode: int, content: Content) -> None:
-            box.put(self._ready(), path, mode, content)
+            contents.put_content(self._ready(), path, mode, content)
 
         return build(self, put, self._disk, args, outputs, cache, limits, env, cwd, tools, timeout)
 
@@ -255,22 +255,22 @@ class Session(Claimed, Shown):
 
     def remove(self, path: str | os.PathLike[str], *, recursive: bool = False) -> None:
         """Remove a file, or a directory (with all that is in it when ``recursive``). Raises OSError."""
-        box.remove(self._ready(), path, recursive)
+        box.remove(self._ready(), box.place(path), recursive)
 
     def clear(self) -> None:
         """Empty /box, whatever is in it. Not while a program runs."""
-        self._alone("clear", box.clear)
+        self._alone("clear", contents.clear)
 
     def snapshot(self) -> Snapshot:
         """All that is in /box now, whatever its modes say, to be put back by `restore` as often as needed. Not while a
         program runs. Raises OSError for more than 100,000 entries."""
-        return self._alone("snapshot", lambda keeper: box.snapshot(keeper, self._disk))
+        return self._alone("snapshot", lambda keeper: contents.snapshot(keeper, self._disk))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make /box what it was, whatever is in it now. Not while a program runs."""
         if not isinstance(snapshot, Snapshot):
             raise SpecError("snapshot", snapshot, "what Session.snapshot returned is needed")
-        self._alone("restore", lambda keeper: box.restore(keeper, snapshot))
+        self._alone("restore", lambda keeper: contents.restore(keeper, snapshot))
 
     def close(self) -> None:
         """End what runs, and the session with its /box. May be called twice."""

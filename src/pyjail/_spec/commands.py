@@ -50,6 +50,7 @@ class Command(NamedTuple):
     attach: Callable[[int], None] | None = None  # see `Keeper`; for a fresh one only
     read_only: bool = False  # a session's /box is only read
     terminal: bool = False  # stdin is a terminal, to be the controlling one
+    keep: bool = False  # what it leaves behind in a box lives on
 
 
 def make(

@@ -78,15 +78,15 @@ def _unread(path: str, source: str, error: OSError) -> str:
     return f"the source of {path!r} cannot be read: {error.strerror}{meant}"
 
 
-def _tree(found: dict[str, Input], path: str, source: str) -> None:
-    """All of a directory of the host, below ``path``."""
+def _tree(found: dict[str, Input], path: str, source: str, anywhere: bool = False) -> None:
+    """All of a directory of the host, below ``path``; ``anywhere``: links may lead out of it."""
     if path:
         found[path] = Input(path, 0o755, None, None, None, "directory")
     with lazy.lock:
         from pyjail._spec import trees
 
     try:
-        for inner, st, target in trees.entries(source):
+        for inner, st, target in trees.entries(source, anywhere):
             name = f"{path}/{inner}" if path else inner
             if name in found:
                 raise SpecError("files", name, "names the same file as another entry")
@@ -98,6 +98,19 @@ def _tree(found: dict[str, Input], path: str, source: str) -> None:
                 found[name] = Input(name, stat.S_IMODE(st.st_mode) & 0o777, None, inner, source)
     except OSError as e:
         raise SpecError("files", source, f"cannot be read: {e.strerror}") from None
+
+
+def check_copied(source: str) -> tuple[Input, ...]:
+    """What a file or directory of the host comes to, with "" for its own path; links are what they are, wherever they
+    lead. SpecError, OSError: it cannot be read."""
+    st = os.stat(source)
+    if stat.S_ISREG(st.st_mode):
+        return (Input("", stat.S_IMODE(st.st_mode) & 0o777, None, source),)
+    if not stat.S_ISDIR(st.st_mode):
+        raise SpecError("src", source, "neither a regular file nor a directory")
+    found: dict[str, Input] = {}
+    _tree(found, "", source, anywhere=True)
+    return (Input("", 0o755, None, None, None, "directory"), *found.values())
 
 
 def _encode(path: str, content: str) -> bytes:

@@ -105,7 +105,7 @@ class Mount(Shown):
         return Mount("tmpfs", inside("dst", dst), None, False, units.size("size", size))
 
     def __post_init__(self) -> None:
-        if self.kind not in ("bind", "tmpfs", "workspace", "pipe"):  # the last two are `Session`'s and `interact`'s
+        if self.kind not in ("bind", "tmpfs", "workspace", "pipe", "box", "part"):  # `Session`'s, `interact`'s, `Box`'s
             raise SpecError("kind", self.kind, '"bind" or "tmpfs" is needed')
         inside("dst", self.dst)
         if (self.kind == "bind") != (self.src is not None):

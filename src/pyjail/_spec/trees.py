@@ -16,18 +16,21 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-def entries(root: str) -> Iterator[tuple[str, os.stat_result, str | None]]:
+def entries(root: str, anywhere: bool = False) -> Iterator[tuple[str, os.stat_result, str | None]]:
     """(path below the root, what it is, where it leads if it is a link) of all in a directory, in order of names.
 
     Raises:
-        SpecError: one is neither a file, a directory nor a link, a link leads out, or there are too many.
+        SpecError: one is neither a file, a directory nor a link, there are too many, or, unless ``anywhere``, a link
+        leads out.
     """
     left = [MOST_ENTRIES]
     with Fd(os.open, root, _DIRECTORY) as top:
-        yield from _below(top.number, root, "", left)
+        yield from _below(top.number, root, "", left, anywhere)
 
 
-def _below(fd: int, root: str, prefix: str, left: list[int]) -> Iterator[tuple[str, os.stat_result, str | None]]:
+def _below(
+    fd: int, root: str, prefix: str, left: list[int], anywhere: bool
+) -> Iterator[tuple[str, os.stat_result, str | None]]:
     if prefix.count("/") > MOST_DEPTH:
         raise SpecError("files", root, f"is deeper than {MOST_DEPTH} directories")
     with os.scandir(fd) as found:
@@ -43,9 +46,10 @@ def _below(fd: int, root: str, prefix: str, left: list[int]) -> Iterator[tuple[s
         if stat.S_ISDIR(st.st_mode):
             yield path, st, None
             with Fd(partial(os.open, dir_fd=fd), name, _DIRECTORY | os.O_NOFOLLOW) as child:
-                yield from _below(child.number, root, path + "/", left)
+                yield from _below(child.number, root, path + "/", left, anywhere)
         elif stat.S_ISLNK(st.st_mode):
-            yield path, st, _inner(root, path, os.readlink(name, dir_fd=fd))
+            target = os.readlink(name, dir_fd=fd)
+            yield path, st, target if anywhere else _inner(root, path, target)
         elif stat.S_ISREG(st.st_mode):
             yield path, st, None
         else:

@@ -41,6 +41,7 @@ def control(template: Template, text: bytes, asked: str) -> Control:
         return Control("root", asked, by, "could not be read back: no /proc here", "enforced")
     mounted = parse(text)
     planned = {row.target: row.attr for row in template.mounts if row.kind in ("bind", "fs")}
+    planned |= {row.target: NOSUID | NODEV for row in template.mounts if row.kind == "part"}
     if not template.jail.proc:
         planned.pop("proc", None)  # the caller's, there for a moment only
     planned[""] = RDONLY | NOSUID | NODEV

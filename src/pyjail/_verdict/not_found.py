@@ -24,10 +24,10 @@ def hint(template: Template, command: Command) -> str:
     real, place, _ = view.walk(posixpath.join(command.cwd, program))
     if real in written:
         return _unreadable(program, written[real] or b"", view)
-    workspace = any(m.kind == "workspace" and f"{real}/".startswith(m.dst + "/") for m in template.jail.mounts)
+    kept = [m.dst for m in template.jail.mounts if m.kind in ("workspace", "box", "part")]
     if place.kind == "host" and os.path.exists(place.source):
         return _unreadable(program, _head(place.source), view)
-    if workspace:
+    if any(f"{real}/".startswith(f"{dst}/") for dst in kept):
         return f"there is no {_shown(program)} in {command.cwd}, or what its #! line or ELF header names is not there"
     if place.kind == "own" or not program.startswith("/"):
         brings = "; files= brings files in" if f"{real}/".startswith("/box/") else ""

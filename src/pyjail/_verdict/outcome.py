@@ -7,6 +7,7 @@ import contextlib
 import errno
 import functools
 import os
+from collections.abc import Callable
 
 from pyjail._core.native import lib
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from pyjail._result.usage import Receipt, Usage
 
 Collected = tuple[dict[str, bytes], dict[str, str]]  # files, and why others are not among them
-# What the keeper of a run has made for it: template, ids outside, what is above; `Keeper.ready`.
-Made = tuple[Template, tuple[int, int], tuple[Above, ...], tuple[bytes, bytes]]
+# What the keeper of a run has made for it: template, ids outside, what is above; `Keeper.ready`, `Keeper.crowded`.
+Made = tuple[Template, tuple[int, int], tuple[Above, ...], tuple[bytes, bytes], Callable[[], bool]]
 
 
 def facts(raw: bytes) -> Facts:
@@ -51,7 +52,7 @@ def result(
     made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
 ) -> Result | BaseException:
     """The `Result`, or what is raised in its place: a failure is MEMORY when memory was the reason, else an error."""
-    template, ids, above, ready = made
+    template, ids, above, ready, crowded = made
     failure = facts.failure
     starved = (failure is not None or facts.status != 0) and verdict_module.starved(facts, run_part, memory_total())
     if failure is not None and not starved:
@@ -61,6 +62,8 @@ def result(
     lost: dict[str, int] = {}
     if not facts.plain:
         kills, outside_kills = verdict_module.oom_kills(verdict_module.Reading(facts, run_part), limits.memory)
+        if outside_kills and crowded():
+            kills, outside_kills = outside_kills, 0
         lost = verdict_module.lost_files(facts, run_part)
     evidence = verdict_module.evidence(facts, limits, starved, kills, outside_kills, bool(lost))
     verdict = verdict_module.decide(evidence)

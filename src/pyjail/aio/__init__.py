@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Encoded,
         Options,
     )
+    from pyjail.aio._box import Box
     from pyjail.aio._session import Session
     from pyjail.aio._twin import twin
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     check_function = twin(grading.check_function, lambda: None)
     run_tests = twin(grading.run_tests, lambda: None)
 
+_CLASSES = {"Box": "pyjail.aio._box", "Session": "pyjail.aio._session"}
 _TWINS = {
     "judge_source": "pyjail.languages",
     "interact": "pyjail._interact.interact",
@@ -70,6 +72,7 @@ __all__ = [
     "AsyncProcess",
     "AsyncReader",
     "AsyncWriter",
+    "Box",
     "Pool",
     "Session",
     "check_correctness",
@@ -99,14 +102,14 @@ os.register_at_fork(after_in_child=_source.gate.forget)
 
 
 def __getattr__(name: str) -> Any:
-    """What is made when it is asked for: `Session`, and the awaitable version of what waits for several runs."""
-    if name != "Session" and name not in _TWINS:
+    """What is made when it is asked for: `Session`, `Box`, and the awaitable version of what waits for several runs."""
+    if name not in _CLASSES and name not in _TWINS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
     with lazy.lock:
-        if name == "Session":
-            made = importlib.import_module("pyjail.aio._session").Session
+        if name in _CLASSES:
+            made = getattr(importlib.import_module(_CLASSES[name]), name)
         else:
             found = getattr(importlib.import_module(_TWINS[name]), name)
             made = importlib.import_module("pyjail.aio._twin").twin(found, lambda: _source.gate)

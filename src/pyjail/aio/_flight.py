@@ -80,7 +80,7 @@ class Flight:
             if not self.source.gate.enter(self.place):
                 await self.loop.wait(self.admitted, self.source.patience(deadline))
             command = self.source.fitted(self.command, self.place)
-            self.turn = turn = Turn(command, self.source.keepers, deadline)
+            self.turn = turn = self.source.turn(command, deadline)
             result = await self._run(turn)
             self.loop.checkpoint()
         except GeneratorExit:  # the loop was closed: nobody can be waited for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
@@ -54,12 +55,17 @@ async def start(
     >>> asyncio.run(main())
     'hello\\n'
     """
-    loop = current()
     streams = live_streams.taken(options, pty)
+    return await started(streams, lambda: Turn(streams.command(args, limits, jail, options), run.idle))
+
+
+async def started(streams: live_streams.Streams, make: Callable[[], Turn]) -> AsyncProcess:
+    """A program that has these streams, of the turn that is made of them. It closes them, whatever comes out."""
     try:
-        command = streams.command(args, limits, jail, options)
+        loop = current()
+        turn = make()
         ours = streams.ours
-        if command.terminal:
+        if turn.command.terminal:
             ours = [Fd(os.dup, streams.terminal.number), streams.terminal, Fd()]
         streams.ours, streams.terminal = [Fd(), Fd(), Fd()], Fd()  # they are this process's, and not files of `Process`
     except BaseException:
@@ -68,7 +74,6 @@ async def start(
     try:
         starting = _Starting(loop, ours)
         try:
-            turn = Turn(command, run.idle)
             flying.add(starting)
             starting.future = threads.submit(_launch, turn, streams)
         except BaseException:

@@ -34,6 +34,13 @@ def real():
         yield s.jail
         yield s.jail.mounts[0]
     yield s
+    with pyjail.Box(limits=Limits(memory="64M")) as b:
+        b.run(["sh", "-c", HOSTILE])
+        with b.start(["cat"]) as p:
+            yield b.processes()[0]
+            p.kill()
+        yield b
+    yield b
     m = pyjail.measure(["true"], repeat=pyjail.Repeat(2, 2))
     yield from (m, m.repeat, m["wall_time"])
     i = pyjail.interact(

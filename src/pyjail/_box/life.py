@@ -1,0 +1,231 @@
+"""The life of a box: its one keeper, the slots for its programs, who waits for one, and its end, whatever brings it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from pyjail._base import upkeep
+from pyjail._base.errors import HostError, KeeperError, SpecError
+from pyjail._base.gate import Gate
+from pyjail._box.keeper import BoxKeeper, Slot
+from pyjail._cgroups import whole
+from pyjail._host.machine import Host, Missing
+from pyjail._keeper import store
+from pyjail._keeper.keeper import Keeper, Lease
+from pyjail._keeper.talk import Gone
+from pyjail._plan import missing, prepare
+from pyjail._plan.compile import RunLimits, Template
+from pyjail._result.result import Result
+from pyjail._run.attempts import until_started
+from pyjail._session.history import History
+from pyjail._spec import commands
+from pyjail._spec.jail import Jail, Limits
+from pyjail._verdict import outcome
+
+T = TypeVar("T")
+MOST_IDLE = 4  # slots that are kept armed for the next programs
+_BUSY = "a program runs, perhaps one that was kept in the background: Box.kill() ends them all"
+_ENDED = "this box belongs to the process that was forked from"
+
+
+class Slots(store.Idle):
+    """The slots of one box that no program is in now."""
+
+    def __init__(self, life: Life, most: int) -> None:
+        super().__init__(most)
+        self.life = life
+
+    def ready(self, template: Template, run: RunLimits, lease: Lease) -> Keeper | None:
+        self.life.check()
+        if self.life.still:
+            raise SpecError("args", "...", "no program may start while a snapshot is put back: wait for that")
+        return super().ready(template, run, lease)
+
+    def start(
+        self,
+        template: Template,
+        host: Host,
+        attach: Callable[[int], None] | None = None,
+        kind: Callable[..., Keeper] = Slot,
+        meanwhile: Callable[[], object] | None = None,
+        lease: Lease | None = None,
+    ) -> Keeper:
+        """One more."""
+        keeper = self.life.ready()
+        if template != keeper.template:
+            cause = "a set of CPUs, or none, for all programs of a box: give the first of its kind to Box(limits=)"
+            raise SpecError("limits", "...", cause)
+        try:
+            return super().start(template, host, None, functools.partial(kind, keeper), meanwhile, lease)
+        except Gone:
+            raise self.life.lost() from None
+
+    def drop(self, keeper: Keeper) -> None:
+        """Its program ends with it; what was kept of one that has ended stays."""
+        if isinstance(keeper, Slot):
+            self.life.left(keeper)
+        super().drop(keeper)
+
+
+class Life:
+    """Of one `Box`. Thread-safe."""
+
+    def __init__(self, jail: Jail, limits: Limits, concurrency: int, idle_timeout: float | None) -> None:
+        self.jail, self.limits, self.idle_timeout = jail, limits, idle_timeout
+        self.history = History()
+        self.gate = Gate(concurrency)
+        self.slots = Slots(self, min(concurrency, MOST_IDLE))
+        self.keepers = store.Idle(0)
+        self.keeper: BoxKeeper | None = None
+        self.gone: BoxKeeper | None = None  # whose fds somebody may still use
+        self.starting = threading.RLock()  # the collector may end a box while this very thread holds it
+        self.closed: str | None = None
+        self.still = False  # its files are being put back: no program may start
+        self.kept: set[int] = set()  # leaves in which somebody may live on
+        self.tended = False
+        self.used_at = time.monotonic()
+        self.missing: tuple[Missing, ...] = ()  # limits that nothing enforces here, of a jail that is not strict
+        self.owner = os.getpid()
+
+    # ---- the keeper ----
+
+    def check(self) -> None:
+        """KeeperError: it is closed, or lost, or another process's."""
+        if self.owner != os.getpid():
+            raise KeeperError(_ENDED)
+        if self.closed is not None:
+            raise KeeperError(self.closed)
+        if self.keeper is not None and self.keeper.ended:
+            raise self.lost()
+        self.used_at = time.monotonic()
+
+    def ready(self) -> BoxKeeper:
+        """The keeper, which is started now if there is none."""
+        self.check()
+        with self.starting:
+            self.check()
+            if self.keeper is None:
+                until_started(self._start)
+            assert self.keeper is not None
+            return self.keeper
+
+    def _start(self) -> None:
+        self.keepers.close()  # one whose start was interrupted
+        plan = _plan(self.jail, self.limits)
+        outcome.load_results()
+        self.missing = plan.run.missing
+        rows = whole.limits(plan.run.cgroup, self.slots.most)
+        self._tend()
+        started = self.keepers.start(plan.template, plan.host, None, functools.partial(BoxKeeper, rows))
+        assert isinstance(started, BoxKeeper)
+        self.keeper = started
+
+    def lost(self) -> KeeperError:
+        """The keeper is dead: so is the box."""
+        keeper = self.keeper
+        if self.closed is None and keeper is not None:
+            died = f"the box's keeper died ({keeper.how_it_died()}), and all that was in it: make a new one"
+            self.end("this box is closed: pyjail.close() has ended it" if keeper.ended else died)
+        return KeeperError(self.closed or "the box was closed")
+
+    def asked(self, call: Callable[[BoxKeeper], T]) -> T:
+        """What a call that asks the keeper for something returns."""
+        keeper = self.ready()
+        try:
+            return call(keeper)
+        except KeeperError:
+            raise (self.lost() if keeper.ended or keeper.hung_up else KeeperError(keeper.lost)) from None
+        finally:
+            self.used_at = time.monotonic()
+            self.tidy()
+
+    @contextlib.contextmanager
+    def stillness(self, living: Callable[[], Sequence[object]]) -> Iterator[None]:
+        """A block in which no program runs, nor is started. SpecError: one does."""
+        with self.slots.lock:
+            busy = self.still or bool(self.slots.leased)
+            self.still = self.still or not busy
+        if busy:
+            raise SpecError("snapshot", "...", _BUSY)
+        try:
+            if living():
+                raise SpecError("snapshot", "...", _BUSY)
+            yield
+        finally:
+            self.still = False
+
+    # ---- its end ----
+
+    def end(self, why: str) -> None:
+        """End all that runs, and the box. May be called twice, from any thread."""
+        if self.owner != os.getpid():
+            return
+        self.closed = self.closed or why
+        self.gate.close(why, refuse=True)
+        keeper = self.keeper
+        if keeper is not None:
+            keeper.hang_up()  # all at once, and first
+        self._close()
+        with self.starting:
+            self._close()  # what was just starting
+            self.gone, self.keeper = self.keeper or self.gone, None
+        self.tidy()
+
+    def _close(self) -> None:
+        self.slots.close()
+        self.keepers.close()
+
+    def tidy(self) -> None:
+        """Close the fds of a keeper that is gone: another thread that uses them must not meet a stranger's."""
+        keeper = self.gone
+        if keeper is not None and not keeper.used:
+            self.gone = None
+            keeper.close()
+
+    # ---- time ----
+
+    def _tend(self) -> None:
+        if self.idle_timeout is not None and not self.tended:
+            upkeep.add(self)
+            self.tended = True
+
+    def tend(self) -> None:
+        """Close it when it was not used for so long."""
+        keeper = self.keeper
+        if self.closed is not None or self.idle_timeout is None or keeper is None or self.owner != os.getpid():
+            return
+        if self.slots.leased or keeper.used:
+            self.used_at = time.monotonic()
+        elif time.monotonic() - self.used_at >= self.idle_timeout:
+            self.end(f"this box is closed: it was not used for {self.idle_timeout:g} s, its idle_timeout")
+
+    def left(self, slot: Slot) -> None:
+        """Note the leaf in which a program that has ended has left somebody, if it has."""
+        if number := slot.leaf:
+            self.kept.add(number)
+
+    def add(self, result: Any) -> None:
+        """What a program came to."""
+        self.used_at = time.monotonic()
+        if isinstance(result, Result):
+            with self.starting:
+                self.history.add(result)
+
+
+def _plan(jail: Jail, limits: Limits) -> prepare.Plan:
+    """HostError where no cgroup tells the programs of a box apart, whether the jail is strict or not."""
+    command = commands.make(["true"], limits, jail)
+    plan = prepare.prepare(command)
+    if "pids" not in plan.template.cgroups.where:
+        prepare.look_again()
+        plan = prepare.prepare(command)
+    if "pids" not in plan.template.cgroups.where:
+        more = ": it is what ends one program of a box, and no other"
+        raise HostError(*missing.lacking(plan.host, "processes", "pids", more))
+    return plan
