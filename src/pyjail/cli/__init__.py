@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``session``, ``plan``, ``doctor``, ``selftest`` and ``languages``."""
+"""The command line: ``pyjail run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``languages`` and ``kernel``."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _command(asked: argparse.Namespace) -> int:
     if asked.command is None:
         from pyjail.cli import complaint
 
-        raise complaint.UsageError("pyjail", "name a command: run, session, plan, languages, doctor, selftest")
+        raise complaint.UsageError("pyjail", "name a command: run, session, plan, languages, kernel, doctor, selftest")
     if asked.command == "doctor":
         from pyjail.cli import doctor
 
@@ -95,6 +95,12 @@ def _command(asked: argparse.Namespace) -> int:
         from pyjail.cli import languages
 
         return languages.main(asked)
+    if asked.command == "kernel":
+        from functools import partial
+
+        from pyjail.cli import kernel, options
+
+        return kernel.main(asked, partial(options.jail, asked), partial(options.limits, asked))
     return _with_jail(asked)
 
 

@@ -8,15 +8,16 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pyjail
 from pyjail import Jail, Limits, Mount, SpecError
-from pyjail.cli import complaint, ending, languages, session
+from pyjail.cli import complaint, ending, kernel, languages, session
 from pyjail.cli.complaint import UsageError
+from pyjail.integrations import kernels
 
 _SECONDS, _SIZES = (
     ("cpu_time", "wall_time"),
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
     test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
     languages.add_options(commands, run)
+    kernel.add(commands, _add_kernel_options)
     return made
 
 
@@ -101,15 +103,26 @@ def option(name: str) -> str:
     return "--collect-size" if name == "collect" else f"--{name.replace('_', '-')}"
 
 
-def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
+    _add_limits(parser, kernel.WITHOUT, kernels.DEFAULTS, kernel.MEANING)
+    _add_jail_options(parser)
+
+
+def _add_limits(
+    parser: argparse.ArgumentParser, without: Sequence[str], given: Mapping[str, Any], meant: Mapping[str, str]
+) -> None:
     group = parser.add_argument_group("limits", 'sizes like 64K 256M 1.5G, times like 500ms 2s 1m, "none" for no limit')
     for field in fields(Limits):
         if field.name in without:
             continue
-        default = _shown(field.name, getattr(Limits(), field.name))
-        meaning = f"{_MEANING.get(field.name, field.name)}; default {default}"
+        default = given.get(field.name) or _shown(field.name, getattr(Limits(), field.name))
+        meaning = f"{meant.get(field.name) or _MEANING.get(field.name, field.name)}; default {default}"
         metavar = _METAVAR.get(field.name, "N")
         group.add_argument(option(field.name), dest=f"limit_{field.name}", metavar=metavar, help=meaning)
+
+
+def _add_options(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    _add_limits(parser, without, {}, {})
     group = _add_jail_options(parser)
     group.add_argument(
         "--file",
