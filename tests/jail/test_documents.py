@@ -42,7 +42,10 @@ def test_the_snippets_of_the_readme_run_one_after_the_other():
     assert "memory 268435456" in out.stdout
 
 
-PAGES = [f"docs/{name}.md" for name in ("run", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")]
+PAGES = [
+    f"docs/{name}.md"
+    for name in ("run", "box", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")
+]
 
 
 @quick
@@ -100,6 +103,17 @@ def test_a_prompt_lives_on_within_limits():
         "kept from line to line: 3628800", "interrupted: KeyboardInterrupt", "still there: 3628801 None",
         "ended by: memory", "terminal: ok after 24 80, 50 132 and an interrupt", "at once: ['144', '1156']",
     ]  # fmt: skip
+
+
+@quick
+@pytest.mark.needs_cgroups
+def test_an_agent_s_machine():
+    lines = example("box_agent.py")
+    assert lines[-2:] == ["repaired: True", "taken back: True []"]
+    assert [line for line in lines if line.startswith("[")][1].endswith("-> runtime_error, exit code 1")
+    assert "['passed'] -> ok, exit code 0" in lines
+    lines = example("box_server.py")
+    assert lines == ["started: ok ['server.py']", str([i * i for i in range(8)]), "left: []"]
 
 
 @quick

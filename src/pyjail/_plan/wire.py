@@ -89,7 +89,8 @@ def pack_template(t: Template) -> bytes:
     head.hostname = blob.text(jail.hostname)
     head.cgroups = len(t.cgroups.used)
     head.into = NONE if t.cgroups.into is None else t.cgroups.into
-    head.proc = filesystem(blob, "proc", "proc" if jail.proc else "", PROC_OPTIONS, RDONLY | NOSUID | NODEV | NOEXEC)
+    options = PROC_OPTIONS[:1] if t.slots else PROC_OPTIONS  # a box's programs may see each other
+    head.proc = filesystem(blob, "proc", "proc" if jail.proc else "", options, RDONLY | NOSUID | NODEV | NOEXEC)
     head.landlock_fs, head.landlock_net, head.landlock_scoped = t.landlock.fs, t.landlock.net, t.landlock.scoped
     is_dirs, is_boxes = (0, lib.MOUNT_IS_DIR), (0, lib.MOUNT_IS_BOX)
     for field, rows in (("mounts", t.mounts), ("run_mounts", t.run_mounts)):

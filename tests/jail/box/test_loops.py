@@ -99,6 +99,32 @@ def test_a_cancelled_task_ends_its_program_alone(everywhere):
     everywhere(main)
 
 
+def test_a_cancelled_task_leaves_what_others_have_kept(everywhere):
+    async def main():
+        async with aio.Box(limits=LIMITS) as box:
+            await box.run(shell("sleep 1001 &"), orphans="keep")
+            for delay in (0.0, 0.01, 0.2):
+                with anyio.move_on_after(delay):
+                    await box.run(shell("sleep 99 & sleep 98"), orphans="keep")
+                assert [p.args for p in await box.processes()] == [("sleep", "1001")]
+
+    everywhere(main)
+
+
+def test_one_box_may_have_both_doors(everywhere):
+    with Box(limits=LIMITS) as sync:
+
+        async def main():
+            box = aio.Box.of(sync)
+            await box.write("a", "x")
+            assert (await box.run(["cat", "a"])).stdout == sync.read("a")
+            await box.close()
+
+        everywhere(main)
+        with pytest.raises(KeeperError, match="closed"):
+            sync.run(["true"])
+
+
 def test_one_that_waits_for_its_turn_may_be_cancelled(everywhere):
     async def main():
         async with aio.Box(limits=LIMITS, concurrency=1) as box:

@@ -74,6 +74,8 @@ def test_they_see_each_other_and_may_signal_each_other(box):
         assert until(lambda: [p.args for p in box.processes()] == [("sleep", "99")])  # it may not have executed yet
         (one,) = box.processes()
         assert not one.kept
+        seen = box.run([*shell("cat /proc/$0/cmdline; cat /proc/1/environ"), str(one.pid)])
+        assert seen.stdout == b"sleep\x0099\x00" and seen.exit_code != 0
         assert box.run(["kill", "-TERM", str(one.pid)]).exit_code == 0
         sleeper.wait(10 * SLOW)
     assert sleeper.result.signal == 15

@@ -34,13 +34,14 @@ def real():
         yield s.jail
         yield s.jail.mounts[0]
     yield s
-    with pyjail.Box(limits=Limits(memory="64M")) as b:
-        b.run(["sh", "-c", HOSTILE])
-        with b.start(["cat"]) as p:
-            yield b.processes()[0]
-            p.kill()
+    if place.CGROUPS:
+        with pyjail.Box(limits=Limits(memory="64M")) as b:
+            b.run(["sh", "-c", HOSTILE])
+            with b.start(["cat"]) as p:
+                yield b.processes()[0]
+                p.kill()
+            yield b
         yield b
-    yield b
     m = pyjail.measure(["true"], repeat=pyjail.Repeat(2, 2))
     yield from (m, m.repeat, m["wall_time"])
     i = pyjail.interact(
@@ -81,7 +82,7 @@ def test_a_real_one_of_every_record_is_a_line_a_table_and_what_the_schema_says()
         if isinstance(record, Document):
             back = type(record).from_dict(d)
             assert back == record and hash(back) == hash(record), record
-    assert met == public_records()
+    assert met == public_records() - (set() if place.CGROUPS else {pyjail.Box, pyjail.BoxProcess})
 
 
 def test_a_session_tells_what_stands():
