@@ -1,6 +1,6 @@
 """What type checkers read: the public names, by where they are. `__init__.py` has the same in `_PUBLIC`."""
 
-from pyjail import aio, cgroup, grading, languages, records, testing
+from pyjail import aio, boxlite, cgroup, grading, languages, records, testing
 from pyjail._base.errors import HostError, JailError, KeeperError, SetupError, SpecError
 from pyjail._base.rare_errors import (
     CwdNotFoundError,
@@ -106,6 +106,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "aio",
+    "boxlite",
     "cgroup",
     "close",
     "doctor",

@@ -44,7 +44,7 @@ def test_the_snippets_of_the_readme_run_one_after_the_other():
 
 PAGES = [
     f"docs/{name}.md"
-    for name in ("run", "box", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")
+    for name in ("run", "box", "boxlite", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")
 ]
 
 

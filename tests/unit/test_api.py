@@ -26,13 +26,17 @@ WHERE = Path(__file__).with_name("api.txt")
 MODULES = (
     "pyjail",
     "pyjail.aio",
+    "pyjail.boxlite",
     "pyjail.cgroup",
     "pyjail.grading",
     "pyjail.languages",
     "pyjail.testing",
     "pyjail.records",
 )
-MADE_FOR_YOU = ("Process", "AsyncProcess", "AsyncReader", "AsyncWriter")  # by start(): nobody calls them
+MADE_FOR_YOU = (  # by start(), by a box: nobody calls them
+    "Process", "AsyncProcess", "AsyncReader", "AsyncWriter", "Execution", "ExecStdin", "ExecStdout", "ExecStderr",
+    "SnapshotHandle", "SyncBox", "SyncExecution", "SyncExecStdout", "SyncExecStderr",
+)  # fmt: skip
 COMMANDS = re.compile(r"^    ([a-z]+) ", re.MULTILINE)
 
 
@@ -40,7 +44,7 @@ def _unpacked(call: object, name: str) -> list[str]:
     """The keywords behind ``**name: Unpack[SomeTypedDict]``."""
     while hasattr(call, "__wrapped__"):
         call = call.__wrapped__
-    text = inspect.get_annotations(call)[name]  # type: ignore[arg-type]
+    text = inspect.get_annotations(call).get(name)  # type: ignore[arg-type]
     found = re.fullmatch(r"Unpack\[(\w+)\]", str(text))
     if found is None:
         return [f"**{name}"]
@@ -85,7 +89,8 @@ def _class(where: str, kind: type) -> Iterator[str]:
         yield from (f"  {member.name} = {member.value!r}" for member in kind)
         return
     for name in sorted(dir(kind)):
-        if name.startswith("_") or (issubclass(kind, BaseException) and hasattr(OSError, name)):
+        theirs = OSError if issubclass(kind, BaseException) else str if issubclass(kind, str) else object
+        if name.startswith("_") or hasattr(theirs, name):
             continue
         value = inspect.getattr_static(kind, name)
         if isinstance(value, staticmethod | classmethod | types.FunctionType):

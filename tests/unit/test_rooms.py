@@ -38,6 +38,7 @@ ROOMS = {
     # of public names alone, as anybody's program is
     "grading": "__init__ records languages",
     "cli": "__init__ records languages integrations",
+    "boxlite": "__init__ aio languages",
     "integrations": "__init__ aio",
     "_selftest": "__init__ records",
     "__main__": "cli",

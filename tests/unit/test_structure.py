@@ -26,6 +26,7 @@ def modules():
 
 
 BELOW = (
+    "boxlite",
     "cli",
     "grading",
     "integrations",
