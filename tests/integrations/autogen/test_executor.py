@@ -93,7 +93,7 @@ def test_a_timeout_raises_what_the_contract_says_and_the_box_lives_on():
         assert await executor.box.read("alive") == first
         assert (await executed(executor, ("sh", "echo alive"))).output == "alive\n"
 
-    with_executor(test, timeout=1)
+    with_executor(test, timeout=2)
 
 
 def test_other_limits_are_told_in_the_output():
@@ -113,7 +113,7 @@ def test_a_token_that_is_cancelled_ends_the_block_and_no_more():
             executed(executor, ("sh", "while true; do date +%N > alive; sleep 0.02; done"), token=token)
         )
         other = asyncio.create_task(executed(executor, ("sh", "sleep 1; echo done")))
-        await asyncio.sleep(0.5)
+        await executor.box.run(["sh", "-c", "until [ -s alive ]; do sleep 0.02; done"])
         token.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

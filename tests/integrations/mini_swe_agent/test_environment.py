@@ -150,7 +150,7 @@ class Engineer(DeterministicModel):
 
 @pytest.mark.parametrize("program", repair.PROGRAMS, ids=lambda p: p.name)
 def test_an_agent_repairs_a_program(program):
-    with PyjailEnvironment(timeout=2) as env:
+    with PyjailEnvironment(timeout=4) as env:
         for name, text in program.files.items():
             env.box.write(name, text)
         solved = DefaultAgent(
