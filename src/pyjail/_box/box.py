@@ -99,7 +99,7 @@ class Box(Shown):
         first = commands.make(["true"], limits, jail)
         own = made(first.jail, self._disk, self._inodes, writable)
         self._life = Life(own, self._fit(first.limits), concurrency, units.seconds("idle_timeout", idle_timeout))
-        weakref.finalize(self, self._life.end, "this box is gone").atexit = False  # then all keepers end anyway
+        weakref.finalize(self, self._life.forgotten).atexit = False  # then all keepers end anyway
 
     def _fit(self, limits: Any) -> Limits:
         """The disk is the box's, whatever a program is given."""

@@ -17,7 +17,7 @@ from pyjail._box.keeper import BoxKeeper, Slot
 from pyjail._cgroups import whole
 from pyjail._host.machine import Host, Missing
 from pyjail._keeper import store
-from pyjail._keeper.keeper import Keeper, Lease
+from pyjail._keeper.keeper import Keeper, Lease, to_end
 from pyjail._keeper.talk import Gone
 from pyjail._plan import missing, prepare
 from pyjail._plan.compile import RunLimits, Template
@@ -176,6 +176,17 @@ class Life:
             self._close()  # what was just starting
             self.gone, self.keeper = self.keeper or self.gone, None
         self.tidy()
+
+    def forgotten(self) -> None:
+        """Nobody has the box any more. An interrupt of this is nobody's: what it has stopped is done all the same."""
+        to_end[self] = end = functools.partial(self.end, "this box is gone")
+        try:
+            end()
+        except BaseException:
+            end()
+            raise
+        finally:
+            to_end.pop(self, None)
 
     def _close(self) -> None:
         self.slots.close()

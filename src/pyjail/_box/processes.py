@@ -33,7 +33,7 @@ class BoxProcess(Shown):
         pid: its number inside. host_pid: in this process's own pid namespace.
         args: its command line, at most 4,096 bytes of it. command: the name that the kernel has for it.
         kept: whether it was left behind by a program that has ended (``orphans="keep"``).
-        started: s since the epoch. memory: resident bytes.
+        started: s since the epoch. memory: resident bytes, which the kernel counts roughly: 0 for what has few.
     """
 
     pid: int
