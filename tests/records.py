@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import pyjail
-from pyjail import aio, grading, languages
+from pyjail import aio, grading, interpreter, languages
 from pyjail._base.documents import schema
 from pyjail._base.shown import Shown
 
-MODULES = (pyjail, aio, grading, languages)
+MODULES = (pyjail, aio, grading, interpreter, languages)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # What a public name leads to and no user has: how a cache keeps things, and ours that are called as public ones are.
 _OURS = {
@@ -30,7 +30,7 @@ _OURS = {
     "pyjail._plan.texts.Status",
 }
 _NO_RECORDS = (
-    "_selftest.attacks", "grading.inside", "__main__",  # programs that run in jails
+    "_selftest.attacks", "grading.inside", "interpreter.inside", "__main__",  # programs that run in jails
     "integrations",  # need frameworks that are not here
 )  # fmt: skip
 

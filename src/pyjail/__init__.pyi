@@ -1,6 +1,6 @@
 """What type checkers read: the public names, by where they are. `__init__.py` has the same in `_PUBLIC`."""
 
-from pyjail import aio, boxlite, cgroup, grading, languages, records, testing
+from pyjail import aio, boxlite, cgroup, grading, interpreter, languages, records, testing
 from pyjail._base.errors import HostError, JailError, KeeperError, SetupError, SpecError
 from pyjail._base.rare_errors import (
     CwdNotFoundError,
@@ -42,6 +42,7 @@ from pyjail._spec.config_file import from_toml
 from pyjail._spec.jail import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
 from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
 from pyjail._spec.terminal import Terminal
+from pyjail.interpreter import Execution, Interpreter
 from pyjail.languages import Judgement, JudgeVerdict, Subtask, Test, TestResult, judge_source
 
 __distribution__: str
@@ -57,12 +58,14 @@ __all__ = [
     "DEVNULL",
     "Edge",
     "ExecError",
+    "Execution",
     "File",
     "Finding",
     "Flow",
     "Happening",
     "HostError",
     "Interaction",
+    "Interpreter",
     "Jail",
     "JailError",
     "JailExecutor",
@@ -113,6 +116,7 @@ __all__ = [
     "from_toml",
     "grading",
     "interact",
+    "interpreter",
     "judge_source",
     "languages",
     "learn",

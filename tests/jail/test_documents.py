@@ -44,7 +44,18 @@ def test_the_snippets_of_the_readme_run_one_after_the_other():
 
 PAGES = [
     f"docs/{name}.md"
-    for name in ("run", "box", "boxlite", "configuration", "data", "coming-from", "embedding", "rootfs", "tuning")
+    for name in (
+        "run",
+        "box",
+        "boxlite",
+        "configuration",
+        "data",
+        "coming-from",
+        "embedding",
+        "rootfs",
+        "tuning",
+        "interpreter",
+    )
 ]
 
 
@@ -114,6 +125,17 @@ def test_an_agent_s_machine():
     assert "['passed'] -> ok, exit code 0" in lines
     lines = example("box_server.py")
     assert lines == ["started: ok ['server.py']", str([i * i for i in range(8)]), "left: []"]
+
+
+@quick
+@pytest.mark.needs_cgroups
+def test_cells_remember_each_other_and_their_end_is_told():
+    assert example("cells.py") == [
+        "[1] ok", "[2] ok sum of [0, 1, 4, 9, 16] text 30", "[3] ok text/svg # text/svg #### text/svg #########",
+        "[4] ok from a child text 0", "[5] runtime_error TypeError: list indices must be integers or slices, not str",
+        "[6] wall_time KeyboardInterrupt: ", "[7] ok text [0, 1, 4, 9, 16]", "[8] runtime_error InterpreterEnded: it exited with 1",
+        "[1] runtime_error (a new interpreter: it exited with 1) NameError: name 'squares' is not defined", "again: 5 [0, 1, 4, 9, 16]",
+    ]  # fmt: skip
 
 
 @quick

@@ -29,12 +29,14 @@ MODULES = (
     "pyjail.boxlite",
     "pyjail.cgroup",
     "pyjail.grading",
+    "pyjail.interpreter",
     "pyjail.languages",
     "pyjail.testing",
     "pyjail.records",
 )
 MADE_FOR_YOU = (  # by start(), by a box: nobody calls them
     "Process", "AsyncProcess", "AsyncReader", "AsyncWriter", "Execution", "ExecStdin", "ExecStdout", "ExecStderr",
+    "Context",
     "SnapshotHandle", "SyncBox", "SyncExecution", "SyncExecStdout", "SyncExecStderr",
 )  # fmt: skip
 COMMANDS = re.compile(r"^    ([a-z]+) ", re.MULTILINE)

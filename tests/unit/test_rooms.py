@@ -32,7 +32,7 @@ ROOMS = {
     "_doctor": "_base _spec _host _policy _result _cgroups _plan _run",
     "records": "_base",
     "cgroup": "_host _cgroups _plan _run",
-    "aio": "_base _spec _result _keeper _verdict _run _live _many _session _box _interact languages grading",
+    "aio": "_base _spec _result _keeper _verdict _run _live _many _session _box _interact languages grading interpreter",
     "testing": "_run",
     "__init__": "_base _spec _run",
     # of public names alone, as anybody's program is
@@ -40,6 +40,7 @@ ROOMS = {
     "cli": "__init__ records languages integrations",
     "boxlite": "__init__ aio languages",
     "integrations": "__init__ aio",
+    "interpreter": "__init__ records",
     "_selftest": "__init__ records",
     "__main__": "cli",
 }

@@ -29,10 +29,19 @@ BELOW = (
     "boxlite",
     "cli",
     "grading",
+    "interpreter",
     "integrations",
     "_selftest",
 )  # rooms that are made of public names alone, as anybody's program is
-PUBLIC = ("pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.records")
+PUBLIC = (
+    "pyjail",
+    "pyjail.aio",
+    "pyjail.cgroup",
+    "pyjail.grading",
+    "pyjail.interpreter",
+    "pyjail.languages",
+    "pyjail.records",
+)
 MODULES = {"pyjail.integrations": "[!_]*.py"}  # where modules are public: they are not imported, most need frameworks
 
 
@@ -146,7 +155,16 @@ def test_type_checkers_are_told_of_the_names_that_there_are():
 
 @pytest.mark.parametrize(
     "name",
-    ["pyjail", "pyjail.aio", "pyjail.cgroup", "pyjail.grading", "pyjail.languages", "pyjail.records", "pyjail.testing"],
+    [
+        "pyjail",
+        "pyjail.aio",
+        "pyjail.cgroup",
+        "pyjail.grading",
+        "pyjail.interpreter",
+        "pyjail.languages",
+        "pyjail.records",
+        "pyjail.testing",
+    ],
 )
 def test_completion_shows_public_names_alone(name):
     module = importlib.import_module(name)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Options,
     )
     from pyjail.aio._box import Box
+    from pyjail.aio._interpreter import Interpreter
     from pyjail.aio._session import Session
     from pyjail.aio._twin import twin
 
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     check_function = twin(grading.check_function, lambda: None)
     run_tests = twin(grading.run_tests, lambda: None)
 
-_CLASSES = {"Box": "pyjail.aio._box", "Session": "pyjail.aio._session"}
+_CLASSES = {"Box": "pyjail.aio._box", "Interpreter": "pyjail.aio._interpreter", "Session": "pyjail.aio._session"}
 _TWINS = {
     "judge_source": "pyjail.languages",
     "interact": "pyjail._interact.interact",
@@ -73,6 +74,7 @@ __all__ = [
     "AsyncReader",
     "AsyncWriter",
     "Box",
+    "Interpreter",
     "Pool",
     "Session",
     "check_correctness",
@@ -102,7 +104,7 @@ os.register_at_fork(after_in_child=_source.gate.forget)
 
 
 def __getattr__(name: str) -> Any:
-    """What is made when it is asked for: `Session`, `Box`, and the awaitable version of what waits for several runs."""
+    """What is made when it is asked for: classes, and the awaitable version of what waits for several runs."""
     if name not in _CLASSES and name not in _TWINS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

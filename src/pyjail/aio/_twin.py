@@ -88,7 +88,7 @@ def twin(
     Args:
         gate: makes those who come after so many wait; None: nobody waits.
         cancel: called with the arguments when the task is cancelled, besides the end of the call's own jails.
-        scoped: False: a cancellation ends nothing, and is raised when the call is done.
+        scoped: False: a cancellation ends no jail, but for what ``cancel`` does, and is raised when the call is done.
         anyway: without a thread to be had it is called here, and the loop waits: an end is not put off.
     """
 
@@ -155,7 +155,7 @@ class _Call:
                 return
             raise OSError(errno.EAGAIN, f"{e}: raise RLIMIT_NPROC or the cgroup's pids.max") from None
         try:
-            await self.loop.wait(self.done, shield=not self.scoped)
+            await self.loop.wait(self.done, shield=not self.scoped and self.cancel is None)
         except GeneratorExit:
             raise
         except BaseException:
@@ -189,9 +189,14 @@ class Method:
     """An awaitable method that calls the one of this name of the object's ``_sync``."""
 
     def __init__(
-        self, call: Callable[..., Any], cancel: Callable[..., object] | None = None, *, anyway: bool = False
+        self,
+        call: Callable[..., Any],
+        cancel: Callable[..., object] | None = None,
+        *,
+        scoped: bool = True,
+        anyway: bool = False,
     ) -> None:
-        self._twin = twin(call, lambda: None, cancel, scoped=cancel is not None, anyway=anyway)
+        self._twin = twin(call, lambda: None, cancel, scoped=scoped and cancel is not None, anyway=anyway)
         functools.update_wrapper(self, call)  # type: ignore[arg-type]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:

@@ -70,6 +70,12 @@ def real():
     yield from (tested, tested.tests[0])
     problem = {"task_id": "a/0", "prompt": "", "entry_point": "f", "test": "def check(f): print('<b>\\n'); f(1)\n"}
     yield grading.check_correctness(problem, SOURCE)
+    with pyjail.Interpreter() as python:
+        cell = python.run(
+            "print('<b>\\udcff'.encode('utf-8', 'replace')); display({'application/json': [1]}, raw=True); 1 / 0"
+        )
+        assert cell.error is not None and len(cell.results) == 1, cell
+    yield from (cell, cell.results[0], cell.logs, cell.error)
     tried = pyjail.selftest(only=["files", "processes", "limits"])
     yield from (tried, tried.rows[0], tried.probes[0])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Control, Jail, Limits, Mount, Result, SpecError, Usage, Verdict, grading, languages
+from pyjail import Control, Jail, Limits, Mount, Result, SpecError, Usage, Verdict, grading, interpreter, languages
 from pyjail._base.documents import schema, schema_of
 from pyjail._learn.learn import Refused
 from pyjail._selftest.report import Probe, Report, Row, Status
@@ -45,6 +45,17 @@ CASE = grading.Case([VALUE, EVIL], BYTES, {EVIL: VALUE}, EVIL, None)
 OF_CASE = grading.CaseResult(CASE, False, EVIL, VALUE, RESULT, RESULT)
 SNAPSHOT = pyjail.Snapshot({p: (0o644, data) for p, data in PATHS.items()}, {EVIL: 0o755}, {EVIL: EVIL}, {EVIL: EVIL})
 ROW, PROBE = Row("a.b", "a", EVIL, EVIL, Status.ESCAPED, EVIL), Probe("m", "s", 1, None, Status.ERROR, EVIL)
+DISPLAY = interpreter.Display(
+    EVIL,
+    EVIL,
+    json={"a": [1, None, EVIL]},
+    data={"x": [1.5, "a"]},
+    png="aGk=",
+    is_main_result=True,
+    extra={"a/b": EVIL},
+    cut={"svg": EVIL},
+)
+LOGS, RAISED = interpreter.Logs((EVIL,), (EVIL, "")), interpreter.Raised(EVIL, EVIL, EVIL)
 EXAMPLES = [
     RESULT, *RESULT.receipt[:1], RESULT.receipt, RESULT.usage, JAIL, MOUNT, POLICY, *POLICY.rules, EDGE, FLOW, HAPPENING,
     REFUSED, TESTED, SUBTASK, LANGUAGE, CASE, OF_CASE, SNAPSHOT, ROW, PROBE,
@@ -63,6 +74,8 @@ EXAMPLES = [
     Report((ROW,) * 3, (PROBE,), EVIL, EVIL, 1.5),
     pyjail.Plan((EVIL, "b"), ({"step": "exec", "what": EVIL, "why": EVIL},) * 30),
     pyjail.BoxProcess(3, 4711, (EVIL, "x"), EVIL[:15], True, 1.5, 4096),
+    DISPLAY, LOGS, RAISED,
+    pyjail.Execution((DISPLAY,) * 3, LOGS, RAISED, 7, Verdict.MEMORY, RESULT.usage, True, EVIL, EVIL, (EVIL,)),
     pyjail.Timings(RESULT, {"program": 5, "next": 1}, {"program": 4}, {}),
 ]  # fmt: skip
 # What one writes, to be read back by Python: whole, or as long as what was written.
