@@ -43,6 +43,9 @@ LANGUAGES = {  # of a block: the end of its file's name, and what the file is gi
 LIST = ["find", ".", "-type", "f", "-printf", "%s %C@ %i\\t%P\\0"]  # busybox cannot: then names must do
 
 
+OURS = (HostError, KeeperError, SetupError)
+
+
 @dataclass
 class PyjailCodeResult(CodeResult):
     """What the blocks did.
@@ -79,6 +82,9 @@ class PyjailCodeExecutor(CodeExecutor, Component[PyjailCodeExecutorConfig]):
             are not given being of `pyjail.integrations.shared.AGENT_LIMITS`.
         env: variables besides those of the jail. disk: bytes of all that is written.
 
+    Attributes:
+        box: the `pyjail.aio.Box`. failure: the last failure of pyjail or of the machine, or None.
+
     A block whose first line is ``# filename: NAME`` is kept under that name in /box.
     """
 
@@ -105,6 +111,7 @@ class PyjailCodeExecutor(CodeExecutor, Component[PyjailCodeExecutorConfig]):
         self._env = dict(env or {})
         self._disk = disk
         self._box: Box | None = None
+        self.failure: JailError | None = None
 
     @property
     def box(self) -> Box:
@@ -144,14 +151,19 @@ class PyjailCodeExecutor(CodeExecutor, Component[PyjailCodeExecutorConfig]):
             asyncio.TimeoutError: a block took longer than the timeout, and was killed.
             asyncio.CancelledError: the token was cancelled; the block that ran is gone, the box is not.
             ValueError: no blocks, or the executor is not started.
-            HostError, SetupError, KeeperError: the machine or pyjail failed; this is no answer of the code.
+            HostError, SetupError, KeeperError: the machine or pyjail failed; this is no answer of the code. What a
+                tool raises AutoGen shows the model, as an error, and goes on: ``failure`` has it then.
         """
         if not code_blocks:
             raise ValueError("No code blocks to execute.")
         box = self.box
         task = asyncio.ensure_future(self._execute(box, code_blocks))
         cancellation_token.link_future(task)
-        return await task
+        try:
+            return await task
+        except OURS as e:
+            self.failure = e
+            raise
 
     async def _execute(self, box: Box, blocks: Sequence[CodeBlock]) -> PyjailCodeResult:
         before = await _files(box)
@@ -182,7 +194,7 @@ class PyjailCodeExecutor(CodeExecutor, Component[PyjailCodeExecutorConfig]):
             return _add(answer, 1, "Filename is not in the workspace\n")
         try:
             await box.write(path, block.code)
-        except (HostError, KeeperError, SetupError):
+        except OURS:
             raise
         except (OSError, SpecError) as e:  # its name, or the disk is full
             return _add(answer, 1, f"{e}\n")

@@ -11,16 +11,30 @@ ExecuteResponse(output='42\\n', exit_code=0, truncated=False)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from deepagents.backends.protocol import ExecuteResponse, FileDownloadResponse, FileUploadResponse
 from deepagents.backends.sandbox import BaseSandbox
 
-from pyjail import STDOUT, Box, HostError, Jail, KeeperError, Limits, Result, SetupError, SpecError, Verdict, aio
+from pyjail import (
+    STDOUT,
+    Box,
+    HostError,
+    Jail,
+    JailError,
+    KeeperError,
+    Limits,
+    Result,
+    SetupError,
+    SpecError,
+    Verdict,
+    aio,
+)
 from pyjail.integrations import shared
 
 __all__ = ["PyjailSandbox", "WRITABLE"]
@@ -28,6 +42,7 @@ __all__ = ["PyjailSandbox", "WRITABLE"]
 WRITABLE = ("/tmp", "/var/tmp", "/home", "/large_tool_results", "/conversation_history", "/blobs")
 """The last three are where deepagents' middleware puts what is too long for a conversation."""
 
+OURS = (HostError, SetupError, KeeperError)
 NAMES = {  # deepagents' words for what is wrong with a path
     errno.ENOENT: "file_not_found",
     errno.EISDIR: "is_directory",
@@ -53,9 +68,13 @@ class PyjailSandbox(BaseSandbox):
     order. A limit that ends a command is told in the last line of its output, and as exit code 124; so is a timeout.
     Several commands may run at once.
 
+    Attributes:
+        box: the `pyjail.Box`. failure: the last failure of pyjail or of the machine, or None.
+
     Raises:
         HostError, SetupError, KeeperError: from every method, when the machine or pyjail failed. They end the agent's
-            run, and are no output that the model sees.
+            run, and are no output that the model sees; but for deepagents' tool `glob`, which shows it every exception,
+            as an error, and goes on: ``failure`` has it then.
     """
 
     enable_capture_offload = (
@@ -82,6 +101,7 @@ class PyjailSandbox(BaseSandbox):
         self._box = aio.Box.of(box)
         self._env = {**box.jail.env, **(env or {})}
         self._shell = tuple(shell)
+        self.failure: JailError | None = None
         self._id = f"pyjail-{uuid.uuid4().hex[:12]}"
 
     @property
@@ -95,17 +115,19 @@ class PyjailSandbox(BaseSandbox):
         Args:
             timeout: seconds until it is killed; None: the wall time of the limits; 0: as long as it takes.
         """
-        try:
-            return _response(self.box.run(*self._told(command, timeout), **self._options()))
-        except SetupError as e:
-            return _too_long(e)
+        with self._noted():
+            try:
+                return _response(self.box.run(*self._told(command, timeout), **self._options()))
+            except SetupError as e:
+                return _too_long(e)
 
     async def aexecute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
         """`execute`, awaited. A task that is cancelled ends its command, and is cancelled when that is gone."""
-        try:
-            return _response(await self._box.run(*self._told(command, timeout), **self._options()))
-        except SetupError as e:
-            return _too_long(e)
+        with self._noted():
+            try:
+                return _response(await self._box.run(*self._told(command, timeout), **self._options()))
+            except SetupError as e:
+                return _too_long(e)
 
     def _told(self, command: str, timeout: int | None) -> tuple[list[str], Limits]:
         return [*self._shell, command], shared.patience(self.box.limits, timeout)
@@ -127,16 +149,25 @@ class PyjailSandbox(BaseSandbox):
         if not path.startswith("/"):
             return None, "invalid_path"
         try:
-            if data is None:
-                return self.box.read(path), None
-            self.box.write(path, data)
-        except (HostError, SetupError, KeeperError):
+            with self._noted():
+                if data is None:
+                    return self.box.read(path), None
+                self.box.write(path, data)
+        except OURS:
             raise
         except SpecError as e:
             return None, "invalid_path" if e.field == "path" else str(e)
         except OSError as e:
             return None, NAMES.get(e.errno or 0, str(e))
         return None, None
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OURS as e:
+            self.failure = e
+            raise
 
     def close(self) -> None:
         """End all that runs; the box, where it is its own, is gone with its files. Twice is fine."""

@@ -12,6 +12,7 @@ from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core import CancellationToken, ComponentModel
 from autogen_core.code_executor import CodeBlock, CodeExecutor
 from autogen_core.models import CreateResult, RequestUsage
+from autogen_core.tools import StaticWorkbench
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from autogen_ext.tools.code_execution import PythonCodeExecutionTool
 
@@ -172,6 +173,22 @@ def test_a_failure_of_ours_is_raised_and_never_an_answer(monkeypatch, failure):
         coder = CodeExecutorAgent("runner", executor)
         with pytest.raises(raised):
             await coder.run(task="```sh\ntrue\n```")
+
+    with_executor(test)
+
+
+def test_what_a_workbench_makes_an_error_of_is_told_as_our_failure(monkeypatch):
+    async def test(executor):
+        tools = StaticWorkbench([PythonCodeExecutionTool(executor)])
+        r = await tools.call_tool("CodeExecutor", {"code": "print(6 * 7)"})
+        assert (r.is_error, r.to_text(), executor.failure) == (False, "42\n", None)
+
+        async def fail(*args, **options):
+            return failing.lost()
+
+        monkeypatch.setattr(executor.box, "run", fail)
+        r = await tools.call_tool("CodeExecutor", {"code": "print(6 * 7)"})
+        assert r.is_error and "forged" not in r.to_text() and type(executor.failure) is pyjail.KeeperError
 
     with_executor(test)
 

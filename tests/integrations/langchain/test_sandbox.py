@@ -75,10 +75,19 @@ def test_a_failure_of_ours_is_raised_and_never_an_answer(sandbox, monkeypatch, f
         monkeypatch.setattr(sandbox.box, name, lambda *args, **options: failing.FAILURES[failure]())
     with pytest.raises(pyjail.KeeperError if failure == "jail_error" else getattr(pyjail, failure)):
         sandbox.execute("true")
+    assert sandbox.failure is not None
     if failure != "jail_error":
         for move in (lambda: sandbox.download_files(["/box/a"]), lambda: sandbox.upload_files([("/box/a", b"")])):
             with pytest.raises(getattr(pyjail, failure)):
                 move()
+
+
+def test_what_their_glob_tool_makes_an_error_of_is_told_as_our_failure(sandbox, monkeypatch):
+    monkeypatch.setattr(sandbox.box, "run", lambda *args, **options: failing.FAILURES["HostError"]())
+    call = AIMessage("", tool_calls=[{"name": "glob", "args": {"pattern": "*"}, "id": "call-0"}])
+    model = Scripted(messages=iter([call, AIMessage("end")]))
+    state = create_deep_agent(model=model, backend=sandbox).invoke({"messages": [("user", "look")]})
+    assert state["messages"][-2].status == "error" and type(sandbox.failure) is pyjail.HostError
 
 
 def test_a_keeper_that_is_killed_ends_the_agent_s_run(sandbox):
