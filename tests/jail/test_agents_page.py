@@ -11,6 +11,6 @@ from tests.integrations import pages
 pytestmark = [pytest.mark.needs_cgroups, pytest.mark.skipif(SLOW > 1, reason=place.ELSEWHERE)]
 
 
-@pytest.mark.parametrize("section", ["A box", "BoxLite"])
+@pytest.mark.parametrize("section", ["A box", "An interpreter", "BoxLite"])
 def test_the_snippets_of_the_page_run_and_print_what_they_say(section):
     pages.check(section)

@@ -39,7 +39,7 @@ ROOMS = {
     "grading": "__init__ records languages",
     "cli": "__init__ records languages integrations",
     "boxlite": "__init__ aio languages",
-    "integrations": "__init__ aio",
+    "integrations": "__init__ aio interpreter",
     "interpreter": "__init__ records",
     "_selftest": "__init__ records",
     "__main__": "cli",
