@@ -117,6 +117,10 @@ FORGED = {
     "no data": """'safe:{"__type__": "set"}'""",
     "unhashable": """'safe:{"__type__": "set", "data": [[]]}'""",
     "image": """'safe:{"__type__": "PIL.Image", "data": "aGk="}'""",
+    "image of a format that starts a program": """'safe:{"__type__": "PIL.Image", "data": "JSFQUy1BZG9iZS0zLjAgRVBTRi0zLjAK"}'""",
+    "array of 2 GB": """'safe:{"__type__": "ndarray", "data": [""], "dtype": "S2000000000"}'""",
+    "array of a number": """'safe:{"__type__": "ndarray", "data": [""], "dtype": 5}'""",
+    "list for an image": """'safe:{"__type__": "PIL.Image", "data": ["iVBORw0KGgo"]}'""",
     "decimal": """'safe:{"__type__": "Decimal", "data": "x"}'""",
     "bytes": """'safe:{"__type__": "bytes", "data": "a"}'""",
 }
@@ -182,6 +186,12 @@ picture = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0abc" * 
 
 def test_an_image_is_an_image(executor):
     executor(PNG)
+    executor.send_tools(final())
+    answer = "{'__type__': 'PIL.Image', 'data': __import__('base64').b64encode(picture).decode()}"
+    assert executor(f"final_answer({answer})").output.size == (3, 2)
+    huge = "head = chunk(b'IHDR', struct.pack('>IIBBBBB', 60_000, 60_000, 8, 0, 0, 0, 0))\n"
+    executor(huge + "bomb = picture[:8] + head + picture[33:]")
+    assert "Shown" in executor("Shown(bomb)").output
     assert executor("Shown(picture)").output.size == (3, 2)
     assert "Shown" in executor("Shown(b'no image')").output
 
