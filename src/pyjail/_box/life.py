@@ -29,7 +29,8 @@ from pyjail._spec.jail import Jail, Limits
 from pyjail._verdict import outcome
 
 T = TypeVar("T")
-MOST_IDLE = 4  # slots that are kept armed for the next programs
+MOST_IDLE = 16  # slots that are kept armed for the next programs
+MOST_RESTING, REST_S = 4, 2.0  # of these, so many when nobody has come for so long
 _BUSY = "a program runs, perhaps one that was kept in the background: Box.kill() ends them all"
 _ENDED = "this box belongs to the process that was forked from"
 
@@ -65,6 +66,12 @@ class Slots(store.Idle):
             return super().start(template, host, None, functools.partial(kind, keeper), meanwhile, lease)
         except Gone:
             raise self.life.lost() from None
+
+    def give(self, keeper: Keeper) -> None:
+        super().give(keeper)
+        if len(self.keepers) > MOST_RESTING:
+            with contextlib.suppress(OSError):  # no thread to be had: they stay
+                self.life.look_after()
 
     def drop(self, keeper: Keeper) -> None:
         """Its program ends with it; what was kept of one that has ended stays."""
@@ -121,7 +128,8 @@ class Life:
         outcome.load_results()
         self.missing = plan.run.missing
         rows = whole.limits(plan.run.cgroup, self.slots.most)
-        self._tend()
+        if self.idle_timeout is not None:
+            self.look_after()
         started = self.keepers.start(plan.template, plan.host, None, functools.partial(BoxKeeper, rows))
         assert isinstance(started, BoxKeeper)
         self.keeper = started
@@ -201,15 +209,19 @@ class Life:
 
     # ---- time ----
 
-    def _tend(self) -> None:
-        if self.idle_timeout is not None and not self.tended:
+    def look_after(self) -> None:
+        """Have `tend` called from now on."""
+        if not self.tended:
             upkeep.add(self)
             self.tended = True
 
     def tend(self) -> None:
-        """Close it when it was not used for so long."""
+        """End slots that nobody needs, and the box when it was not used for so long."""
         keeper = self.keeper
-        if self.closed is not None or self.idle_timeout is None or keeper is None or self.owner != os.getpid():
+        if self.closed is not None or keeper is None or self.owner != os.getpid():
+            return
+        self.slots.end_unused(time.monotonic() - REST_S, MOST_RESTING)
+        if self.idle_timeout is None:
             return
         if self.slots.leased or keeper.used:
             self.used_at = time.monotonic()

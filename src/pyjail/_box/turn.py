@@ -36,7 +36,7 @@ class BoxTurn(Turn):
             if failed is not None:
                 self.outcome = failed, True
                 return
-        self.command = given._replace(files=())
+            self.command = given._replace(files=())
         try:
             super().begin()
         finally:
