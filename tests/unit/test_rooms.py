@@ -38,7 +38,7 @@ ROOMS = {
     # of public names alone, as anybody's program is
     "grading": "__init__ records languages",
     "cli": "__init__ records languages integrations",
-    "boxlite": "__init__ aio languages",
+    "boxlite": "__init__ aio interpreter languages",
     "integrations": "__init__ aio interpreter",
     "interpreter": "__init__ records",
     "_selftest": "__init__ records",

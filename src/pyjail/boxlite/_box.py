@@ -37,6 +37,7 @@ from pyjail.boxlite._options import (
     network,
     positive,
 )  # fmt: skip
+from pyjail.boxlite._packages import Packages
 from pyjail.boxlite._snapshots import SnapshotHandle
 
 INODES = 65536
@@ -75,6 +76,7 @@ class Box:
         self._lock: asyncio.Lock | None = None
         self._view: _images.View | None = None
         self._python: str | None = None  # its environment, on the host
+        self._packages: Packages | None = None
         self._env: dict[str, str] = {}
         self._ended = False
         self._files: Snapshot | None = None  # of a stopped box that is kept
@@ -136,6 +138,7 @@ class Box:
         jail = replace(view.jail, network=network(options.network))
         if view.python:
             self._python = await asyncio.to_thread(_store.environment)
+            self._packages = Packages(_store.site(self._python))
             env = {**jail.env, "PATH": f"{_store.INSIDE}/bin:{jail.env.get('PATH', '/usr/bin:/bin')}"}
             jail = replace(jail, mounts=(*jail.mounts, Mount.bind(self._python, _store.INSIDE)), env=env)
         whole = self.limits
@@ -225,13 +228,13 @@ class Box:
         assert self._view is not None
         _images.checked(user, self._view.jail)
         variables = {**self._env, **dict(self.options.env), **(env or {})}
-        wall = self._wall(timeout)
+        wall = self.wall(timeout)
         limits = self.limits if wall == self.limits.wall_time else replace(self.limits, wall_time=wall)
         given = {"limits": limits, "env": variables}
         return {**given, **({"cwd": place} if (place := cwd or self.options.working_dir) else {})}
 
-    def _wall(self, timeout: float | None) -> float | None:
-        """The wall time of a program that starts now."""
+    def wall(self, timeout: float | None) -> float | None:
+        """The wall time of a program that starts now, in s. TimeoutError: that of the box is over."""
         positive("timeout", timeout)
         wall = self.limits.wall_time if timeout is None else timeout
         if self._deadline is None:
@@ -315,12 +318,17 @@ class Box:
         self._timer = self._deadline = self._python = None
 
     @property
-    def packages(self) -> str:
-        """The directory of the host that its Python imports from, besides its own library."""
-        if self._python is None:
+    def has_python(self) -> bool:
+        """Whether its Python is the running one, in an environment of its own."""
+        return self._python is not None
+
+    @property
+    def packages(self) -> Packages:
+        """What its Python imports from, besides its own library."""
+        if self._python is None or self._packages is None:
             self.inner  # noqa: B018 - which raises when it does not run
             raise UnsupportedError("packages are installed for this host's Python: image='python:slim'")
-        return _store.site(self._python)
+        return self._packages
 
     async def __aenter__(self) -> Box:
         return await self.start()

@@ -1,56 +1,84 @@
-"""Packages for a box, fetched outside of it: wheels only, so that nothing of them runs on the host."""
+"""Packages for a box, fetched outside of it as `pyjail.interpreter` does: wheels only, nothing of them runs here."""
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import os
 import re
-import sys
-from collections.abc import Sequence
+import shutil
+import tempfile
 
+from pyjail import Jail, SpecError, interpreter
 from pyjail.boxlite._errors import ExecError, InvalidArgumentError, TimeoutError
 
-# A name with extras and versions: no option of pip, no path or URL, whose setup.py would run here.
-_VERSION = r"\s*(?:===?|~=|!=|<=?|>=?)\s*[\w.*+!-]+\s*"
-_REQUIREMENT = re.compile(
-    rf"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[\w\s,.-]*\])?\s*(?:{_VERSION}(?:,{_VERSION})*)?", re.ASCII
-)
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-async def install(packages: Sequence[str], directory: str, wheelhouse: str | None, timeout: float | None) -> str:
-    """Fetch wheels of packages, and of what they need, into ``directory``; what pip said.
+class Packages:
+    """What one box has, in a directory that it sees.
 
-    Args:
-        packages: names, with versions if wanted: "numpy==2.1". wheelhouse: a directory of wheels to take instead of
-            what pip is configured for. timeout: s; None: no limit.
-
-    Raises:
-        InvalidArgumentError: what is no such name. ExecError: pip failed. TimeoutError.
+    Attributes:
+        directory: of the host; what is in it is replaced.
     """
-    for package in packages:
-        if not isinstance(package, str) or not _REQUIREMENT.fullmatch(package):
-            raise InvalidArgumentError(f"package {package!r}: a name, with versions if wanted, is needed: 'numpy==2.1'")
-    if not packages:
-        return ""
-    where = [] if wheelhouse is None else ["--no-index", "--find-links", os.path.abspath(wheelhouse)]
-    options = ["--only-binary", ":all:", "--no-compile", "--upgrade", "--no-input", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--no-warn-script-location", *where]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--target", directory, "--", *packages,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(timeout):
-            out, err = await process.communicate()
-    except BaseException as e:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        if timeout is not None and type(e) is asyncio.TimeoutError:
-            raise TimeoutError(f"packages {', '.join(packages)}: not there within {timeout:g} s (timeout=)") from None
-        raise
-    said = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-    if process.returncode:
-        raise ExecError(f"pip install {' '.join(packages)}", process.returncode, said[1] or said[0])
-    return "".join(said)
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._wanted: dict[str, str] = {}  # by name: what was asked for last
+
+    async def install(self, packages: tuple[str, ...], wheelhouse: str | None, timeout: float | None) -> str:
+        """Have these, too, and what they need; what there is now, in pip's words.
+
+        Args:
+            packages: names, with versions if wanted. wheelhouse: a directory of wheels to take instead of what pip is
+                configured for. timeout: s; None: no limit.
+
+        Raises:
+            InvalidArgumentError: what has no name. ExecError: they cannot be had. TimeoutError.
+        """
+        wanted = {**self._wanted, **{_key(package): package for package in packages}}
+        if not packages:
+            return ""
+        resolving = asyncio.to_thread(interpreter.with_packages, Jail(), list(wanted.values()), wheelhouse)
+        try:
+            async with asyncio.timeout(timeout):
+                jail = await resolving
+        except SpecError as e:
+            raise ExecError(f"pip install {' '.join(packages)}", 1, e.reason) from e
+        except builtins.TimeoutError:
+            raise TimeoutError(f"packages {', '.join(packages)}: not there within {timeout} s (timeout=)") from None
+        found = next(mount.src for mount in jail.mounts if mount.dst == "/packages")
+        await asyncio.to_thread(_replace, str(found), self.directory)
+        self._wanted = wanted
+        return f"Successfully installed {' '.join(_installed(self.directory))}\n"
+
+
+def _key(package: str) -> str:
+    """The name, as packages compare theirs."""
+    match = _NAME.match(package) if isinstance(package, str) else None
+    if match is None:
+        raise InvalidArgumentError(f"package {package!r}: a name, with versions if wanted, is needed: 'numpy==2.1'")
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def _replace(source: str, target: str) -> None:
+    """Make ``target`` a copy of a directory, of the same files where the file system can."""
+    new = tempfile.mkdtemp(dir=os.path.dirname(target))
+    shutil.copytree(source, f"{new}/new", copy_function=_same)
+    os.rename(target, f"{new}/old")
+    os.rename(f"{new}/new", target)
+    shutil.rmtree(new)
+
+
+def _same(source: str, target: str) -> None:
+    with contextlib.suppress(OSError):  # another file system, or too many names
+        os.link(source, target)
+        return
+    shutil.copy2(source, target)
+
+
+def _installed(directory: str) -> list[str]:
+    """name-version of all that is there."""
+    suffix = ".dist-info"
+    return sorted(name.removesuffix(suffix) for name in os.listdir(directory) if name.endswith(suffix))

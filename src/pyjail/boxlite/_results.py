@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyjail import Result, Verdict
+from pyjail import Limits, Result, Verdict
 from pyjail.boxlite import _errors as errors
 
 
@@ -62,6 +62,20 @@ _LIMITS = {
 }
 
 
+def error_of(verdict: Verdict, command: str, limits: Limits, why: str | None) -> errors.BoxliteError | None:
+    """The error for how a program ended; None: its end is its own."""
+    if verdict is Verdict.JAIL_ERROR:
+        return errors.InternalError(f"{command} ended by what is not its doing: {why}")
+    if verdict is Verdict.WALL_TIME:
+        fix = "timeout_seconds= of the box, timeout= of the call; None: no limit"
+        return errors.TimeoutError(f"{command} took longer than {limits.wall_time:g} s and was ended: {fix}")
+    if verdict in _LIMITS:
+        name, what, fix = _LIMITS[verdict]
+        limit = getattr(limits, name)
+        return errors.ResourceExhaustedError(f"{command} took {what} ({name}: {limit}) and was killed: {fix}")
+    return None
+
+
 def told(result: Result[bytes], command: str) -> ExecResult:
     """The result of a program that ended by itself.
 
@@ -69,21 +83,11 @@ def told(result: Result[bytes], command: str) -> ExecResult:
         TimeoutError, ResourceExhaustedError: a limit ended it; the error has ``result``. InternalError: it is not the
         program that decided how this ended.
     """
-    verdict = result.verdict
-    message = f"the filter refused {result.syscall or 'a system call'}" if verdict is Verdict.SECURITY else None
     out, err = ((stream or b"").decode("utf-8", "replace") for stream in (result.stdout, result.stderr))
-    made = ExecResult(result.returncode, out, err, message or result.error, result)
-    error: errors.BoxliteError
-    if verdict is Verdict.JAIL_ERROR:
-        error = errors.InternalError(f"{command!r} ended by what is not its doing: {result.error}")
-    elif verdict is Verdict.WALL_TIME:
-        fix = "timeout_seconds= of the box, timeout= of the call; None: no limit"
-        error = errors.TimeoutError(f"{command!r} took longer than {result.limits.wall_time:g} s, killed: {fix}")
-    elif verdict in _LIMITS:
-        name, what, fix = _LIMITS[verdict]
-        limit = getattr(result.limits, name)
-        error = errors.ResourceExhaustedError(f"{command!r} took {what} ({name}: {limit}), killed: {fix}")
-    else:
+    refused = f"the filter refused {result.syscall or 'a system call'}" if result.verdict is Verdict.SECURITY else None
+    made = ExecResult(result.returncode, out, err, refused or result.error, result)
+    error = error_of(result.verdict, repr(command), result.limits, result.error)
+    if error is None:
         return made
     error.result = made
     raise error

@@ -287,7 +287,7 @@ def test_a_box_that_is_not_kept_is_gone_with_all_it_had():
     async def main():
         async with boxlite.CodeBox(name="passing") as box:
             await box.run("print(1)")
-            directory = Path(box.box.packages)
+            directory = Path(box.box.packages.directory)
             assert directory.is_dir()
         assert await boxlite.Boxlite.default().get("passing") is None
         return directory
