@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
-PROC_OPTIONS = (("subset", "pid"), ("hidepid", "ptraceable"))
 
 
 class Template(NamedTuple):
@@ -48,7 +47,7 @@ class Template(NamedTuple):
     missing: tuple[Missing, ...]
     seen: mounts.Seen
     clocks: bool = False  # each run has a time namespace
-    slots: bool = False  # a box's: several runs at once, in the same namespaces
+    slots: bool = False  # a box's: several runs at once, in the same namespaces, all seen in /proc
 
 
 class RunLimits(NamedTuple):
@@ -122,7 +121,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
     namespaces = NEWPID | NEWUTS | (NEWIPC | NEWNET if slots else NEWNET & ~own)
     return Template(
         jail=jail,
-        mounts=tuple(_asked_for().whole_first(rows)) if slots else rows,
+        mounts=tuple(_asked_for().whole_first(list(rows), jail)) if slots else rows,
         run_mounts=tuple(_asked_for().over_tmpfs(jail, kind, view)) if jail.mounts or below else (),
         landlock=rules,
         filter=program,

@@ -10,7 +10,7 @@ from pyjail._core.native import ffi, lib
 
 from pyjail._base.errors import KeeperError
 from pyjail._base.records import NamedTuple
-from pyjail._plan.compile import PROC_OPTIONS, Template
+from pyjail._plan.compile import Template
 from pyjail._spec.jail import KEEPER
 
 NONE = lib.PJ_NONE
@@ -89,7 +89,7 @@ def pack_template(t: Template) -> bytes:
     head.hostname = blob.text(jail.hostname)
     head.cgroups = len(t.cgroups.used)
     head.into = NONE if t.cgroups.into is None else t.cgroups.into
-    options = PROC_OPTIONS[:1] if t.slots else PROC_OPTIONS  # a box's programs may see each other
+    options = [("hidepid", "off" if t.slots else "ptraceable"), *([] if jail.proc == "full" else [("subset", "pid")])]
     head.proc = filesystem(blob, "proc", "proc" if jail.proc else "", options, RDONLY | NOSUID | NODEV | NOEXEC)
     head.landlock_fs, head.landlock_net, head.landlock_scoped = t.landlock.fs, t.landlock.net, t.landlock.scoped
     is_dirs, is_boxes = (0, lib.MOUNT_IS_DIR), (0, lib.MOUNT_IS_BOX)

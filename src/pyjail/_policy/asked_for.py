@@ -8,6 +8,7 @@ from pyjail._base.errors import SpecError
 from pyjail._policy.cgroup import CgroupRow, Cgroups
 from pyjail._policy.mounts import (
     NODEV,
+    NOEXEC,
     NOSUID,
     NOTHING,
     PYTHON,
@@ -20,6 +21,18 @@ from pyjail._policy.mounts import (
     tmpfs_options,
 )
 from pyjail._spec.jail import Jail, Mount
+
+TERMINALS = b"mode\x00620\x00ptmxmode\x00666\x00max\x0064\x00"  # all that there are on a host are one number
+
+
+class Terminals(Node):
+    """Where programs find terminals that they open."""
+
+    def rows(self, target: str, on_top: bool) -> list[MountRow]:
+        return [
+            MountRow("dir", target, "mount point", "", 0o755),
+            MountRow("fs", target, self.why, self.source, self.attr, self.data),
+        ]
 
 
 class Workspace(Node):
@@ -69,8 +82,14 @@ def to_be_stopped(rows: list[CgroupRow], cgroups: Cgroups) -> list[CgroupRow]:
     return [*found, most._replace(renew=most.value), stop]
 
 
-def whole_first(rows: list[MountRow]) -> list[MountRow]:
-    """The rows of a box's jail: the parts come after what they are parts of."""
+def whole_first(rows: list[MountRow], jail: Jail) -> list[MountRow]:
+    """The rows of a box's jail: the parts come after what they are parts of.
+
+    The root is the user's: who wants to trust a directory looks at all above it, and trusts root, who is not there, or
+    itself. It is read-only all the same.
+    """
+    root = rows[0]
+    rows[0] = root._replace(data=root.data + b"uid\0%d\0" % jail.uid)
     return sorted(rows, key=lambda row: 0 if not row.target else 1 if row.target == "box" and row.kind != "part" else 2)
 
 
@@ -78,6 +97,9 @@ def nodes(jail: Jail, kind: Kind) -> Iterator[tuple[str, Node]]:
     """Where each of the jail's mounts goes, and what it is, the outer ones first."""
     for mount in sorted(jail.mounts, key=lambda m: m.dst.count("/")):
         yield mount.dst, _mount_node(mount, jail, kind)
+        if mount.kind == "box":  # its programs open terminals for each other: tmux, ssh, an agent's shell
+            yield "/dev/pts", Terminals("fs", "terminals of the box's own", "devpts", NOSUID | NOEXEC, TERMINALS)
+            yield "/dev/ptmx", Node("link", "as everywhere", data=b"pts/ptmx", is_dir=False)
 
 
 def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:

@@ -41,6 +41,8 @@ def openings(jail: Jail, around: Around) -> Iterator[JailWarning]:
             yield JailWarning("env", name, "by its name a secret, which every program of the jail is given")
     if not jail.landlock:
         yield JailWarning("landlock", "files by path", "the second fence around them is down")
+    if jail.proc == "full":
+        yield JailWarning("proc", "/proc/stat, /proc/sys and the like", "what the host is and does can be read there")
     if not jail.strict:
         yield JailWarning("strict", "what cannot be enforced here", "runs start without it; look at the receipt")
     if jail.rootfs is None:

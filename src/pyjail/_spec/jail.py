@@ -190,7 +190,7 @@ class Jail(Shown):
         seccomp: "default", "strict" (compute-only; a refusal ends the run with verdict SECURITY), "none", or a
             `SeccompPolicy`.
         landlock: a second fence around files where the kernel has Landlock. Default True.
-        proc: mount a /proc of the run's own pid namespace. Default True.
+        proc: a /proc with the run's processes alone (True, the default), none, or "full": with what hosts tell, too.
         env: the environment of programs that are not given one by ``run(env=)``.
         fresh: a new keeper, so new namespaces of every kind, for every run. Default False.
         deterministic: what a program can see of chance is the same in every run: no address randomization, the first
@@ -215,7 +215,7 @@ class Jail(Shown):
     network: Literal["none", "loopback"] = "none"
     seccomp: Literal["default", "strict", "none"] | SeccompPolicy = "default"
     landlock: bool = True
-    proc: bool = True
+    proc: bool | Literal["full"] = True
     env: Mapping[str, str] = Env(DEFAULT_ENV)
     fresh: bool = False
     deterministic: bool = False
@@ -257,8 +257,8 @@ class Jail(Shown):
             if not isinstance(self.seccomp, SeccompPolicy):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
         for field in ("landlock", "proc", "fresh", "deterministic", "strict"):
-            if not isinstance(getattr(self, field), bool):
-                raise SpecError(field, getattr(self, field), "True or False is needed")
+            if not isinstance(value := getattr(self, field), bool) and (field, value) != ("proc", "full"):
+                raise SpecError(field, value, "True or False is needed" + (field == "proc") * ', or "full"')
         if not isinstance(self.env, Env):
             _set(self, "env", Env(self.env))
 

@@ -342,6 +342,11 @@ def test_hostname_ids_proc_and_fresh(sh):
     assert sh("uname -n; id -u; id -g", jail=Jail(hostname="judge", uid=7, gid=8)).stdout == b"judge\n7\n8\n"
     assert sh("id -u; grep Cap /proc/self/status | grep -v 0000000000000000", jail=Jail(uid=0, gid=0)).stdout == b"0\n"
     assert sh("ls /proc", jail=Jail(proc=False)).stdout == b""
+    ask = (
+        "cat /proc/stat /proc/meminfo | grep -c '^btime\\|^MemTotal'; ls -d /proc/1; echo x > /proc/sys/kernel/hostname"
+    )
+    assert sh(ask, jail=Jail(proc="full")).stdout == b"2\n"  # read-only, and pid 1 is as hidden as without
+    assert sh(ask).stdout == b"0\n"
     script = "readlink /proc/self/ns/user /proc/self/ns/net /proc/self/ns/uts; sleep 0.5"
     with ThreadPoolExecutor(2) as pool:  # at the same time: the kernel uses the numbers of dead namespaces again
         first, second = pool.map(lambda _: sh(script, jail=Jail(fresh=True)).stdout.split(), range(2))

@@ -50,7 +50,7 @@ def jails(draw) -> Jail:
         network=draw(st.sampled_from(["none", "loopback"])),
         seccomp=draw(st.sampled_from(["default", "strict", "none"])),
         landlock=draw(st.booleans()),
-        proc=draw(st.booleans()),
+        proc=draw(st.sampled_from([True, False, "full"])),
         deterministic=draw(st.booleans()),
         strict=draw(st.booleans()),
     )

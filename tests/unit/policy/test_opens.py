@@ -28,6 +28,7 @@ FOUND = {
     "a socket": (Jail(mounts=(Mount.bind("/opt/x/docker.sock", "/d"),)), "mounts", "/opt/x/docker.sock"),
     "packages": (Jail(python="/usr/bin/python3"), "python", "what is installed for /usr/bin/python3"),
     "a secret": (Jail(env={"PATH": "/bin", "OPENAI_API_KEY": "x"}), "env", "OPENAI_API_KEY"),
+    "all of /proc": (Jail(proc="full"), "proc", "/proc/stat, /proc/sys and the like"),
     "a fence": (Jail(landlock=False), "landlock", "files by path"),
 }
 
