@@ -1,0 +1,1 @@
+"""Inspect AI's sandbox `pyjail`, in Inspect."""
