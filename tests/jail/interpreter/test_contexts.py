@@ -68,7 +68,6 @@ def test_cells_of_contexts_run_at_once_and_one_is_interrupted_alone():
         assert time.monotonic() - begun < 1.8 * SLOW
 
 
-@pytest.mark.needs_cgroups
 def test_memory_is_of_the_box_and_who_meets_it_is_told():
     with Interpreter(limits=Limits(memory="96M", **FOREVER)) as python:
         other = python.create_context()

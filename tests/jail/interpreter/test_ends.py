@@ -75,7 +75,6 @@ def test_one_that_dies_between_cells_is_told_by_the_next(python):
     after(python, "it exited with 7")
 
 
-@pytest.mark.needs_cgroups
 def test_the_memory_limit_is_told_and_state_is_lost():
     with Interpreter(limits=Limits(cpu_time=None, wall_time=None, memory="64M")) as python:
         python.run("x = 1")

@@ -10,12 +10,12 @@ import pytest
 from pyjail import Interpreter, Verdict
 from tests.conftest import SLOW
 
-SHORT = 0.3 * SLOW
+SHORT, GRACE = 0.3 * SLOW, 2 * SLOW  # s
 
 
 @pytest.fixture(scope="module")
 def brief():
-    with Interpreter(timeout=SHORT, grace=SHORT) as python:
+    with Interpreter(timeout=SHORT, grace=GRACE) as python:
         yield python
 
 
@@ -46,7 +46,7 @@ def test_a_cell_that_does_not_obey_is_killed_and_so_is_its_state(brief, code):
     brief.run("x = 1", timeout=60)
     r = brief.run(code)
     assert (r.verdict, r.error.name, r.interrupted) == (Verdict.WALL_TIME, "InterpreterEnded", True), r
-    assert r.ended == f"it was killed: it had not obeyed an interrupt for {SHORT:g} s"
+    assert r.ended == f"it was killed: it had not obeyed an interrupt for {GRACE:g} s"
     r = brief.run("x", timeout=60)
     assert (r.error.name, r.restarted) == ("NameError", True)
     assert [one.text for one in brief.replay(timeout=60)] == [None] and brief.run("x", timeout=60).text == "1"
