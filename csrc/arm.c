@@ -106,6 +106,7 @@ static void release(void) {
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
   if (rlimits_changed() || f->left) keeper_exit();
   S->held = 0;
+  S->over = 0;
   if (!ran) {
     run_end();
   } else {

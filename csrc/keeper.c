@@ -16,6 +16,7 @@ enum { FD_CONTROL, FD_EMBEDDER /* pidfd */, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST,
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
 #define LEFT_NS (8000 * NS_PER_MS)   /* from a kill until we give up: a process may be in a file system that hangs */
 #define TOLD_AT_ONCE 64              /* calls that the filter lets go on, and children; then we look once in each ms */
+#define BACK_NS (300 * 1000ull)      /* from a report until its caller may be back with the next request */
 #define PUMP_WORTH 4096 /* after fewer bytes a stream rests for 1 ms: a wake-up for each byte would cost us */
 
 /* Shared with the program's process until execve replaces its memory. */
@@ -67,6 +68,7 @@ static struct slot {
   int shared;        /* a socket among the run's stdio: its fds may have left through it */
   int held;          /* its files are still asked for */
   int gone;          /* nobody is at the other end of its socket */
+  uint64_t over;     /* when its run has ended that is still to be put away; 0 without one */
   struct watch {     /* of the run in progress; go_at is 0 without one */
     uint64_t go_at, tripped, cpu_at, memory_at, pause, quiet[2];
   } watch;

@@ -78,6 +78,7 @@ static void message_take(uint64_t now) {
     S->gone = 1;
     running ? trip(TRIP_CALLER) : slot_free();
   } else if ((op == OP_RUN || op == OP_ARM) && idle && (S != &first || !boxed())) {
+    if (S->over) release();
     if ((e = request_prepare(in.m.len, have)).step || op == OP_ARM)
       reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, e, -1);
     else
@@ -105,8 +106,29 @@ static void run_finish(void) {
   const int hold = request()->flags & REQUEST_HOLD;
   report();
   S->held = hold;
-  if (!hold || S->gone) release();
-  if (S->gone) slot_free();
+  if (S->gone)
+    slot_free();
+  else if (boxed() && !hold)
+    S->over = S->page->facts.reported;
+  else if (!hold)
+    release();
+}
+
+/* Put away a run that is over, and arm the next one there; when to look again. Not at once, if another slot is armed:
+ * who is back soon is served first, and what he starts runs meanwhile. */
+static uint64_t over_tend(uint64_t now) {
+  struct slot *over = NULL;
+  int armed = 0, running = 0;
+  EACH_SLOT {
+    running |= S->watch.go_at != 0;
+    armed |= S->made && !S->watch.go_at && !S->over && !S->held;
+    if (S->over && (!over || S->over < over->over)) over = S;
+  }
+  if (!over) return UINT64_MAX;
+  if (armed && !running && now < over->over + BACK_NS) return over->over + BACK_NS;
+  S = over;
+  release();
+  return 0;
 }
 
 enum { WAKE_CHILDREN, WAKE_LISTENER, WAKE_SLOTS };
@@ -160,13 +182,14 @@ static void kept_drain(uint32_t all) {
 /* Limits are looked at when they could first be passed. HOSTILE: how often we are woken. */
 static void __attribute__((noreturn)) serve(void) {
   for (;;) {
-    uint64_t next = kept_tend(clock_ns(CLOCK_MONOTONIC)), at;
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), next = kept_tend(now), at = over_tend(now);
+    if (at < next) next = at;
     int ended = 0, nobody = 0;
     EACH_SLOT {
       if (S->watch.go_at && (at = limits_watch()) < next) next = at;
       ended |= S->watch.go_at && (S->page->facts.ended || S->page->facts.left);
     }
-    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+    now = clock_ns(CLOCK_MONOTONIC);
     const uint32_t n = wake_fill(now, &next), slots = K.slots;
     const uint64_t wait = K.more ? 0 : minus(next, now);
     struct __kernel_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
