@@ -104,7 +104,7 @@ static int rlimits_changed(void) {
 static void release(void) {
   const struct pj_facts *f = &S->page->facts;
   const int again = request()->flags & REQUEST_REARM, ran = f->reported != 0;
-  if (rlimits_changed() || f->left) keeper_exit();
+  if (rlimits_changed() || (f->left && !boxed())) keeper_exit();
   S->held = 0;
   S->over = 0;
   if (!ran) {

@@ -14,7 +14,8 @@ enum { FD_CONTROL, FD_EMBEDDER /* pidfd */, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST,
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
-#define LEFT_NS (8000 * NS_PER_MS)   /* from a kill until we give up: a process may be in a file system that hangs */
+#define LEFT_NS (8000 * NS_PER_MS)   /* from a kill until we give up: a process may be in a file system that hangs, */
+#define CROWDED_NS (4 * LEFT_NS)     /* or in a box whose memory is used up, where all others look for some, too */
 #define TOLD_AT_ONCE 64              /* calls that the filter lets go on, and children; then we look once in each ms */
 #define BACK_NS (300 * 1000ull)      /* from a report until its caller may be back with the next request */
 #define PUMP_WORTH 4096 /* after fewer bytes a stream rests for 1 ms: a wake-up for each byte would cost us */

@@ -84,7 +84,8 @@ static uint64_t limits_watch(void) {
   if (f->ended && !S->watch.tripped && q->flags & REQUEST_KEEP) return now; /* over, or nearly: whoever is left stays */
   if (S->watch.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
-    if (now > (S->watch.tripped ? S->watch.tripped : f->ended) + LEFT_NS) S->page->facts.left = 1;
+    const uint64_t killed = S->watch.tripped ? S->watch.tripped : f->ended;
+    if (now > killed + (boxed() ? CROWDED_NS : LEFT_NS)) S->page->facts.left = 1;
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
@@ -200,7 +201,8 @@ static void report(void) {
   for (int i = 0; i < 2; i++) /* what was written last: at most a pipe full of packets, a read each */
     for (int more = 1 << 14; more-- && pump(i);) continue;
   S->watch.go_at = 0;
-  if (request()->flags & REQUEST_KEEP && !f->left && leaf_threads(leaf_number(S->leaf.number), 0, 0))
+  const int kept = f->left ? boxed() : (request()->flags & REQUEST_KEEP) != 0;
+  if (kept && leaf_threads(leaf_number(S->leaf.number), 0, 0))
     leaf_keep();
   else
     S->started[2] = 0;

@@ -36,10 +36,11 @@ static void leaf_stop(void) {
   if (S->program > 0) SYS(__NR_kill, S->program, SIGKILL);
 }
 
-/* The run is over, and others are in its leaf: let them live. */
+/* The run is over, and others are in its leaf: let them live, or die as soon as they can. */
 static void leaf_keep(void) {
   struct kept *k = K.kept;
-  while (k->number[0]) k++; /* there is one, since the request was taken */
+  while (k < K.kept + PJ_MAX_KEPT && k->number[0]) k++;
+  if (k == K.kept + PJ_MAX_KEPT) return; /* there is one for each that was asked for */
   memcpy(k->number, S->leaf.number, sizeof k->number);
   for (int i = 0; i < 2; i++) k->pipe[i] = S->pipe[i][0], S->pipe[i][0] = -1;
   leaf_drop(~0u);
