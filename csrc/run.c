@@ -84,8 +84,8 @@ static uint64_t limits_watch(void) {
   if (f->ended && !S->watch.tripped && q->flags & REQUEST_KEEP) return now; /* over, or nearly: whoever is left stays */
   if (S->watch.tripped || f->ended) { /* who has ended was in time, whatever killing the rest takes */
     run_stop();
-    const uint64_t killed = S->watch.tripped ? S->watch.tripped : f->ended;
-    if (now > killed + (boxed() ? CROWDED_NS : LEFT_NS)) S->page->facts.left = 1;
+    const uint64_t late = (S->watch.tripped ? S->watch.tripped : f->ended) + (boxed() ? CROWDED_NS : LEFT_NS);
+    if (now > late) S->page->facts.left = 1;
     return now + 10 * NS_PER_MS;
   }
   /* Our own way to execve is not the program's time, but has an end, too. */
@@ -93,9 +93,7 @@ static uint64_t limits_watch(void) {
   if (q->wall_ns) {
     uint64_t look = (started ? f->started : S->watch.go_at + START_NS) + q->wall_ns;
     if (now >= look) {
-      struct slot *mine = S;
       children_reap(); /* we may be late ourselves */
-      S = mine;
       if (!f->ended) trip(TRIP_WALL);
     }
     if (!started && (look = S->watch.go_at + q->wall_ns) <= now)
@@ -121,6 +119,7 @@ static uint64_t limits_watch(void) {
 
 /* Reap what has ended: the programs, and orphans, whose zombies would count. Nonzero when nobody is left. HOSTILE. */
 static int children_reap(void) {
+  struct slot *mine = S;
   uint64_t used[18];
   int status = 0, most = 64;
   long pid = 1;
@@ -137,7 +136,7 @@ static int children_reap(void) {
     }
   }
   K.more = pid > 0;
-  S = &first;
+  S = mine;
   if (!boxed() && pid >= 0 && S->page->facts.ended) run_stop(); /* every process here descends from a child of ours */
   return pid == -ECHILD;
 }
