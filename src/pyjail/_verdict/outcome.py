@@ -144,7 +144,7 @@ def load_results() -> tuple[Any, Any, type[Receipt], type[Usage]]:
 
 
 _LEFT = (
-    "a process of the run could not be killed within 8 s, or 32 s in a box (a file system that hangs, a frozen cgroup?): "
+    "a process of the run could not be killed within 8 s, in a box 32 (a file system that hangs, a frozen cgroup?): "
     "nobody waits for it any more, its cgroup is left until it ends"
 )
 
