@@ -59,7 +59,8 @@ def main(asked: argparse.Namespace, jail: Callable[[Jail], Jail], limits: Callab
     except ModuleNotFoundError as e:
         fix = f"{sys.executable} -m pip install 'pyjail-linux[jupyter]'"
         raise UsageError(
-            f"pyjail kernel {asked.action}", f"there is no {e.name} in the environment of pyjail: {fix}"
+            f"pyjail kernel {asked.action}",
+            f"there is no {(e.name or '').partition('.')[0]} in the environment of pyjail: {fix}",
         ) from None
     if asked.action == "list":
         return _list(jupyter_kernels.installed())
