@@ -26,7 +26,7 @@ from autogen_core import CancellationToken, Component
 from autogen_core.code_executor import CodeBlock, CodeExecutor, CodeResult
 from pydantic import BaseModel
 
-from pyjail import STDOUT, HostError, Jail, JailError, KeeperError, Limits, Result, SetupError, SpecError, Verdict
+from pyjail import STDOUT, Jail, JailError, Limits, Result, SpecError, Verdict
 from pyjail.aio import Box
 from pyjail.integrations import shared
 
@@ -41,9 +41,6 @@ LANGUAGES = {  # of a block: the end of its file's name, and what the file is gi
     "sh": ("sh", "sh"),
 }
 LIST = ["find", ".", "-type", "f", "-printf", "%s %C@ %i\\t%P\\0"]  # busybox cannot: then names must do
-
-
-OURS = (HostError, KeeperError, SetupError)
 
 
 @dataclass
@@ -161,7 +158,7 @@ class PyjailCodeExecutor(CodeExecutor, Component[PyjailCodeExecutorConfig]):
         cancellation_token.link_future(task)
         try:
             return await task
-        except OURS as e:
+        except shared.OURS as e:
             self.failure = e
             raise
 
@@ -194,14 +191,14 @@ class PyjailCodeExecutor(CodeExecutor, Component[PyjailCodeExecutorConfig]):
             return _add(answer, 1, "Filename is not in the workspace\n")
         try:
             await box.write(path, block.code)
-        except OURS:
+        except shared.OURS:
             raise
         except (OSError, SpecError) as e:  # its name, or the disk is full
             return _add(answer, 1, f"{e}\n")
         answer.code_file = answer.code_file or path
         env = {**self._jail.env, **self._env}
         result: Result[str] = await box.run([program, path], env=env, stderr=STDOUT, text=True, orphans="keep")
-        shared.ours(result)
+        shared.check(result)
         if result.verdict is Verdict.WALL_TIME:
             raise TimeoutError(f"more than {self._timeout:g} s; until then it printed: {result.stdout[-2000:]!r}")
         return _add(answer, shared.exit_code(result), shared.with_ending(result.stdout, result))
@@ -235,7 +232,7 @@ def _named(code: str) -> str | None:
 async def _files(box: Box) -> dict[str, str]:
     """What distinguishes each file below /box, as far as its system can tell."""
     found = await box.run(LIST, stderr=STDOUT, text=True)
-    shared.ours(found)
+    shared.check(found)
     if not found.ok:
         return dict.fromkeys(await box.list("**"), "")
     rows = (row.split("\t", 1) for row in found.stdout.split("\0") if "\t" in row)

@@ -21,20 +21,7 @@ from typing import Any
 from deepagents.backends.protocol import ExecuteResponse, FileDownloadResponse, FileUploadResponse
 from deepagents.backends.sandbox import BaseSandbox
 
-from pyjail import (
-    STDOUT,
-    Box,
-    HostError,
-    Jail,
-    JailError,
-    KeeperError,
-    Limits,
-    Result,
-    SetupError,
-    SpecError,
-    Verdict,
-    aio,
-)
+from pyjail import STDOUT, Box, Jail, JailError, Limits, Result, SetupError, SpecError, Verdict, aio
 from pyjail.integrations import shared
 
 __all__ = ["PyjailSandbox", "WRITABLE"]
@@ -42,7 +29,6 @@ __all__ = ["PyjailSandbox", "WRITABLE"]
 WRITABLE = ("/tmp", "/var/tmp", "/home", "/large_tool_results", "/conversation_history", "/blobs")
 """The last three are where deepagents' middleware puts what is too long for a conversation."""
 
-OURS = (HostError, SetupError, KeeperError)
 NAMES = {  # deepagents' words for what is wrong with a path
     errno.ENOENT: "file_not_found",
     errno.EISDIR: "is_directory",
@@ -77,9 +63,8 @@ class PyjailSandbox(BaseSandbox):
             as an error, and goes on: ``failure`` has it then.
     """
 
-    enable_capture_offload = (
-        False  # its wrapper loses what a command that is killed has printed, and asks a file for its exit code
-    )
+    # Its wrapper loses what a command that is killed has printed, and asks a file of the program's for its exit code.
+    enable_capture_offload = False
 
     def __init__(
         self,
@@ -153,7 +138,7 @@ class PyjailSandbox(BaseSandbox):
                 if data is None:
                     return self.box.read(path), None
                 self.box.write(path, data)
-        except OURS:
+        except shared.OURS:
             raise
         except SpecError as e:
             return None, "invalid_path" if e.field == "path" else str(e)
@@ -165,7 +150,7 @@ class PyjailSandbox(BaseSandbox):
     def _noted(self) -> Iterator[None]:
         try:
             yield
-        except OURS as e:
+        except shared.OURS as e:
             self.failure = e
             raise
 
@@ -186,7 +171,7 @@ class PyjailSandbox(BaseSandbox):
 
 
 def _response(result: Result[str]) -> ExecuteResponse:
-    shared.ours(result)
+    shared.check(result)
     return ExecuteResponse(
         output=shared.with_ending(result.stdout, result),
         exit_code=shared.exit_code(result),

@@ -127,7 +127,7 @@ class PyjailEnvironment:
 
 
 def _observation(result: Result[str]) -> dict[str, Any]:
-    shared.ours(result)
+    shared.check(result)
     killed = shared.ending(result)
     if not killed:
         return {"output": result.stdout, "returncode": result.returncode, "exception_info": ""}

@@ -9,14 +9,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pyjail import Jail, JailedProcessError, KeeperError, Limits, Mount, Result, Verdict
+from pyjail import HostError, Jail, JailedProcessError, KeeperError, Limits, Mount, Result, SetupError, Verdict
 
-__all__ = ["AGENT_LIMITS", "agents_jail", "configured", "ending", "exit_code", "ours", "patience", "with_ending"]
+__all__ = [
+    "AGENT_LIMITS",
+    "OURS",
+    "agents_jail",
+    "check",
+    "configured",
+    "ending",
+    "exit_code",
+    "patience",
+    "with_ending",
+]
 
 AGENT_LIMITS = Limits(
     cpu_time=None, wall_time=120, memory="1G", processes=256, file_size="256M", open_files=1024, output="10M"
 )
 """Of an agent's box where none are given: memory and processes of all its commands together, the rest for each."""
+
+OURS = (HostError, KeeperError, SetupError)
+"""What is raised when pyjail or the machine has failed: nothing can be said of the program then."""
 
 BESIDE = "/opt/python-beside"
 
@@ -68,7 +81,7 @@ def patience(limits: Limits, timeout: float | None) -> Limits:
     return limits if timeout is None else replace(limits, wall_time=timeout or None)
 
 
-def ours(result: Result[Any]) -> None:
+def check(result: Result[Any]) -> None:
     """Raise `KeeperError` when nothing can be said of the program, because pyjail or the machine failed."""
     if result.verdict is Verdict.JAIL_ERROR:
         raise KeeperError(f"nothing can be said of the program: {result.error}") from JailedProcessError(result)

@@ -27,9 +27,11 @@ from smolagents.serialization import SafeSerializer
 from smolagents.tools import Tool, get_tools_definition_code
 from smolagents.utils import AgentError
 
-from pyjail import HostError, Interpreter, Jail, KeeperError, Limits, SetupError, SpecError, Verdict
+from pyjail import Interpreter, Jail, Limits, SpecError, Verdict
 from pyjail.integrations import shared
 from pyjail.interpreter import Display, Execution
+
+__all__ = ["ExecutorUnavailableError", "PyjailPythonExecutor"]
 
 ANSWER = "text/vnd.pyjail.answer"  # MIME type of a final answer, which is shown as a result: those are bounded
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n")[:11].decode()  # else PIL tries formats that start programs
@@ -64,7 +66,6 @@ import base64
 from io import BytesIO
 from typing import Any
 
-__all__ = ["ExecutorUnavailableError", "PyjailPythonExecutor"]
 final_answer = _final(final_answer, SafeSerializer, display, {PROPOSED})
 """
 
@@ -201,7 +202,7 @@ class PyjailPythonExecutor(RemotePythonExecutor):
             return self.interpreter.run(code, self._timeout)
         except SpecError as e:
             raise AgentError(str(e), self.logger) from e
-        except (HostError, KeeperError, SetupError) as e:
+        except shared.OURS as e:
             raise ExecutorUnavailableError(f"nothing can be said of the code: {e}") from e
 
     def cleanup(self) -> None:
