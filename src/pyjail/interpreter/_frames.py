@@ -12,7 +12,9 @@ from pyjail.interpreter._records import MIMES, Display, Raised
 NONCE = 16
 HEAD = 4 + NONCE
 RUN, SETTLE, HELLO = b"x", b"s", b"h"
-COUNTED = 256  # bytes that a result counts as besides its data
+COUNTED = 1024  # bytes that a result counts as besides its data
+MOST_FORMS = 64  # of a result
+MOST_VALUES = 500_000  # of all JSON results of a cell: each is an object of this process
 SLACK = 1 << 16
 _ESCAPED = 6  # characters of JSON that a byte may become
 _NAMES = {mime: name for name, mime in MIMES.items()}
@@ -48,11 +50,11 @@ class Reader:
     def __init__(self, most: int, most_together: int) -> None:
         self.most, self.most_together = most, most_together
         self._data = bytearray()
-        self._total = 0
+        self._total = self._values = 0
 
     def begin(self) -> None:
         """A new cell."""
-        self._total = 0
+        self._total = self._values = 0
 
     @property
     def pending(self) -> bool:
@@ -83,12 +85,16 @@ class Reader:
 
     def _display(self, found: dict[str, Any]) -> Display:
         data, cut = _texts(found, "data"), _texts(found, "cut")
-        if not all(map(plain_type, (*data, *cut))):
+        if max(len(data), len(cut)) > MOST_FORMS or not all(map(plain_type, (*data, *cut))):
             raise Forged("a result of no type")
         size = sum(map(_sized, data.values()))
         self._total += COUNTED + size + sum(map(_sized, (*data, *cut, *cut.values())))
         if size > self.most + SLACK or self._total > self.most_together + self.most + SLACK:
             raise Forged("more results than an interpreter sends")
+        for mime in [mime for mime in data if _NAMES.get(mime) in ("json", "data")]:
+            self._values += sum(map(data[mime].count, ",[{"))
+            if self._values > MOST_VALUES:
+                cut[mime] = f"{_sized(data.pop(mime))} bytes: more than {MOST_VALUES} values in a cell's results"
         return display(data, cut, found.get("main") is True)
 
 

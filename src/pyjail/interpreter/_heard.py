@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 from pyjail.interpreter._records import Display, Logs
@@ -11,12 +12,19 @@ from pyjail.interpreter._records import Display, Logs
 Callback = Callable[[Any], object]
 
 
+MOST_PIECES = 4096
+
+
 class Stream:
-    """stdout or stderr of a cell: its first ``most`` bytes, as text."""
+    """stdout or stderr of a cell: its first ``most`` bytes, as text.
+
+    Beyond many pieces the rest is one: a program that writes byte by byte must not make millions of objects here.
+    """
 
     def __init__(self, name: str, most: int, tell: Callback | None) -> None:
         self.name, self.most, self.tell = name, most, tell
-        self.pieces: list[str] = []
+        self._pieces: list[str] = []
+        self._rest = StringIO(newline="")
         self.size = 0
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
@@ -29,9 +37,17 @@ class Stream:
 
     def _keep(self, text: str) -> None:
         if text:
-            self.pieces.append(text)
+            if len(self._pieces) < MOST_PIECES:
+                self._pieces.append(text)
+            else:
+                self._rest.write(text)
             if self.tell is not None:
                 self.tell(text)
+
+    def pieces(self) -> tuple[str, ...]:
+        """All that is kept."""
+        rest = self._rest.getvalue()
+        return (*self._pieces, rest) if rest else tuple(self._pieces)
 
     def cut(self) -> str:
         """What is not here, in words; "" when all is."""
@@ -67,7 +83,7 @@ class Heard:
 
     def logs(self) -> Logs:
         """What was written."""
-        return Logs(tuple(self.stdout.pieces), tuple(self.stderr.pieces))
+        return Logs(self.stdout.pieces(), self.stderr.pieces())
 
     def cut(self, dropped: tuple[int, int]) -> tuple[str, ...]:
         """What is not here, a line each."""

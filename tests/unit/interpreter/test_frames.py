@@ -71,13 +71,23 @@ def test_another_nonce_and_a_length_beyond_all_results_are_forged_before_the_mes
 
 def test_more_than_the_bounds_is_forged_as_the_inside_sends_no_more():
     big = result(**{"text/html": "y" * 900})
-    assert len(read(*[frame(big)] * 5, together=5_000)) == 5
+    assert len(read(*[frame(big)] * 5, together=10_000)) == 5
     with pytest.raises(Forged, match="more results"):
         read(*[frame(big)] * 100, together=5_000)
     with pytest.raises(Forged, match="more results"):
         read(*[frame({"type": "result", "data": {}, "cut": {}})] * 1000, together=5_000)
     with pytest.raises(Forged, match="more results"):
         read(frame(result(**{"text/html": "é" * 40_000})))
+
+
+def test_json_of_too_many_values_and_results_of_too_many_forms_are_not_read():
+    many = "[" + "[]," * 400_000 + "0]"
+    first, second = read(
+        *[frame(result(**{"application/json": text})) for text in ("[1]", many)], most=1 << 21, together=1 << 22
+    )
+    assert first.json == [1] and second.json is None and "values" in second.cut["json"]
+    with pytest.raises(Forged, match="no type"):
+        read(frame(result(**{f"a/{i}": "" for i in range(64)})))
 
 
 def test_base64_and_json_are_read_and_what_is_no_json_says_so():

@@ -81,7 +81,7 @@ def test_a_result_is_cut_to_its_bound_plain_text_first():
         "text/html": "600 bytes, where 1000 are room for a result",
     }
     assert fitting({PLAIN: "x" * 2000}, {}, 1000)[0] == {PLAIN: "x" * 1000}
-    assert total == 500 + 300 + 256
+    assert total == 500 + 300 + 1024
 
 
 def test_results_of_a_cell_are_bounded_together_and_the_main_result_says_that_it_is_cut():

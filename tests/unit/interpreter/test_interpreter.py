@@ -71,6 +71,15 @@ def test_output_is_kept_to_its_bound_and_told_as_it_comes():
     assert heard.cut((3, 99)) == ("stdout: 2 bytes, after the first 5", "results: 3, of 99 bytes")
 
 
+def test_a_program_that_writes_byte_by_byte_makes_no_million_of_pieces():
+    heard = Heard(1 << 20)
+    for _ in range(20_000):
+        heard.stdout.take(b"\n")
+    heard.close()
+    pieces = heard.logs().stdout
+    assert len(pieces) < 5000 and "".join(pieces) == "\n" * 20_000
+
+
 def test_a_form_as_a_file_has_it():
     shown = Display(text="é", png="aGk=", json={"a": 1})
     assert (shown.raw("text"), shown.raw("png")) == ("é".encode(), b"hi")

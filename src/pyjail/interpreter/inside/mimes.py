@@ -16,4 +16,5 @@ METHODS = (
     ("_repr_javascript_", "application/javascript"),
 )
 BINARY = ("image/png", "image/jpeg", "application/pdf", "image/gif", "image/webp")
-COUNTED = 256  # bytes that a result counts as besides its data
+MOST_FORMS = 64  # of a result
+COUNTED = 1024  # bytes that a result counts as besides its data

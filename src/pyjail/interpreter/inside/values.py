@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .mimes import BINARY, COUNTED, DATA, METHODS, PLAIN
+from .mimes import BINARY, COUNTED, DATA, METHODS, MOST_FORMS, PLAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Shower:
     def bundle(self, found: dict[str, Any], main: bool = False) -> None:
         """Send what is in a MIME bundle, as text: base64 of what is binary, JSON of what is JSON."""
         texts, cut = {}, {}
-        for name, data in dict(found).items():
+        for name, data in list(dict(found).items())[:MOST_FORMS]:
             mime = str(name).encode("ascii", "replace").decode("ascii").replace(":", "?")[:200]
             if not mime.isprintable():
                 continue
