@@ -96,6 +96,7 @@ static struct keeper {
   struct slot *slot[PJ_MAX_SLOTS]; /* NULL where there is none; `first` is there from the start */
   uint32_t slots;                  /* from here on all are NULL */
   struct kept kept[PJ_MAX_KEPT];
+  uint32_t keeps; /* from here on all are empty */
   uint64_t quiet[2];     /* until when children, and the filter's calls, are let wait: */
   uint32_t reaped, told; /* how many there were since a run began */
   int tend;              /* somebody whose leaf was kept may have ended, */

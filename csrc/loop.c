@@ -151,7 +151,7 @@ static uint32_t wake_fill(uint64_t now, uint64_t *next) {
     wake_by(&n, S->leaf.event);
   }
   kept_at = n;
-  for (uint32_t i = 0; boxed() && i < 2 * PJ_MAX_KEPT; i++)
+  for (uint32_t i = 0; i < 2 * K.keeps; i++)
     if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] >= 0) wake_by(&n, K.kept[i / 2].pipe[i % 2]);
   const uint32_t all = n;
   n = WAKE_CHILDREN;
@@ -173,7 +173,7 @@ static void run_woken(void) {
 static void kept_drain(uint32_t all) {
   for (const struct pollfd *p = wake + kept_at; p < wake + all; p++)
     if (p->revents && SYS(__NR_read, p->fd, scratch, sizeof scratch) <= 0)
-      for (uint32_t i = 0; i < 2 * PJ_MAX_KEPT; i++)
+      for (uint32_t i = 0; i < 2 * K.keeps; i++)
         if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] == p->fd) fd_drop(&K.kept[i / 2].pipe[i % 2]);
 }
 

@@ -41,6 +41,7 @@ static void leaf_keep(void) {
   struct kept *k = K.kept;
   while (k < K.kept + PJ_MAX_KEPT && k->number[0]) k++;
   if (k == K.kept + PJ_MAX_KEPT) return; /* there is one for each that was asked for */
+  if (k == K.kept + K.keeps) K.keeps++;
   memcpy(k->number, S->leaf.number, sizeof k->number);
   for (int i = 0; i < 2; i++) k->pipe[i] = S->pipe[i][0], S->pipe[i][0] = -1;
   leaf_drop(~0u);
@@ -61,13 +62,14 @@ static int kept_full(void) {
  * to look again. HOSTILE: when that is. */
 static uint64_t kept_tend(uint64_t now) {
   if (!K.tend || now < K.tend_at) return K.tend ? K.tend_at : UINT64_MAX;
-  for (struct kept *k = K.kept; k < K.kept + PJ_MAX_KEPT; k++) {
+  for (struct kept *k = K.kept; k < K.kept + K.keeps; k++) {
     if (!k->number[0] || leaf_threads(leaf_number(k->number), 0, 0)) continue;
     for (uint32_t h = 0; h < K.plan->cgroups; h++)
       SYS(__NR_unlinkat, FD_CGROUP + h, leaf_name(k->number[h]), AT_REMOVEDIR); /* EBUSY: who cleans up after us */
     memset(k->number, 0, sizeof k->number);
     for (int i = 0; i < 2; i++) fd_drop(&k->pipe[i]);
   }
+  while (K.keeps && !K.kept[K.keeps - 1].number[0]) K.keeps--;
   K.tend = 0;
   K.tend_at = now + 10 * (clock_ns(CLOCK_MONOTONIC) - now);
   return UINT64_MAX;
