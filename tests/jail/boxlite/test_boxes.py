@@ -11,6 +11,7 @@ import pytest
 import pyjail
 import pyjail.testing
 from pyjail import boxlite
+from tests.conftest import SLOW
 from tests.jail.boxlite.conftest import PATIENCE, run
 
 pytestmark = pytest.mark.needs_cgroups
@@ -57,7 +58,7 @@ def test_both_spellings_are_one():
 
 def test_timeout_seconds_kills_the_program_and_ends_the_box():
     async def main():
-        async with boxlite.SimpleBox(image=PYTHON, timeout_seconds=1.5) as box:
+        async with boxlite.SimpleBox(image=PYTHON, timeout_seconds=1.5 * SLOW) as box:
             started = time.monotonic()
             with pytest.raises(boxlite.TimeoutError, match="timeout_seconds") as caught:
                 await box.exec("sh", "-c", "echo begun; (sleep 1000 &) ; sleep 1000")
@@ -72,7 +73,7 @@ def test_timeout_seconds_kills_the_program_and_ends_the_box():
 
 def test_what_a_box_s_programs_left_behind_ends_with_its_time():
     async def main():
-        async with boxlite.SimpleBox(image=PYTHON, timeout_seconds=2) as box:
+        async with boxlite.SimpleBox(image=PYTHON, timeout_seconds=2 * SLOW) as box:
             await box.exec("sh", "-c", "sleep 1000 > /dev/null 2>&1 &")
             assert [p for p in await box.jail.processes() if p.kept]
             async with asyncio.timeout(PATIENCE):

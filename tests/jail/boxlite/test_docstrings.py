@@ -17,10 +17,12 @@ import pytest
 import pyjail.testing
 from pyjail import boxlite
 from pyjail.boxlite import _runtime
+from tests import place
+from tests.conftest import SLOW
 from tests.jail.boxlite.conftest import PATIENCE, run
 from tests.jail.boxlite.docstrings import ASYNC, CODE, CODE_BOX, SYNC
 
-pytestmark = pytest.mark.needs_cgroups
+pytestmark = [pytest.mark.needs_cgroups, pytest.mark.skipif(SLOW > 1, reason=place.ELSEWHERE)]
 
 
 def wheel(directory: Path, name: str, version: str) -> None:
