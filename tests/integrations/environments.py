@@ -52,7 +52,8 @@ def python(name: str) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     pip = [str(binary), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *wanted], check=True)
+    if subprocess.run([*pip, *wanted], check=False).returncode:  # an index may fail once: what it gave is kept
+        subprocess.run([*pip, *wanted], check=True)
     (site,) = (place / "lib").glob("python*/site-packages")
     (site / "pyjail.pth").write_text(f"{ROOT / 'src'}\n")
     stamp.write_text(told)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
 import re
 import signal
@@ -22,7 +24,7 @@ from inspect_ai.util import (
 )
 from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
-from pyjail import SpecError
+from pyjail import ExecError, HostError, KeeperError, Result, SetupError, SpecError, Verdict, aio
 from pyjail.integrations.inspect import PyjailConfig, PyjailSandboxEnvironment
 from tests.host_side import keepers_of
 from tests.scripts import until
@@ -194,6 +196,59 @@ async def test_a_box_that_dies_is_unavailable_and_never_an_answer(sandbox):
         await sandbox.read_file("x")
     with pytest.raises(SandboxUnavailableError):
         await sandbox.write_file("x", "y")
+
+
+OURS = [
+    HostError("memory", "there is no controller", "run as root"),
+    KeeperError("the keeper is gone"),
+    SetupError("mount", 3, "/proc", errno.EPERM),
+    ExecError("exec", 0, "/bin/true", errno.ENOMEM),
+    OSError(errno.EMFILE, "Too many open files"),
+]
+
+
+@pytest.mark.parametrize("error", OURS, ids=lambda e: type(e).__name__)
+async def test_whatever_fails_on_our_side_is_unavailable(sandbox, monkeypatch, error):
+    async def fails(*_, **__):
+        raise error
+
+    for name in ("run", "read", "write"):
+        monkeypatch.setattr(sandbox._box, name, fails)
+    for asked in (sandbox.exec(["true"]), sandbox.read_file("x"), sandbox.write_file("x", "")):
+        with pytest.raises(SandboxUnavailableError, match="pyjail: ") as e:
+            await asked
+        assert str(error) in str(e.value)
+
+
+async def test_a_program_that_the_jail_ended_is_unavailable(sandbox, monkeypatch):
+    async def ends(args, limits, **_):
+        return Result(args, -9, Verdict.JAIL_ERROR, b"42", b"", limits=limits, error="its cgroup was taken away")
+
+    monkeypatch.setattr(sandbox._box, "run", ends)
+    with pytest.raises(SandboxUnavailableError, match="its cgroup was taken away"):
+        await sandbox.exec(["true"])
+
+
+async def test_a_sample_whose_box_cannot_be_made_has_none_of_the_others_left(monkeypatch):
+    monkeypatch.setattr(aio.Box, "__aenter__", failing_at_the(2, aio.Box.__aenter__, OURS[0]))
+    with pytest.raises(SandboxUnavailableError, match="there is no controller"):
+        await boxes(PyjailConfig(environments={"a": {}, "b": {}}))
+    assert not list(PyjailSandboxEnvironment._open)
+    monkeypatch.setattr(aio.Box, "__aenter__", failing_at_the(1, aio.Box.__aenter__, OURS[0]))
+    with pytest.raises(PrerequisiteError) as e:
+        await PyjailSandboxEnvironment.task_init("task", None)
+    assert "no box can be held here" in e.value.message and "Fix: run as root" in e.value.message
+
+
+def failing_at_the(number, enter, error):
+    calls = itertools.count(1)
+
+    async def entered(box):
+        if next(calls) == number:
+            raise error
+        return await enter(box)
+
+    return entered
 
 
 async def test_what_this_machine_cannot_hold_is_a_prerequisite_with_its_fix():

@@ -1,6 +1,6 @@
 """Inspect AI's sandbox ``pyjail``: a `pyjail.Box` for each environment of each sample. No daemon, no image, no root.
 
-``pip install 'pyjail-linux[inspect]'`` registers it: ``inspect eval task.py --sandbox pyjail``, ``sandbox="pyjail"``,
+The extra ``inspect`` registers it with Inspect: ``inspect eval task.py --sandbox pyjail``, ``sandbox="pyjail"``,
 ``sandbox=("pyjail", "jail.toml")``, or with a `PyjailConfig`:
 
 >>> from inspect_ai.util import SandboxEnvironmentSpec
