@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 from typing import Any
 
@@ -40,16 +41,21 @@ class ExecStdout:
         self._at = 0  # so much of it is taken
         self._seen = 0  # so much of it has no newline
         self._ended = False
+        self._pieces = 0  # that were read so far
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def __aiter__(self) -> ExecStdout:
         return self
 
     async def __anext__(self) -> str:
-        while (found := self._take()) is None:
-            await self._more()
-        if not found:
-            raise StopAsyncIteration
-        return found.decode("utf-8", "replace")
+        while True:
+            while (found := self._take()) is None:
+                await self._more(self._pieces)
+            text = self._decoder.decode(found, not found)  # a character may come in two pieces
+            if text:
+                return text
+            if not found:
+                raise StopAsyncIteration
 
     @property
     def _size(self) -> int:
@@ -70,18 +76,20 @@ class ExecStdout:
             self._at = self._seen = 0
         return taken
 
-    async def _more(self) -> None:
+    async def _more(self, known: int) -> None:
+        """Read a piece, unless another task has read one since the caller knew of ``known``."""
         async with self._lock:
-            if self._ended:
+            if self._ended or self._pieces > known:
                 return
             data = await self._reader.read(CHUNK)
             self._ended = not data
+            self._pieces += 1
             self._buffer += data
 
     async def drain(self) -> None:
         """Read up to the end, so that the program can go on. ResourceExhaustedError for what nobody will read."""
         while not self._ended:
-            await self._more()
+            await self._more(self._pieces)
             if self._size > MOST_AHEAD:
                 raise ResourceExhaustedError(f"more than {MOST_AHEAD} bytes of output: read them while it runs")
 

@@ -11,7 +11,7 @@ import tty as tty_module
 from types import TracebackType
 from typing import Any, Self
 
-from pyjail.boxlite._errors import InvalidStateError
+from pyjail.boxlite._errors import InvalidArgumentError, InvalidStateError
 from pyjail.boxlite._execution import Execution
 from pyjail.boxlite._results import ExecResult
 from pyjail.boxlite._runtime import Boxlite
@@ -72,6 +72,8 @@ class InteractiveBox(SimpleBox):
     async def start(self) -> Self:
         """Make the box, start the shell, connect the terminal."""
         if self._execution is None:
+            if self._forwards and not sys.stdin.isatty():
+                raise InvalidArgumentError("tty=True: stdin is no terminal that could be connected")
             await super().start()
             try:
                 window = os.get_terminal_size(sys.stdin.fileno()) if self._forwards else os.terminal_size((80, 24))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import threading
@@ -56,6 +57,24 @@ def test_the_end_may_be_waited_for_before_the_output_is_read():
         return [line async for line in execution.stdout()]
 
     assert in_box(use) == [f"{n}\n" for n in range(1, 100001)]
+
+
+def test_the_end_may_be_waited_for_by_one_task_while_another_one_reads():
+    async def use(box):
+        execution = await box.exec(
+            "sh", ["-c", "printf 'caf\\303'; sleep 0.2; printf '\\251\\n'; read x; echo $x"], tty=True
+        )
+        waiting = asyncio.create_task(execution.wait())
+        await asyncio.sleep(0)
+        seen = ""
+        while "caf\u00e9\r\n" not in seen:
+            seen += await anext(execution.stdout())
+        await execution.stdin().send_input("typed\n")
+        async for text in execution.stdout():
+            seen += text
+        return seen, (await waiting).exit_code
+
+    assert in_box(use) == ("caf\u00e9\r\ntyped\r\ntyped\r\n", 0)
 
 
 def test_output_that_nobody_reads_is_bounded():
@@ -162,6 +181,12 @@ def test_an_interactive_box_is_the_caller_s_terminal_and_gives_it_back():
         process.wait()
         os.close(ours)
     assert b"42\r\n24 80\r\n" in seen
+
+
+def test_an_interactive_box_needs_a_terminal_to_connect(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(boxlite.InvalidArgumentError, match="no terminal"):
+        run(boxlite.InteractiveBox(image=PYTHON, tty=True).start())
 
 
 def test_twins_wait_in_the_caller_s_thread():
