@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_code_cell, new_notebook
@@ -138,3 +140,34 @@ def test_the_example(jupyter):
         "dead kernel: Kernel died", "[2] 42 /box False", "[3] 84 by box", "[4] no network: [Errno 97] Address family not supported by protocol",
     ]  # fmt: skip
     assert "was ended by its limit memory (256M)" in out.stderr
+
+
+def test_a_server_s_manager_starts_a_killed_kernel_again(jupyter, log, tmp_path):
+    """As JupyterLab does: many kernels by one manager, which looks after them."""
+
+    async def main():
+        manager = AsyncMultiKernelManager(
+            kernel_manager_class="jupyter_client.ioloop.AsyncIOLoopKernelManager",
+            connection_dir=str(tmp_path),
+            kernel_name=NAME,
+        )
+        first, second = [await manager.start_kernel(kernel_name=NAME) for _ in range(2)]
+        client = manager.get_kernel(first).client()
+        client.start_channels()
+        await client.wait_for_ready(timeout=60)
+        await client.execute_interactive("open('kept', 'w').close()", timeout=60)
+        restarted = asyncio.Event()
+        manager.add_restart_callback(first, restarted.set)
+        client.execute("b = bytearray(1 << 31)")
+        await asyncio.wait_for(restarted.wait(), 60)
+        await client.wait_for_ready(timeout=60)
+        said = []
+        hook = lambda m: said.append(m["content"].get("text"))  # noqa: E731
+        await client.execute_interactive("import os; print(os.listdir())", timeout=60, output_hook=hook)
+        assert "['kept']\n" in said
+        assert await manager.is_alive(second)
+        assert log.text.count("was ended by its limit memory") == 1
+        client.stop_channels()
+        await manager.shutdown_all()
+
+    asyncio.run(main())

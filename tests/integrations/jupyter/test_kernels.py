@@ -157,7 +157,7 @@ def test_the_notebooks_directory_comes_in_when_it_is_asked_for(start, tmp_path):
     assert kernel.run("print(open('data/rows.csv').read())") == "changed\n"
 
 
-def test_twenty_kernels_at_once_and_nothing_is_left(start):
+def test_several_kernels_at_once_and_nothing_is_left(start):
     before = set(os.listdir("/proc/self/fd"))
     kernels = [start() for _ in range(6)]
     for number, kernel in enumerate(kernels):

@@ -68,6 +68,13 @@ def test_what_a_killed_owner_left_is_removed_by_the_next_and_a_living_ones_stays
     place.Place().stop()
 
 
+def test_many_that_start_at_once_do_not_sweep_each_other(above):
+    code = "from pyjail.integrations._kernel.place import Place\nfor _ in range(40):\n    made = Place(); made.tell({}); made.stop()"
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [one.wait(100) for one in running] == [0, 0, 0, 0]
+    assert os.listdir(above) == []
+
+
 def test_a_link_with_such_a_name_is_not_followed(above, tmp_path):
     victim = tmp_path / "victim"
     victim.mkdir()

@@ -32,10 +32,10 @@ class Place:
     def __init__(self) -> None:
         above = _above()
         _sweep(above)
-        self.root = Path(tempfile.mkdtemp(prefix=NAME, dir=above))
-        # Held while we live, whichever pid namespace another one looks from.
-        self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = -1
+        while self._lock < 0:
+            self.root = Path(tempfile.mkdtemp(prefix=NAME, dir=above))
+            self._lock = _locked(self.root, fcntl.LOCK_EX)
         self.clients = f"{self.root}/s"
         self.inside = self.root / "inside"
         self.inside.mkdir()
@@ -75,22 +75,34 @@ def _above() -> str:
     )
 
 
+def _locked(path: str | Path, how: int) -> int:
+    """An fd that holds this directory's lock until it is closed, whichever pid namespace others look from; -1 when
+    somebody else holds it, or has removed the directory."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(fd, how)
+        if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return -1
+
+
 def _sweep(above: str) -> None:
     """Remove those of ours that nobody holds any more: their owner was killed."""
     with os.scandir(above) as entries:
         found = [e.path for e in entries if e.name.startswith(NAME) and e.is_dir(follow_symlinks=False)]
     for path in found:
         with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
-            if os.stat(path, follow_symlinks=False).st_uid == os.geteuid() and not _held(path):
-                shutil.rmtree(path)
-
-
-def _held(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+            if os.stat(path, follow_symlinks=False).st_uid != os.geteuid():
+                continue
+            fd = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fd >= 0:
+                try:
+                    shutil.rmtree(path)
+                finally:
+                    os.close(fd)
