@@ -42,7 +42,10 @@ def write(life: Life, path: object, data: Any, mode: int) -> None:
     """See `Box.write`."""
     name = place("path", path)
     given = data if isinstance(data, File) else File(bytes(data) if isinstance(data, _BYTES) else data, mode)
-    content = given.data.encode("utf-8", "surrogateescape") if isinstance(given.data, str) else given.data
+    try:
+        content = given.data.encode("utf-8", "surrogateescape") if isinstance(given.data, str) else given.data
+    except UnicodeEncodeError as e:
+        raise SpecError("data", given.data, f"cannot be written as UTF-8: {e.reason}") from None
     with memfd("pyjail-file", content) as source:
         life.asked(lambda keeper: workspace.put_below(keeper, name, given.mode, source.number))
 

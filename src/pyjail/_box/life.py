@@ -7,6 +7,7 @@ import functools
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from pyjail._verdict import outcome
 
 T = TypeVar("T")
 MOST_IDLE = 16  # slots that are kept armed for the next programs
+MOST_KEPT = 1024  # leaves, before those that are gone are forgotten
 MOST_RESTING, REST_S = 4, 2.0  # of these, so many when nobody has come for so long
 _BUSY = "a program runs, perhaps one that was kept in the background: Box.kill() ends them all"
 _ENDED = "this box belongs to the process that was forked from"
@@ -99,6 +101,7 @@ class Life:
         self.used_at = time.monotonic()
         self.missing: tuple[Missing, ...] = ()  # limits that nothing enforces here, of a jail that is not strict
         self.owner = os.getpid()
+        _all.add(self)
 
     # ---- the keeper ----
 
@@ -232,6 +235,9 @@ class Life:
         """Note the leaf in which a program that has ended has left somebody, if it has."""
         if number := slot.leaf:
             self.kept.add(number)
+            if len(self.kept) > MOST_KEPT and self.keeper is not None:
+                top = self.keeper.cgroup.boxes[0]
+                self.kept = {n for n in list(self.kept) if os.path.exists(f"{top}/r{n}")}
 
     def add(self, result: Any) -> None:
         """What a program came to."""
@@ -252,3 +258,15 @@ def _plan(jail: Jail, limits: Limits) -> prepare.Plan:
         more = ": it is what ends one program of a box, and no other"
         raise HostError(*missing.lacking(plan.host, "processes", "pids", more))
     return plan
+
+
+_all: weakref.WeakSet[Life] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In the child: who waits for a place, or is inside, is the parent's, and a thread may have held the lock."""
+    for life in _all:
+        life.gate.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

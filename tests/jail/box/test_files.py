@@ -65,6 +65,7 @@ def test_errors_are_python_s_own(box):
         (SpecError, lambda: box.read("")),
         (SpecError, lambda: box.read("x" * 300)),
         (SpecError, lambda: box.write("x", 3)),
+        (SpecError, lambda: box.write("x", "\ud800")),
         (SpecError, lambda: box.write("x", "y", 0o4755)),
     ):
         with pytest.raises(error):

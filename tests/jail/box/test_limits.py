@@ -108,7 +108,7 @@ def test_a_fork_bomb_that_is_cancelled_is_gone():
             time.sleep(0.5)
             p.kill()
             p.wait(20 * SLOW)
-            assert [q.args for q in box.processes()] == [("cat",)]
+            assert until(lambda: [q.args for q in box.processes()] == [("cat",)])
             other.kill()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from pyjail import Box, Jail, Limits, Verdict
 from tests.conftest import SLOW
-from tests.host_side import alive
+from tests.host_side import alive, leaves_of
 from tests.jail.box.programs import LIMITS, PYTHON, shell
 from tests.scripts import until
 
@@ -33,7 +34,7 @@ def test_what_is_kept_lives_on_and_is_told(box):
         assert sorted(p.kept for p in box.processes()) == [False, True]
         p.kill()
     box.kill()
-    assert box.processes() == [] and not any(alive(p.host_pid) for p in kept)
+    assert box.processes() == [] and until(lambda: not any(alive(p.host_pid) for p in kept))
     assert box.run(["echo", "on"]).stdout == b"on\n"
 
 
@@ -62,6 +63,16 @@ def test_what_is_kept_counts_against_the_box():
         assert b"fork" in r.stderr.lower()
         box.kill()
         assert box.run(shell("for i in 1 2 3 4 5 6; do true & done; wait")).verdict is Verdict.OK
+
+
+def test_what_was_kept_and_has_ended_is_forgotten(box):
+    for _ in range(30):
+        box.run(shell("sleep 0.05 &"), orphans="keep")
+    assert until(lambda: box.processes() == [])
+    assert until(
+        lambda: len([path for path in leaves_of(os.getpid()) if "/unified/" in path and "/box/r" in path]) <= 5
+    )
+    assert box.run(shell("sleep 99 &"), orphans="keep").ok and len(box.processes()) == 1
 
 
 def test_what_is_kept_ends_with_the_box():

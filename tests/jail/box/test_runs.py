@@ -89,7 +89,7 @@ def test_killing_one_disturbs_no_other(box):
     victim.wait(10 * SLOW)
     victim.close()
     assert victim.result.verdict is Verdict.SIGNALED
-    assert sorted(p.args for p in box.processes()) == [("cat",)] * 4
+    assert until(lambda: sorted(p.args for p in box.processes()) == [("cat",)] * 4)
     for p in others:
         assert p.communicate(b"still here") == (b"still here", b"")
         assert p.result.verdict is Verdict.OK
