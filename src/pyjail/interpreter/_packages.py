@@ -49,8 +49,9 @@ def furnished(jail: Jail, wanted: tuple[str, ...], wheelhouse: Any, python: str 
         if not os.path.isdir(wheels):
             fix = "pip wheel -w DIR NAME makes one"
             raise SpecError("wheelhouse", wheelhouse, f"a directory with wheels is needed: {fix}")
+        files = [os.path.join(wheels, name) for name in os.listdir(wheels) if name.endswith(".whl")]
         closed = [
-            p for p in (wheels, *map(os.path.join, repeat(wheels), os.listdir(wheels))) if not os.stat(p).st_mode & 4
+            path for path, bits in ((wheels, 5), *zip(files, repeat(4), strict=False)) if ~os.stat(path).st_mode & bits
         ]
         if closed:
             why = f"the jail's user, who owns nothing outside, may not read {closed[0]}: chmod -R o+rX {wheels}"

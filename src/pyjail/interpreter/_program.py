@@ -190,7 +190,7 @@ class Program:
     def _send(self) -> None:
         with contextlib.suppress(BlockingIOError):
             try:
-                self._unsent = self._unsent[self.channel.send(self._unsent) :]
+                self._unsent = self._unsent[self.channel.send(self._unsent, socket.MSG_NOSIGNAL) :]
             except OSError:  # it is gone, as what is read will say
                 self._unsent = memoryview(b"")
         if not self._unsent:

@@ -9,7 +9,8 @@ import time
 import pytest
 
 import pyjail
-from pyjail import Box, Interpreter, KeeperError, Limits, Verdict
+from pyjail import Box, Interpreter, Jail, KeeperError, Limits, Verdict
+from pyjail.interpreter import _sent
 from tests.conftest import SLOW
 from tests.host_side import keeper_below
 from tests.inside import keeper_of
@@ -84,6 +85,23 @@ def test_a_box_of_the_callers_stays_and_its_files_are_the_cells():
             assert python.box is box and python.run("open('data.txt').read()").text == "'from outside'"
             python.run("open('out', 'w').write('from inside')")
         assert box.read("out") == b"from inside" and box.run(["cat", "out"]).stdout == b"from inside"
+
+
+def test_modules_of_the_box_can_be_imported(python):
+    python.box.write("mine.py", "x = 5")
+    python.box.write("pack/__init__.py", "from . import inner")
+    python.box.write("pack/inner.py", "def f(): return 1 / 0")
+    assert python.run("import mine, pack; mine.x").text == "5"
+    assert 'File "/box/pack/inner.py", line 1, in f' in python.run("pack.inner.f()").error.traceback
+
+
+def test_another_python_is_sent_the_source(monkeypatch):
+    monkeypatch.setattr(_sent, "MAGIC_NUMBER", b"else")
+    with Interpreter(Jail(python="/usr/bin/python3")) as python:
+        assert python.run("import sys; sys.executable").text == "'/usr/bin/python3'"
+        r = python.run("print('a'); display(1); await __import__('asyncio').sleep(0, 5)")
+        assert (r.text, r.logs.stdout, r.results[0].text) == ("5", ("a\n",), "1")
+        assert "pyjail" not in python.run("1 / 0").error.traceback
 
 
 def test_restart_keeps_the_files(python):
