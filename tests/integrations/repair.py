@@ -73,3 +73,7 @@ def commands(program: Program) -> Generator[str, str, None]:
     assert "changed: 1" in shown, shown
     shown = yield f"python3 test_{name}.py"
     assert RIGHT in shown, shown
+
+
+BEATING = "(while sleep 0.05; do echo x >> /tmp/beat; done) &"  # a program that stays behind
+GROWS = "n=$(cat /tmp/beat | wc -c); until [ $(cat /tmp/beat | wc -c) -gt $n ]; do sleep 0.05; done; echo lives"
