@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ _RELEASES = {
     "bookworm", "bullseye", "buster", "focal", "jammy", "noble", "sid", "stretch", "trixie",
 }  # fmt: skip
 _versions: dict[tuple[str, Jail], str] = {}
-_lock = threading.Lock()
 
 
 class ImageWarning(UserWarning):
@@ -125,11 +123,8 @@ def _language(image: str, name: str, tag: str, jail: Jail) -> View:
         if e.control != "language":
             raise
         raise NotFoundError(f"image {image!r} is not here: {e.cause}. Fix: {e.hint}; or {_fix(image)}") from e
-    with _lock:
-        known = _versions.get((language.name, jail))
-    version = known or languages.version(language, jail) or ""
-    with _lock:
-        _versions[language.name, jail] = version
+    version = _versions.get((language.name, jail)) or languages.version(language, jail) or ""
+    _versions[language.name, jail] = version
     _compare(image, language.title, tag, version)
     return View(found, f"this host's system and {language.title} {version}".rstrip(), _free(found))
 

@@ -1,11 +1,12 @@
 """Pythons for boxes: each has an environment of its own, read-only inside; packages are put into it from outside.
 
-They lie in one temporary directory of the host, which goes when this process ends.
+They lie in one temporary directory of the host, which goes with the last of them, and when this process ends.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import sys
@@ -44,20 +45,31 @@ def site(path: str) -> str:
 
 
 def drop(path: str) -> None:
-    """Remove an environment."""
+    """Remove an environment, and with the last one the directory that they lie in."""
     shutil.rmtree(path, ignore_errors=True)
+    with _lock, contextlib.suppress(OSError):  # others are there
+        os.rmdir(os.path.dirname(path))
 
 
 def _directory() -> str:
     """That of this process; a forked child gets its own."""
-    if not _made or _made[-1][0] != os.getpid():
+    if not _made or _made[-1][0] != os.getpid() or not os.path.isdir(_made[-1][1]):
         path = tempfile.mkdtemp(prefix="pyjail-boxlite-")
         os.chmod(path, SEEN)
-        _made.append((os.getpid(), path))
-        atexit.register(_remove, *_made[-1])
+        _made[:] = [(os.getpid(), path)]
     return _made[-1][1]
 
 
-def _remove(pid: int, path: str) -> None:
-    if pid == os.getpid():  # and not a child that ends as its parent would
-        shutil.rmtree(path, ignore_errors=True)
+def _remove() -> None:
+    for pid, path in _made:
+        if pid == os.getpid():  # and not a child that ends as its parent would
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _forget() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+atexit.register(_remove)
+os.register_at_fork(after_in_child=_forget)

@@ -294,7 +294,9 @@ def test_a_box_that_is_not_kept_is_gone_with_all_it_had():
         return directory
 
     with pyjail.testing.nothing_left():
-        assert not run(main()).exists()
+        directory = run(main())
+    assert not directory.exists()
+    assert not [path for path in directory.parents if "pyjail-boxlite-" in path.name and path.exists()]
 
 
 @pytest.mark.parametrize(
