@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyjail
@@ -51,6 +52,7 @@ class Context:
         self._lost = ""
         self._history: list[str] = []
         self._turn = threading.Lock()
+        self._thread: int | None = None  # whose turn it is
         self._removed = False
 
     @property
@@ -71,7 +73,7 @@ class Context:
         payload = _code(code)
         seconds = self._timeout if timeout == DEFAULT else seconds_of("timeout", timeout)
         heard = Heard(self._bounds.output, on_stdout, on_stderr, on_result)
-        with self._turn:
+        with self._alone():
             program = self._ready()
             lost, self._lost = self._lost, ""
             self._count += 1
@@ -87,6 +89,19 @@ class Context:
             if made.ok:
                 self._history.append(code)
             return made
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A block that nobody else is in. SpecError for who is in it already: a callback of the cell that runs."""
+        me = threading.get_ident()
+        if self._thread == me:
+            raise SpecError("context", self.id, "a callback of its cell cannot wait for the cell: interrupt() it")
+        with self._turn:
+            self._thread = me
+            try:
+                yield
+            finally:
+                self._thread = None
 
     def _execution(self, done: Done | End, heard: Heard, wall: float, program: Program, lost: str) -> Execution:
         results, logs = tuple(heard.results), heard.logs()
@@ -141,7 +156,7 @@ class Context:
 
         Raises what `run` raises; KeeperError when it ended at once, as in too little memory.
         """
-        with self._turn:
+        with self._alone():
             program = self._ready()
             end = program.greet(self._grace)
             if end is not None:
@@ -160,7 +175,7 @@ class Context:
 
     def restart(self) -> None:
         """Start anew, without any state; /box stays. A cell that runs is waited for: `interrupt` it first."""
-        with self._turn:
+        with self._alone():
             self._end()
 
     def _end(self) -> None:
@@ -187,7 +202,7 @@ class Context:
         self._removed = True
         if program is not None and self._turn.locked():
             program.process.kill()
-        with self._turn:
+        with self._alone():
             self._end()
         self._remove(self)
 

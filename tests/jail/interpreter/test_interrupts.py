@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pyjail import Interpreter, Verdict
+from pyjail import Interpreter, SpecError, Verdict
 from tests.conftest import SLOW
 
 SHORT, GRACE = 0.3 * SLOW, 2 * SLOW  # s
@@ -92,6 +92,15 @@ def test_what_a_callback_raises_interrupts_the_cell_and_is_raised(python):
     assert time.monotonic() - begun < 20 * SLOW
     r = python.run("x")
     assert (r.text, r.restarted, r.logs.stdout) == ("1", False, ())
+
+
+def test_a_callback_may_interrupt_its_cell_and_not_wait_for_it(python):
+    r = python.run("print('a')\nimport time; time.sleep(60)", on_stdout=lambda text: python.interrupt())
+    assert (r.error.name, r.interrupted) == ("KeyboardInterrupt", True)
+    for call in (lambda text: python.run("1"), lambda text: python.restart()):
+        with pytest.raises(SpecError, match="callback"):
+            python.run("print('a')", on_stdout=call)
+    assert python.run("1").text == "1"
 
 
 def test_cells_of_one_context_run_one_after_the_other(python):
