@@ -26,6 +26,8 @@ from tests.host_side import keepers_of
 from tests.inside import owner_name, used_hierarchies
 from tests.scripts import until
 
+patient = pytest.mark.timeout(600)  # Inspect is imported in seconds, where many others want to run in a minute
+
 
 def call(tool, arguments):
     """The model calls a tool. How many tokens that is, is said: to count them Inspect would ask the network."""
@@ -146,6 +148,7 @@ def test_solutions_of_humaneval_pass_and_a_wrong_one_does_not(tmp_path):
     }
 
 
+@patient
 def test_200_samples_at_once(tmp_path):
     here, most = 0, 0
 
@@ -155,7 +158,7 @@ def test_200_samples_at_once(tmp_path):
             nonlocal here, most
             here += 1
             most = max(most, here)
-            with anyio.fail_after(90):
+            with anyio.fail_after(500):
                 while most < 200:
                     await anyio.sleep(0.1)
             result = await sandbox().exec(["sh", "-c", "cat n; sleep 0.2"], timeout=60)
@@ -220,10 +223,11 @@ def counts():
 def inspect(*arguments, cwd, **env):
     command = [str(Path(sys.executable).parent / "inspect"), *arguments]
     return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=110
+        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=190
     )
 
 
+@patient
 def test_the_example_is_solved(tmp_path):
     (tmp_path / "task.py").write_text((Path(__file__).resolve().parents[3] / "examples/inspect_task.py").read_text())
     out = inspect(
@@ -238,8 +242,8 @@ def test_the_example_is_solved(tmp_path):
     assert "AssertionError" in first[1] and last[1] == "fine\n"
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-@pytest.mark.parametrize("sandbox", ["pyjail", "pyjail:other.toml"])
+@patient
+@pytest.mark.parametrize(("loop", "sandbox"), [("asyncio", "pyjail"), ("trio", "pyjail:other.toml")])
 def test_the_command_line(tmp_path, loop, sandbox):
     (tmp_path / "counts.py").write_text(TASK)
     (tmp_path / "pyjail.toml").write_text('[jail]\nhostname = "found"\n')
@@ -256,6 +260,7 @@ def test_the_command_line(tmp_path, loop, sandbox):
     assert log.results.scores[0].metrics["accuracy"].value == 1
 
 
+@patient
 def test_cleanup_from_the_command_line_removes_what_dead_evals_left(tmp_path):
     dead = subprocess.Popen(["true"])
     dead.wait()
