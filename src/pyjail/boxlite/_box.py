@@ -137,7 +137,7 @@ class Box:
         _images.checked(options.user, view.jail)
         jail = replace(view.jail, network=network(options.network))
         if view.python:
-            self._python = await asyncio.to_thread(_store.environment)
+            self._python = _store.environment()  # quicker than a thread
             self._packages = Packages(_store.site(self._python))
             env = {**jail.env, "PATH": f"{_store.INSIDE}/bin:{jail.env.get('PATH', '/usr/bin:/bin')}"}
             jail = replace(jail, mounts=(*jail.mounts, Mount.bind(self._python, _store.INSIDE)), env=env)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import pyjail
 import pyjail.testing
 from pyjail import boxlite
+from pyjail.boxlite import _store
 from tests.conftest import SLOW
 from tests.jail.boxlite.conftest import PATIENCE, run
 
@@ -373,3 +376,19 @@ def test_a_lost_box_is_an_engine_error():
 
     with pytest.raises(boxlite.EngineError):
         run(main())
+
+
+def test_a_start_that_is_cancelled_leaves_nothing():
+    async def main():
+        for seconds in (0, 0.002, 0.005, 0.01, 0.02, 0.05):
+            box = boxlite.CodeBox(name="once")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await box.start()
+            await box.shutdown()
+            assert await boxlite.Boxlite.default().list_info() == []
+
+    run(main())  # what a first box opens for good
+    with pyjail.testing.nothing_left():
+        run(main())
+    assert not any(path and os.path.exists(path) for _, path in _store._made)
