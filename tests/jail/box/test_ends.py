@@ -117,10 +117,10 @@ def test_closed_by_another_thread_while_programs_run():
 
 
 def test_a_box_that_is_not_used_closes_itself():
-    box = Box(limits=LIMITS, idle_timeout=1.0)
+    box = Box(limits=LIMITS, idle_timeout=1.0 * SLOW)
     box.run(shell("sleep 99 &"), orphans="keep")
     pids = keepers_of(os.getpid())
-    with box.start(["sleep", "2"]) as p:
+    with box.start(["sleep", str(2 * SLOW)]) as p:
         p.wait()
     assert box.read("/etc/passwd")
     assert until(lambda: not any(map(alive, pids)), 5)
@@ -183,8 +183,8 @@ def test_an_interrupted_run_is_killed_and_the_box_goes_on():
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
         for delay in (0.001, 0.003, 0.01, 0.1, 0.3):
-            signal.setitimer(signal.ITIMER_REAL, delay)
             with pytest.raises(Interrupt):
+                signal.setitimer(signal.ITIMER_REAL, delay)
                 while True:
                     box.run(["sleep", "99"])
             assert until(lambda: [q.args for q in box.processes()] == [("cat",)])

@@ -116,9 +116,10 @@ def test_a_fork_bomb_that_is_cancelled_is_gone():
 def test_cpus_are_of_the_whole():
     burn = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass"
     with Box(limits=Limits(cpus=0.5, **LONG)) as box:
+        began = time.monotonic()
         with ThreadPoolExecutor(3) as threads:
             results = list(threads.map(lambda _: box.run([*PYTHON, burn]), range(3)))
-        assert sum(r.usage.cpu_time for r in results) < 2.0
+        assert sum(r.usage.cpu_time for r in results) < 0.75 * (time.monotonic() - began)
 
 
 def test_the_receipt_of_the_whole_says_what_the_kernel_says():
