@@ -91,7 +91,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   do {
     const long data = SYS(__NR_lseek, from, at, SEEK_DATA), hole = SYS(__NR_lseek, from, data, SEEK_HOLE);
     at = data > at ? data : data == -ENXIO && size > at ? size : at;
-    n = SYS(__NR_pread64, from, scratch, hole > at && hole - at < most ? hole - at : most, at);
+    n = data == -ENXIO ? 0 : SYS(__NR_pread64, from, scratch, hole > at && hole - at < most ? hole - at : most, at);
     for (long done = 0; rc >= 0 && done < n; done += rc)
       rc = SYS(__NR_pwrite64, fd, scratch + done, n - done, at + done);
     at += n > 0 ? n : 0;

@@ -92,12 +92,13 @@ static struct keeper {
   int listener;      /* seccomp notifications */
   int sockets, unix; /* /proc/net/sockstat and unix of our network namespace, which the runs share */
   int ruleset;       /* Landlock, for all runs with these tmpfs */
+  int spare;         /* a box: to be given up when there is no other fd, and somebody is to be killed */
   const struct pj_plan *plan;
   struct slot *slot[PJ_MAX_SLOTS]; /* NULL where there is none; `first` is there from the start */
   uint32_t slots;                  /* from here on all are NULL */
   struct kept kept[PJ_MAX_KEPT];
-  uint32_t keeps; /* from here on all are empty */
-  uint64_t quiet[2];     /* until when children, and the filter's calls, are let wait: */
+  uint32_t keeps;        /* from here on all are empty */
+  uint64_t quiet[3];     /* until when children, the filter's calls, and what the kept ones write, are let wait: */
   uint32_t reaped, told; /* how many there were since a run began */
   int tend;              /* somebody whose leaf was kept may have ended, */
   uint64_t tend_at;      /* which is looked at no earlier */
@@ -238,7 +239,8 @@ static void fds_close(struct fds *got) {
   got->count = 0;
 }
 
-/* Receive one message from `sock`, its fds into *got: its length, -errno, or 0 when the peer is gone. */
+/* Receive one message from `sock`, its fds into *got: its length, 0 when the peer is gone, -EMFILE when its fds are
+ * lost, or -errno. */
 static long message_receive(int sock, void *buf, size_t len, int flags, struct fds *got) {
   struct iovec iov = {buf, len};
   struct k_cmsg c = {0};
@@ -251,7 +253,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
     for (size_t i = 0; i < 4 && 16 + 4 * (i + 1) <= c.len; i++) got->fd[got->count++] = c.fd[i];
   if (n > 0 && m.flags & K_MSG_CTRUNC) { /* no room for its fds: without them the message means something else */
     fds_close(got);
-    n = 0;
+    n = -EMFILE;
   }
   return n;
 }

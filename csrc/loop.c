@@ -11,10 +11,12 @@ static long request_take(uint32_t len, uint32_t have, uint32_t *row) {
   return l->size > LIMITS_MAX || padded > len ? -EINVAL : pj_check_request(S->request + padded, len - padded, row);
 }
 
-/* Is the armed process there no longer? Idle for long, it may have been killed from outside, in a box from inside. */
+/* Is the armed process there no longer? Idle for long, it may have been killed from outside, in a box from inside: then
+ * it is looked for by its number, before all that may have ended besides. */
 static int armed_gone(void) {
-  const int nobody = children_reap();
-  return boxed() ? !S->program : nobody;
+  if (!boxed()) return children_reap();
+  if (S->program && SYS(__NR_wait4, S->program, NULL, __WALL | WNOHANG, NULL) == S->program) S->program = 0;
+  return !S->program;
 }
 
 /* Have a process armed that fits the request, or tell why not: one that was may have noted its own failure already. */
@@ -32,7 +34,7 @@ static struct pj_error request_prepare(uint32_t len, uint32_t have) {
       return e.step ? e : error_of(STEP_ARM, PJ_NONE, -ESRCH);
   }
   if (!was_armed) memcpy(S->limits, S->request, size);
-  if (request()->flags & REQUEST_KEEP && (!boxed() || kept_full())) return error_of(STEP_REQUEST, PJ_NONE, -EMFILE);
+  if (request()->flags & REQUEST_KEEP && (!boxed() || kept_full())) return error_of(STEP_REQUEST, PJ_NONE, -EUSERS);
   if (!was_armed && arm() < 0) {
     const struct pj_error e = S->page->facts.reply.error;
     run_end();
@@ -71,7 +73,9 @@ static void message_take(uint64_t now) {
   const uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
   const int running = S->watch.go_at != 0, idle = !running && !S->held;
   struct pj_error e = {0};
-  if (n < (long)sizeof in.m) { /* hang-up, or nonsense that cannot be answered */
+  if (n == -EMFILE && boxed()) { /* others of a box go on, and may give some back */
+    reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, error_of(STEP_REQUEST, op, n), -1);
+  } else if (n < (long)sizeof in.m) { /* hang-up, or nonsense that cannot be answered */
     if (S == &first) keeper_exit();
     S->gone = 1;
     running ? trip(TRIP_CALLER) : slot_free();
@@ -137,7 +141,7 @@ static void wake_by(uint32_t *n, int fd) { wake[(*n)++] = (struct pollfd){fd, PO
 /* Whom to wait for until `next`, in order; how many, and the instant for which others rest. */
 static uint32_t wake_fill(uint64_t now, uint64_t *next) {
   uint32_t n = WAKE_SLOTS, running = 0;
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < 3; i++)
     if (K.quiet[i] > now && K.quiet[i] < *next) *next = K.quiet[i];
   EACH_SLOT {
     S->at = n;
@@ -151,7 +155,7 @@ static uint32_t wake_fill(uint64_t now, uint64_t *next) {
     wake_by(&n, S->leaf.event);
   }
   kept_at = n;
-  for (uint32_t i = 0; i < 2 * K.keeps; i++)
+  for (uint32_t i = 0; K.quiet[2] <= now && i < 2 * K.keeps; i++)
     if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] >= 0) wake_by(&n, K.kept[i / 2].pipe[i % 2]);
   const uint32_t all = n;
   n = WAKE_CHILDREN;
@@ -169,10 +173,10 @@ static void run_woken(void) {
     S->watch.memory_at = 0, S->watch.pause = NS_PER_MS / 2;
 }
 
-/* What the kept ones write. HOSTILE: how much. */
-static void kept_drain(uint32_t all) {
+/* What the kept ones write, some of it in each millisecond. HOSTILE: how much. */
+static void kept_drain(uint32_t all, uint64_t now) {
   for (const struct pollfd *p = wake + kept_at; p < wake + all; p++)
-    if (p->revents && SYS(__NR_read, p->fd, scratch, sizeof scratch) <= 0)
+    if (p->revents && (K.quiet[2] = now + NS_PER_MS) && SYS(__NR_read, p->fd, scratch, sizeof scratch) <= 0)
       for (uint32_t i = 0; i < 2 * K.keeps; i++)
         if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] == p->fd) fd_drop(&K.kept[i / 2].pipe[i % 2]);
 }
@@ -194,7 +198,7 @@ static void __attribute__((noreturn)) serve(void) {
     /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
     if (SYS(__NR_ppoll, wake, n, next == UINT64_MAX && !K.more ? NULL : &t, NULL, 8) == -EINVAL) keeper_exit();
     now = clock_ns(CLOCK_MONOTONIC);
-    kept_drain(n); /* first: what follows may close their fds */
+    kept_drain(n, now); /* first: what follows may close their fds */
     for (uint32_t i = 0; i < slots; i++) {
       if (!(S = K.slot[i]) || !S->at) continue; /* just made */
       if (S->watch.go_at) run_woken();

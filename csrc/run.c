@@ -197,8 +197,11 @@ static void report(void) {
   for (uint32_t i = 0; i < count; i++) SYS(__NR_fstatfs, K.tmpfs[i].fd, f->space[i]);
   if (K.box >= 0 && count < PJ_MAX_TMPFS) /* a session's /box */
     f->tmpfs_count += SYS(__NR_fstatfs, K.box, f->space[count]) == 0;
-  for (int i = 0; i < 2; i++) /* what was written last: at most a pipe full of packets, a read each */
-    for (int more = 1 << 14; more-- && pump(i);) continue;
+  for (int i = 0; i < 2; i++) { /* what is in the pipes now: others may write on, who were kept or got an end of it */
+    int left = 0;
+    SYS(__NR_ioctl, S->pipe[i][0], FIONREAD, &left);
+    for (uint64_t n = 1; n && left > 0; left -= (int)n) n = pump(i);
+  }
   S->watch.go_at = 0;
   const int kept = f->left ? boxed() : (request()->flags & REQUEST_KEEP) != 0;
   if (kept && leaf_threads(leaf_number(S->leaf.number), 0, 0))

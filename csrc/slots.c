@@ -12,7 +12,12 @@ static long leaf_threads(uint64_t number, int sig, long who) {
   long found = 0, n;
   memcpy(path, name, len);
   memcpy(path + len, list, str_len(list) + 1);
-  const long fd = SYS(__NR_openat, FD_CGROUP + (v2 ? K.plan->into : 0), path, O_RDONLY | O_CLOEXEC);
+  const int at = FD_CGROUP + (v2 ? (int)K.plan->into : 0);
+  long fd = SYS(__NR_openat, at, path, O_RDONLY | O_CLOEXEC);
+  if (fd == -EMFILE) { /* nobody lives for want of an fd */
+    fd_drop(&K.spare);
+    fd = SYS(__NR_openat, at, path, O_RDONLY | O_CLOEXEC);
+  }
   if (fd < 0) return fd == -ENOENT ? 0 : fd;
   while ((n = SYS(__NR_read, fd, scratch, sizeof scratch)) > 0) /* whole lines */
     for (long i = 0; i < n; i++) {
@@ -22,6 +27,7 @@ static long leaf_threads(uint64_t number, int sig, long who) {
       if (sig && thread > 1) SYS(__NR_kill, thread, sig);
     }
   sys_close((int)fd);
+  if (K.spare < 0) K.spare = (int)SYS(__NR_fcntl, K.newroot, F_DUPFD_CLOEXEC, 0);
   return n < 0 && n != -ENODEV ? n : found;
 }
 
@@ -39,6 +45,7 @@ static void leaf_stop(void) {
 /* The run is over, and others are in its leaf: let them live, or die as soon as they can. */
 static void leaf_keep(void) {
   struct kept *k = K.kept;
+  S->leaf.stale = ~0u; /* its namespace, too, is not the next one's */
   while (k < K.kept + PJ_MAX_KEPT && k->number[0]) k++;
   if (k == K.kept + PJ_MAX_KEPT) return; /* there is one for each that was asked for */
   if (k == K.kept + K.keeps) K.keeps++;
@@ -46,7 +53,6 @@ static void leaf_keep(void) {
   for (int i = 0; i < 2; i++) k->pipe[i] = S->pipe[i][0], S->pipe[i][0] = -1;
   leaf_drop(~0u);
   memset(S->leaf.gone, 0, sizeof S->leaf.gone);
-  S->leaf.stale = ~0u; /* its namespace, too, is not the next one's */
 }
 
 static int kept_full(void) {
@@ -98,7 +104,7 @@ static long slot_add(void) {
   struct slot *mine = S;
   uint32_t i = 1;
   while (i < PJ_MAX_SLOTS && K.slot[i]) i++;
-  if (i == PJ_MAX_SLOTS || K.got.count != 4) return i == PJ_MAX_SLOTS ? -EMFILE : -EINVAL;
+  if (i == PJ_MAX_SLOTS || K.got.count != 4) return i == PJ_MAX_SLOTS ? -EUSERS : -EINVAL;
   const long made = SYS(__NR_mmap, NULL, sizeof *S, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (made <= 0) return made ? made : -ENOMEM; /* address 0 is nobody's */
   slot_fds(S = (struct slot *)made);

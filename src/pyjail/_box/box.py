@@ -258,10 +258,11 @@ class Box(Shown):
 
         It is read as the jail's user. Nothing is written outside of ``dst``, whatever a program made there: names are
         taken one by one, symlinks stay symlinks (do not follow them: a program chose where they lead), and none is
-        followed on the way. Files are ours, with their permission bits. What is at ``dst`` is replaced, a directory is
-        added to.
+        followed on the way. Files are ours, with their permission bits; one of several names is one file with these
+        names again. What is at ``dst`` is replaced, a directory is added to.
 
-        Returns {path below ``src``: why} of what was not copied: FIFOs, sockets, what the user may not read.
+        Returns {path below ``src``: why} of what was not copied: FIFOs, sockets, what the user may not read, what is
+        too large for a file of the host's.
         """
         return copies.copy_out(self._life, self._disk, src, dst)
 

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from pyjail._core.native import lib
 
@@ -21,6 +23,7 @@ from pyjail._session.snapshot import Content
 from pyjail._spec import inputs
 from pyjail._spec.jail import text
 
+T = TypeVar("T")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 20  # against somebody who makes the same name
@@ -71,6 +74,8 @@ class _Out:
         self.keeper, self.top = keeper, top
         self.contents = contents.Contents(disk)
         self.skipped: dict[str, str] = {}
+        self.made = {""}  # directories
+        self.first: dict[int, str] = {}  # of files with several names: where the first one is
 
     def tree(self, source: Fd) -> dict[str, str]:
         """All that is below an open directory of the box; what was not copied."""
@@ -86,11 +91,18 @@ class _Out:
                 self.skipped[path] = f"{workspace.UNREADABLE}: {e.strerror}"
                 continue
             above, _, name = path.rpartition("/")
-            if taken is not None and above not in self.skipped:
+            if taken is not None and above in self.made:  # else that one was removed, or closed, and came back
+                what, mode, inode = taken
                 with self._opened(above) as out:
-                    _made(out, name, *taken)
-                if taken[0] is None:
-                    modes.append((path, taken[1]))
+                    if isinstance(what, Content):
+                        self._put(path, out, name, what, mode, inode)
+                    elif what is not None:
+                        _link(out, name, what)
+                    else:
+                        with contextlib.suppress(FileExistsError):
+                            os.mkdir(name, 0o700, dir_fd=out.number)  # closed to others until it is filled
+                        self.made.add(path)
+                        modes.append((path, mode))
         for path, mode in reversed(modes):  # one that is closed to us could not have been filled
             with self._opened(path) as out:
                 os.fchmod(out.number, mode)
@@ -103,10 +115,28 @@ class _Out:
                 at = Fd(partial(os.open, dir_fd=above.number), part, _DIRECTORY)
         return at
 
-    def _taken(self, path: str, entry: os.DirEntry[str], at: int) -> tuple[Content | str | None, int] | None:
-        """(a file's content, where a link leads, or None for a directory; its mode). None: it is left out."""
+    def _put(self, path: str, out: Fd, name: str, content: Content, mode: int, inode: int) -> None:
+        """A file. A further name of one that is there is one here, too: thousands would be more than the disk."""
+        known = self.first.setdefault(inode, path) if inode else path
+        if known != path:
+            above, _, first = known.rpartition("/")
+            with contextlib.suppress(OSError), self._opened(above) as other:  # where the host has no such names
+                ends = {"src_dir_fd": other.number, "dst_dir_fd": out.number}
+                _new(name, out, lambda: os.link(first, name, **ends, follow_symlinks=False))
+                return
+            self.contents.count(content.stored, path)
+        try:
+            _file(out, name, content, mode)
+        except OSError as e:
+            if e.errno != errno.EFBIG:
+                raise
+            self.skipped[path] = f"too large for the host: {content.size} bytes"
+
+    def _taken(self, path: str, entry: os.DirEntry[str], at: int) -> tuple[Content | str | None, int, int] | None:
+        """(a file's content, where a link leads, or None for a directory; its mode; a number for what has several
+        names, else 0). None: it is left out."""
         if entry.is_symlink():
-            return os.readlink(entry.name, dir_fd=at), 0
+            return os.readlink(entry.name, dir_fd=at), 0, 0
         is_file = entry.is_file(follow_symlinks=False)
         if not is_file and not entry.is_dir(follow_symlinks=False):
             self.skipped[path] = "not a file, directory or symlink"
@@ -114,39 +144,29 @@ class _Out:
         flags = os.O_NOFOLLOW | os.O_NONBLOCK if is_file else workspace.DIRECTORY
         with workspace.ask(self.keeper, lib.OP_OPEN, entry.name, flags, 0, at) as fd:
             content = self.contents.read(fd.number, path) if is_file else None
-            return content, os.fstat(fd.number).st_mode & 0o777
+            st = os.fstat(fd.number)
+            return content, st.st_mode & 0o777, st.st_ino if is_file and st.st_nlink > 1 else 0
 
 
-def _made(out: Fd, name: str, what: Content | str | None, mode: int) -> None:
-    """On the host: a directory is closed to others until it is filled."""
-    if what is None:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=out.number)
-    elif isinstance(what, str):
-        _link(out, name, what)
-    else:
-        _file(out, name, what, mode)
+def _new(name: str, out: Fd, make: Callable[[], T]) -> T:
+    """What ``make`` returns, which makes this name; what is there goes."""
+    for _ in range(_TRIES):
+        try:
+            return make()
+        except FileExistsError:
+            os.unlink(name, dir_fd=out.number)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 
 
 def _file(out: Fd, name: str, content: Content, mode: int) -> None:
-    for _ in range(_TRIES):
+    with _new(name, out, lambda: Fd(partial(os.open, dir_fd=out.number), name, _NEW, 0o600)) as fd:
         try:
-            fd = Fd(partial(os.open, dir_fd=out.number), name, _NEW, 0o600)
-        except FileExistsError:
-            os.unlink(name, dir_fd=out.number)
-            continue
-        with fd:
             contents.pour(content, fd.number)
-            os.fchmod(fd.number, mode)
-        return
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        except OSError:  # half of a file would be taken for all of it
+            os.unlink(name, dir_fd=out.number)
+            raise
+        os.fchmod(fd.number, mode)
 
 
 def _link(out: Fd, name: str, target: str) -> None:
-    for _ in range(_TRIES):
-        try:
-            os.symlink(target, name, dir_fd=out.number)
-            return
-        except FileExistsError:
-            os.unlink(name, dir_fd=out.number)
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+    _new(name, out, partial(os.symlink, target, name, dir_fd=out.number))

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyjail._core.native import lib
 
+from pyjail._base import lazy
 from pyjail._base.fds import by
 from pyjail._cgroups.tree import KeeperCgroup
 from pyjail._cgroups.whole import BoxCgroup
@@ -70,8 +71,13 @@ class Slot(Keeper):
         self._paired()
         _, failure = parse_reply(raw)
         if failure is not None:
+            if failure.errno == errno.EUSERS:
+                raise OSError(errno.EUSERS, f"a box has no more than {MOST_SLOTS} programs at once")
             if failure.errno == errno.EMFILE:
-                raise OSError(errno.EMFILE, f"a box has no more than {MOST_SLOTS} programs at once")
+                with lazy.lock:
+                    from pyjail._plan.explain import NO_FDS
+
+                raise OSError(errno.EMFILE, f"the box's keeper has no fds left: {NO_FDS}")
             raise OSError(failure.errno, os.strerror(failure.errno), "a place in the box")
         if meanwhile is not None:
             meanwhile()

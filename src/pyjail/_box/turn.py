@@ -13,21 +13,29 @@ from pyjail._box.life import Life
 from pyjail._result.result import Result
 from pyjail._result.subprocess_errors import PoolExhaustedError
 from pyjail._result.undecoded import OutputDecodeError
+from pyjail._run.attempts import IdleDeath
 from pyjail._run.turn import Turn, deadline_of
 from pyjail._spec.commands import Command
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._plan.report import Facts
+    from pyjail._verdict.outcome import Collected
+
+TRIES = 3  # against programs that kill
 HINT = "Raise Box(concurrency=...) or the timeout, or lower Limits(wall_time=...) of the runs."
 
 
 class BoxTurn(Turn):
     """As of a keeper of its own; what it comes to is the box's to tell."""
 
-    __slots__ = ("box", "life")
+    __slots__ = ("box", "life", "tries")
 
     def __init__(self, command: Command, life: Life, deadline: float | None = None, box: object = None) -> None:
         super().__init__(command, life.slots, deadline)
         self.life = life
         self.box = box  # it ends when nobody has it: who has its program does
+        self.tries = 0 if box is None else TRIES  # live streams may have been used
 
     def begin(self) -> None:
         given = self.command
@@ -44,6 +52,19 @@ class BoxTurn(Turn):
         if self.outcome is None and isinstance(self.keeper, Slot):
             self.keeper.asked = self.keeper.turn
 
+    def _came_out(
+        self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: Collected | None = None
+    ) -> Result | BaseException:
+        """One that was killed before its execve was killed by another program of the box, perhaps by one that had ended
+        before it was asked for, when its process was there already: nothing of it has run, so it is started anew. Who
+        goes on killing is told as who kills later."""
+        if not facts.executed and _killed(facts):
+            if self.tries < TRIES:
+                self.tries += 1
+                return IdleDeath(False)
+            facts.executed = True
+        return super()._came_out(facts, out, err, collected)
+
     def _idle_death(self) -> Exception:
         keeper = self.life.keeper
         if keeper is None or keeper.ended or keeper.hung_up:
@@ -57,6 +78,12 @@ class BoxTurn(Turn):
             self.life.left(keeper)
         super().put_away()
         self.life.add(result.result if isinstance(result, OutputDecodeError) else result)
+
+
+def _killed(facts: Facts) -> bool:
+    """Whether a signal ended it, and nothing of ours, nor the kernel for want of memory."""
+    ended = facts.status is not None and facts.status & 0x7F != 0
+    return ended and facts.trip == "none" and facts.failure is None and facts.plain and not facts.left
 
 
 def execute(command: Command, life: Life) -> Result:

@@ -12,7 +12,10 @@ from pyjail._plan.compile import RunLimits, Template
 from pyjail._plan.wire import Failure
 from pyjail._policy import obstacles
 
+# When a keeper is out of fds: that of a box is one for many programs.
+NO_FDS = "it may have as many as this process's hard limit says, some 20 for each program: raise that (ulimit -Hn)"
 _HINTS = {
+    ("request", errno.EUSERS): "as many programs of this box as can be have left somebody behind: Box.kill() ends them",
     ("cgroup", errno.EAGAIN): "cgroup.max.descendants or cgroup.max.depth of a parent is used up: "
     "echo max > .../cgroup.max.descendants",
     ("cgroup", errno.ENOSPC): "this hierarchy has no room for more cgroups (65535 with the memory controller)",
@@ -24,7 +27,8 @@ _HINTS = {
     ): "each entry of a directory that is rebuilt to hold a mount point takes an fd: raise the hard limit "
     "(ulimit -Hn, LimitNOFILE=), or choose a destination that exists",
     ("init", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
-    ("fork", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
+    ("fork", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max), or that of the "
+    "box that it was for: Box.kill() ends what is in there",
     ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
     ("keyring", errno.EDQUOT): "raise /proc/sys/kernel/keys/maxkeys",
 }
@@ -74,7 +78,7 @@ def error(
     obstacle = obstacles.find(step, i, number, seldom.with_switches(machine.probe.__wrapped__(os.getpid())))  # as now
     if obstacle is not None:
         return errors.HostError(*obstacle)
-    hint = _HINTS.get((step, number), "")
+    hint = _HINTS.get((step, number), f"the keeper: {NO_FDS}" if number == errno.EMFILE else "")
     if step == "exec":
         text = f"cannot execute {program!r} in the jail"
         if number == errno.ENOENT:

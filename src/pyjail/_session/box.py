@@ -23,6 +23,7 @@ from pyjail._spec import inputs
 from pyjail._spec.jail import File
 
 MOST_ENTRIES = 100_000  # held at once
+MOST_NAMES = 64 << 20  # characters of their paths
 MOST_REMOVED = 10 * MOST_ENTRIES
 LONGEST = 4000  # bytes of a path, as `inputs.relative` has it: what is deeper has no name for any call
 UNREADABLE = "cannot be read"
@@ -133,7 +134,7 @@ def walk(
     """(path, entry, fd of its directory, closed later) of all below /box, or below the open directory ``top``;
     directories before what is in them. Those that cannot be looked into are told in ``skipped``. ``whole``: see
     `snapshot`."""
-    left = MOST_ENTRIES
+    left, named = MOST_ENTRIES, 0
     todo = [""]
     while todo:
         prefix = todo.pop()
@@ -152,6 +153,9 @@ def walk(
         with directory:
             entries = _entries(directory, left)
             left -= len(entries)
+            named += len(prefix) * len(entries) + sum(len(entry.name) for entry in entries)
+            if named > MOST_NAMES:
+                raise OSError(errno.EFBIG, f"more than {MOST_NAMES >> 20} MiB of names in all")
             for entry in sorted(entries, key=lambda e: e.name):
                 yield prefix + entry.name, entry, directory.number
                 if entry.is_dir(follow_symlinks=False):

@@ -113,13 +113,14 @@ class Contents:
             while at < end and (data := os.pread(fd, min(CHUNK, end - at), at)):
                 parts.append(data)
                 at += len(data)
-                self._count(len(data), path)
+                self.count(len(data), path)
             if not parts:
                 return  # cut meanwhile
             whole = b"".join(parts)
             yield at - len(whole), whole
 
-    def _count(self, size: int, path: str) -> None:
+    def count(self, size: int, path: str) -> None:
+        """So many bytes more. OSError when all are more than the disk."""
         if self.left is not None:
             self.left -= size
             if self.left < 0:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pyjail import Box, File, Jail, Mount, SpecError
+from pyjail import Box, File, Jail, Limits, Mount, SpecError
 from tests.jail.box.programs import LIMITS, PYTHON, shell
 
 
@@ -186,6 +186,63 @@ def test_what_cannot_be_copied_is_told(box, tmp_path):
     left = box.copy_out("t", tmp_path / "out")
     assert set(left) == {"fifo", "no", "shut"}
     assert (tmp_path / "out" / "yes").read_text() == "y\n"
+
+
+def test_a_file_of_many_names_is_one_file_on_the_host_too(box, tmp_path):
+    """Else a thousand names of one large file would fill the host's disk."""
+    code = "import os\nos.mkdir('t'); open('t/a', 'wb').write(bytes(range(256)) * 4096)\n"
+    code += "for i in range(100): os.link('t/a', f't/{i}')"
+    assert box.run([*PYTHON, code]).ok
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "7").write_text("in the way")
+    assert box.copy_out("t", tmp_path / "out") == {}
+    found = list((tmp_path / "out").iterdir())
+    assert len(found) == 101 and len({p.stat().st_ino for p in found}) == 1
+    assert (tmp_path / "out" / "7").read_bytes() == bytes(range(256)) * 4096
+
+
+def test_where_a_file_has_one_name_only_its_copies_are_no_more_than_the_disk(box, tmp_path, monkeypatch):
+    """As on a host's file system without such links: 16 MiB, and then no more."""
+
+    def refused(*_, **__):
+        raise PermissionError
+
+    code = "import os\nos.mkdir('t'); open('t/a', 'wb').write(bytes(4 << 20))\n"
+    code += "for i in range(20): os.link('t/a', f't/{i}')"
+    assert box.run([*PYTHON, code]).ok
+    monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(OSError, match="disk"):
+        box.copy_out("t", tmp_path / "out")
+    assert sum(p.stat().st_size for p in (tmp_path / "out").iterdir()) <= 16 << 20
+
+
+def test_a_file_of_the_largest_size_stops_no_copy_and_is_put_back(box, tmp_path):
+    """It is all hole: no host takes it, and no read may begin so near to its end."""
+    most = (1 << 63) - 4098
+    code = f"import os\nos.mkdir('t'); open('t/big', 'w').truncate({most}); open('t/x', 'w').write('x')"
+    assert box.run([*PYTHON, code], Limits(memory="256M", file_size=None)).ok
+    told = box.copy_out("t", tmp_path / "out")
+    assert (tmp_path / "out" / "x").read_text() == "x"
+    if told:
+        assert told == {"big": f"too large for the host: {most} bytes"}
+        assert not (tmp_path / "out" / "big").exists()
+    box.restore(box.snapshot())
+    assert box.run(["stat", "-c", "%s", "t/big", "t/x"], text=True).stdout.split() == [str(most), "1"]
+
+
+def test_names_that_are_too_long_together_are_an_error_not_memory_of_ours():
+    code = """
+import os
+for i in range(15): os.mkdir("d" * 250); os.chdir("d" * 250)
+for i in range(20000): open("f" * 200 + str(i), "w").close()
+"""
+    with Box(limits=LIMITS) as made:
+        assert made.run([*PYTHON, code]).ok
+        for call in (made.list, made.snapshot):
+            with pytest.raises(OSError, match="MiB of names"):
+                call()
+        made.remove("d" * 250, recursive=True)
+        assert made.list() == []
 
 
 def test_a_source_that_is_not_there_is_said(box, tmp_path):
