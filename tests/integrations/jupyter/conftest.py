@@ -35,7 +35,7 @@ class Kernel:
     def provisioner(self):
         return self.manager.provisioner
 
-    def run(self, code, timeout=PATIENCE):
+    def run(self, code, timeout=PATIENCE, when_it_prints=lambda: None):
         """What the cell printed; an error is raised with its name and text."""
         said, errors = [], []
 
@@ -43,6 +43,7 @@ class Kernel:
             content = message["content"]
             if message["msg_type"] == "stream":
                 said.append(content["text"])
+                when_it_prints()
             elif message["msg_type"] == "error":
                 errors.append(f"{content['ename']}: {content['evalue']}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 
 import pytest
 
@@ -17,12 +16,6 @@ from tests.integrations.jupyter.conftest import until
 @pytest.fixture
 def kernel(start):
     return start()
-
-
-def later(seconds, do):
-    timer = threading.Timer(seconds, do)
-    timer.start()
-    return timer
 
 
 def test_cells_share_their_state_and_the_environments_packages(kernel):
@@ -57,10 +50,8 @@ def test_the_host_is_not_seen(kernel):
 @pytest.mark.parametrize("cell", ["while True: pass", "import time; time.sleep(1000)", "!sleep 1000"])
 def test_an_interrupt_ends_the_cell_and_keeps_the_state(kernel, cell):
     kernel.run("x = 'kept'")
-    timer = later(0.5, kernel.manager.interrupt_kernel)
     with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-        kernel.run(cell)
-    timer.join()
+        kernel.run(f"print('it runs', flush=True)\n{cell}", when_it_prints=kernel.manager.interrupt_kernel)
     assert kernel.run("print(x)") == "kept\n"
     assert "sleep" not in kernel.run("!cat /proc/[0-9]*/cmdline").replace("\0", " ").replace("!sleep", "")
 
