@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -95,14 +95,15 @@ def jupyter(tmp_path_factory):
         patch.setenv("JUPYTER_RUNTIME_DIR", str(root / "runtime"))
         patch.setenv("JUPYTER_PATH", str(root / "share/jupyter"))
         patch.setenv("HOME", str(root))
-        patch.delenv("XDG_RUNTIME_DIR", raising=False)
-        jupyter_kernels.install(NAME, prefix=str(root))
-        yield root
+        with tempfile.TemporaryDirectory(dir="/tmp") as short:  # of no other tests that run here
+            patch.setenv("XDG_RUNTIME_DIR", short)
+            jupyter_kernels.install(NAME, prefix=str(root))
+            yield root
 
 
 def sockets():
-    """Directories of kernels on this host."""
-    return sorted(p.name for p in Path("/tmp").glob("pyjail-kernel-*") if p.stat().st_uid == os.getuid())
+    """Directories of kernels of these tests."""
+    return sorted(os.listdir(os.environ["XDG_RUNTIME_DIR"]))
 
 
 @pytest.fixture(autouse=True)

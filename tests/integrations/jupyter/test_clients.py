@@ -105,7 +105,7 @@ def test_outputs_are_those_of_a_kernel_without_a_jail(jupyter, monkeypatch):
         "import sys\nprint('é' * 3); print('e', file=sys.stderr)",
         "!printf 'a\\nb'; echo $((1 + 2))",
         "lines = !echo x; echo y\nlines",
-        "import os; os.system('echo of a child'); None",
+        "import os, time; os.system('echo of a child'); time.sleep(1)",
         "%timeit -n1 -r1 pass\n%who_ls",
     )
 
