@@ -16,6 +16,7 @@ SHORT, GRACE = 0.3 * SLOW, 2 * SLOW  # s
 @pytest.fixture(scope="module")
 def brief():
     with Interpreter(timeout=SHORT, grace=GRACE) as python:
+        python.run("1 / 0", timeout=600)  # a traceback's modules are read once, where reading is slow
         yield python
 
 

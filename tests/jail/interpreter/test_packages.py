@@ -14,6 +14,10 @@ import pytest
 import pyjail
 from pyjail import Interpreter, Jail, SpecError
 from pyjail.interpreter import with_packages
+from tests import place
+from tests.conftest import SLOW
+
+here = pytest.mark.skipif(SLOW > 1, reason=place.ELSEWHERE)  # pip takes minutes in an emulated guest
 
 
 def wheel(directory, name, version, source, requires=()):
@@ -86,6 +90,7 @@ def test_packages_and_what_they_need_can_be_imported_and_not_be_changed(house, t
     assert bound.startswith(str(tmp_path / "cache/pyjail/packages/")) and len(bound.rpartition("/")[2]) == 64
 
 
+@here
 def test_what_is_not_pinned_is_resolved_anew_and_the_same_wheels_are_the_same_directory(house):
     jail = with_packages(packages=["thing"], wheelhouse=house)
     assert with_packages(packages=["thing>=1"], wheelhouse=house).mounts == jail.mounts
@@ -94,6 +99,7 @@ def test_what_is_not_pinned_is_resolved_anew_and_the_same_wheels_are_the_same_di
         assert python.run("import thing; thing.value").text == "'newest'"
 
 
+@here
 def test_a_source_is_refused_with_the_fix_and_nothing_of_it_is_run(house, tmp_path):
     marker = tmp_path / "marker"
     source = sdist(house, "evil", "1.0", marker)
@@ -106,6 +112,7 @@ def test_a_source_is_refused_with_the_fix_and_nothing_of_it_is_run(house, tmp_pa
     assert not marker.exists()
 
 
+@here
 def test_a_name_that_is_nowhere_is_told_with_what_pip_says(house):
     with pytest.raises(SpecError, match="No matching distribution found for nowhere"):
         Interpreter(packages=["nowhere"], wheelhouse=house).run("1")
@@ -121,6 +128,7 @@ def test_pip_inside_takes_wheels_of_the_house_alone(house):
         assert python.run("import thing; thing.__file__").text == "'/box/.packages/thing.py'"
 
 
+@here
 def test_a_box_that_is_there_has_its_packages_from_its_jail(house):
     with pyjail.Box(with_packages(packages=["other"], wheelhouse=house)) as box:
         with Interpreter(box=box) as python:
