@@ -39,6 +39,10 @@ class Here:
     """The interpreter answers."""
 
 
+class Begun:
+    """A cell runs now: an interrupt before would have met none."""
+
+
 def message(what: bytes, nonce: bytes, payload: bytes = b"") -> bytes:
     """What is sent to it."""
     return what + nonce + len(payload).to_bytes(4, "big") + payload
@@ -64,7 +68,7 @@ class Reader:
     def feed(self, data: bytes) -> None:
         self._data += data
 
-    def next(self, nonce: bytes) -> Display | Done | Here | None:
+    def next(self, nonce: bytes) -> Display | Done | Begun | Here | None:
         """The next message of the cell that has this nonce; None until it is whole. Raises `Forged`."""
         data = self._data
         if len(data) < HEAD:
@@ -98,7 +102,7 @@ class Reader:
         return display(data, cut, found.get("main") is True)
 
 
-def _read(payload: bytes) -> dict[str, Any] | Done | Here:
+def _read(payload: bytes) -> dict[str, Any] | Done | Begun | Here:
     """An object that is a result, or what it means."""
     try:
         found = json.loads(payload)
@@ -107,8 +111,8 @@ def _read(payload: bytes) -> dict[str, Any] | Done | Here:
     kind = found.get("type") if isinstance(found, dict) else None
     if kind == "result":
         return dict(found)
-    if kind == "here":
-        return Here()
+    if kind in ("here", "begun"):
+        return Here() if kind == "here" else Begun()
     if kind != "done":
         raise Forged("a message of no kind")
     dropped, error = found.get("dropped"), found.get("error")

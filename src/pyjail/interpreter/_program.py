@@ -18,12 +18,13 @@ from typing import Any
 
 import pyjail
 from pyjail import KeeperError, Result, Verdict
-from pyjail.interpreter._frames import HELLO, RUN, SETTLE, Done, Forged, Here, Reader, message
+from pyjail.interpreter._frames import HELLO, RUN, SETTLE, Begun, Done, Forged, Here, Reader, message
 from pyjail.interpreter._heard import Heard
 from pyjail.interpreter._records import Display
 
 PIECE = 1 << 16
 CLOSED = 76  # the exit code of one whose channel a cell has closed
+PATIENCE = 10.0  # s: for an answer of one that has nothing else to do
 SOON = 1.0  # s: what ends, or answers, without doing anything else does so within that
 
 
@@ -63,7 +64,8 @@ class Program:
         self._reader = Reader(most, most_together)
         self._unsent = memoryview(greeting)
         self._nonce = b""
-        self._kill_at: float | None = None  # a cell was interrupted, and is given so long
+        self._begun = self._signalled = False  # the cell; whether it was sent SIGINT
+        self._kill_at: float | None = None  # it was to be interrupted, and is given so long
         self._end: tuple[Verdict, str] | None = None  # why we have killed it
         self.interrupts = 0  # that were asked for while this cell runs
         self.late = False  # its timeout has passed
@@ -112,8 +114,7 @@ class Program:
 
     def greet(self, grace: float) -> End | None:
         """Wait until it answers; how it has ended, when it does not."""
-        self._nonce = os.urandom(16)
-        self._unsent = memoryview(bytes(self._unsent) + message(HELLO, self._nonce))
+        self._ask(HELLO)
         try:
             answer = self._talk(Heard(0), None, grace)
         except Forged as e:
@@ -122,11 +123,15 @@ class Program:
 
     def run(self, payload: bytes, heard: Heard, deadline: float | None, grace: float) -> Done | End:
         """Run a cell: how it was done, or how the process ended. Raises KeeperError when the jail failed."""
-        self._kill_at, self.interrupts, self.late = None, 0, False
         self._reader.begin()
-        self._nonce = os.urandom(16)
-        self._unsent = memoryview(bytes(self._unsent) + message(RUN, self._nonce, payload))
+        self._ask(RUN, payload)
         return self._until_done(heard, deadline, grace)
+
+    def _ask(self, what: bytes, payload: bytes = b"") -> None:
+        self._kill_at, self.interrupts, self.late = None, 0, False
+        self._begun = self._signalled = False
+        self._nonce = os.urandom(16)
+        self._unsent = memoryview(bytes(self._unsent) + message(what, self._nonce, payload))
 
     def calm(self, grace: float) -> End | None:
         """A cell is not waited for any more: interrupt it; the process's end when it had to be killed."""
@@ -140,7 +145,7 @@ class Program:
             return self._forged(str(e), heard)
         if not isinstance(done, Done):
             return self._gone(heard)
-        if self._kill_at is not None and not done.signalled:
+        if self._signalled and not done.signalled:
             return self._settled(done) or self._forged("it does not answer", heard)
         return done
 
@@ -164,9 +169,12 @@ class Program:
                 for fd in list(self._outputs):  # what was printed before what is told now
                     self._drain(fd, heard)
                 while (found := self._reader.next(self._nonce)) is not None:
-                    if not isinstance(found, Display):
+                    if isinstance(found, Begun):
+                        self._begin(grace)
+                    elif isinstance(found, Display):
+                        heard.result(found)
+                    else:
                         return found
-                    heard.result(found)
 
     def _watch(self) -> None:
         self._poll.register(self.channel, select.POLLIN | (select.POLLOUT if self._unsent else 0))
@@ -178,14 +186,29 @@ class Program:
             if (deadline is None or now < deadline) and not self.interrupts:
                 return None if deadline is None else deadline - now
             self._kill_at, self.late = now + grace, not self.interrupts
-            self.process.send_signal(signal.SIGINT)
+            self._signal()
         if now < self._kill_at:
             return self._kill_at - now
         if self._end is None:
             verdict = Verdict.WALL_TIME if self.late else Verdict.SIGNALED
-            self._end = verdict, f"it was killed: it had not obeyed an interrupt for {grace:g} s"
+            what = "obeyed an interrupt" if self._begun else "begun a cell that was to be interrupted"
+            self._end = verdict, f"it was killed: it had not {what} for {grace:g} s"
             self.process.kill()
         return None
+
+    def _begin(self, grace: float) -> None:
+        """The cell runs: it was not interrupted before, for that would have been lost."""
+        if self._begun:
+            raise Forged("a cell that begins twice")
+        self._begun = True
+        if self._kill_at is not None:
+            self._kill_at = time.monotonic() + grace
+            self._signal()
+
+    def _signal(self) -> None:
+        if self._begun and not self._signalled:
+            self._signalled = True
+            self.process.send_signal(signal.SIGINT)
 
     def _send(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -229,12 +252,14 @@ class Program:
     def _settled(self, done: Done) -> Done | None:
         """A signal that was sent when its cell was over must not meet the next one: wait until it has come."""
         self._nonce = os.urandom(16)
-        self._unsent, self._kill_at = memoryview(message(SETTLE, self._nonce)), None
+        self._unsent = memoryview(message(SETTLE, self._nonce))
+        interrupts, late = self.interrupts, self.late
+        self._kill_at, self.interrupts = None, 0
         try:
-            answer = self._talk(Heard(0), time.monotonic() + SOON, 0.0)
+            answer = self._talk(Heard(0), time.monotonic() + PATIENCE, 0.0)
         except Forged:
             return None
-        self._kill_at = None
+        self.interrupts, self.late = interrupts, late
         return done if isinstance(answer, Here) and self._end is None else None
 
     # ---- its end ----

@@ -50,6 +50,7 @@ def test_the_end_of_its_process_is_told(python, code, verdict, why):
      # a message of the very cell that runs, found in the driver's own memory
      "import sys, os\nc = sys.displayhook.__self__.send.__self__\nos.write(c.fd, b'\\0\\0\\0\\2' + c.nonce + b'[]')",
      "import sys\nc = sys.displayhook.__self__.send.__self__\nc.send({'type': 'result', 'main': True, 'data': {'image/png': 'x'}, 'cut': {}})",
+     "import sys\nc = sys.displayhook.__self__.send.__self__\nc.send({'type': 'begun'})",
      "import sys\ns = sys.displayhook.__self__\ns.left = s.most = 1 << 60\nfor i in range(30): display('x' * 1_000_000)",
      "import sys\ns = sys.displayhook.__self__\ns.left = s.most = 1 << 60\ndisplay('x' * 20_000_000)"],
 )  # fmt: skip

@@ -60,6 +60,14 @@ def test_a_cells_own_handler_stays(brief):
     assert (r.verdict, r.text, "".join(r.logs.stdout)) == (Verdict.OK, "5", "mine\n") or r.ended, r
 
 
+def test_an_interrupt_before_the_cell_has_begun_is_not_lost(brief):
+    for _ in range(5):
+        brief.restart()  # Python starts meanwhile
+        r = brief.run("while True: pass", timeout=0.001)
+        assert (r.verdict, r.error.name, r.ended) == (Verdict.WALL_TIME, "KeyboardInterrupt", ""), r
+    assert brief.run("1", timeout=60).text == "1"
+
+
 def test_interrupts_come_from_other_threads_too(python):
     python.interrupt()  # nothing runs: nothing happens
     python.run("x = 1")

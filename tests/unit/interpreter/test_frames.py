@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from pyjail.interpreter._frames import Done, Forged, Here, Reader, display, message
+from pyjail.interpreter._frames import Begun, Done, Forged, Here, Reader, display, message
 from pyjail.interpreter._records import Display
 from pyjail.interpreter.inside.channel import written
 
@@ -36,11 +36,11 @@ def result(**data):
 
 
 def test_messages_come_in_pieces_of_any_size():
-    whole = frame(result()) + frame({"type": "here"}) + frame(DONE)
+    whole = frame({"type": "begun"}) + frame(result()) + frame({"type": "here"}) + frame(DONE)
     for size in (1, 7, len(whole)):
-        shown, here, done = read(*[whole[i : i + size] for i in range(0, len(whole), size)])
+        begun, shown, here, done = read(*[whole[i : i + size] for i in range(0, len(whole), size)])
         assert (shown.text, shown.is_main_result) == ("x", True)
-        assert isinstance(here, Here) and done == Done(None, (0, 0), False)
+        assert isinstance(begun, Begun) and isinstance(here, Here) and done == Done(None, (0, 0), False)
 
 
 def test_what_the_inside_writes_is_what_json_reads():
@@ -116,7 +116,7 @@ def test_garbage_is_forged_or_waited_for_and_nothing_else():
         for _ in range(dice.randrange(1, 5)):
             data[dice.randrange(len(data))] = dice.randrange(256)
         with contextlib.suppress(Forged):
-            assert all(isinstance(value, (Display, Done, Here)) for value in read(bytes(data)))
+            assert all(isinstance(value, (Display, Done, Begun, Here)) for value in read(bytes(data)))
 
 
 def test_a_message_to_the_inside_has_its_length():

@@ -42,7 +42,7 @@ class Cells:
         """Wait for a signal that was sent to a cell which has just ended, so that it does not meet the next one."""
         import time
 
-        for _ in range(200):
+        for _ in range(500):
             if self.signalled:
                 break
             time.sleep(0.001)
@@ -55,6 +55,7 @@ class Cells:
         try:
             try:
                 _signal.signal(_signal.SIGINT, self.handler)
+                self.channel.send({"type": "begun"})  # from now on an interrupt is this cell's
                 self.execute(f"<cell {number}>", source)
             finally:
                 handler = _signal.getsignal(_signal.SIGINT)
