@@ -8,11 +8,13 @@ import signal as signals
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from pyjail._base import units
 from pyjail._base.errors import KeeperError, SpecError
+from pyjail._keeper.keeper import to_end
 from pyjail._keeper.talk import Gone
 from pyjail._live.streams import (
     Streams,
@@ -103,6 +105,22 @@ def reap(process: Process) -> None:
         process._abandon()
 
 
+def _forgotten(abandon: Callable[[], object]) -> None:
+    """Nobody has it any more. An interrupt of this is nobody's: what it has stopped is done all the same, now or by the
+    next run."""
+
+    def end() -> None:
+        abandon()
+
+    to_end[abandon] = end
+    try:
+        end()
+    except BaseException:
+        end()
+        raise
+    to_end.pop(abandon, None)
+
+
 class Process:
     """A program in its jail. Use it in a ``with`` statement, or `wait` for it: what is not waited for is ended when
     this object goes.
@@ -122,7 +140,7 @@ class Process:
         self._error: BaseException | None = None
         self._conversation: Conversation | None = None
         self._waiting = threading.Lock()
-        self._abandon = weakref.finalize(self, turn.finaliser())
+        self._abandon = weakref.finalize(self, _forgotten, turn.finaliser())
         self._abandon.atexit = False  # then all keepers end anyway
         self.stdin = file(streams.ours[0], "w", command)
         self.stdout = file(streams.ours[1], "r", command)

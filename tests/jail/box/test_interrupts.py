@@ -55,6 +55,18 @@ def test_a_box_that_is_interrupted_goes_on(name):
         box.kill()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is raised to nobody
+def test_a_program_that_nobody_has_gives_its_place_back_whenever_that_is_interrupted():
+    """It is over by the next run: no fd of it stays, and nothing is in the way of a snapshot that is put back."""
+    with Unharmed(), Box(limits=LIMITS) as box:
+        taken = box.snapshot()
+        for n in every(lambda: box.start(["cat"]) and None, 60):
+            with contextlib.suppress(Interrupted), Instant(n):
+                box.start(["cat"])
+            box.run(["true"])
+            box.restore(taken)
+
+
 @pytest.mark.parametrize("use", ["run", "write", "enter", "close", "start"])
 def test_the_first_use_and_the_end_leave_nothing(use):
     def call():
