@@ -84,6 +84,7 @@ class Context:
                 heard.close()
             except BaseException as e:
                 self._give_up(program, e)
+                self._lost = self._lost or lost  # which is not told yet
                 raise
             made = self._execution(done, heard, time.monotonic() - begun, program, lost)
             if made.ok:

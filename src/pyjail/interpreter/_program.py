@@ -153,6 +153,13 @@ class Program:
         """Until the cell is done; None when the channel is closed. Raises `Forged`."""
         self._watch()
         while True:
+            while (found := self._reader.next(self._nonce)) is not None:
+                if isinstance(found, Begun):
+                    self._begin(grace)
+                elif isinstance(found, Display):
+                    heard.result(found)
+                else:
+                    return found
             left = self._pressed(deadline, grace)
             events = self._poll.poll(None if left is None else max(0, 1 + int(left * 1000)))
             ready = {fd for fd, _ in events}
@@ -168,13 +175,6 @@ class Program:
                     return None
                 for fd in list(self._outputs):  # what was printed before what is told now
                     self._drain(fd, heard)
-                while (found := self._reader.next(self._nonce)) is not None:
-                    if isinstance(found, Begun):
-                        self._begin(grace)
-                    elif isinstance(found, Display):
-                        heard.result(found)
-                    else:
-                        return found
 
     def _watch(self) -> None:
         self._poll.register(self.channel, select.POLLIN | (select.POLLOUT if self._unsent else 0))

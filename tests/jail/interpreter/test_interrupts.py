@@ -96,11 +96,24 @@ def test_what_a_callback_raises_interrupts_the_cell_and_is_raised(python):
     begun = time.monotonic()
     with pytest.raises(LookupError, match="a"):
         python.run("import time\nprint('a')\ntime.sleep(60)", on_stdout=stop)
+    assert python.run("x").text == "1"
+    for _ in range(20):
+        with pytest.raises(LookupError):
+            python.run("print('a')\ndisplay(1)\nimport time; time.sleep(60)", on_stdout=stop)
     with pytest.raises(LookupError):
         python.run("display(1)\nimport time\ntime.sleep(60)", on_result=stop)
     assert time.monotonic() - begun < 20 * SLOW
     r = python.run("x")
     assert (r.text, r.restarted, r.logs.stdout) == ("1", False, ())
+
+
+def test_what_was_lost_is_told_by_the_next_cell_that_tells_anything(python):
+    python.run("x = 1")
+    assert python.run("import os; os._exit(3)").ended
+    with pytest.raises(ZeroDivisionError):
+        python.run("print('a')", on_stdout=lambda text: 1 / 0)
+    r = python.run("x")
+    assert (r.error.name, r.lost) == ("NameError", "it exited with 3")
 
 
 def test_a_callback_may_interrupt_its_cell_and_not_wait_for_it(python):
