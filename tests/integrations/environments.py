@@ -51,7 +51,7 @@ def python(name: str) -> Path:
     print(f"building .venvs/{name}: {' '.join(wanted)}", file=sys.stderr, flush=True)
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-    pip = [str(binary), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(binary), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     if subprocess.run([*pip, *wanted], check=False).returncode:  # an index may fail once: what it gave is kept
         subprocess.run([*pip, *wanted], check=True)
     (site,) = (place / "lib").glob("python*/site-packages")
