@@ -103,8 +103,8 @@ def _row(pid: int, kept: bool, since: float) -> BoxProcess | None:
     stat = _read(f"/proc/{pid}/stat", 4096)
     name, _, rest = stat.partition(b"(")[2].rpartition(b")")  # a name may hold brackets and blanks
     fields = rest.split()
-    if len(fields) < 22 or fields[0] in (b"Z", b"X"):
-        return None
+    if len(fields) < 22 or (fields[0] in (b"Z", b"X") and int(fields[17]) < 2):
+        return None  # (The first thread may be a zombie while others run.)
     status = dict(line.split(b":", 1) for line in _read(f"/proc/{pid}/status", 65536).splitlines() if b":" in line)
     inner = status.get(b"NSpid", b"").split()
     line = _read(f"/proc/{pid}/cmdline", LONGEST)
