@@ -11,6 +11,7 @@ import pytest
 
 import pyjail
 from tests import place
+from tests.conftest import SLOW
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def shared():
-    with pyjail.Interpreter() as python:
+    with pyjail.Interpreter(grace=4 * SLOW) as python:
         yield python
 
 
