@@ -51,7 +51,7 @@ def ratio(found: dict[str, list[float]], name: str, of: str) -> float:
 
 def exec_() -> None:
     with Box() as box:
-        found = in_turns({"box": lambda: box.run(TRUE), "run": lambda: pyjail.run(TRUE)}, 20, 60)
+        found = in_turns({"box": lambda: box.run(TRUE), "run": lambda: pyjail.run(TRUE)}, 12, 400)
     print(f"exec in a box {statistics.median(found['box']):.2f} ms, a warm run {statistics.median(found['run']):.2f} ms: "
           f"{ratio(found, 'box', 'run'):.2f} x")  # fmt: skip
 
@@ -103,7 +103,7 @@ def many(count: int = 500) -> None:
     me = os.getpid()
     with subprocess.Popen(SLEEP) as bare:
         bare.kill()
-    before, mine = available(), own({me})
+    before = available()
     bare_ones = [subprocess.Popen(SLEEP) for _ in range(count)]
     time.sleep(1)
     bare_each = (before - available()) / count
@@ -111,7 +111,6 @@ def many(count: int = 500) -> None:
         process.kill()
         process.wait()
     time.sleep(2)
-    boxes = [Box(limits=Limits(memory="64M", processes=8, wall_time=None)) for _ in range(10)]
     before, mine, known = available(), own({me}), below(me)
     begin = time.perf_counter()
     running = []
@@ -146,10 +145,11 @@ def once(count: int = 16) -> None:
 
 
 def end() -> None:
+    before = below(os.getpid())
     box = Box()
     for _ in range(8):
         box.run(["sh", "-c", "sleep 600 & sleep 600 &"], orphans="keep")
-    known = below(os.getpid())
+    known = below(os.getpid()) - before
     begin = time.perf_counter()
     box.close()
     while below(os.getpid()) & known and time.perf_counter() - begin < 10:

@@ -105,7 +105,7 @@ static long slot_add(void) {
   uint32_t i = 1;
   while (i < PJ_MAX_SLOTS && K.slot[i]) i++;
   if (i == PJ_MAX_SLOTS || K.got.count != 4) return i == PJ_MAX_SLOTS ? -EUSERS : -EINVAL;
-  const long made = SYS(__NR_mmap, NULL, sizeof *S, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const long made = SYS(__NR_mmap, NULL, sizeof *S, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (made <= 0) return made ? made : -ENOMEM; /* address 0 is nobody's */
   slot_fds(S = (struct slot *)made);
   S->ask = K.got.fd[3];
