@@ -271,7 +271,8 @@ def test_cleanup_from_the_command_line_removes_what_dead_evals_left(tmp_path):
         place.mkdir()
     out = inspect("sandbox", "cleanup", "pyjail", cwd=tmp_path)
     assert out.returncode == 0, out.stdout + out.stderr
-    assert "left by evals that are gone, removed" in out.stdout
+    said = ("left by evals that are gone, removed", "nothing is left")  # any other pyjail may have been there first
+    assert any(words in out.stdout for words in said)
     assert not any(place.exists() for place in places)
     again = inspect("sandbox", "cleanup", "pyjail", cwd=tmp_path)
     assert again.returncode == 0 and "pyjail: " in again.stdout

@@ -95,7 +95,7 @@ def test_only_directories_of_dead_owners_of_this_machine_and_pid_namespace_are_r
                 (parent / name).mkdir()
         out = script(f"import pyjail; {how}")
         assert out.returncode == 0, out.stderr
-        assert not out.stdout or sorted(out.stdout.split()) == sorted(goes)
+        assert set(out.stdout.split()) <= set(goes)  # any other pyjail may have been there first
         for parent in parents:
             assert [name for name in goes + stays if (parent / name).exists()] == stays
     finally:

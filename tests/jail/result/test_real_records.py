@@ -84,6 +84,7 @@ def real():
     yield from (tried, tried.rows[0], tried.probes[0])
 
 
+@pytest.mark.timeout(600)  # it makes one of each, and each takes as long as others leave it
 def test_a_real_one_of_every_record_is_a_line_a_table_and_what_the_schema_says():
     met = set()
     for record in real():
