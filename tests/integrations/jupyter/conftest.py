@@ -63,8 +63,8 @@ class Kernel:
         return asyncio.run(self.provisioner.get_provisioner_info())["pyjail"]
 
     def dead(self):
-        """Wait until it is: its return code."""
-        assert until(lambda: self.poll() is not None)
+        """Wait until it is: its return code. A limit may be far off on a busy machine."""
+        assert until(lambda: self.poll() is not None, 60)
         return self.poll()
 
     def end(self):

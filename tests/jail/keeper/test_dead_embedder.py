@@ -129,7 +129,7 @@ def loop(i):
                    jail=pyjail.Jail(fresh=r.random() < 0.2))
 for i in range(3): threading.Thread(target=loop, args=(i,), daemon=True).start()
 print("go", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
