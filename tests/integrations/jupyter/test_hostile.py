@@ -169,6 +169,8 @@ def serve():
         def one():
             try:
                 c.sendall(GREETING + b'\\x04' + bytes([len(READY)]) + READY)
+                said = b''
+                while b'Socket-Type' not in said: said += c.recv(1)  # before that libzmq wants no messages, and gives up
                 HOSTILE(c)
             except OSError: pass
         threading.Thread(target=one, daemon=True).start()
