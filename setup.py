@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 KEEPER_FLAGS = shlex.split(
     "-std=c11 -Os -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla"
     " -ffreestanding -fno-stack-protector -fno-pie -fno-asynchronous-unwind-tables"
-    " -static -nostdlib -no-pie -Wl,-z,noexecstack -Wl,--build-id=none -s"
+    " -static -nostdlib -no-pie -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,--build-id=none -s"
 )
 
 

@@ -51,7 +51,7 @@ def ratio(found: dict[str, list[float]], name: str, of: str) -> float:
 
 def exec_() -> None:
     with Box() as box:
-        found = in_turns({"box": lambda: box.run(TRUE), "run": lambda: pyjail.run(TRUE)}, 12, 400)
+        found = in_turns({"box": lambda: box.run(TRUE), "run": lambda: pyjail.run(TRUE)}, 60, 100)
     print(f"exec in a box {statistics.median(found['box']):.2f} ms, a warm run {statistics.median(found['run']):.2f} ms: "
           f"{ratio(found, 'box', 'run'):.2f} x")  # fmt: skip
 

@@ -80,10 +80,10 @@ static int sockets_left(void) {
   for (int tries = K.box < 0 ? 1 : 2000;; rest(NS_PER_MS)) { /* a session has files to lose */
     uint64_t lines = 0;
     if (K.sockets < 0 && K.unix < 0) return 0; /* a network namespace for each run, or the caller's */
-    long n = SYS(__NR_pread64, K.sockets, scratch, sizeof scratch, 0);
-    if (n > 24 && mem_equal(scratch, "sockets: used ", 14) && parse_u64(scratch + 14, 10) <= ours) return 0;
-    n = SYS(__NR_pread64, K.unix, scratch, sizeof scratch, 0);
-    for (long i = 0; i < n; i++) lines += scratch[i] == '\n';
+    long n = SYS(__NR_pread64, K.sockets, own.scratch, sizeof own.scratch, 0);
+    if (n > 24 && mem_equal(own.scratch, "sockets: used ", 14) && parse_u64(own.scratch + 14, 10) <= ours) return 0;
+    n = SYS(__NR_pread64, K.unix, own.scratch, sizeof own.scratch, 0);
+    for (long i = 0; i < n; i++) lines += own.scratch[i] == '\n';
     if (n > 0 && lines <= 1 + ours) return 0;
     if (!--tries) return 1;
     sys_close((int)SYS(__NR_socket, 1 /* AF_UNIX */, 5 | O_CLOEXEC, 0)); /* its end starts the collector */

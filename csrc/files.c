@@ -42,15 +42,15 @@ static long file_open(const struct pj_message *m, int box, const char *path) {
 static long file_name(const struct pj_message *m, int box, const char *path) {
   const char *name;
   if (m->op == OP_PUT) {
-    long n = K.got.count == 1 ? SYS(__NR_pread64, K.got.fd[0], scratch, PJ_PATH_MAX, 0) : -EINVAL;
+    long n = K.got.count == 1 ? SYS(__NR_pread64, K.got.fd[0], own.scratch, PJ_PATH_MAX, 0) : -EINVAL;
     if (n <= 0 || n == PJ_PATH_MAX) return n < 0 ? n : -EINVAL;
-    scratch[n] = 0;
+    own.scratch[n] = 0;
   }
   const int below = m->op == OP_REMOVE && K.got.count, whole = path[0] == '/' && !below;
   long parent = parent_open(below ? K.got.fd[0] : whole ? K.newroot : box, path, &name, whole ? IN_ROOT : IN_BOX);
   if (parent < 0) return parent;
   long rc = m->op == OP_MKDIR ? SYS(__NR_mkdirat, parent, name, m->mode & 07777)
-            : m->op == OP_PUT ? SYS(__NR_symlinkat, scratch, parent, name)
+            : m->op == OP_PUT ? SYS(__NR_symlinkat, own.scratch, parent, name)
                               : SYS(__NR_unlinkat, parent, name, m->flags & 1 ? AT_REMOVEDIR : 0);
   sys_close((int)parent);
   return rc;
@@ -76,7 +76,7 @@ static long file_target(int box, const char *path, int *fresh) {
 /* OP_PUT: a new file with the content of the fd that came with the message; a hole stays one. HOSTILE: the tree. */
 static long file_put(const struct pj_message *m, int box, const char *path) {
   const int from = K.got.fd[0];
-  const long most = sizeof scratch;
+  const long most = sizeof own.scratch;
   long at = 0, rc = 0, n;
   if (K.got.count != 1) return -EINVAL;
   int fresh;
@@ -91,9 +91,9 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
   do {
     const long data = SYS(__NR_lseek, from, at, SEEK_DATA), hole = SYS(__NR_lseek, from, data, SEEK_HOLE);
     at = data > at ? data : data == -ENXIO && size > at ? size : at;
-    n = data == -ENXIO ? 0 : SYS(__NR_pread64, from, scratch, hole > at && hole - at < most ? hole - at : most, at);
+    n = data == -ENXIO ? 0 : SYS(__NR_pread64, from, own.scratch, hole > at && hole - at < most ? hole - at : most, at);
     for (long done = 0; rc >= 0 && done < n; done += rc)
-      rc = SYS(__NR_pwrite64, fd, scratch + done, n - done, at + done);
+      rc = SYS(__NR_pwrite64, fd, own.scratch + done, n - done, at + done);
     at += n > 0 ? n : 0;
     limits_look(); /* it suspends none */
   } while (rc >= 0 && n > 0);

@@ -44,19 +44,19 @@ static void __attribute__((noreturn)) janitor_main(void) {
   SYS(__NR_prctl, PR_SET_NAME, "pyjail-janitor", 0, 0, 0);
   SYS(__NR_chdir, "/");
   for (long n = 1; n > 0 || !wait[1].revents; n = in_receive(K_MSG_DONTWAIT)) {
-    const uint32_t size = (uint32_t)str_len(in.body) + 1;
+    const uint32_t size = (uint32_t)str_len(own.in.body) + 1;
     if (n <= 0) {
       if (n != -EAGAIN) wait[0].fd = -1;
       SYS(__NR_ppoll, wait, 2, NULL, NULL, 8);
-    } else if (used + size < sizeof scratch) {
-      memcpy(scratch + used, in.body, size);
+    } else if (used + size < sizeof own.scratch) {
+      memcpy(own.scratch + used, own.in.body, size);
       used += size;
     }
     fds_close(&K.got);
   }
   for (int tries = TIDY_TRIES, left = 1; left && tries; tries--) {
     left = 0;
-    for (const char *path = scratch; path < scratch + used; path += str_len(path) + 1) {
+    for (const char *path = own.scratch; path < own.scratch + used; path += str_len(path) + 1) {
       const long rc = tidy(path);
       left |= rc < 0 && rc != -ENOENT;
     }

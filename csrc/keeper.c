@@ -54,7 +54,7 @@ struct fds {
 };
 
 /* One run at a time: what is armed, what runs, what its files are held of. An ordinary jail has one slot. */
-static struct slot {
+struct slot {
   /* fds, each -1 where there is none: */
   int control, out[2], ask; /* its socket; memfds of the outputs, and of long requests */
   int pipe[2][2];           /* of the run that is armed, running, or held for its files: [stream][read, write] */
@@ -75,7 +75,8 @@ static struct slot {
   } watch;
   uint32_t at;                         /* of its fds among those that are polled */
   _Alignas(8) char limits[LIMITS_MAX]; /* what the armed process was made for */
-} first, *S = &first;                  /* whose turn it is: a program's process keeps its copy, or is the only one */
+};
+static struct slot first;
 
 /* What a program has left behind on request, until nobody is left of it. */
 struct kept {
@@ -83,7 +84,7 @@ struct kept {
   int pipe[2];                     /* drained: who writes to what nobody reads gets SIGPIPE */
 };
 
-static struct keeper {
+static _Alignas(4096) struct keeper {
   /* fds, each -1 where there is none: */
   int newroot, box, mountinfo;
   int proc;          /* the procfs of our pid namespace */
@@ -94,9 +95,11 @@ static struct keeper {
   int ruleset;       /* Landlock, for all runs with these tmpfs */
   int spare;         /* a box: to be given up when there is no other fd, and somebody is to be killed */
   const struct pj_plan *plan;
+  struct slot *turn;               /* whose it is: a program's process keeps its copy, or is the only one */
   struct slot *slot[PJ_MAX_SLOTS]; /* NULL where there is none; `first` is there from the start */
   uint32_t slots;                  /* from here on all are NULL */
-  struct kept kept[PJ_MAX_KEPT];
+  struct fds got;                  /* with the last message */
+  uint64_t sequence;
   uint32_t keeps;        /* from here on all are empty */
   uint64_t quiet[3];     /* until when children, the filter's calls, and what the kept ones write, are let wait: */
   uint32_t reaped, told; /* how many there were since a run began */
@@ -105,15 +108,16 @@ static struct keeper {
   long user_namespaces;  /* 0 or -errno of forbidding more of them */
   int ipc_used;          /* by the last run, for all we know */
   char ipc_name[NAME_SIZE];
-  int more;         /* children may be waiting to be reaped */
-  uint32_t run_box; /* which tmpfs is the workspace, */
-  uint32_t box_row; /* or which row of the plan, in a session */
-  uint64_t go_tick; /* CLOCK_REALTIME_COARSE when the run started */
-  struct tmpfs tmpfs[PJ_MAX_TMPFS];
-  uint64_t sequence;
+  int more;                     /* children may be waiting to be reaped */
+  uint32_t run_box;             /* which tmpfs is the workspace, */
+  uint32_t box_row;             /* or which row of the plan, in a session */
+  uint64_t go_tick;             /* CLOCK_REALTIME_COARSE when the run started */
   uint64_t rlimits[RLIMITS][2]; /* our own */
-  struct fds got;               /* with the last message */
+  /* What is written seldom is last: each page written to between two forks is copied. */
+  struct tmpfs tmpfs[PJ_MAX_TMPFS];
+  struct kept kept[PJ_MAX_KEPT];
 } K;
+#define S K.turn
 
 /* A box: programs beside each other in the same namespaces, each in a slot and a leaf of its own. */
 static int boxed(void) { return (K.plan->flags & PLAN_SLOTS) != 0; }
@@ -121,12 +125,21 @@ static int boxed(void) { return (K.plan->flags & PLAN_SLOTS) != 0; }
   for (uint32_t i_ = 0; i_ < K.slots; i_++) \
     if (K.slot[i_] && (S = K.slot[i_]))
 
-static char scratch[65536];
-static struct { /* the last message */
-  struct pj_message m;
-  char body[PJ_MAX_INLINE]; /* a path, a name, or a request, */
-  char end;                 /* and always a NUL */
-} in;
+enum { WAKE_CHILDREN, WAKE_LISTENER, WAKE_SLOTS };
+/* For the keeper alone. A program's process that gets memory of its own gets no copy of this (MADV_DONTFORK): each page
+ * that the keeper writes to would have to be copied anew after every fork. */
+static _Alignas(4096) struct {
+  struct pollfd wake[WAKE_SLOTS + 4 * PJ_MAX_SLOTS + 2 * PJ_MAX_KEPT];
+  struct { /* the last message */
+    struct pj_message m;
+    char body[PJ_MAX_INLINE]; /* a path, a name, or a request, */
+    char end;                 /* and always a NUL */
+  } in;
+  uint32_t kept_at; /* where those of the kept ones begin among `wake` */
+  char name[24];    /* of a leaf */
+  char scratch[65536];
+  char pad[4096]; /* the last page may be shared with others */
+} own;
 
 static const char *plan_str(uint32_t ref) { return (const char *)K.plan + ref; }
 static const struct pj_limits *limits(void) { return (const struct pj_limits *)(const void *)S->limits; }
@@ -224,7 +237,7 @@ static long message_send(int sock, struct iovec *iov, size_t parts, const int *f
   return SYS(__NR_sendmsg, sock, &m, K_MSG_NOSIGNAL);
 }
 static void reply_with(enum pj_reply_kind kind, struct pj_error error, int fd) {
-  struct pj_reply r = {kind, in.m.number, error};
+  struct pj_reply r = {kind, own.in.m.number, error};
   struct iovec iov[2] = {{&r, sizeof r}, {S->page->text, kind == REPLY_READY ? S->page->facts.text_len : 0}};
   long rc = message_send(S->control, iov, 2, &fd, fd >= 0);
   if (rc < 0 && fd >= 0) { /* ETOOMANYREFS: a program may have used up its user's share of fds in flight */
@@ -259,7 +272,7 @@ static long message_receive(int sock, void *buf, size_t len, int flags, struct f
 }
 
 static long in_receive(int flags) {
-  return message_receive(S->control, &in, offsetof(__typeof__(in), end), flags, &K.got);
+  return message_receive(S->control, &own.in, offsetof(__typeof__(own.in), end), flags, &K.got);
 }
 
 /* ---- filesystems ---- */
@@ -326,8 +339,9 @@ static long entry_make(int root, const struct pj_mount *m) {
   } else if (m->kind == MOUNT_LINK) {
     rc = SYS(__NR_symlinkat, plan_str(m->data), dir, name);
   } else if (m->kind == MOUNT_PIPE) {
-    rc = SYS(__NR_mknodat, dir, name, S_IFIFO, 0);
-    if (rc == 0) rc = SYS(__NR_fchmodat, dir, name, m->attr); /* whatever our umask is */
+    SYS(__NR_umask, 0);
+    rc = SYS(__NR_mknodat, dir, name, S_IFIFO | m->attr, 0);
+    SYS(__NR_umask, 022);
   } else {
     rc = file_write((int)dir, name, O_CREAT | O_EXCL | O_NOFOLLOW, m->attr, plan_str(m->data), m->data_len);
   }

@@ -3,8 +3,7 @@
 
 /* "r" and the number of the leaf, unique below this keeper's directory. */
 static const char *leaf_name(uint64_t number) {
-  static char name[24];
-  char *at = number_before(name + 23, number);
+  char *at = number_before(own.name + sizeof own.name - 1, number);
   *--at = 'r';
   return at;
 }
@@ -148,7 +147,7 @@ static void leaf_report(void) {
   f->cpu = UINT64_MAX;
   EACH (struct pj_cgroup_row, c, l, l->cgroup) {
     const uint32_t i = NUMBER(c);
-    if (c->when == CGROUP_SET || c->when == CGROUP_STOP) continue;
+    if (c->when != CGROUP_READ && c->when != CGROUP_WATCH && c->when != CGROUP_CLOCK) continue;
     const struct pj_text *t = r->row[i] < 0 ? NULL : text_add(TEXT_READ, i, r->row[i], NULL, 0);
     const char *text = t ? (const char *)(t + 1) : "";
     const int read = t && !t->err && (!c->base || t->len < BASE_SIZE);

@@ -4,7 +4,7 @@
 static long request_take(uint32_t len, uint32_t have, uint32_t *row) {
   const struct pj_limits *l = (const struct pj_limits *)(const void *)S->request;
   long rc = len > PJ_MAX_BLOB ? -EMSGSIZE : have ? (long)have : SYS(__NR_pread64, S->ask, S->request, len, 0);
-  if (have && have == len) memcpy(S->request, in.body, len);
+  if (have && have == len) memcpy(S->request, own.in.body, len);
   if (rc >= 0) rc = rc == (long)len ? pj_check_limits(S->request, len, K.plan->cgroups, row) : -EIO;
   if (rc < 0) return rc;
   const uint32_t padded = (l->size + 7) & ~7u;
@@ -48,7 +48,7 @@ static void run_start(uint64_t requested) {
   S->page->facts.requested = requested;
   K.go_tick = clock_ns(CLOCK_REALTIME_COARSE);
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
-  S->started[0] = PJ_STARTED_MAGIC, S->started[1] = S->page->facts.reply.number = in.m.number;
+  S->started[0] = PJ_STARTED_MAGIC, S->started[1] = S->page->facts.reply.number = own.in.m.number;
   S->started[2] = (uint32_t)S->leaf.number[0];
   long rc = 0;
   for (uint32_t i = 0; rc == 0 && i < K.got.count; i++) {
@@ -70,18 +70,18 @@ static void run_start(uint64_t requested) {
 static void message_take(uint64_t now) {
   const long n = in_receive(K_MSG_DONTWAIT);
   if (n == -EAGAIN) return;
-  const uint32_t op = in.m.op, have = (uint32_t)(n - (long)sizeof in.m);
+  const uint32_t op = own.in.m.op, have = (uint32_t)(n - (long)sizeof own.in.m);
   const int running = S->watch.go_at != 0, idle = !running && !S->held;
   struct pj_error e = {0};
   if (n == -EMFILE && boxed()) { /* others of a box go on, and may give some back */
     reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, error_of(STEP_REQUEST, op, n), -1);
-  } else if (n < (long)sizeof in.m) { /* hang-up, or nonsense that cannot be answered */
+  } else if (n < (long)sizeof own.in.m) { /* hang-up, or nonsense that cannot be answered */
     if (S == &first) keeper_exit();
     S->gone = 1;
     running ? trip(TRIP_CALLER) : slot_free();
   } else if ((op == OP_RUN || op == OP_ARM) && idle && (S != &first || !boxed())) {
     if (S->over) release();
-    if ((e = request_prepare(in.m.len, have)).step || op == OP_ARM)
+    if ((e = request_prepare(own.in.m.len, have)).step || op == OP_ARM)
       reply_with(op == OP_RUN ? REPLY_REFUSED : REPLY_OK, e, -1);
     else
       run_start(now);
@@ -89,11 +89,11 @@ static void message_take(uint64_t now) {
     if (running) trip(TRIP_CALLER);
     if (S == &first && boxed()) all_stop();
   } else if (op == OP_SIGNAL) {
-    if (running && S->program > 0) SYS(__NR_kill, S->program, in.m.flags);
+    if (running && S->program > 0) SYS(__NR_kill, S->program, own.in.m.flags);
   } else if (op == OP_RELEASE) {
     if (!running && S->made) release();
   } else if (op >= OP_OPEN && op <= (running ? OP_REMOVE : OP_PIPE)) {
-    file_request(&in.m, in.body, have);
+    file_request(&own.in.m, own.in.body, have);
   } else if (op == OP_RESET && idle && !boxed()) {
     reply_with(REPLY_OK, error_of(STEP_TMPFS, PJ_NONE, box_reset()), -1);
   } else {
@@ -133,10 +133,7 @@ static uint64_t over_tend(uint64_t now) {
   return 0;
 }
 
-enum { WAKE_CHILDREN, WAKE_LISTENER, WAKE_SLOTS };
-static struct pollfd wake[WAKE_SLOTS + 4 * PJ_MAX_SLOTS + 2 * PJ_MAX_KEPT];
-static uint32_t kept_at; /* where those of the kept ones begin */
-static void wake_by(uint32_t *n, int fd) { wake[(*n)++] = (struct pollfd){fd, POLLIN, 0}; }
+static void wake_by(uint32_t *n, int fd) { own.wake[(*n)++] = (struct pollfd){fd, POLLIN, 0}; }
 
 /* Whom to wait for until `next`, in order; how many, and the instant for which others rest. */
 static uint32_t wake_fill(uint64_t now, uint64_t *next) {
@@ -144,7 +141,7 @@ static uint32_t wake_fill(uint64_t now, uint64_t *next) {
   for (int i = 0; i < 3; i++)
     if (K.quiet[i] > now && K.quiet[i] < *next) *next = K.quiet[i];
   EACH_SLOT {
-    S->at = n;
+    if (S->at != n) S->at = n; /* that of `first` never changes: its page would be copied after each fork */
     wake_by(&n, S->gone ? -1 : S->control);
     if (!S->watch.go_at) continue;
     running += !S->watch.tripped;
@@ -154,7 +151,7 @@ static uint32_t wake_fill(uint64_t now, uint64_t *next) {
     }
     wake_by(&n, S->leaf.event);
   }
-  kept_at = n;
+  own.kept_at = n;
   for (uint32_t i = 0; K.quiet[2] <= now && i < 2 * K.keeps; i++)
     if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] >= 0) wake_by(&n, K.kept[i / 2].pipe[i % 2]);
   const uint32_t all = n;
@@ -166,17 +163,17 @@ static uint32_t wake_fill(uint64_t now, uint64_t *next) {
 
 /* Of a slot's run: output, memory. HOSTILE: how often. */
 static void run_woken(void) {
-  const struct pollfd *p = wake + S->at + 1;
+  const struct pollfd *p = own.wake + S->at + 1;
   for (int i = 0; i < 2; i++)
     if (p[i].revents && pump(i) < PUMP_WORTH) S->watch.quiet[i] = clock_ns(CLOCK_MONOTONIC) + NS_PER_MS;
-  if (p[2].revents && SYS(__NR_read, S->leaf.event, scratch, 8) == 8)
+  if (p[2].revents && SYS(__NR_read, S->leaf.event, own.scratch, 8) == 8)
     S->watch.memory_at = 0, S->watch.pause = NS_PER_MS / 2;
 }
 
 /* What the kept ones write, some of it in each millisecond. HOSTILE: how much. */
 static void kept_drain(uint32_t all, uint64_t now) {
-  for (const struct pollfd *p = wake + kept_at; p < wake + all; p++)
-    if (p->revents && (K.quiet[2] = now + NS_PER_MS) && SYS(__NR_read, p->fd, scratch, sizeof scratch) <= 0)
+  for (const struct pollfd *p = own.wake + own.kept_at; p < own.wake + all; p++)
+    if (p->revents && (K.quiet[2] = now + NS_PER_MS) && SYS(__NR_read, p->fd, own.scratch, sizeof own.scratch) <= 0)
       for (uint32_t i = 0; i < 2 * K.keeps; i++)
         if (K.kept[i / 2].number[0] && K.kept[i / 2].pipe[i % 2] == p->fd) fd_drop(&K.kept[i / 2].pipe[i % 2]);
 }
@@ -196,18 +193,18 @@ static void __attribute__((noreturn)) serve(void) {
     const uint64_t wait = K.more ? 0 : minus(next, now);
     struct __kernel_timespec t = {(int64_t)(wait / 1000000000u), (int64_t)(wait % 1000000000u)};
     /* EINVAL: with one id for both and no filter, the program has lowered our RLIMIT_NOFILE. Then we are of no use. */
-    if (SYS(__NR_ppoll, wake, n, next == UINT64_MAX && !K.more ? NULL : &t, NULL, 8) == -EINVAL) keeper_exit();
+    if (SYS(__NR_ppoll, own.wake, n, next == UINT64_MAX && !K.more ? NULL : &t, NULL, 8) == -EINVAL) keeper_exit();
     now = clock_ns(CLOCK_MONOTONIC);
     kept_drain(n, now); /* first: what follows may close their fds */
     for (uint32_t i = 0; i < slots; i++) {
       if (!(S = K.slot[i]) || !S->at) continue; /* just made */
       if (S->watch.go_at) run_woken();
-      if (wake[S->at].revents) message_take(now);
+      if (own.wake[S->at].revents) message_take(now);
     }
     S = &first;
-    if (wake[WAKE_LISTENER].revents & POLLIN) told(now); /* not on POLLERR: then it could wait for good */
-    if (wake[WAKE_CHILDREN].revents || K.more || ended) {
-      SYS(__NR_read, K.children, scratch, sizeof scratch);
+    if (own.wake[WAKE_LISTENER].revents & POLLIN) told(now); /* not on POLLERR: then it could wait for good */
+    if (own.wake[WAKE_CHILDREN].revents || K.more || ended) {
+      SYS(__NR_read, K.children, own.scratch, sizeof own.scratch);
       nobody = children_reap();
     }
     for (uint32_t i = 0; i < K.slots; i++)
@@ -240,12 +237,13 @@ static void caller_forget(void) {
 static long plan_take(uint32_t *row) {
   struct pollfd either[2] = {{FD_CONTROL, POLLIN, 0}, {FD_EMBEDDER, POLLIN, 0}};
   struct page *early = S->page;
-  const long mapped = slot_map();
+  long mapped = shared_map(0);
+  if (mapped > 0) mapped = slot_share(mapped);
   struct page *page = S->page;
   S->page = early;
   long size = SYS(__NR_ppoll, either, 2, NULL, NULL, 8);
   if (size >= 0) size = in_receive(K_MSG_DONTWAIT); /* or a hang-up, or the embedder's end: it is not */
-  if (in.m.op == OP_TIDY) janitor_main();
+  if (own.in.m.op == OP_TIDY) janitor_main();
   if (size >= 0) size = SYS(__NR_lseek, FD_PLAN, 0, SEEK_END);
   if (size < 0 || mapped < 0) return size < 0 ? size : mapped;
   const long plan = size && size <= PJ_MAX_BLOB
@@ -262,7 +260,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   static _Alignas(16) struct page early; /* until there is one to share */
   uint32_t row = 0;
   memset(&K, 0xff, offsetof(struct keeper, plan)); /* every fd -1 */
-  slot_fds(S);
+  slot_fds(S = &first);
   S->control = FD_CONTROL, S->out[0] = FD_OUT, S->out[1] = FD_ERR, S->ask = FD_REQUEST;
   K.slot[0] = S;
   K.slots = 1;
@@ -279,6 +277,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   sys_close(K.mountinfo);
   if (!boxed() && leaf_make() < 0)
     leaf_drop(~0u), leaf_remove(); /* for the first request, on its way; it tells what goes wrong */
+  own_keep();
   serve();
 }
 

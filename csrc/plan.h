@@ -144,6 +144,7 @@ enum pj_cgroup_when {
   CGROUP_WATCH, /* poll during the run; a changed text = TRIP_MEMORY (v1 has no memory.oom.group) */
   CGROUP_CLOCK, /* cpu.stat's usage_usec or cpuacct.usage: the CPU clock */
   CGROUP_STOP,  /* write when what is in the leaf is to end, so that no fork gets away (pids.max) */
+  CGROUP_COUNT, /* how many are in the leaf (pids.current): 0 and it is empty */
   CGROUP_WHENS
 };
 

@@ -11,9 +11,9 @@ static uint64_t pump(int stream) {
     long n = -EINVAL, kept = 0;
     if (room && splice) kept = n = SYS(__NR_splice, fd, NULL, S->out[stream], &at, most, 2 /* SPLICE_F_NONBLOCK */);
     if (n < 0 && n != -EAGAIN && n != -EINTR) { /* not allowed, or no room left for us */
-      n = SYS(__NR_read, fd, scratch, sizeof scratch);
+      n = SYS(__NR_read, fd, own.scratch, sizeof own.scratch);
       if (n > 0 && !splice)
-        kept = SYS(__NR_pwrite64, S->out[stream], scratch, (uint64_t)n < room ? (uint64_t)n : room, at);
+        kept = SYS(__NR_pwrite64, S->out[stream], own.scratch, (uint64_t)n < room ? (uint64_t)n : room, at);
     }
     if (kept > 0) f->out_kept[stream] += (uint64_t)kept;
     if (n <= 0) break;
@@ -146,7 +146,7 @@ static int run_over(int nobody) {
   const struct pj_facts *f = &S->page->facts;
   if (f->left || !boxed()) return f->left || nobody;
   if (!f->ended) return 0;
-  if (leaf_threads(leaf_number(S->leaf.number), 0, 0) == 0) return 1;
+  if (leaf_empty()) return 1;
   if (request()->flags & REQUEST_KEEP && !f->trip) return 1;
   run_stop();
   return 0;

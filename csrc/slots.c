@@ -19,10 +19,10 @@ static long leaf_threads(uint64_t number, int sig, long who) {
     fd = SYS(__NR_openat, at, path, O_RDONLY | O_CLOEXEC);
   }
   if (fd < 0) return fd == -ENOENT ? 0 : fd;
-  while ((n = SYS(__NR_read, fd, scratch, sizeof scratch)) > 0) /* whole lines */
+  while ((n = SYS(__NR_read, fd, own.scratch, sizeof own.scratch)) > 0) /* whole lines */
     for (long i = 0; i < n; i++) {
-      const long thread = (long)parse_u64(scratch + i, (size_t)(n - i));
-      while (i < n && scratch[i] != '\n') i++;
+      const long thread = (long)parse_u64(own.scratch + i, (size_t)(n - i));
+      while (i < n && own.scratch[i] != '\n') i++;
       found += !who || thread == who;
       if (sig && thread > 1) SYS(__NR_kill, thread, sig);
     }
@@ -32,6 +32,13 @@ static long leaf_threads(uint64_t number, int sig, long who) {
 }
 
 static uint64_t leaf_number(const uint64_t *number) { return number[K.plan->into != PJ_NONE ? K.plan->into : 0]; }
+
+/* Nobody is in the slot's leaf. Its counter is quick, but takes who is still to be reaped for somebody. HOSTILE. */
+static int leaf_empty(void) {
+  char count[8];
+  if (SYS(__NR_pread64, row_of(CGROUP_COUNT), count, sizeof count, 0) == 2 && mem_equal(count, "0\n", 2)) return 1;
+  return leaf_threads(leaf_number(S->leaf.number), 0, 0) == 0;
+}
 
 /* End all that is in the slot's leaf, and its program, which may not be there yet. */
 static void leaf_stop(void) {
@@ -81,18 +88,37 @@ static uint64_t kept_tend(uint64_t now) {
   return UINT64_MAX;
 }
 
-/* Memory that is shared with a program's process, and the mark for the embedder. */
-static long slot_map(void) {
-  const int ours = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, rw = PROT_READ | PROT_WRITE;
-  const long shared = SYS(__NR_mmap, NULL, PJ_MAX_BLOB + 65536, rw, ours, -1, 0);
+enum { SHARED = PJ_MAX_BLOB + 65536, SLOT_SIZE = (sizeof(struct slot) + 4095) & ~4095u };
+
+/* Memory that is shared with a program's process: `more` bytes, and a slot's request and page. Its address, or -errno.
+ */
+static long shared_map(size_t more) {
+  const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
+  const long made = SYS(__NR_mmap, NULL, more + SHARED, PROT_READ | PROT_WRITE, flags, -1, 0);
+  return made ? made : -ENOMEM; /* address 0 is nobody's */
+}
+
+/* Give it to the slot, with the mark for the embedder. */
+static long slot_share(long shared) {
   SYS(__NR_ftruncate, S->ask, 4096);
-  const long marks = shared < 0 ? shared : SYS(__NR_mmap, NULL, 4096, rw, MAP_SHARED, S->ask, 0);
-  if (marks < 0 && shared >= 0) SYS(__NR_munmap, shared, PJ_MAX_BLOB + 65536);
+  const long marks = SYS(__NR_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, S->ask, 0);
   if (marks < 0) return marks;
   S->started = (uint32_t *)marks;
   S->request = (char *)shared;
   S->page = (struct page *)(shared + PJ_MAX_BLOB);
   return 0;
+}
+
+enum { STACK_MOST = 1 << 18, VDSO_MOST = 1 << 16 }; /* bytes; gaps do no harm, and nothing else is near */
+/* A program's process gets no copy of what only the keeper uses; its stack, too, is another one. */
+static void own_keep(void) {
+  const uintptr_t stack = (uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)4095;
+  SYS(__NR_madvise, &own, sizeof own & ~4095ul, MADV_DONTFORK);
+  SYS(__NR_madvise, S->started, 4096, MADV_DONTFORK);
+  /* No program is in the first slot of a box. Above it, when addresses are given downwards, is the kernel's vDSO. */
+  const size_t vdso = (const char *)K.plan < S->request ? VDSO_MOST : 0;
+  if (boxed() && S == &first) SYS(__NR_madvise, S->request, SHARED + vdso, MADV_DONTFORK);
+  SYS(__NR_madvise, stack - STACK_MOST, 2 * STACK_MOST, MADV_DONTFORK);
 }
 
 static void slot_fds(struct slot *s) {
@@ -105,16 +131,17 @@ static long slot_add(void) {
   uint32_t i = 1;
   while (i < PJ_MAX_SLOTS && K.slot[i]) i++;
   if (i == PJ_MAX_SLOTS || K.got.count != 4) return i == PJ_MAX_SLOTS ? -EUSERS : -EINVAL;
-  const long made = SYS(__NR_mmap, NULL, sizeof *S, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (made <= 0) return made ? made : -ENOMEM; /* address 0 is nobody's */
+  const long made = shared_map(SLOT_SIZE);
+  if (made <= 0) return made;
   slot_fds(S = (struct slot *)made);
   S->ask = K.got.fd[3];
-  const long rc = slot_map();
+  const long rc = slot_share(made + SLOT_SIZE);
   if (rc < 0) {
-    SYS(__NR_munmap, made, sizeof *S);
+    SYS(__NR_munmap, made, SLOT_SIZE + SHARED);
   } else {
     S->control = K.got.fd[0], S->out[0] = K.got.fd[1], S->out[1] = K.got.fd[2];
     K.got.count = 0;
+    own_keep();
     K.slot[i] = S;
     if (i >= K.slots) K.slots = i + 1;
   }
@@ -129,11 +156,10 @@ static void slot_free(void) {
   leaf_drop(~0u);
   leaf_remove();
   fd_drop(&s->go[0]), fd_drop(&s->go[1]), fd_drop(&s->out[0]), fd_drop(&s->out[1]), fd_drop(&s->ask);
-  SYS(__NR_munmap, s->request, PJ_MAX_BLOB + 65536);
   SYS(__NR_munmap, s->started, 4096);
   for (uint32_t i = 1; i < K.slots; i++)
     if (K.slot[i] == s) K.slot[i] = NULL;
   S = &first;
   sys_close(s->control);
-  SYS(__NR_munmap, s, sizeof *s);
+  SYS(__NR_munmap, s, SLOT_SIZE + SHARED);
 }

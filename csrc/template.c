@@ -69,7 +69,7 @@ static long init_clone(uint64_t namespaces) {
       .flags = namespaces | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
   if (into != PJ_NONE) {
     TRY(STEP_CGROUP, PJ_NONE,
-        home = (int)SYS(__NR_openat, FD_CGROUP + into, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
+        home = (int)SYS(__NR_openat, FD_CGROUP + into, own.in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
     args.flags |= CLONE_INTO_CGROUP, args.cgroup = (uint64_t)home;
   }
   TRY(STEP_INIT, 2, signals = (int)SYS(__NR_signalfd4, -1, &GUARD_BLOCKED, 8, O_CLOEXEC | O_NONBLOCK));
@@ -134,10 +134,10 @@ static long namespaces_enter(int *source) {
   if (init_clone(p->unshare_second & ~late) < 0) return -1;
   TRY(STEP_NAMESPACES, 1, SYS(__NR_unshare, p->unshare_second & late));
   TRY(STEP_WAIT_GO, 0, rc = in_receive(0));
-  if (rc < (long)sizeof in.m || in.m.op != OP_GO) return fail(STEP_WAIT_GO, 1, -EPROTO);
+  if (rc < (long)sizeof own.in.m || own.in.m.op != OP_GO) return fail(STEP_WAIT_GO, 1, -EPROTO);
   fds_close(&K.got);
   for (uint32_t h = 0; h < p->cgroups; h++) { /* our own, in the place of the one that they are in */
-    TRY(STEP_CGROUP, PJ_NONE, rc = SYS(__NR_openat, FD_CGROUP + h, in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    TRY(STEP_CGROUP, PJ_NONE, rc = SYS(__NR_openat, FD_CGROUP + h, own.in.body, O_PATH | O_DIRECTORY | O_CLOEXEC));
     TRY(STEP_CGROUP, PJ_NONE, SYS(__NR_dup3, rc, FD_CGROUP + h, O_CLOEXEC));
     sys_close((int)rc);
   }
@@ -148,9 +148,10 @@ static long namespaces_enter(int *source) {
 /* MOUNT_PART. */
 static long part_make(int workspace, const struct pj_mount *m) {
   const char *name = plan_str(m->source);
-  long rc = SYS(__NR_mkdirat, workspace, name, 0700);
+  SYS(__NR_umask, 0);
+  long rc = SYS(__NR_mkdirat, workspace, name, m->attr);
+  SYS(__NR_umask, 022);
   if (rc == 0) rc = SYS(__NR_fchownat, workspace, name, K.plan->uid, K.plan->gid, AT_SYMLINK_NOFOLLOW);
-  if (rc == 0) rc = SYS(__NR_fchmodat, workspace, name, m->attr);
   return rc < 0 ? rc : SYS(__NR_open_tree, workspace, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 

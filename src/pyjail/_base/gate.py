@@ -49,13 +49,20 @@ class Gate:
         self.queue: OrderedDict[Place, None] = OrderedDict()
         self.watchers: list[Callable[[], bool]] = []
 
-    def enter(self, place: Place) -> bool:
-        """True: admitted at once. False: in the queue. PoolClosedError: the gate is closed."""
+    def enter_now(self, place: Place) -> bool:
+        """True: admitted. False: it would have to wait. PoolClosedError: the gate is closed."""
         with self.lock:
             if self.closed:
                 raise PoolClosedError(self.closed)
-            if not self.queue and len(self.inside) < self.size:
-                self._admit(place)
+            if self.queue or len(self.inside) >= self.size:
+                return False
+            self._admit(place)
+            return True
+
+    def enter(self, place: Place) -> bool:
+        """True: admitted at once. False: in the queue. PoolClosedError: the gate is closed."""
+        with self.lock:
+            if self.enter_now(place):
                 return True
             self.queue[place] = None
             self._advance()  # should an interrupt have kept the last one who left from it
@@ -70,9 +77,11 @@ class Gate:
     def _leave(self, place: Place) -> None:
         with self.lock:
             if place.era == self.era:
-                self.queue.pop(place, None)
+                if self.queue:
+                    self.queue.pop(place, None)
                 self._release(place)
-                self._advance()
+                if self.queue or self.watchers:
+                    self._advance()
 
     def _release(self, place: Place) -> None:
         if place.number is not None:
@@ -118,6 +127,18 @@ class Gate:
         """After os.fork, in the child: who was here is the parent's."""
         self.era += 1
         self._reset()
+
+
+def nobody() -> bool:
+    """``wake`` of one who does not wait."""
+    return False
+
+
+def wait_in_turn(place: Place, patience: Callable[[], float | None]) -> None:
+    """Have this thread wait for its place, for ``patience()`` s at most. It may be outside still, or be refused."""
+    place.wake, wait = thread_waker()
+    if not place.gate.enter(place):
+        wait(patience())
 
 
 def thread_waker() -> tuple[Callable[[], bool], Callable[[float | None], bool]]:

@@ -65,7 +65,7 @@ class Box(Shown):
             background does not count as use. Default None: never.
 
     Attributes:
-        jail, limits: what its programs get. results: the last `Result`s, with at most 64 MiB of outputs together.
+        jail, limits: what its programs get. results: the last 1,000 `Result`s, with at most 64 MiB of outputs.
         cpu_time: s, of all programs so far. memory_peak: bytes, of the one that had most.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pyjail._base.errors import KeeperError
-from pyjail._base.gate import Place, thread_waker
+from pyjail._base.gate import Place, nobody, wait_in_turn
 from pyjail._base.rare_errors import PoolClosedError
 from pyjail._box import files
 from pyjail._box.keeper import Slot
@@ -89,13 +89,11 @@ def _killed(facts: Facts) -> bool:
 def execute(command: Command, life: Life) -> Result:
     """Wait for a place, run, tell."""
     deadline = deadline_of(command)
-    wake, wait = thread_waker()
-    place = Place(life.gate, wake)
+    place = Place(life.gate, nobody)
     try:
-        life.check()
-        if not life.gate.enter(place):
-            wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        admitted(place, command, life)
+        if not life.gate.enter_now(place):
+            wait_in_turn(place, lambda: None if deadline is None else max(0.0, deadline - time.monotonic()))
+            admitted(place, command, life)
         turn = BoxTurn(command, life, deadline)
         return turn.attempted(turn.run)
     except PoolClosedError as e:

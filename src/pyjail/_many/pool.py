@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pyjail._base.errors import SpecError
-from pyjail._base.gate import Place, thread_waker
+from pyjail._base.gate import Place, nobody, thread_waker, wait_in_turn
 from pyjail._base.threads import Threads
 from pyjail._many.warm import Warm, Warmed
 from pyjail._result.result import Result
@@ -179,11 +179,10 @@ class Pool(Warmed):
     def _execute(self, command: Command, check: bool) -> Result:
         warm = self._warm
         deadline = deadline_of(command)
-        wake, wait = thread_waker()
-        place = Place(warm.gate, wake)
+        place = Place(warm.gate, nobody)
         try:
-            if not warm.gate.enter(place):
-                wait(warm.patience(deadline))
+            if not warm.gate.enter_now(place):
+                wait_in_turn(place, lambda: warm.patience(deadline))
             warm.look_after()
             result = run_module.execute(warm.fitted(command, place), warm.keepers, deadline)
         finally:

@@ -19,7 +19,7 @@ from pyjail._plan.wire import (
 
 ROOMY = 64 << 20  # execve takes at most 6 MiB of arguments
 _WHENS = {"set": lib.CGROUP_SET, "read": lib.CGROUP_READ, "watch": lib.CGROUP_WATCH, "clock": lib.CGROUP_CLOCK,
-          "stop": lib.CGROUP_STOP}  # fmt: skip
+          "stop": lib.CGROUP_STOP, "count": lib.CGROUP_COUNT}  # fmt: skip
 _STDIO = {"null": lib.STDIO_NULL, "captured": lib.STDIO_PIPE, "fd": lib.STDIO_FD, "stdout": lib.STDIO_STDOUT}
 # struct pj_request, pj_cgroup_row, pj_rlimit
 REQUEST, CGROUP_ROW, RLIMIT = struct.Struct("<4I3Q12I"), struct.Struct("<4IQ2I"), struct.Struct("<2I2Q")

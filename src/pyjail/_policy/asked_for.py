@@ -79,7 +79,8 @@ def to_be_stopped(rows: list[CgroupRow], cgroups: Cgroups) -> list[CgroupRow]:
     found = [row for row in rows if row.file != "pids.max"]
     most = next((row for row in rows if row.file == "pids.max"), CgroupRow(i, "pids.max", "set", "no limit", "max"))
     stop = CgroupRow(i, "pids.max", "stop", "when it is to end, nothing more is born in it", "0")
-    return [*found, most._replace(renew=most.value), stop]
+    count = CgroupRow(i, "pids.current", "count", "how many live in it: the end of a program's tree is seen by that")
+    return [*found, most._replace(renew=most.value), stop, count]
 
 
 def whole_first(rows: list[MountRow], jail: Jail) -> list[MountRow]:

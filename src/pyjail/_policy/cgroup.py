@@ -26,7 +26,8 @@ MOST_DISKS = 16  # the keeper reads back all lines of io.max for each
 
 
 class CgroupRow(NamedTuple):
-    """One file of a leaf. ``when``: set, read, watch, clock. ``limit``: the field of `Limits` behind it.
+    """One file of a leaf. ``when``: set, read, watch, clock, in a box stop and count (see csrc/plan.h). ``limit``: the
+    field of `Limits` behind it.
 
     A leaf that is as good as new serves the keeper's next run (docs/adr/0007): no number in this file is above ``most``
     after the run, ``renew`` is written to set it back, and what ``counts_up`` is told without what it was before.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pyjail._result.result import Result
+from pyjail._result.sums import sums
 
 MOST = 64 << 20  # bytes of what programs have written
 EACH = 8 << 10  # that a result takes beside them: its report
+MOST_RESULTS = 1000  # Python's collector looks at all that is kept, again and again
 
 
 class History:
@@ -21,35 +21,42 @@ class History:
         self._memory_peak: int | None = None
 
     def add(self, result: Result) -> None:
-        """One more; the oldest are forgotten when all together are more than `MOST` bytes, but never the last one."""
+        """One more; the oldest are forgotten when all together are more than `MOST` bytes, but never the last one, and
+        a tenth of them when there are more than `MOST_RESULTS`."""
         self.results.append(result)
         self._held += _size(result)
-        if self._held <= MOST:
-            return
-        self._held = sum(map(_size, self.results))  # the caller may have emptied it
-        while self._held > MOST and len(self.results) > 1:
-            first = self.results.pop(0)
-            self.forgotten += 1
-            self._held -= _size(first)
-            self._cpu_time += first.usage.cpu_time or 0.0
-            self._memory_peak = max(_peaks([first], self._memory_peak), default=None)
+        if self._held > MOST:
+            self._held = sum(map(_size, self.results))  # the caller may have emptied it
+            gone, held = 0, self._held
+            while held > MOST and gone < len(self.results) - 1:
+                held -= _size(self.results[gone])
+                gone += 1
+            self._forget(gone)
+        if len(self.results) > MOST_RESULTS:
+            self._forget(MOST_RESULTS // 10)
+
+    def _forget(self, count: int) -> None:
+        for result in self.results[:count]:
+            cpu_time, peak = sums(result)
+            self._held -= _size(result)
+            self._cpu_time += cpu_time
+            if peak is not None and peak > (self._memory_peak or 0):
+                self._memory_peak = peak
+        del self.results[:count]
+        self.forgotten += count
 
     @property
     def cpu_time(self) -> float:
         """s, of all."""
-        return self._cpu_time + sum(r.usage.cpu_time or 0.0 for r in self.results)
+        return self._cpu_time + sum(sums(r)[0] for r in self.results)
 
     @property
     def memory_peak(self) -> int | None:
         """bytes, of the one that had most."""
-        return max(_peaks(self.results, self._memory_peak), default=None)
-
-
-def _peaks(results: list[Result], before: int | None) -> Iterator[int]:
-    found = [before, *(r.usage.memory_peak for r in results)]
-    return (peak for peak in found if peak is not None)
+        found = [self._memory_peak, *(sums(r)[1] for r in self.results)]
+        return max((peak for peak in found if peak is not None), default=None)
 
 
 def _size(result: Result) -> int:
-    outputs = (result.stdout, result.stderr, *result.files.values())
-    return EACH + sum(len(o) for o in outputs if o is not None)
+    size = EACH + len(result.stdout or ()) + len(result.stderr or ())
+    return size + sum(map(len, result.files.values())) if result.files else size

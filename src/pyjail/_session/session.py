@@ -49,8 +49,8 @@ class Session(Claimed, Shown):
         inodes: files and directories in /box. Default 4096.
 
     Attributes:
-        results: the last `Result`s of this session, in order, with at most 64 MiB of outputs together; then the oldest
-            are forgotten.
+        results: the last 1,000 `Result`s of this session, in order, with at most 64 MiB of outputs together; then the
+            oldest are forgotten.
         cpu_time: s, of all runs so far. memory_peak: bytes, of the one that had most.
 
     Use it in a ``with`` statement, or `close` it.

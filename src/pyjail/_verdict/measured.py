@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pyjail._plan.compile import RunLimits
-from pyjail._plan.report import Facts
+from pyjail._plan.report import SIZE, Facts, records
 from pyjail._result.usage import Usage
 from pyjail._verdict import noise as verdict_noise
-from pyjail._verdict.verdict import Reading, cpu_time, first, number_in
+from pyjail._verdict.verdict import Reading, cpu_time, first, number_in, number_of
 
 
 def wall_time(facts: Facts) -> float | None:
@@ -59,6 +59,18 @@ def usage(facts: Facts, reading: Reading) -> Usage:
     )
 
 
+def sums(facts: Facts, run: RunLimits) -> tuple[float, int | None]:
+    """`Usage.cpu_time` and `Usage.memory_peak` alone, in a twentieth of the time."""
+    if facts.status is None and not facts.started:
+        return 0.0, None
+    rows = run.cgroup
+    for _, row, failed, text in records(facts.raw, SIZE + facts.reads_at):
+        if rows[row].file in _PEAKS and not failed:
+            return cpu_time(facts), number_of(text.decode("latin-1"))
+    return cpu_time(facts), None
+
+
+_PEAKS = ("memory.peak", "memory.max_usage_in_bytes")
 _KINDS = ("anon", "file", "shmem", "kernel", "sock")
 
 

@@ -20,6 +20,7 @@ from pyjail._plan.report import Facts, parse_report
 from pyjail._plan.report import not_started as not_started
 from pyjail._plan.wire import Failure, parse_reply
 from pyjail._result.result import Result
+from pyjail._result.sums import SUMS
 from pyjail._result.verdict import Verdict
 from pyjail._spec.commands import Command, Decode
 from pyjail._spec.jail import CAPTURED
@@ -86,18 +87,10 @@ def result(
         else:
             out, err = texts
 
-    def make(name: str) -> Any:
-        receipt, measured, Receipt, Usage = load_results()
-        if name == "receipt":
-            return Receipt(receipt.receipt(template, run_part, facts, ids, ready, captured, command.env))
-        reading = verdict_module.Reading(facts, run_part)
-        if name == "limits_hit":
-            return measured.limits_hit(facts, run_part, reading, kills)
-        return measured.usage(facts, reading) if facts.status is not None or facts.started else Usage()
-
     code, sig = evidence.exit_code, evidence.signal
     told = Result.later(
-        make,
+        # No closure: a box, or a session, keeps thousands of results, and the collector looks at each cell of them.
+        functools.partial(_look, (template, run_part, facts, ids, ready, captured, command.env, kills)),
         {
             "args": command.args,
             "returncode": -(sig or 0) if code is None else code,
@@ -117,6 +110,20 @@ def result(
         },
     )
     return told if undecodable is None else undecoded(told, undecodable)
+
+
+def _look(known: tuple[Any, ...], name: str) -> Any:
+    """One of the fields of a result that are made when somebody looks at them."""
+    template, run_part, facts, ids, ready, captured, env, kills = known
+    receipt, measured, Receipt, Usage = load_results()
+    if name == "receipt":
+        return Receipt(receipt.receipt(template, run_part, facts, ids, ready, captured, env))
+    if name == SUMS:
+        return measured.sums(facts, run_part)
+    reading = verdict_module.Reading(facts, run_part)
+    if name == "limits_hit":
+        return measured.limits_hit(facts, run_part, reading, kills)
+    return measured.usage(facts, reading) if facts.status is not None or facts.started else Usage()
 
 
 def undecoded(result: Result, error: Exception) -> OutputDecodeError:

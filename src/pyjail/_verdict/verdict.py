@@ -97,7 +97,8 @@ class Reading:
 
     def number(self, name: str) -> int | None:
         text, before = self.texts.get(name, [("", "")])[0]
-        return number_in(text) - number_in(before or "0") if _is_number(text.strip()) else None
+        now = number_of(text)
+        return None if now is None else now - number_in(before or "0")
 
     def before(self, *names: str) -> int | None:
         """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
@@ -141,6 +142,11 @@ def number_in(text: str) -> int:
     if not _is_number(number):
         raise damaged(f"{text[:40]!r} for a number")
     return int(number)
+
+
+def number_of(text: str) -> int | None:
+    """The number that the text is; None when it is none."""
+    return number_in(text) if _is_number(text.strip()) else None
 
 
 def first(*values: int | None) -> int | None:

@@ -46,7 +46,9 @@ def test_a_leaf_is_stopped_before_it_is_ended_and_may_be_used_again():
     assert (last.when, last.value, last.renew) == ("set", "7", "7") and (stop.when, stop.value) == ("stop", "0")
     last, stop = (row for row in rows(Limits(processes=None)).cgroup if row.file == "pids.max")
     assert (last.value, last.limit, stop.when) == ("max", "", "stop")
-    assert not [row for row in rows(Limits(), Jail()).cgroup if row.when == "stop"]
+    (count,) = (row for row in rows(Limits()).cgroup if row.when == "count")
+    assert (count.file, count.hierarchy) == ("pids.current", last.hierarchy)
+    assert not [row for row in rows(Limits(), Jail()).cgroup if row.when in ("stop", "count")]
 
 
 def test_the_whole_has_the_limits_that_hold_for_all_together():

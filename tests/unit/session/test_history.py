@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyjail import Result, Usage, Verdict
 from pyjail._session import history as session_history
-from pyjail._session.history import EACH, MOST, History
+from pyjail._session.history import EACH, MOST, MOST_RESULTS, History
 from tests.examples import given, st
 
 
@@ -37,6 +37,19 @@ def test_a_list_that_the_caller_has_emptied_is_filled_again():
             history.add(result(30, 1, None))
             history.results.clear()
     assert history.forgotten == 0
+
+
+def test_no_more_than_a_thousand_are_kept_however_small():
+    history = History()
+    for i in range(3 * MOST_RESULTS):
+        history.add(result(0, 1, 3 * MOST_RESULTS - i))
+        assert min(i + 1, MOST_RESULTS * 9 // 10) <= len(history.results) <= MOST_RESULTS
+    assert history.results[-1].usage.memory_peak == 1
+    assert history.forgotten + len(history.results) == history.cpu_time == history.memory_peak == 3 * MOST_RESULTS
+    del history.results[:]  # the caller's right
+    for _ in range(MOST_RESULTS // 2):
+        history.add(result(0, 1, None))
+    assert len(history.results) == MOST_RESULTS // 2
 
 
 class _smaller:
