@@ -1,6 +1,6 @@
 """What type checkers read: the public names, by where they are. `__init__.py` has the same in `_PUBLIC`."""
 
-from pyjail import aio, boxlite, cgroup, grading, interpreter, languages, records, testing
+from pyjail import aio, boxlite, cgroup, grading, images, interpreter, languages, records, testing
 from pyjail._base.errors import HostError, JailError, KeeperError, SetupError, SpecError
 from pyjail._base.rare_errors import (
     CwdNotFoundError,
@@ -115,6 +115,7 @@ __all__ = [
     "doctor",
     "from_toml",
     "grading",
+    "images",
     "interact",
     "interpreter",
     "judge_source",

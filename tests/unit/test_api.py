@@ -29,6 +29,7 @@ MODULES = (
     "pyjail.boxlite",
     "pyjail.cgroup",
     "pyjail.grading",
+    "pyjail.images",
     "pyjail.interpreter",
     "pyjail.languages",
     "pyjail.testing",

@@ -13,6 +13,7 @@ SRC = ROOT / "src" / "pyjail"
 ROOMS = {
     "_base": "",
     "_core": "_base",
+    "_images": "_base",
     "_spec": "_base",
     "_host": "_base _core",
     "_policy": "_base _spec _host",
@@ -30,6 +31,7 @@ ROOMS = {
     "_interact": "_base _core _spec _result _keeper _run _live",
     "languages": "_base _spec _result _plan _run _many",
     "_doctor": "_base _spec _host _policy _result _cgroups _plan _run",
+    "images": "_images",
     "records": "_base",
     "cgroup": "_host _cgroups _plan _run",
     "aio": "_base _spec _result _keeper _verdict _run _live _many _session _box _interact languages grading interpreter",

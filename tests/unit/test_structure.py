@@ -38,6 +38,7 @@ PUBLIC = (
     "pyjail.aio",
     "pyjail.cgroup",
     "pyjail.grading",
+    "pyjail.images",
     "pyjail.interpreter",
     "pyjail.languages",
     "pyjail.records",
