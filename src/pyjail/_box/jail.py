@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pyjail._base.errors import SpecError
 from pyjail._base.records import replace
+from pyjail._plan import image
 from pyjail._spec.jail import Jail, Mount, inside
 
 WRITABLE = ("/tmp", "/var/tmp", "/home")
@@ -30,7 +31,7 @@ def made(jail: Jail, disk: int | None, inodes: int | None, writable: object) -> 
     whole = Mount("box", "/box", None, False, disk, inodes)
     parts = [Mount("part", path, None, False) for path in places[1:]]
     # Fresh keepers end with their run; this one is the box's own as it is.
-    return replace(jail, mounts=(*jail.mounts, whole, *parts), fresh=False)
+    return replace(image.pinned(jail), mounts=(*jail.mounts, whole, *parts), fresh=False)
 
 
 def _checked(writable: object) -> list[str]:

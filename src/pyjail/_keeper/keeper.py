@@ -74,6 +74,7 @@ class Keeper(Talk):
         self.sock_identity: tuple[int, int] | None = None
         self.pid = -1
         self.pidfd = Fd()
+        self.tree = Fd()  # while it is open nobody removes the image that is the jail's root
         self.spawned = ffi.new("int *", -1)  # its pidfd, there even when a signal handler raises as soon as C returns
         self.cgroup = self.own_cgroup()
         self.ended = False  # by us: `Idle.close`, an error
@@ -114,6 +115,11 @@ class Keeper(Talk):
 
     def _start(self, host: Host, attach: Callable[[int], None] | None, meanwhile: Callable[[], object] | None) -> None:
         template = self.template
+        if template.jail.image is not None:
+            with lazy.lock:
+                from pyjail._plan import image
+
+            image.lease(template.jail, self.tree)
         if template.cgroups.used:
             self.cgroup.make_home(template.cgroups)
         with contextlib.closing(self._pair()) as theirs, itself() as us, memfd("pyjail-plan") as plan:
@@ -160,7 +166,7 @@ class Keeper(Talk):
 
     @property
     def _kept(self) -> tuple[Fd, ...]:
-        return (*self.outputs, self.request, self.pidfd)
+        return (*self.outputs, self.request, self.pidfd, self.tree)
 
     @property
     def _linked(self) -> bool:

@@ -15,7 +15,7 @@ from pyjail._host import machine as host_machine
 from pyjail._learn import root as learn_root
 from pyjail._learn.observe import Observer
 from pyjail._learn.ptrace import Watch
-from pyjail._plan import compile
+from pyjail._plan import compile, image
 from pyjail._plan.places import View
 from pyjail._policy import filter, learned, seccomp
 from pyjail._policy.filter import Reach
@@ -107,7 +107,7 @@ class Learned(Document):
         """For a root of its own, in which what `Jail.python` brought is as all else that was met."""
         jail = self.learned_in
         env = jail.env if jail.python is None else with_python(Env(jail.env))
-        return replace(jail, mounts=self.mounts, seccomp=self.policy, python=None, env=env)
+        return replace(jail, mounts=self.mounts, seccomp=self.policy, python=None, image=None, env=env)
 
     def to_toml(self, root: str | os.PathLike[str] | None = None) -> str:
         """A configuration for ``pyjail run --config``: the ``[jail]`` table. ``root``: where `jail` wrote the root."""
@@ -184,7 +184,7 @@ def learn(args: Args, limits: Limits | None = None, *, jail: Jail | None = None,
     ('strict', True, False)
     """
     only(options, Watched)
-    command = commands.make(args, limits, jail, **options)
+    command = image.in_place(commands.make(args, limits, jail, **options))
     chosen = command.jail
     if (chosen.seccomp.base if isinstance(chosen.seccomp, SeccompPolicy) else chosen.seccomp) == "none":
         raise SpecError("jail.seccomp", chosen.seccomp, "a program is learned under a filter, never without one")
@@ -233,5 +233,5 @@ def _learned(seen: Observer, plan: compile.Template, machine: str, reach: Reach,
         calls=dict(sorted(calls.items())),
         refused=tuple(Refused(n, action, count, why) for (n, action, why), count in sorted(refused.items())),
         result=result,
-        learned_in=plan.jail,
+        learned_in=image.pinned(plan.jail),
     )

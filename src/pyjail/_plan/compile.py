@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import resource
-from collections.abc import Mapping
 
 from pyjail._base import lazy
 from pyjail._base.errors import SpecError
@@ -81,7 +80,7 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
             raise SpecError("rootfs", jail.rootfs, "a directory other than / is needed")
     else:
         real = None
-    source = jail if real is None else _with_rootfs(jail, real)
+    source = jail if real is None or real == jail.rootfs else replace(jail, rootfs=real)
     view = mounts.seen(jail, host, None if jail.python is None else _python(str(jail.python)))
     asked = _asked_for().nodes(jail, kind) if jail.mounts else ()
     below = [p for p in view.parts if p.path.startswith(("/box/", "/tmp/", "/dev/shm/"))]  # of each run's own tmpfs
@@ -174,10 +173,6 @@ def _missing() -> Any:
         from pyjail._plan import missing as plan_missing
 
     return plan_missing
-
-
-def _with_rootfs(jail: Jail, real: str) -> Jail:
-    return replace(jail, rootfs=real)
 
 
 _SWAP = ("memory.swap.max", "memory.memsw.limit_in_bytes")  # without swap there is nothing to deny
@@ -283,11 +278,3 @@ class Request(NamedTuple):
     hold: bool
     terminal: bool = False  # stdin is to be the controlling terminal
     keep: bool = False  # in a box: what the program leaves behind lives on
-
-
-def search(program: bytes, env: Mapping[str, str]) -> list[bytes]:
-    """What execve is tried with: the name itself when it has a slash, else each directory of the jail's PATH."""
-    if b"/" in program:
-        return [program]
-    path = env.get("PATH", "/usr/local/bin:/usr/bin:/bin").encode("utf-8", "surrogateescape")
-    return [(d or b".") + b"/" + program for d in path.split(b":")]

@@ -98,10 +98,6 @@ class Plan:
         return self._limits.blob + pack_request(self.run, self._request)
 
 
-def _modes(command: Command) -> tuple[str, str, str]:
-    return (GIVEN, *command.stdio[1:]) if command.input is not None else command.stdio
-
-
 # Many callers run one command again and again, under the same objects: what a small one came to is kept, and they with
 # it, so that their ids stay theirs. Not where something is mounted, which may have become something else.
 SMALL, MOST_PLANS = 4096, 64
@@ -110,6 +106,11 @@ _plans: dict[tuple[object, ...], tuple[Jail, Limits, Plan]] = {}
 
 def prepare(command: Command) -> Plan:
     """Compile a command; raises what can be told before anything is started. Its bytes are packed later."""
+    if command.jail.image is not None:
+        with lazy.lock:
+            from pyjail._plan import image
+
+        command = image.in_place(command)
     _, data, argv, limits, jail, env, cwd, stdio, _, _, collect, *_, read_only, terminal, keep = command
     key = (id(jail), id(limits), argv, env.packed, cwd, stdio, data is None, not collect, read_only, terminal, keep)
     found = _plans.get(key)
@@ -120,7 +121,7 @@ def prepare(command: Command) -> Plan:
     searched = len(argv[0]) * sum(text.count(b":") for text in env.packed)
     small = searched + sum(map(len, argv)) + sum(map(len, env.packed)) + len(cwd) <= SMALL
     own = not jail.mounts or all(mount.src is None for mount in jail.mounts)
-    if small and own and jail.rootfs is jail.python is None and not _passing(plan):
+    if small and own and jail.python is None and (jail.rootfs is None or jail.image is not None) and not _passing(plan):
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = jail, limits, plan
@@ -163,8 +164,9 @@ def _prepare(command: Command) -> Plan:
     if command.read_only:
         found = Compiled(found.host, found.template, found.run._replace(read_only="/box"))
     output: int | None = command.limits.output
+    stdio = command.stdio if command.input is None else (GIVEN, *command.stdio[1:])
     packed = Request(
-        command.argv, command.env, command.cwd, _modes(command), output,
+        command.argv, command.env, command.cwd, stdio, output,
         rearm=not jail.fresh, hold=bool(command.collect), terminal=command.terminal, keep=command.keep,
     )  # fmt: skip
     return Plan(found, packed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from pyjail._core.native import lib
 
-from pyjail._plan.compile import Request, RunLimits, search
+from pyjail._plan.compile import Request, RunLimits
 from pyjail._plan.wire import (
     MOUNT,
     NODEV,
@@ -60,6 +61,14 @@ def pack_limits(r: RunLimits) -> bytes:
     blob.rows("rlimits", RLIMIT, rlimits)
     raw = blob.pack()
     return raw + bytes(-len(raw) % 8)
+
+
+def search(program: bytes, env: Mapping[str, str]) -> list[bytes]:
+    """What execve is tried with: the name itself when it has a slash, else each directory of the jail's PATH."""
+    if b"/" in program:
+        return [program]
+    path = env.get("PATH", "/usr/local/bin:/usr/bin:/bin").encode("utf-8", "surrogateescape")
+    return [(d or b".") + b"/" + program for d in path.split(b":")]
 
 
 def pack_request(r: RunLimits, c: Request) -> bytes:

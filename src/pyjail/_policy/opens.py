@@ -45,7 +45,7 @@ def openings(jail: Jail, around: Around) -> Iterator[JailWarning]:
         yield JailWarning("proc", "/proc/stat, /proc/sys and the like", "what the host is and does can be read there")
     if not jail.strict:
         yield JailWarning("strict", "what cannot be enforced here", "runs start without it; look at the receipt")
-    if jail.rootfs is None:
+    if jail.rootfs is None and jail.image is None:
         yield from _of_the_embedder(around)
 
 

@@ -50,6 +50,7 @@ def document(r: Completed) -> dict[str, Any]:
         "limits_hit": sorted(r.limits_hit),
         "syscall": r.syscall,
         "error": pack(r.error),
+        "image": next((row.value for row in r.receipt if row.name == "image"), None),
     }
 
 

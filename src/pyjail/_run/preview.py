@@ -10,7 +10,9 @@ from pyjail._base.plain import head, plain
 from pyjail._base.records import dataclass, hash_of
 from pyjail._base.shown import Shown
 from pyjail._host import machine, seldom
-from pyjail._plan.compile import Template, search, template
+from pyjail._plan import image
+from pyjail._plan.compile import Template, template
+from pyjail._plan.requests import search
 from pyjail._policy import cgroup, filter, lint, mounts, rlimits, seccomp
 from pyjail._spec import commands
 from pyjail._spec.commands import Command
@@ -65,7 +67,7 @@ def plan(
     >>> [step["what"] for step in pyjail.plan(["true"]).steps if step["step"] == "exec"]
     ['true']
     """
-    command = commands.make(args, limits, jail)
+    command = image.in_place(commands.make(args, limits, jail))
     words = tuple(os.fsdecode(arg) for arg in command.argv)
     return Plan(words, tuple(_steps(command, words)))
 

@@ -67,7 +67,7 @@ def find(jail: Jail, limits: Limits) -> Interpreter:
 def _candidates(jail: Jail) -> Iterator[tuple[tuple[str, ...], str, Jail]]:
     for path in dict.fromkeys((sys.executable, "/usr/local/bin/python3", "/usr/bin/python3")):
         yield (path,), path, jail
-    if jail.rootfs is not None:
+    if not jail.rootfs is jail.image is None:
         found = brought(jail)
         if found is not None:
             yield found

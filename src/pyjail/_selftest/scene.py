@@ -83,7 +83,9 @@ class Scene:
         project = [] if sys.prefix == sys.base_prefix else [os.path.dirname(sys.prefix)]
         places = [*map(os.path.realpath, prefixes), *packages, *map(os.path.realpath, project)]
         shown = [m.src or "" for m in self.jail.mounts] + ([] if self.jail.python is None else imported)
-        hidden = [p for p in packages if self.jail.rootfs is None and not p.startswith(PACKAGE_MANAGERS)]
+        hidden = [
+            p for p in packages if self.jail.rootfs is self.jail.image is None and not p.startswith(PACKAGE_MANAGERS)
+        ]
         return [
             place
             for place in dict.fromkeys(places)
@@ -102,7 +104,7 @@ class Scene:
     def _identities(self) -> dict[bytes, str]:
         found = {}
         paths = [self.files.canary, self.files.directory, *map(os.path.expanduser, PRIVATE)]
-        if self.jail.rootfs is None:
+        if self.jail.rootfs is self.jail.image is None:
             paths.append("/")
         for path in [*paths, self.files.home, *self.files.beside]:
             with contextlib.suppress(OSError):

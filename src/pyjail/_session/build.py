@@ -14,7 +14,7 @@ from pyjail._base import records
 from pyjail._base.errors import SpecError
 from pyjail._base.fds import not_ours
 from pyjail._base.shown import Document
-from pyjail._plan import compile
+from pyjail._plan import image, requests
 from pyjail._result.result import Result
 from pyjail._session import box as session_box
 from pyjail._session.artefacts import ArtefactCache, Entry
@@ -108,6 +108,8 @@ def build(
 
 def key_of(command: commands.Command, box: Snapshot, outputs: tuple[str, ...], tools: Sequence[str]) -> str:
     """SHA-256 of what is in /box, what is run there and how, and of the programs that do it."""
+    command = image.in_place(command)
+    jail = command.jail  # of an image by its digest, and where its tree is
     programs = [command.argv[0], *(os.fsencode(t) for t in tools)]
     parts: list[Any] = [
         "pyjail-build-3",
@@ -118,8 +120,8 @@ def key_of(command: commands.Command, box: Snapshot, outputs: tuple[str, ...], t
         sorted(command.env.packed),
         command.cwd,
         outputs,
-        [(name, getattr(command.jail, name)) for name in records.names(command.jail)],
-        [identity(command.jail, p, command.env, command.cwd) for p in programs],
+        [(name, getattr(jail, name)) for name in records.names(jail)],
+        [identity(jail, p, command.env, command.cwd) for p in programs],
     ]
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -127,7 +129,7 @@ def key_of(command: commands.Command, box: Snapshot, outputs: tuple[str, ...], t
 def identity(jail: Jail, program: bytes, env: Mapping[str, str], cwd: str = "/box") -> tuple[Any, ...]:
     """What tells this program, as the jail's PATH finds it, from another one: (real path, size, mtime in ns). One below
     /box is told by /box itself."""
-    for candidate in compile.search(program, env):
+    for candidate in requests.search(program, env):
         inside = posixpath.normpath(posixpath.join(cwd, os.fsdecode(candidate)))
         if inside.startswith("/box/"):
             if b"/" in program:

@@ -13,6 +13,7 @@ from pyjail._base.errors import SpecError
 from pyjail._base.shown import Shown
 from pyjail._live import process as live_process
 from pyjail._live import streams as live_streams
+from pyjail._plan import image
 from pyjail._result.result import Result
 from pyjail._session import box, contents
 from pyjail._session.snapshot import Content, Snapshot
@@ -84,6 +85,7 @@ class Session(Claimed, Shown):
         workspace = Mount("workspace", "/box", None, False, size, count)
         self._disk = size
         # Fresh keepers end with their run; this one is the session's own as it is.
+        jail = image.pinned(jail)  # what an image's name comes to mean later is not this session's
         super().__init__(replace(jail, mounts=(*jail.mounts, workspace), fresh=False), limits or Limits())
 
     # ---- runs ----

@@ -32,7 +32,8 @@ def jail(cls: type[DataclassInstance], mount_cls: type[M], d: Mapping[str, Any])
         if "env" in given:
             given["env"] = {name_from(k): unpack(v) for k, v in given["env"].items()}
         return {
-            name: unpack(value) if name in ("rootfs", "hostname", "python") else value for name, value in given.items()
+            name: unpack(value) if name in ("rootfs", "hostname", "python", "image") else value
+            for name, value in given.items()
         }
 
 

@@ -66,11 +66,8 @@ def outside(field: str, value: object) -> str:
     return path if ".." in path.split("/") else os.path.normpath(path)
 
 
-def _python(value: object, rootfs: object) -> str:
-    if rootfs is not None:
-        fix = "a rootfs has its own: put its directory into the PATH of env="
-        raise SpecError("python", value, f"an interpreter of this host needs this host's libraries; {fix}")
-    return outside("python", value)
+class Tree(str):
+    """Where the files of a jail's image are: the rootfs that its plan has beside its image."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +199,8 @@ class Jail(Shown):
         python: a Python of this host, such as ``sys.executable``: `python3` and `python` are that one, first in PATH
             of every run, with the packages of its environment. None, the default: no packages; `python3` is the
             system's, and the running interpreter is there under its own path, to run what needs none.
+        image: an `Image`, or its name or digest in the store (docs/images.md): its files are the root, read-only;
+            instead of a rootfs. Its variables and its user are there where ``env`` and ``uid`` are the default ones.
 
     >>> Jail(hostname="judge").network
     'none'
@@ -221,12 +220,17 @@ class Jail(Shown):
     deterministic: bool = False
     strict: bool = True
     python: str | os.PathLike[str] | None = None
+    image: Any = None
 
     def __post_init__(self) -> None:
-        if self.rootfs is not None:
-            _set(self, "rootfs", outside("rootfs", self.rootfs))
-        if self.python is not None:
-            _set(self, "python", _python(self.python, self.rootfs))
+        if self.image is not None or self.python is not None:
+            with lazy.lock:
+                from pyjail._spec import roots
+
+            _set(self, "image", roots.image(self.image, self.rootfs, Tree, self.python))
+        for field in ("rootfs", "python"):
+            if (value := getattr(self, field)) is not None and type(value) is not Tree:
+                _set(self, field, outside(field, value))
         mounts = self.mounts
         if not isinstance(mounts, (tuple, list)) or not all(isinstance(m, Mount) for m in mounts):
             raise SpecError("mounts", mounts, "a tuple of Mount.bind(...) and Mount.tmpfs(...) is needed")

@@ -20,7 +20,7 @@ def hint(template: Template, command: Command) -> str:
     view = View(template)
     written = {f"/box/{f.path}": f.data for f in command.files}
     if "/" not in program:
-        return _in_no_directory(program, view, command)
+        return _in_no_directory(program, view, command, template)
     real, place, _ = view.walk(posixpath.join(command.cwd, program))
     if real in written:
         return _unreadable(program, written[real] or b"", view)
@@ -50,11 +50,11 @@ def _elsewhere(path: str, template: Template) -> bool:
     return template.jail.rootfs is None and os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def _in_no_directory(name: str, view: View, command: Command) -> str:
+def _in_no_directory(name: str, view: View, command: Command, template: Template) -> str:
     text = "it is in no directory of the jail's PATH"
     if any(f.path == name for f in command.files):
         return f"{text}; ./{name} runs the file in /box"
-    found = shutil.which(name) if command.jail.rootfs is None else None
+    found = shutil.which(name) if template.jail.rootfs is None else None
     if found is not None and name.startswith("python"):
         return f"{text}; Jail(python={found!r}) puts the caller's there"
     if found is None or view.walk(found)[1].kind == "host":

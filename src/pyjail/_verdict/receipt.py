@@ -156,6 +156,8 @@ def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
     yield Control("nested user namespaces", "0", "user.max_user_namespaces", value, _done(not failed))
     rootfs = template.jail.rootfs
     yield mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
+    if template.jail.image is not None:
+        yield view.image(template.jail)
     yield from view.controls(template, prepared.mountinfo)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pyjail._base import lazy
 from pyjail._host.machine import SYSTEM_DIRS
 from pyjail._plan.compile import Template
 from pyjail._result.usage import Control
+from pyjail._spec.jail import Jail
 from pyjail._verdict import mountinfo as verdict_mountinfo
 
 BIND, TMPFS = "bind mounts, read-only", "empty tmpfs over it"
@@ -33,6 +35,15 @@ def controls(template: Template, mountinfo: bytes) -> Iterator[Control]:
         yield Control("view mounts", "by mounts=", "bind mounts", ", ".join(binds), "enforced")
     else:
         yield Control("view mounts", "none", "", "", "not_asked")
+
+
+def image(jail: Jail) -> Control:
+    """The row "image" of a jail that has one: its digest, whatever its name comes to mean."""
+    with lazy.lock:
+        from pyjail._plan import image
+
+    asked, digest, tree = image.told(jail)
+    return Control("image", asked, f"read-only bind of {tree}", digest, "enforced")
 
 
 def _python(template: Template) -> Control:

@@ -49,8 +49,8 @@ class Options:
         if self.image_registries:
             raise UnsupportedError("image_registries=: nothing is pulled; images= names directories for images")
         positive("timeout_seconds", self.timeout_seconds)
-        if self.jail.rootfs is not None:
-            raise InvalidArgumentError("jail=: a root of its own is for images={name: directory}")
+        if not self.jail.rootfs is self.jail.image is None:
+            raise InvalidArgumentError("jail=: a root of its own is for images={name: directory}, or an image's name")
 
 
 class Boxlite:

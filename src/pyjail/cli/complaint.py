@@ -23,7 +23,7 @@ _WORDS = (
     (r"\bNone (means|is)\b", r'"none" \1'),
     (r"(?<![\w-])files=(?=[\s;,.]|$)", "--file"),
     (r"(?<![\w-])mounts=(?=[\s;,.]|$)", "--bind"),
-    (r"(?<![\w-])(python|rootfs|env|cwd)=(?=[\s;,.]|$)", r"--\1"),
+    (r"(?<![\w-])(python|rootfs|image|env|cwd)=(?=[\s;,.]|$)", r"--\1"),
     (r"\bor None for\b", 'or "none" for'),
     (r"Jail\(strict=False\)", "--no-strict"),
     (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),
@@ -85,7 +85,16 @@ def _dashed(text: str) -> str:
 def text(error: Exception) -> str:
     """One line about an error, for people."""
     if isinstance(error, SpecError):
-        names = {f.name for f in fields(Limits)} | {"network", "seccomp", "hostname", "rootfs", "python", "cwd", "env"}
+        names = {f.name for f in fields(Limits)} | {
+            "network",
+            "seccomp",
+            "hostname",
+            "rootfs",
+            "image",
+            "python",
+            "cwd",
+            "env",
+        }
         dashed = f"--{error.field.replace('_', '-')}" if error.field in names else error.field
         return str(SpecError(_OPTIONS.get(error.field, dashed), _typed(error.value), words(error.reason)))
     if isinstance(error, OSError) and not isinstance(error, pyjail.JailError):

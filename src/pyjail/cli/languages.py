@@ -120,6 +120,7 @@ def _row(language: Language, jail: Jail, check: bool, tell: Any) -> dict[str, An
         "extensions": list(language.extensions),
         "version": version,
         "package": language.package,
+        "image": language.image or language.compile_image or language.run_image or None,
         "checks": checks,
     }
 
@@ -130,6 +131,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
         line = text(f"{row['name']:<12} ")
         if row["version"] is None:
             fix = f"apt-get install {row['package']}" if row["package"] else "install its tools"
+            if row["image"]:
+                fix = f"pyjail image pull {row['image']}"
             console.print(line.append(f"{'missing':<12} ", "yellow").append(fix))
             continue
         extensions = " ".join(row["extensions"])

@@ -141,6 +141,7 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
     )
     group.add_argument("--env", action="append", default=[], metavar="K=V", help="one more variable of its environment")
     group.add_argument("--rootfs", metavar="DIR", help="a directory to be the root, instead of this system's own")
+    group.add_argument("--image", metavar="NAME", help="an image of the store (pyjail image) to be the root")
     group.add_argument(
         "--python", metavar="PATH", help="python3 inside is this one of the host, with its environment's packages"
     )
@@ -217,7 +218,11 @@ def _float(name: str, value: str) -> float:
 
 def jail(options: argparse.Namespace, base: Jail) -> Jail:
     """This jail, with what the options say otherwise."""
-    for name in ("network", "seccomp", "hostname", "rootfs"):
+    if options.rootfs is not None:
+        base = replace(base, image=None)  # of a file; that of an option would be one root too many
+    elif options.image is not None:
+        base = replace(base, rootfs=None)
+    for name in ("network", "seccomp", "hostname", "rootfs", "image"):
         value = getattr(options, name)
         if value is not None:
             with complaint.of(f"--{name}", value):

@@ -109,7 +109,7 @@ def check_correctness(
             processes, 1 MiB of output, 16 MiB of disk.
         jail: around the candidate. Default `Jail()`.
         checker_limits, checker_jail: of the tests. Default: 10 s longer, 512 MiB; the same kind of jail.
-        python: the interpreter, inside the jails. Default: this one, or python3 where ``jail.rootfs`` is given.
+        python: the interpreter, inside the jails. Default: this one; python3 of a rootfs or an image.
         packages: completion and tests may import what is installed for that interpreter, such as numpy. Default False:
             its own library only; it starts faster without.
 

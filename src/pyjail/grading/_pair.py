@@ -62,13 +62,13 @@ class Setting:
     def interpreter(self, jail: Jail | None) -> str:
         """The jail's own choice, or this Python, which every jail without a root of its own sees; else the root's."""
         chosen = self.python or (jail.python if jail is not None else None)
-        return str(chosen or (sys.executable if jail is None or jail.rootfs is None else "python3"))
+        return str(chosen or (sys.executable if jail is None or jail.rootfs is jail.image is None else "python3"))
 
     def furnished(self, jail: Jail | None, packages: bool) -> Jail | None:
         """The jail, with what is installed for its interpreter when that is asked for."""
         python = self.interpreter(jail)
         given = Jail() if jail is None else jail
-        if not packages or given.rootfs is not None or given.python is not None or not os.path.isabs(python):
+        if not packages or not given.rootfs is given.image is given.python is None or not os.path.isabs(python):
             return jail
         return replace(given, python=python)
 

@@ -191,7 +191,7 @@ class PyjailProvisioner(KernelProvisionerBase):
             except JailError as e:
                 self.log.warning("kernel %s: /box is a new one: %s", self.kernel_id, e)
                 self._session.close()
-        if jail.rootfs is None and jail.python is None:
+        if jail.rootfs is jail.image is jail.python is None:
             jail = replace(jail, python=shutil.which(python) or python)
         jail = replace(jail, mounts=(*jail.mounts, Mount.bind(self._place.inside, INSIDE)))
         self._session = session = Session(jail, limits=limits, disk=limits.disk, inodes=limits.inodes)

@@ -65,7 +65,7 @@ def install(
     """
     view, held = settings(jail, limits)
     python = view.python
-    if view.rootfs is None and python is None:
+    if view.rootfs is view.image is python is None:
         python = sys.executable
         view = replace(view, python=python)
     manager = KernelSpecManager()
@@ -80,7 +80,7 @@ def install(
         raise SpecError(limit, (limits or {}).get(limit), "ipykernel needs more even to start: 128M and 10s are enough")
     if not tried.ok:
         why = (tried.stderr or "").strip().rpartition("\n")[2] or tried.verdict.value
-        fix = "install it into the rootfs" if python is None else f"{python} -m pip install ipykernel"
+        fix = "install it into the rootfs or the image" if python is None else f"{python} -m pip install ipykernel"
         raise SpecError("python", python or "python3", f"no ipykernel starts with it in this jail ({why}): {fix}")
     config = {"limits": dict(limits or {}), "jail": dict(jail or {}), "copy_directory": copy_directory}
     document = {

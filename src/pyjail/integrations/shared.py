@@ -64,7 +64,7 @@ def configured(fields: Mapping[str, Any] | None) -> Jail:
     if not fields:
         return jail
     given = Jail.from_dict(fields)
-    if fields.keys() & {"rootfs", "python", "mounts", "env"}:
+    if fields.keys() & {"rootfs", "image", "python", "mounts", "env"}:
         return given
     return replace(given, mounts=jail.mounts, env=jail.env)
 

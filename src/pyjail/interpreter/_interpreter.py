@@ -38,7 +38,7 @@ class Interpreter:
         timeout: of cells that are given none, in s or as "500ms"; None: none. Default 300.
         grace: s that an interrupted cell is given before its interpreter is killed. Default 2.
         figures: what figures of matplotlib become: of "png", "svg", "pdf", "jpeg". Default ("png",).
-        python: the interpreter, inside the jail. Default: the jail's own, else this one, or python3 in a ``rootfs``.
+        python: the interpreter, inside the jail. Default: the jail's own, else this one; python3 of a rootfs or image.
         max_output: bytes kept of a cell's stdout, and of its stderr. Default 16 MiB. max_result: bytes of one result,
             1 MiB. max_results: of all results of a cell, 16 MiB. What is cut is told: `Execution.cut`, `Display.cut`.
 

@@ -37,7 +37,7 @@ def interpreter(jail: Jail, python: str | None) -> str:
     """The path, inside, of the Python that runs cells."""
     if python is not None and not isinstance(python, str):
         raise SpecError("python", python, "a path inside the jail is needed")
-    return str(python or jail.python or (sys.executable if jail.rootfs is None else "python3"))
+    return str(python or jail.python or (sys.executable if jail.rootfs is jail.image is None else "python3"))
 
 
 def furnished(jail: Jail, wanted: tuple[str, ...], wheelhouse: Any, python: str | None) -> Jail:
@@ -87,11 +87,10 @@ def requirements(packages: Any) -> tuple[str, ...]:
 def _host_python(jail: Jail, python: str | None) -> str:
     """The Python of this machine that pip resolves for."""
     path = interpreter(jail, python)
-    if jail.rootfs is not None:
-        fix = "install them into the rootfs, or bind a directory of wheels for its Python"
-        raise SpecError(
-            "packages", "...", f"pip here resolves for Pythons of this machine, a rootfs has its own: {fix}"
-        )
+    if not jail.rootfs is jail.image is None:
+        root = "a rootfs" if jail.image is None else "an image"
+        fix = f"install them into the {root.split()[1]}, or bind a directory of wheels for its Python"
+        raise SpecError("packages", "...", f"pip here resolves for Pythons of this machine, {root} has its own: {fix}")
     return path if os.access(path, os.X_OK) else sys.executable
 
 

@@ -27,6 +27,10 @@ PLACEHOLDERS = ("source", "stem", "main", "cpus", "memory_mb", "heap_mb", "stack
 SOURCES = "{sources}"  # an argument of a compiler that becomes several
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _NONE = Env({})
+_TEXTS = (
+    "name", "source", "title", "package", "stem", "rename", "out_of_memory", "check", "image", "compile_image",
+    "run_image",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +54,8 @@ class Language(Shown):
         prefix: a command of the host that prints the directory of an installation which the jail does not see by
             itself (``DIR/bin/TOOL``); it is then mounted read-only. Default none.
         mounts: paths of the host that the tools need besides, mounted read-only where they exist. Default none.
+        image: the image in which it is compiled and run, where the caller's jail has no root of its own: its name in
+            the store, or its digest. compile_image, run_image: those of one of both. Default "": this host.
         compile: the command that compiles; empty, the default, when there is nothing to compile.
         artefacts: patterns of what the compiler makes and the run needs (``**`` recurses); each must be there. Default
             none.
@@ -102,9 +108,12 @@ class Language(Shown):
     out_of_memory: str = ""
     check: str = ""
     crash: str = "runtime_error"
+    image: str = ""
+    compile_image: str = ""
+    run_image: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("name", "source", "title", "package", "stem", "rename", "out_of_memory", "check"):
+        for field in _TEXTS:
             if not isinstance(getattr(self, field), str):
                 raise SpecError(self._key(field), getattr(self, field), "text is needed")
         if not re.fullmatch(r"[a-z0-9+#_.-]+", self.name):

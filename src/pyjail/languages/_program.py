@@ -27,7 +27,7 @@ from pyjail.languages._cpus import given_cpus
 from pyjail.languages._language import Language
 from pyjail.languages._submission import NotAProgram, Source, submission
 from pyjail.languages._table import find
-from pyjail.languages._tools import Tools, tools
+from pyjail.languages._tools import Tools, places
 from pyjail.languages._values import arguments, environment, fitted, renamed, values, visible
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def prepare(
     given = _given(files)
     if entry is not None and not isinstance(entry, str):
         raise SpecError("entry", entry, "a file's name is needed")
-    found = tools(language, jail)
+    (jail, found), where = places(language, jail)
     several = isinstance(source, Mapping)
     try:
         parts = submission(language, source, given)
@@ -205,6 +205,7 @@ def prepare(
     submitted = next(iter(parts))
     every = {**parts, **given}
     if not language.compile:
+        jail, found = where
         program = Program(
             language, found.jail(jail), main, every, None, found.path, given=frozenset(given), submitted=submitted
         )
@@ -220,7 +221,7 @@ def prepare(
             raise
         return Program(language, jail, main, {}, None, fault=f"the compiler cannot be given it: {e}")
     kept = {name: data for name, data in given.items() if not name.endswith(language.extensions or ("\0",))}
-    return _made(language, main, made, found, jail, kept)
+    return _made(language, main, made, *where, kept)
 
 
 def _given(files: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def _given(files: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"." if name == "." else inputs.relative("files", name): data for name, data in (files or {}).items()}
 
 
-def _made(language: Language, name: str, made: Result, found: Tools, jail: Jail, files: Mapping[str, Any]) -> Program:
+def _made(language: Language, name: str, made: Result, jail: Jail, found: Tools, files: Mapping[str, Any]) -> Program:
     """What can be run of what the compiler made."""
     runs_tool = language.run[0] in language.tools
     program = Program(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from pyjail._base.errors import HostError
 from pyjail._base.rare_errors import ProgramNotFoundError
+from pyjail._plan import image
 from pyjail._run import run
 from pyjail._spec.jail import DEFAULT_ENV, Jail, Limits, Mount
 from pyjail.languages._language import Language
@@ -38,6 +39,29 @@ class Tools:
         return replace(jail, mounts=(*jail.mounts, *more)) if more else jail
 
 
+def jails(language: Language, jail: Jail) -> tuple[Jail, Jail]:
+    """What a language is compiled in, and run in: the caller's jail, in the images of the language where that has no
+    root of its own. An image is that one from now on, whatever its name comes to mean. HostError: it is not there."""
+    if not jail.rootfs is jail.image is jail.python is None:
+        return (image.pinned(jail),) * 2
+    names = language.compile_image or language.image, language.run_image or language.image
+    compiling, running = (image.pinned(replace(jail, image=name)) if name else jail for name in names)
+    return compiling, running
+
+
+def compiler_of(language: Language) -> Language:
+    """The language, with the tools alone that it is compiled with."""
+    if not language.compile or language.run[0] == language.compile[0] or language.run[0] not in language.tools:
+        return language
+    return replace(language, tools={t: v for t, v in language.tools.items() if t != language.run[0]} or language.tools)
+
+
+def runner_of(language: Language) -> Language | None:
+    """The language, with the tool alone that it is run with; None: what was compiled needs none."""
+    name = language.run[0]
+    return replace(language, tools={name: language.tools[name]}) if name in language.tools else None
+
+
 def tools(language: Language, jail: Jail) -> Tools:
     """Where the tools of a language are in this jail; looked up once, and again as long as they are missing.
 
@@ -59,7 +83,21 @@ def tools(language: Language, jail: Jail) -> Tools:
     fix = f"apt-get install {language.package}" if language.package else f"install {' '.join(lacking)}"
     if jail.rootfs is not None:
         fix += f" in {os.fspath(jail.rootfs)}"
+    if jail.image is not None:
+        fix = f"take an image that has {language.package or ' '.join(lacking)}"
     raise HostError("language", f"{language.title} needs {' and '.join(lacking)}, not to be found in this jail", fix)
+
+
+def places(language: Language, jail: Jail) -> tuple[tuple[Jail, Tools], tuple[Jail, Tools]]:
+    """Where a language is compiled, and where it is run: the jail, and the tools in it. Errors as of `tools`."""
+    compiling, running = jails(language, jail)
+    if compiling == running:
+        return ((compiling, tools(language, compiling)),) * 2
+    runner = runner_of(language)
+    needed = Tools() if runner is None else tools(runner, running)
+    if not language.compile:
+        return ((running, needed),) * 2
+    return (compiling, tools(compiler_of(language), compiling)), (running, needed)
 
 
 def jail_for(language: Language, jail: Jail | None = None) -> Jail:
@@ -74,8 +112,8 @@ def jail_for(language: Language, jail: Jail | None = None) -> Jail:
     >>> languages.jail_for(languages.find("bash")) == Jail()
     True
     """
-    jail = Jail() if jail is None else jail
-    found = tools(language, jail)
+    jail, _ = jails(language, Jail() if jail is None else jail)
+    found = tools(compiler_of(language) if language.compile_image else language, jail)
     made = found.jail(jail)
     if found.path is None:
         return made
@@ -92,9 +130,9 @@ def available(language: Language, jail: Jail | None = None) -> bool:
     True
     """
     try:
-        tools(language, Jail() if jail is None else jail)
+        places(language, Jail() if jail is None else jail)
     except HostError as e:
-        if e.control != "language":
+        if e.control not in ("language", "image"):
             raise
         return False
     return True
@@ -110,8 +148,9 @@ def version(language: Language, jail: Jail | None = None) -> str | None:
     jail = Jail() if jail is None else jail
     if not available(language, jail):
         return None
-    found = tools(language, jail)
-    name, argument = next(iter(language.tools.items()))
+    (jail, found), _ = places(language, jail)
+    shown = compiler_of(language) if language.compile_image or language.run_image else language
+    name, argument = next(iter(shown.tools.items()))
     text = _show(name, argument, language, found, jail)
     match = re.search(r"\d+(?:\.\d+)+", text)
     return match[0] if match else ""
@@ -126,12 +165,13 @@ def _show(name: str, argument: str, language: Language, found: Tools, jail: Jail
 
 def _candidates(language: Language, jail: Jail) -> list[Tools]:
     """The jail as it is; then, if it shows this host, with the installation that the caller's own PATH leads to."""
-    mounts = [path for path in language.mounts if jail.rootfs is None and os.path.exists(path)]
+    here = jail.rootfs is jail.image is None
+    mounts = [path for path in language.mounts if here and os.path.exists(path)]
     own = Tools(tuple(Mount.bind(path) for path in mounts))
     found = [own]
-    if jail.rootfs is None and sys.executable and "python3" in language.tools:  # every such jail has the running one
+    if here and sys.executable and "python3" in language.tools:  # every such jail has the running one
         found.append(Tools(own.mounts, os.path.dirname(sys.executable)))
-    prefix = _prefix(language) if jail.rootfs is None else None
+    prefix = _prefix(language) if here else None
     if prefix is not None:
         found.append(Tools((*own.mounts, Mount.bind(prefix)), f"{prefix}/bin"))
     return found

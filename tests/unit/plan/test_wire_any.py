@@ -166,7 +166,7 @@ def reads_back_as_request(run: compile.RunLimits, command: Request) -> None:
 
     assert strings(p.head.argv) == command.args
     assert strings(p.head.env) == tuple(command.env.packed)
-    assert strings(p.head.path) == tuple(compile.search(command.args[0], command.env))
+    assert strings(p.head.path) == tuple(requests.search(command.args[0], command.env))
     for field, asked in (("cpu_ns", run.limits.cpu_time), ("wall_ns", run.limits.wall_time)):
         assert getattr(p.head, field) == (0 if asked is None else max(1, int(asked * 1e9)))
     assert p.head.output == (2**64 - 1 if command.output is None else command.output)

@@ -372,3 +372,16 @@ def test_toml(tmp_path):
         with pytest.raises(SpecError, match=near) as e:
             load(f)
         assert e.value.field.removeprefix(f"{f}: ") == field
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"image": ""}, "an image's name"), ({"image": 5}, "an image's name"), ({"image": "a\0b"}, "an image's name"),
+        ({"image": "a", "rootfs": "/r"}, "give one of them"), ({"image": "a", "python": "/p"}, "an image has its own"),
+    ],
+)  # fmt: skip
+def test_an_image_is_a_name_and_the_only_root(given, why):
+    with pytest.raises(SpecError, match=why):
+        Jail(**given)
+    assert Jail(image="a") == pickle.loads(pickle.dumps(Jail(image="a"))) != Jail()

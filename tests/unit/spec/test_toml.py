@@ -60,10 +60,13 @@ def test_every_field_of_a_jail(toml):
     """
     jail = Jail.from_toml(toml(text))
     assert jail.deterministic is True
-    assert all(getattr(jail, f.name) != getattr(Jail(), f.name) for f in fields(Jail) if f.name != "python")
+    assert all(
+        getattr(jail, f.name) != getattr(Jail(), f.name) for f in fields(Jail) if f.name not in ("python", "image")
+    )
     assert (
         Jail.from_toml(toml('[jail]\npython = "/usr/bin/python3"\n')).python == "/usr/bin/python3"
-    )  # rootfs excludes it
+    )  # rootfs excludes it, and an image
+    assert Jail.from_toml(toml('[jail]\nimage = "debian"\n')).image == "debian"
     with pytest.raises(SpecError, match="deterministic"):
         Jail.from_toml(toml('[jail]\ndeterministic = "yes"\n'))
 

@@ -1,0 +1,150 @@
+"""The image of a jail: what its name in the store stands for now becomes the root, the user, the environment.
+
+Loaded by the first jail that has one. It never pulls: what is not in the store is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from pyjail._base import lazy
+from pyjail._base.errors import HostError
+from pyjail._base.fds import Fd
+from pyjail._base.records import replace
+from pyjail._spec.commands import Command
+from pyjail._spec.jail import DEFAULT_ENV, Env, Jail, Tree
+
+UID = 1000  # of a jail that was given none
+MOST = 256  # jails whose images are remembered
+
+
+class _Known(NamedTuple):
+    """What a jail's image was found to be. ``asked`` is kept, so that its id stays its own."""
+
+    asked: Jail
+    stamp: object
+    resolved: Jail
+    resolved_env: Env
+    env: Mapping[str, str]
+
+
+_known: dict[int, _Known] = {}
+
+
+def in_place(command: Command) -> Command:
+    """The command with what its jail's image stands for now: the root, the user, the environment. One whose jail has
+    none as it is.
+
+    HostError: there is no such image in the store, or its user is none that a jail can have. SpecError: no name.
+    """
+    jail = command.jail
+    if jail.image is None or jail.rootfs is not None:
+        return command
+    known = _look_up(jail)
+    env = known.resolved_env if command.env is jail.env else _environment(command.env, known.env)
+    return command._replace(jail=known.resolved, env=env)
+
+
+def pinned(jail: Jail) -> Jail:
+    """A jail of the same image whatever its name comes to mean, its user and environment written out; one without an
+    image as it is. Errors as of `in_place`."""
+    if jail.image is None:
+        return jail
+    return replace(jail if jail.rootfs is not None else _look_up(jail).resolved, rootfs=None)
+
+
+def told(jail: Jail) -> tuple[str, str, str]:
+    """(what was asked for, the digest, the id) of the image of such a jail as `in_place` makes."""
+    asked, _, digest = str(jail.image).rpartition("@")
+    return asked or digest, digest, os.path.basename(str(jail.rootfs))
+
+
+def lease(jail: Jail, into: Fd) -> None:
+    """Hold the tree of the jail's image while this fd is open. HostError: it was removed meanwhile."""
+    asked, _, ident = told(jail)
+    try:
+        into.adopt(_store().lease(ident))
+    except FileNotFoundError:
+        raise _gone(asked) from None
+    if not os.path.isdir(str(jail.rootfs)):
+        into.close()
+        raise _gone(asked)
+
+
+def _gone(asked: str) -> HostError:
+    return HostError("image", f"the image {asked!r} was removed from the store just now", f"pyjail image pull {asked}")
+
+
+def _store() -> Any:
+    with lazy.lock:
+        return import_module("pyjail._images.store")
+
+
+def _look_up(jail: Jail) -> _Known:
+    name = str(jail.image)
+    found = _known.get(id(jail))
+    stamp = _store().stamp(name)
+    if found is not None and found.stamp == stamp is not None:
+        return found
+    known = _found(jail, name, stamp)
+    if len(_known) >= MOST:
+        _known.clear()
+    _known[id(jail)] = known
+    return known
+
+
+def _found(jail: Jail, name: str, stamp: object) -> _Known:
+    record = _record(name)
+    root = os.path.realpath(record.root)
+    variables = {**DEFAULT_ENV, **_variables(record.config.get("env") or ())}
+    env = _environment(Env(jail.env), variables)
+    given: dict[str, Any] = {
+        "image": name if name.endswith(record.digest) else f"{name}@{record.digest}",
+        "rootfs": Tree(root),
+        "env": env,
+    }
+    if jail.uid == UID and record.config.get("user"):
+        uid = _user(record.config["user"], root)
+        given["uid"] = UID if uid is None else uid
+    return _Known(jail, stamp, replace(jail, **given), env, variables)
+
+
+def _user(name: str, root: str) -> int | None:
+    with lazy.lock:
+        users = import_module("pyjail._images.users")
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found: int | None = users.user(name, fd)
+    finally:
+        os.close(fd)
+    return found
+
+
+def _record(name: str) -> Any:
+    """Of the store; NAME@DIGEST is the digest's, where that is no name itself."""
+    try:
+        return _store().lookup(name)
+    except HostError:
+        _, at, digest = name.rpartition("@")
+        if not at:
+            raise
+    return _store().lookup(digest)
+
+
+def _variables(given: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
+    """Of an image's NAME=VALUE texts; what no program could be given is left out."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    pairs = (text.partition("=") for text in given)
+    return {name: value for name, equals, value in pairs if name and equals}
+
+
+def _environment(own: Env, image: Mapping[str, str]) -> Env:
+    """A caller's environment as it is; one that is the default one, changed or added to, over the image's."""
+    if not DEFAULT_ENV.keys() <= {*own}:
+        return own
+    changed = {name: value for name, value in own.items() if DEFAULT_ENV.get(name) != value}
+    return Env({**image, **changed}, "image")
