@@ -112,7 +112,7 @@ class Config(NamedTuple):
 class Source(Protocol):
     """Where an image comes from: an archive, a layout, a registry."""
 
-    content_type: str | None  # of what manifest() gives; None: it has to say it itself
+    media_type: str | None  # of what manifest() gives; None: it has to say it itself
 
     def manifest(self) -> bytes:
         """The document that the name means: an index or a manifest."""
@@ -259,7 +259,7 @@ def read(source: Source, descriptor: Descriptor, most: int, what: str) -> bytes:
 
 def resolve(source: Source, platform: Platform, bounds: Bounds) -> Manifest:
     """The manifest of ``source`` for ``platform``, verified, through at most ``bounds.index_depth`` indexes."""
-    raw, media = source.manifest(), source.content_type
+    raw, media = source.manifest(), source.media_type
     for _ in range(bounds.index_depth + 1):
         found = manifest(raw, media, bounds)
         if isinstance(found, Manifest):

@@ -224,7 +224,7 @@ def test_what_there_is_instead_is_listed():
 class Held:
     """A source of what is in a dict; it can lie."""
 
-    content_type = None
+    media_type = None
 
     def __init__(self, top, *blobs):
         self.top = top
