@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from pyjail import Box, Jail, Limits, Verdict
+import pytest
+
+from pyjail import Box, Jail, Limits, SetupError, Verdict
 from tests.conftest import SLOW
 from tests.host_side import alive, leaves_of
 from tests.jail.box.programs import LIMITS, PYTHON, shell
@@ -96,3 +98,16 @@ time.sleep(99)
         assert found.args[:2] == tuple(PYTHON[:2]) and sum(map(len, found.args)) <= 4096
         assert "\x1b" not in repr(found)
         p.kill()
+
+
+@pytest.mark.slow  # more than a thousand processes
+def test_one_more_than_can_be_kept_is_refused_with_the_fix_and_the_box_goes_on():
+    leave = shell("sleep 99 >&- 2>&- &")
+    with Box(limits=Limits(processes=1100, memory="1G", wall_time=60 * SLOW)) as box:
+        with pytest.raises(SetupError, match=r"EUSERS.*left somebody behind: Box.kill\(\)"):
+            for _ in range(1025):
+                assert box.run(leave, orphans="keep").ok
+        assert len(box.results) <= 1024 == len(box.processes())
+        assert box.run(["true"]).ok
+        box.kill()
+        assert box.processes() == [] and box.run(leave, orphans="keep").ok
