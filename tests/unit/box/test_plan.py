@@ -10,7 +10,9 @@ from pyjail._plan import compile
 from pyjail._policy import cgroup
 
 V2 = machine.Hierarchy(2, frozenset({"memory", "pids", "cpu"}), "/cg", True)
-FILES = (frozenset({"memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.stat"}),)
+FILES = (
+    frozenset({"memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "pids.current", "cpu.max", "cpu.stat"}),
+)
 HOST = machine.host()._replace(hierarchies=(V2,), above=(), swap=True)
 JAIL = made(Jail(), 1 << 20, 100, ("/aaa", "/tmp"))
 
