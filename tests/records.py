@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import pyjail
-from pyjail import aio, grading, interpreter, languages
+from pyjail import aio, grading, images, interpreter, languages
 from pyjail._base.documents import schema
 from pyjail._base.shown import Shown
 
-MODULES = (pyjail, aio, grading, interpreter, languages)
+MODULES = (pyjail, aio, grading, images, interpreter, languages)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # What a public name leads to and no user has: how a cache keeps things, and ours that are called as public ones are.
 _OURS = {
@@ -28,6 +28,10 @@ _OURS = {
     "pyjail._host.machine.Entry",
     "pyjail._session.snapshot.Content",
     "pyjail._plan.texts.Status",
+    "pyjail._images.digests.Digest",
+    "pyjail._images.documents.Descriptor",
+    "pyjail._images.documents.Entry",
+    "pyjail._images.tar.Entry",
 }
 _NO_RECORDS = (
     "_selftest.attacks", "grading.inside", "interpreter.inside", "__main__",  # programs that run in jails

@@ -31,7 +31,7 @@ ROOMS = {
     "_interact": "_base _core _spec _result _keeper _run _live",
     "languages": "_base _spec _result _plan _run _many",
     "_doctor": "_base _spec _host _policy _result _cgroups _plan _run",
-    "images": "_images",
+    "images": "__init__ _base _images",
     "records": "_base",
     "cgroup": "_host _cgroups _plan _run",
     "aio": "_base _spec _result _keeper _verdict _run _live _many _session _box _interact languages grading interpreter",
@@ -39,7 +39,7 @@ ROOMS = {
     "__init__": "_base _spec _run",
     # of public names alone, as anybody's program is
     "grading": "__init__ records languages",
-    "cli": "__init__ records languages integrations",
+    "cli": "__init__ images records languages integrations",
     "boxlite": "__init__ aio interpreter languages",
     "integrations": "__init__ aio interpreter",
     "interpreter": "__init__ records",

@@ -23,12 +23,10 @@ from pyjail._images.tar import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from pyjail._images.bounds import Bounds
     from pyjail._images.tar import Entry
-
-    Sum = tuple[bytes, str]
 
 PIECE = 1 << 20
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,7 +49,7 @@ class Summary(NamedTuple):
     entries: int
     skipped: dict[str, int]
     bytes: int
-    sums: Iterable[Sum]
+    sums: Sums
 
 
 class Tree:

@@ -36,6 +36,11 @@ class Sums:
         else:
             raise ImageError("its files", f"more than {KEPT:,} that their owner may not read")
 
+    def kept(self, inode: int) -> str | None:
+        """The digest of this file where it is kept."""
+        found = self._kept.get(inode)
+        return None if found is None else found.hex()
+
     def __iter__(self) -> Iterator[tuple[bytes, str]]:
         levels = [self._level(os.dup(self._root_fd), b"")]
         try:

@@ -1,4 +1,4 @@
-"""The command line: ``pyjail run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``languages`` and ``kernel``."""
+"""The command line: ``run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``languages``, ``kernel``, ``image``."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def _command(asked: argparse.Namespace) -> int:
     if asked.command is None:
         from pyjail.cli import complaint
 
-        raise complaint.UsageError("pyjail", "name a command: run, session, plan, languages, kernel, doctor, selftest")
+        raise complaint.UsageError(
+            "pyjail", "name a command: run, session, plan, languages, kernel, image, doctor, selftest"
+        )
     if asked.command == "doctor":
         from pyjail.cli import doctor
 
@@ -95,6 +97,10 @@ def _command(asked: argparse.Namespace) -> int:
         from pyjail.cli import languages
 
         return languages.main(asked)
+    if asked.command == "image":
+        from pyjail.cli import image
+
+        return image.main(asked)
     if asked.command == "kernel":
         from functools import partial
 

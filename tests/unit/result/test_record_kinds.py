@@ -12,7 +12,20 @@ from pathlib import Path
 import pytest
 
 import pyjail
-from pyjail import Control, Jail, Limits, Mount, Result, SpecError, Usage, Verdict, grading, interpreter, languages
+from pyjail import (
+    Control,
+    Jail,
+    Limits,
+    Mount,
+    Result,
+    SpecError,
+    Usage,
+    Verdict,
+    grading,
+    images,
+    interpreter,
+    languages,
+)
 from pyjail._base.documents import schema, schema_of
 from pyjail._learn.learn import Refused
 from pyjail._selftest.report import Probe, Report, Row, Status
@@ -76,6 +89,10 @@ EXAMPLES = [
     pyjail.BoxProcess(3, 4711, (EVIL, "x"), EVIL[:15], True, 1.5, 4096),
     DISPLAY, LOGS, RAISED,
     pyjail.Execution((DISPLAY,) * 3, LOGS, RAISED, 7, Verdict.MEMORY, RESULT.usage, True, EVIL, EVIL, (EVIL,)),
+    images.Image(
+        EVIL, "sha256:" + "ab" * 32, "ab" * 32, EVIL, {"env": [EVIL], "user": EVIL, "labels": {EVIL: EVIL}}, 1, 2, {"device": 3},
+        ({"digest": EVIL, "size": 1, "media_type": EVIL, "diff_id": EVIL},), {"source": EVIL},
+    ),
     pyjail.Timings(RESULT, {"program": 5, "next": 1}, {"program": 4}, {}),
 ]  # fmt: skip
 # What one writes, to be read back by Python: whole, or as long as what was written.

@@ -1,0 +1,207 @@
+"""An image becomes part of the store: `add`. Whatever ends it, the store holds the whole image or nothing of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, BinaryIO
+
+from pyjail._base.errors import HostError
+from pyjail._images import confine, documents, place, platforms, reference, unpack
+from pyjail._images.bounds import Bounds
+from pyjail._images.documents import Config, Descriptor, Digest, Manifest
+from pyjail._images.record import Image
+from pyjail._images.shelf import Shelf
+
+FORMAT = "pyjail-image-1"  # of trees: what makes one differently needs another
+
+Pairs = Sequence[tuple[Descriptor, Digest]]
+
+
+class _Once:
+    """A source whose first document was read already."""
+
+    def __init__(self, source: documents.Source, raw: bytes) -> None:
+        self.media_type, self.blob, self.names, self.close = (
+            source.media_type,
+            source.blob,
+            source.names,
+            source.close,
+        )
+        self._raw = raw
+
+    def manifest(self) -> bytes:
+        return self._raw
+
+
+def tree_id(diff_ids: Sequence[str]) -> str:
+    """The name of the tree that these layers make."""
+    return hashlib.sha256("\n".join((FORMAT, *diff_ids)).encode()).hexdigest()
+
+
+def add(
+    store: Shelf,
+    source: documents.Source,
+    name: str,
+    bounds: Bounds | None = None,
+    *,
+    progress: unpack.Progress | None = None,
+    platform: platforms.Platform | None = None,
+    origin: dict[str, Any] | None = None,
+) -> Image:
+    """Read the image of ``source``, verify and unpack it, give it ``name``; the image. The source stays open.
+
+    ``progress(done, total, what)`` is called with bytes of compressed layers; ``origin`` is kept with the name.
+    A tree that is there already is used, and the first layers of others. Raises ImageError for what is not
+    acceptable, HostError for what this machine lacks; then the store is what it was.
+    """
+    bounds, platform = bounds or Bounds(), platform or platforms.own()
+    reference.local_name(name)
+    store.make()
+    with store.working(), store.names():
+        store.sweep()
+    raw = source.manifest()
+    told = {"asked": f"sha256:{hashlib.sha256(raw).hexdigest()}", "platform": str(platform), "origin": origin or {}}
+    if (known := _unchanged(store, name, told)) is not None:
+        return known
+    found = documents.resolve(_Once(source, raw), platform, bounds)
+    config_raw = documents.read(source, found.config, bounds.config, "config")
+    its = documents.config(config_raw, bounds)
+    documents.fits(its, platform)
+    pairs = documents.paired(found, its)
+    id = tree_id([str(diff_id) for _, diff_id in pairs])
+    with store.working(), _made(store, id, source, pairs, bounds, progress):
+        _enter(store, id, name, found, its, config_raw, pairs, told)
+        return store.lookup(name)
+
+
+def _unchanged(store: Shelf, name: str, told: dict[str, Any]) -> Image | None:
+    """The image of that name, when it came from the very same document."""
+    said = store.read(f"names/{place.file_name(name)}")
+    if said is None or any(said[key] != value for key, value in told.items()):
+        return None
+    with contextlib.suppress(HostError):
+        image = store.lookup(name)
+        os.close(store.lease(image.id))
+        return image
+    return None
+
+
+@contextlib.contextmanager
+def _made(
+    store: Shelf, id: str, source: documents.Source, pairs: Pairs, bounds: Bounds, progress: unpack.Progress | None
+) -> Iterator[None]:
+    """The tree ``id`` is there, and nobody removes it meanwhile."""
+    with store.locked(id, fcntl.LOCK_SH):
+        if os.path.isdir(store.tree(id)):
+            yield
+            return
+    with store.locked(id, fcntl.LOCK_EX):  # nobody uses what is not there; who makes the same is waited for
+        if not os.path.isdir(store.tree(id)):
+            try:
+                _make(store, id, source, pairs, bounds, progress)
+            except BaseException:
+                store.remove(f"locks/{id}")
+                raise
+        yield
+
+
+def _make(
+    store: Shelf, id: str, source: documents.Source, pairs: Pairs, bounds: Bounds, progress: unpack.Progress | None
+) -> None:
+    """Unpack it beside, then put it into its place at once."""
+    unpack.leave_room(store.path)
+    identity = place.identity()
+    with store.staging() as (staging, lock), contextlib.ExitStack() as stack:
+        base, was = _base(store, pairs, identity, stack)
+        rest = pairs[base.layers if base else 0 :]
+        left = bounds._replace(
+            unpacked=max(0, bounds.unpacked - was["bytes"]), entries=max(0, bounds.entries - was["entries"])
+        )
+        done = unpack.unpack(
+            [partial(_layer, source, descriptor, diff_id) for descriptor, diff_id in rest],
+            staging, identity=identity, base=base, bounds=left, progress=progress, keep=(lock,),
+            expected=[(d.media_type, str(d.digest), d.size, str(diff_id)) for d, diff_id in rest],
+        )  # fmt: skip
+        skipped = {
+            kind: was["skipped"].get(kind, 0) + done.skipped.get(kind, 0) for kind in was["skipped"] | done.skipped
+        }
+        about = {
+            "format": FORMAT, "entries": was["entries"] + done.entries, "bytes": was["bytes"] + done.bytes,
+            "skipped": skipped, "sums": done.sums,
+        }  # fmt: skip
+        with open(f"{staging}/about", "w") as f:
+            json.dump(about, f)
+        for part, kind in (("about", "json"), ("sums", "sums")):
+            os.rename(f"{staging}/{part}", f"{store.path}/roots/{id}.{kind}")
+        fd = os.open(store.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, fd)
+        confine.sync(fd)  # once for all of it: after a power cut it is whole, or not there
+        os.rename(f"{staging}/tree", f"{store.path}/roots/{id}")
+    roots = os.open(f"{store.path}/roots", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(roots)
+    finally:
+        os.close(roots)
+
+
+def _layer(source: documents.Source, descriptor: Descriptor, diff_id: Digest) -> unpack.Layer:
+    file: BinaryIO = io.BytesIO(descriptor.data) if descriptor.data is not None else source.blob(descriptor)
+    return unpack.Layer(file, descriptor.media_type, str(descriptor.digest), descriptor.size, str(diff_id))
+
+
+def _base(
+    store: Shelf, pairs: Pairs, identity: int | None, stack: contextlib.ExitStack
+) -> tuple[unpack.Base | None, dict[str, Any]]:
+    """(the tree of as many of the first layers as there is one of, what root.json says of it); leased by the stack."""
+    diff_ids = [str(diff_id) for _, diff_id in pairs]
+    for count in range(len(diff_ids) - 1, 0, -1):
+        id = tree_id(diff_ids[:count])
+        about = store.read(f"roots/{id}.json")
+        if about is None:
+            continue
+        with contextlib.suppress(HostError):
+            stack.callback(os.close, store.lease(id))
+            tree = os.open(store.tree(id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, tree)
+            if os.fstat(tree).st_uid not in (os.geteuid() if identity is None else identity,):
+                continue  # made under another PYJAIL_STORE_ID: not ours to link
+            sums = os.open(f"{store.path}/roots/{id}.sums", os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, sums)
+            return unpack.Base(count, tree, sums), about
+    return None, {"entries": 0, "bytes": 0, "skipped": {}}
+
+
+def _enter(
+    store: Shelf,
+    id: str,
+    name: str,
+    found: Manifest,
+    its: Config,
+    config_raw: bytes,
+    pairs: Pairs,
+    told: dict[str, Any],
+) -> None:
+    """Its documents, its record, and at last its name."""
+    about = store.read(f"roots/{id}.json")
+    record = {
+        "id": id, "config": its.to_dict(), "size": about["bytes"], "entries": about["entries"],
+        "skipped": about["skipped"], "origin": told["origin"],
+        "layers": [
+            {"digest": str(d.digest), "size": d.size, "media_type": d.media_type, "diff_id": str(diff_id)}
+            for d, diff_id in pairs
+        ],
+        "blobs": [str(found.digest), f"sha256:{hashlib.sha256(config_raw).hexdigest()}"],
+    }  # fmt: skip
+    with store.names():
+        for blob, data in zip(record["blobs"], (found.raw, config_raw), strict=True):
+            store.write(f"blobs/sha256/{blob.partition(':')[2]}", data)
+        store.write(f"images/{found.digest.hex}.json", json.dumps(record).encode())
+        entry = {"name": name, "digest": str(found.digest), **told}
+        store.write(f"names/{place.file_name(name)}", json.dumps(entry).encode())

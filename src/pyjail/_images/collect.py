@@ -1,0 +1,212 @@
+"""What goes out of the store: `remove`, `gc`; and `verify`, whether what is in it is what was put there.
+
+A tree goes only under its exclusive lock, which nobody can have while a process uses it, and by a rename: nobody ever
+sees half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from pyjail._images import listing, place
+from pyjail._images.record import Image
+from pyjail._images.shelf import Shelf
+
+_BLOCK = 512
+
+
+def remove(store: Shelf, name: str) -> None:
+    """Take the name away, and the image where that was its last one. What a process uses stays until `gc` finds it
+    unused.
+
+    Raises HostError where there is no such image.
+    """
+    image = store.lookup(name)
+    with store.working():
+        with store.names():
+            for entry in _entries(store):
+                if name in (entry["name"], entry["digest"]):
+                    store.remove(f"names/{place.file_name(entry['name'])}")
+        _collect(store, {image.digest})
+
+
+def gc(store: Shelf, max_size: int | None = None, older: float | None = None) -> list[str]:
+    """Remove what no name leads to and nobody uses, and what killed processes left; with ``older`` (seconds) images
+    that were not used for so long, with ``max_size`` (bytes on disk) those used longest ago, until the rest fits.
+
+    The names, digests and trees that are gone. An image that a process uses stays.
+    """
+    if not store.there():
+        return []
+    gone: list[str] = []
+    with store.working():
+        store.make()
+        with store.names():
+            store.sweep()
+        if older is not None:
+            gone += _unname(store, [e for e in _by_use(store) if _used(store, e) < time.time() - older])
+        gone += _collect(store, None)
+        if max_size is not None:
+            todo = _by_use(store)
+            while todo and _size(store) > max_size:
+                gone += _unname(store, [todo.pop(0)])
+                gone += _collect(store, None)
+    return gone
+
+
+def _entries(store: Shelf) -> list[dict[str, Any]]:
+    """What names/ says: each name, its digest, and where it came from."""
+    files = [file for file in os.listdir(f"{store.path}/names") if not file.startswith(".")]
+    return [said for file in files if (said := store.read(f"names/{file}"))]
+
+
+def _id_of(store: Shelf, digest: str) -> str | None:
+    known = store.read(f"images/{digest.partition(':')[2]}.json")
+    return known["id"] if known else None
+
+
+def _used(store: Shelf, entry: dict[str, Any]) -> float:
+    """When the image was last used, or made."""
+    try:
+        return os.stat(f"{store.path}/locks/{_id_of(store, entry['digest'])}").st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _by_use(store: Shelf) -> list[dict[str, Any]]:
+    return sorted(_entries(store), key=lambda entry: _used(store, entry))
+
+
+def _unname(store: Shelf, entries: list[dict[str, Any]]) -> list[str]:
+    """Take these names away, but those of images that are used now."""
+    gone = []
+    for entry in entries:
+        id = _id_of(store, entry["digest"])
+        with contextlib.suppress(BlockingIOError):
+            with store.locked(id, fcntl.LOCK_EX | fcntl.LOCK_NB) if id else contextlib.nullcontext():
+                with store.names():
+                    store.remove(f"names/{place.file_name(entry['name'])}")
+                gone.append(entry["name"])
+    return gone
+
+
+def _collect(store: Shelf, digests: set[str] | None) -> list[str]:
+    """Remove images (of ``digests``; None: any) that have no name, then trees that have no image."""
+    gone = []
+    ids = _ids(store) | set(os.listdir(f"{store.path}/locks")) - {".names"}
+    if digests is not None:
+        ids = {id for digest in digests if (id := _id_of(store, digest))}
+    for id in sorted(ids):
+        with contextlib.suppress(BlockingIOError), store.locked(id, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with store.names():
+                named = {entry["digest"] for entry in _entries(store)}
+                images = {digest for digest, its in _images(store) if its == id}
+                unnamed = {d for d in images - named if digests is None or d in digests}
+                gone += sorted(unnamed)
+                for digest in unnamed:
+                    store.remove(f"images/{digest.partition(':')[2]}.json")
+                if images - unnamed:
+                    continue
+            if _remove_tree(store, id):
+                gone.append(id)
+            store.remove(f"locks/{id}")
+    with store.names():
+        kept = {blob.partition(":")[2] for _, record in _records(store) for blob in record["blobs"]}
+        for name in os.listdir(f"{store.path}/blobs/sha256"):
+            if name not in kept:
+                store.remove(f"blobs/sha256/{name}")
+    return gone
+
+
+def _records(store: Shelf) -> Iterator[tuple[str, dict[str, Any]]]:
+    for file in os.listdir(f"{store.path}/images"):
+        known = store.read(f"images/{file}") if file.endswith(".json") else None
+        if known:
+            yield f"sha256:{file.removesuffix('.json')}", known
+
+
+def _images(store: Shelf) -> Iterator[tuple[str, str]]:
+    """(digest, id of its tree) of all."""
+    for digest, record in _records(store):
+        yield digest, record["id"]
+
+
+def _ids(store: Shelf) -> set[str]:
+    return {name.partition(".")[0] for name in os.listdir(f"{store.path}/roots")}
+
+
+def _remove_tree(store: Shelf, id: str) -> bool:
+    with store.staging() as (path, _):
+        try:
+            os.rename(store.tree(id), f"{path}/tree")
+        except FileNotFoundError:
+            return False
+        finally:
+            for kind in ("json", "sums"):
+                store.remove(f"roots/{id}.{kind}")
+        return True
+
+
+def _size(store: Shelf) -> int:
+    """Bytes on disk of all trees; a file that has names in several counts once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for id in _ids(store):
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(store.tree(id), listing.DIRECTORY)
+            try:
+                for found in listing.walk(fd):
+                    st = found.status
+                    sizes[st.st_dev, st.st_ino] = st.st_blocks * _BLOCK
+            finally:
+                os.close(fd)
+    return sum(sizes.values())
+
+
+def verify(store: Shelf, name: str) -> list[str]:
+    """What differs from what was put into the store: [] when the image is whole. Reads every file of it.
+
+    Raises HostError where there is no such image.
+    """
+    image = store.lookup(name)
+    with store.working():
+        fd = store.lease(image.id)
+        try:
+            return [*_documents(store, image), *_tree(store, image)]
+        finally:
+            os.close(fd)
+
+
+def _documents(store: Shelf, image: Image) -> Iterator[str]:
+    record = store.read(f"images/{image.digest.partition(':')[2]}.json")
+    for what, blob in zip(("manifest", "config"), record["blobs"], strict=True):
+        try:
+            with open(f"{store.path}/blobs/sha256/{blob.partition(':')[2]}", "rb") as f:
+                same = hashlib.sha256(f.read()).hexdigest() == blob.partition(":")[2]
+        except FileNotFoundError:
+            yield f"{what}: it is missing"
+            continue
+        if not same:
+            yield f"{what}: another content"
+
+
+def _tree(store: Shelf, image: Image) -> Iterator[str]:
+    about = store.read(f"roots/{image.id}.json")
+    try:
+        with open(f"{store.path}/roots/{image.id}.sums", "rb") as f:
+            sums = f.read()
+    except FileNotFoundError:
+        sums = b""
+    if about is None or hashlib.sha256(sums).hexdigest() != about["sums"]:
+        yield "list of files: another content, so nothing can be said about them"
+        return
+    root = os.open(image.root, listing.DIRECTORY)
+    try:
+        yield from listing.differences(root, sums)
+    finally:
+        os.close(root)

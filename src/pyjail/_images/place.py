@@ -1,0 +1,209 @@
+"""Where the store lies, whose it is, and its locks.
+
+names/<percent-encoded>   which digest a name means: replaced by rename
+images/<digest>.json      an image: its config, sizes, layers, and the tree that it has
+roots/<id>/               the tree as it is bound, put there by one rename; before it came <id>.json, what it is, and
+                          <id>.sums, the list of its files
+blobs/sha256/<hex>        manifests and configs, as they came
+staging/<random>/         what is not finished: removed when its lock can be had, as its maker has ended then
+locks/<id>                flock: exclusive while made or removed, shared by whoever uses the tree
+locks/.names              flock: held for moments, by who changes names/ or images/, or makes a place in staging/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from pyjail._base.errors import HostError, SpecError
+
+PARTS = ("names", "images", "roots", "blobs", "blobs/sha256", "staging", "locks")
+STORE_ID = 65530  # neither systemd nor Debian gives it to anybody; below the ids of keepers
+_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~")
+_HALF = ".half-"  # a file that is being written, beside what it will replace
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def default() -> str:
+    """The store's directory: $PYJAIL_HOME/images, else root's /var/lib/pyjail/images, else the user's own."""
+    if home := os.environ.get("PYJAIL_HOME"):
+        return os.path.join(os.path.abspath(home), "images")
+    if os.geteuid() == 0:
+        return "/var/lib/pyjail/images"
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return os.path.join(data if data.startswith("/") else os.path.expanduser("~/.local/share"), "pyjail", "images")
+
+
+def identity() -> int | None:
+    """The id that the store's trees belong to: root's is unprivileged (PYJAIL_STORE_ID); None: the user's own."""
+    if os.geteuid() != 0:
+        return None
+    text = os.environ.get("PYJAIL_STORE_ID", str(STORE_ID))
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**32 - 1):
+        raise SpecError("PYJAIL_STORE_ID", text, "a number from 1 to 4294967294 is needed, of nobody else")
+    return int(text)
+
+
+def file_name(name: str) -> str:
+    """The name of an image as that of a file, as `urllib.parse.quote` has it."""
+    return "".join(chr(c) if c in _SAFE else f"%{c:02X}" for c in name.encode())
+
+
+class Place:
+    """A store's directory, ``path`` (str): looked at when it is first used, and made by what adds to it."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = os.path.realpath(default() if path is None else os.fspath(path))
+        self._checked = False
+
+    def there(self) -> bool:
+        """Whether it exists. Raises HostError when it is somebody else's, or open to others."""
+        if self._checked:
+            return True
+        try:
+            st = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        except OSError as e:
+            raise self.unusable(e) from e
+        if st.st_uid != os.geteuid():
+            why = f"{self.path} belongs to uid {st.st_uid}"
+            raise HostError("image store", why, "set PYJAIL_HOME to a place of yours")
+        if st.st_mode & 0o077:
+            raise HostError("image store", f"{self.path} is open to others", f"chmod 700 {self.path}")
+        self._checked = True
+        return True
+
+    def make(self) -> None:
+        """Make it where it is not there."""
+        try:
+            if not self.there():
+                os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(self.path, 0o700)
+                self.there()
+            for part in PARTS:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(f"{self.path}/{part}", 0o700)
+        except OSError as e:
+            raise self.unusable(e) from e
+
+    def unusable(self, e: OSError) -> HostError:
+        """The error that something could not be done with it."""
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "pyjail image gc, or set PYJAIL_HOME"
+            return HostError("image store", f"there is no room left for it in {self.path}", fix)
+        why = f"{e.filename or self.path}: {os.strerror(e.errno or 0)}"
+        return HostError("image store", why, "set PYJAIL_HOME to a directory where this user may write")
+
+    # ---- locks ----
+
+    @contextlib.contextmanager
+    def names(self) -> Iterator[None]:
+        """Nobody else changes names/ or images/ meanwhile, nor makes a place in staging/."""
+        fd = os.open(f"{self.path}/locks/.names", _LOCK, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def lock(self, id: str, how: int, create: bool = True) -> int:
+        """The fd of the lock of the tree ``id``, held by it. Raises BlockingIOError when ``how`` has LOCK_NB, and
+        FileNotFoundError when it is not there and not to be made."""
+        path = f"{self.path}/locks/{id}"
+        while True:
+            fd = os.open(path, _LOCK if create else _LOCK & ~os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(fd, how)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                        return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # it was removed meanwhile, with its tree
+
+    @contextlib.contextmanager
+    def locked(self, id: str, how: int) -> Iterator[int]:
+        """`lock`, given back at the end."""
+        fd = self.lock(id, how)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    # ---- what is not finished ----
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[tuple[str, int]]:
+        """(a new directory, the fd of its lock); whatever is left in it goes at the end."""
+        path = f"{self.path}/staging/{os.getpid()}-{os.urandom(8).hex()}"
+        with self.names():
+            os.mkdir(path, 0o700)
+            fd = os.open(f"{path}/lock", _LOCK | os.O_EXCL, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            yield path, fd
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
+
+    def sweep(self) -> int:
+        """Remove what killed processes left unfinished: how many places of them. `names` is held."""
+        removed = 0
+        for name in os.listdir(f"{self.path}/staging"):
+            path = f"{self.path}/staging/{name}"
+            try:
+                fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:  # its maker ended before it, or who removes it is at it
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
+                continue
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
+            os.close(fd)
+        for part in ("names", "images", "blobs/sha256"):
+            for name in os.listdir(f"{self.path}/{part}"):
+                if name.startswith(_HALF):
+                    os.unlink(f"{self.path}/{part}/{name}")
+        return removed
+
+    # ---- small files ----
+
+    def write(self, part: str, data: bytes) -> None:
+        """The file ``part`` is now ``data``, or what it was. `names` is held."""
+        folder, _, name = part.rpartition("/")
+        half = f"{self.path}/{folder}/{_HALF}{os.urandom(8).hex()}"
+        try:
+            fd = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(fd)
+            os.rename(half, f"{self.path}/{folder}/{name}")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(half)
+            raise
+
+    def read(self, part: str) -> Any:
+        """The JSON in the file ``part``; None where there is none."""
+        try:
+            with open(f"{self.path}/{part}", "rb") as f:
+                return json.loads(f.read())
+        except FileNotFoundError:
+            return None
+
+    def remove(self, part: str) -> None:
+        """The file ``part`` is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.path}/{part}")

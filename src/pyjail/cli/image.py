@@ -1,0 +1,181 @@
+"""``pyjail image``: the store of images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pyjail.cli import complaint
+from pyjail.cli.ending import EXIT_BAD, printable
+from pyjail.cli.progress import console_of, text
+
+if TYPE_CHECKING:
+    from pyjail.images import Image
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SHOWN = 12  # digits of a digest
+
+
+def add_options(commands: Any) -> None:
+    """The command and its own commands."""
+    parser = commands.add_parser("image", help="the images that jails can have as their root: list, verify, remove")
+    parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+    inner = parser.add_subparsers(dest="image_command", parser_class=type(parser), metavar="COMMAND")
+    _command(inner, "ls", "list the images")
+    one = _command(inner, "inspect", "all that is known of images")
+    one.add_argument("names", nargs="+", metavar="NAME", help="a name or a digest")
+    one = _command(inner, "verify", "whether images are what was put into the store; reads every file of them")
+    one.add_argument("names", nargs="*", metavar="NAME", help="a name or a digest (default: all)")
+    one = _command(inner, "rm", "take names away, and images that have none left")
+    one.add_argument("names", nargs="+", metavar="NAME", help="a name, or a digest: all its names")
+    one = _command(inner, "gc", "remove what nothing leads to, and what killed processes left")
+    one.add_argument("--max-size", metavar="SIZE", help="what was used longest ago goes until the rest takes so much")
+    one.add_argument("--older", metavar="TIME", help="what was not used for so long goes: 30d, 12h, 5m or seconds")
+
+
+def _command(inner: Any, name: str, what: str) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = inner.add_parser(name, help=what)
+    one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print what came of it as JSON")
+    return one
+
+
+def main(options: argparse.Namespace) -> int:
+    """Do what ``image_command`` says; the exit code: 1 when an image differs from what it was."""
+    command = {
+        "ls": _list, "inspect": _inspect, "verify": _verify, "rm": _remove, "gc": _gc,
+    }.get(options.image_command)  # fmt: skip
+    if command is None:
+        raise complaint.UsageError("pyjail image", "name a command: ls, inspect, verify, rm, gc")
+    return command(options)
+
+
+def _left_out(image: Image) -> str:
+    skipped = ", ".join(f"{count:,} {kind}" for kind, count in sorted(image.skipped.items()) if count)
+    return f"; not made: {skipped}" if skipped else ""
+
+
+def _print_json(found: list[Image]) -> None:
+    from pyjail.records import head
+
+    print(json.dumps({**head("images"), "rows": [image.to_dict() for image in found]}, indent=1))
+
+
+def _list(options: argparse.Namespace) -> int:
+    from pyjail import images
+
+    found = images.list()
+    if options.json:
+        _print_json(found)
+        return 0
+    width = max((len(image.name) for image in found), default=0)
+    console = console_of(sys.stdout)
+    for image in found:
+        digest = image.digest.partition(":")[2][:_SHOWN]
+        console.print(text(f"{image.name:<{width}}  {digest}  {_size(image.size):>9}  {image.entries:>9,} entries"))
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from pyjail import images
+
+    found = [images.get(name) for name in options.names]
+    if options.json:
+        _print_json(found)
+        return 0
+    for image in found:
+        for key, value in _rows(image):
+            print(f"{key:<12} {printable(value)}")
+    return 0
+
+
+def _rows(image: Image) -> Iterator[tuple[str, str]]:
+    yield "name", image.name
+    yield "digest", image.digest
+    yield "tree", image.root
+    yield "size", f"{_size(image.size)} in {image.entries:,} entries{_left_out(image)}"
+    for layer in image.layers:
+        yield "layer", f"{layer['digest']} {_size(layer['size'])}"
+    config = image.config
+    for key in ("entrypoint", "cmd"):
+        if config.get(key):
+            yield key, json.dumps(config[key], ensure_ascii=False)
+    for row in config.get("env") or ():
+        yield "env", row
+    if image.working_dir:
+        yield "working_dir", image.working_dir
+    user = config.get("user") or ""
+    yield "user", user if user not in ("", "root", "0") else f"{user or 'none'}: programs have uid 1000"
+    for key, value in sorted((config.get("labels") or {}).items()):
+        yield "label", f"{key}={value}"
+    for key, value in sorted(image.origin.items()):
+        yield "from", f"{key}: {value}"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pyjail import images
+    from pyjail.records import head, plain
+
+    found = [images.get(name) for name in options.names] if options.names else images.list()
+    rows = [{"name": i.name, "digest": i.digest, "differences": images.verify(i.name)} for i in found]
+    if options.json:
+        print(json.dumps({**head("images_verified"), "rows": plain(rows)}, indent=1))
+    else:
+        console = console_of(sys.stdout)
+        for row in rows:
+            bad = len(row["differences"])
+            said = text(f"{row['name']}: ").append(
+                "as it was" if not bad else f"{bad:,} differ", "bold red" if bad else "green"
+            )
+            console.print(said)
+            for line in row["differences"]:
+                console.print(text(f"  {line}"))
+    return EXIT_BAD if any(row["differences"] for row in rows) else 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from pyjail import images
+
+    for name in options.names:
+        images.remove(name)
+    return _gone(options.names, options.json)
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from pyjail import images
+
+    with complaint.of("--max-size", options.max_size):
+        older = None if options.older is None else _seconds(options.older)
+        gone = images.gc(options.max_size, older)
+    return _gone(gone, options.json)
+
+
+def _gone(names: list[str], as_json: bool) -> int:
+    from pyjail.records import head, plain
+
+    if as_json:
+        print(json.dumps({**head("images_removed"), "gone": plain(names)}))
+    else:
+        for name in names:
+            print(f"removed {name}")
+    return 0
+
+
+def _seconds(value: str) -> float:
+    from pyjail import SpecError
+
+    number, unit = (value[:-1], value[-1:]) if value[-1:] in _UNITS else (value, "s")
+    if not (number.isascii() and number.isdigit()):
+        raise SpecError("--older", value, "a time is needed: 30d, 12h, 5m or seconds")
+    return int(number) * _UNITS[unit]
+
+
+def _size(value: int) -> str:
+    size = float(value)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
