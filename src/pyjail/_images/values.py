@@ -15,7 +15,23 @@ _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 def document(raw: bytes, what: str, most: int, bound: str) -> dict[str, object]:
-    """The object that ``raw`` is: UTF-8, no key twice, at most ``most`` bytes, numbers of at most 18 digits.
+    """The object that ``raw`` is; see `parsed`."""
+    found = parsed(raw, what, most, bound)
+    if not isinstance(found, dict):
+        raise ImageError(what, "a JSON object is needed")
+    return found
+
+
+def array(raw: bytes, what: str, most: int, bound: str) -> list[object]:
+    """The list that ``raw`` is; see `parsed`."""
+    found = parsed(raw, what, most, bound)
+    if not isinstance(found, list):
+        raise ImageError(what, "a JSON list is needed")
+    return found
+
+
+def parsed(raw: bytes, what: str, most: int, bound: str) -> object:
+    """The value that ``raw`` is: UTF-8, no key twice, at most ``most`` bytes, numbers of at most 18 digits.
 
     Raises `ImageError` of ``what``; ``bound`` is the name of what ``most`` is.
     """
@@ -38,15 +54,12 @@ def document(raw: bytes, what: str, most: int, bound: str) -> dict[str, object]:
         raise ImageError(what, f"{text} is no value of JSON")
 
     try:
-        found = json.loads(raw.decode(), object_pairs_hook=pairs, parse_int=number, parse_constant=no_number)
+        return json.loads(raw.decode(), object_pairs_hook=pairs, parse_int=number, parse_constant=no_number)
     except (ValueError, RecursionError) as e:
         if isinstance(e, ImageError):
             raise
         where = f" at byte {e.pos:,}" if isinstance(e, json.JSONDecodeError) else ""
         raise ImageError(what, f"it is no JSON in UTF-8{where}") from None
-    if not isinstance(found, dict):
-        raise ImageError(what, "a JSON object is needed")
-    return found
 
 
 def _shape(raw: bytes, what: str) -> None:

@@ -1,6 +1,8 @@
-"""What tests of registries share."""
+"""What tests of images share: registries, a directory that nothing stays in, fds of which none stays."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -28,3 +30,18 @@ def tokens(there):
     """One that wants a token, which it gives itself."""
     there.realm = f"{there.url}/token"
     return there
+
+
+@pytest.fixture
+def staging(tmp_path):
+    place = tmp_path / "staging"
+    place.mkdir()
+    yield str(place)
+    assert os.listdir(place) == []
+
+
+@pytest.fixture
+def nothing_stays_open():
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) == before

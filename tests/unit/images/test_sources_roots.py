@@ -1,0 +1,151 @@
+"""Roots, pipes, bombs and what is no image at all."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import threading
+import tracemalloc
+
+import pytest
+
+from pyjail import HostError, SpecError
+from pyjail._images import documents, platforms, sources
+from pyjail._images.bounds import Bounds
+from pyjail._images.errors import ImageError
+from tests import images_archives as made
+from tests.images_archives import contents, written
+from tests.images_made import file, folder, header
+
+pytestmark = pytest.mark.usefixtures("nothing_stays_open")
+
+
+@pytest.mark.parametrize("magic", [b"\xfd7zXZ\0", b"BZh9", b"\x04\x22\x4d\x18"])
+def test_other_compressions_are_refused_by_name(tmp_path, staging, magic):
+    """CVE-2021-20291: xz."""
+    own = written(tmp_path / "a", magic + bytes(1000))
+    for spec in (str(own), f"tar:{own}", f"oci-archive:{own}"):
+        with pytest.raises(ImageError, match="not taken: write it again with gzip or zstd"):
+            sources.opened(spec, staging)
+    members = made.docker(made.HELLO)
+    members[f"{made.digest(made.HELLO)[7:]}.tar"] = own.read_bytes()
+    with pytest.raises(ImageError, match="only gzip and zstd"):
+        contents(str(written(tmp_path / "b", made.archive(members))), staging)
+
+
+ROOT = made.layer(
+    folder(b"./"), folder(b"./app"), file(b"./app/manifest.json", b"[]"), folder(b"./etc"), file(b"./etc/x", b"x")
+)
+
+
+def test_the_tar_of_a_root_is_an_image_of_one_layer(tmp_path, staging):
+    plain, packed = written(tmp_path / "a", ROOT), written(tmp_path / "b", gzip.compress(ROOT))
+    for spec in (f"tar:{plain}", f"tar:{packed}", str(plain), str(packed)):
+        assert contents(spec, staging) == [ROOT]
+        with sources.opened(spec, staging) as source:
+            assert source.names() == []
+    with pytest.raises(ImageError, match=r"tar:FILE"):
+        sources.opened(f"docker-archive:{plain}", staging)
+    with pytest.raises(ImageError, match="oci-layout"):
+        sources.opened(f"oci-archive:{plain}", staging)
+
+
+def test_it_says_what_it_is_for(tmp_path, staging):
+    plain = written(tmp_path / "a", ROOT)
+    with sources.opened(f"tar:{plain}", staging, platform=platforms.parse("linux/riscv64")) as source:
+        manifest = documents.resolve(source, platforms.own(), Bounds())
+        its = documents.config(documents.read(source, manifest.config, 1 << 20, "config"), Bounds())
+    assert (its.os, its.architecture, its.env) == ("linux", "riscv64", ())
+
+
+def test_a_pipe_is_read_once(tmp_path, staging):
+    for data in (made.archive(made.oci(made.HELLO)), gzip.compress(made.archive(made.oci(made.HELLO)))):
+        pipe = tmp_path / os.urandom(4).hex()
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+        writer.start()
+        assert contents(f"oci-archive:{pipe}", staging) == [made.HELLO]
+        writer.join()
+
+
+def test_staging_may_be_an_fd(tmp_path, staging):
+    fd = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert contents(str(written(tmp_path / "a", gzip.compress(ROOT))), fd) == [ROOT]
+    finally:
+        os.close(fd)
+
+
+def test_an_archive_that_is_a_bomb_takes_little_memory_and_ends_at_its_bound(tmp_path, staging):
+    """CVE-2017-14992."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as out:
+        out.write(file(b"blobs/x", b"")[:512])
+        for _ in range(64):
+            out.write(bytes(1 << 20))
+    bomb = written(tmp_path / "bomb", packed.getvalue())
+    small = Bounds(unpacked=32 << 20)
+    tracemalloc.start()
+    try:
+        for spec in (f"oci-archive:{bomb}", f"tar:{bomb}", str(bomb)):
+            with pytest.raises(ImageError, match="bound unpacked"):
+                sources.opened(spec, staging, small)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_huge_document_in_an_archive_is_not_read(tmp_path, staging):
+    """CVE-2023-25153: a manifest.json of any size, here a sparse file."""
+    tar = tmp_path / "a"
+    with open(tar, "wb") as out:
+        out.write(header(b"manifest.json", size=1 << 27))
+        out.seek(512 + (1 << 27))
+        out.write(made.END)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="bound manifest"):
+            sources.opened(str(tar), staging)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_has_a_bound_of_members(tmp_path, staging):
+    many = b"".join(file(b"%d" % n) for n in range(20_001))
+    with pytest.raises(ImageError, match="20,000 members"):
+        sources.opened(f"oci-archive:{written(tmp_path / 'a', made.layer(many))}", staging)
+
+
+@pytest.mark.parametrize("spec", ["", "oci:", "tar:", "a\0b", 5, None, b"x"])
+def test_what_is_no_specification_is_refused(staging, spec):
+    with pytest.raises(SpecError, match="image="):
+        sources.opened(spec, staging)
+
+
+def test_what_is_not_there_is_told_with_the_way_to_pull(tmp_path, staging):
+    for spec in (
+        "ghcr.io/team/app:1",
+        f"{tmp_path}/no",
+        f"oci:{tmp_path}/no",
+        f"dir:{tmp_path}/no",
+        "docker://ghcr.io/x",
+    ):
+        with pytest.raises(HostError, match="pyjail image pull"):
+            sources.opened(spec, staging)
+    with pytest.raises(HostError, match="no directory"):
+        sources.opened(f"dir:{written(tmp_path / 'f', b'x')}", staging)
+    with pytest.raises(HostError, match="neither a file nor a pipe"):
+        sources.opened("tar:/dev/zero", staging)
+    with pytest.raises(HostError, match="neither a file nor a pipe"):
+        sources.opened(f"oci-archive:{tmp_path}", staging)
+
+
+def test_a_path_may_have_colons(tmp_path, staging):
+    tar = written(tmp_path / "a:b", made.archive(made.oci(made.HELLO)))
+    for spec in (str(tar), f"{tar}:app", f"oci-archive:{tar}", f"oci-archive:{tar}:app"):
+        assert contents(spec, staging) == [made.HELLO]
+    assert sources.split("tar:x:y") == ("tar", "x:y", None)
+    assert sources.split("oci:x:y:z") == ("oci", "x:y:z", None)
+    assert sources.split(tar) == ("", str(tar), None)
