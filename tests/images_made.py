@@ -161,11 +161,13 @@ def listed(root: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def walked(root: Path) -> Iterator[Path]:
-    """``root`` and all below it, by itself: no symlink is followed."""
+def walked(root: Path, but: Path | None = None) -> Iterator[Path]:
+    """``root`` and all below it but ``but``, by itself: no symlink is followed."""
     todo = [root]
     while todo:
         path = todo.pop()
+        if path == but:
+            continue
         yield path
         if path.is_dir() and not path.is_symlink():
             todo += path.iterdir()

@@ -6,6 +6,7 @@ with the fd of the directory that it is in; a directory is opened with O_NOFOLLO
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -13,7 +14,7 @@ import stat
 from typing import NamedTuple
 
 from pyjail._base.errors import HostError
-from pyjail._images import tar
+from pyjail._images import accounts, tar
 from pyjail._images.dirs import Dir, Dirs
 from pyjail._images.errors import ImageError
 from pyjail._images.links import Later, resolved
@@ -103,8 +104,10 @@ class Tree:
     def finish(self) -> Summary:
         """Give each directory its mtime, and uid 1000 a name where the image has none for it."""
         try:
-            for file, line in ((b"passwd", b"box:x:1000:1000:box:/box:/bin/sh\n"), (b"group", b"box:x:1000:\n")):
-                self._account(file, line)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                for fd, content in accounts.named(self._dirs.child(self._dirs.root, b"etc").fd):
+                    found = os.fstat(fd)
+                    self._sums.note(found.st_ino, hashlib.sha256(content).digest(), found.st_mode)
         except OSError as e:
             raise _refused(e, "etc/passwd") from None
         finally:
@@ -317,7 +320,7 @@ class Tree:
         self._dirs.clear(place, self._seen.__contains__, self._cleared.__contains__)
         self._cleared.add(place.path)
 
-    # -- the disk, accounts
+    # -- the disk
 
     def _look(self) -> None:
         """Refuse to go on when the disk is nearly full."""
@@ -330,34 +333,6 @@ class Tree:
                 f"{free >> 20:,} MiB and {disk.f_favail:,} inodes are free of the store's disk, less than {FREE:.0%}"
             )
             raise HostError("image", cause, "pyjail image gc, or another place: PYJAIL_HOME")
-
-    def _account(self, file: bytes, line: bytes) -> None:
-        """Append ``line`` to etc/``file`` when that is an ordinary file with no entry of that name or number."""
-        try:
-            etc = self._dirs.child(self._dirs.root, b"etc")
-            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=etc.fd)
-        except OSError:
-            return
-        with open(fd, "rb") as old:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_size >= PIECE:
-                return
-            text = old.read(PIECE)
-        name, _, number = line.split(b":")[:3]
-        for other in text.splitlines():
-            fields = other.split(b":")
-            if fields[0] == name or fields[2:3] == [number.strip()]:
-                return
-        text += (b"" if not text or text.endswith(b"\n") else b"\n") + line
-        os.unlink(file, dir_fd=etc.fd)  # and anew: it may have other names, in other images
-        fd = os.open(file, NEW, 0o600, dir_fd=etc.fd)
-        with open(fd, "wb") as new:
-            new.write(text)
-            new.flush()
-            mode = stat.S_IMODE(found.st_mode)
-            os.fchmod(fd, mode)
-            os.utime(fd, ns=(found.st_mtime_ns, found.st_mtime_ns))
-            self._sums.note(os.fstat(fd).st_ino, hashlib.sha256(text).digest(), mode)
 
 
 def _mode(mode: int) -> int:

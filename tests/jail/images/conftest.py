@@ -1,0 +1,71 @@
+"""What lies beside the tree and must stay as it is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.images_made import walked
+
+
+class Outside:
+    """A directory beside the tree ``root``, with things worth changing."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.root = base / "staging" / "root"
+        self.path = base / "outside"
+        for name in ("sub/deep", "empty"):
+            (self.path / name).mkdir(parents=True)
+        (self.path / "secret").write_text("canary")
+        (self.path / "sub" / "secret").write_text("canary")
+        (self.path / "secret").chmod(0o600)
+        (self.path / "link").symlink_to("secret")
+        self.root.mkdir(parents=True)
+        self.before = self.seen()
+
+    def seen(self) -> dict[str, Any]:
+        """All that can be seen of what is not the tree."""
+        found = {}
+        for path in walked(self.base, but=self.root.parent):
+            s = path.lstat()
+            content = path.read_bytes() if stat.S_ISREG(s.st_mode) else b""
+            found[str(path)] = (s.st_ino, s.st_mode, s.st_uid, s.st_nlink, s.st_mtime_ns, s.st_ctime_ns, content)
+        return found
+
+    @property
+    def name(self) -> bytes:
+        """Its absolute path."""
+        return os.fsencode(self.path)
+
+
+def held(root: Path) -> None:
+    """What is true of each tree, whatever it was made of."""
+    for path in walked(root):
+        s = path.lstat()
+        assert stat.S_IFMT(s.st_mode) in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK), path
+        if stat.S_ISLNK(s.st_mode):
+            continue
+        assert not s.st_mode & 0o7000, path
+        if stat.S_IMODE(s.st_mode) == 0o600:  # a file that an error left unfinished: none other has this mode
+            continue
+        assert s.st_mode >> 6 & 0o5 == s.st_mode >> 3 & s.st_mode & 0o5 & s.st_mode >> 6, path
+        assert s.st_uid == os.geteuid(), path
+        assert not os.listxattr(path, follow_symlinks=False), path
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Outside]:
+    """Checked at the end: nothing of it has changed, and the tree is as each has to be."""
+    made = Outside(tmp_path)
+    fds = len(os.listdir("/proc/self/fd"))
+    yield made
+    assert made.seen() == made.before
+    assert sorted(p.name for p in made.root.parent.iterdir()) == ["root"]
+    assert len(os.listdir("/proc/self/fd")) == fds
+    held(made.root)
