@@ -15,6 +15,7 @@ ROOMS = {
     "_core": "_base",
     "_images": "_base",
     "_spec": "_base",
+    "_egress": "_base _spec",
     "_host": "_base _core",
     "_policy": "_base _spec _host",
     "_result": "_base _spec",

@@ -1,0 +1,69 @@
+"""What came of a run's connections: `Contact`, one of them; `Report`, all; and how they pass between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pyjail._base.records import NamedTuple, dataclass, names
+from pyjail._base.shown import Shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MOST_ROWS = 1000
+IN_A_MESSAGE = 64  # rows
+GONE = "the egress proxy ended: its connections were reset"
+
+
+@dataclass(frozen=True, repr=False)
+class Contact(Shown):
+    """One connection of a program to the proxy of its jail.
+
+    Attributes:
+        host, port: what it asked for; "" and 0 when it asked for nothing that is a host.
+        allowed: whether a rule allowed it; it may have failed nevertheless.
+        bytes_in, bytes_out: that came from the host, that were sent to it.
+        seconds: from the first byte of the connection to its end.
+        rule: the one that allowed it, or "".
+        why: of a refusal, of a failure, or of an end by a bound; "" when it ended by itself.
+
+    >>> Contact("pypi.org", 443, True, 5120, 801, 0.25, "pypi.org").allowed
+    True
+    """
+
+    host: str
+    port: int
+    allowed: bool
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    rule: str = ""
+    why: str = ""
+
+    def _words(self) -> Iterable[str]:
+        yield f"{self.host or 'nothing'}:{self.port}"
+        yield "allowed" if self.allowed else "refused"
+        yield f"{self.bytes_in} bytes in, {self.bytes_out} out in {self.seconds:.3f} s"
+        if self.why:
+            yield self.why
+
+
+class Report(NamedTuple):
+    """``rows``: the first 1,000 connections in the order in which they ended; ``omitted``: how many more there were."""
+
+    rows: tuple[Contact, ...] = ()
+    omitted: int = 0
+
+    @staticmethod
+    def gone(why: str = GONE) -> Report:
+        """Of a run whose proxy ended before it could tell."""
+        return Report((Contact("", 0, False, 0, 0, 0.0, "", why),), 0)
+
+
+def messages(number: int, report: Report) -> Iterator[dict[str, Any]]:
+    """The report of a run as messages, none of which is too large for a packet."""
+    rows = [[getattr(row, name) for name in names(row)] for row in report.rows]
+    for first in range(0, max(len(rows), 1), IN_A_MESSAGE):
+        last = first + IN_A_MESSAGE >= len(rows)
+        yield {"run": number, "rows": rows[first : first + IN_A_MESSAGE], "omitted": report.omitted, "last": last}

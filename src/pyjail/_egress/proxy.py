@@ -1,0 +1,346 @@
+"""The proxy: connections that programs in jails make to their listening socket, joined to hosts that their rules name.
+
+It trusts nothing that comes from a jail and nothing that comes from a host, and keeps one run from another's bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from pyjail._egress import hello, request
+from pyjail._egress.addresses import Resolver, own
+from pyjail._egress.contact import MOST_ROWS, Contact, Report
+from pyjail._egress.pump import CutError, Pump
+from pyjail._egress.request import RefusedError, Request
+from pyjail._egress.rules import address_allowed, allows
+from pyjail._spec.egress import literal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._spec.egress import Address, Egress
+
+CONNECT_S = 10.0
+LOOKUP_S = 10.0
+LOOKUPS = 4  # at once, of one run: the threads for them are everybody's
+LINGER_S = 1.0
+_RESET, _ORDERLY = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LACK_S = 0.2
+
+
+def _how_closed(sock: socket.socket, how: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
+
+
+class Run:
+    """One run: its listening socket, its rules, and what it has used of its bounds."""
+
+    def __init__(self, proxy: Proxy, listening: socket.socket, egress: Egress) -> None:
+        self.proxy, self.listening, self.egress = proxy, listening, egress
+        self.connections: set[Connection] = set()
+        self.used_in = self.used_out = 0
+        self.rows: list[Contact] = []
+        self.omitted = 0
+        self.lookups = asyncio.Semaphore(LOOKUPS)
+        self.accepts = self.ended = False
+        listening.setblocking(False)
+        self.look()
+
+    def look(self) -> None:
+        """Accept, or let wait, as there is place."""
+        place = not self.ended and len(self.connections) < self.egress.connections and self.proxy.has_place
+        if place and not self.accepts:
+            self.proxy.loop.add_reader(self.listening, self._accept)
+        elif self.accepts and not place:
+            self.proxy.loop.remove_reader(self.listening)
+        self.accepts = place
+
+    def _accept(self) -> None:
+        if not self.proxy.has_place:  # others were quicker
+            self.look()
+            return
+        try:
+            client, _ = self.listening.accept()
+        except OSError as e:
+            if e.errno in _LACK:
+                self.proxy.loop.remove_reader(self.listening)
+                self.accepts = False
+                self.proxy.loop.call_later(_LACK_S, self.look)
+            return
+        connection = Connection(self, client)
+        self.connections.add(connection)
+        self.proxy.count += 1
+        self.look()
+
+    def over(self, connection: Connection, row: Contact) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        self.proxy.count -= 1
+        if len(self.rows) < MOST_ROWS:
+            self.rows.append(row)
+        else:
+            self.omitted += 1
+        self.look()
+        self.proxy.freed()
+
+    def end(self) -> Report:
+        """Close all, and tell."""
+        self.ended = True
+        self.look()
+        self.listening.close()
+        for connection in list(self.connections):
+            connection.close("" if connection.pump is not None else "the run ended")
+        return Report(tuple(self.rows), self.omitted)
+
+    def tend(self, now: float) -> None:
+        """Reset what has been idle for too long."""
+        for connection in self.connections:
+            pump = connection.pump
+            if pump is not None and now - pump.last > self.egress.idle:
+                pump.end(CutError(f"idle for {self.egress.idle:g} s"))
+
+    def spend(self, bytes_in: int, bytes_out: int) -> str:
+        """Why these bytes are too many, or ""."""
+        self.used_in += bytes_in
+        self.used_out += bytes_out
+        if max(self.used_in, self.used_out) <= self.egress.size:
+            return ""
+        return f"more than {self.egress.size} bytes {'in' if self.used_in > self.egress.size else 'out'}"
+
+
+class Connection:
+    """One connection of a program."""
+
+    def __init__(self, run: Run, client: socket.socket) -> None:
+        self.run, self.loop = run, run.proxy.loop
+        self.client = client
+        self.server: socket.socket | None = None
+        self.pump: Pump | None = None
+        self.began = self.loop.time()
+        self.host, self.port, self.rule, self.allowed = "", 0, "", False
+        self.bytes_in = self.bytes_out = 0
+        self.closed = False
+        client.setblocking(False)
+        # Whatever ends us, the program sees a reset and no end of data, until all of it is there.
+        _how_closed(client, _RESET)
+        self.task = self.loop.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        why = "the proxy failed"
+        try:
+            why = await self._answered()
+        except CutError as e:
+            why = str(e)
+        except TimeoutError:
+            why = f"idle for {self.run.egress.idle:g} s"
+        except (OSError, MemoryError) as e:
+            why = f"the connection broke: {e}"
+        finally:
+            self.close(why)
+
+    async def _answered(self) -> str:
+        """Serve it, or tell the client why not."""
+        try:
+            async with asyncio.timeout(self.run.egress.idle):
+                asked, rest = await self._request()
+            self.host, self.port = asked.host, asked.port
+            await self._reach(asked)
+            await (self._tunnel(rest) if asked.tunnel else self._forward(asked, rest))
+        except RefusedError as e:
+            await self._tell(request.answer(e.status, e.why))
+            return e.why
+        await self._linger()
+        return ""
+
+    async def _request(self) -> tuple[Request, bytes]:
+        data = b""
+        while request.END not in data:
+            if len(data) >= request.MOST_HEAD:
+                raise RefusedError(431, f"a head of more than {request.MOST_HEAD} bytes")
+            part = await self.loop.sock_recv(self.client, request.MOST_HEAD - len(data))
+            if not part:
+                raise CutError("ended before its request")
+            data += part
+        head, _, rest = data.partition(request.END)
+        return request.parse(head + request.END), rest
+
+    async def _reach(self, asked: Request) -> None:
+        """Connect to the host that is asked for, when the rules let it."""
+        host, port, egress = asked.host, asked.port, self.run.egress
+        rule = allows(egress, host, port)
+        if rule is None:
+            listed = ", ".join(egress.rules)[:1000] or "none: nothing is allowed"
+            raise RefusedError(403, f"{host}:{port} is refused: no rule names it (rules: {listed})")
+        self.rule = rule.text
+        addresses = await self._addresses(host)
+        if why := address_allowed(egress, addresses, port, self.run.proxy.own):
+            raise RefusedError(403, f"{host}:{port} (rule {rule.text}) is refused: {why}")
+        self.allowed = True
+        self.server = await self._connect(addresses, port)
+
+    async def _addresses(self, host: str) -> list[Address]:
+        if (address := literal(host)) is not None:
+            return [address]
+        try:
+            async with self.run.lookups, asyncio.timeout(LOOKUP_S):
+                return await self.run.proxy.resolve(host)
+        except TimeoutError:
+            raise RefusedError(504, f"{host}: no answer of the resolver in {LOOKUP_S:g} s") from None
+        except (OSError, UnicodeError) as e:
+            raise RefusedError(502, f"{host} has no address: {e}") from None
+
+    async def _connect(self, addresses: list[Address], port: int) -> socket.socket:
+        """To the first of these very addresses that answers."""
+        failure: OSError = TimeoutError(errno.ETIMEDOUT, f"no answer in {CONNECT_S:g} s")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_S):
+                for address in addresses:
+                    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+                    sock = socket.socket(family, socket.SOCK_STREAM)
+                    try:
+                        sock.setblocking(False)
+                        _how_closed(sock, _RESET)
+                        await self.loop.sock_connect(sock, (str(address), port))
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        return sock
+                    except OSError as e:
+                        sock.close()
+                        failure = e
+                    except BaseException:
+                        sock.close()
+                        raise
+        raise RefusedError(502, f"{self.host}:{port} cannot be connected to: {failure}")
+
+    async def _tunnel(self, first: bytes) -> None:
+        """After CONNECT. A name is spoken to by TLS for that name alone, or the same address serves another host."""
+        await self.loop.sock_sendall(self.client, request.CONNECTED)
+        if not self.rule_is_network:
+            async with asyncio.timeout(self.run.egress.idle):
+                first = await self._hello(first)
+        await self._join(first)
+
+    @property
+    def rule_is_network(self) -> bool:
+        """Whether it was allowed by its address."""
+        return "/" in self.rule
+
+    async def _hello(self, data: bytes) -> bytes:
+        try:
+            while (name := hello.server_name(data)) is None:
+                part = await self.loop.sock_recv(self.client, hello.MOST - len(data))
+                if not part:
+                    raise CutError("ended before its ClientHello")
+                data += part
+        except hello.NotTlsError as e:
+            self.allowed = False
+            raise CutError(str(e)) from None
+        if name != self.host:
+            self.allowed = False
+            raise CutError(f"the ClientHello names {name[:253]!r}")
+        return data
+
+    async def _forward(self, asked: Request, rest: bytes) -> None:
+        """Plain http: one request of our own writing, and its answer."""
+        body = rest[: asked.body]
+        await self._join(asked.head + body, asked.body - len(body))
+
+    async def _join(self, first: bytes, body: int | None = None) -> None:
+        assert self.server is not None
+        self.pump = Pump(self.loop, self.client, self.server, self._spend_out, self._spend_in)
+        if first:
+            if why := self._spend_out(len(first)):
+                raise CutError(why)
+            async with asyncio.timeout(self.run.egress.idle):
+                await self.loop.sock_sendall(self.server, first)
+        await self.pump.run(body)
+
+    def _spend_out(self, count: int) -> str:
+        self.bytes_out += count
+        return self.run.spend(0, count)
+
+    def _spend_in(self, count: int) -> str:
+        self.bytes_in += count
+        return self.run.spend(count, 0)
+
+    async def _tell(self, answer: bytes) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await self.loop.sock_sendall(self.client, answer)
+            self.client.shutdown(socket.SHUT_WR)
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """Wait for the client's end: to close with bytes that nobody has read takes away what was sent."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                for _ in range(64):
+                    if not await self.loop.sock_recv(self.client, 1 << 14):
+                        break
+        for sock in (self.client, self.server):
+            if sock is not None:
+                _how_closed(sock, _ORDERLY)
+
+    def close(self, why: str) -> None:
+        """Close both sides, once: by a reset, unless it has ended in order."""
+        if self.closed:
+            return
+        self.closed = True
+        for sock in (self.client, self.server):
+            if sock is not None:
+                self.loop.remove_reader(sock)
+                self.loop.remove_writer(sock)
+                sock.close()
+        self.task.cancel()
+        seconds = round(self.loop.time() - self.began, 6)
+        row = Contact(self.host, self.port, self.allowed, self.bytes_in, self.bytes_out, seconds, self.rule, why)
+        self.run.over(self, row)
+
+
+class Proxy:
+    """All runs of one embedder. ``places``: connections of all together."""
+
+    def __init__(
+        self,
+        places: int = 4096,
+        resolve: Callable[[str], Awaitable[list[Address]]] | None = None,
+        own: Callable[[Address], bool] = own,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.places, self.own = places, own
+        self.resolve = resolve or Resolver()
+        self.runs: dict[int, Run] = {}
+        self.count = 0
+        self.loop.call_later(1, self._tend)
+
+    @property
+    def has_place(self) -> bool:
+        """For one more connection."""
+        return self.count < self.places
+
+    def freed(self) -> None:
+        """A place is free: who waits for one may have it."""
+        if self.count == self.places - 1:
+            for run in self.runs.values():
+                run.look()
+
+    def serve(self, number: int, listening: socket.socket, egress: Egress) -> None:
+        """Accept what the program of this run connects. The socket is the proxy's from now on."""
+        self.runs[number] = Run(self, listening, egress)
+
+    def end(self, number: int) -> Report:
+        """Close all of a run, and tell of it."""
+        run = self.runs.pop(number, None)
+        return Report.gone("the egress proxy never had this run's socket") if run is None else run.end()
+
+    def _tend(self) -> None:
+        now = self.loop.time()
+        for run in self.runs.values():
+            run.tend(now)
+        self.loop.call_later(1, self._tend)
