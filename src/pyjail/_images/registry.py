@@ -52,7 +52,8 @@ def home(host: str, insecure: bool = False, ca: str | None = None) -> Place:
 class RegistrySource:
     """An image of a registry, read as `sources.opened` reads archives. Its `blob` is for several threads at once.
 
-    Attributes: ``reference``, and ``media_type`` (str or None), what the registry called its last `manifest`.
+    Attributes: ``reference``; ``media_type`` (str or None), what the registry called its last `manifest`; ``origin``,
+    what is to be kept with the image: reference, host, and whether a secret was used, which changes when it happens.
 
     ``credentials``: what `credentials.find` found. ``insecure``: http to this host. ``ca``: a file of certificates that
     its own is checked with instead of the system's. ``token_hosts``: hosts besides its own that may get the secret.
@@ -79,15 +80,7 @@ class RegistrySource:
         self._authorization = Authorization(self._web, reference.name, credentials, hosts)
         self._base = f"{where.scheme}://{_netloc(where)}/v2/{quote(reference.name, safe='/')}"
         self.media_type: str | None = None
-
-    @property
-    def origin(self) -> dict[str, object]:
-        """Where it comes from, to be kept with it: registry, name, and whether a secret was used."""
-        return {
-            "registry": self.reference.host,
-            "name": self.reference.name,
-            "secret_used": self._authorization.secret_used,
-        }
+        self.origin: dict[str, Any] = {"reference": str(reference), "host": reference.host, "secret_used": False}
 
     def names(self) -> list[str]:
         """The tag that was asked for, if one was."""
@@ -141,6 +134,7 @@ class RegistrySource:
                 self._refused(answer, path)
             answer.drop()
             key.renew(sent, told)
+            self.origin["secret_used"] = key.secret_used
         if answer.status not in (200, 206, 416):
             self._refused(answer, path)
         return answer

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pyjail.cli import complaint
+from pyjail.cli import complaint, image_pull
 from pyjail.cli.ending import EXIT_BAD, printable
-from pyjail.cli.progress import console_of, text
+from pyjail.cli.progress import bar, console_of, text
 
 if TYPE_CHECKING:
     from pyjail.images import Image
@@ -21,9 +21,12 @@ _SHOWN = 12  # digits of a digest
 
 def add_options(commands: Any) -> None:
     """The command and its own commands."""
-    parser = commands.add_parser("image", help="the images that jails can have as their root: list, verify, remove")
+    parser = commands.add_parser(
+        "image", help="the images that jails can have as their root: pull, list, verify, remove"
+    )
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
     inner = parser.add_subparsers(dest="image_command", parser_class=type(parser), metavar="COMMAND")
+    image_pull.add_options(_command(inner, "pull", "get an image from a registry, verify and unpack it"))
     _command(inner, "ls", "list the images")
     one = _command(inner, "inspect", "all that is known of images")
     one.add_argument("names", nargs="+", metavar="NAME", help="a name or a digest")
@@ -45,10 +48,10 @@ def _command(inner: Any, name: str, what: str) -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Do what ``image_command`` says; the exit code: 1 when an image differs from what it was."""
     command = {
-        "ls": _list, "inspect": _inspect, "verify": _verify, "rm": _remove, "gc": _gc,
+        "pull": _pull, "ls": _list, "inspect": _inspect, "verify": _verify, "rm": _remove, "gc": _gc,
     }.get(options.image_command)  # fmt: skip
     if command is None:
-        raise complaint.UsageError("pyjail image", "name a command: ls, inspect, verify, rm, gc")
+        raise complaint.UsageError("pyjail image", "name a command: pull, ls, inspect, verify, rm, gc")
     return command(options)
 
 
@@ -61,6 +64,18 @@ def _print_json(found: list[Image]) -> None:
     from pyjail.records import head
 
     print(json.dumps({**head("images"), "rows": [image.to_dict() for image in found]}, indent=1))
+
+
+def _pull(options: argparse.Namespace) -> int:
+    with bar(None if options.json else sys.stderr) as progress:
+        image = image_pull.pull(options, progress)
+    if options.json:
+        _print_json([image])
+    else:
+        count = len(image.layers)
+        made = f"{count:,} layer{'' if count == 1 else 's'}, {image.entries:,} entries{_left_out(image)}"
+        print(printable(f"{image.name} {image.digest} {_size(image.size)} in {made}"))
+    return 0
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pyjail._images.errors import ImageError
 from pyjail._images.record import Image
+from pyjail.images._pull import pull
 from pyjail.images._store import gc, get, list, remove, verify
 
-__all__ = ["Image", "ImageError", "gc", "get", "list", "remove", "verify"]
+__all__ = ["Image", "ImageError", "gc", "get", "list", "pull", "remove", "verify"]
 
 Image.__module__ = ImageError.__module__ = "pyjail.images"
-for _call in (gc, get, list, remove, verify):
+for _call in (gc, get, list, pull, remove, verify):
     _call.__module__ = "pyjail.images"
 del _call

@@ -29,7 +29,7 @@ def test_an_image_comes_by_one_request_for_each_part_over_one_connection(there):
     assert [asked.path.split("/")[4] for asked in there.asked] == ["manifests", "blobs", "blobs"]
     assert there.secrets == []
     assert fake.OCI + "index.v1+json" in there.asked[0].headers["Accept"]
-    assert it.origin == {"registry": there.host, "name": "team/app", "secret_used": False}
+    assert it.origin == {"reference": f"{there.host}/team/app:1", "host": there.host, "secret_used": False}
 
 
 def test_connections_are_kept(there):
