@@ -57,9 +57,9 @@ def add(
 ) -> Image:
     """Read the image of ``source``, verify and unpack it, give it ``name``; the image. The source stays open.
 
-    ``progress(done, total, what)`` is called with bytes of compressed layers; ``origin`` is kept with the name.
-    A tree that is there already is used, and the first layers of others. Raises ImageError for what is not
-    acceptable, HostError for what this machine lacks; then the store is what it was.
+    ``progress(done, total, what)`` is called with bytes of compressed layers; ``origin`` is kept with the name, where
+    the source has none of its own. A tree that is there already is used, and the first layers of others. Raises
+    ImageError for what is not acceptable, HostError for what this machine lacks; then the store is what it was.
     """
     bounds, platform = bounds or Bounds(), platform or platforms.own()
     reference.local_name(name)
@@ -67,7 +67,7 @@ def add(
     with store.working(), store.names():
         store.sweep()
     raw = source.manifest()
-    told = {"asked": f"sha256:{hashlib.sha256(raw).hexdigest()}", "platform": str(platform), "origin": origin or {}}
+    told: dict[str, Any] = {"asked": f"sha256:{hashlib.sha256(raw).hexdigest()}", "platform": str(platform)}
     if (known := _unchanged(store, name, told)) is not None:
         return known
     found = documents.resolve(_Once(source, raw), platform, bounds)
@@ -77,6 +77,7 @@ def add(
     pairs = documents.paired(found, its)
     id = tree_id([str(diff_id) for _, diff_id in pairs])
     with store.working(), _made(store, id, source, pairs, bounds, progress):
+        told["origin"] = getattr(source, "origin", None) or origin or {}
         _enter(store, id, name, found, its, config_raw, pairs, told)
         return store.lookup(name)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyjail.cli import complaint, image_pull
@@ -16,16 +17,22 @@ if TYPE_CHECKING:
     from pyjail.images import Image
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SOURCES = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, tar:FILE, or a path"
 _SHOWN = 12  # digits of a digest
 
 
 def add_options(commands: Any) -> None:
     """The command and its own commands."""
     parser = commands.add_parser(
-        "image", help="the images that jails can have as their root: pull, list, verify, remove"
+        "image", help="the images that jails can have as their root: load, list, verify, remove"
     )
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
     inner = parser.add_subparsers(dest="image_command", parser_class=type(parser), metavar="COMMAND")
+    for name, what in (("load", "put an image of this machine into the store"), ("import", "the same, with --name")):
+        one = _command(inner, name, what)
+        one.add_argument("source", metavar="SOURCE", help=_SOURCES)
+        one.add_argument("--name", required=name == "import", help="its name in the store")
+        one.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="which of several (default: this machine's)")
     image_pull.add_options(_command(inner, "pull", "get an image from a registry, verify and unpack it"))
     _command(inner, "ls", "list the images")
     one = _command(inner, "inspect", "all that is known of images")
@@ -48,11 +55,46 @@ def _command(inner: Any, name: str, what: str) -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Do what ``image_command`` says; the exit code: 1 when an image differs from what it was."""
     command = {
-        "pull": _pull, "ls": _list, "inspect": _inspect, "verify": _verify, "rm": _remove, "gc": _gc,
+        "load": _load, "import": _load, "pull": _pull, "ls": _list, "inspect": _inspect, "verify": _verify,
+        "rm": _remove, "gc": _gc,
     }.get(options.image_command)  # fmt: skip
     if command is None:
-        raise complaint.UsageError("pyjail image", "name a command: pull, ls, inspect, verify, rm, gc")
+        commands = "load, import, pull, ls, inspect, verify, rm, gc"
+        raise complaint.UsageError("pyjail image", f"name a command: {commands}")
     return command(options)
+
+
+@contextlib.contextmanager
+def progress(stream: Any) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A bar in MiB on a terminal, for what loads; None elsewhere."""
+    with bar(stream) as shown:
+        yield None if shown is None else lambda done, total, what: shown(done >> 20, max(total, done) >> 20, what)
+
+
+def _load(options: argparse.Namespace) -> int:
+    from pyjail import images
+
+    with progress(sys.stderr) as tell:
+        image = images.load(options.source, options.name, platform=options.platform, progress=tell)
+    return tell_of(image, options.json)
+
+
+def _pull(options: argparse.Namespace) -> int:
+    with progress(None if options.json else sys.stderr) as tell:
+        image = image_pull.pull(options, tell)
+    return tell_of(image, options.json)
+
+
+def tell_of(image: Image, as_json: bool) -> int:
+    """Say what is in the store now; 0."""
+    if as_json:
+        _print_json([image])
+        return 0
+    console = console_of(sys.stdout)
+    console.print(text(f"{image.name}  {image.digest}"))
+    layers = f"{len(image.layers)} layer{'s' if len(image.layers) != 1 else ''}"
+    console.print(text(f"  {layers}, {image.entries:,} entries, {_size(image.size)}{_left_out(image)}"))
+    return 0
 
 
 def _left_out(image: Image) -> str:
@@ -64,18 +106,6 @@ def _print_json(found: list[Image]) -> None:
     from pyjail.records import head
 
     print(json.dumps({**head("images"), "rows": [image.to_dict() for image in found]}, indent=1))
-
-
-def _pull(options: argparse.Namespace) -> int:
-    with bar(None if options.json else sys.stderr) as progress:
-        image = image_pull.pull(options, progress)
-    if options.json:
-        _print_json([image])
-    else:
-        count = len(image.layers)
-        made = f"{count:,} layer{'' if count == 1 else 's'}, {image.entries:,} entries{_left_out(image)}"
-        print(printable(f"{image.name} {image.digest} {_size(image.size)} in {made}"))
-    return 0
 
 
 def _list(options: argparse.Namespace) -> int:

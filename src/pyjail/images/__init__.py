@@ -2,6 +2,17 @@
 
 An image comes from an archive, a directory or a registry, is verified and unpacked once into the store, and has a
 name there. Nothing is ever fetched by a run: what is not in the store is an error that names the command.
+
+>>> import os, tempfile
+>>> from pyjail import images
+>>> with tempfile.TemporaryDirectory() as d:
+...     os.environ["PYJAIL_HOME"] = f"{d}/home"  # where the store is
+...     os.makedirs(f"{d}/tree/etc")
+...     made = images.load(f"dir:{d}/tree", "mine")
+...     found = images.get("mine") == made, images.verify("mine"), images.gc()
+...     images.remove("mine")
+...     found, images.list(), os.environ.pop("PYJAIL_HOME") == f"{d}/home"
+((True, [], []), [], True)
 """
 
 from __future__ import annotations
@@ -9,11 +20,11 @@ from __future__ import annotations
 from pyjail._images.errors import ImageError
 from pyjail._images.record import Image
 from pyjail.images._pull import pull
-from pyjail.images._store import gc, get, list, remove, verify
+from pyjail.images._store import gc, get, list, load, remove, verify
 
-__all__ = ["Image", "ImageError", "gc", "get", "list", "pull", "remove", "verify"]
+__all__ = ["Image", "ImageError", "gc", "get", "list", "load", "pull", "remove", "verify"]
 
 Image.__module__ = ImageError.__module__ = "pyjail.images"
-for _call in (gc, get, list, pull, remove, verify):
+for _call in (gc, get, list, load, pull, remove, verify):
     _call.__module__ = "pyjail.images"
 del _call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from collections.abc import Callable
 
 from pyjail import SpecError
 from pyjail._base import units
@@ -12,6 +13,33 @@ from pyjail._images.record import Image
 from pyjail._images.store import Store
 
 Path = str | os.PathLike[str] | None
+
+
+def load(
+    source: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    path: Path = None,
+    platform: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Image:
+    """Put an image from this machine into the store: it is verified, unpacked, and has the name; the image.
+
+    Args:
+        source: "oci:DIR[:NAME]", "oci-archive:FILE[:NAME]", "docker-archive:FILE[:NAME]", "dir:DIR" (a tree of files),
+            "tar:FILE" (such a tree, plain or compressed), or a path, which is looked at.
+        name: of the image in the store; what had it before loses it. Default: the one that the archive says.
+        path: the store's directory; default: $PYJAIL_HOME/images, else root's /var/lib/pyjail/images or the user's
+            ~/.local/share/pyjail/images.
+        platform: "linux/arm64/v8", where an index has several; default: this machine's.
+        progress: called with (bytes done, bytes in all, what is being done).
+
+    Raises ImageError for what is not acceptable, SpecError for what makes no sense, HostError for what this machine
+    lacks, OSError for what cannot be read.
+    """
+    from pyjail._images import load as loading
+
+    return loading.load(Store(path), os.fspath(source), name, platform=platform, progress=progress)
 
 
 def list(*, path: Path = None) -> builtins.list[Image]:

@@ -69,3 +69,10 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     assert sorted(p.name for p in made.root.parent.iterdir()) == ["root"]
     assert len(os.listdir("/proc/self/fd")) == fds
     held(made.root)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """$PYJAIL_HOME, in which a store of the test's own will be."""
+    monkeypatch.setenv("PYJAIL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
