@@ -67,11 +67,10 @@ class Layout(Closing):
             if same and not self.names() and all(entry.platform for entry in entries):
                 return None
         else:
-            same = {
-                str(entry.descriptor.digest): entry.descriptor
-                for entry in entries
-                if name in (entry.descriptor.annotations.get(REF), entry.descriptor.annotations.get(FULL))
-            }
+            said = [(e.descriptor, {e.descriptor.annotations.get(key, "") for key in (REF, FULL)}) for e in entries]
+            for meant in _meant(name):
+                if same := {str(descriptor.digest): descriptor for descriptor, names in said if names & meant}:
+                    break
             if len(same) == 1:
                 return next(iter(same.values()))
         raise _unclear(name, self.names(), len(same))
@@ -99,6 +98,12 @@ class Layout(Closing):
 
     def close(self) -> None:
         self._members.close()
+
+
+def _meant(name: str) -> list[set[str]]:
+    """What ``name`` may be called in full: itself, then as Docker writes short names out."""
+    full = {name, f"docker.io/{name}", f"docker.io/library/{name}"}
+    return [{name}, full | {f"{each}:latest" for each in full}]
 
 
 def _unclear(name: str | None, names: list[str], count: int) -> SpecError:
@@ -134,7 +139,10 @@ class DockerArchive(Closing):
         self._made: bytes | None = None
 
     def _choose(self, name: str | None) -> tuple[str, tuple[str, ...]]:
-        found = {(config, layers) for config, tags, layers in self._rows if name is None or name in tags}
+        found: set[tuple[str, tuple[str, ...]]] = set()
+        for meant in _meant(name) if name is not None else [set(self.names())]:
+            if found := {(config, layers) for config, tags, layers in self._rows if name is None or meant & {*tags}}:
+                break
         if len(found) != 1:
             raise _unclear(name, self.names(), len(found))
         return found.pop()

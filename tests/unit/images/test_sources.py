@@ -52,6 +52,29 @@ def test_a_docker_archive_is_read(tmp_path, staging):
         sources.opened(f"docker-archive:{tar}:team/app", staging)
 
 
+@pytest.mark.parametrize(
+    ("tags", "name"),
+    [
+        (("docker.io/team/app:1", "x:1"), "team/app:1"),
+        (("docker.io/library/app:latest",), "app"),
+        (("docker.io/library/app:1",), "app:1"),
+        (("app:latest",), "app"),
+    ],
+)
+def test_a_short_name_is_what_docker_writes_out(tmp_path, staging, tags, name):
+    tar = written(tmp_path / "a", made.archive(made.docker(made.HELLO, tags=tags)))
+    assert contents(f"docker-archive:{tar}:{name}", staging) == [made.HELLO]
+    exact = made.docker(made.HELLO, tags=tags) | made.docker(made.SECOND, tags=(name,))
+    exact["manifest.json"] = made.encoded(
+        [
+            json.loads(made.docker(layer, tags=t)["manifest.json"])[0]
+            for layer, t in ((made.HELLO, tags), (made.SECOND, (name,)))
+        ]
+    )
+    other = written(tmp_path / "b", made.archive(exact))
+    assert contents(f"docker-archive:{other}:{name}", staging) == [made.SECOND]
+
+
 def test_layers_of_a_docker_archive_may_be_compressed_and_its_config_have_other_names(tmp_path, staging):
     packed = gzip.compress(made.HELLO)
     own = made.config(made.HELLO)
