@@ -44,7 +44,7 @@ def doctor() -> tuple[Finding, ...]:
 
 def _layers() -> list[tuple[str, Callable[[Any], Finding]]]:
     """(name for when it fails, the probe) in the order of the page."""
-    from pyjail._doctor import cgroups, fences, machine, proof
+    from pyjail._doctor import cgroups, fences, images, machine, proof
     from pyjail._doctor.finding import STRICT
 
     return [
@@ -85,4 +85,5 @@ def _layers() -> list[tuple[str, Callable[[Any], Finding]]]:
         ("loopback", proof.loopback),
         ("seccomp strict", proof.seccomp_strict),
         ("rootfs and binds", proof.rootfs),
+        ("images", images.store),
     ]

@@ -12,7 +12,7 @@ STRICT = "strict jail"  # the row that decides the exit code
 # Rows that no strict jail with default limits is refused for. "cgroups" is what the rows after it are made of.
 BESIDE = (
     "libseccomp", "landlock", "cgroups", "swap", "cpuset", "io_rate", "memory peak", "processes peak", "pressure (PSI)",
-    "core dumps", "side channels", "container",
+    "core dumps", "side channels", "container", "images",
 )  # fmt: skip
 
 

@@ -200,8 +200,10 @@ class Place:
         try:
             with open(f"{self.path}/{part}", "rb") as f:
                 return json.loads(f.read())
-        except FileNotFoundError:
-            return None
+        except OSError as e:
+            if e.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+                return None
+            raise
 
     def remove(self, part: str) -> None:
         """The file ``part`` is gone."""

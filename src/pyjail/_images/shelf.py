@@ -24,7 +24,8 @@ class Shelf(Place):
     """
 
     def lookup(self, name: str) -> Image:
-        """The image of this name, or of this digest. Raises HostError where there is none: nothing is ever fetched."""
+        """The image of this name, or of this digest, also behind a name and "@". Raises HostError where there is none:
+        nothing is ever fetched."""
         found = self._found(name) if self.there() else None
         if found is None:
             fix = f"pyjail image pull {name}, or pyjail image load FILE --name {name}"
@@ -33,13 +34,14 @@ class Shelf(Place):
 
     def _found(self, name: str) -> Image | None:
         for _ in range(3):  # the name may be another digest's before that is read
-            digest, origin = name, {}
-            if not DIGEST.fullmatch(name):
+            digest, origin = name.rpartition("@")[2], {}
+            known = self.read(f"images/{digest.partition(':')[2]}.json") if DIGEST.fullmatch(digest) else None
+            if known is None:
                 said = self.read(f"names/{places.file_name(name)}")
                 if said is None:
                     return None
                 digest, origin = said["digest"], said["origin"]
-            known = self.read(f"images/{digest.partition(':')[2]}.json")
+                known = self.read(f"images/{digest.partition(':')[2]}.json")
             if known is not None:
                 return Image(
                     name=name, digest=digest, id=known["id"], root=self.tree(known["id"]), config=known["config"],

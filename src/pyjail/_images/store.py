@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -35,11 +36,12 @@ def lease(id: str) -> int:
 
 
 def stamp(name: str) -> object:
-    """What stays equal as long as `lookup` would answer the same: of one stat(2); None where there is no such image."""
+    """What stays equal as long as `lookup` answers the same: by stat(2) alone; None where there is no such image."""
     path = places.default()
-    digest = DIGEST.fullmatch(name)
-    try:
-        st = os.stat(f"{path}/images/{digest[1]}.json" if digest else f"{path}/names/{places.file_name(name)}")
-    except (OSError, ValueError):
-        return None
-    return path, st.st_ino, st.st_mtime_ns
+    digest = DIGEST.fullmatch(name.rpartition("@")[2])
+    for file in (f"images/{digest[1]}.json" if digest else "", f"names/{places.file_name(name)}"):
+        if file:
+            with contextlib.suppress(OSError):
+                st = os.stat(f"{path}/{file}")
+                return path, file, st.st_ino, st.st_mtime_ns
+    return None

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from typing import Any, NamedTuple
 
 from pyjail._base import lazy
-from pyjail._base.errors import HostError
 from pyjail._base.fds import Fd
 from pyjail._base.records import replace
 from pyjail._spec.commands import Command
@@ -28,6 +26,7 @@ class _Known(NamedTuple):
     stamp: object
     resolved: Jail
     resolved_env: Env
+    pinned: bool
     env: Mapping[str, str]
 
 
@@ -59,36 +58,30 @@ def pinned(jail: Jail) -> Jail:
 def told(jail: Jail) -> tuple[str, str, str]:
     """(what was asked for, the digest, the id) of the image of such a jail as `in_place` makes."""
     asked, _, digest = str(jail.image).rpartition("@")
-    return asked or digest, digest, os.path.basename(str(jail.rootfs))
+    return asked or digest, digest, jail.rootfs.id if isinstance(jail.rootfs, Tree) else ""
 
 
 def lease(jail: Jail, into: Fd) -> None:
     """Hold the tree of the jail's image while this fd is open. HostError: it was removed meanwhile."""
-    asked, _, ident = told(jail)
-    try:
-        into.adopt(_store().lease(ident))
-    except FileNotFoundError:
-        raise _gone(asked) from None
-    if not os.path.isdir(str(jail.rootfs)):
-        into.close()
-        raise _gone(asked)
-
-
-def _gone(asked: str) -> HostError:
-    return HostError("image", f"the image {asked!r} was removed from the store just now", f"pyjail image pull {asked}")
+    into.adopt(_store().lease(told(jail)[2]))
 
 
 def _store() -> Any:
     with lazy.lock:
-        return import_module("pyjail._images.store")
+        from pyjail._images import store
+
+    return store
 
 
 def _look_up(jail: Jail) -> _Known:
     name = str(jail.image)
     found = _known.get(id(jail))
     stamp = _store().stamp(name)
-    if found is not None and found.stamp == stamp is not None:
-        return found
+    if found is not None:
+        if found.stamp == stamp is not None:
+            return found
+        if stamp is None and found.pinned and os.path.isdir(str(found.resolved.rootfs)):
+            return found  # it has no name any more, and whoever holds its tree goes on
     known = _found(jail, name, stamp)
     if len(_known) >= MOST:
         _known.clear()
@@ -97,41 +90,32 @@ def _look_up(jail: Jail) -> _Known:
 
 
 def _found(jail: Jail, name: str, stamp: object) -> _Known:
-    record = _record(name)
-    root = os.path.realpath(record.root)
+    record = _store().lookup(name)
+    tree = Tree(os.path.realpath(record.root))
+    tree.id = record.id
     variables = {**DEFAULT_ENV, **_variables(record.config.get("env") or ())}
     env = _environment(Env(jail.env), variables)
     given: dict[str, Any] = {
         "image": name if name.endswith(record.digest) else f"{name}@{record.digest}",
-        "rootfs": Tree(root),
+        "rootfs": tree,
         "env": env,
     }
     if jail.uid == UID and record.config.get("user"):
-        uid = _user(record.config["user"], root)
+        uid = _user(record.config["user"], tree)
         given["uid"] = UID if uid is None else uid
-    return _Known(jail, stamp, replace(jail, **given), env, variables)
+    return _Known(jail, stamp, replace(jail, **given), env, given["image"] == name, variables)
 
 
 def _user(name: str, root: str) -> int | None:
     with lazy.lock:
-        users = import_module("pyjail._images.users")
+        from pyjail._images import users
+
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found: int | None = users.user(name, fd)
     finally:
         os.close(fd)
     return found
-
-
-def _record(name: str) -> Any:
-    """Of the store; NAME@DIGEST is the digest's, where that is no name itself."""
-    try:
-        return _store().lookup(name)
-    except HostError:
-        _, at, digest = name.rpartition("@")
-        if not at:
-            raise
-    return _store().lookup(digest)
 
 
 def _variables(given: Iterable[str] | Mapping[str, str]) -> dict[str, str]:

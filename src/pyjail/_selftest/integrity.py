@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyjail import Jail
+from pyjail import Jail, images
 
 MOST_BYTES = 256 << 20
 MOST_FILES = 200
@@ -36,6 +36,8 @@ def candidates(jail: Jail) -> Iterator[str]:
 def hashes(jail: Jail) -> dict[str, str]:
     """{path: sha256}, of as many as fit the caller's patience."""
     found: dict[str, str] = {}
+    if jail.image is not None:  # all of it: what it should be is known
+        found[f"image {jail.image}"] = "; ".join(images.verify(str(jail.image))) or "as it was put into the store"
     size = 0
     for candidate in candidates(jail):
         path = os.path.realpath(candidate)

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
+    from pyjail._images.record import Image
     from pyjail._spec.seccomp import SeccompPolicy
 
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
@@ -66,8 +67,8 @@ def outside(field: str, value: object) -> str:
     return path if ".." in path.split("/") else os.path.normpath(path)
 
 
-class Tree(str):
-    """Where the files of a jail's image are: the rootfs that its plan has beside its image."""
+class Tree(str):  # where the files of a jail's image are: the rootfs that its plan has beside it
+    id = ""
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Jail(Shown):
     deterministic: bool = False
     strict: bool = True
     python: str | os.PathLike[str] | None = None
-    image: Any = None
+    image: str | Image | None = None
 
     def __post_init__(self) -> None:
         if self.image is not None or self.python is not None:

@@ -15,7 +15,7 @@ def image(value: object, rootfs: object, tree: type, python: object) -> str | No
     if value is None:
         return None
     name = getattr(value, "digest", value)  # of an Image: that very one, whatever its name comes to mean
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name.isprintable() or not name:
         raise SpecError("image", value, "an image's name in the store, its digest or an Image is needed")
     if rootfs is not None and type(rootfs) is not tree:
         raise SpecError("image", value, f"an image is the whole root, and so is rootfs={rootfs!r}: give one of them")

@@ -14,9 +14,10 @@ too, runs all of this in a virtual machine. In exchange a box needs no /dev/kvm,
 ``CodeBox.run(...).stdout``) and that of the package boxlite 0.10 (``memory_mib=``, ``ResourceExhaustedError``,
 ``CodeBox.run`` returns a str). An unknown keyword is a TypeError with the nearest one.
 
-**Images** are not pulled. A name stands for
+**Images** are not pulled by a box. A name stands for the first of these that there is:
 
 - a directory: ``rootfs_path=DIR``, or ``Boxlite.init_default(Options(images={"alpine:latest": DIR}))``;
+- an image of the store: ``pyjail image pull docker.io/library/python:slim`` makes ``python:slim`` that one;
 - ``python``: the running Python, without the packages of its environment, over this host's system directories,
   read-only;
 - ``node``, ``gcc``, ``rust``, ``golang``, ``openjdk``, ``eclipse-temurin``, ``ruby``, ``perl``, ``php``: the same with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pyjail import HostError, Jail, languages
+from pyjail import HostError, Jail, SpecError, images, languages
 from pyjail.boxlite import _store
 from pyjail.boxlite._errors import ImageError, NotFoundError, UnsupportedError
 
@@ -48,11 +49,11 @@ class View:
     python: bool = False
 
 
-def view(image: str | None, rootfs: str | None, images: Mapping[str, str], jail: Jail) -> View:
+def view(image: str | None, rootfs: str | None, named: Mapping[str, str], jail: Jail) -> View:
     """What ``image`` or ``rootfs`` stands for. It may run a program that tells its version.
 
     Args:
-        images: directories for names, which go before all else. jail: around the programs; its root is replaced.
+        named: directories for names, which go before all else. jail: around the programs; its root is replaced.
 
     Raises:
         NotFoundError: nothing here is that image. ImageError: the directory is none that can be a root.
@@ -60,9 +61,13 @@ def view(image: str | None, rootfs: str | None, images: Mapping[str, str], jail:
     if rootfs:
         return _directory(os.fspath(rootfs), jail)
     assert image
-    found = images.get(image) or images.get(f"{image}:latest") or images.get(image.removesuffix(":latest"))
+    found = named.get(image) or named.get(f"{image}:latest") or named.get(image.removesuffix(":latest"))
     if found:
         return _directory(os.fspath(found), jail)
+    stored = _stored(image)
+    if stored is not None:
+        served = f"the image {stored.name}, {stored.digest}"
+        return View(replace(jail, image=stored, python=None), served, _writable(stored.root))
     match = _NAME.fullmatch(image)
     name, tag = (match["name"], match["tag"] or "latest") if match else ("", "")
     if name in LANGUAGES and not any(word.startswith(_MORE) for word in tag.split("-")):
@@ -72,8 +77,27 @@ def view(image: str | None, rootfs: str | None, images: Mapping[str, str], jail:
     raise NotFoundError(f"image {image!r} is not here, and nothing is pulled: {_fix(image)}")
 
 
+def _stored(image: str) -> images.Image | None:
+    """What the store has under this name, written as BoxLite takes it."""
+    plain = image.removesuffix(":latest")
+    for name in dict.fromkeys((image, f"{plain}:latest" if ":" not in plain.rpartition("/")[2] else plain, plain)):
+        for prefix in ("", "docker.io/library/", "docker.io/"):
+            with contextlib.suppress(SpecError):
+                try:
+                    return images.get(prefix + name)
+                except HostError as e:
+                    if e.control != "image":
+                        raise
+    return None
+
+
+def _writable(root: str) -> tuple[str, ...]:
+    return tuple(place for place in WRITABLE if place in WRITABLE[:2] or _empty(root + place))
+
+
 def _fix(image: str) -> str:
     return (
+        f"`pyjail image pull {image}` puts it into the store; "
         f"`docker export $(docker create {image}) | tar -x -C DIR` makes a directory of it, for rootfs_path=DIR or "
         f"Options(images={{{image!r}: DIR}}); names that need none: {', '.join(sorted(LANGUAGES))}"
     )
@@ -86,8 +110,7 @@ def _directory(path: str, jail: Jail) -> View:
     if os.path.exists(f"{path}/oci-layout"):
         fix = "unpack it (umoci unpack --rootless --image DIR:TAG BUNDLE) and give BUNDLE/rootfs"
         raise ImageError(f"rootfs_path={path!r} is an OCI layout, not a root: {fix}")
-    writable = tuple(place for place in WRITABLE if place in WRITABLE[:2] or _empty(path + place))
-    return View(replace(jail, rootfs=path, python=None), f"the directory {path}", writable)
+    return View(replace(jail, rootfs=path, python=None), f"the directory {path}", _writable(path))
 
 
 def _free(jail: Jail) -> tuple[str, ...]:

@@ -117,8 +117,6 @@ def _with_jail(asked: argparse.Namespace) -> int:
 
     program = getattr(asked, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
-    if not program and asked.command in ("run", "plan"):
-        raise complaint.UsageError(f"pyjail {asked.command}", "name the program after --")
     jail, limits = Jail(), Limits()
     if asked.config:
         from pyjail import from_toml
@@ -126,6 +124,11 @@ def _with_jail(asked: argparse.Namespace) -> int:
         with complaint.of_file("--config", asked.config):
             jail, limits = from_toml(asked.config)
     jail = options.jail(asked, jail)
+    if not program and asked.command in ("run", "plan"):
+        from pyjail.cli import image_command
+
+        program, place = image_command.own(asked.command, jail)
+        asked.cwd = place if asked.cwd is None else asked.cwd
     if asked.command == "selftest":
         from pyjail.cli import selftest
 
