@@ -133,6 +133,7 @@ class Answer:
 
     def __init__(self, web: Web, connection: http.client.HTTPConnection, response: _Response, where: Place) -> None:
         self._web, self._connection, self._response = web, connection, response
+        self._closed = False
         self.where = where
         self.status = response.status
         self.headers = response.headers
@@ -186,7 +187,10 @@ class Answer:
         self.close()
 
     def close(self) -> None:
-        """The connection is kept when the body was read to its end, else it ends."""
+        """The connection is kept when the body was read to its end, else it ends. Once: then it may be another's."""
+        if self._closed:
+            return
+        self._closed = True
         done, will_close = self._response.isclosed(), self._response.will_close
         self._response.close()
         if done and not will_close:

@@ -312,3 +312,15 @@ def test_several_threads_read_at_once(tokens):
             thread.join()
     assert came == dict.fromkeys(range(8), True)
     assert len([asked for asked in tokens.asked if asked.path.startswith("/token")]) == 1
+
+
+def test_two_that_are_read_in_turns_have_a_connection_each(tokens):
+    datas = [bytes([n]) * 300_000 for n in range(3)]
+    tokens.blobs |= {str(of(data)): data for data in datas}
+    with source(tokens) as it:
+        it.manifest()
+        files = [it.blob(layer(data)) for data in datas]
+        pieces = [[file.read(100) for file in files] for _ in range(3000)]
+        for file in files:
+            file.close()
+    assert [b"".join(column) for column in zip(*pieces, strict=True)] == datas
