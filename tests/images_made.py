@@ -155,7 +155,8 @@ def listed(root: Path) -> dict[str, tuple[Any, ...]]:
         elif stat.S_ISDIR(seen.st_mode):
             found[name] = ("dir", oct(seen.st_mode & 0o7777), seen.st_mtime_ns)
         elif stat.S_ISREG(seen.st_mode):
-            found[name] = ("file", oct(seen.st_mode & 0o7777), seen.st_mtime_ns, path.read_bytes(), seen.st_nlink)
+            content = path.read_bytes() if os.access(path, os.R_OK) else None
+            found[name] = ("file", oct(seen.st_mode & 0o7777), seen.st_mtime_ns, content, seen.st_nlink)
         else:
             found[name] = ("special", seen.st_mode)
     return found
