@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +52,4 @@ def layout(where: Path, layers: list[bytes], config: dict[str, Any]) -> str:
 def load(where: Path, name: str, *more: bytes, layers: tuple[bytes, ...] = (), **config: Any) -> images.Image:
     """An image with the tools in the store: ``more`` entries, and layers on top; ``config`` as Docker spells it."""
     spec = layout(where, [busybox(*more), *layers], {"Env": ["PATH=/bin"], **config})
-    if hasattr(images, "load"):
-        return images.load(spec, name)
-    from pyjail._images import sources
-    from pyjail._images.store import Store
-
-    (where / "st").mkdir()
-    return Store().add(sources.opened(spec, str(where / "st")), name)
-
-
-def cc(source: str, target: Path) -> bytes:
-    """A static program of C as a file of a layer; skipped where there is no compiler."""
-    import pytest
-
-    done = subprocess.run(["gcc", "-static", "-O1", "-x", "c", "-", "-o", str(target)], input=source.encode())
-    if done.returncode:
-        pytest.skip("no gcc here that links statically")
-    return target.read_bytes()
+    return images.load(spec, name)

@@ -52,6 +52,7 @@ PAGES = [
         "data",
         "coming-from",
         "embedding",
+        "images",
         "rootfs",
         "tuning",
         "interpreter",
