@@ -19,6 +19,7 @@ from pyjail._images.digests import shown
 from pyjail._images.errors import ImageError
 
 MOST = 20_000  # members of an archive that are kept in mind
+DOCUMENTS = ("oci-layout", "index.json", "manifest.json")  # what makes an archive one of images
 _PIECE = 1 << 20
 _PLAIN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ROOTS = frozenset(b"bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var".split())
@@ -158,7 +159,7 @@ class Archive(Members):
 
         for entry in tar.entries(read, bounds):
             name = _key(entry.name)
-            if guess and entry.name.lstrip(b"./").split(b"/")[0] in _ROOTS:
+            if guess and not any(map(self.has, DOCUMENTS)) and entry.name.lstrip(b"./").split(b"/")[0] in _ROOTS:
                 self.is_root = True
                 return
             if entry.kind == "file":
@@ -169,7 +170,7 @@ class Archive(Members):
                 self._add(name, None, _key(posixpath.join(posixpath.dirname(entry.name), entry.target)))
 
     def _add(self, name: str, place: tuple[int, int] | None, target: str | None) -> None:
-        if name in ("oci-layout", "index.json", "manifest.json") and self.has(name):
+        if name in DOCUMENTS and self.has(name):
             raise ImageError(shown(name), "it is in the archive twice, and readers differ in which one they take")
         self._places.pop(name, None)
         self._links.pop(name, None)
