@@ -78,8 +78,7 @@ def add(
     id = tree_id([str(diff_id) for _, diff_id in pairs])
     with store.working(), _made(store, id, source, pairs, bounds, progress):
         told["origin"] = getattr(source, "origin", None) or origin or {}
-        _enter(store, id, name, found, its, config_raw, pairs, told)
-        return store.lookup(name)
+        return _entered(store, id, name, found, its, config_raw, pairs, told)
 
 
 def _unchanged(store: Shelf, name: str, told: dict[str, Any]) -> Image | None:
@@ -179,7 +178,7 @@ def _base(
     return None, {"entries": 0, "bytes": 0, "skipped": {}}
 
 
-def _enter(
+def _entered(
     store: Shelf,
     id: str,
     name: str,
@@ -188,8 +187,8 @@ def _enter(
     config_raw: bytes,
     pairs: Pairs,
     told: dict[str, Any],
-) -> None:
-    """Its documents, its record, and at last its name."""
+) -> Image:
+    """The image, when its documents, its record and at last its name are written."""
     about = store.read(f"roots/{id}.json")
     record = {
         "id": id, "config": its.to_dict(), "size": about["bytes"], "entries": about["entries"],
@@ -206,3 +205,4 @@ def _enter(
         store.write(f"images/{found.digest.hex}.json", json.dumps(record).encode())
         entry = {"name": name, "digest": str(found.digest), **told}
         store.write(f"names/{place.file_name(name)}", json.dumps(entry).encode())
+    return store.image(name, entry["digest"], json.loads(json.dumps(record)), told["origin"])

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from pyjail._base.errors import HostError
 from pyjail._images import place as places
@@ -43,12 +44,16 @@ class Shelf(Place):
                 digest, origin = said["digest"], said["origin"]
                 known = self.read(f"images/{digest.partition(':')[2]}.json")
             if known is not None:
-                return Image(
-                    name=name, digest=digest, id=known["id"], root=self.tree(known["id"]), config=known["config"],
-                    size=known["size"], entries=known["entries"], skipped=known["skipped"],
-                    layers=tuple(known["layers"]), origin=origin or known["origin"],
-                )  # fmt: skip
+                return self.image(name, digest, known, origin or known["origin"])
         return None
+
+    def image(self, name: str, digest: str, known: dict[str, Any], origin: dict[str, Any]) -> Image:
+        """The image that ``known``, what images/ has of ``digest``, tells of."""
+        return Image(
+            name=name, digest=digest, id=known["id"], root=self.tree(known["id"]), config=known["config"],
+            size=known["size"], entries=known["entries"], skipped=known["skipped"], layers=tuple(known["layers"]),
+            origin=origin,
+        )  # fmt: skip
 
     def images(self) -> list[Image]:
         """All that have a name, by name."""
