@@ -226,8 +226,10 @@ class Web:
             connection.close()
 
     def allows(self, where: Place) -> bool:
-        """Whether it may be spoken to: https always, http only on this machine or where the caller wants it."""
-        return where.scheme == "https" or where.loopback or (self._plain and where.host == self.home.host)
+        """Whether it may be spoken to: https always; http to this machine, not on behalf of others, and as wished."""
+        if where.scheme == "https":
+            return True
+        return (where.loopback and self.home.loopback) or (self._plain and where.host == self.home.host)
 
     def ask(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from pyjail._images.authorization import challenges
 from pyjail._images.credentials import Credentials
 from pyjail._images.errors import ImageError
+from pyjail._images.reference import parse
+from pyjail._images.registry import RegistrySource
 from tests import images_registry as fake
-from tests.images_registry import LAYER, TESTER, always, cut, got, once, source
+from tests.images_registry import LAYER, QUICK, TESTER, always, cut, got, once, source
 
 # Redirects
 
@@ -263,3 +266,20 @@ def test_what_is_neither_basic_nor_bearer_is_said(there):
     there.faults[:] = [lambda to, _: not to.complain(401)]
     with source(there, credentials=TESTER) as it, pytest.raises(ImageError, match="it wants nothing"):
         it.manifest()
+
+
+@pytest.mark.parametrize("kind", ["redirect", "token server"])
+def test_a_registry_elsewhere_cannot_send_us_to_this_machine(there, elsewhere, monkeypatch, kind):
+    create = socket.create_connection
+    monkeypatch.setattr(
+        socket, "create_connection", lambda _, *rest, **options: create(("127.0.0.1", there.port), *rest)
+    )
+    if kind == "redirect":
+        there.faults.append(lambda to, asked: not to.complain(307, headers={"Location": f"{elsewhere.url}/x"}))
+    else:
+        there.realm = f"{elsewhere.url}/token"
+    reference = parse(f"registry.example:{there.port}/team/app:1")
+    with RegistrySource(reference, insecure=True, patience=QUICK) as it, pytest.raises(ImageError, match="https"):
+        it.manifest()
+    assert len(there.asked) == 1
+    assert elsewhere.asked == []
