@@ -204,7 +204,7 @@ def _records(content: bytes, what: str) -> dict[bytes, bytes]:
         space = content.find(b" ", at, at + 20)
         digits = content[at:space] if space > at else b""
         length = int(digits) if digits.isdigit() else 0
-        record = content[space + 1 : at + length]
+        record = content[space + 1 : at + length] if length > len(digits) else b""
         key, equals, value = record[:-1].partition(b"=")
         if at + length > len(content) or not equals or not key or record[-1:] != b"\n" or b"\0" in key:
             raise ImageError(what, f"its PAX header has no record at byte {at}")

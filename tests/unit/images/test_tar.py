@@ -136,6 +136,8 @@ def test_the_last_record_of_a_key_counts():
         (header(b"p", b"x", size=6) + padded(b"-6 a=b") + file(b"a"), "no record at byte 0"),
         (header(b"p", b"x", size=6) + padded(b"6 a=bc") + file(b"a"), "no record at byte 0"),
         (header(b"p", b"x", size=9) + padded(b"3 a\n6 a=b") + file(b"a"), "no record at byte 0"),
+        (header(b"p", b"x", size=9) + padded(b"6 a=b\nxyz") + file(b"a"), "no record at byte 6"),
+        (header(b"p", b"x", size=11) + padded(b"6 a=b\n0 xyz") + file(b"a"), "no record at byte 6"),
         (header(b"p", b"x", size=1 << 40), "bound header=1,048,576"),
         (link(b"a", b""), "to nothing"),
         (header(b"a", b"2", target=b"b", size=512) + file(b"hidden"), "readers disagree"),
