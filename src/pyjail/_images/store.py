@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import Any
 
@@ -35,13 +34,28 @@ def lease(id: str) -> int:
     return Store().lease(id)
 
 
-def stamp(name: str) -> object:
-    """What stays equal as long as `lookup` answers the same: by stat(2) alone; None where there is no such image."""
+Stamp = tuple[str, int, int]  # a file, its inode, its mtime in ns
+
+
+def stamp(name: str) -> Stamp | None:
+    """What tells, as long as it is `current`, that `lookup` answers the same; None where there is no such image."""
     path = places.default()
     digest = DIGEST.fullmatch(name.rpartition("@")[2])
     for file in (f"images/{digest[1]}.json" if digest else "", f"names/{places.file_name(name)}"):
-        if file:
-            with contextlib.suppress(OSError):
-                st = os.stat(f"{path}/{file}")
-                return path, file, st.st_ino, st.st_mtime_ns
+        found = _stamp(f"{path}/{file}") if file else None
+        if found is not None:
+            return found
     return None
+
+
+def current(stamp: Stamp) -> bool:
+    """Whether nothing has changed since: by one stat(2), as it is asked before every run."""
+    return _stamp(stamp[0]) == stamp
+
+
+def _stamp(file: str) -> Stamp | None:
+    try:
+        st = os.stat(file)
+    except OSError:
+        return None
+    return file, st.st_ino, st.st_mtime_ns

@@ -37,6 +37,9 @@ class Store:
     def stamp(self, name: str) -> tuple[str, int]:
         return name, self.moved
 
+    def current(self, stamp: tuple[str, int]) -> bool:
+        return stamp[1] == self.moved
+
 
 @pytest.fixture
 def store(monkeypatch, tmp_path):
