@@ -6,6 +6,7 @@ another tool shows as something else hides something.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from pyjail._images.errors import ImageError
@@ -32,6 +33,7 @@ REFUSED = {
     b"N": "a long name of the oldest GNU kind",
     b"X": "an extension header of Solaris",
 }
+FLOAT = re.compile(rb"-?[0-9]{1,20}(\.[0-9]{1,20})?e[-+]?[0-9]{1,3}")
 GLOBAL = {b"comment", b"charset"}
 
 
@@ -224,9 +226,12 @@ def _mtime(header: bytes, pax: dict[bytes, bytes], what: str) -> int:
     else:
         whole, _, part = text.partition(b".")
         digits = whole[1:] if whole[:1] == b"-" else whole
-        if not digits.isdigit() or len(digits) > 20 or part.strip(b"0123456789"):
+        if FLOAT.fullmatch(text):  # as Python's tarfile writes what is close to 1970
+            ns = int(max(0.0, min(float(text), LATEST / 10**9)) * 10**9)
+        elif not digits.isdigit() or len(digits) > 20 or part.strip(b"0123456789"):
             raise ImageError(what, f"its mtime {shown(text)} is no number")
-        ns = int(whole) * 10**9 + int(part[:9].ljust(9, b"0")) * (-1 if whole[:1] == b"-" else 1)
+        else:
+            ns = int(whole) * 10**9 + int(part[:9].ljust(9, b"0")) * (-1 if whole[:1] == b"-" else 1)
     return max(0, min(ns, LATEST))
 
 
