@@ -17,10 +17,10 @@ from pyjail._images import stream, tar
 from pyjail._images.bounds import Bounds
 from pyjail._images.digests import shown
 from pyjail._images.errors import ImageError
+from pyjail._images.spill import Spill
 
 MOST = 20_000  # members of an archive that are kept in mind
 DOCUMENTS = ("oci-layout", "index.json", "manifest.json")  # what makes an archive one of images
-_PIECE = 1 << 20
 _PLAIN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ROOTS = frozenset(b"bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var".split())
 
@@ -136,24 +136,46 @@ def _linked(name: str) -> ImageError:
 
 
 class Archive(Members):
-    """Those of a tar archive, whose headers are read once; ``fd`` is a regular file without compression, and kept.
+    """Those of the tar archive in ``fd``, a regular file that is taken over; its headers are read once.
 
-    With ``guess`` reading ends, and `is_root` becomes true, where it turns out to be a system's root.
+    What it is compressed from is kept in the directory ``staging``; what follows its end is not looked at. With
+    ``guess`` reading ends, and `is_root` becomes true, where it turns out to be a system's root.
     """
 
-    def __init__(self, fd: int, bounds: Bounds, guess: bool = False) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, staging: str | int, bounds: Bounds, guess: bool = False) -> None:
+        self.fd = self._file = fd
         self.is_root = False
         self._places: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
-        self._scan(bounds, guess)
+        try:
+            if form(fd) == "tar":
+                self._scan(lambda n, at: os.pread(fd, n, at), bounds, guess)
+            else:
+                self._decompress(staging, bounds, guess)
+        except BaseException:
+            self.close()
+            raise
 
-    def _scan(self, bounds: Bounds, guess: bool) -> None:
+    def _decompress(self, staging: str | int, bounds: Bounds, guess: bool) -> None:
+        kept = Spill(staging, bounds, "unpacked", "archive")
+        self.fd = kept.fd
+        with window(self._file, 0, os.fstat(self._file).st_size) as file:
+            content = stream.opened(file, "", bounds)
+
+            def read(n: int, _: int) -> bytes:
+                piece = content(n)
+                kept.write(piece)
+                return piece
+
+            self._scan(read, bounds, guess)
+        kept.done()
+
+    def _scan(self, more: Callable[[int, int], bytes], bounds: Bounds, guess: bool) -> None:
         at = 0
 
         def read(n: int) -> bytes:
             nonlocal at
-            piece = os.pread(self.fd, n, at)
+            piece = more(n, at)
             at += len(piece)
             return piece
 
@@ -196,10 +218,18 @@ class Archive(Members):
         place = self._place(name)
         return None if place is None else place[1]
 
+    def file(self) -> int:
+        """The file that it was made of, as it is, for the caller; nothing else of this is of use then."""
+        found, self._file = self._file, -1
+        if self.fd == found:
+            self.fd = -1
+        self.close()
+        return found
+
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = -1
+        for fd in {self.fd, self._file} - {-1}:
+            os.close(fd)
+        self.fd = self._file = -1
 
 
 def _key(name: bytes) -> str:
@@ -222,57 +252,6 @@ def opened(path: str, flags: int = 0) -> int:
         raise HostError("image", f"{shown(path)} cannot be opened: {e.strerror}", "make it readable for you") from None
 
 
-def nameless(staging: str | int) -> int:
-    """A new file without a name in the directory ``staging``, gone when it is closed."""
-    where, dir_fd = (staging, None) if isinstance(staging, str) else (".", staging)
-    try:
-        return os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
-    except OSError:  # a file system without such files
-        name = posixpath.join(where, f"spill-{os.getpid()}-{os.urandom(8).hex()}")
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
-        os.unlink(name, dir_fd=dir_fd)
-        return fd
-
-
-def spill(read: Callable[[int], bytes], staging: str | int, most: int, error: ImageError) -> int:
-    """A nameless file of all that ``read`` gives; ``error`` is raised when that is more than ``most`` bytes."""
-    fd, size = nameless(staging), 0
-    try:
-        while piece := read(_PIECE):
-            size += len(piece)
-            if size > most:
-                raise error
-            written(fd, piece)
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def written(fd: int, data: bytes) -> None:
-    """All of ``data`` is written; HostError when there is no room."""
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(fd, view) :]
-    except OSError as e:
-        raise HostError("image", f"the store cannot be written: {e.strerror}", "free some space where it is") from None
-
-
-def regular(fd: int, staging: str | int, bounds: Bounds) -> int:
-    """``fd`` if it is a regular file, else one of all that comes out of it, such as of a pipe; ``fd`` is taken over."""
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISREG(mode):
-        return fd
-    try:
-        if not stat.S_ISFIFO(mode):
-            raise HostError("image", "it is neither a file nor a pipe", "name a tar archive, or its directory")
-        return spill(lambda n: os.read(fd, n), staging, bounds.unpacked, bounds.exceeded("unpacked", "archive"))
-    finally:
-        os.close(fd)
-
-
 def form(fd: int) -> str:
     """ "tar", "gzip" or "zstd", by the first bytes; ImageError names other compressions."""
     start = os.pread(fd, 8, 0)
@@ -280,18 +259,3 @@ def form(fd: int) -> str:
         if start.startswith(magic):
             raise ImageError("archive", f"compressed by {name}, which is not taken: write it again with gzip or zstd")
     return "gzip" if start.startswith(stream.GZIP) else "zstd" if start.startswith(stream.ZSTD) else "tar"
-
-
-def plain(fd: int, staging: str | int, bounds: Bounds) -> int:
-    """``fd`` if it is not compressed, else a file of what it is compressed from; ``fd`` is taken over."""
-    try:
-        if form(fd) == "tar":
-            return fd
-        with window(fd, 0, os.fstat(fd).st_size) as file:
-            content = stream.opened(file, "", bounds)
-            found = spill(content, staging, bounds.unpacked, bounds.exceeded("unpacked", "archive"))
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
-    return found

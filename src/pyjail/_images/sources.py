@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pyjail._base.errors import SpecError
-from pyjail._images import documents, members, pack, platforms, stream
+from pyjail._images import documents, members, pack, platforms, spill, stream
 from pyjail._images.bounds import Bounds
 from pyjail._images.digests import Digest, digest
 from pyjail._images.layouts import DockerArchive, Layout, Single, hashed
@@ -39,10 +39,16 @@ def opened(
         return _directory(path, staging, bounds, platform)
     if kind == "oci":
         return _layout(members.Directory(path), kind, name, bounds)
-    fd = members.regular(members.opened(path), staging, bounds)
+    fd = spill.regular(members.opened(path), staging, bounds)
     if kind == "tar":
         return _root(fd, bounds, platform)
-    return _archive(members.plain(fd, staging, bounds), kind, name, bounds, platform)
+    guess = not kind and name is None
+    found = members.Archive(fd, staging, bounds, guess)
+    if found.has("oci-layout") and found.has("index.json"):  # since Engine 25 both; this one has digests of layers
+        return _layout(found, "oci", name, bounds)
+    if guess and (found.is_root or not found.has("manifest.json")):
+        return _root(found.file(), bounds, platform)
+    return _layout(found, kind or "docker-archive", name, bounds)
 
 
 def split(spec: str) -> tuple[str, str, str | None]:
@@ -74,21 +80,6 @@ def _layout(found: members.Members, kind: str, name: str | None, bounds: Bounds)
         raise
 
 
-def _archive(fd: int, kind: str, name: str | None, bounds: Bounds, platform: platforms.Platform) -> Source:
-    """What the archive ``fd`` holds, which is taken over."""
-    guess = not kind and name is None
-    try:
-        found = members.Archive(fd, bounds, guess)
-    except BaseException:
-        os.close(fd)
-        raise
-    if found.has("oci-layout") and found.has("index.json"):  # since Engine 25 both; this one has digests of layers
-        return _layout(found, "oci", name, bounds)
-    if guess and (found.is_root or not found.has("manifest.json")):
-        return _root(fd, bounds, platform)
-    return _layout(found, kind or "docker-archive", name, bounds)
-
-
 def _root(fd: int, bounds: Bounds, platform: platforms.Platform) -> Single:
     """The tar of a root, compressed or not, as an image of one layer; ``fd`` is taken over."""
     try:
@@ -111,25 +102,22 @@ def _root(fd: int, bounds: Bounds, platform: platforms.Platform) -> Single:
 
 def _directory(path: str, staging: str | int, bounds: Bounds, platform: platforms.Platform) -> Single:
     """A copy of the tree at ``path`` as an image of one layer."""
+    hasher = Digest("sha256", "").hasher()
     root = members.opened(path, os.O_DIRECTORY)
     try:
-        fd = members.nameless(staging)
-        hasher, size = Digest("sha256", "").hasher(), 0
-
-        def write(data: bytes) -> None:
-            nonlocal size
-            size += len(data)
-            if size > bounds.compressed:
-                raise bounds.exceeded("compressed", "directory")
-            hasher.update(data)
-            members.written(fd, data)
-
+        file = spill.Spill(staging, bounds, "compressed", "directory")
         try:
+
+            def write(data: bytes) -> None:
+                hasher.update(data)
+                file.write(data)
+
             pack.layer(root, write, bounds)
+            file.done()
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
     finally:
         os.close(root)
     named = Digest("sha256", hasher.hexdigest())
-    return Single(fd, documents.OCI_LAYER, named, named, (platform.os, platform.architecture))
+    return Single(file.fd, documents.OCI_LAYER, named, named, (platform.os, platform.architecture))

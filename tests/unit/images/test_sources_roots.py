@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 
 from pyjail import HostError, SpecError
-from pyjail._images import documents, platforms, sources
+from pyjail._images import documents, platforms, sources, spill
 from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
 from tests import images_archives as made
@@ -77,23 +77,69 @@ def test_staging_may_be_an_fd(tmp_path, staging):
         os.close(fd)
 
 
-def test_an_archive_that_is_a_bomb_takes_little_memory_and_ends_at_its_bound(tmp_path, staging):
-    """CVE-2017-14992."""
+def bomb(first, mebibytes):
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as out:
-        out.write(file(b"blobs/x", b"")[:512])
-        for _ in range(64):
+        out.write(first)
+        for _ in range(mebibytes):
             out.write(bytes(1 << 20))
-    bomb = written(tmp_path / "bomb", packed.getvalue())
+    return packed.getvalue()
+
+
+def test_an_archive_that_is_a_bomb_takes_little_memory_and_ends_at_its_bound(tmp_path, staging):
+    """CVE-2017-14992."""
+    path = written(tmp_path / "bomb", bomb(header(b"blobs/x", size=64 << 20), 64))
     small = Bounds(unpacked=32 << 20)
     tracemalloc.start()
     try:
-        for spec in (f"oci-archive:{bomb}", f"tar:{bomb}", str(bomb)):
+        for spec in (f"oci-archive:{path}", f"tar:{path}", str(path)):
             with pytest.raises(ImageError, match="bound unpacked"):
                 sources.opened(spec, staging, small)
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_what_follows_the_end_of_an_archive_is_not_even_decompressed(tmp_path, staging):
+    members = made.archive(made.oci(made.HELLO))
+    path = written(tmp_path / "a", bomb(members, 64))
+    small = Bounds(unpacked=2 << 20)
+    assert contents(f"oci-archive:{path}", staging, small) == [made.HELLO]
+    with pytest.raises(ImageError, match="bound unpacked"):
+        sources.opened(f"tar:{path}", staging, small)
+
+
+def test_zeros_take_no_room_on_disk_and_some_room_is_left(tmp_path, staging, monkeypatch):
+    file = spill.Spill(staging, Bounds(), "unpacked", "x")
+    for _ in range(100):
+        file.write(bytes(1 << 20))
+    file.write(b"end")
+    fd = file.done()
+    assert os.fstat(fd).st_size == (100 << 20) + 3
+    assert os.fstat(fd).st_blocks * 512 < 1 << 20
+    assert os.pread(fd, 5, (100 << 20) - 2) == b"\0\0end"
+    file.close()
+    archive = written(tmp_path / "a", gzip.compress(made.archive(made.oci(made.HELLO))))
+    full = os.statvfs_result((4096, 4096, 1000, 49, 49, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: full)
+    with pytest.raises(HostError, match="pyjail image gc"):
+        sources.opened(f"oci-archive:{archive}", staging)
+
+
+@pytest.mark.parametrize("spec", ["oci-archive:{}", "tar:{}"])
+def test_a_full_disk_is_the_hosts_fault_and_leaves_nothing(tmp_path, staging, monkeypatch, spec):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(made.archive(made.oci(made.HELLO)),))
+    writer.start()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(HostError, match="No space left"):
+        sources.opened(spec.format(pipe), staging)
+    writer.join()
 
 
 def test_a_huge_document_in_an_archive_is_not_read(tmp_path, staging):

@@ -1,0 +1,104 @@
+"""What an image needs to have on disk while it is read: files without names, gone when they are closed."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Callable
+
+from pyjail._base.errors import HostError
+from pyjail._images.bounds import Bounds
+from pyjail._images.unpack import RESERVE
+
+PIECE = 1 << 20
+_OFTEN = 32 << 20  # bytes after which the disk is looked at again
+_ZEROS = bytes(PIECE)
+
+
+class Spill:
+    """A new file ``fd`` in the directory ``staging``, written from its start; pieces of zeros take no room.
+
+    ``bound`` names the one of ``bounds`` that it may not exceed, ``what`` is that of the error.
+    """
+
+    def __init__(self, staging: str | int, bounds: Bounds, bound: str, what: str) -> None:
+        self._bounds, self._bound, self._what = bounds, bound, what
+        self._most = getattr(bounds, bound)
+        self.fd, self.size, self._looked = _nameless(staging), 0, -_OFTEN
+
+    def write(self, data: bytes) -> None:
+        """Appends ``data``. `ImageError`: the bound is exceeded; HostError: the disk is full, or nearly so."""
+        at, self.size = self.size, self.size + len(data)
+        if self.size > self._most:
+            raise self._bounds.exceeded(self._bound, self._what)
+        if data == _ZEROS[: len(data)]:
+            return
+        if self.size - self._looked > _OFTEN:
+            self._looked = self.size
+            self._leave_room()
+        view = memoryview(data)
+        try:
+            while view:
+                done = os.pwrite(self.fd, view, at)
+                view, at = view[done:], at + done
+        except OSError as e:
+            raise _full(e.strerror or "") from None
+
+    def _leave_room(self) -> None:
+        found = os.fstatvfs(self.fd)
+        if found.f_bavail * found.f_frsize < min(found.f_blocks * found.f_frsize // 20, RESERVE):
+            raise _full("what is left is kept free")
+
+    def done(self) -> int:
+        """``fd``, whole and at its start."""
+        try:
+            os.ftruncate(self.fd, self.size)
+        except OSError as e:
+            raise _full(e.strerror or "") from None
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+def _full(why: str) -> HostError:
+    return HostError("image store", f"there is no room left for it ({why})", "pyjail image gc, or set PYJAIL_HOME")
+
+
+def _nameless(staging: str | int) -> int:
+    where, dir_fd = (staging, None) if isinstance(staging, str) else (".", staging)
+    try:
+        return os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    except OSError:  # a file system without such files
+        name = posixpath.join(where, f"spill-{os.getpid()}-{os.urandom(8).hex()}")
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+        os.unlink(name, dir_fd=dir_fd)
+        return fd
+
+
+def copied(read: Callable[[int], bytes], staging: str | int, bounds: Bounds) -> int:
+    """A file of all that ``read`` gives, at most ``bounds.unpacked`` bytes."""
+    file = Spill(staging, bounds, "unpacked", "archive")
+    try:
+        while piece := read(PIECE):
+            file.write(piece)
+        return file.done()
+    except BaseException:
+        file.close()
+        raise
+
+
+def regular(fd: int, staging: str | int, bounds: Bounds) -> int:
+    """``fd`` if it is a regular file, else one of all that comes out of it, such as of a pipe; ``fd`` is taken over."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    try:
+        if not stat.S_ISFIFO(mode):
+            raise HostError("image", "it is neither a file nor a pipe", "name a tar archive, or its directory")
+        return copied(lambda n: os.read(fd, n), staging, bounds)
+    finally:
+        os.close(fd)
