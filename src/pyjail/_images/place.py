@@ -17,11 +17,13 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
-from typing import Any
 
 from pyjail._base.errors import HostError, SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PARTS = ("names", "images", "roots", "blobs", "blobs/sha256", "staging", "locks")
 STORE_ID = 65530  # neither systemd nor Debian gives it to anybody; below the ids of keepers
@@ -48,6 +50,13 @@ def identity() -> int | None:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**32 - 1):
         raise SpecError("PYJAIL_STORE_ID", text, "a number from 1 to 4294967294 is needed, of nobody else")
     return int(text)
+
+
+def _delete(path: str) -> None:
+    """All of it, as far as that can be."""
+    import shutil  # which no run needs, and which takes as long to load as all of the store
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def file_name(name: str) -> str:
@@ -152,7 +161,7 @@ class Place:
         try:
             yield path, fd
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            _delete(path)
             os.close(fd)
 
     def sweep(self) -> int:
@@ -163,12 +172,12 @@ class Place:
             try:
                 fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:  # its maker ended before it, or who removes it is at it
-                shutil.rmtree(path, ignore_errors=True)
+                _delete(path)
                 removed += 1
                 continue
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                _delete(path)
                 removed += 1
             os.close(fd)
         for part in ("names", "images", "blobs/sha256"):

@@ -7,12 +7,15 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from pyjail._base.errors import HostError
 from pyjail._images import place as places
 from pyjail._images.place import Place
 from pyjail._images.record import Image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 

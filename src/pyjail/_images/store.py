@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pyjail._images import place as places
 from pyjail._images.record import Image
 from pyjail._images.shelf import DIGEST, Shelf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Store(Shelf):

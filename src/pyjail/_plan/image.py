@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
 from pyjail._base import lazy
 from pyjail._base.fds import Fd
-from pyjail._base.records import replace
+from pyjail._base.records import NamedTuple, replace
 from pyjail._spec.commands import Command
 from pyjail._spec.jail import DEFAULT_ENV, Env, Jail, Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 UID = 1000  # of a jail that was given none
 MOST = 256  # jails whose images are remembered

@@ -151,6 +151,24 @@ def test_a_run_without_an_image_loads_nothing_of_them():
     assert (out.returncode, out.stdout) == (0, "[]\n"), out.stderr
 
 
+def test_a_first_run_with_an_image_loads_little_of_them(tools):
+    heavy = [
+        "typing",
+        "shutil",
+        "subprocess",
+        "hashlib",
+        "zlib",
+        "http.client",
+        "ssl",
+        "pyjail._images.add",
+        "pyjail._images.tar",
+        "pyjail.images",
+    ]
+    code = f"import sys, pyjail; pyjail.run(['true'], jail=pyjail.Jail(image='tools', strict=False)); print([m for m in {heavy} if m in sys.modules])"
+    out = script(code)
+    assert (out.returncode, out.stdout) == (0, "[]\n"), out.stderr
+
+
 def cli(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "pyjail", *args], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)  # fmt: skip
 
