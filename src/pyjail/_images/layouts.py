@@ -37,10 +37,10 @@ class Closing:
 
 
 class Layout(Closing):
-    """An OCI layout; ``name`` is what index.json calls the image, None: there is one alone."""
+    """An OCI layout; ``name`` is what index.json calls the image, None: there is one alone; ``spec`` is for errors."""
 
-    def __init__(self, members: Members, name: str | None, bounds: Bounds) -> None:
-        self._members, self._bounds = members, bounds
+    def __init__(self, members: Members, name: str | None, bounds: Bounds, spec: str = "") -> None:
+        self._members, self._bounds, self._spec = members, bounds, spec
         said = members.read("oci-layout", bounds)
         if said is None:
             raise ImageError("layout", "it has no file oci-layout: it is no OCI layout")
@@ -73,7 +73,7 @@ class Layout(Closing):
                     break
             if len(same) == 1:
                 return next(iter(same.values()))
-        raise _unclear(name, self.names(), len(same))
+        raise _unclear(self._spec, name, self.names(), len(same))
 
     def names(self) -> list[str]:
         """What index.json calls its images, each once; by the whole name, where Docker wrote it."""
@@ -106,15 +106,15 @@ def _meant(name: str) -> list[set[str]]:
     return [{name}, full | {f"{each}:latest" for each in full}]
 
 
-def _unclear(name: str | None, names: list[str], count: int) -> SpecError:
+def _unclear(spec: str, name: str | None, names: list[str], count: int) -> SpecError:
     listed = ", ".join(shown(each, 60) for each in names[:20]) + (", ..." if len(names) > 20 else "")
     there = f"there is {listed}" if names else "no image in it has a name"
     if name is None and not count:
-        return SpecError("image", name, "there is no image in it")
+        return SpecError("image", spec, "there is no image in it")
     if name is None:
-        return SpecError("image", name, f"there are {count:,} images: say which as KIND:PATH:NAME; {there}")
-    why = f"{count:,} different images have this name" if count else "no image has this name"
-    return SpecError("image", name, f"{why}; {there}")
+        return SpecError("image", spec, f"there are {count:,} images: say which as KIND:PATH:NAME; {there}")
+    why = f"{count:,} different images are named {shown(name)}" if count else f"no image is named {shown(name)}"
+    return SpecError("image", spec, f"{why}; {there}")
 
 
 class DockerArchive(Closing):
@@ -125,8 +125,8 @@ class DockerArchive(Closing):
 
     media_type: str | None = documents.OCI_MANIFEST
 
-    def __init__(self, members: Members, name: str | None, bounds: Bounds) -> None:
-        self._members, self._bounds = members, bounds
+    def __init__(self, members: Members, name: str | None, bounds: Bounds, spec: str = "") -> None:
+        self._members, self._bounds, self._spec = members, bounds, spec
         raw = members.read("manifest.json", bounds)
         if raw is None:
             raise ImageError("archive", "it has neither oci-layout nor manifest.json: a root's archive is tar:FILE")
@@ -144,7 +144,7 @@ class DockerArchive(Closing):
             if found := {(config, layers) for config, tags, layers in self._rows if name is None or meant & {*tags}}:
                 break
         if len(found) != 1:
-            raise _unclear(name, self.names(), len(found))
+            raise _unclear(self._spec, name, self.names(), len(found))
         return found.pop()
 
     def names(self) -> list[str]:

@@ -38,17 +38,17 @@ def opened(
     if kind == "dir":
         return _directory(path, staging, bounds, platform)
     if kind == "oci":
-        return _layout(members.Directory(path), kind, name, bounds)
+        return _layout(members.Directory(path), kind, name, bounds, spec)
     fd = spill.regular(members.opened(path), staging, bounds)
     if kind == "tar":
         return _root(fd, bounds, platform)
     guess = not kind and name is None
     found = members.Archive(fd, staging, bounds, guess)
     if found.has("oci-layout") and found.has("index.json"):  # since Engine 25 both; this one has digests of layers
-        return _layout(found, "oci", name, bounds)
+        return _layout(found, "oci", name, bounds, spec)
     if guess and (found.is_root or not found.has("manifest.json")):
         return _root(found.file(), bounds, platform)
-    return _layout(found, kind or "docker-archive", name, bounds)
+    return _layout(found, kind or "docker-archive", name, bounds, spec)
 
 
 def split(spec: str) -> tuple[str, str, str | None]:
@@ -72,9 +72,10 @@ def split(spec: str) -> tuple[str, str, str | None]:
     return kind, path[:at], path[at + 1 :]
 
 
-def _layout(found: members.Members, kind: str, name: str | None, bounds: Bounds) -> Layout | DockerArchive:
+def _layout(found: members.Members, kind: str, name: str | None, bounds: Bounds, spec: str) -> Layout | DockerArchive:
     try:
-        return DockerArchive(found, name, bounds) if kind == "docker-archive" else Layout(found, name, bounds)
+        made = DockerArchive if kind == "docker-archive" else Layout
+        return made(found, name, bounds, os.fspath(spec))
     except BaseException:
         found.close()
         raise

@@ -38,7 +38,7 @@ def test_a_layout_is_read_in_a_directory_and_in_an_archive(tmp_path, staging, co
             assert contents(f"{spec}:app", staging) == LAYERS
             with sources.opened(spec, staging) as source:
                 assert source.names() == ["app"]
-        with pytest.raises(SpecError, match="no image has this name"):
+        with pytest.raises(SpecError, match="no image is named"):
             sources.opened(f"{spec}:other", staging)
 
 
@@ -147,7 +147,7 @@ def test_of_several_images_one_has_to_be_named(tmp_path, staging):
         sources.opened(str(layout), staging)
     assert contents(f"oci:{layout}:b", staging) == [made.SECOND]
     twice = made.both(made.oci(made.HELLO, name="a"), made.oci(made.SECOND, name="a"))
-    with pytest.raises(SpecError, match="2 different images have this name"):
+    with pytest.raises(SpecError, match="2 different images are named"):
         sources.opened(f"oci:{made.directory(tmp_path / 'twice', twice)}:a", staging)
     same = made.both(made.oci(made.HELLO, name="a"), made.oci(made.HELLO, name="b"))
     assert contents(str(made.directory(tmp_path / "same", same)), staging) == [made.HELLO]
