@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 
 from pyjail._images.paths import joined
 
@@ -11,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST = 256  # directories that are open at the same time
+MOST = 256  # directories that are open at the same time, or a quarter of the fds that this process may have
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -37,11 +38,12 @@ class Dir:
 
 
 class Dirs:
-    """The directories that were used last. A `Dir` of it is open until MOST others were."""
+    """The directories that were used last. A `Dir` of it is open until so many others were."""
 
     def __init__(self, root_fd: int) -> None:
         self.root = Dir(os.dup(root_fd), b"")
         self._open: dict[bytes, Dir] = {}
+        self._most = max(2, min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
 
     def get(self, path: bytes) -> Dir | None:
         """The directory of ``path`` if it is open."""
@@ -58,7 +60,7 @@ class Dirs:
         found = self.get(path)
         if found is None:
             found = self._open[path] = Dir(os.open(base, DIRECTORY, dir_fd=above.fd), path)
-            if len(self._open) > MOST:
+            if len(self._open) > self._most:
                 self._open.pop(next(iter(self._open))).close()
         return found
 

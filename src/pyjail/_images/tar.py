@@ -172,12 +172,15 @@ def _content(read: Callable[[int], bytes], header: bytes, what: str, bounds: Bou
     size = _size(header, what)
     if size > bounds.header:
         raise bounds.exceeded("header", f"{what}, an extension header of {size:,} bytes")
-    data = Data(read, size, what)
+    data = Data(read, size + -size % BLOCK, what)
     pieces = []
     while data.left:
-        pieces.append(data(size))
-    data.skip()
-    return b"".join(pieces)
+        pieces.append(data(PIECE))
+    whole = b"".join(pieces)
+    content = whole[:size]
+    if header[156:157] in b"LK" and b"\0" not in content and whole[size : size + 1] not in (b"", b"\0"):
+        raise ImageError(what, "a long name that goes on after its end: readers disagree where that is")
+    return content
 
 
 def _extension(kind: bytes, content: bytes, pending: Pending, what: str) -> None:

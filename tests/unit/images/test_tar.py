@@ -96,6 +96,8 @@ def test_a_pax_header_is_for_the_next_entry_alone_and_its_size_wins():
 def test_gnu_names_are_for_the_next_entry_alone():
     data = archive(long(b"n" * 200), long(b"t" * 200, b"K"), link(b"n" * 100, b"t"), link(b"b", b"c"))
     assert [(e[0], e[2]) for e in read(data)] == [(b"n" * 200, b"t" * 200), (b"b", b"c")]
+    assert read(header(b"n", b"L", size=4) + padded(b"name") + file(b"a"))[0][0] == b"name"
+    assert read(header(b"n", b"L", size=512) + b"n" * 512 + file(b"a"))[0][0] == b"n" * 512
     assert read(archive(long(b"same"), pax((b"path", b"same")), file(b"x")))[0][0] == b"same"
 
 
@@ -125,6 +127,7 @@ def test_the_last_record_of_a_key_counts():
         (pax((b"path", b"x")) + pax((b"comment", b"x"), kind=b"g") + file(b"a"), "global header between"),
         (pax((b"path", b"x")) + pax((b"path", b"y")) + file(b"a"), "two extension headers"),
         (long(b"x") + long(b"y") + file(b"a"), "two extension headers"),
+        (header(b"n", b"L", size=3) + padded(b"name") + file(b"a"), "goes on after its end"),
         (long(b"x") + pax((b"path", b"y")) + file(b"a"), "disagree which counts"),
         (archive(pax((b"path", b"x"))), "no entry after it"),
         (archive(long(b"x")), "no entry after it"),
