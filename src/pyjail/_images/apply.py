@@ -43,8 +43,7 @@ THEIRS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.EML
 class Summary(NamedTuple):
     """What became of the layers: ``entries`` made, by kind those ``skipped``, ``bytes`` of content written.
 
-    ``sums`` gives (path, sha256 in hex) of every file of the tree, in no order and at most a directory at once in
-    memory, as often as it is gone through while the root's fd is open.
+    ``sums`` has the digests of the files that were written.
     """
 
     entries: int
@@ -68,7 +67,7 @@ class Tree:
         self._number = -1
         self._made = self._bytes = self._looked = 0
         self._skipped: dict[str, int] = {}
-        self._sums = Sums(root_fd)
+        self._sums = Sums()
         self._start()
 
     def _start(self) -> None:

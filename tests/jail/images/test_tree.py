@@ -12,7 +12,7 @@ from pyjail import HostError
 from pyjail._images import apply
 from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
-from tests.images_made import MTIME, applied, archive, file, folder, hard, header, link, listed, long, pax
+from tests.images_made import MTIME, applied, archive, file, folder, hard, header, link, listed, long, pax, walked
 from tests.jail.images.conftest import Outside
 
 NS = MTIME * 10**9
@@ -25,6 +25,12 @@ def tree(root: Path) -> dict[str, object]:
 
 def links(root: Path) -> dict[str, object]:
     return {name: row[1] for name, row in listed(root).items() if row[0] == "link"}
+
+
+def sums(root: Path, summary: apply.Summary) -> dict[str, str | None]:
+    """What is kept of each file."""
+    files = (path for path in walked(root) if path.is_file() and not path.is_symlink())
+    return {str(path.relative_to(root)): summary.sums.kept(path.stat().st_ino) for path in files}
 
 
 def refused(root: Path, *layers: bytes, bounds: Bounds | None = None) -> str:
@@ -251,7 +257,7 @@ def test_uid_1000_gets_a_name(outside: Outside):
     assert found["etc/passwd"] == passwd + b"\nbox:x:1000:1000:box:/box:/bin/sh\n" and found["copy"] == passwd
     assert found["etc/group"] == group + b"box:x:1000:\n"
     assert listed(outside.root)["etc/passwd"][1:3] == ("0o644", NS)
-    assert dict(summary.sums) == {n.encode(): hashlib.sha256(c).hexdigest() for n, c in found.items() if c is not True}
+    assert sums(outside.root, summary) == {n: hashlib.sha256(c).hexdigest() for n, c in found.items() if c is not True}
     applied(outside.root, archive(file(b"else")))
     assert tree(outside.root)["etc/passwd"] == found["etc/passwd"]  # once
 
@@ -274,13 +280,24 @@ def test_accounts_that_are_none_of_ours_stay(outside: Outside, entries: tuple[by
     assert listed(outside.root) == before and b"/box" not in b"".join(r[3] for r in before.values() if r[0] == "file")
 
 
-def test_sums_are_those_of_the_tree_also_beyond_what_is_kept(outside: Outside, monkeypatch: pytest.MonkeyPatch):
+def test_the_sums_of_what_was_written_first_are_kept(outside: Outside, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("pyjail._images.sums.KEPT", 3)
-    layer = archive(*(file(b"f%d" % n, b"%d" % n) for n in range(9)), hard(b"h", b"f8"), link(b"l", b"f1"))
-    summary = applied(outside.root, layer, archive(file(b"f0", b"new"), file(b".wh.f1")))
-    content = {n.encode(): c for n, c in tree(outside.root).items() if isinstance(c, bytes)}
-    assert dict(summary.sums) == {n: hashlib.sha256(c).hexdigest() for n, c in content.items()} and len(content) == 9
-    assert summary.bytes == 12 and summary.entries == 13
+    layer = archive(
+        *(file(b"f%d" % n, b"%d" % n) for n in range(9)), hard(b"h", b"f2"), file(b"shut", b"s", mode=0o200)
+    )
+    summary = applied(outside.root, layer)
+    expected = {"f0": b"0", "f1": b"1", "f2": b"2", "h": b"2", "shut": b"s"}
+    kept = {name: digest for name, digest in sums(outside.root, summary).items() if digest}
+    assert kept == {name: hashlib.sha256(content).hexdigest() for name, content in expected.items()}
+    assert summary.bytes == 10 and summary.entries == 11
+    many = archive(*(file(b"f%d" % n, mode=0) for n in range(7)))
+    assert "more than 3 that their owner may not read" in refused(outside.root, many)
+
+
+def test_the_sum_of_a_file_that_is_gone_is_not_that_of_another(outside: Outside):
+    layers = [archive(file(b"f", b"%d" % n), file(b".wh.g")) for n in range(20)]
+    summary = applied(outside.root, *layers, archive(file(b"g", b"g")))
+    assert sums(outside.root, summary) == {n: hashlib.sha256(c).hexdigest() for n, c in (("f", b"19"), ("g", b"g"))}
 
 
 @pytest.mark.parametrize(
