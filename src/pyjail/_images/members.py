@@ -20,6 +20,7 @@ from pyjail._images.errors import ImageError
 from pyjail._images.spill import Spill
 
 MOST = 20_000  # members of an archive that are kept in mind
+NAMES = 8 << 20  # bytes of their names together; one may have as many as an extension header
 DOCUMENTS = ("oci-layout", "index.json", "manifest.json")  # what makes an archive one of images
 _PLAIN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ROOTS = frozenset(b"bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var".split())
@@ -179,7 +180,15 @@ class Archive(Members):
             at += len(piece)
             return piece
 
+        names = 0
         for entry in tar.entries(read, bounds):
+            names += len(entry.name) + len(entry.target)
+            if len(entry.name) > bounds.path:
+                raise bounds.exceeded("path", f"archive, {shown(entry.name)}")
+            if names > NAMES:
+                raise ImageError(
+                    "archive", f"its names have more than {NAMES:,} bytes: a root? Then name it as tar:FILE"
+                )
             name = _key(entry.name)
             if guess and not any(map(self.has, DOCUMENTS)) and entry.name.lstrip(b"./").split(b"/")[0] in _ROOTS:
                 self.is_root = True

@@ -8,6 +8,7 @@ from pyjail._base.errors import SpecError
 from pyjail._images import documents, members, pack, platforms, spill, stream
 from pyjail._images.bounds import Bounds
 from pyjail._images.digests import Digest, digest
+from pyjail._images.errors import ImageError
 from pyjail._images.layouts import DockerArchive, Layout, Single, hashed
 
 KINDS = ("oci", "oci-archive", "docker-archive", "dir", "tar")
@@ -85,6 +86,8 @@ def _root(fd: int, bounds: Bounds, platform: platforms.Platform) -> Single:
     """The tar of a root, compressed or not, as an image of one layer; ``fd`` is taken over."""
     try:
         size = os.fstat(fd).st_size
+        if not size:
+            raise ImageError("archive", "it is empty")
         if size > bounds.compressed:
             raise bounds.exceeded("compressed", "archive")
         form = members.form(fd)

@@ -16,7 +16,7 @@ from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
 from tests import images_archives as made
 from tests.images_archives import contents, written
-from tests.images_made import file, folder, header
+from tests.images_made import file, folder, header, long
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -162,6 +162,32 @@ def test_an_archive_has_a_bound_of_members(tmp_path, staging):
     many = b"".join(file(b"%d" % n) for n in range(20_001))
     with pytest.raises(ImageError, match="20,000 members"):
         sources.opened(f"oci-archive:{written(tmp_path / 'a', made.layer(many))}", staging)
+
+
+@pytest.mark.parametrize(("size", "says"), [(4000, "8,388,608 bytes"), (5000, "bound path")])
+def test_names_of_an_archive_take_little_memory(tmp_path, staging, size, says):
+    entries = (long(b"%05d" % n + b"x" * size) + file(b"x") for n in range(9000))
+    path = written(tmp_path / "a", gzip.compress(b"".join(entries), 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=says):
+            sources.opened(f"oci-archive:{path}", staging)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"#!/bin/sh\necho hello\n" * 100, b"\x1f\x8b" + bytes(100), b"PK\3\4" + bytes(5000)]
+)
+def test_what_is_empty_or_no_archive_is_no_image(tmp_path, staging, data):
+    path = written(tmp_path / "a", data)
+    for kind in ("", "oci-archive:", "docker-archive:"):
+        with pytest.raises(ImageError):
+            sources.opened(f"{kind}{path}", staging)
+    if not data:
+        with pytest.raises(ImageError, match="empty"):
+            sources.opened(f"tar:{path}", staging)
 
 
 @pytest.mark.parametrize("spec", ["", "oci:", "tar:", "a\0b", 5, None, b"x"])
