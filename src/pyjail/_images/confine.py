@@ -2,8 +2,8 @@
 
 As root it becomes one unprivileged id, S, that owns all files of the store; as a user it stays the user. The directory
 is its root (chroot, in a user namespace where that takes one) and the only one that Landlock lets it touch; it has no
-network, no capability, no new process, and bounds on memory, CPU time and file sizes. Called in a process of its own
-with one thread, when all is imported.
+network, no capability, no new process (`alone`), and bounds on memory, CPU time and file sizes. Called in a process of
+its own with one thread, when all is imported.
 """
 
 from __future__ import annotations
@@ -56,11 +56,16 @@ def confine(root: int, identity: int | None, parent: int, *, memory: int, cpu: i
         raise HostError("unpacker", _ENDED, "start again")
     for what, most in (
         (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, cpu), (resource.RLIMIT_FSIZE, size),
-        (resource.RLIMIT_NPROC, 0), (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, 0),
     ):  # fmt: skip
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
+
+
+def alone() -> None:
+    """No process and no thread is started from now on."""
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def _rooted(root: int, privileged: bool) -> bool:

@@ -35,7 +35,7 @@ package.__path__, package.__distribution__ = [sys.argv[1]], "pyjail-linux"
 sys.modules["pyjail"] = package
 sys.path += sys.argv[2:]
 from pyjail._images import unpacker
-sys.exit(unpacker.main())
+unpacker.main()
 """
 
 Progress = Callable[[int, int, str], None]

@@ -17,13 +17,14 @@ import sys
 
 from pyjail._base.errors import HostError
 from pyjail._images import base, confine, listing, stream
+from pyjail._images.ahead import Ahead
 from pyjail._images.apply import Summary, Tree
 from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, NoReturn
 
 _MOST_SPECIFICATION = 1 << 20
 _LINES = 1 << 16  # of the list of files, written at once
@@ -58,8 +59,8 @@ class Frames:
         return found
 
 
-def main() -> int:
-    """Unpack what standard input says; the exit code is 0 when the last line says what came of it."""
+def main() -> NoReturn:
+    """Unpack what standard input says; the process ends, with 0 when the last line says what came of it."""
     source: BinaryIO = sys.stdin.buffer
     wanted = json.loads(b"".join(iter(Frames(source).read, b""))[:_MOST_SPECIFICATION])
     os.umask(0o022)
@@ -75,7 +76,7 @@ def main() -> int:
         said = {"full": True} if confine.is_full(e) else {"system": f"{type(e).__name__}: {e}"}
     sys.stdout.write(json.dumps(said) + "\n")
     sys.stdout.flush()
-    return 0
+    os._exit(0)  # the other thread may be reading standard input, which Python would wait for
 
 
 def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
@@ -95,10 +96,12 @@ def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
         os.setegid(0)
     confine.confine(root, wanted["identity"], wanted["parent"], **rights)
     bounds = Bounds(*wanted["bounds"])
+    ahead = Ahead()
+    confine.alone()
     tree = Tree(root, bounds)
     for number, (media_type, digest, size, diff_id) in enumerate(wanted["layers"], 1):
         with _of_layer(wanted["first"] + number):
-            bounds = _layer(tree, source, bounds, media_type, digest, size, diff_id)
+            bounds = _layer(tree, ahead, source, bounds, media_type, digest, size, diff_id)
     return _written(tree.finish(), root, sums, known)
 
 
@@ -126,14 +129,14 @@ def _of_layer(number: int) -> Any:
 
 
 def _layer(
-    tree: Tree, source: BinaryIO, bounds: Bounds, media_type: str, digest: str, size: int, diff_id: str
+    tree: Tree, ahead: Ahead, source: BinaryIO, bounds: Bounds, media_type: str, digest: str, size: int, diff_id: str
 ) -> Bounds:
     frames = Frames(source)
     file: Any = frames
     content = stream.opened(
         file, media_type, bounds, algorithm=digest.partition(":")[0], diff_algorithm=diff_id.partition(":")[0]
     )
-    tree.layer(content)
+    tree.layer(ahead.of(content))
     content.drain()
     if frames.done != size:
         raise ImageError("", f"it has {frames.done:,} bytes, its descriptor says {size:,}")
@@ -155,4 +158,4 @@ def _written(summary: Summary, root: int, sums: int, known: dict[tuple[int, int]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -232,6 +232,7 @@ CONFINED = """
         except Exception as e:
             print(name, type(e).__name__)
     confine.confine(root, {identity}, os.getppid(), memory=1 << 30, cpu=10, size=1 << 20)
+    confine.alone()
     def inside():
         os.mkdir("a", dir_fd=root); os.mkdir("b", dir_fd=root)
         fd = os.open("a/f", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=root)
