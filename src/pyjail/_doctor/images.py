@@ -7,7 +7,6 @@ import os
 import shutil
 
 from pyjail._base.errors import HostError
-from pyjail._base.units import show_size
 from pyjail._doctor.examination import Examination
 from pyjail._doctor.finding import NO, PARTLY, WORKS, Finding
 from pyjail._images.store import Store
@@ -30,12 +29,11 @@ def store(x: Examination) -> Finding:
         why = f"the store would be {place.path}, and this user cannot write to {nearest}"
         return Finding("images", NO, why, "set PYJAIL_HOME to a directory where this user may write")
     free = shutil.disk_usage(nearest).free
-    said = f"{place.path}{'' if there else ', made by the first image'}; {show_size(free)} are free"
+    said = f"{place.path}{'' if there else ', made by the first image'}; {free / (1 << 30):.1f} GiB are free"
     if free < LEAST_FREE:
         return Finding("images", PARTLY, said, "make room, pyjail image gc, or set PYJAIL_HOME to another file system")
     if not any(map(_there, ZSTD)):
-        fix = "pip install 'pyjail-linux[zstd]'"
-        return Finding("images", PARTLY, f"{said}; layers that zstd has compressed cannot be read", fix)
+        said += "; layers that zstd has compressed need pip install 'pyjail-linux[zstd]'"
     return Finding("images", WORKS, said)
 
 
