@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -155,7 +157,6 @@ def test_a_first_run_with_an_image_loads_little_of_them(tools):
     heavy = [
         "typing",
         "shutil",
-        "subprocess",
         "hashlib",
         "zlib",
         "http.client",
@@ -204,3 +205,30 @@ def test_a_configuration_names_an_image(home, tools):
     assert (
         cli("run", "--config", str(home / "c.toml"), "--image", "other", "--", "cat", "/etc/motd").stdout == "other\n"
     )
+
+
+def test_pools_fresh_keepers_and_event_loops_take_images(tools):
+    jail = Jail(image="tools", strict=False)
+    with pyjail.Pool(2, jail) as pool:
+        assert pool.run(["cat", "/etc/motd"]).stdout == b"mine\n"
+    assert pyjail.run(["cat", "/etc/motd"], jail=replace(jail, fresh=True)).stdout == b"mine\n"
+    assert asyncio.run(pyjail.aio.run(["cat", "/etc/motd"], jail=jail)).stdout == b"mine\n"
+    with pyjail.start(["cat", "/etc/motd"], jail=jail) as process:
+        assert process.communicate()[0] == b"mine\n"
+
+
+def held(tree: str) -> bool:
+    """Whether this process has an fd of the tree's lock."""
+    links = [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]
+    return any(os.path.lexists(link) and os.readlink(link).endswith(tree) for link in links)
+
+
+def test_a_child_that_was_forked_holds_no_tree(tools):
+    assert run("true", Jail(image="tools", strict=False)).ok
+    assert held(tools.id)
+    child = os.fork()
+    if not child:
+        os._exit(held(tools.id))
+    assert os.waitpid(child, 0)[1] == 0
+    pyjail.close()
+    assert not held(tools.id)
