@@ -61,7 +61,7 @@ def _delete(path: str) -> None:
 
 def file_name(name: str) -> str:
     """The name of an image as that of a file, as `urllib.parse.quote` has it."""
-    return "".join(chr(c) if c in _SAFE else f"%{c:02X}" for c in name.encode())
+    return "".join(chr(c) if c in _SAFE else f"%{c:02X}" for c in name.encode("utf-8", "surrogatepass"))
 
 
 class Place:
@@ -205,14 +205,17 @@ class Place:
             raise
 
     def read(self, part: str) -> Any:
-        """The JSON in the file ``part``; None where there is none."""
+        """The JSON in the file ``part``; None where there is none, or can be none of this name."""
+        path = f"{self.path}/{part}"
         try:
-            with open(f"{self.path}/{part}", "rb") as f:
+            with open(path, "rb") as f:
                 return json.loads(f.read())
+        except ValueError as e:
+            raise HostError("image store", f"{path} is damaged: {e}", f"rm '{path}', and load the image again") from e
         except OSError as e:
-            if e.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            if e.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR):
                 return None
-            raise
+            raise self.unusable(e) from e
 
     def remove(self, part: str) -> None:
         """The file ``part`` is gone."""

@@ -60,7 +60,7 @@ class Shelf(Place):
 
     def images(self) -> list[Image]:
         """All that have a name, by name."""
-        if not self.there():
+        if not self.there() or not os.path.isdir(f"{self.path}/names"):
             return []
         found = []
         for file in os.listdir(f"{self.path}/names"):

@@ -54,6 +54,28 @@ def test_what_is_not_there_is_told_with_the_command(home, call):
     assert images.list() == [] == images.gc()
 
 
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../images", "x" * 300, "\udcff", "a\0b", "/etc/passwd", "sha256:" + "0" * 64]
+)
+def test_what_can_be_no_name_is_no_image(home, tmp_path, name):
+    images.load(layout(tmp_path / "one", BASE), "one")
+    assert store.stamp(name) is None or name in ("", ".", "..")
+    for call in (images.get, images.remove, images.verify):
+        with pytest.raises(HostError, match="there is no image"):
+            call(name)
+    assert whole() == ["one"]
+
+
+def test_an_empty_directory_is_an_empty_store_and_a_damaged_file_is_named(home, tmp_path):
+    (home / "images").mkdir(parents=True, mode=0o700)
+    assert images.list() == []
+    images.load(layout(tmp_path / "one", BASE), "one")
+    (home / "images/names/one").write_bytes(b'{"name": "o')
+    for call in (images.list, lambda: images.get("one"), images.gc):
+        with pytest.raises(HostError, match=f"{home}/images/names/one is damaged"):
+            call()
+
+
 def test_no_file_is_privileged_and_what_is_no_file_is_not_made(home, tmp_path):
     devices = (made.header(b"null", b"3", mode=0o666), made.header(b"pipe", b"6"))
     image = images.load(layout(tmp_path / "one", BASE, made.archive(*devices)), "one")
