@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyjail._images.dirs import Dir, Dirs
 
 STEPS = 40  # symlinks on the way to one entry, as in the kernel
-WAITING = 16 << 20  # bytes of hard links that come before what they name
+WAITING = 8 << 20  # bytes of hard links that come before what they name
 
 
 def resolved(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyjail._images.errors import ImageError
 
-KEPT = 100_000  # digests in memory, 20 MB
+KEPT = 50_000  # digests in memory, 10 MB
 
 
 class Sums:
