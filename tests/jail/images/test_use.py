@@ -156,6 +156,7 @@ def test_a_run_without_an_image_loads_nothing_of_them():
 def test_a_first_run_with_an_image_loads_little_of_them(tools):
     heavy = [
         "typing",
+        "json",
         "shutil",
         "hashlib",
         "zlib",
