@@ -33,12 +33,13 @@ from pyjail._policy import bpf, choice, obstacles, seccomp
 from pyjail._run import ahead, run
 from pyjail._run.turn import Turn
 from pyjail._spec import commands, trees
+from pyjail._spec.egress import Egress
 from pyjail._spec.inputs import check_inputs
 from pyjail.aio._flight import Flight
 from tests.simulate import simulate
 
 __all__ = [
-    "ASKED_FOR", "HOLDERS", "STARTS", "Turn", "aio_gate", "allowed_by", "another_host", "audit_arch", "busy_keepers", "call_number", "check_inputs", "cpus",
+    "ASKED_FOR", "Egress", "HOLDERS", "STARTS", "Turn", "aio_gate", "allowed_by", "another_host", "audit_arch", "busy_keepers", "call_number", "check_inputs", "cpus",
     "decision", "few_entries", "host", "host_says", "idle_keepers", "janitor_watches", "keeper_of", "look_again", "never_look_again",
     "no_keepers", "no_more_processes", "open_source", "outdated_cgroups", "owed_by", "owner_name", "packed", "pool_of", "remove_tree",
     "size_of_kept_plans", "size_of_the_default_filter", "turn_of", "usable_host", "used_hierarchies",

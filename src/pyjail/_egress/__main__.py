@@ -6,6 +6,7 @@ that, the embedder's pidfd does.
 
 from __future__ import annotations
 
+import array  # noqa: F401 (of recv_fds, which loads it late)
 import asyncio
 import contextlib
 import json
@@ -80,8 +81,9 @@ class Control:
             self.proxy.serve(message["run"], listening, self.policies[message["policy"]])
 
 
-async def _serve(control: socket.socket, embedder: int, places: int) -> None:
+async def _serve(control: socket.socket, embedder: int) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    places = _bound()  # now that the loop has loaded what it needs
     proxy = Proxy(places)
     said = Control(proxy, control, ended)
     loop.add_reader(embedder, ended.set)
@@ -101,6 +103,8 @@ def _bound() -> int:
         resource.setrlimit(limit, (value, value))
     os.chdir("/")
     os.umask(0o077)
+    with contextlib.suppress(OSError):  # what a lookup loads may not be there for who we are about to be
+        socket.getaddrinfo("localhost", None)
     if os.getuid() == 0:
         with contextlib.suppress(OSError):  # a user namespace may not have the number: the rest stands
             os.setgroups([])
@@ -114,7 +118,7 @@ def main(argv: list[str]) -> int:
     """Serve until the embedder ends. 0."""
     threading.stack_size(1 << 19)  # of lookups: sixteen of the usual ones are 128 MiB of address space
     control = socket.socket(fileno=int(argv[0]))
-    asyncio.run(_serve(control, int(argv[1]), _bound()))
+    asyncio.run(_serve(control, int(argv[1])))
     os._exit(0)  # a lookup may take its time yet
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 from pyjail._base import lazy
 from pyjail._base.errors import HostError
@@ -57,6 +58,7 @@ class Link:
 
     def __init__(self) -> None:
         self._reset()
+        _all.add(self)
 
     def _reset(self) -> None:
         self.lock = threading.RLock()
@@ -142,9 +144,9 @@ class Link:
         data = json.dumps(message).encode()
         try:
             if fd < 0:
-                self._ours().send(data)
+                self._ours().send(data, socket.MSG_NOSIGNAL)
             else:
-                socket.send_fds(self._ours(), [data], [fd])
+                socket.send_fds(self._ours(), [data], [fd], socket.MSG_NOSIGNAL)
         except TimeoutError:
             raise ConnectionResetError("it takes no messages") from None
 
@@ -229,11 +231,19 @@ class Link:
         with self.lock:
             self._lost()
 
-    def _after_fork(self) -> None:
-        """In the child: the proxy and its runs are the parent's, and a thread may have held the lock."""
+    def disown(self) -> None:
+        """After os.fork, in the child: the proxy and its runs are the parent's, and a thread may have held the lock."""
         self.forget()
         self._reset()
 
 
+_all: weakref.WeakSet[Link] = weakref.WeakSet()
 link = Link()
-os.register_at_fork(after_in_child=link._after_fork)
+
+
+def _after_fork() -> None:
+    for one in list(_all):
+        one.disown()
+
+
+os.register_at_fork(after_in_child=_after_fork)

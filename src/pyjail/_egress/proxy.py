@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -132,7 +133,7 @@ class Connection:
         self.task = self.loop.create_task(self._serve())
 
     async def _serve(self) -> None:
-        why = "the proxy failed"
+        why = "cancelled"
         try:
             why = await self._answered()
         except CutError as e:
@@ -141,6 +142,8 @@ class Connection:
             why = f"idle for {self.run.egress.idle:g} s"
         except (OSError, MemoryError) as e:
             why = f"the connection broke: {e}"
+        except Exception as e:  # whatever it is, it is this connection's alone
+            why = f"the proxy failed: {e!r}"
         finally:
             self.close(why)
 
@@ -197,7 +200,7 @@ class Connection:
 
     async def _connect(self, addresses: list[Address], port: int) -> socket.socket:
         """To the first of these very addresses that answers."""
-        failure: OSError = TimeoutError(errno.ETIMEDOUT, f"no answer in {CONNECT_S:g} s")
+        failure = OSError(errno.ETIMEDOUT, "")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_S):
                 for address in addresses:
@@ -216,7 +219,7 @@ class Connection:
                     except BaseException:
                         sock.close()
                         raise
-        raise RefusedError(502, f"{self.host}:{port} cannot be connected to: {failure}")
+        raise RefusedError(502, f"{self.host}:{port} cannot be connected to: {os.strerror(failure.errno or 0)}")
 
     async def _tunnel(self, first: bytes) -> None:
         """After CONNECT. A name is spoken to by TLS for that name alone, or the same address serves another host."""
