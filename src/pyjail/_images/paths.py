@@ -40,7 +40,7 @@ class Paths:
     """A set of paths, 8 to 16 bytes each however long they are: of each its (keyed, 64 bits wide) hash is kept."""
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * 1024))
+        self._slots = array("Q", [0]) * 1024
         self._count = 0
 
     def add(self, path: bytes) -> None:
@@ -48,7 +48,7 @@ class Paths:
         if self._put(hash(path) & ALL or 1):
             self._count += 1
             if 2 * self._count > len(self._slots):
-                old, self._slots = self._slots, array("Q", bytes(16 * len(self._slots)))
+                old, self._slots = self._slots, array("Q", [0]) * (2 * len(self._slots))
                 for key in filter(None, old):
                     self._put(key)
 
