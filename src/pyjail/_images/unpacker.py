@@ -7,6 +7,7 @@ pieces, an empty one at its end. Its standard output has one line of JSON: what 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib
 import json
@@ -94,6 +95,7 @@ def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
     if wanted["identity"] is not None:
         os.seteuid(0)
         os.setegid(0)
+    _no_more_imports()  # from here on the tree is our root, and what is found by a path is the image's
     confine.confine(root, wanted["identity"], wanted["parent"], **rights)
     bounds = Bounds(*wanted["bounds"])
     ahead = Ahead()
@@ -103,6 +105,16 @@ def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
         with _of_layer(wanted["first"] + number):
             bounds = _layer(tree, ahead, source, bounds, media_type, digest, size, diff_id)
     return _written(tree.finish(), root, sums, known)
+
+
+def _no_more_imports() -> None:
+    """What is not loaded is not there."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1")  # glibc loads it by itself when a thread is ended
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
+    sys.path_importer_cache.clear()
 
 
 def _based(old: int, root: int, lines: int) -> dict[tuple[int, int], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from pyjail import HostError, images
 from pyjail._images import add, confine, place, unpack
+from tests import images_archives as archives
 from tests import instants
 from tests.conftest import SLOW
 from tests.images_made import archive, file
@@ -217,6 +219,45 @@ def test_an_unpacker_that_dies_is_told(home, tmp_path, monkeypatch):
     with pytest.raises(HostError, match="says more than it should"):
         images.load(layout(tmp_path / "one", BASE), "one")
     assert unfinished() == [] == images.list()
+
+
+EVIL = b"""
+import os
+os.write(1, b'{"summary": [1, {}, 1], "sums": "00"}\\n')
+os._exit(0)
+"""
+
+
+def test_nothing_of_the_image_is_imported_by_who_unpacks_it(home, tmp_path):
+    """Its root is the tree: what is imported late would come from there, and could say that all digests are right."""
+    asked = [sys.executable, "-I", "-S", "-c", "import sys; print(*sys.path, sep=chr(10))"]
+    places = [path for path in subprocess.check_output(asked, text=True).splitlines() if not path.endswith(".zip")]
+    assert places
+    evil = [
+        file(f"{path}/{module}.py".lstrip("/").encode(), EVIL)
+        for path in places
+        for module in (
+            "compression/__init__",
+            "compression/zstd",
+            "backports/zstd",
+            "backports/zstd/__init__",
+            "traceback",
+        )
+    ]
+    layer = archive(*evil)
+    members = archives.oci(layer, UPPER)
+    manifest = json.loads(members["index.json"])["manifests"][0]
+    data = members.pop(f"blobs/sha256/{manifest['digest'][7:]}")
+    document = json.loads(data)
+    document["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar"
+    document["layers"][1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd"
+    data = json.dumps(document).encode()
+    manifest |= {"digest": archives.digest(data), "size": len(data)}
+    members[f"blobs/sha256/{manifest['digest'][7:]}"] = data
+    members["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [manifest]}).encode()
+    with pytest.raises((HostError, images.ImageError), match="zstd"):
+        images.load(f"oci:{archives.directory(tmp_path / 'evil', members)}", "evil")
+    assert images.list() == [] == unfinished()
 
 
 CONFINED = """
