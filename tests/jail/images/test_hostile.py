@@ -21,6 +21,7 @@ from pyjail import JailError
 from pyjail._images import tar
 from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
+from tests.conftest import SLOW
 from tests.images_made import (
     applied,
     archive,
@@ -247,7 +248,11 @@ def measured(outside: Outside, code: str, *data: bytes) -> tuple[int, str]:
     program = textwrap.dedent(program) + textwrap.dedent(code)
     program += "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(made), *paths], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", program, str(made), *paths],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100 * SLOW,
     )
     assert done.returncode == 0, done.stderr
     *said, most = done.stdout.splitlines()
