@@ -57,9 +57,9 @@ class Run:
         """Accept, or let wait, as there is place."""
         place = not self.ended and len(self.connections) < self.egress.connections and self.proxy.has_place
         if place and not self.accepts:
-            self.proxy.loop.add_reader(self.listening, self._accept)
+            self.proxy.loop.add_reader(self.listening.fileno(), self._accept)
         elif self.accepts and not place:
-            self.proxy.loop.remove_reader(self.listening)
+            self.proxy.loop.remove_reader(self.listening.fileno())
         self.accepts = place
 
     def _accept(self) -> None:
@@ -70,7 +70,7 @@ class Run:
             client, _ = self.listening.accept()
         except OSError as e:
             if e.errno in _LACK:
-                self.proxy.loop.remove_reader(self.listening)
+                self.proxy.loop.remove_reader(self.listening.fileno())
                 self.accepts = False
                 self.proxy.loop.call_later(_LACK_S, self.look)
             return
@@ -297,8 +297,8 @@ class Connection:
         self.closed = True
         for sock in (self.client, self.server):
             if sock is not None:
-                self.loop.remove_reader(sock)
-                self.loop.remove_writer(sock)
+                self.loop.remove_reader(sock.fileno())
+                self.loop.remove_writer(sock.fileno())
                 sock.close()
         self.task.cancel()
         seconds = round(self.loop.time() - self.began, 6)

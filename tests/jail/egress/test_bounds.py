@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
-from pyjail._egress import proxy
+from pyjail._egress import proxy, pump
 from tests.jail.egress.world import CONNECTED, Server, World, everything, head, local, open_fds, tunnel, until
 
 
@@ -122,3 +123,21 @@ def test_places_of_all_runs_are_bounded_and_given_back(plain):
                 second.close()
                 assert head(third) == CONNECTED
             assert until(lambda: world.proxy.count == 0)
+
+
+@pytest.mark.parametrize("pipes", [0, 64])
+def test_every_byte_arrives_in_order_both_ways_however_slowly_it_is_taken(monkeypatch, pipes):
+    """By copies, and by pipes, which a direction has once it is worth one; and no pipe is left."""
+    monkeypatch.setattr(pump, "MOST_PIPES", pipes)
+    data = b"".join([n.to_bytes(4, "big") for n in range(1 << 20)])
+    with Server() as server, World(local(server.port, size="1G")) as world, world.connect() as sock:
+        assert tunnel(sock, f"127.0.0.1:{server.port}") == CONNECTED
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        sender.start()
+        got = everything(sock)
+        sender.join()
+        assert got == data
+        (row,) = world.rows()
+        assert (row.bytes_in, row.bytes_out, row.why) == (len(data), len(data), "")
+    assert pump._Pipe.alive == 0
