@@ -1,4 +1,4 @@
-"""What came of a run's connections: `Contact`, one of them; `Report`, all; and how they pass between processes."""
+"""What came of a run's connections: `Contact`, one of them; `Contacts`, all; and how they pass between processes."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ class Contact(Shown):
             yield self.why
 
 
-class Report(NamedTuple):
+class Contacts(NamedTuple):
     """``rows``: the first 1,000 connections in the order in which they ended; ``omitted``: how many more there were."""
 
     rows: tuple[Contact, ...] = ()
     omitted: int = 0
 
     @staticmethod
-    def gone(why: str = GONE) -> Report:
+    def gone(why: str = GONE) -> Contacts:
         """Of a run whose proxy ended before it could tell."""
-        return Report((Contact("", 0, False, 0, 0, 0.0, "", why),), 0)
+        return Contacts((Contact("", 0, False, 0, 0, 0.0, "", why),), 0)
 
 
-def messages(number: int, report: Report) -> Iterator[dict[str, Any]]:
+def messages(number: int, report: Contacts) -> Iterator[dict[str, Any]]:
     """The report of a run as messages, none of which is too large for a packet."""
     rows = [[getattr(row, name) for name in names(row)] for row in report.rows]
     for first in range(0, max(len(rows), 1), IN_A_MESSAGE):

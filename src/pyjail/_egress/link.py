@@ -16,7 +16,7 @@ import weakref
 from pyjail._base import lazy
 from pyjail._base.errors import HostError
 from pyjail._base.fds import Fd, by, identity, itself, memfd, readable
-from pyjail._egress.contact import GONE, Contact, Report
+from pyjail._egress.contact import GONE, Contact, Contacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Link:
         self.pid = -1
         self.runs: dict[int, bool] = {}  # that this proxy has; whether they are ended
         self.parts: dict[int, list[Contact]] = {}
-        self.reports: dict[int, Report] = {}
+        self.reports: dict[int, Contacts] = {}
         self.policies: dict[Egress, int] = {}
         self.number = 0
 
@@ -105,7 +105,7 @@ class Link:
         self._send(message, listening)
         self.policies[egress] = policy
 
-    def end(self, number: int) -> Report:
+    def end(self, number: int) -> Contacts:
         """The run has ended: close its connections and its socket, and tell what came of them. Once for each number.
 
         Of a proxy that has ended meanwhile, a row says so.
@@ -120,7 +120,7 @@ class Link:
             except ConnectionError as e:
                 self._lost(str(e))
             self.runs.pop(number, None)
-            return self.reports.pop(number, None) or Report.gone()
+            return self.reports.pop(number, None) or Contacts.gone()
 
     def _answer(self, number: int) -> None:
         end = time.monotonic() + ANSWER_S
@@ -132,7 +132,7 @@ class Link:
         rows = self.parts.setdefault(run, [])
         rows += [Contact(*row) for row in message["rows"]]
         if message["last"]:
-            self.reports[run] = Report(tuple(self.parts.pop(run)), message["omitted"])
+            self.reports[run] = Contacts(tuple(self.parts.pop(run)), message["omitted"])
 
     def _ours(self) -> socket.socket:
         """The socket, if it is still what it was."""
@@ -203,7 +203,7 @@ class Link:
         runs = [number for number in self.runs if number not in self.reports]
         self._close()
         self.runs, self.parts, self.policies = {}, {}, {}
-        told = Report.gone(f"{GONE} ({why})" if why and why != GONE else GONE)
+        told = Contacts.gone(f"{GONE} ({why})" if why and why != GONE else GONE)
         self.reports.update(dict.fromkeys(runs, told))
 
     def _close(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 from pyjail._egress import hello, request
 from pyjail._egress.addresses import Resolver, own
-from pyjail._egress.contact import MOST_ROWS, Contact, Report
+from pyjail._egress.contact import MOST_ROWS, Contact, Contacts
 from pyjail._egress.pump import CutError, Pump
 from pyjail._egress.request import RefusedError, Request
 from pyjail._egress.rules import address_allowed, allows
@@ -90,14 +90,14 @@ class Run:
         self.look()
         self.proxy.freed()
 
-    def end(self) -> Report:
+    def end(self) -> Contacts:
         """Close all, and tell."""
         self.ended = True
         self.look()
         self.listening.close()
         for connection in list(self.connections):
             connection.close("" if connection.pump is not None else "the run ended")
-        return Report(tuple(self.rows), self.omitted)
+        return Contacts(tuple(self.rows), self.omitted)
 
     def tend(self, now: float) -> None:
         """Reset what has been idle for too long."""
@@ -337,10 +337,10 @@ class Proxy:
         """Accept what the program of this run connects. The socket is the proxy's from now on."""
         self.runs[number] = Run(self, listening, egress)
 
-    def end(self, number: int) -> Report:
+    def end(self, number: int) -> Contacts:
         """Close all of a run, and tell of it."""
         run = self.runs.pop(number, None)
-        return Report.gone("the egress proxy never had this run's socket") if run is None else run.end()
+        return Contacts.gone("the egress proxy never had this run's socket") if run is None else run.end()
 
     def _tend(self) -> None:
         now = self.loop.time()

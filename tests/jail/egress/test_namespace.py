@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyjail._egress.contact import Report
+from pyjail._egress.contact import Contacts
 from pyjail._egress.link import Link
 from tests.conftest import SLOW
 from tests.inside import Egress
@@ -34,7 +34,7 @@ def link() -> Iterator[Link]:
     made.close()
 
 
-def run(link: Link, egress: Egress, *args: str, **env: str) -> tuple[int, str, Report]:
+def run(link: Link, egress: Egress, *args: str, **env: str) -> tuple[int, str, Contacts]:
     """(status, output, what was reached) of a program with this egress."""
     with program(*args, **env) as (process, listening, go):
         number = link.serve(listening, egress)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyjail._egress.contact import Report
+from pyjail._egress.contact import Contacts
 from pyjail._egress.proxy import Proxy
 from tests.conftest import SLOW
 from tests.inside import Egress
@@ -151,8 +151,8 @@ class World:
 
         return asyncio.run_coroutine_threadsafe(inner(), self.loop).result(PATIENCE)
 
-    def end(self) -> Report:
-        report: Report = self.call(self.proxy.end, 1)
+    def end(self) -> Contacts:
+        report: Contacts = self.call(self.proxy.end, 1)
         return report
 
     def rows(self, count: int = 1) -> list[Any]:
