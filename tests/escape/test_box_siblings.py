@@ -97,6 +97,7 @@ def test_who_is_stopped_before_it_begins_is_ended_by_its_wall_limit():
     stop = """
 import os
 if os.fork(): os._exit(0)
+while os.getppid() != 1: pass
 me = os.getpid()
 while True:
     for pid in range(2, me + 300):

@@ -206,7 +206,7 @@ def test_what_is_no_message_does_not_harm_the_client(start, hostile):
     before = rss()
     kernel.run(hostile + SERVER)
     sock = newly_joined(kernel)
-    assert not sock.poll(1000)
+    assert not sock.poll(1000) or hostile is NOISE  # some of that may happen to be a message
     assert rss() - before < 64 << 20
     sock.close(0)
     assert kernel.run("print('alive')") == "alive\n"

@@ -150,6 +150,7 @@ def test_a_process_killed_while_it_is_unpacked_leaves_a_whole_store(home, tmp_pa
     assert whole() == ["big"]
 
 
+@pytest.mark.slow  # once in a while a lock is the collector's to give back, and is waited for
 def test_an_interrupt_at_any_instant_leaves_a_whole_store(home, tmp_path):
     spec = layout(tmp_path / "one", BASE)
     images.load(spec, "one")

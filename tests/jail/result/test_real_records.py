@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 
 import pyjail
-from pyjail import Jail, Limits, Mount, SpecError, grading, interpreter, languages
+from pyjail import Jail, Limits, Mount, SpecError, grading, images, interpreter, languages
 from pyjail.records import Document
 from tests import place
 from tests.jail.cli.test_cli import cli
@@ -80,6 +82,9 @@ def real():
             )
             assert cell.error is not None and len(cell.results) == 1, cell
         yield from (cell, cell.results[0], cell.logs, cell.error)
+    with tempfile.TemporaryDirectory() as home:
+        Path(home, "tree/bin").mkdir(parents=True)
+        yield images.load(f"dir:{home}/tree", "real:1", path=f"{home}/store")
     tried = pyjail.selftest(only=["files", "processes", "limits"])
     yield from (tried, tried.rows[0], tried.probes[0])
 

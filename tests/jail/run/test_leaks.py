@@ -71,8 +71,12 @@ def test_shared_memory_of_dead_runs_is_freed(run_c):
         with open("/proc/meminfo") as f:
             return next(int(line.split()[1]) for line in f if line.startswith("MemAvailable")) * 1024
 
+    def is_freed() -> bool:
+        """In a round in which nobody else takes as much."""
+        before = available()
+        for _ in range(40):
+            assert run_c(source, Limits(memory="128M")).ok
+        return until(lambda: before - available() < 400 << 20)  # ipc namespaces are freed by a kernel worker
+
     run_c(source, Limits(memory="128M"))
-    before = available()
-    for _ in range(40):
-        assert run_c(source, Limits(memory="128M")).ok
-    assert until(lambda: before - available() < 400 << 20)  # ipc namespaces are freed by a kernel worker
+    assert any(is_freed() for _ in range(4))
