@@ -125,7 +125,8 @@ def test_an_agent_s_machine():
     assert [line for line in lines if line.startswith("[")][1].endswith("-> runtime_error, exit code 1")
     assert "['passed'] -> ok, exit code 0" in lines
     lines = example("box_server.py")
-    assert lines == ["started: ok ['server.py']", str([i * i for i in range(8)]), "left: []"]
+    assert lines[0].startswith("started: ok [") and "server.py" in lines[0]  # the shell's child may not be Python yet
+    assert lines[1:] == [str([i * i for i in range(8)]), "left: []"]
 
 
 @quick
