@@ -152,7 +152,7 @@ def _rows(image: Image) -> Iterator[tuple[str, str]]:
     if image.working_dir:
         yield "working_dir", image.working_dir
     user = config.get("user") or ""
-    yield "user", user if user not in ("", "root", "0") else f"{user or 'none'}: programs have uid 1000"
+    yield "user", user if user not in ("", "root") else f"{user or 'none'}: programs have uid 1000"
     for key, value in sorted((config.get("labels") or {}).items()):
         yield "label", f"{key}={value}"
     for key, value in sorted(image.origin.items()):
