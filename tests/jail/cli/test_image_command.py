@@ -35,7 +35,7 @@ def test_an_image_is_loaded_listed_inspected_and_removed(said, tmp_path):
     rows = out.splitlines()
     assert f"tree         {image.root}" in rows and f"digest       {image.digest}" in rows
     assert "label        evil=?[2J?" in rows
-    assert "user         0: programs have uid 1000" in rows
+    assert "user         0" in rows  # a number is what the jail has
     assert said("verify") == (0, "app:1: as it was\n", "")
     os.chmod(f"{image.root}/etc/group", 0o600)
     assert said("verify", "app:1") == (1, "app:1: 1 differ\n  'etc/group': another mode\n", "")
