@@ -69,9 +69,9 @@ class Fd:
         made.extend(map(make, map(self._held.pop, (0,)), *[(a,) for a in args]))
         return made[0]
 
-    def adopt(self, number: int) -> None:
-        """Own this from now on."""
-        self._own(int, number)
+    def adopt(self, number: int, how: Callable[[int], int] = int) -> None:
+        """Own this from now on; with os.dup a copy of it."""
+        self._own(how, number)
 
     def receive(self, sock: _socket.socket, size: int) -> tuple[bytes, bool]:
         """Own the fd that comes with one message: (the message, whether there is no room for its fd here)."""

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ from pyjail._base.errors import HostError
 from pyjail._images import confine, documents, place, platforms, reference, unpack
 from pyjail._images.bounds import Bounds
 from pyjail._images.documents import Config, Descriptor, Digest, Manifest
+from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.shelf import Shelf
 
@@ -64,7 +65,8 @@ def add(
     bounds, platform = bounds or Bounds(), platform or platforms.own()
     reference.local_name(name)
     store.make()
-    with store.working(), store.names():
+    with store.working(), store.names() as names:
+        names.take()
         store.sweep()
     raw = source.manifest()
     told: dict[str, Any] = {"asked": f"sha256:{hashlib.sha256(raw).hexdigest()}", "platform": str(platform)}
@@ -76,7 +78,8 @@ def add(
     documents.fits(its, platform)
     pairs = documents.paired(found, its)
     id = tree_id([str(diff_id) for _, diff_id in pairs])
-    with store.working(), _made(store, id, source, pairs, bounds, progress):
+    with store.working(), store.lock(id) as lock:  # so that nobody removes it meanwhile
+        _make_sure(store, lock, id, source, pairs, bounds, progress)
         told["origin"] = getattr(source, "origin", None) or origin or {}
         return _entered(store, id, name, found, its, config_raw, pairs, told)
 
@@ -88,28 +91,33 @@ def _unchanged(store: Shelf, name: str, told: dict[str, Any]) -> Image | None:
         return None
     with contextlib.suppress(HostError):
         image = store.lookup(name)
-        os.close(store.lease(image.id))
+        with store.lock(image.id) as lock:
+            store.lease(image.id, lock)
         return image
     return None
 
 
-@contextlib.contextmanager
-def _made(
-    store: Shelf, id: str, source: documents.Source, pairs: Pairs, bounds: Bounds, progress: unpack.Progress | None
-) -> Iterator[None]:
-    """The tree ``id`` is there, and nobody removes it meanwhile."""
-    with store.locked(id, fcntl.LOCK_SH):
-        if os.path.isdir(store.tree(id)):
-            yield
-            return
-    with store.locked(id, fcntl.LOCK_EX):  # nobody uses what is not there; who makes the same is waited for
-        if not os.path.isdir(store.tree(id)):
-            try:
-                _make(store, id, source, pairs, bounds, progress)
-            except BaseException:
-                store.remove(f"locks/{id}")
-                raise
-        yield
+def _make_sure(
+    store: Shelf,
+    lock: Lock,
+    id: str,
+    source: documents.Source,
+    pairs: Pairs,
+    bounds: Bounds,
+    progress: unpack.Progress | None,
+) -> None:
+    """The tree ``id`` is there, and its ``lock`` is taken."""
+    lock.take(fcntl.LOCK_SH)
+    if os.path.isdir(store.tree(id)):
+        return
+    lock.take()  # nobody uses what is not there; who makes the same is waited for
+    if os.path.isdir(store.tree(id)):
+        return
+    try:
+        _make(store, id, source, pairs, bounds, progress)
+    except BaseException:
+        store.remove(f"locks/{id}")
+        raise
 
 
 def _make(
@@ -118,15 +126,15 @@ def _make(
     """Unpack it beside, then put it into its place at once."""
     unpack.leave_room(store.path)
     identity = place.identity()
-    with store.staging() as (staging, lock), contextlib.ExitStack() as stack:
-        base, was = _base(store, pairs, identity, stack)
+    with Lock() as lock, Lock() as lease, store.staging(lock) as staging, contextlib.ExitStack() as stack:
+        base, was = _base(store, pairs, identity, lease, stack)
         rest = pairs[base.layers if base else 0 :]
         left = bounds._replace(
             unpacked=max(0, bounds.unpacked - was["bytes"]), entries=max(0, bounds.entries - was["entries"])
         )
         done = unpack.unpack(
             [partial(_layer, source, descriptor, diff_id) for descriptor, diff_id in rest],
-            staging, identity=identity, base=base, bounds=left, progress=progress, keep=(lock,),
+            staging, identity=identity, base=base, bounds=left, progress=progress, keep=(lock.fileno(),),
             expected=[(d.media_type, str(d.digest), d.size, str(diff_id)) for d, diff_id in rest],
         )  # fmt: skip
         skipped = {
@@ -157,9 +165,9 @@ def _layer(source: documents.Source, descriptor: Descriptor, diff_id: Digest) ->
 
 
 def _base(
-    store: Shelf, pairs: Pairs, identity: int | None, stack: contextlib.ExitStack
+    store: Shelf, pairs: Pairs, identity: int | None, lease: Lock, stack: contextlib.ExitStack
 ) -> tuple[unpack.Base | None, dict[str, Any]]:
-    """(the tree of as many of the first layers as there is one of, what root.json says of it); leased by the stack."""
+    """(the tree of as many of the first layers as there is one of, what root.json says of it), by ``lease``."""
     diff_ids = [str(diff_id) for _, diff_id in pairs]
     for count in range(len(diff_ids) - 1, 0, -1):
         id = tree_id(diff_ids[:count])
@@ -167,7 +175,9 @@ def _base(
         if about is None:
             continue
         with contextlib.suppress(HostError):
-            stack.callback(os.close, store.lease(id))
+            lease.close()
+            lease.path = store.lock(id).path
+            store.lease(id, lease)
             tree = os.open(store.tree(id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, tree)
             if os.fstat(tree).st_uid not in (os.geteuid() if identity is None else identity,):
@@ -199,7 +209,8 @@ def _entered(
         ],
         "blobs": [str(found.digest), f"sha256:{hashlib.sha256(config_raw).hexdigest()}"],
     }  # fmt: skip
-    with store.names():
+    with store.names() as names:
+        names.take()
         for blob, data in zip(record["blobs"], (found.raw, config_raw), strict=True):
             store.write(f"blobs/sha256/{blob.partition(':')[2]}", data)
         store.write(f"images/{found.digest.hex}.json", json.dumps(record).encode())

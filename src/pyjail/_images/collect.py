@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyjail._images import listing, place
+from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.shelf import Shelf
 
@@ -29,7 +30,8 @@ def remove(store: Shelf, name: str) -> None:
     """
     image = store.lookup(name)
     with store.working():
-        with store.names():
+        with store.names() as names:
+            names.take()
             for entry in _entries(store):
                 if name in (entry["name"], entry["digest"]):
                     store.remove(f"names/{place.file_name(entry['name'])}")
@@ -47,7 +49,8 @@ def gc(store: Shelf, max_size: int | None = None, older: float | None = None) ->
     gone: list[str] = []
     with store.working():
         store.make()
-        with store.names():
+        with store.names() as names:
+            names.take()
             store.sweep()
         if older is not None:
             gone += _unname(store, [e for e in _by_use(store) if _used(store, e) < time.time() - older])
@@ -88,11 +91,12 @@ def _unname(store: Shelf, entries: list[dict[str, Any]]) -> list[str]:
     gone = []
     for entry in entries:
         id = _id_of(store, entry["digest"])
-        with contextlib.suppress(BlockingIOError):
-            with store.locked(id, fcntl.LOCK_EX | fcntl.LOCK_NB) if id else contextlib.nullcontext():
-                with store.names():
-                    store.remove(f"names/{place.file_name(entry['name'])}")
-                gone.append(entry["name"])
+        with contextlib.suppress(BlockingIOError), store.lock(id or "") as lock, store.names() as names:
+            if id:
+                lock.take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+            names.take()
+            store.remove(f"names/{place.file_name(entry['name'])}")
+            gone.append(entry["name"])
     return gone
 
 
@@ -103,8 +107,10 @@ def _collect(store: Shelf, digests: set[str] | None) -> list[str]:
     if digests is not None:
         ids = {id for digest in digests if (id := _id_of(store, digest))}
     for id in sorted(ids):
-        with contextlib.suppress(BlockingIOError), store.locked(id, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            with store.names():
+        with contextlib.suppress(BlockingIOError), store.lock(id) as lock:
+            lock.take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with store.names() as names:
+                names.take()
                 named = {entry["digest"] for entry in _entries(store)}
                 images = {digest for digest, its in _images(store) if its == id}
                 unnamed = {d for d in images - named if digests is None or d in digests}
@@ -116,7 +122,8 @@ def _collect(store: Shelf, digests: set[str] | None) -> list[str]:
             if _remove_tree(store, id):
                 gone.append(id)
             store.remove(f"locks/{id}")
-    with store.names():
+    with store.names() as names:
+        names.take()
         kept = {blob.partition(":")[2] for _, record in _records(store) for blob in record["blobs"]}
         for name in os.listdir(f"{store.path}/blobs/sha256"):
             if name not in kept:
@@ -142,7 +149,7 @@ def _ids(store: Shelf) -> set[str]:
 
 
 def _remove_tree(store: Shelf, id: str) -> bool:
-    with store.staging() as (path, _):
+    with Lock() as lock, store.staging(lock) as path:
         try:
             os.rename(store.tree(id), f"{path}/tree")
         except FileNotFoundError:
@@ -175,11 +182,9 @@ def verify(store: Shelf, name: str) -> list[str]:
     """
     image = store.lookup(name)
     with store.working():
-        fd = store.lease(image.id)
-        try:
+        with store.lock(image.id) as lock:
+            store.lease(image.id, lock)
             return [*_documents(store, image), *_tree(store, image)]
-        finally:
-            os.close(fd)
 
 
 def _documents(store: Shelf, image: Image) -> Iterator[str]:

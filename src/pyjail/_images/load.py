@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyjail._base.errors import SpecError
 from pyjail._images import platforms, reference, sources
+from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.store import Store
 from pyjail._images.unpack import Progress
@@ -17,9 +18,10 @@ def load(
         reference.local_name(name)
     wanted = platforms.parse(platform) if platform is not None else None
     store.make()
-    with store.working(), store.names():
+    with store.working(), store.names() as names:
+        names.take()
         store.sweep()
-    with store.staging() as (staging, _):
+    with Lock() as lock, store.staging(lock) as staging:
         source = sources.opened(spec, staging, platform=wanted)
         try:
             if name is None:

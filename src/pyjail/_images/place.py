@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator
 
 from pyjail._base.errors import HostError, SpecError
+from pyjail._images.lock import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ PARTS = ("names", "images", "roots", "blobs", "blobs/sha256", "staging", "locks"
 STORE_ID = 65530  # neither systemd nor Debian gives it to anybody; below the ids of keepers
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~")
 _HALF = ".half-"  # a file that is being written, beside what it will replace
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def default() -> str:
@@ -133,75 +133,42 @@ class Place:
         why = f"{e.filename or self.path}: {os.strerror(e.errno or 0)}"
         return HostError("image store", why, "set PYJAIL_HOME to a directory where this user may write")
 
-    # ---- locks ----
+    # ---- locks: each for a with-block, in which it is taken ----
 
-    @contextlib.contextmanager
-    def names(self) -> Iterator[None]:
-        """Nobody else changes names/ or images/ meanwhile, nor makes a place in staging/."""
-        fd = os.open(f"{self.path}/locks/.names", _LOCK, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+    def names(self) -> Lock:
+        """While it is taken nobody else changes names/ or images/, nor makes a place in staging/."""
+        return Lock(f"{self.path}/locks/.names")
 
-    def lock(self, id: str, how: int, create: bool = True) -> int:
-        """The fd of the lock of the tree ``id``, held by it. Raises BlockingIOError when ``how`` has LOCK_NB, and
-        FileNotFoundError when it is not there and not to be made."""
-        path = f"{self.path}/locks/{id}"
-        while True:
-            fd = os.open(path, _LOCK if create else _LOCK & ~os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(fd, how)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.stat(path).st_ino == os.fstat(fd).st_ino:
-                        return fd
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)  # it was removed meanwhile, with its tree
-
-    @contextlib.contextmanager
-    def locked(self, id: str, how: int) -> Iterator[int]:
-        """`lock`, given back at the end."""
-        fd = self.lock(id, how)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def lock(self, id: str) -> Lock:
+        """The lock of the tree ``id``."""
+        return Lock(f"{self.path}/locks/{id}")
 
     # ---- what is not finished ----
 
     @contextlib.contextmanager
-    def staging(self) -> Iterator[tuple[str, int]]:
-        """(a new directory, the fd of its lock); whatever is left in it goes at the end."""
+    def staging(self, lock: Lock) -> Iterator[str]:
+        """A new directory, whose ``lock`` is taken; whatever is left in it goes at the end."""
         path = f"{self.path}/staging/{os.getpid()}-{os.urandom(8).hex()}"
-        with self.names():
+        with self.names() as names:
+            names.take()
             os.mkdir(path, 0o700)
-            fd = os.open(f"{path}/lock", _LOCK | os.O_EXCL, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            lock.path = f"{path}/lock"
+            lock.take()
         try:
-            yield path, fd
+            yield path
         finally:
             _delete(path)
-            os.close(fd)
 
     def sweep(self) -> int:
         """Remove what killed processes left unfinished: how many places of them. `names` is held."""
         removed = 0
         for name in os.listdir(f"{self.path}/staging"):
             path = f"{self.path}/staging/{name}"
-            try:
-                fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:  # its maker ended before it, or who removes it is at it
+            with contextlib.suppress(BlockingIOError), Lock(f"{path}/lock") as lock:
+                with contextlib.suppress(FileNotFoundError):  # its maker ended before it, or who removes it is at it
+                    lock.take(fcntl.LOCK_EX | fcntl.LOCK_NB, create=False)
                 _delete(path)
                 removed += 1
-                continue
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _delete(path)
-                removed += 1
-            os.close(fd)
         for part in ("names", "images", "blobs/sha256"):
             for name in os.listdir(f"{self.path}/{part}"):
                 if name.startswith(_HALF):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pyjail._base.errors import HostError
 from pyjail._images import place as places
+from pyjail._images.lock import Lock
 from pyjail._images.place import Place
 from pyjail._images.record import Image
 
@@ -74,23 +75,19 @@ class Shelf(Place):
         """The path of the tree ``id``."""
         return f"{self.path}/roots/{id}"
 
-    def lease(self, id: str) -> int:
-        """An fd that keeps the tree ``id`` from being removed for as long as it, or a copy of it, is open anywhere.
+    def lease(self, id: str, lock: Lock) -> None:
+        """With its ``lock``, keep the tree ``id`` from being removed for as long as that, or a copy of its fd, is open
+        anywhere.
 
         Raises HostError when the tree is gone.
         """
         try:
-            fd = self.lock(id, fcntl.LOCK_SH, create=False)
+            lock.take(fcntl.LOCK_SH, create=False)
         except FileNotFoundError:
             raise self._gone(id) from None
-        try:
-            if not os.path.isdir(self.tree(id)):
-                raise self._gone(id)
-            os.utime(fd)  # used now: `gc` goes by it
-            return fd
-        except BaseException:
-            os.close(fd)
-            raise
+        if not os.path.isdir(self.tree(id)):
+            raise self._gone(id)
+        os.utime(lock.fileno())  # used now: `gc` goes by it
 
     def _gone(self, id: str) -> HostError:
         return HostError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pyjail._base.fds import Fd
 from pyjail._images import place as places
 from pyjail._images.record import Image
 from pyjail._images.shelf import DIGEST, Shelf
@@ -32,9 +33,12 @@ def lookup(name: str) -> Image:
     return Store().lookup(name)
 
 
-def lease(id: str) -> int:
-    """`Store.lease` of the default store."""
-    return Store().lease(id)
+def lease(id: str, into: Fd) -> None:
+    """`Store.lease` of the default store, for as long as ``into`` has its fd."""
+    store = Store()
+    with store.lock(id) as lock:
+        store.lease(id, lock)
+        into.adopt(lock.fileno(), os.dup)
 
 
 Stamp = tuple[str, int, int]  # a file, its inode, its mtime in ns

@@ -152,8 +152,9 @@ class _Child:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             pass_fds=tuple(fds), env={"LC_ALL": "C.UTF-8"}, start_new_session=True, cwd="/",
         )  # fmt: skip
-        stack.callback(self._end)
         assert self.process.stdin is not None and self.process.stdout is not None
+        stack.enter_context(self.process.stdin)  # its end ends the process, too, should `_end` be interrupted
+        stack.callback(self._end)
         self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)

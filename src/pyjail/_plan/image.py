@@ -70,7 +70,7 @@ def told(jail: Jail) -> tuple[str, str, str]:
 
 def lease(jail: Jail, into: Fd) -> None:
     """Hold the tree of the jail's image while this fd is open. HostError: it was removed meanwhile."""
-    into.adopt(_store().lease(told(jail)[2]))
+    _store().lease(told(jail)[2], into)
 
 
 @functools.cache

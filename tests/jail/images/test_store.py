@@ -143,17 +143,18 @@ def test_a_name_that_gets_another_image_leaves_the_old_one_to_gc(home, tmp_path)
 
 def test_what_is_used_is_not_removed(home, tmp_path):
     image = images.load(layout(tmp_path / "one", BASE), "one")
-    fd = store.lease(image.id)
-    assert images.gc(max_size=1, older=0) == []
-    images.remove("one")
-    assert os.path.exists(f"{image.root}/usr/bin/tool")
-    copy = os.dup(fd)
-    os.close(fd)
+    shelf = store.Store()
+    with shelf.lock(image.id) as lock:
+        shelf.lease(image.id, lock)
+        assert images.gc(max_size=1, older=0) == []
+        images.remove("one")
+        assert os.path.exists(f"{image.root}/usr/bin/tool")
+        copy = os.dup(lock.fileno())
     assert images.gc() == []
     os.close(copy)
     assert set(images.gc()) == {image.digest, image.id}
-    with pytest.raises(HostError, match="no longer in the store"):
-        store.lease(image.id)
+    with pytest.raises(HostError, match="no longer in the store"), shelf.lock(image.id) as lock:
+        shelf.lease(image.id, lock)
 
 
 def test_what_was_used_longest_ago_goes_first(home, tmp_path):
@@ -162,7 +163,8 @@ def test_what_was_used_longest_ago_goes_first(home, tmp_path):
         content = made.archive(made.file(b"data", bytes([number + 1]) * 200_000))
         image = images.load(layout(tmp_path / name, content), name)
         os.utime(f"{home}/images/locks/{image.id}", (time.time() - 100 * (3 - number),) * 2)
-    os.close(store.lease(images.get("a").id))  # used just now
+    with store.Store().lock(images.get("a").id) as lock:
+        store.Store().lease(images.get("a").id, lock)  # used just now
     gone = images.gc(max_size="500K")
     assert [name for name in gone if name in names] == ["b"]
     assert [name for name in images.gc(older=50) if name in names] == ["c"]
