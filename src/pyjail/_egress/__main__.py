@@ -6,93 +6,109 @@ that, the embedder's pidfd does.
 
 from __future__ import annotations
 
-import array  # noqa: F401 (of recv_fds, which loads it late)
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import resource
 import socket
 import sys
 import threading
-from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
-from pyjail._egress import contact
+from pyjail._egress import packets
+from pyjail._egress.addresses import THREADS
 from pyjail._egress.proxy import Proxy
+from pyjail._egress.pump import MOST_PIPES
 from pyjail._spec.egress import Egress
 
 MOST_MESSAGE = 1 << 18
 _MEMORY = 1 << 30
 _NOBODY = 65534
-_OURS = 64  # fds that are neither listening nor connected, and some more
+_OURS = 2 * MOST_PIPES + THREADS + 64  # fds that are neither listening nor connected, and some more
+_AT_ONCE = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_ROOM_FOR_ONE = socket.CMSG_SPACE(4)
 
 
-class Control:
-    """What the embedder says, and what it is told."""
+class _Said:
+    """Packets for one who may be slow to take them; then the socket is closed."""
 
-    def __init__(self, proxy: Proxy, sock: socket.socket, ended: asyncio.Event) -> None:
-        self.proxy, self.sock, self.ended = proxy, sock, ended
-        self.policies: dict[int, Egress] = {}
-        self.queue: deque[bytes] = deque()
-        sock.setblocking(False)
-        proxy.loop.add_reader(sock, self._read)
-
-    def say(self, message: dict[str, Any]) -> None:
-        """One packet, as soon as there is room for it."""
-        self.queue.append(json.dumps(message).encode())
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, said: Iterator[bytes]) -> None:
+        self.loop, self.sock, self.said = loop, sock, said
+        self.next: bytes | None = next(said)
+        self.waits = False
         self._write()
 
     def _write(self) -> None:
         try:
-            while self.queue:
-                self.sock.send(self.queue[0])
-                self.queue.popleft()
+            while self.next is not None:
+                self.sock.send(self.next, _AT_ONCE)
+                self.next = next(self.said, None)
         except BlockingIOError:
-            self.proxy.loop.add_writer(self.sock, self._write)
+            if not self.waits:
+                self.waits = True
+                self.loop.add_writer(self.sock, self._write)
             return
-        except OSError:
-            self.ended.set()
-        self.proxy.loop.remove_writer(self.sock)
+        except OSError:  # nobody wants it any more
+            pass
+        if self.waits:
+            self.loop.remove_writer(self.sock)
+        self.sock.close()
+
+
+class Control:
+    """What the embedder says."""
+
+    def __init__(self, proxy: Proxy, sock: socket.socket, ended: asyncio.Event) -> None:
+        self.proxy, self.sock, self.ended = proxy, sock, ended
+        self.policies: dict[int, Egress] = {}
+        self.buffer = bytearray(MOST_MESSAGE)
+        proxy.loop.add_reader(sock, self._read)
 
     def _read(self) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(self.sock, MOST_MESSAGE, 1)
+            count, came, _, _ = self.sock.recvmsg_into([self.buffer], _ROOM_FOR_ONE, _AT_ONCE)
         except BlockingIOError:
             return
         except OSError:
-            data, fds = b"", []
-        if not data:
+            count, came = 0, []
+        fds = [int.from_bytes(data[:4], sys.byteorder) for _, _, data in came]
+        if not count:
             self.ended.set()
             return
-        self._obey(json.loads(data), fds)
+        self._obey(json.loads(self.buffer[:count]), fds)
 
     def _obey(self, message: dict[str, Any], fds: list[int]) -> None:
-        if "end" in message:
-            for part in contact.messages(message["end"], self.proxy.end(message["end"])):
-                self.say(part)
+        if "run" not in message:
+            report = self.proxy.end(message["end"]) if "end" in message else self.proxy.look(message["look"])
+            for fd in fds:  # else there was no room for it here
+                answered = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fd)
+                _Said(self.proxy.loop, answered, packets.packets(report))
             return
         if "egress" in message:
             if message["policy"] == 0:  # numbers begin anew
                 self.policies.clear()
             self.policies[message["policy"]] = Egress(**message["egress"])
-        if fds:  # else there was no room for it here: the run's end tells
-            listening = socket.socket(fileno=fds[0])
+        for fd in fds:  # else there was no room for it here: the run's end tells
+            listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
             self.proxy.serve(message["run"], listening, self.policies[message["policy"]])
 
 
 async def _serve(control: socket.socket, embedder: int) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    places = _bound()  # now that the loop has loaded what it needs
-    proxy = Proxy(places)
-    said = Control(proxy, control, ended)
+    runs, places = _bound()  # now that the loop has loaded what it needs
+    Control(Proxy(places), control, ended)
     loop.add_reader(embedder, ended.set)
-    said.say({"ready": os.getpid(), "uid": os.getuid(), "places": places})
+    gc.collect()
+    gc.freeze()  # what is here stays, and need not be looked at again
+    control.send(json.dumps({"ready": os.getpid(), "runs": runs, "places": places}).encode())
     await ended.wait()
 
 
-def _bound() -> int:
-    """Give away what is not needed; how many connections there may be."""
+def _bound() -> tuple[int, int]:
+    """Give away what is not needed; how many runs and how many connections there may be."""
     with open("/proc/self/comm", "w") as f:
         f.write("pyjail-egress")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -110,8 +126,8 @@ def _bound() -> int:
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    # A quarter stays for listening sockets: connections of some runs must not keep others from having one.
-    return max(1, min(16384, (most - most // 4 - _OURS) // 2))
+    # A quarter is for listening sockets: connections of some runs must not keep others from having one.
+    return max(1, most // 4), max(1, min(16384, (most - most // 4 - _OURS) // 2))
 
 
 def main(argv: list[str]) -> int:

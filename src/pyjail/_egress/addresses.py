@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyjail._spec.egress import Address
 
 MOST = 16  # answers that are looked at: who has more is refused
-_THREADS = 16
+THREADS = 64  # a run has four lookups at most: some whose servers never answer leave others theirs
 _NOBODYS = {4: "192.0.2.1", 6: "2001:db8::1"}  # of documents: no machine has it
 
 
@@ -21,7 +21,7 @@ class Resolver:
     """The host's resolver, in threads of its own: it may wait for seconds."""
 
     def __init__(self) -> None:
-        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lookup")
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lookup")
 
     async def __call__(self, host: str) -> list[Address]:
         """All addresses of this name. OSError: there is none, or no answer."""

@@ -1,18 +1,14 @@
-"""What came of a run's connections: `Contact`, one of them; `Contacts`, all; and how they pass between processes."""
+"""What came of a run's connections: `Contact`, one of them; `Contacts`, all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from pyjail._base.records import NamedTuple, dataclass, names
+from pyjail._base.records import NamedTuple, dataclass
 from pyjail._base.shown import Shown
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 MOST_ROWS = 1000
-IN_A_MESSAGE = 64  # rows
+OPEN = "open"
 GONE = "the egress proxy ended: its connections were reset"
 
 
@@ -26,7 +22,7 @@ class Contact(Shown):
         bytes_in, bytes_out: that came from the host, that were sent to it.
         seconds: from the first byte of the connection to its end.
         rule: the one that allowed it, or "".
-        why: of a refusal, of a failure, or of an end by a bound; "" when it ended by itself.
+        why: of a refusal, of a failure, or of an end by a bound; "" when it ended by itself; "open" while it has not.
 
     >>> Contact("pypi.org", 443, True, 5120, 801, 0.25, "pypi.org").allowed
     True
@@ -59,11 +55,3 @@ class Contacts(NamedTuple):
     def gone(why: str = GONE) -> Contacts:
         """Of a run whose proxy ended before it could tell."""
         return Contacts((Contact("", 0, False, 0, 0, 0.0, "", why),), 0)
-
-
-def messages(number: int, report: Contacts) -> Iterator[dict[str, Any]]:
-    """The report of a run as messages, none of which is too large for a packet."""
-    rows = [[getattr(row, name) for name in names(row)] for row in report.rows]
-    for first in range(0, max(len(rows), 1), IN_A_MESSAGE):
-        last = first + IN_A_MESSAGE >= len(rows)
-        yield {"run": number, "rows": rows[first : first + IN_A_MESSAGE], "omitted": report.omitted, "last": last}

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 import weakref
 
-from pyjail._base import lazy
+from pyjail._base import endings, lazy
 from pyjail._base.errors import HostError
-from pyjail._base.fds import Fd, by, identity, itself, memfd, readable
-from pyjail._egress.contact import GONE, Contact, Contacts
+from pyjail._base.fds import Fd, by, identity, itself, memfd, readable, until
+from pyjail._egress.answer import ANSWER_S, Answer
+from pyjail._egress.contact import GONE, Contacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +28,8 @@ if TYPE_CHECKING:
     from pyjail._spec.egress import Egress
 
 START_S = 20.0
-ANSWER_S = 10.0  # for a proxy that somebody has stopped
 MOST_POLICIES = 256  # that the proxy remembers
-_END_MS = 2000
-_MESSAGE = 1 << 18
+_END_MS, _DYING_MS = 2000, 100
 # Of pyjail nothing but what the proxy is made of: not the C core, nor what that needs of site-packages.
 _CODE = """import sys, types
 pyjail = sys.modules["pyjail"] = types.ModuleType("pyjail")
@@ -53,6 +54,16 @@ def _command(control: int, embedder: int) -> list[str]:
     return [_interpreter(), "-I", "-S", "-c", _CODE, package, str(control), str(embedder)]
 
 
+def _gone(why: str) -> Contacts:
+    return Contacts.gone(f"{GONE} ({why})" if why and why != GONE else GONE)
+
+
+def _writable_by(fd: int, end: float) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    return bool(poller.poll(until(end)))
+
+
 class Link:
     """One proxy process of this embedder, and what it said of runs. All methods may be called by any thread."""
 
@@ -66,20 +77,30 @@ class Link:
         self.identity: tuple[int, int] | None = None
         self.pidfd = Fd()
         self.pid = -1
-        self.runs: dict[int, bool] = {}  # that this proxy has; whether they are ended
-        self.parts: dict[int, list[Contact]] = {}
-        self.reports: dict[int, Contacts] = {}
+        self.most = 0  # runs that this proxy has fds for
+        self.runs: set[int] = set()  # that this proxy has
+        self.asked: dict[int, Answer] = {}  # of runs that have ended
+        self.lost: dict[int, Contacts] = {}  # of runs whose proxy ended before them
         self.policies: dict[Egress, int] = {}
         self.number = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a proxy: else `serve` takes the time to start one."""
+        return self.sock is not None
 
     def serve(self, listening: int, egress: Egress) -> int:
         """Have the proxy accept on this listening socket by these rules; the number of the run. The fd stays the
         caller's, who closes it.
 
-        HostError: no proxy can be started. OSError: this process lacks fds or memory.
+        HostError: no proxy can be started, or it has as many runs as it has fds for. OSError: this process lacks fds or
+        memory.
         """
         with self.lock:
             self.number += 1
+            if len(self.runs) >= self.most > 0:
+                cause = f"its proxy has {self.most} runs, a quarter of the fds that it may have"
+                raise HostError("egress", cause, "have fewer runs at once, or raise the hard limit of fds (ulimit -Hn)")
             try:
                 self._hand(listening, egress)
             except ConnectionError:  # it has ended since: nobody saw it until now
@@ -89,7 +110,7 @@ class Link:
                 except ConnectionError as e:
                     self._lost()
                     raise HostError("egress", f"its proxy ends at once ({e})", "find out what kills it") from e
-            self.runs[self.number] = False
+            self.runs.add(self.number)
             return self.number
 
     def _hand(self, listening: int, egress: Egress) -> None:
@@ -110,29 +131,74 @@ class Link:
 
         Of a proxy that has ended meanwhile, a row says so.
         """
+        return self.ask(number).wait()
+
+    def look(self, number: int) -> Contacts:
+        """What came of the connections of a run that goes on, those that are open among them."""
+        return self.ask(number, ended=False).wait()
+
+    def ask(self, number: int, *, ended: bool = True) -> Answer:
+        """`end`, or `look`, without the wait: for who has an event loop, or something to do meanwhile.
+
+        Asked once more, because the first one was interrupted, the end of a run has the same answer.
+        """
         with self.lock:
+            if (asked := self.asked.get(number)) is not None:
+                return asked
+            answer = self._asked(number, ended)
+            if ended:
+                self.runs.discard(number)
+                self.lost.pop(number, None)
+                if answer.fileno() >= 0:
+                    self.asked[number] = answer
+            return answer
+
+    def _asked(self, number: int, ended: bool) -> Answer:
+        told, pid = None, self.pid
+        if number in self.runs:
             try:
-                if self.runs.get(number) is False:
-                    self._send({"end": number})
-                    self.runs[number] = True  # who is interrupted may come again
-                if number in self.runs:
-                    self._answer(number)
+                return Answer(self, number, pid, self._request({"end" if ended else "look": number}), None)
             except ConnectionError as e:
                 self._lost(str(e))
-            self.runs.pop(number, None)
-            return self.reports.pop(number, None) or Contacts.gone()
+            except OSError as e:
+                told = self._unasked(number, ended, e)
+        return Answer(self, number, pid, None, told or self.lost.get(number) or Contacts.gone())
 
-    def _answer(self, number: int) -> None:
-        end = time.monotonic() + ANSWER_S
-        while number not in self.reports:
-            self._file(self._receive(end))
+    def _request(self, message: dict[str, Any]) -> socket.socket:
+        """Where it is answered."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._send(message, theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+        return ours
 
-    def _file(self, message: dict[str, Any]) -> None:
-        run = message["run"]
-        rows = self.parts.setdefault(run, [])
-        rows += [Contact(*row) for row in message["rows"]]
-        if message["last"]:
-            self.reports[run] = Contacts(tuple(self.parts.pop(run)), message["omitted"])
+    def _unasked(self, number: int, ended: bool, why: OSError) -> Contacts:
+        """This process has no fd to be answered by: end the run nevertheless."""
+        try:
+            if ended:
+                self._send({"end": number})
+        except ConnectionError as e:
+            self._lost(str(e))
+        return Contacts.gone(f"the egress proxy could not be asked: {os.strerror(why.errno or 0)}")
+
+    def told(self, answer: Answer) -> None:
+        """Nobody waits for it any more."""
+        with self.lock:
+            if self.asked.get(answer.number) is answer:
+                del self.asked[answer.number]
+
+    def silent(self, answer: Answer, why: str) -> Contacts:
+        """What is told of a run about which the proxy says nothing."""
+        with self.lock:
+            if answer.pid == self.pid and (why or readable(self.pidfd.number, _DYING_MS)):
+                self._lost(why)
+            elif answer.pid == self.pid:
+                why = "it has no fd to answer by"
+                return Contacts.gone(f"what came of its connections is unknown: {why}")
+        return _gone(why)
 
     def _ours(self) -> socket.socket:
         """The socket, if it is still what it was."""
@@ -140,25 +206,26 @@ class Link:
             raise ConnectionResetError("its control socket is closed")
         return self.sock
 
-    def _send(self, message: dict[str, Any], fd: int = -1) -> None:
-        data = json.dumps(message).encode()
-        try:
-            if fd < 0:
-                self._ours().send(data, socket.MSG_NOSIGNAL)
-            else:
-                socket.send_fds(self._ours(), [data], [fd], socket.MSG_NOSIGNAL)
-        except TimeoutError:
-            raise ConnectionResetError("it takes no messages") from None
+    def _send(self, message: dict[str, Any], *fds: int) -> None:
+        data, end = [json.dumps(message).encode()], time.monotonic() + ANSWER_S
+        with_it = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd)) for fd in fds]
+        while True:
+            try:
+                self._ours().sendmsg(data, with_it, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+                return
+            except BlockingIOError:
+                if not _writable_by(self._ours().fileno(), end):
+                    raise ConnectionResetError("it takes no messages") from None
 
-    def _receive(self, end: float) -> dict[str, Any]:
+    def _ready(self) -> None:
+        """What it says first."""
         sock = self._ours()
-        if not by(sock.fileno(), end):
+        if not by(sock.fileno(), time.monotonic() + START_S):
             raise ConnectionResetError("it does not answer")
-        data = sock.recv(_MESSAGE)
+        data = sock.recv(4096)
         if not data:
             raise ConnectionResetError(GONE)
-        found: dict[str, Any] = json.loads(data)
-        return found
+        self.most = json.loads(data)["runs"]
 
     def _start(self) -> None:
         said = memfd("pyjail-egress-said")
@@ -167,9 +234,8 @@ class Link:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 with theirs, itself() as us:
                     self.sock, self.identity = ours, identity(ours.fileno())
-                    ours.settimeout(ANSWER_S)
                     self._spawn(theirs.fileno(), us.number, said.number)
-            self._receive(time.monotonic() + START_S)
+            self._ready()
         except ConnectionError as e:
             self._lost()
             last = os.pread(said.number, 4096, 0).decode(errors="replace").strip().rpartition("\n")[2] or str(e)
@@ -200,11 +266,10 @@ class Link:
 
     def _lost(self, why: str = "") -> None:
         """It has ended, or is of no use: end it, and keep that for the runs that it had."""
-        runs = [number for number in self.runs if number not in self.reports]
+        runs = self.runs
         self._close()
-        self.runs, self.parts, self.policies = {}, {}, {}
-        told = Contacts.gone(f"{GONE} ({why})" if why and why != GONE else GONE)
-        self.reports.update(dict.fromkeys(runs, told))
+        self.runs, self.policies, self.most = set(), {}, 0
+        self.lost.update(dict.fromkeys(runs, _gone(why)))
 
     def _close(self) -> None:
         if self.pidfd.ours:
@@ -234,7 +299,10 @@ class Link:
     def disown(self) -> None:
         """After os.fork, in the child: the proxy and its runs are the parent's, and a thread may have held the lock."""
         self.forget()
+        asked = list(self.asked.values())
         self._reset()
+        for answer in asked:
+            answer.close()
 
 
 _all: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -246,4 +314,10 @@ def _after_fork() -> None:
         one.disown()
 
 
+def _close() -> None:
+    for one in list(_all):
+        one.close()
+
+
+endings.calls.append(_close)
 os.register_at_fork(after_in_child=_after_fork)

@@ -12,10 +12,12 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from pyjail._egress import hello, request
 from pyjail._egress.addresses import Resolver, own
-from pyjail._egress.contact import MOST_ROWS, Contact, Contacts
+from pyjail._egress.contact import MOST_ROWS, OPEN, Contact, Contacts
+from pyjail._egress.doors import Doors
 from pyjail._egress.pump import CutError, Pump
 from pyjail._egress.request import RefusedError, Request
 from pyjail._egress.rules import address_allowed, allows
@@ -30,13 +32,35 @@ LOOKUP_S = 10.0
 LOOKUPS = 4  # at once, of one run: the threads for them are everybody's
 LINGER_S = 1.0
 _RESET, _ORDERLY = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+_OPTIONS = (
+    (socket.TCP_NODELAY, 1),
+    (socket.TCP_WINDOW_CLAMP, 1 << 21),  # the kernel's own bound is 6 MiB or more
+    (_NOTSENT_LOWAT, 1 << 20),
+)
+MOST_WHY = 2000  # characters
+NEVER = "the egress proxy never had this run's socket"
 _LACK = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LACK_S = 0.2
+_NEVER = (errno.EINVAL, errno.EOPNOTSUPP)  # nothing listens there: asked again, it would say the same at once
 
 
 def _how_closed(sock: socket.socket, how: bytes) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
+
+
+def _over(lookups: asyncio.Semaphore, looked: asyncio.Future[list[Address]]) -> None:
+    lookups.release()
+    if not looked.cancelled():
+        looked.exception()  # else the loop tells of one that nobody has seen, when nobody waits any more
+
+
+def _bounded(sock: socket.socket) -> None:
+    """What is sent goes at once; of what nobody takes the kernel keeps a bounded part."""
+    for name, value in _OPTIONS:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, name, value)
 
 
 class Run:
@@ -57,9 +81,13 @@ class Run:
         """Accept, or let wait, as there is place."""
         place = not self.ended and len(self.connections) < self.egress.connections and self.proxy.has_place
         if place and not self.accepts:
-            self.proxy.loop.add_reader(self.listening.fileno(), self._accept)
+            try:
+                self.proxy.doors.watch(self.listening, self._accept)
+            except OSError:  # the kernel lacks memory
+                place = False
+                self.proxy.loop.call_later(_LACK_S, self.look)
         elif self.accepts and not place:
-            self.proxy.loop.remove_reader(self.listening.fileno())
+            self.proxy.doors.ignore(self.listening)
         self.accepts = place
 
     def _accept(self) -> None:
@@ -69,9 +97,10 @@ class Run:
         try:
             client, _ = self.listening.accept()
         except OSError as e:
-            if e.errno in _LACK:
-                self.proxy.loop.remove_reader(self.listening.fileno())
+            if e.errno in _LACK + _NEVER:
+                self.proxy.doors.ignore(self.listening)
                 self.accepts = False
+            if e.errno in _LACK:
                 self.proxy.loop.call_later(_LACK_S, self.look)
             return
         connection = Connection(self, client)
@@ -98,6 +127,12 @@ class Run:
         for connection in list(self.connections):
             connection.close("" if connection.pump is not None else "the run ended")
         return Contacts(tuple(self.rows), self.omitted)
+
+    def so_far(self) -> Contacts:
+        """What came of it until now: after the connections that have ended, those that are open."""
+        open_ = [connection.row(OPEN) for connection in self.connections if connection.host]
+        rows = [*self.rows, *open_][:MOST_ROWS]
+        return Contacts(tuple(rows), self.omitted + len(self.rows) + len(open_) - len(rows))
 
     def tend(self, now: float) -> None:
         """Reset what has been idle for too long."""
@@ -190,12 +225,17 @@ class Connection:
     async def _addresses(self, host: str) -> list[Address]:
         if (address := literal(host)) is not None:
             return [address]
+        lookups = self.run.lookups
         try:
-            async with self.run.lookups, asyncio.timeout(LOOKUP_S):
-                return await self.run.proxy.resolve(host)
+            async with asyncio.timeout(LOOKUP_S):
+                await lookups.acquire()
+                looked = asyncio.ensure_future(self.run.proxy.resolve(host))
+                # Until it has its answer, however long we wait: its thread is busy.
+                looked.add_done_callback(partial(_over, lookups))
+                return await asyncio.shield(looked)
         except TimeoutError:
             raise RefusedError(504, f"{host}: no answer of the resolver in {LOOKUP_S:g} s") from None
-        except (OSError, UnicodeError) as e:
+        except (OSError, UnicodeError, RuntimeError) as e:  # the last: there can be no thread for it
             raise RefusedError(502, f"{host} has no address: {e}") from None
 
     async def _connect(self, addresses: list[Address], port: int) -> socket.socket:
@@ -210,8 +250,8 @@ class Connection:
                         sock.setblocking(False)
                         _how_closed(sock, _RESET)
                         await self.loop.sock_connect(sock, (str(address), port))
-                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        _bounded(sock)
+                        _bounded(self.client)
                         return sock
                     except OSError as e:
                         sock.close()
@@ -301,9 +341,14 @@ class Connection:
                 self.loop.remove_writer(sock.fileno())
                 sock.close()
         self.task.cancel()
+        self.run.over(self, self.row(why))
+
+    def row(self, why: str) -> Contact:
+        """What came of it."""
         seconds = round(self.loop.time() - self.began, 6)
-        row = Contact(self.host, self.port, self.allowed, self.bytes_in, self.bytes_out, seconds, self.rule, why)
-        self.run.over(self, row)
+        return Contact(
+            self.host, self.port, self.allowed, self.bytes_in, self.bytes_out, seconds, self.rule, why[:MOST_WHY]
+        )
 
 
 class Proxy:
@@ -317,6 +362,7 @@ class Proxy:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.places, self.own = places, own
+        self.doors = Doors(self.loop)
         self.resolve = resolve or Resolver()
         self.runs: dict[int, Run] = {}
         self.count = 0
@@ -340,7 +386,18 @@ class Proxy:
     def end(self, number: int) -> Contacts:
         """Close all of a run, and tell of it."""
         run = self.runs.pop(number, None)
-        return Contacts.gone("the egress proxy never had this run's socket") if run is None else run.end()
+        return Contacts.gone(NEVER) if run is None else run.end()
+
+    def look(self, number: int) -> Contacts:
+        """What came of a run that goes on, until now."""
+        run = self.runs.get(number)
+        return Contacts.gone(NEVER) if run is None else run.so_far()
+
+    def close(self) -> None:
+        """End all."""
+        for number in list(self.runs):
+            self.end(number)
+        self.doors.close()
 
     def _tend(self) -> None:
         now = self.loop.time()

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 # One for all, for there is one thread: what cannot be sent at once is kept by its direction alone.
 _BUFFER = memoryview(bytearray(1 << 17))
+MOST_KEPT = 1 << 28  # bytes of all directions; then they read little at a time
+_LITTLE = 1 << 12
 _BULK = 1 << 19  # bytes after which a direction is worth a pipe, through which the kernel moves pages without a copy
 _PIPE = 1 << 20  # bytes
 _MOVE = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
@@ -41,6 +43,8 @@ class _Pipe:
 class _Way:
     """One direction."""
 
+    kept = 0  # bytes of all of them that cannot be sent yet
+
     def __init__(self, pump: Pump, source: socket.socket, sink: socket.socket, spend: Callable[[int], str]) -> None:
         self.pump, self.source, self.sink, self.spend = pump, source, sink, spend
         # Numbers: the loop shows what it does not know in errors that it drops, and a socket shows its addresses.
@@ -57,9 +61,14 @@ class _Way:
             self.pump.loop.add_reader(self.source_fd, self._guarded, self._read)
 
     def close(self) -> None:
+        self._keep(b"")
         if self.pipe is not None:
             self.pipe.close()
             self.pipe = None
+
+    def _keep(self, rest: bytes) -> None:
+        _Way.kept += len(rest) - len(self.rest)
+        self.rest = rest
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -71,7 +80,8 @@ class _Way:
 
     def _read(self) -> None:
         if self.pipe is None:
-            count = self.source.recv_into(_BUFFER[: self.left])
+            most = len(_BUFFER) if _Way.kept < MOST_KEPT else _LITTLE
+            count = self.source.recv_into(_BUFFER[: most if self.left is None else min(most, self.left)])
         else:
             most = _PIPE if self.left is None else min(_PIPE, self.left)
             count = self.held = os.splice(self.source_fd, self.pipe.into, most, flags=_MOVE)
@@ -101,7 +111,7 @@ class _Way:
         with contextlib.suppress(BlockingIOError, InterruptedError):
             sent = self.sink.send(data) if data else 0
         if sent < len(data):
-            self.rest = bytes(data[sent:])
+            self._keep(bytes(data[sent:]))
             self._wait()
 
     def _move(self) -> None:
@@ -118,7 +128,7 @@ class _Way:
 
     def _write(self) -> None:
         if self.pipe is None:
-            self.rest = self.rest[self.sink.send(self.rest) :]
+            self._keep(self.rest[self.sink.send(self.rest) :])
         else:
             self.held -= os.splice(self.pipe.out, self.sink_fd, self.held, flags=_MOVE)
         self.pump.last = self.pump.loop.time()

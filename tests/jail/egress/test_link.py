@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pyjail import HostError
+from pyjail._egress import answer
 from pyjail._egress import link as module
 from pyjail._egress.link import Link
 from tests.inside import Egress
@@ -165,7 +166,7 @@ def test_a_run_that_begins_after_the_proxys_death_has_a_new_one(link, server):
 
 
 def test_a_proxy_that_is_stopped_is_given_up(link, server, monkeypatch):
-    monkeypatch.setattr(module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(answer, "ANSWER_S", 0.5)
     with run(link, local(server)) as (number, _):
         pid = link.pid
         os.kill(pid, signal.SIGSTOP)
@@ -277,7 +278,7 @@ def test_a_forked_child_has_its_own(link, server):
             code = 1
             with contextlib.suppress(BaseException):
                 assert link.sock is None
-                assert link.runs == {}
+                assert link.runs == set()
                 with run(link, local(server)) as (mine, there):
                     connected(there, server).close()
                     code = 0 if link.end(mine).rows[0].allowed else 2

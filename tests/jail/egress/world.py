@@ -127,9 +127,10 @@ class World:
         self.proxy.serve(1, self.listening, self.egress)
         self.ready.set()
         await self.over.wait()
-        for number in list(self.proxy.runs):
-            self.proxy.end(number)
+        self.proxy.close()
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:  # lookups: connections are closed
+                task.cancel()
             await asyncio.wait(others)
 
     def __enter__(self) -> World:
