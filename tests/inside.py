@@ -18,6 +18,8 @@ from pyjail._core.native import lib
 
 import pyjail
 from pyjail import aio
+from pyjail._base.endings import end_all as end_beside_keepers
+from pyjail._base.loops import current as current_loop
 from pyjail._cgroups import janitor, tree
 from pyjail._cgroups.tree import remove_tree
 from pyjail._host import machine, owner
@@ -40,7 +42,7 @@ from tests.simulate import simulate
 
 __all__ = [
     "ASKED_FOR", "Egress", "HOLDERS", "STARTS", "Turn", "aio_gate", "allowed_by", "another_host", "audit_arch", "busy_keepers", "call_number", "check_inputs", "cpus",
-    "decision", "few_entries", "host", "host_says", "idle_keepers", "janitor_watches", "keeper_of", "look_again", "never_look_again",
+    "current_loop", "decision", "end_beside_keepers", "few_entries", "host", "host_says", "idle_keepers", "janitor_watches", "keeper_of", "look_again", "never_look_again",
     "no_keepers", "no_more_processes", "open_source", "outdated_cgroups", "owed_by", "owner_name", "packed", "pool_of", "remove_tree",
     "size_of_kept_plans", "size_of_the_default_filter", "turn_of", "usable_host", "used_hierarchies",
 ]  # fmt: skip

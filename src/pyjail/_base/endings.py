@@ -10,6 +10,6 @@ calls: list[Callable[[], None]] = []
 
 def end_all() -> None:
     """Each may start anew when it is needed again."""
-    for call in list(calls):
+    for call in calls:
         with contextlib.suppress(OSError):
             call()

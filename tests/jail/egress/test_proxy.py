@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from pyjail._egress import proxy
+from pyjail._egress import connection
 from tests.inside import Egress
 from tests.jail.egress.world import (
     CONNECTED,
@@ -212,7 +212,7 @@ def test_connected_means_connected():
 
 
 def test_a_resolver_that_does_not_answer_is_told(monkeypatch):
-    monkeypatch.setattr(proxy, "LOOKUP_S", 0.2)
+    monkeypatch.setattr(connection, "LOOKUP_S", 0.2)
     with World(Egress(["slow.test"]), {"slow.test": 60.0}) as world, world.connect() as sock:
         assert tunnel(sock, "slow.test:443").split()[1] == b"504"
 
