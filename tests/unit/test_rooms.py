@@ -32,7 +32,7 @@ ROOMS = {
     "_interact": "_base _core _spec _result _keeper _run _live",
     "languages": "_base _spec _result _plan _run _many",
     "_doctor": "_base _images _spec _host _policy _result _cgroups _plan _run",
-    "images": "__init__ _base _images",
+    "images": "__init__ _base _images _spec",
     "records": "_base",
     "cgroup": "_host _cgroups _plan _run",
     "aio": "_base _spec _result _keeper _verdict _run _live _many _session _box _interact languages grading interpreter",

@@ -18,6 +18,7 @@ from pyjail._images.bounds import Bounds
 from pyjail._images.documents import Config, Descriptor, Digest, Manifest
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
+from pyjail._images.room import Room
 from pyjail._images.shelf import Shelf
 
 FORMAT = "pyjail-image-1"  # of trees: what makes one differently needs another
@@ -55,12 +56,14 @@ def add(
     progress: unpack.Progress | None = None,
     platform: platforms.Platform | None = None,
     origin: dict[str, Any] | None = None,
+    max_size: int | None = None,
 ) -> Image:
     """Read the image of ``source``, verify and unpack it, give it ``name``; the image. The source stays open.
 
     ``progress(done, total, what)`` is called with bytes of compressed layers; ``origin`` is kept with the name, where
-    the source has none of its own. A tree that is there already is used, and the first layers of others. Raises
-    ImageError for what is not acceptable, HostError for what this machine lacks; then the store is what it was.
+    the source has none of its own; ``max_size`` is what all trees may take on disk then. A tree that is there already
+    is used, and the first layers of others. Raises ImageError for what is not acceptable, HostError for what this
+    machine lacks; then the store is what it was.
     """
     bounds, platform = bounds or Bounds(), platform or platforms.own()
     reference.local_name(name)
@@ -79,7 +82,7 @@ def add(
     pairs = documents.paired(found, its)
     id = tree_id([str(diff_id) for _, diff_id in pairs])
     with store.working(), store.lock(id) as lock:  # so that nobody removes it meanwhile
-        _make_sure(store, lock, id, source, pairs, bounds, progress)
+        _make_sure(store, lock, id, source, pairs, bounds, progress, max_size)
         told["origin"] = getattr(source, "origin", None) or origin or {}
         return _entered(store, id, name, found, its, config_raw, pairs, told)
 
@@ -105,6 +108,7 @@ def _make_sure(
     pairs: Pairs,
     bounds: Bounds,
     progress: unpack.Progress | None,
+    max_size: int | None,
 ) -> None:
     """The tree ``id`` is there, and its ``lock`` is taken."""
     lock.take(fcntl.LOCK_SH)
@@ -114,14 +118,20 @@ def _make_sure(
     if os.path.isdir(store.tree(id)):
         return
     try:
-        _make(store, id, source, pairs, bounds, progress)
+        _make(store, id, source, pairs, bounds, progress, Room(store, max_size))
     except BaseException:
         store.remove(f"locks/{id}")
         raise
 
 
 def _make(
-    store: Shelf, id: str, source: documents.Source, pairs: Pairs, bounds: Bounds, progress: unpack.Progress | None
+    store: Shelf,
+    id: str,
+    source: documents.Source,
+    pairs: Pairs,
+    bounds: Bounds,
+    progress: unpack.Progress | None,
+    room: Room,
 ) -> None:
     """Unpack it beside, then put it into its place at once."""
     unpack.leave_room(store.path)
@@ -129,20 +139,16 @@ def _make(
     with Lock() as lock, Lock() as lease, store.staging(lock) as staging, contextlib.ExitStack() as stack:
         base, was = _base(store, pairs, identity, lease, stack)
         rest = pairs[base.layers if base else 0 :]
-        left = bounds._replace(
-            unpacked=max(0, bounds.unpacked - was["bytes"]), entries=max(0, bounds.entries - was["entries"])
-        )
         done = unpack.unpack(
             [partial(_layer, source, descriptor, diff_id) for descriptor, diff_id in rest],
-            staging, identity=identity, base=base, bounds=left, progress=progress, keep=(lock.fileno(),),
+            staging, identity=identity, base=base, bounds=bounds, progress=progress, keep=(lock.fileno(),),
             expected=[(d.media_type, str(d.digest), d.size, str(diff_id)) for d, diff_id in rest],
         )  # fmt: skip
         skipped = {
             kind: was["skipped"].get(kind, 0) + done.skipped.get(kind, 0) for kind in was["skipped"] | done.skipped
         }
         about = {
-            "format": FORMAT, "entries": was["entries"] + done.entries, "bytes": was["bytes"] + done.bytes,
-            "skipped": skipped, "sums": done.sums,
+            "format": FORMAT, "entries": done.entries, "bytes": done.bytes, "skipped": skipped, "sums": done.sums,
         }  # fmt: skip
         with open(f"{staging}/about", "w") as f:
             json.dump(about, f)
@@ -151,7 +157,10 @@ def _make(
         fd = os.open(store.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, fd)
         confine.sync(fd)  # once for all of it: after a power cut it is whole, or not there
-        os.rename(f"{staging}/tree", f"{store.path}/roots/{id}")
+        with store.names() as names:
+            names.take()
+            room.check(f"{staging}/tree")
+            os.rename(f"{staging}/tree", f"{store.path}/roots/{id}")
     roots = os.open(f"{store.path}/roots", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(roots)
@@ -184,8 +193,8 @@ def _base(
                 continue  # made under another PYJAIL_STORE_ID: not ours to link
             sums = os.open(f"{store.path}/roots/{id}.sums", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, sums)
-            return unpack.Base(count, tree, sums), about
-    return None, {"entries": 0, "bytes": 0, "skipped": {}}
+            return unpack.Base(count, tree, sums, about["entries"], about["bytes"]), about
+    return None, {"skipped": {}}
 
 
 def _entered(

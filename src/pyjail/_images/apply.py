@@ -55,17 +55,19 @@ class Summary(NamedTuple):
 class Tree:
     """The tree below ``root_fd``: `layer` for each layer, from the lowest on, then `finish`. At most 1,000 fds.
 
+    ``entries`` and ``size``: how many were made, and how many bytes, of what is there already.
+
     After an error it is closed, and the tree is of no use. Errors: ImageError; HostError for the disk and the like.
     """
 
-    def __init__(self, root_fd: int, bounds: Bounds) -> None:
+    def __init__(self, root_fd: int, bounds: Bounds, entries: int = 0, size: int = 0) -> None:
         with os.scandir(root_fd) as found:
             self._alone = next(found, None) is None  # nothing is of a lower layer
         self._bounds = bounds
         self._root_fd = root_fd
         self._dirs = Dirs(root_fd)
         self._number = -1
-        self._made = self._bytes = self._looked = 0
+        self._made, self._bytes, self._looked = entries, size, 0
         self._skipped: dict[str, int] = {}
         self._sums = Sums()
         self._start()

@@ -14,12 +14,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pyjail._images import listing, place
+from pyjail._images import listing, place, room
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.shelf import Shelf
-
-_BLOCK = 512
 
 
 def remove(store: Shelf, name: str) -> None:
@@ -57,7 +55,7 @@ def gc(store: Shelf, max_size: int | None = None, older: float | None = None) ->
         gone += _collect(store, None)
         if max_size is not None:
             todo = _by_use(store)
-            while todo and _size(store) > max_size:
+            while todo and room.size(store) > max_size:
                 gone += _unname(store, [todo.pop(0)])
                 gone += _collect(store, None)
     return gone
@@ -103,7 +101,7 @@ def _unname(store: Shelf, entries: list[dict[str, Any]]) -> list[str]:
 def _collect(store: Shelf, digests: set[str] | None) -> list[str]:
     """Remove images (of ``digests``; None: any) that have no name, then trees that have no image."""
     gone = []
-    ids = _ids(store) | set(os.listdir(f"{store.path}/locks")) - {".names"}
+    ids = room.ids(store) | set(os.listdir(f"{store.path}/locks")) - {".names"}
     if digests is not None:
         ids = {id for digest in digests if (id := _id_of(store, digest))}
     for id in sorted(ids):
@@ -144,10 +142,6 @@ def _images(store: Shelf) -> Iterator[tuple[str, str]]:
         yield digest, record["id"]
 
 
-def _ids(store: Shelf) -> set[str]:
-    return {name.partition(".")[0] for name in os.listdir(f"{store.path}/roots")}
-
-
 def _remove_tree(store: Shelf, id: str) -> bool:
     with Lock() as lock, store.staging(lock) as path:
         try:
@@ -158,21 +152,6 @@ def _remove_tree(store: Shelf, id: str) -> bool:
             for kind in ("json", "sums"):
                 store.remove(f"roots/{id}.{kind}")
         return True
-
-
-def _size(store: Shelf) -> int:
-    """Bytes on disk of all trees; a file that has names in several counts once."""
-    sizes: dict[tuple[int, int], int] = {}
-    for id in _ids(store):
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(store.tree(id), listing.DIRECTORY)
-            try:
-                for found in listing.walk(fd):
-                    st = found.status
-                    sizes[st.st_dev, st.st_ino] = st.st_blocks * _BLOCK
-            finally:
-                os.close(fd)
-    return sum(sizes.values())
 
 
 def verify(store: Shelf, name: str) -> list[str]:

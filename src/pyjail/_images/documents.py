@@ -11,7 +11,7 @@ import re
 from typing import BinaryIO, NamedTuple, Protocol
 
 from pyjail._images import values
-from pyjail._images.bounds import Bounds
+from pyjail._images.bounds import Bounds, allowed
 from pyjail._images.digests import Digest, digest, of, shown
 from pyjail._images.errors import ImageError
 from pyjail._images.platforms import Platform
@@ -238,7 +238,7 @@ def _attests(entry: Entry) -> bool:
 def read(source: Source, descriptor: Descriptor, most: int, what: str) -> bytes:
     """All bytes of a small blob, a document: at most ``most``, of the size and then of the digest that were said."""
     if descriptor.size > most:
-        raise ImageError(what, f"{descriptor.size:,} bytes are more than the bound {what}={most:,} allows")
+        raise ImageError(what, f"{descriptor.size:,} bytes are more than {allowed(what, most)}")
     found = descriptor.data
     if found is None:
         pieces, left = [], descriptor.size + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyjail._base.errors import SpecError
 from pyjail._images import platforms, reference, sources
+from pyjail._images.bounds import Bounds
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.store import Store
@@ -11,7 +12,14 @@ from pyjail._images.unpack import Progress
 
 
 def load(
-    store: Store, spec: str, name: str | None, *, platform: str | None = None, progress: Progress | None = None
+    store: Store,
+    spec: str,
+    name: str | None,
+    *,
+    platform: str | None = None,
+    progress: Progress | None = None,
+    bounds: Bounds | None = None,
+    max_size: int | None = None,
 ) -> Image:
     """See `pyjail.images.load`."""
     if name is not None:
@@ -22,11 +30,13 @@ def load(
         names.take()
         store.sweep()
     with Lock() as lock, store.staging(lock) as staging:
-        source = sources.opened(spec, staging, platform=wanted)
+        source = sources.opened(spec, staging, bounds, wanted)
         try:
             if name is None:
                 name = _only(spec, source.names())
-            return store.add(source, name, platform=wanted, progress=progress, origin={"source": spec})
+            return store.add(
+                source, name, bounds, max_size=max_size, platform=wanted, progress=progress, origin={"source": spec}
+            )
         finally:
             source.close()
 

@@ -32,7 +32,10 @@ _HALF = ".half-"  # a file that is being written, beside what it will replace
 
 
 def default() -> str:
-    """The store's directory: $PYJAIL_HOME/images, else root's /var/lib/pyjail/images, else the user's own."""
+    """The store's directory: $PYJAIL_IMAGES, else $PYJAIL_HOME/images, else root's /var/lib/pyjail/images, else the
+    user's own."""
+    if path := os.environ.get("PYJAIL_IMAGES"):
+        return os.path.abspath(path)
     if home := os.environ.get("PYJAIL_HOME"):
         return os.path.join(os.path.abspath(home), "images")
     if os.geteuid() == 0:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from pyjail._base.brief import printable
 from pyjail._base.errors import SpecError
 from pyjail._images.authorization import HUB, HUB_TOKENS, Authorization
-from pyjail._images.bounds import Bounds
+from pyjail._images.bounds import Bounds, allowed
 from pyjail._images.digests import Digest, digest
 from pyjail._images.digests import shown as quoted
 from pyjail._images.documents import ACCEPT, Descriptor
@@ -91,7 +91,7 @@ class RegistrySource:
 
         ImageError: there is none, nobody answers, it is too large, or it has another digest.
         """
-        answer, raw = self._document(f"/manifests/{self.reference.wanted}", self._bounds.manifest)
+        answer, raw = self._document(f"/manifests/{self.reference.wanted}", "manifest")
         self.media_type, what = answer.content_type, f"manifest of {self.reference}"
         if self.reference.digest:
             _check(raw, self.reference.digest, what, "the one that was asked for")
@@ -107,7 +107,7 @@ class RegistrySource:
         descriptor's. What is cut off is asked for again from there. Errors as of `manifest`, from reading.
         """
         if not 0 <= descriptor.size <= self._bounds.compressed:
-            most = f"more than the bound compressed={self._bounds.compressed:,} allows"
+            most = f"more than {allowed('compressed', self._bounds.compressed)}"
             raise ImageError(f"blob {quoted(str(descriptor.digest))}", f"{descriptor.size:,} bytes, {most}")
         return cast("BinaryIO", Blob(self, descriptor))
 
@@ -147,8 +147,8 @@ class RegistrySource:
             raise ImageError(what, f"it refuses {self._authorization.whose}: {answer.complaint()}")
         raise ImageError(what, f"{self.reference.name}{path}: {answer.complaint()}")
 
-    def _document(self, path: str, most: int) -> tuple[Answer, bytes]:
-        faults = Faults(self._patience, f"registry {self._web.home}")
+    def _document(self, path: str, bound: str) -> tuple[Answer, bytes]:
+        faults, most = Faults(self._patience, f"registry {self._web.home}"), getattr(self._bounds, bound)
         while True:
             try:
                 answer = self.ask(path, {"Accept": ", ".join(ACCEPT)})
@@ -156,7 +156,7 @@ class RegistrySource:
                     if answer.status != 200:
                         self._refused(answer, path)
                     _unencoded(answer)
-                    return answer, answer.document(most)
+                    return answer, answer.document(most, allowed(bound, most))
                 finally:
                     answer.close()
             except FAULTS as fault:

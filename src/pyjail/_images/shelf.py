@@ -24,8 +24,7 @@ DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 class Shelf(Place):
     """Images on disk, shared by all processes of one user: each is one tree of files, complete, and never changed.
 
-    ``path``: its directory; default: $PYJAIL_HOME/images, else /var/lib/pyjail/images for root, and
-    $XDG_DATA_HOME/pyjail/images (~/.local/share) for a user.
+    ``path``: its directory; default: `place.default`.
     """
 
     def lookup(self, name: str) -> Image:

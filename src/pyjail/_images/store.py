@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 class Store(Shelf):
     """Images on disk, shared by all processes of one user: each is one tree of files, complete, and never changed.
 
-    ``path``: its directory; default: $PYJAIL_HOME/images, else /var/lib/pyjail/images for root, and
-    $XDG_DATA_HOME/pyjail/images (~/.local/share) for a user.
+    ``path``: its directory; default: `place.default`.
     """
 
     def add(self, source: Any, name: str, bounds: Any = None, **given: Any) -> Image:

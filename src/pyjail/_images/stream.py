@@ -7,6 +7,7 @@ import importlib
 import zlib
 
 from pyjail._base.errors import HostError
+from pyjail._images.bounds import allowed
 from pyjail._images.errors import ImageError
 
 TYPE_CHECKING = False
@@ -40,18 +41,25 @@ FORMS = {
 
 
 def opened(
-    file: BinaryIO, media_type: str, bounds: Bounds, *, algorithm: str = "sha256", diff_algorithm: str = "sha256"
+    file: BinaryIO,
+    media_type: str,
+    bounds: Bounds,
+    *,
+    algorithm: str = "sha256",
+    diff_algorithm: str = "sha256",
+    before: tuple[int, int] = (0, 0),
 ) -> Stream:
     """The content of the layer in ``file``; ``media_type`` "" means: by its first bytes (a tar, gzip or zstd).
 
-    ``algorithm`` and ``diff_algorithm`` ("sha256" or "sha512") are those of `Stream.digest` and `Stream.diff_id`.
+    ``algorithm`` and ``diff_algorithm`` ("sha256" or "sha512") are those of `Stream.digest` and `Stream.diff_id`;
+    ``before`` is what the image's layers below it took of the bounds: `Stream.so_far` of the last one.
     Errors: ImageError for an unknown media type or compression; HostError where zstd is needed and not installed.
     """
     start = _exactly(file, 8)
     form = FORMS.get(media_type, "") if media_type else _form(start)
     if not form:
         raise ImageError("a layer", f"media type {media_type!a} is not taken: only tar, gzip and zstd are")
-    return Stream(file, start, form, bounds, algorithm, diff_algorithm)
+    return Stream(file, start, form, bounds, algorithm, diff_algorithm, before)
 
 
 class Stream:
@@ -60,8 +68,18 @@ class Stream:
     Attributes: ``size`` and ``unpacked`` (int) count bytes before and after decompression.
     """
 
-    def __init__(self, file: BinaryIO, start: bytes, form: str, bounds: Bounds, algorithm: str, diff: str) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        start: bytes,
+        form: str,
+        bounds: Bounds,
+        algorithm: str,
+        diff: str,
+        before: tuple[int, int],
+    ) -> None:
         self.size = self.unpacked = 0
+        self._before = before
         self._file, self._start = file, start
         self._bounds = bounds
         self._raw = hashlib.new(algorithm)
@@ -95,15 +113,15 @@ class Stream:
         while self._input():
             pass
 
-    def left(self) -> Bounds:
-        """The bounds for the next layer of the same image."""
-        b = self._bounds
-        return b._replace(compressed=b.compressed - self.size, unpacked=b.unpacked - self.unpacked)
+    @property
+    def so_far(self) -> tuple[int, int]:
+        """Bytes of this layer and of those below it, before and after decompression."""
+        return self._before[0] + self.size, self._before[1] + self.unpacked
 
     def _next(self) -> bool:
         self._piece, self._at = next(self._pieces, b""), 0
         self.unpacked += len(self._piece)
-        if self.unpacked > self._bounds.unpacked:
+        if self._before[1] + self.unpacked > self._bounds.unpacked:
             raise self._bounds.exceeded("unpacked", "a layer")
         if not self._plain:
             self._content.update(self._piece)
@@ -112,7 +130,7 @@ class Stream:
     def _input(self) -> bytes:
         piece, self._start = self._start or self._file.read(INPUT), b""
         self.size += len(piece)
-        if self.size > self._bounds.compressed:
+        if self._before[0] + self.size > self._bounds.compressed:
             raise self._bounds.exceeded("compressed", "a layer")
         self._raw.update(piece)
         return piece
@@ -152,7 +170,7 @@ def _zstd(bounds: Bounds) -> Callable[[], Any]:
         except ImportError:
             continue
     else:
-        fix = "pip install 'pyjail[zstd]', or push the image with gzip layers"
+        fix = "pip install 'pyjail-linux[zstd]', or push the image with gzip layers"
         raise HostError("image", "a layer is compressed with zstd, which Python has only since 3.14", fix)
     options = {zstd.DecompressionParameter.window_log_max: bounds.zstd_window.bit_length() - 1}
     return lambda: zstd.ZstdDecompressor(options=options)
@@ -174,7 +192,7 @@ def _members(read: Callable[[], bytes], form: str, bounds: Bounds) -> Any:
         if not begins:
             raise ImageError("a layer", f"it is no {form} stream" + (" after its first member" if count else ""))
         count += 1
-        rest = yield from _member(new(), rest, read, form)
+        rest = yield from _member(new(), rest, read, form, bounds)
 
 
 def _more(rest: memoryview, read: Callable[[], bytes]) -> memoryview:
@@ -193,7 +211,7 @@ def _zeros(rest: memoryview, read: Callable[[], bytes]) -> bool:
     return True
 
 
-def _member(decoder: Any, rest: memoryview, read: Callable[[], bytes], form: str) -> Any:
+def _member(decoder: Any, rest: memoryview, read: Callable[[], bytes], form: str, bounds: Bounds) -> Any:
     """One member's content in pieces; returns what follows it in the input."""
     size = FIRST
     at = 0
@@ -208,11 +226,11 @@ def _member(decoder: Any, rest: memoryview, read: Callable[[], bytes], form: str
             size = min(2 * size, INPUT)
             at -= yield from _decoded(decoder, taken)
     except zlib.error as e:
-        raise _refused(e, form) from None
+        raise _refused(e, form, bounds) from None
     except Exception as e:
         if type(e).__name__ != "ZstdError":
             raise
-        raise _refused(e, form) from None
+        raise _refused(e, form, bounds) from None
     return rest[at:]
 
 
@@ -234,8 +252,10 @@ def _decoded(decoder: Any, taken: memoryview) -> Any:
                 return 0
 
 
-def _refused(e: Exception, form: str) -> ImageError:
+def _refused(e: Exception, form: str, bounds: Bounds) -> ImageError:
     hint = (
-        ": its window is larger than the bound zstd_window" if "window" in str(e).lower() or "memory" in str(e) else ""
+        f", or its window is larger than {allowed('zstd_window', bounds.zstd_window)}"
+        if "window" in str(e).lower() or "memory" in str(e)
+        else ""
     )
     return ImageError("a layer", f"its {form} stream is damaged ({e}){hint}")

@@ -149,14 +149,16 @@ class Answer:
         told = self.headers.get("content-type")
         return None if told is None else str(told).partition(";")[0].strip().lower() or None
 
-    def document(self, most: int) -> bytes:
-        """The whole body. ImageError when it is larger than ``most`` bytes; a connection's faults as they are."""
+    def document(self, most: int, rule: str = "") -> bytes:
+        """The whole body. ImageError when it is larger than ``most`` bytes, as ``rule`` says; a connection's faults as
+        they are."""
         self._response.pace.whole()
+        rule = rule or f"{most:,} bytes, and no more are read"
         if (self.length or 0) > most:
-            raise ImageError(f"registry {self.where}", f"a document of {self.length} bytes, at most {most} are read")
+            raise ImageError(f"registry {self.where}", f"a document of {self.length:,} bytes, more than {rule}")
         body = self._response.read(most + 1)
         if len(body) > most:
-            raise ImageError(f"registry {self.where}", f"a document of more than {most} bytes is not read")
+            raise ImageError(f"registry {self.where}", f"a document of more than {rule}")
         if self._response.length:  # of a read() with a number, http.client does not say so
             raise http.client.IncompleteRead(body, self._response.length)
         self.close()

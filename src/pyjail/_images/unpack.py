@@ -21,6 +21,8 @@ from pyjail._images.errors import ImageError
 
 MEMORY = 512 << 20  # address space: a zstd window of 128 MiB, and a table of a million names
 DEADLINE_S = 3600.0
+_COPIES = 4  # of an extension header, while it is taken apart
+_OF_AN_ENTRY = 256  # bytes, in the tables of a layer's names
 RESERVE = 1 << 30  # of a file system nothing above 95 % is taken, nor its last GiB, whichever is less
 _PIECE = 256 << 10
 _PIPE = 1 << 20
@@ -52,7 +54,7 @@ class Layer(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """What came of it. ``sums`` is the SHA-256 of the list of the tree's files."""
+    """What came of it, with what there was. ``sums`` is the SHA-256 of the list of the tree's files."""
 
     entries: int
     skipped: dict[str, int]
@@ -61,11 +63,14 @@ class Unpacked(NamedTuple):
 
 
 class Base(NamedTuple):
-    """The tree of the first ``layers`` layers that is there already, and the list of its files: two fds."""
+    """The tree of the first ``layers`` layers that is there already, and the list of its files: two fds; what it
+    takes of the bounds."""
 
     layers: int
     tree: int
     sums: int
+    entries: int
+    bytes: int
 
 
 def unpack(
@@ -102,10 +107,11 @@ def unpack(
         os.fchmod(root, 0o755)
         sums = _opened(stack, f"{staging}/sums", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         wanted = {
-            "root": root, "sums": sums, "identity": identity, "parent": os.getpid(), "bounds": bounds,
+            "root": root, "sums": sums, "identity": identity, "parent": os.getpid(), "bounds": bounds.to_dict(),
             "base": base.tree if base else -1, "base_sums": base.sums if base else -1,
-            "first": base.layers if base else 0, "layers": expected,
-            "memory": MEMORY, "cpu": int(deadline) + 1, "size": bounds.unpacked + (1 << 30),
+            "first": base.layers if base else 0, "before": [base.entries, base.bytes] if base else [0, 0],
+            "layers": expected, "memory": MEMORY + _more(bounds), "cpu": int(deadline) + 1,
+            "size": bounds.unpacked + (1 << 30),
         }  # fmt: skip
         fds = [root, sums, *keep, *((base.tree, base.sums) if base else ())]
         child = _Child(stack, fds, staging, deadline)
@@ -120,6 +126,14 @@ def unpack(
                     break
             done += layer.size
         return child.answer()
+
+
+def _more(bounds: Bounds) -> int:
+    """Memory that bounds beyond the usual ones take."""
+    usual = Bounds()
+    window = max(0, bounds.zstd_window - usual.zstd_window)
+    header = max(0, bounds.header - usual.header)
+    return window + _COPIES * header + _OF_AN_ENTRY * max(0, bounds.entries - usual.entries)
 
 
 def _opened(stack: ExitStack, path: str, flags: int) -> int:

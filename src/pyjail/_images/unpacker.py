@@ -87,6 +87,7 @@ def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
             importlib.import_module(name)
     for algorithm in ("sha256", "sha512"):
         hashlib.new(algorithm, b"")
+    bounds = Bounds(**wanted["bounds"])
     rights = {name: wanted[name] for name in ("memory", "cpu", "size")}
     if wanted["identity"] is not None:
         os.setegid(wanted["identity"])
@@ -97,13 +98,13 @@ def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
         os.setegid(0)
     _no_more_imports()  # from here on the tree is our root, and what is found by a path is the image's
     confine.confine(root, wanted["identity"], wanted["parent"], **rights)
-    bounds = Bounds(*wanted["bounds"])
     ahead = Ahead()
     confine.alone()
-    tree = Tree(root, bounds)
+    entries, size = wanted["before"]
+    tree, before = Tree(root, bounds, entries, size), (0, size)
     for number, (media_type, digest, size, diff_id) in enumerate(wanted["layers"], 1):
         with _of_layer(wanted["first"] + number):
-            bounds = _layer(tree, ahead, source, bounds, media_type, digest, size, diff_id)
+            before = _layer(tree, ahead, source, bounds, before, media_type, digest, size, diff_id)
     return _written(tree.finish(), root, sums, known)
 
 
@@ -141,13 +142,22 @@ def _of_layer(number: int) -> Any:
 
 
 def _layer(
-    tree: Tree, ahead: Ahead, source: BinaryIO, bounds: Bounds, media_type: str, digest: str, size: int, diff_id: str
-) -> Bounds:
+    tree: Tree,
+    ahead: Ahead,
+    source: BinaryIO,
+    bounds: Bounds,
+    before: tuple[int, int],
+    media_type: str,
+    digest: str,
+    size: int,
+    diff_id: str,
+) -> tuple[int, int]:
     frames = Frames(source)
     file: Any = frames
     content = stream.opened(
-        file, media_type, bounds, algorithm=digest.partition(":")[0], diff_algorithm=diff_id.partition(":")[0]
-    )
+        file, media_type, bounds, before=before,
+        algorithm=digest.partition(":")[0], diff_algorithm=diff_id.partition(":")[0],
+    )  # fmt: skip
     tree.layer(ahead.of(content))
     content.drain()
     if frames.done != size:
@@ -155,7 +165,7 @@ def _layer(
     for what, is_, wanted in (("digest", content.digest, digest), ("diff_id", content.diff_id, diff_id)):
         if is_ != wanted:
             raise ImageError("", f"its {what} is {is_}, not {wanted}: it was altered on the way, or written wrongly")
-    return content.left()
+    return content.so_far
 
 
 def _written(summary: Summary, root: int, sums: int, known: dict[tuple[int, int], str]) -> dict[str, Any]:

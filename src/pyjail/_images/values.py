@@ -6,6 +6,7 @@ import json
 import re
 from typing import NoReturn
 
+from pyjail._images.bounds import allowed
 from pyjail._images.errors import ImageError
 
 DEPTH = 64  # of lists and objects in one another
@@ -36,7 +37,7 @@ def parsed(raw: bytes, what: str, most: int, bound: str) -> object:
     Raises `ImageError` of ``what``; ``bound`` is the name of what ``most`` is.
     """
     if len(raw) > most:
-        raise ImageError(what, f"more than the bound {bound}={most:,} allows")
+        raise ImageError(what, f"more than {allowed(bound, most)}")
     _shape(raw, what)
 
     def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
@@ -99,7 +100,7 @@ def rows(of: dict[str, object], key: str, what: str, most: int, bound: str) -> l
     if not isinstance(value, list):
         raise ImageError(what, f"{key!r} has to be a list")
     if len(value) > most:
-        raise ImageError(what, f"{key!r} has more entries than the bound {bound}={most:,} allows")
+        raise ImageError(what, f"{key!r} has more entries than {allowed(bound, most)}")
     return value
 
 

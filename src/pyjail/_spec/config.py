@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 J = TypeVar("J", bound="DataclassInstance")
 L = TypeVar("L", bound="DataclassInstance")
+_TABLES = ("jail", "limits", "languages", "images")
 
 
 def tables(path: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """The tables "jail", "limits" and "languages" of the file ``path``, or of what was read of one. SpecError for
-    others; OSError."""
+    """The tables "jail", "limits", "languages" and "images" of the file ``path``, or of what was read of one. SpecError
+    for others; OSError."""
     data = dict(path) if isinstance(path, Mapping) else read(path)
     with of_file(path):
-        known("", data, ("jail", "limits", "languages"))
-        return {name: table(data, name) for name in ("jail", "limits", "languages")}
+        known("", data, _TABLES)
+        return {name: table(data, name) for name in _TABLES}
 
 
 def of_file(path: str | os.PathLike[str] | Mapping[str, Any]) -> AbstractContextManager[None]:

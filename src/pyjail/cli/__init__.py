@@ -113,7 +113,7 @@ def _command(asked: argparse.Namespace) -> int:
 def _with_jail(asked: argparse.Namespace) -> int:
     """The commands that have a program, or attack a jail."""
     from pyjail import Jail, Limits
-    from pyjail.cli import complaint, options
+    from pyjail.cli import complaint, options, store
 
     program = getattr(asked, "program", [])
     program = program[1:] if program[:1] == ["--"] else program
@@ -123,6 +123,7 @@ def _with_jail(asked: argparse.Namespace) -> int:
 
         with complaint.of_file("--config", asked.config):
             jail, limits = from_toml(asked.config)
+        store.configure(asked.config)
     jail = options.jail(asked, jail)
     if not program and asked.command in ("run", "plan"):
         from pyjail.cli import image_command

@@ -30,6 +30,7 @@ _WORDS = (
     (r"Jail\((seccomp|network)='(\w+)'\)", r"--\1 \2"),
     (r"Jail\(python='([^']*)'\)", r"--python \1"),
     (r"Jail\(deterministic=True\)", "--deterministic"),
+    (r"bounds=images\.Bounds\((\w+)=\.\.\.\)", r"--bound \1=..."),
     (r"Limits\((\w+)=None\)", r"--\1 none"),
     (r"Limits\((\w+)=[^)]*\)", r"--\1"),
     (r"Limits\.collect\b", "--collect-size"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pyjail.cli import complaint, image_pull
+from pyjail.cli import complaint, image_pull, store
 from pyjail.cli.ending import EXIT_BAD, printable
 from pyjail.cli.progress import bar, console_of, text
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SOURCES = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, tar:FILE, or a path"
+_CONFIG = "its [images] table: where the store is, how large it may be, how registries are spoken to"
 _SHOWN = 12  # digits of a digest
 
 
@@ -27,12 +28,14 @@ def add_options(commands: Any) -> None:
         "image", help="the images that jails can have as their root: load, list, verify, remove"
     )
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+    parser.add_argument("--config", metavar="FILE.toml", help=_CONFIG)
     inner = parser.add_subparsers(dest="image_command", parser_class=type(parser), metavar="COMMAND")
     for name, what in (("load", "put an image of this machine into the store"), ("import", "the same, with --name")):
         one = _command(inner, name, what)
         one.add_argument("source", metavar="SOURCE", help=_SOURCES)
         one.add_argument("--name", required=name == "import", help="its name in the store")
         one.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="which of several (default: this machine's)")
+        image_pull.add_bounds(one)
     image_pull.add_options(_command(inner, "pull", "get an image from a registry, verify and unpack it"))
     _command(inner, "ls", "list the images")
     one = _command(inner, "inspect", "all that is known of images")
@@ -49,6 +52,7 @@ def add_options(commands: Any) -> None:
 def _command(inner: Any, name: str, what: str) -> argparse.ArgumentParser:
     one: argparse.ArgumentParser = inner.add_parser(name, help=what)
     one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print what came of it as JSON")
+    one.add_argument("--config", metavar="FILE.toml", default=argparse.SUPPRESS, help=_CONFIG)
     return one
 
 
@@ -61,6 +65,7 @@ def main(options: argparse.Namespace) -> int:
     if command is None:
         commands = "load, import, pull, ls, inspect, verify, rm, gc"
         raise complaint.UsageError("pyjail image", f"name a command: {commands}")
+    options.settings = store.configured(options.config)
     return command(options)
 
 
@@ -75,7 +80,10 @@ def _load(options: argparse.Namespace) -> int:
     from pyjail import images
 
     with progress(sys.stderr) as tell:
-        image = images.load(options.source, options.name, platform=options.platform, progress=tell)
+        image = images.load(
+            options.source, options.name, platform=options.platform, progress=tell,
+            bounds=image_pull.bounds(options), settings=options.settings,
+        )  # fmt: skip
     return tell_of(image, options.json)
 
 
@@ -193,7 +201,7 @@ def _gc(options: argparse.Namespace) -> int:
 
     with complaint.of("--max-size", options.max_size):
         older = None if options.older is None else _seconds(options.older)
-        gone = images.gc(options.max_size, older)
+        gone = images.gc(options.max_size, older, settings=options.settings)
     return _gone(gone, options.json)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyjail import Jail
+from pyjail.cli import store
 from pyjail.cli.ending import EXIT_BAD
 from pyjail.cli.progress import Progress, bar, console_of, text, working
 
@@ -39,6 +40,8 @@ def add_options(commands: Any, run: argparse.ArgumentParser) -> None:
 def _table(config: str | None) -> Mapping[str, Language]:
     from pyjail import languages
 
+    if config:
+        store.configure(config)
     return languages.load(config) if config else languages.table()
 
 

@@ -17,14 +17,17 @@ name there. Nothing is ever fetched by a run: what is not in the store is an err
 
 from __future__ import annotations
 
+from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
 from pyjail._images.record import Image
 from pyjail.images._pull import pull
+from pyjail.images._settings import Registry, Settings
 from pyjail.images._store import gc, get, list, load, remove, verify
 
-__all__ = ["Image", "ImageError", "gc", "get", "list", "load", "pull", "remove", "verify"]
+__all__ = [
+    "Bounds", "Image", "ImageError", "Registry", "Settings", "gc", "get", "list", "load", "pull", "remove", "verify",
+]  # fmt: skip
 
-Image.__module__ = ImageError.__module__ = "pyjail.images"
-for _call in (gc, get, list, load, pull, remove, verify):
+for _call in (Bounds, Image, ImageError, Registry, Settings, gc, get, list, load, pull, remove, verify):
     _call.__module__ = "pyjail.images"
 del _call

@@ -84,7 +84,11 @@ def real():
         yield from (cell, cell.results[0], cell.logs, cell.error)
     with tempfile.TemporaryDirectory() as home:
         Path(home, "tree/bin").mkdir(parents=True)
-        yield images.load(f"dir:{home}/tree", "real:1", path=f"{home}/store")
+        settings = images.Settings.from_toml(
+            {"images": {"path": f"{home}/store", "hosts": {"a.b": {"insecure": True}}}}
+        )
+        yield images.load(f"dir:{home}/tree", "real:1", settings=settings)
+        yield from (settings, settings.bounds, settings.host("a.b"))
     tried = pyjail.selftest(only=["files", "processes", "limits"])
     yield from (tried, tried.rows[0], tried.probes[0])
 

@@ -19,7 +19,7 @@ from tests.images_made import END, archive, file, folder, hard, header, link, lo
 def read(data: bytes, most: int = 1 << 30, **bounds: int) -> list[tuple[bytes, str, bytes, bytes]]:
     """(name, kind, target, content) of each entry."""
     found = []
-    for entry in tar.entries(reader(data, most), Bounds()._replace(**bounds)):
+    for entry in tar.entries(reader(data, most), Bounds(**bounds)):
         content = b""
         while piece := entry.data(1000):
             content += piece

@@ -93,6 +93,8 @@ EXAMPLES = [
         EVIL, "sha256:" + "ab" * 32, "ab" * 32, EVIL, {"env": [EVIL], "user": EVIL, "labels": {EVIL: EVIL}}, 1, 2, {"device": 3},
         ({"digest": EVIL, "size": 1, "media_type": EVIL, "diff_id": EVIL},), {"source": EVIL},
     ),
+    images.Bounds(unpacked="32G"), images.Registry("/a\n", token_hosts=(EVIL,)),
+    images.Settings("/a\n", "1G", {"a.b:5": images.Registry(insecure=True)}),
     pyjail.Timings(RESULT, {"program": 5, "next": 1}, {"program": 4}, {}),
 ]  # fmt: skip
 # What one writes, to be read back by Python: whole, or as long as what was written.
