@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyjail import Jail, Limits, languages
+from pyjail import Jail, Limits, images, languages
 from tests import place
 from tests.conftest import SLOW
 from tests.scripts import script
@@ -98,6 +98,8 @@ def test_the_example_s_configuration(tmp_path):
     assert Jail.from_toml(path).deterministic and Jail.from_toml(path).mounts[0].dst == "/share"
     assert (Limits.from_toml(path).cpu_time, Limits.from_toml(path).address_space) == (5, None)
     assert languages.load(path)["awk"].extensions == (".awk",)
+    settings = images.Settings.from_toml(ROOT / "examples/config/images.toml")
+    assert (settings.bounds.unpacked, settings.host("registry.example:5000").ca) == (32 << 30, "/etc/ssl/company.pem")
 
 
 def example(name: str, timeout: float = 60) -> list[str]:

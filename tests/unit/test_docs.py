@@ -93,11 +93,13 @@ def test_every_decision_has_a_number_a_status_and_a_row_of_the_index():
 
 
 @pytest.mark.parametrize(
-    ("page", "file"), [("configuration.md", "config/judge.toml"), ("builds.md", "config/steps.toml")]
+    ("page", "files"),
+    [("configuration.md", ["config/judge.toml", "config/images.toml"]), ("builds.md", ["config/steps.toml"])],
 )
-def test_files_that_a_page_shows_are_the_examples(page, file):
-    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)[1]
-    assert tomllib.loads(shown) == tomllib.loads((ROOT / "examples" / file).read_text())
+def test_files_that_a_page_shows_are_the_examples(page, files):
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+    for shown, file in zip(blocks, files, strict=True):
+        assert tomllib.loads(shown) == tomllib.loads((ROOT / "examples" / file).read_text())
 
 
 def in_integrations(names):
