@@ -1,14 +1,17 @@
-"""What the egress proxy costs, beside the same without it, in turns: `python benchmarks/egress.py [ROUNDS] [MIB]`.
+"""What the egress proxy costs, beside the same without it, in turns: `python benchmarks/egress.py [ROUNDS] [MIB] [--json]`.
 
 Throughput of MIB each way between this process and a server in another one, over loopback, directly and through the proxy;
-to connect and hear one byte; what a run pays for its socket to be served and its rows to be asked for; 1,000 runs alive.
-Prints a table and whether the goals hold: at least half of the direct throughput, a connection at most 1 ms longer, at most
-0.5 ms a run.
+to connect and hear one byte; what a run without a connection pays for its socket to be served and its rows to be asked for;
+1,000 runs alive at once. Medians; of throughput also the median of the rounds' ratios.
+Prints a table, or a document, and whether the goals hold: at least half of the direct throughput, a connection at most 1 ms
+longer, at most 0.5 ms a run.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import os
 import socket
 import statistics
@@ -18,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pyjail._egress.link import Link
 from pyjail._spec.egress import Egress
@@ -79,15 +83,20 @@ def one(proxy: tuple[str, int] | None, port: int, count: int) -> float:
     return time.perf_counter() - begun
 
 
-def a_run(link: Link, egress: Egress | None) -> float:
-    """ms of making the listening socket, and what the proxy adds to that."""
+def a_run(link: Link, egress: Egress | None) -> dict[str, float]:
+    """ms of making the listening socket, and of what the proxy adds to that."""
     begun = time.perf_counter()
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
-        if egress is not None:
-            number = link.serve(listening.fileno(), egress)
-    if egress is not None:
-        link.end(number)
-    return (time.perf_counter() - begun) * 1e3
+        if egress is None:
+            return {"run, direct": (time.perf_counter() - begun) * 1e3}
+        serving = time.perf_counter()
+        number = link.serve(listening.fileno(), egress)
+        served = time.perf_counter()
+    ending = time.perf_counter()
+    link.end(number)
+    ended = time.perf_counter()
+    parts = {"serve": served - serving, "end": ended - ending, "run, proxy": ended - begun}
+    return {name: seconds * 1e3 for name, seconds in parts.items()}
 
 
 def memory(pid: int) -> int:
@@ -95,7 +104,7 @@ def memory(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 10
 
 
-def alive(link: Link, egress: Egress) -> str:
+def alive(link: Link, egress: Egress) -> dict[str, float]:
     before, begun, numbers = memory(link.pid), time.perf_counter(), []
     for _ in range(RUNS):
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
@@ -104,11 +113,11 @@ def alive(link: Link, egress: Egress) -> str:
     took, after = time.perf_counter() - begun, memory(link.pid)
     for number in numbers:
         link.end(number)
-    return f"{RUNS} runs alive after {took:.2f} s: {(after - before) / RUNS:.1f} KiB each of the proxy's {after} KiB"
+    return {"runs": RUNS, "seconds": round(took, 3), "KiB each": round((after - before) / RUNS, 2), "KiB": after}
 
 
-def main(rounds: int, mib: int) -> bool:
-    """Whether the goals hold."""
+def measured(rounds: int, mib: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """All values in the order in which they were measured, and what is told of many runs."""
     link, times = Link(), defaultdict(list)
     with server() as port, socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         egress = Egress([f"127.0.0.0/8:{port}"], size=1 << 50, idle=600)
@@ -119,26 +128,58 @@ def main(rounds: int, mib: int) -> bool:
                 for way, count in (("in", mib << 20), ("out", -(mib << 20))):
                     times[f"{way}, {name}"].append(mib / one(through, port, count))
                 times[f"connect, {name}"] += [one(through, port, 0) * 1e3 for _ in range(20)]
-            for name, given in (("direct", None), ("proxy", egress)):
-                times[f"run, {name}"] += [a_run(link, given) for _ in range(20)]
-        said = alive(link, egress)
+            for _ in range(RUNS // rounds):
+                for given in (None, egress):
+                    for name, ms in a_run(link, given).items():
+                        times[name].append(ms)
+        many = alive(link, egress)
     link.close()
+    return times, many
+
+
+def told(times: dict[str, list[float]], many: dict[str, float], mib: int) -> dict[str, Any]:
     found = {name: statistics.median(values) for name, values in times.items()}
+    ratios = {
+        way: statistics.median(
+            [by / direct for by, direct in zip(times[f"{way}, proxy"], times[f"{way}, direct"], strict=True)]
+        )
+        for way in ("in", "out")
+    }
+    more = {what: found[f"{what}, proxy"] - found[f"{what}, direct"] for what in ("connect", "run")}
+    held = min(ratios.values()) >= THROUGHPUT_GOAL and more["connect"] <= CONNECT_GOAL and more["run"] <= RUN_GOAL
+    return {"mib": mib, "medians": found, "ratios": ratios, "more": more, "alive": many, "held": held}
+
+
+def shown(document: dict[str, Any]) -> None:
+    found, mib = document["medians"], document["mib"]
     print("| what | directly | by the proxy | |\n|---|---|---|---|")
-    for way in ("in", "out"):
+    for way, ratio in document["ratios"].items():
         direct, by = found[f"{way}, direct"], found[f"{way}, proxy"]
-        print(f"| {mib} MiB {way}, MiB/s | {direct:.0f} | {by:.0f} | {by / direct:.2f} x |")
-    for what in ("connect", "run"):
-        direct, by = found[f"{what}, direct"], found[f"{what}, proxy"]
-        print(f"| {what}, ms | {direct:.3f} | {by:.3f} | + {by - direct:.3f} |")
-    print(f"\n{said}")
-    held = all(found[f"{way}, proxy"] >= THROUGHPUT_GOAL * found[f"{way}, direct"] for way in ("in", "out"))
-    held &= found["connect, proxy"] - found["connect, direct"] <= CONNECT_GOAL
-    held &= found["run, proxy"] - found["run, direct"] <= RUN_GOAL
-    print(f"goals: {'hold' if held else 'missed'}")
-    return held
+        print(f"| {mib} MiB {way}, MiB/s | {direct:.0f} | {by:.0f} | {ratio:.2f} x |")
+    for what, more in document["more"].items():
+        print(f"| {what}, ms | {found[f'{what}, direct']:.3f} | {found[f'{what}, proxy']:.3f} | + {more:.3f} |")
+    print(f"| of a run, ms | | serve {found['serve']:.3f}, end {found['end']:.3f} | |")
+    many = document["alive"]
+    print(
+        f"\n{many['runs']} runs alive after {many['seconds']} s: {many['KiB each']} KiB each of the proxy's {many['KiB']} KiB"
+    )
+    print(f"goals: {'hold' if document['held'] else 'missed'}")
+
+
+def main() -> bool:
+    """Whether the goals hold."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rounds", nargs="?", type=int, default=20)
+    parser.add_argument("mib", nargs="?", type=int, default=128)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    document = told(*measured(given.rounds, given.mib), given.mib)
+    if given.json:
+        print(json.dumps(document, indent=1))
+    else:
+        shown(document)
+    return bool(document["held"])
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
-    sys.exit(0 if main(*(given + [20, 128][len(given) :])) else 1)
+    sys.exit(0 if main() else 1)

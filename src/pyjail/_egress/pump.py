@@ -16,6 +16,7 @@ _LITTLE = 1 << 12
 _BULK = 1 << 19  # bytes after which a direction is worth a pipe, through which the kernel moves pages without a copy
 _PIPE = 1 << 20  # bytes
 _MOVE = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+_TURNS = 4  # of one direction, while it has that much: then others have theirs
 MOST_PIPES = 32  # users may have few pages of pipes
 
 
@@ -79,9 +80,16 @@ class _Way:
             self.pump.end(CutError(f"the connection broke: {e}"))
 
     def _read(self) -> None:
+        for _ in range(_TURNS):
+            if not self._step():
+                return
+
+    def _step(self) -> bool:
+        """Whether there may be more at once: as much came as there was place for, and all of it could be sent."""
         if self.pipe is None:
             most = len(_BUFFER) if _Way.kept < MOST_KEPT else _LITTLE
-            count = self.source.recv_into(_BUFFER[: most if self.left is None else min(most, self.left)])
+            most = most if self.left is None else min(most, self.left)
+            count = self.source.recv_into(_BUFFER[:most])
         else:
             most = _PIPE if self.left is None else min(_PIPE, self.left)
             count = self.held = os.splice(self.source_fd, self.pipe.into, most, flags=_MOVE)
@@ -89,10 +97,10 @@ class _Way:
         if not count:
             self.pump.loop.remove_reader(self.source_fd)
             self._over()
-            return
+            return False
         if why := self.spend(count):
             self.pump.end(CutError(why))
-            return
+            return False
         if self.left is not None:
             self.left -= count
             if not self.left:
@@ -105,6 +113,7 @@ class _Way:
         if self.passed > _BULK and self.pipe is None and not self.rest and _Pipe.alive < MOST_PIPES:
             with contextlib.suppress(OSError):  # for want of fds: then it is copied
                 self.pipe = _Pipe()
+        return count == most and not self.rest and not self.held and self.left != 0
 
     def _send(self, data: memoryview) -> None:
         sent = 0
