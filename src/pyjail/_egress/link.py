@@ -139,6 +139,7 @@ class Link:
 
     def ask(self, number: int, *, ended: bool = True) -> Answer:
         """`end`, or `look`, without the wait: for who has an event loop, or something to do meanwhile.
+        An answer that is not taken to its end is to be closed, or the run dropped.
 
         Asked once more, because the first one was interrupted, the end of a run has the same answer.
         """
@@ -183,6 +184,19 @@ class Link:
         except ConnectionError as e:
             self._lost(str(e))
         return Contacts.gone(f"the egress proxy could not be asked: {os.strerror(why.errno or 0)}")
+
+    def drop(self, number: int) -> None:
+        """The run has ended, and nobody asks what came of it, or not any more. May be called twice."""
+        with self.lock:
+            if (asked := self.asked.get(number)) is not None:
+                asked.close()
+            self.lost.pop(number, None)
+            if number in self.runs:
+                self.runs.discard(number)
+                try:
+                    self._send({"end": number})
+                except ConnectionError as e:
+                    self._lost(str(e))
 
     def told(self, answer: Answer) -> None:
         """Nobody waits for it any more."""

@@ -40,7 +40,7 @@ class Run:
 
     def look(self) -> None:
         """Accept, or let wait, as there is place."""
-        place = not self.ended and len(self.connections) < self.egress.connections and self.proxy.has_place
+        place = not self.ended and len(self.connections) < self.egress.connections and self.proxy.has_place(self)
         if place and not self.accepts:
             try:
                 self.proxy.doors.watch(self.listening, self._accept)
@@ -52,7 +52,7 @@ class Run:
         self.accepts = place
 
     def _accept(self) -> None:
-        if not self.proxy.has_place:  # others were quicker
+        if not self.proxy.has_place(self):  # others were quicker
             self.look()
             return
         try:
@@ -128,14 +128,17 @@ class Proxy:
         self.count = 0
         self.loop.call_later(1, self._tend)
 
-    @property
-    def has_place(self) -> bool:
-        """For one more connection."""
-        return self.count < self.places
+    def has_place(self, run: Run) -> bool:
+        """For one more connection of this run. The last quarter of all places is for those that have less than their
+        share of it: who takes all that there is leaves others one."""
+        kept = self.places // 4
+        if self.count < self.places - kept:
+            return True
+        return self.count < self.places and len(run.connections) < max(1, kept // max(1, len(self.runs)))
 
     def freed(self) -> None:
         """A place is free: who waits for one may have it."""
-        if self.count == self.places - 1:
+        if self.count in (self.places - 1, self.places - self.places // 4 - 1):
             for run in self.runs.values():
                 run.look()
 

@@ -48,6 +48,12 @@ def refused(address: tuple[str, int], port: int) -> None:
         everything(sock)
 
 
+def connects(address: tuple[str, int]) -> bool:
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError), socket.create_connection(address, PATIENCE):
+        return True
+    return False
+
+
 async def told(link: Link, number: int, *, ended: bool = True) -> Contacts:
     """As who has an event loop waits."""
     answer = link.ask(number, ended=ended)
@@ -155,6 +161,20 @@ def test_an_answer_that_nobody_takes_is_closed_and_harms_nobody(link):
     assert open_fds() <= fds
 
 
+def test_a_run_that_nobody_asks_about_is_dropped(link):
+    served(link, Egress())
+    started = open_fds()
+    asked, there = served(link, Egress())
+    number, address = served(link, Egress())
+    link.ask(asked)
+    for one in (asked, number, number, 12345):
+        link.drop(one)
+    for where in (address, there):
+        assert until(lambda where=where: not connects(where))
+    assert open_fds() == started
+    assert "proxy ended" in link.end(number).rows[0].why  # nobody knows it any more
+
+
 def test_a_proxy_that_is_stopped_is_given_up_by_an_event_loop_too(link, monkeypatch):
     monkeypatch.setattr(answers, "ANSWER_S", 0.3)
     number, _ = served(link, Egress())
@@ -181,12 +201,7 @@ def test_who_has_no_fd_to_be_answered_by_ends_the_run_nevertheless(link, monkeyp
         patch.setattr(socket, "socketpair", none)
         assert "could not be asked: Too many open files" in link.end(number).rows[0].why
 
-    def closed() -> bool:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(address, PATIENCE):
-            return False
-        return True
-
-    assert until(closed)
+    assert until(lambda: not connects(address))
 
 
 def test_a_socket_that_does_not_listen_any_more_costs_nothing(link):

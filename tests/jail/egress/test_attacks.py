@@ -326,6 +326,30 @@ def test_an_upgrade_is_not_asked_for_and_gives_no_tunnel():
         assert b"no longer" not in said
 
 
+def test_who_takes_all_places_leaves_others_one(plain):
+    """A quarter of them is for runs that have few; the run that waits has its turn when there is room."""
+    with World(local(plain.port), places=8) as world, contextlib.ExitStack() as stack:
+        listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128)) for _ in range(2)]
+        for number, sock in enumerate(listening, 2):
+            world.call(world.proxy.serve, number, sock.dup(), world.egress)
+        greedy = [stack.enter_context(world.connect()) for _ in range(12)]
+        for sock in greedy[:6]:
+            assert tunnel(sock, f"127.0.0.1:{plain.port}") == CONNECTED
+        waiting = greedy[6]
+        waiting.sendall(f"CONNECT 127.0.0.1:{plain.port} HTTP/1.1\r\n\r\n".encode())
+        for sock in listening:
+            other = stack.enter_context(socket.create_connection(sock.getsockname(), PATIENCE))
+            assert tunnel(other, f"127.0.0.1:{plain.port}") == CONNECTED
+        assert world.proxy.count == 8
+        waiting.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        waiting.settimeout(PATIENCE)
+        for sock in greedy[:3]:
+            sock.close()
+        assert head(waiting) == CONNECTED
+
+
 def test_a_program_that_asks_without_end_leaves_others_their_turn(plain):
     """All runs share one thread: who knocks all the time has no more of it than who knocks once."""
     stop = threading.Event()
