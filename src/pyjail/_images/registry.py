@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
@@ -79,6 +80,7 @@ class RegistrySource:
         hosts = (*token_hosts, HUB_TOKENS) if reference.registry == HUB else token_hosts
         self._authorization = Authorization(self._web, reference.name, credentials, hosts)
         self._base = f"{where.scheme}://{_netloc(where)}/v2/{quote(reference.name, safe='/')}"
+        self._waited, self._lock = 0.0, threading.Lock()
         self.media_type: str | None = None
         self.origin: dict[str, Any] = {"reference": str(reference), "host": reference.host, "secret_used": False}
 
@@ -110,6 +112,14 @@ class RegistrySource:
             most = f"more than {allowed('compressed', self._bounds.compressed)}"
             raise ImageError(f"blob {quoted(str(descriptor.digest))}", f"{descriptor.size:,} bytes, {most}")
         return cast("BinaryIO", Blob(self, descriptor))
+
+    def waited(self, seconds: float) -> None:
+        """So long for a blob. ImageError when that was too long in all."""
+        with self._lock:
+            self._waited += seconds
+        if self._waited > self._patience.whole:
+            why = f"its layers were waited for longer than {self._patience.whole:g} s in all"
+            raise ImageError(f"registry {self._web.home}", why)
 
     def close(self) -> None:
         """Its connections."""
@@ -215,6 +225,13 @@ class Blob(io.RawIOBase):
 
     def _receive(self, view: memoryview) -> int:
         """Bytes that came, at least one but of an empty blob; asked for again as long as there is patience."""
+        begun = time.monotonic()
+        try:
+            return self._received(view)
+        finally:
+            self._source.waited(time.monotonic() - begun)
+
+    def _received(self, view: memoryview) -> int:
         while True:
             try:
                 if self._answer is None:

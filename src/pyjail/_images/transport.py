@@ -38,6 +38,7 @@ class Patience(NamedTuple):
     tries: int = 5
     pause: float = 0.5  # before the second try; twice as long each time
     longest: float = 30.0  # pause that a server may ask for
+    whole: float = 12 * 3600.0  # of waiting for all blobs of one image
 
 
 class Place(NamedTuple):

@@ -91,7 +91,7 @@ def unpack(
         layers: each is called when its turn comes, and closed after it.
         identity: the id that the tree is to belong to; None: ours.
         expected: (media type, digest, size, diff_id) of each layer.
-        deadline: seconds after which it is ended.
+        deadline: seconds that it may take, beside those in which a layer is waited for, before it is ended.
         keep: fds that the process keeps open, such as a lock's.
 
     Raises ImageError for what is not acceptable, HostError for what this machine lacks. The caller removes ``staging``
@@ -176,7 +176,7 @@ class _Child:
             import fcntl
 
             fcntl.fcntl(self._in, _F_SETPIPE_SZ, _PIPE)
-        self._staging, self._deadline, self._until = staging, deadline, time.monotonic() + deadline
+        self._staging, self._deadline, self._waited = staging, deadline, 0.0
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)
         self._said, self._looked = b"", 0.0
@@ -222,12 +222,17 @@ class _Child:
         return True
 
     def _turn(self) -> None:
-        """Wait until something can be done; hear what is said, look at the clock and at the room that is left."""
+        """Wait until something can be done; hear what is said, look at the clock and at the room that is left.
+
+        The clock is of the waiting here, for the process: what a layer's own file takes to be read, as from a slow
+        registry, is not its time."""
+        begun = time.monotonic()
         for fd, _ in self._poll.poll(1000 * _LOOK_EVERY_S):
             if fd == self._out:
                 self._hear()
         now = time.monotonic()
-        if now > self._until:
+        self._waited += now - begun
+        if self._waited > self._deadline:
             raise ImageError(
                 "the image", f"it was not unpacked after {self._deadline:g} s: more than the deadline allows"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import os
 import random
@@ -238,6 +239,33 @@ def test_who_takes_too_long_is_ended(home, tmp_path, monkeypatch):
         images.load(layout(tmp_path / "big", BIG), "big")
     assert until(lambda: not unpackers(), 5)
     assert unfinished() == [] == images.list()
+
+
+def test_what_a_layer_is_waited_for_is_not_the_time_of_who_unpacks_it(home, tmp_path, monkeypatch):
+    real = add._layer
+
+    class Slow(io.BytesIO):
+        def read(self, n=-1):
+            time.sleep(0.5 * SLOW)
+            return super().read(len(BIG) // 8)
+
+    monkeypatch.setattr(unpack.unpack, "__kwdefaults__", {**unpack.unpack.__kwdefaults__, "deadline": 3.0 * SLOW})
+
+    def slow(source, descriptor, diff_id):
+        made = real(source, descriptor, diff_id)
+        made.file.close()
+        return made._replace(file=Slow(BIG))
+
+    monkeypatch.setattr(add, "_layer", slow)
+    begun = time.monotonic()
+    images.load(layout(tmp_path / "big", BIG, compress=False), "big")
+    assert time.monotonic() - begun > 4.0 * SLOW
+    assert whole() == ["big"]
+    monkeypatch.setattr(unpack, "_BOOT", "import time\ntime.sleep(300)")
+    monkeypatch.setattr(unpack.unpack, "__kwdefaults__", {**unpack.unpack.__kwdefaults__, "deadline": 0.5})
+    with pytest.raises(images.ImageError, match="more than the deadline allows"):
+        images.load(layout(tmp_path / "one", BASE), "one")
+    assert unfinished() == [] and whole() == ["big"]
 
 
 def test_an_unpacker_that_dies_is_told(home, tmp_path, monkeypatch):

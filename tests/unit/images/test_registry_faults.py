@@ -9,7 +9,7 @@ import pytest
 
 from pyjail._images.digests import of
 from pyjail._images.errors import ImageError
-from tests.images_registry import LAYER, SHORT, always, cut, got, layer, once, source
+from tests.images_registry import LAYER, QUICK, SHORT, always, cut, got, layer, once, source
 
 # Transport faults
 
@@ -149,6 +149,24 @@ def test_a_blob_that_drips_is_an_error_in_time(there):
         got(it)
     over.set()
     assert time.monotonic() - begun < 30
+
+
+def test_all_waiting_for_an_image_has_an_end(there):
+    def slow(to, _):
+        to.send(200, b"", {"Content-Length": str(len(LAYER))})
+        for at in range(0, len(LAYER), len(LAYER) // 20):
+            to.wfile.write(LAYER[at : at + len(LAYER) // 20])
+            to.wfile.flush()
+            time.sleep(0.1)
+
+    there.faults.append(always(slow))
+    with source(there, patience=QUICK._replace(whole=0.5)) as it:
+        with pytest.raises(
+            ImageError, match=r"registry 127\.0\.0\.1:\d+: its layers were waited for longer than 0\.5 s"
+        ):
+            got(it)
+    with source(there, patience=QUICK) as it:
+        assert got(it) == LAYER
 
 
 def test_who_reads_slowly_is_not_taken_for_a_slow_registry(there):
