@@ -21,7 +21,7 @@ from pyjail._images.record import Image
 from pyjail._images.room import Room
 from pyjail._images.shelf import Shelf
 
-FORMAT = "pyjail-image-1"  # of trees: what makes one differently needs another
+FORMAT = "pyjail-image-2"  # of trees: what makes one differently needs another
 
 Pairs = Sequence[tuple[Descriptor, Digest]]
 

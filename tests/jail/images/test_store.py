@@ -37,6 +37,25 @@ def test_an_image_is_a_tree_a_record_and_a_name(home, tmp_path):
     assert unfinished() == []
 
 
+def test_what_is_shut_to_its_owner_is_verified_and_shared_like_all_else(home, tmp_path):
+    shut = made.archive(
+        made.file(b"shadow", b"root:*\n", mode=0), made.file(b"w", b"w", mode=0o222), made.folder(b"d", mode=0),
+        made.file(b"d/x", b"x", mode=0o100),
+    )  # fmt: skip
+    images.load(layout(tmp_path / "one", shut), "one")
+    images.load(layout(tmp_path / "two", shut, UPPER), "two")  # on the first one's tree
+    assert whole() == ["one", "two"]
+    root = Path(images.get("two").root)
+    assert {name: oct((root / name).stat().st_mode & 0o7777) for name in ("shadow", "w", "d", "d/x")} == {
+        "shadow": "0o444", "w": "0o666", "d": "0o755", "d/x": "0o555",
+    }  # fmt: skip
+    (root / "shadow").chmod(0o644)
+    (root / "shadow").write_bytes(b"other\n")
+    assert [line for line in images.verify("one") if "shadow" in line] == [
+        "'shadow': another mode, time, size, content"
+    ]
+
+
 def test_the_name_of_an_archive_is_the_default(home, tmp_path):
     assert images.load(layout(tmp_path / "one", BASE, name="said")).name == "said"
     with pytest.raises(SpecError, match="a name for the image is needed"):
