@@ -28,15 +28,49 @@ static void __attribute__((noreturn)) keeper_exit(void) {
   sys_exit(0);
 }
 
+/* How many sockets there are in our network namespace. HOSTILE: that. */
+static uint64_t sockets_count(void) {
+  const long n = SYS(__NR_pread64, K.sockets, own.scratch, sizeof own.scratch, 0);
+  return n > 24 && mem_equal(own.scratch, "sockets: used ", 14) ? parse_u64(own.scratch + 14, 10) : UINT64_MAX;
+}
+
+/* The run has left nothing in a network namespace of its own: no socket, and lo has carried no packet. HOSTILE: both.
+ */
+static int net_untouched(void) {
+  const long n = SYS(__NR_pread64, K.devices, own.scratch, sizeof K.net_devices, 0);
+  return n > 0 && n < (long)sizeof K.net_devices && mem_equal(own.scratch, K.net_devices, (size_t)n) &&
+         sockets_count() == K.net_sockets;
+}
+
+/* A network namespace for the next run, or the last one's. */
+static long net_renew(uint64_t made) {
+  if (made) {
+    fd_drop(&K.sockets), fd_drop(&K.devices);
+    if (net_up() < 0) return -1;
+    K.sockets = (int)SYS(__NR_openat, K.proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
+    K.devices = (int)SYS(__NR_openat, K.proc, "self/net/dev", O_RDONLY | O_CLOEXEC);
+    SYS(__NR_pread64, K.devices, K.net_devices, sizeof K.net_devices, 0);
+  }
+  K.net_sockets = sockets_count();
+  K.net_used = 1; /* until its end is seen */
+  return 0;
+}
+
+/* A namespace that the last run has left as it was is told to the next one, too. */
+static void name_note(uint32_t kind, char name[NAME_SIZE]) {
+  if (!text_keep(TEXT_NS, kind, name)) text_add(TEXT_NS, kind, -1, name, (uint32_t)str_len(name));
+}
+
 /* What no two runs share, of which an earlier one may have left something. */
 static long namespaces_renew(void) {
   const struct pj_plan *p = K.plan;
   if (boxed()) return 0;
-  const uint64_t kept = K.ipc_used ? 0 : CLONE_NEWIPC;
-  TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, p->run_unshare & ~kept));
-  if (p->run_unshare & CLONE_NEWNET) TRY(STEP_NET_LO, 0, net_lo_up());
-  namespaces_note(K.proc, p->run_unshare & ~kept);
-  if (!text_keep(TEXT_NS, NS_IPC, K.ipc_name)) text_add(TEXT_NS, NS_IPC, -1, K.ipc_name, (uint32_t)str_len(K.ipc_name));
+  const uint64_t made = p->run_unshare & ~((K.ipc_used ? 0 : CLONE_NEWIPC) | (K.net_used ? 0 : CLONE_NEWNET));
+  TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, made));
+  if (p->run_unshare & CLONE_NEWNET && net_renew(made & CLONE_NEWNET) < 0) return -1;
+  namespaces_note(K.proc, made);
+  name_note(NS_IPC, K.ipc_name);
+  if (p->run_unshare & CLONE_NEWNET) name_note(NS_NET, K.net_name);
   K.ipc_used = !(p->flags & PLAN_IPC_KEPT);
   /* The next process is number 2, as the first ever was. */
   if (K.last_pid >= 0) TRY(STEP_RUN_NAMESPACES, 1, SYS(__NR_pwrite64, K.last_pid, "1", 1, 0));
@@ -79,10 +113,10 @@ static int sockets_left(void) {
   const uint64_t ours = S->go[0] >= 0 ? 2 : 0;
   for (int tries = K.box < 0 ? 1 : 2000;; rest(NS_PER_MS)) { /* a session has files to lose */
     uint64_t lines = 0;
-    if (K.sockets < 0 && K.unix < 0) return 0; /* a network namespace for each run, or the caller's */
-    long n = SYS(__NR_pread64, K.sockets, own.scratch, sizeof own.scratch, 0);
-    if (n > 24 && mem_equal(own.scratch, "sockets: used ", 14) && parse_u64(own.scratch + 14, 10) <= ours) return 0;
-    n = SYS(__NR_pread64, K.unix, own.scratch, sizeof own.scratch, 0);
+    if (K.plan->run_unshare & CLONE_NEWNET || (K.sockets < 0 && K.unix < 0))
+      return 0; /* one for each run; the caller's */
+    if (sockets_count() <= ours) return 0;
+    long n = SYS(__NR_pread64, K.unix, own.scratch, sizeof own.scratch, 0);
     for (long i = 0; i < n; i++) lines += own.scratch[i] == '\n';
     if (n > 0 && lines <= 1 + ours) return 0;
     if (!--tries) return 1;
@@ -111,6 +145,7 @@ static void release(void) {
     run_end();
   } else {
     leaf_namespace_take();
+    K.net_used = K.plan->run_unshare & CLONE_NEWNET && !net_untouched();
     if (!f->executing || S->leaf.namespace < 0) /* a message may be left in it */
       fd_drop(&S->go[0]), fd_drop(&S->go[1]);
     run_close();

@@ -106,7 +106,7 @@ static long file_put(const struct pj_message *m, int box, const char *path) {
 
 /* HOSTILE: the tree; the path is the embedder's. */
 static void file_request(const struct pj_message *m, const char *path, uint32_t have) {
-  int box = K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
+  int box = m->mode & PJ_UPPER ? K.upper : K.run_box < limits()->tmpfs.count ? K.tmpfs[K.run_box].fd : K.box;
   uint32_t caps[6], few[6];
   long rc = -EINVAL;
   if (m->len && (boxed() || path[0] != '/') && m->len == have && !path[m->len - 1] && str_len(path) + 1 == m->len &&
@@ -128,7 +128,7 @@ static void file_request(const struct pj_message *m, const char *path, uint32_t 
     SYS(__NR_setfsuid, K.plan->keeper_uid);
     SYS(__NR_setfsgid, K.plan->keeper_gid);
     self_guard();
-    if (box != K.box) S->touched = 1;
+    if (box != K.box && box != K.upper) S->touched = 1;
   }
   const int fd = rc >= 0 && (m->op == OP_OPEN || m->op == OP_PIPE) ? (int)rc : -1;
   reply_with(REPLY_OK, error_of(STEP_OPEN, 0, rc), fd);

@@ -87,11 +87,15 @@ struct kept {
 static _Alignas(4096) struct keeper {
   /* fds, each -1 where there is none: */
   int newroot, box, mountinfo;
+  int upper;         /* what has been written of the root */
+  int owners;        /* user namespace by whose maps a mount shows them */
+  int port;          /* listens, in the network namespace of the run that is armed */
   int proc;          /* the procfs of our pid namespace */
   int last_pid;      /* ns_last_pid of it */
   int children;      /* signalfd of SIGCHLD */
   int listener;      /* seccomp notifications */
-  int sockets, unix; /* /proc/net/sockstat and unix of our network namespace, which the runs share */
+  int sockets, unix; /* /proc/net/sockstat and unix of our network namespace */
+  int devices;       /* /proc/net/dev of it, where a run has one of its own */
   int ruleset;       /* Landlock, for all runs with these tmpfs */
   int spare;         /* a box: to be given up when there is no other fd, and somebody is to be killed */
   const struct pj_plan *plan;
@@ -100,20 +104,22 @@ static _Alignas(4096) struct keeper {
   uint32_t slots;                  /* from here on all are NULL */
   struct fds got;                  /* with the last message */
   uint64_t sequence;
-  uint32_t keeps;        /* from here on all are empty */
-  uint64_t quiet[3];     /* until when children, the filter's calls, and what the kept ones write, are let wait: */
-  uint32_t reaped, told; /* how many there were since a run began */
-  int tend;              /* somebody whose leaf was kept may have ended, */
-  uint64_t tend_at;      /* which is looked at no earlier */
-  long user_namespaces;  /* 0 or -errno of forbidding more of them */
-  int ipc_used;          /* by the last run, for all we know */
-  char ipc_name[NAME_SIZE];
+  uint32_t keeps;         /* from here on all are empty */
+  uint64_t quiet[3];      /* until when children, the filter's calls, and what the kept ones write, are let wait: */
+  uint32_t reaped, told;  /* how many there were since a run began */
+  int tend;               /* somebody whose leaf was kept may have ended, */
+  uint64_t tend_at;       /* which is looked at no earlier */
+  long user_namespaces;   /* 0 or -errno of forbidding more of them */
+  int ipc_used, net_used; /* by the last run, for all we know */
+  char ipc_name[NAME_SIZE], net_name[NAME_SIZE];
+  uint64_t net_sockets;         /* that there were before it */
   int more;                     /* children may be waiting to be reaped */
   uint32_t run_box;             /* which tmpfs is the workspace, */
   uint32_t box_row;             /* or which row of the plan, in a session */
   uint64_t go_tick;             /* CLOCK_REALTIME_COARSE when the run started */
   uint64_t rlimits[RLIMITS][2]; /* our own */
   /* What is written seldom is last: each page written to between two forks is copied. */
+  char net_devices[1024]; /* what lo had carried when it was new: nothing */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct kept kept[PJ_MAX_KEPT];
 } K;
@@ -197,11 +203,16 @@ static int text_keep(enum pj_text_kind kind, uint32_t index, char name[NAME_SIZE
   return 1;
 }
 
-enum { NS_IPC = 3, NS_CGROUP = 6 };
+enum { NS_IPC = 3, NS_NET = 4, NS_CGROUP = 6 };
 /* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
 static void namespaces_note(int proc, uint64_t kinds) {
-  static const char *const name[] = {"self/ns/user", "self/ns/mnt", "self/ns/pid",   "self/ns/ipc", /* NS_IPC */
-                                     "self/ns/net",  "self/ns/uts", "self/ns/cgroup" /* NS_CGROUP */};
+  static const char *const name[] = {"self/ns/user",
+                                     "self/ns/mnt",
+                                     "self/ns/pid",
+                                     "self/ns/ipc", /* NS_IPC */
+                                     "self/ns/net" /* NS_NET */,
+                                     "self/ns/uts",
+                                     "self/ns/cgroup" /* NS_CGROUP */};
   static const uint64_t kind[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWIPC,
                                   CLONE_NEWNET,  CLONE_NEWUTS, CLONE_NEWCGROUP};
   for (uint32_t i = 0; i < sizeof kind / sizeof *kind; i++) {
@@ -336,6 +347,8 @@ static long entry_make(int root, const struct pj_mount *m) {
   if (m->kind == MOUNT_DIR) {
     rc = SYS(__NR_mkdirat, dir, name, m->attr);
     if (rc == -EEXIST) rc = 0;
+    if (rc == 0 && m->flags & MOUNT_IS_OWN)
+      rc = SYS(__NR_fchownat, dir, name, K.plan->uid, K.plan->gid, AT_SYMLINK_NOFOLLOW);
   } else if (m->kind == MOUNT_LINK) {
     rc = SYS(__NR_symlinkat, plan_str(m->data), dir, name);
   } else if (m->kind == MOUNT_PIPE) {

@@ -94,6 +94,8 @@ static void message_take(uint64_t now) {
     if (!running && S->made) release();
   } else if (op >= OP_OPEN && op <= (running ? OP_REMOVE : OP_PIPE)) {
     file_request(&own.in.m, own.in.body, have);
+  } else if (op == OP_PORT && (boxed() || (idle && S->made))) {
+    reply_with(REPLY_OK, error_of(STEP_PORT, PJ_NONE, K.port), K.port);
   } else if (op == OP_RESET && idle && !boxed()) {
     reply_with(REPLY_OK, error_of(STEP_TMPFS, PJ_NONE, box_reset()), -1);
   } else {
@@ -266,7 +268,7 @@ static void __attribute__((noreturn, used)) keeper_main(void) {
   K.slots = 1;
   for (int i = 0; i < PJ_MAX_TMPFS; i++) K.tmpfs[i].fd = K.tmpfs[i].spare = -1;
   S->page = &early;
-  K.ipc_used = 1;
+  K.ipc_used = K.net_used = 1;
   caller_forget();
   long rc = plan_take(&row);
   if (rc < 0 || (rc = template_make()) < 0) fail(STEP_PLAN, row, rc); /* unless a step of the template has told */

@@ -26,6 +26,7 @@
 #define PJ_TEXT_SIZE 24576 /* raw kernel text carried by one report */
 #define PJ_PATH_MAX 4096
 #define PJ_WHOLE 65536      /* for a copy of all there is: whatever its modes say */
+#define PJ_UPPER 131072     /* in what has been written of the root, not in the workspace */
 #define PJ_MAX_INLINE 32768 /* bytes of a request that come with its message; a longer one is in the memfd */
 
 /* Every step that can fail, in the order in which they happen. An error is {step, index of the row, errno}. */
@@ -33,9 +34,9 @@
 enum pj_step {
   STEP_NONE,
   /* host */ STEP_CLONE, STEP_KEEPER_EXEC,
-  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_SOURCE, STEP_GROUPS, STEP_NAMESPACES, STEP_WAIT_GO, STEP_NODUMP,
+  /* template */ STEP_PLAN, STEP_PRIVATE, STEP_IDMAP, STEP_SOURCE, STEP_GROUPS, STEP_NAMESPACES, STEP_WAIT_GO, STEP_NODUMP,
   STEP_KEEPER_IDS, STEP_INIT, STEP_NEWROOT, STEP_MOUNT, STEP_PIVOT, STEP_ROOT_RO, STEP_HOSTNAME, STEP_PROC, STEP_SECCOMP,
-  /* run, in the keeper */ STEP_REQUEST, STEP_ARM, STEP_CGROUP, STEP_RUN_NAMESPACES, STEP_NET_LO, STEP_TMPFS,
+  /* run, in the keeper */ STEP_REQUEST, STEP_ARM, STEP_CGROUP, STEP_RUN_NAMESPACES, STEP_NET_LO, STEP_PORT, STEP_TMPFS,
   STEP_RUN_MOUNT, STEP_FORK,
   /* program, before the go */ STEP_CGROUP_ENTER, STEP_CGROUP_NS, STEP_SESSION, STEP_KEYRING, STEP_SAME,
   STEP_GID, STEP_UID, STEP_STDIO, STEP_SCHED, STEP_CAPS, STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CLOSE_REST,
@@ -76,8 +77,10 @@ enum pj_mount_kind {
 };
 
 enum pj_mount_flag {
-  MOUNT_IS_DIR = 1, /* BIND: the source must be a directory; without: must not be */
-  MOUNT_IS_BOX = 2  /* FS: this is the workspace; FS or PART, the last one: file requests go there */
+  MOUNT_IS_DIR = 1,  /* BIND: the source must be a directory; without: must not be */
+  MOUNT_IS_BOX = 2,  /* FS: this is the workspace; FS or PART, the last one: file requests go there */
+  MOUNT_IS_ROOT = 4, /* FS: the root from here on, made of what is below the one before: target = its upper directory */
+  MOUNT_IS_OWN = 8   /* DIR: the program's */
 };
 
 struct pj_mount {
@@ -86,7 +89,8 @@ struct pj_mount {
   uint64_t attr;   /* MOUNT_ATTR_* to set, or a mode */
   uint32_t source; /* ref */
   uint32_t target; /* ref; relative to the new root, no leading slash */
-  uint32_t data;   /* ref; options are key=value strings, each NUL-terminated */
+  uint32_t data; /* ref; FS: options, each key and each value NUL-terminated; BIND: uid_map, NUL, gid_map, NUL, by which
+                    the mount shows its owners; empty = as they are */
   uint32_t data_len;
 };
 
@@ -115,7 +119,8 @@ struct pj_plan {
   uint32_t keeper_uid, keeper_gid; /* the same with a single mapping */
   uint32_t hostname;               /* ref or PJ_NONE */
   uint32_t cgroups;     /* hierarchies; the embedder's directories start at FD_CGROUP, the keeper's own are below */
-  uint32_t into, pad;   /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
+  uint32_t into;        /* the hierarchy entered by CLONE_INTO_CGROUP, or PJ_NONE; others by their "tasks" file */
+  uint32_t port;        /* of 127.0.0.1, to listen on where lo is up: OP_PORT; 0 = none */
   struct pj_mount proc; /* FS: of the keeper's pid namespace; without a target the jail has none */
   uint64_t landlock_fs, landlock_net, landlock_scoped; /* all 0: no Landlock here */
   struct pj_table mounts;                              /* struct pj_mount: the template's root */
@@ -209,13 +214,14 @@ enum pj_op {
   OP_RELEASE, /* done with the workspace of a held run */
   OP_TIDY,    /* to the janitor: a cgroup directory to remove when we have ended, with what is below it */
   OP_SLOT,    /* a box: one more, with these fds: its socket, memfds of stdout, stderr and long requests */
+  OP_PORT,    /* the listening socket of the armed run, or of the box; fd comes back */
   OP_COUNT
 };
 
 struct pj_message {
   uint32_t op, number; /* comes back in the reply: who was interrupted takes no answer for another one */
   uint32_t flags;      /* OP_OPEN: open(2) flags */
-  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file */
+  uint32_t mode;       /* OP_MKDIR, OP_PUT; PJ_WHOLE in any request for a file, PJ_UPPER in OP_OPEN */
   uint32_t len; /* OP_ARM, OP_RUN: bytes of the request; OP_OPEN, OP_MKDIR, OP_PUT: bytes of path, NUL included */
 };
 

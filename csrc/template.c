@@ -1,5 +1,27 @@
 /* The template of a jail, made once: namespaces, the root, /proc; and how the keeper becomes pid 1 of it. */
 
+/* A user namespace with these maps, for a mount to show its owners by: its fd. Somebody has to be in it until it is
+ * open. */
+static long idmap_make(const char *maps) {
+  struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+  const char *groups = maps + str_len(maps) + 1;
+  char path[32], *at = path + sizeof path - 1;
+  const long pid = SYS(__NR_clone3, &args, sizeof args);
+  if (pid < 0) return pid;
+  if (pid == 0) SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  while (pid == 0) rest(1000 * NS_PER_MS);
+  *at = 0;
+  at = number_before(at, (uint64_t)pid) - 6;
+  memcpy(at, "/proc/", 6);
+  const int dir = (int)SYS(__NR_openat, AT_FDCWD, at, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  long rc = file_write(dir, "uid_map", 0, 0, maps, str_len(maps));
+  if (rc == 0) rc = file_write(dir, "gid_map", 0, 0, groups, str_len(groups));
+  if (rc == 0) rc = SYS(__NR_openat, dir, "ns/user", O_RDONLY | O_CLOEXEC);
+  SYS(__NR_kill, pid, SIGKILL), SYS(__NR_wait4, pid, NULL, __WALL, NULL);
+  sys_close(dir);
+  return rc;
+}
+
 /* Open a bind source once: what is mounted later is this very inode, whatever its path becomes. */
 static long source_open(const struct pj_mount *m) {
   struct statx st = {0};
@@ -11,21 +33,28 @@ static long source_open(const struct pj_mount *m) {
   const int is_dir = S_ISDIR(st.stx_mode);
   if (tree == 0 && is_dir != !!(m->flags & MOUNT_IS_DIR)) tree = is_dir ? -EISDIR : -ENOTDIR;
   if (tree == 0 && S_ISLNK(st.stx_mode)) tree = -ELOOP;
-  if (tree == 0) tree = mount_clone((int)fd, is_dir ? AT_RECURSIVE : 0);
+  if (tree == 0) tree = mount_clone((int)fd, is_dir && !m->data_len ? AT_RECURSIVE : 0);
   sys_close((int)fd);
   if (tree < 0) return tree;
+  if (m->data_len) attr.attr_set |= MOUNT_ATTR_IDMAP, attr.userns_fd = (uint64_t)K.owners;
   long rc = SYS(__NR_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr);
   if (rc < 0) sys_close((int)tree);
   return rc < 0 ? rc : tree;
 }
 
-static long net_lo_up(void) {
+/* Bring lo up; and listen there, for who accepts outside: a socket stays in the namespace that it was made in. */
+static long net_up(void) {
   const short ifr[20] = {'l' | 'o' << 8, [8] = 1 /* IFF_UP */}; /* a struct ifreq */
-  long s = SYS(__NR_socket, 2 /* AF_INET */, 2 | O_CLOEXEC /* SOCK_DGRAM */, 0);
-  if (s < 0) return s;
-  long rc = SYS(__NR_ioctl, s, 0x8914 /* SIOCSIFFLAGS */, ifr);
-  sys_close((int)s);
-  return rc;
+  const uint8_t port[2] = {(uint8_t)(K.plan->port >> 8), (uint8_t)K.plan->port};
+  const uint8_t address[16] = {2 /* AF_INET */, 0, port[0], port[1], 127, 0, 0, 1}; /* a struct sockaddr_in */
+  fd_drop(&K.port);
+  TRY(STEP_NET_LO, 0, K.port = (int)SYS(__NR_socket, 2, 1 | O_CLOEXEC /* SOCK_STREAM */, 0));
+  TRY(STEP_NET_LO, 1, SYS(__NR_ioctl, K.port, 0x8914 /* SIOCSIFFLAGS */, ifr));
+  if (!K.plan->port) fd_drop(&K.port);
+  if (K.port < 0) return 0;
+  TRY(STEP_PORT, 0, SYS(__NR_bind, K.port, address, sizeof address));
+  TRY(STEP_PORT, 1, SYS(__NR_listen, K.port, 4096)); /* or what net.core.somaxconn allows */
+  return 0;
 }
 
 /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
@@ -125,8 +154,13 @@ static long namespaces_enter(int *source) {
   long rc;
   TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
   TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof private));
-  EACH (struct pj_mount, m, p, p->mounts) /* with the caller's own rights: what it cannot open, its jails cannot see */
-    if (m->kind == MOUNT_BIND) TRY(STEP_SOURCE, NUMBER(m), source[NUMBER(m)] = (int)source_open(m));
+  EACH (struct pj_mount, m, p,
+        p->mounts) { /* with the caller's own rights: what it cannot open, its jails cannot see */
+    if (m->kind != MOUNT_BIND) continue;
+    if (m->data_len) TRY(STEP_IDMAP, NUMBER(m), K.owners = (int)idmap_make(plan_str(m->data)));
+    TRY(STEP_SOURCE, NUMBER(m), source[NUMBER(m)] = (int)source_open(m));
+    fd_drop(&K.owners);
+  }
   if (p->unshare_second & CLONE_NEWUSER) TRY(STEP_GROUPS, 0, SYS(__NR_setgroups, 0, NULL)); /* we may, and only now */
   /* The network namespace takes longest, and no maps: the caller writes them meanwhile. Only whether there is an id 0
    * when it is made decides who owns its files in /proc. */
@@ -155,18 +189,24 @@ static long part_make(int workspace, const struct pj_mount *m) {
   return rc < 0 ? rc : SYS(__NR_open_tree, workspace, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
-/* The plan's first row is the new root, on top of "/" until pivot_root; the others are below it. */
+/* The plan's first row is the new root, on top of "/" until pivot_root; the others are below it. Where it is to be
+ * written to, one of them goes on top of it, an overlay of what they have made, by paths from there; what goes into it
+ * comes after. */
 static long root_make(const int *source) {
   const struct pj_plan *p = K.plan;
   int workspace = -1;
   EACH (struct pj_mount, m, p, p->mounts) {
-    const uint32_t i = NUMBER(m);
+    const uint32_t i = NUMBER(m), is_root = i == 0 || m->flags & MOUNT_IS_ROOT;
     long fd = m->kind == MOUNT_BIND ? source[i] : -1;
     if (m->kind == MOUNT_FS) TRY(STEP_MOUNT, i, fd = fs_make(plan_str(0), m));
     if (m->kind == MOUNT_PART) TRY(STEP_MOUNT, i, fd = part_make(workspace, m));
-    if (i == 0) {
+    if (is_root) {
+      if (i) TRY(STEP_NEWROOT, i, K.upper = (int)sys_open_beneath(K.newroot, plan_str(m->target), O_PATH, 0, BENEATH));
+      sys_close(K.newroot);
       K.newroot = (int)fd;
       TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
+      TRY(STEP_NEWROOT, i,
+          SYS(__NR_fchdir, fd)); /* no mount is followed by "/", and no "." leads out of what is ours */
     } else if (fd < 0) {
       TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
     } else {
@@ -185,9 +225,12 @@ static long root_enter(void) {
   struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
   TRY(STEP_PIVOT, 0, SYS(__NR_fchdir, K.newroot));
   TRY(STEP_PIVOT, 1, SYS(__NR_pivot_root, ".", "."));
-  TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
+  /* What was on top of it goes first: our root before the one that can be written to is still there. */
+  if (K.upper >= 0) TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2 /* MNT_DETACH */));
+  TRY(STEP_PIVOT, 2, SYS(__NR_umount2, ".", 2));
   TRY(STEP_PIVOT, 3, SYS(__NR_chdir, "/"));
-  TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH, &read_only, sizeof read_only));
+  if (K.upper < 0)
+    TRY(STEP_ROOT_RO, 0, SYS(__NR_mount_setattr, K.newroot, "", AT_EMPTY_PATH, &read_only, sizeof read_only));
   return 0;
 }
 
@@ -207,7 +250,7 @@ static long template_make(void) {
   sys_close(status);
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
   TRY(STEP_KEYRING, 0, keyring_new());
-  if (p->flags & PLAN_LO) TRY(STEP_NET_LO, 0, net_lo_up());
+  if (p->flags & PLAN_LO && net_up() < 0) return -1;
   namespaces_note(proc, all);
   if (all & CLONE_NEWNET) { /* else each run has one of its own */
     K.sockets = (int)SYS(__NR_openat, proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);

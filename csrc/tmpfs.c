@@ -59,7 +59,7 @@ static void tmpfs_renew(void) {
   const uint32_t count = limits()->tmpfs.count;
   uint32_t kept = 0;
   int failed = 0;
-  for (uint32_t i = 0; i < count && K.sockets >= 0 && !S->shared && !K.plan->run_mounts.count; i++)
+  for (uint32_t i = 0; i < count && K.sockets >= 0 && !K.net_used && !S->shared && !K.plan->run_mounts.count; i++)
     if (tmpfs_untouched(&K.tmpfs[i])) kept |= 1u << i;
   if (kept == (1u << count) - 1) return;
   for (uint32_t i = 0; i < count; i++) {

@@ -28,6 +28,8 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "_box.processes": ("BoxProcess",),
     "_session.build": ("Build",),
     "_spec.config_file": ("from_toml",),
+    "_spec.egress": ("Egress",),
+    "_result.contact": ("Contact", "Contacts"),
     "_doctor": ("doctor",),
     "_doctor.finding": ("Finding",),
     "_many.executor": ("JailExecutor",),

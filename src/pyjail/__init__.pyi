@@ -24,6 +24,7 @@ from pyjail._many.executor import JailExecutor
 from pyjail._many.measure import Measurement, Repeat, Spread, measure
 from pyjail._many.pool import Pool
 from pyjail._policy.lint import lint
+from pyjail._result.contact import Contact, Contacts
 from pyjail._result.result import Result
 from pyjail._result.subprocess_errors import JailedProcessError, PoolExhaustedError, TimeoutExpired
 from pyjail._result.undecoded import OutputDecodeError
@@ -39,6 +40,7 @@ from pyjail._session.session import Session
 from pyjail._session.snapshot import Snapshot
 from pyjail._session.steps import load_steps
 from pyjail._spec.config_file import from_toml
+from pyjail._spec.egress import Egress
 from pyjail._spec.jail import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
 from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
 from pyjail._spec.terminal import Terminal
@@ -53,10 +55,13 @@ __all__ = [
     "Box",
     "BoxProcess",
     "Build",
+    "Contact",
+    "Contacts",
     "Control",
     "CwdNotFoundError",
     "DEVNULL",
     "Edge",
+    "Egress",
     "ExecError",
     "Execution",
     "File",

@@ -88,7 +88,7 @@ def test_files_that_were_written_are_never_silently_dropped_with_their_init(keep
 def changed_plan(monkeypatch, change):
     """The plans of this test are changed behind Python's back, as a fault of ours would."""
 
-    def changed(template):
+    def changed(template, ids):
         blob = bytearray(wire.pack_template(template))
         change(ffi.cast("struct pj_plan *", ffi.from_buffer(blob)), blob)
         return bytes(blob)

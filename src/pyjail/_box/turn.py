@@ -20,6 +20,7 @@ from pyjail._spec.commands import Command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyjail._plan.report import Facts
+    from pyjail._result.contact import Contacts
     from pyjail._verdict.outcome import Collected
 
 TRIES = 3  # against programs that kill
@@ -53,7 +54,12 @@ class BoxTurn(Turn):
             self.keeper.asked = self.keeper.turn
 
     def _came_out(
-        self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: Collected | None = None
+        self,
+        facts: Facts,
+        out: bytes = b"",
+        err: bytes = b"",
+        collected: Collected | None = None,
+        egress: Contacts | None = None,
     ) -> Result | BaseException:
         """One that was killed before its execve was killed by another program of the box, perhaps by one that had ended
         before it was asked for, when its process was there already: nothing of it has run, so it is started anew. Who
@@ -63,7 +69,10 @@ class BoxTurn(Turn):
                 self.tries += 1
                 return IdleDeath(False)
             facts.executed = True
-        return super()._came_out(facts, out, err, collected)
+        return super()._came_out(facts, out, err, collected, egress)
+
+    def _serve(self) -> None:
+        """The box is served as a whole."""
 
     def _idle_death(self) -> Exception:
         keeper = self.life.keeper

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pyjail._base.fds import by
 from pyjail._egress import packets
-from pyjail._egress.contact import Contact, Contacts
+from pyjail._result.contact import Contact, Contacts
 
 ANSWER_S = 10.0  # for a proxy that somebody has stopped
 

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Protocol
 
 from pyjail._egress import hello, request
-from pyjail._egress.contact import Contact
 from pyjail._egress.pump import CutError, Pump
 from pyjail._egress.request import RefusedError, Request
 from pyjail._egress.rules import address_allowed, allows
+from pyjail._result.contact import Contact
 from pyjail._spec.egress import literal
 
 TYPE_CHECKING = False

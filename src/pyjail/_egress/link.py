@@ -19,7 +19,7 @@ from pyjail._base import endings, lazy
 from pyjail._base.errors import HostError
 from pyjail._base.fds import Fd, by, identity, itself, memfd, readable, until
 from pyjail._egress.answer import ANSWER_S, Answer
-from pyjail._egress.contact import GONE, Contacts
+from pyjail._result.contact import GONE, Contacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

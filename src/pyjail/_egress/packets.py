@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from pyjail._base.records import names
-from pyjail._egress.contact import Contact, Contacts
+from pyjail._result.contact import Contact, Contacts
 
 MOST = 1 << 16  # bytes: buffers that are larger cost a run more than what they are for
 _PART = 1 << 14  # bytes of rows, and one more row

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 
 from pyjail._egress.addresses import Resolver, own
 from pyjail._egress.connection import Connection
-from pyjail._egress.contact import MOST_ROWS, OPEN, Contact, Contacts
 from pyjail._egress.doors import Doors
 from pyjail._egress.pump import CutError
+from pyjail._result.contact import MOST_ROWS, OPEN, Contact, Contacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,6 +28,12 @@ def open_to_all(path: str) -> bool:
     return mode & need == need
 
 
+def owner(path: str) -> tuple[int, int]:
+    """(uid, gid) of a directory."""
+    found = os.stat(path)
+    return found.st_uid, found.st_gid
+
+
 def disks() -> tuple[str, ...]:
     """Whole disks, as MAJOR:MINOR: io.max takes no partitions; a loop or memory disk is limited by what is below it."""
     names = [n for n in sorted(names_in("/sys/block")) if not n.startswith(("loop", "ram", "zram"))]

@@ -126,14 +126,14 @@ class Keeper(Talk):
             fds = [us, plan, *self.outputs, self.request, *self.cgroup.fds]
             self._spawn([theirs.fileno(), *(fd.number for fd in fds)])
             # From here on two processes work: it prepares what it can, and we what it needs next.
-            fill(plan, pack_template(template), seal=True)
+            with lazy.lock:
+                from pyjail._keeper import id_maps
+                from pyjail._policy import ids
+
+            self.ids = ids.maps(template.jail, host, self.pid, template.subordinate)
+            fill(plan, pack_template(template, self.ids), seal=True)
             self._tell(lib.OP_PLAN, self.cgroup.name.encode() + b"/keeper\0")
         self._paired()
-        with lazy.lock:
-            from pyjail._keeper import id_maps
-            from pyjail._policy import ids
-
-        self.ids = ids.maps(template.jail, host, self.pid, template.subordinate)
         self.cgroup.make_rest(self.ids.keeper)
         self.sock.settimeout(HANDSHAKE_S)
         with self._expect(lib.REPLY_MAPS)[1] as keeper:
@@ -295,6 +295,7 @@ class Keeper(Talk):
 
     def _end(self) -> None:
         self.hang_up()
+        self.hush()
         self._adopt()
         self._find_again()
         if self.pidfd.ours:

@@ -48,6 +48,7 @@ class Talk:
     def __init__(self) -> None:
         self.numbers = itertools.count(1)  # of messages: who was interrupted takes no answer for another one
         self.turn = 0  # the number of the last request
+        self.contact: Any = None  # who serves what listens in its jail, until the run has ended
         self.holds = self.long = False  # a workspace; long outputs: until the run's outcome is known
         self.sock: _socket.socket
         self.request, self.outputs = Fd(), (Fd(), Fd())
@@ -188,11 +189,18 @@ class Talk:
             self.holds = False
             with contextlib.suppress(Gone):
                 self.send(lib.OP_RELEASE)
+        self.hush()
         if self.long:
             self.long = False
             for fd in self.outputs:
                 if fd.ours:
                     os.ftruncate(fd.number, 0)  # the next run starts at 0 anyway
+
+    def hush(self) -> None:
+        """Have nobody serve what listens in its jail any more."""
+        if self.contact is not None:
+            contact, self.contact = self.contact, None
+            contact.drop()
 
     @property
     def started(self) -> bool:

@@ -16,7 +16,7 @@ from pyjail._policy.filter import Filter
 from pyjail._policy.landlock import Ruleset
 from pyjail._policy.mounts import MountRow, TmpfsRow
 from pyjail._policy.rlimits import RlimitRow
-from pyjail._spec.jail import Env, Jail, Limits
+from pyjail._spec.jail import PORT, Env, Jail, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Template(NamedTuple):
     seen: mounts.Seen
     clocks: bool = False  # each run has a time namespace
     slots: bool = False  # a box's: several runs at once, in the same namespaces, all seen in /proc
+    port: int = 0  # where the keeper listens in the network of its runs, for who accepts outside; 0 = nowhere
 
 
 class RunLimits(NamedTuple):
@@ -84,7 +85,11 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
     view = mounts.seen(jail, host, None if jail.python is None else _python(str(jail.python)))
     asked = _asked_for().nodes(jail, kind) if jail.mounts else ()
     below = [p for p in view.parts if p.path.startswith(("/box/", "/tmp/", "/dev/shm/"))]  # of each run's own tmpfs
-    rows = tuple(mounts.template(source, host, machine.tree, kind, has_proc=True, view=view, asked=asked))
+    if jail.writable_root is None:
+        rows = tuple(mounts.template(source, host, machine.tree, kind, has_proc=True, view=view, asked=asked))
+    else:
+        rows = _writable().rows(source, host, _seldom().owner(str(source.rootfs)), machine.tree, kind, asked)
+        missing += _writable().refusals(host, _seldom().owner(str(source.rootfs)))
     if len(rows) > mounts.MOST_ROWS:
         names = [m.dst for m in jail.mounts]
         raise SpecError(
@@ -111,16 +116,17 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
     subordinate = (
         not host.maps_ids
         and host.subuids is not None
+        and jail.writable_root is None
         and all(m.ro for m in jail.mounts if m.kind == "bind")
         and all(_seldom().open_to_all(path) for path in foreign)
     )
     program = filter.ready_made(jail.seccomp, host.arch, *filter.reach(jail)) or _compiled(jail, host)
     slots = bool(jail.mounts) and _asked_for().is_box(jail)
-    own = 0 if slots else NEWIPC | (NEWNET if jail.network == "loopback" else 0)  # of each run
+    own = 0 if slots else NEWIPC | (NEWNET if jail.network != "none" else 0)  # of each run
     namespaces = NEWPID | NEWUTS | (NEWIPC | NEWNET if slots else NEWNET & ~own)
     return Template(
         jail=jail,
-        mounts=tuple(_asked_for().whole_first(list(rows), jail)) if slots else rows,
+        mounts=tuple(_asked_for().whole_first(rows, jail)) if slots else rows,
         run_mounts=tuple(_asked_for().over_tmpfs(jail, kind, view)) if jail.mounts or below else (),
         landlock=rules,
         filter=program,
@@ -137,7 +143,15 @@ def template(jail: Jail, host: Host, cpuset: bool, sources: tuple[machine.Identi
         seen=view,
         clocks=clocks,
         slots=slots,
+        port=0 if isinstance(jail.network, str) else PORT,
     )
+
+
+def _writable() -> Any:
+    with lazy.lock:
+        from pyjail._policy import writable
+
+    return writable
 
 
 def _compiled(jail: Jail, host: Host) -> Filter:
@@ -189,7 +203,7 @@ def _cgroup_rows(
     if len(disks) > cgroup.MOST_DISKS:
         missing.append(_missing().disks(len(disks), cgroup.MOST_DISKS))
         disks = ()
-    wanted = cgroup.rows(cgroups, limits, host.psi, jail.network == "loopback", disks)
+    wanted = cgroup.rows(cgroups, limits, host.psi, jail.network != "none", disks)
     for row in _asked_for().to_be_stopped(wanted, cgroups) if jail.mounts and _asked_for().is_box(jail) else wanted:
         if row.file == cgroup.SWAPPED and not host.swap:
             continue  # it would say what the other one says

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from pyjail._base import errors, rare_errors
+from pyjail._base import errors, lazy, rare_errors
 from pyjail._host import machine, seldom
 from pyjail._plan.compile import RunLimits, Template
 from pyjail._plan.wire import Failure
@@ -30,6 +30,7 @@ _HINTS = {
     ("fork", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max), or that of the "
     "box that it was for: Box.kill() ends what is in there",
     ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
+    ("port", errno.EADDRINUSE): "its network namespace is not a new one: this is a bug of pyjail's",
     ("keyring", errno.EDQUOT): "raise /proc/sys/kernel/keys/maxkeys",
 }
 
@@ -41,7 +42,7 @@ def detail(failure: Failure, template: Template, run: RunLimits | None) -> str:
     def row(rows: tuple[object, ...]) -> str:
         return repr(rows[i]) if i is not None and i < len(rows) else "setting up"
 
-    if step in ("source", "mount", "newroot") and i is not None and i < len(template.mounts):
+    if step in ("idmap", "source", "mount", "newroot") and i is not None and i < len(template.mounts):
         m = template.mounts[i]
         return f"{m.kind} {m.source or m.data[:40]!r} on /{m.target} ({m.why})"
     if step == "run_mount":
@@ -75,6 +76,13 @@ def error(
     ``missing`` says why a program was not found.
     """
     step, i, number = failure.step, failure.index, failure.errno
+    if template.jail.writable_root is not None and i is not None and i < len(template.mounts):
+        with lazy.lock:
+            from pyjail._policy import writable
+
+        refused = writable.obstacle(step, template.mounts[i], number)
+        if refused is not None:
+            return errors.HostError(*refused)
     obstacle = obstacles.find(step, i, number, seldom.with_switches(machine.probe.__wrapped__(os.getpid())))  # as now
     if obstacle is not None:
         return errors.HostError(*obstacle)

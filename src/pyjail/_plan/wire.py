@@ -8,16 +8,22 @@ from collections.abc import Iterable
 
 from pyjail._core.native import ffi, lib
 
+from pyjail._base import lazy
 from pyjail._base.errors import KeeperError
 from pyjail._base.records import NamedTuple
 from pyjail._plan.compile import Template
 from pyjail._spec.jail import KEEPER
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._policy.ids import Ids
+
 NONE = lib.PJ_NONE
 U64 = 2**64 - 1
 _KINDS = {"bind": lib.MOUNT_BIND, "fs": lib.MOUNT_FS, "dir": lib.MOUNT_DIR, "file": lib.MOUNT_FILE,
           "link": lib.MOUNT_LINK, "pipe": lib.MOUNT_PIPE, "rebind": lib.MOUNT_REBIND,
-          "part": lib.MOUNT_PART}  # fmt: skip
+          "part": lib.MOUNT_PART, "overlay": lib.MOUNT_FS, "own": lib.MOUNT_DIR}  # fmt: skip
+_FLAGS = {"overlay": lib.MOUNT_IS_ROOT, "own": lib.MOUNT_IS_OWN}
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
 # The structs of csrc/plan.h that are packed row by row, or read at every run: cffi's conversions would be most of the
 # cost, and to ask it for their fields 0.1 ms of a first run. That they are the same is what a test compares.
@@ -68,8 +74,8 @@ class Blob:
         return bytes(ffi.buffer(self.head)) + bytes(self.tail)
 
 
-def pack_template(t: Template) -> bytes:
-    """The plan of one keeper."""
+def pack_template(t: Template, ids: Ids | None = None) -> bytes:
+    """The plan of one keeper; ``ids``: its own, where the root can be written to."""
     blob = Blob("pj_plan", lib.PJ_PLAN_MAGIC)
     head = blob.head
     jail = t.jail
@@ -80,7 +86,7 @@ def pack_template(t: Template) -> bytes:
         | (lib.PLAN_IPC_KEPT if t.filter.ipc_kept else 0)
         | (lib.PLAN_SAME if jail.deterministic else 0)
         | (lib.PLAN_CLOCKS if t.clocks else 0)
-        | (lib.PLAN_SLOTS | (lib.PLAN_LO if jail.network == "loopback" else 0) if t.slots else 0)
+        | (lib.PLAN_SLOTS | (lib.PLAN_LO if jail.network != "none" else 0) if t.slots else 0)
     )
     head.unshare_first, head.unshare_second, head.run_unshare = t.unshare_first, t.unshare_second, t.run_unshare
     head.uid, head.gid = jail.uid, jail.gid
@@ -89,14 +95,21 @@ def pack_template(t: Template) -> bytes:
     head.hostname = blob.text(jail.hostname)
     head.cgroups = len(t.cgroups.used)
     head.into = NONE if t.cgroups.into is None else t.cgroups.into
+    head.port = t.port
     options = [("hidepid", "off" if t.slots else "ptraceable"), *([] if jail.proc == "full" else [("subset", "pid")])]
     head.proc = filesystem(blob, "proc", "proc" if jail.proc else "", options, RDONLY | NOSUID | NODEV | NOEXEC)
     head.landlock_fs, head.landlock_net, head.landlock_scoped = t.landlock.fs, t.landlock.net, t.landlock.scoped
     is_dirs, is_boxes = (0, lib.MOUNT_IS_DIR), (0, lib.MOUNT_IS_BOX)
-    for field, rows in (("mounts", t.mounts), ("run_mounts", t.run_mounts)):
+    mounts = t.mounts
+    if ids is not None and jail.writable_root is not None:
+        with lazy.lock:
+            from pyjail._policy import writable
+
+        mounts = writable.shown(mounts, ids)
+    for field, rows in (("mounts", mounts), ("run_mounts", t.run_mounts)):
         packed = [
-            (_KINDS[kind], is_dirs[is_dir] | is_boxes[is_box], attr, blob.text(source), blob.text(target),
-             blob.data(data), len(data))
+            (_KINDS[kind], is_dirs[is_dir] | is_boxes[is_box] | _FLAGS.get(kind, 0), attr, blob.text(source),
+             blob.text(target), blob.data(data), len(data))
             for kind, target, _, source, attr, data, is_dir, is_box in rows
         ]  # fmt: skip
         blob.rows(field, MOUNT, packed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pyjail._base.errors import SpecError
 from pyjail._policy.cgroup import CgroupRow, Cgroups
@@ -83,15 +83,24 @@ def to_be_stopped(rows: list[CgroupRow], cgroups: Cgroups) -> list[CgroupRow]:
     return [*found, most._replace(renew=most.value), stop, count]
 
 
-def whole_first(rows: list[MountRow], jail: Jail) -> list[MountRow]:
+def under(rows: Sequence[MountRow]) -> int:
+    """How many of the first rows are of what is below a root that can be written to; 0 without one."""
+    return next((i + 1 for i, row in enumerate(rows) if row.kind == "overlay"), 0)
+
+
+def whole_first(given: Sequence[MountRow], jail: Jail) -> list[MountRow]:
     """The rows of a box's jail: the parts come after what they are parts of.
 
     The root is the user's: who wants to trust a directory looks at all above it, and trusts root, who is not there, or
     itself. It is read-only all the same.
     """
-    root = rows[0]
-    rows[0] = root._replace(data=root.data + b"uid\0%d\0" % jail.uid)
-    return sorted(rows, key=lambda row: 0 if not row.target else 1 if row.target == "box" and row.kind != "part" else 2)
+    rows = list(given)
+    at = under(rows)  # the rows of what is below a root that can be written to stay first, in their order
+    if not at:
+        rows[0] = rows[0]._replace(data=rows[0].data + b"uid\0%d\0" % jail.uid)
+    top = rows[at:]
+    top.sort(key=lambda row: 0 if not row.target else 1 if row.target == "box" and row.kind != "part" else 2)
+    return [*rows[:at], *top]
 
 
 def nodes(jail: Jail, kind: Kind) -> Iterator[tuple[str, Node]]:

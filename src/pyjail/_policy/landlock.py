@@ -42,6 +42,8 @@ def ruleset(jail: Jail, abi: int, files: frozenset[str] = frozenset()) -> Rulese
     handled = sum(rights for since, rights in FS_BY_ABI if abi >= since)
     write = handled & ~(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV)  # devices are never made inside
     rules = [Rule("/", LOOK, "what is mounted may be read and run")]
+    if jail.writable_root is not None:
+        rules = [Rule("/", write, "a root that can be written to")]
     writable = [*run_tmpfs(jail), *(m.dst for m in jail.mounts if m.kind == "tmpfs" or not m.ro)]
     for path in dict.fromkeys(writable):
         rights = write & OF_FILES if path in files else write  # the kernel refuses a directory's rights on a file

@@ -31,7 +31,8 @@ Kind = Callable[[str], tuple[str, str]]
 
 
 class MountRow(NamedTuple):
-    """One mount or entry. ``kind``: bind, fs, dir, file, link, pipe, rebind, part; ``target``: below the new root."""
+    """One mount or entry. ``kind``: bind, fs, dir, file, link, pipe, rebind, part; of a root that can be written to:
+    overlay, which is the root from then on, and own, the program's directory; ``target``: below the new root."""
 
     kind: str
     target: str
@@ -87,7 +88,7 @@ class Node:
         raise NotImplementedError
 
 
-def _put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None:
+def put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None:
     """Insert ``node`` at ``path``, making directories on the way and, where a bound directory lacks the mount
     point, rebuilding that directory in our tmpfs with each of its entries bound."""
     parts = [p for p in path.split("/") if p]
@@ -150,7 +151,8 @@ def _entry(entry: Entry, attr: int, why: str) -> Node:
     return Node("bind", why, source=entry.source, attr=attr, is_dir=entry.kind == "dir")
 
 
-def _flatten(node: Node, path: str, found: list[MountRow]) -> None:
+def flatten(node: Node, path: str, found: list[MountRow]) -> None:
+    """Add the rows of what is below this node, which is at ``path``."""
     on_top = node.kind == "bind"  # the mount point is already there
     for name, child in sorted(node.children.items()):
         target = f"{path}/{name}" if path else name
@@ -175,7 +177,7 @@ def _flatten(node: Node, path: str, found: list[MountRow]) -> None:
         else:
             found.append(MountRow("dir", target, child.why, "", 0o755))
         if child.children:
-            _flatten(child, target, found)
+            flatten(child, target, found)
 
 
 def seen(jail: Jail, host: Host, asked: Python | None) -> Seen:
@@ -267,11 +269,30 @@ def template(
         ):
             etc.children[name] = Node("file", "generated", data=data, is_dir=False)
         for entry in host.etc:
-            _put(root, "/etc/" + entry.name, _entry(entry, SHOWN, "configuration that runtimes read"), listing, kind)
+            put(root, "/etc/" + entry.name, _entry(entry, SHOWN, "configuration that runtimes read"), listing, kind)
     else:
         for entry in listing(str(jail.rootfs)):
             if entry.name not in OWN:
                 root.children[entry.name] = _entry(entry, SHOWN, "of the rootfs")
+    own_places(root, has_proc)
+    shown: list[tuple[str, Part | None]] = [*((p, None) for p in view.hidden), *((p.path, p) for p in view.parts)]
+    for path, part in sorted(shown, key=lambda row: row[0].count("/")):
+        put(root, path, _part(part), listing, kind)
+    for path, node in asked:
+        put(root, path, node, listing, kind)
+    found = [first("the new root")]
+    flatten(root, "", found)
+    return found
+
+
+def first(why: str) -> MountRow:
+    """The row of a keeper's first root."""
+    options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
+    return MountRow("fs", "", why, source="tmpfs", attr=NOSUID | NODEV, data=options)
+
+
+def own_places(root: Node, has_proc: bool) -> None:
+    """Put what is never taken from a rootfs into this tree: `OWN`."""
     dev = root.children["dev"] = Node(why="only harmless devices")
     for name in DEVICES:
         dev.children[name] = Node("bind", "harmless", f"/dev/{name}", RDONLY | NOSUID | NOEXEC, is_dir=False)
@@ -284,15 +305,6 @@ def template(
     if has_proc:
         # Never seen by a program: the keeper takes it away after it has made its own (see proc_mount).
         root.children["proc"] = Node("bind", "for mount_too_revealing()", "/proc", SHOWN | NOEXEC)
-    shown: list[tuple[str, Part | None]] = [*((p, None) for p in view.hidden), *((p.path, p) for p in view.parts)]
-    for path, part in sorted(shown, key=lambda row: row[0].count("/")):
-        _put(root, path, _part(part), listing, kind)
-    for path, node in asked:
-        _put(root, path, node, listing, kind)
-    options = b"mode\x00755\x00size\x001m\x00nr_inodes\x008192\x00"
-    found = [MountRow("fs", "", "the new root", source="tmpfs", attr=NOSUID | NODEV, data=options)]
-    _flatten(root, "", found)
-    return found
 
 
 def _part(part: Part | None) -> Node:

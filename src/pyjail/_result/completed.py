@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
+    from pyjail._result.contact import Contacts
     from pyjail._result.usage import Receipt, Usage
     from pyjail._result.verdict import Verdict
     from pyjail._spec.limits import Limits
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
         def syscall(self) -> str | None: ...
         @property
         def error(self) -> str | None: ...
+        @property
+        def egress(self) -> Contacts | None: ...
         @property
         def ok(self) -> bool: ...
         def to_dict(self) -> dict[str, Any]: ...

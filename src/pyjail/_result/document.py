@@ -19,6 +19,7 @@ from pyjail._base.plain import (
     pack,
     plain,
 )
+from pyjail._result.contact import Contact, Contacts
 from pyjail._result.usage import Control, Receipt, Usage
 from pyjail._result.verdict import Verdict
 from pyjail._spec.limits import Limits
@@ -50,6 +51,7 @@ def document(r: Completed) -> dict[str, Any]:
         "limits_hit": sorted(r.limits_hit),
         "syscall": r.syscall,
         "error": pack(r.error),
+        "egress": plain(r.egress),
         "image": next((row.value for row in r.receipt if row.name == "image"), None),
     }
 
@@ -76,4 +78,12 @@ def fields(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
             "uncollected": {name_from(name): unpack(why) for name, why in d.get("uncollected", {}).items()},
             "limits_hit": frozenset(d.get("limits_hit", ())),
             "error": unpack(d.get("error")),
+            "egress": _contacts(d.get("egress")),
         }
+
+
+def _contacts(given: Mapping[str, Any] | None) -> Contacts | None:
+    if given is None:
+        return None
+    rows = tuple(Contact(**unpacked(Contact, row)) for row in given.get("rows", ()))
+    return Contacts(rows, given.get("omitted", 0))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from pyjail._result.contact import Contacts
     from pyjail._result.usage import Receipt, Usage
 
 
@@ -69,6 +70,7 @@ class Result(_Document[Output]):
         files: what ``collect=`` found, {path: bytes}. uncollected: {path or pattern: why not}.
         stdout_bytes, stderr_bytes: all that was written, also past the cap; None for a stream not captured.
         oom_kills: processes that the kernel killed for memory. limits_hit: names of limits that it refused at.
+        egress: `Contacts`, with ``Jail(network=Egress(...))``: what came of the program's connections; else None.
         syscall: what the filter killed for. error: what went wrong, with JAIL_ERROR; or that a
             process could not be killed.
     """
@@ -91,6 +93,7 @@ class Result(_Document[Output]):
     limits_hit: frozenset[str] = frozenset()
     syscall: str | None = None
     error: str | None = None
+    egress: Contacts | None = None
 
     __hash__ = hash_of
     if not TYPE_CHECKING:

@@ -25,6 +25,8 @@ def result(r: Completed) -> Iterator[str]:
         yield f"syscall={r.syscall!r}"
     if r.error is not None:
         yield f"error={brief.short(r.error, 200)}"
+    if r.egress is not None:
+        yield f"egress={' '.join(r.egress._words())}"
     if r.files:
         yield f"files={brief.short(sorted(r.files), 30)}" if len(r.files) <= 5 else f"{len(r.files)} files"
     for name in ("stdout", "stderr"):

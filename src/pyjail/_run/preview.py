@@ -87,9 +87,11 @@ def _steps(command: Command, program: Sequence[str]) -> list[dict[str, Any]]:
     for control in view.controls(t, b""):
         if control.value:
             add("view", f"{control.name.removeprefix('view ')}: {control.value}", control.asked)
-    add("pivot", "pivot_root, detach the old root, root read-only")
+    add("pivot", "pivot_root, detach the old root" + (", root read-only" if jail.writable_root is None else ""))
     add("namespaces", ", ".join(_names(t.run_unshare)) + ", cgroup", "of every run")
-    leaf = cgroup.rows(t.cgroups, limits, host.psi, jail.network == "loopback", seldom.disks())
+    if not isinstance(jail.network, str):
+        add("port", f"127.0.0.1:{t.port} listens, a proxy outside accepts", ", ".join(jail.network.rules))
+    leaf = cgroup.rows(t.cgroups, limits, host.psi, jail.network != "none", seldom.disks())
     for c in leaf:
         where = t.cgroups.used[c.hierarchy].own
         add(f"cgroup {c.when}", f"{where}/.../{c.file}" + (f" = {c.value}" if c.value else ""), c.why)

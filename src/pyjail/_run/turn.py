@@ -8,7 +8,7 @@ import time
 from pyjail._core.native import lib
 
 from pyjail._base import lazy
-from pyjail._base.errors import SetupError
+from pyjail._base.errors import JailError, SetupError
 from pyjail._base.fds import memfd
 from pyjail._keeper.keeper import Keeper, Lease, to_end
 from pyjail._keeper.store import Idle
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyjail._plan.report import Facts
+    from pyjail._result.contact import Contacts
     from pyjail._result.result import Result
     from pyjail._run import ahead
     from pyjail._run.attempts import T
@@ -158,11 +159,13 @@ class Turn:
     # ---- a program ----
 
     def begin(self) -> None:
-        """Start the program; from here on there may be one. Waits for the keeper only when there are files to write."""
+        """Start the program; from here on there may be one. Waits for the keeper only where it `prepares` something."""
         command, keeper = self.command, self.keeper
         try:
-            if command.files:
-                failed = ahead.write_files(keeper, self.plan, command.files)
+            if self.prepares:
+                failed = ahead.write_files(keeper, self.plan, command.files) if command.files else None
+                if failed is None and self.plan.template.port:
+                    failed = self._serve()
                 if failed is not None:
                     told = self._came_out(outcome.not_started(failed)) if isinstance(failed, Failure) else failed
                     self.outcome = told, True
@@ -179,6 +182,17 @@ class Turn:
             outcome.load_results()
         else:
             outcome.memory_total()  # as `load_results` has it
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `begin` waits for its keeper, or copies much."""
+        return bool(self.command.files) or self.plan.template.port != 0
+
+    def _serve(self) -> Failure | JailError | OSError | None:
+        with lazy.lock:
+            from pyjail._run import port
+
+        return port.serve(self.keeper, self.plan)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether it has ended, by then: its report is here, or what it came to is known without one."""
@@ -271,21 +285,29 @@ class Turn:
             except Gone:
                 return outcome.lost(command, keeper.how_it_died()), False
         keeper.armed = self.plan.run
-        return self._came_out(facts, out, err, collected), not facts.left
+        contact, keeper.contact = keeper.contact, None
+        egress = None if contact is None else contact.end()
+        return self._came_out(facts, out, err, collected, egress), not facts.left
 
     def _came_out(
-        self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: outcome.Collected | None = None
+        self,
+        facts: Facts,
+        out: bytes = b"",
+        err: bytes = b"",
+        collected: outcome.Collected | None = None,
+        egress: Contacts | None = None,
     ) -> Result | BaseException:
         keeper = self.keeper
         ids = keeper.ids.outside_uid, keeper.ids.outside_gid
         made = keeper.template, ids, keeper.above, keeper.ready, keeper.crowded
-        return outcome.result(made, self.command, self.plan.run, facts, out, err, collected)
+        return outcome.result(made, self.command, self.plan.run, facts, out, err, collected, egress)
 
     @property
     def bulky(self) -> bool:
         """Whether it takes long to read what came out."""
         outputs = self.keeper.outputs
-        return bool(self.command.collect) or any(os.fstat(fd.number).st_size > KEPT_OUTPUT for fd in outputs)
+        slow = self.command.collect or self.keeper.contact is not None
+        return bool(slow) or any(os.fstat(fd.number).st_size > KEPT_OUTPUT for fd in outputs)
 
     @property
     def usable(self) -> bool:

@@ -118,6 +118,11 @@ def make(
             from pyjail._spec import deterministic
 
         environment = deterministic.environment(environment)
+    if not isinstance(jail.network, str):
+        with lazy.lock:
+            from pyjail._spec import proxied
+
+        environment = proxied.environment(environment)
     if sum(map(len, argv)) + sum(map(len, environment.packed)) > MOST_BYTES:
         raise SpecError("args", f"{len(argv)} arguments", f"with env they may be {MOST_BYTES} bytes in all")
     modes: tuple[str, str, str] = _CAPTURE

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from pyjail._base.errors import SpecError
+from pyjail._spec.egress import Egress
 from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
 from pyjail._spec.toml import (
     known,
@@ -83,6 +84,10 @@ def _parts(jail: dict[str, Any], mount: Any) -> dict[str, Any]:
             with of(f"mounts[{number}]."):
                 mounts.append(_mount(table, mount))
         found["mounts"] = tuple(mounts)
+    if isinstance(jail.get("network"), dict):
+        with of("network."):
+            known("", jail["network"], [f.name for f in fields(Egress)])
+            found["network"] = Egress(**jail["network"])
     if isinstance(jail.get("seccomp"), dict):
         with of("seccomp."):
             found["seccomp"] = _policy(jail["seccomp"])

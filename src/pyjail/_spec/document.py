@@ -12,6 +12,7 @@ from pyjail._base.documents import (
     unpack,
     unpacked,
 )
+from pyjail._spec.egress import Egress
 from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
 
 TYPE_CHECKING = False
@@ -29,6 +30,8 @@ def jail(cls: type[DataclassInstance], mount_cls: type[M], d: Mapping[str, Any])
             given["mounts"] = tuple(mount(mount_cls, m) for m in given["mounts"])
         if isinstance(given.get("seccomp"), Mapping):
             given["seccomp"] = policy(given["seccomp"])
+        if isinstance(given.get("network"), Mapping):
+            given["network"] = egress(given["network"])
         if "env" in given:
             given["env"] = {name_from(k): unpack(v) for k, v in given["env"].items()}
         return {
@@ -40,6 +43,11 @@ def jail(cls: type[DataclassInstance], mount_cls: type[M], d: Mapping[str, Any])
 def mount(cls: type[M], d: Mapping[str, Any]) -> M:
     """From its fields."""
     return cls(**unpacked(cls, d))
+
+
+def egress(d: Mapping[str, Any]) -> Egress:
+    """From its fields."""
+    return Egress(**taken(Egress, d))
 
 
 def policy(d: Mapping[str, Any]) -> SeccompPolicy:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from pyjail._images.record import Image
+    from pyjail._spec.egress import Egress
     from pyjail._spec.seccomp import SeccompPolicy
 
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"}
 KEEPER = 65533  # the keeper's id inside a jail, above all that a jail may have
 NULL, CAPTURED, GIVEN, MERGED = "null", "captured", "fd", "stdout"  # what a stream is: enum pj_stdio
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's
+PORT = 3128  # of 127.0.0.1 in a jail with an `Egress`: what proxies are used to
 
 
 def with_python(env: Env) -> Env:
@@ -184,7 +186,7 @@ class Jail(Shown):
         hostname: what uname(2) says inside. Default "pyjail".
         uid, gid: of the program, inside. Default 1000. Outside it is an unprivileged id of the keeper's own.
         network: "none" (default) = a network namespace with nothing in it; "loopback" = with lo up, fresh for
-            every run.
+            every run; an `Egress` = the same, and a proxy in it that lets the program reach the hosts of a list.
         seccomp: "default", "strict" (compute-only; a refusal ends the run with verdict SECURITY), "none", or a
             `SeccompPolicy`.
         landlock: a second fence around files where the kernel has Landlock. Default True.
@@ -200,6 +202,9 @@ class Jail(Shown):
         python: a Python of this host, such as ``sys.executable``: `python3` and `python` are that one, first in PATH
             of every run, with the packages of its environment. None, the default: no packages; `python3` is the
             system's, and the running interpreter is there under its own path, to run what needs none.
+        writable_root: bytes (or "512M") of what may be written of the root of a rootfs or image, which itself stays
+            as it is: files are made, changed and removed anywhere, in memory that counts as the program's, until the
+            run, the `Session` or the `Box` ends. Each run has a keeper of its own. Default None: it is read-only.
         image: an `Image`, or its name or digest in the store (docs/images.md): its files are the root, read-only;
             instead of a rootfs. Its variables and its user are there where ``env`` and ``uid`` are the default ones.
 
@@ -212,7 +217,7 @@ class Jail(Shown):
     hostname: str = "pyjail"
     uid: int = 1000
     gid: int = 1000
-    network: Literal["none", "loopback"] = "none"
+    network: Literal["none", "loopback"] | Egress = "none"
     seccomp: Literal["default", "strict", "none"] | SeccompPolicy = "default"
     landlock: bool = True
     proc: bool | Literal["full"] = True
@@ -222,13 +227,15 @@ class Jail(Shown):
     strict: bool = True
     python: str | os.PathLike[str] | None = None
     image: str | Image | None = None
+    writable_root: int | str | None = None
 
     def __post_init__(self) -> None:
-        if self.image is not None or self.python is not None:
+        if self.image is not None or self.python is not None or self.writable_root is not None:
             with lazy.lock:
                 from pyjail._spec import roots
 
             _set(self, "image", roots.image(self.image, self.rootfs, Tree, self.python))
+            _set(self, "writable_root", roots.writable(self.writable_root, self.rootfs, self.image))
         for field in ("rootfs", "python"):
             if (value := getattr(self, field)) is not None and type(value) is not Tree:
                 _set(self, field, outside(field, value))
@@ -251,7 +258,11 @@ class Jail(Shown):
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < KEEPER:
                 raise SpecError(field, value, "a number from 0 to 65532 is needed")
         if self.network not in ("none", "loopback"):
-            raise SpecError("network", self.network, 'must be "none" or "loopback"')
+            with lazy.lock:
+                from pyjail._spec.egress import Egress
+
+            if not isinstance(self.network, Egress):
+                raise SpecError("network", self.network, 'must be "none", "loopback" or an Egress')
         if isinstance(self.seccomp, str):
             if self.seccomp not in ("default", "strict", "none"):
                 raise SpecError("seccomp", self.seccomp, 'must be "default", "strict", "none" or a SeccompPolicy')
@@ -266,6 +277,8 @@ class Jail(Shown):
                 raise SpecError(field, value, "True or False is needed" + (field == "proc") * ', or "full"')
         if not isinstance(self.env, Env):
             _set(self, "env", Env(self.env))
+        if self.writable_root is not None and not any(m.kind in ("workspace", "box") for m in mounts):
+            _set(self, "fresh", True)  # what one run has written is not for the next one
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Jail:

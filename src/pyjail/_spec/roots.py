@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pyjail._base import units
 from pyjail._base.errors import SpecError
+
+LEAST = 1 << 16  # bytes of a root's changes
 
 
 def image(value: object, rootfs: object, tree: type, python: object) -> str | None:
@@ -20,3 +23,16 @@ def image(value: object, rootfs: object, tree: type, python: object) -> str | No
     if rootfs is not None and type(rootfs) is not tree:
         raise SpecError("image", value, f"an image is the whole root, and so is rootfs={rootfs!r}: give one of them")
     return name
+
+
+def writable(value: object, rootfs: object, image: object) -> int | None:
+    """Bytes of a root's changes, None for None. SpecError for what are none, or for the host's own root."""
+    size = units.size("writable_root", value)
+    if value is None or size is None:
+        return None
+    if rootfs is None and image is None:
+        why = "this host's own directories stay read-only: give image= or rootfs=, of which there is to be a copy"
+        raise SpecError("writable_root", value, why)
+    if size < LEAST:
+        raise SpecError("writable_root", value, f"{LEAST} bytes at least")
+    return size

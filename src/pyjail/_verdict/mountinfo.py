@@ -6,6 +6,7 @@ import re
 
 from pyjail._base.records import NamedTuple
 from pyjail._plan.compile import Template
+from pyjail._policy.asked_for import under
 from pyjail._policy.mounts import (
     NODEV,
     NOEXEC,
@@ -34,17 +35,28 @@ def parse(text: bytes) -> list[Mounted]:
     return found
 
 
+def file_system(text: bytes, target: str) -> str:
+    """The type of what is mounted there, "" for none."""
+    found = ""
+    for line in text.decode(errors="surrogateescape").splitlines():
+        fields = line.split(" ")
+        if fields[4].strip("/") == target:
+            found = fields[fields.index("-") + 1]
+    return found
+
+
 def control(template: Template, text: bytes, asked: str) -> Control:
     """The receipt's row "root": every mount is there with the flags that the plan gave it, or which one is not."""
     by = "pivot_root, mount_setattr"
     if not text:
         return Control("root", asked, by, "could not be read back: no /proc here", "enforced")
     mounted = parse(text)
-    planned = {row.target: row.attr for row in template.mounts if row.kind in ("bind", "fs")}
-    planned |= {row.target: NOSUID | NODEV for row in template.mounts if row.kind == "part"}
+    rows = template.mounts[under(template.mounts) :]
+    planned = {row.target: row.attr for row in rows if row.kind in ("bind", "fs")}
+    planned |= {row.target: NOSUID | NODEV for row in rows if row.kind == "part"}
     if not template.jail.proc:
         planned.pop("proc", None)  # the caller's, there for a moment only
-    planned[""] = RDONLY | NOSUID | NODEV
+    planned[""] = NOSUID | NODEV | (RDONLY if template.jail.writable_root is None else 0)
     wrong = [f"/{target} is not there" for target in planned if target not in {m.target for m in mounted}]
     for m in mounted:
         attr = planned[max((t for t in planned if _is_below(m.target, t)), key=len)]

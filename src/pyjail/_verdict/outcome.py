@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyjail._result.contact import Contacts
     from pyjail._result.subprocess_errors import TimeoutExpired
     from pyjail._result.undecoded import OutputDecodeError
     from pyjail._result.usage import Receipt, Usage
@@ -50,7 +51,14 @@ def facts(raw: bytes) -> Facts:
 
 
 def result(
-    made: Made, command: Command, run_part: RunLimits, facts: Facts, out: bytes, err: bytes, collected: Collected | None
+    made: Made,
+    command: Command,
+    run_part: RunLimits,
+    facts: Facts,
+    out: bytes,
+    err: bytes,
+    collected: Collected | None,
+    egress: Contacts | None,
 ) -> Result | BaseException:
     """The `Result`, or what is raised in its place: a failure is MEMORY when memory was the reason, else an error."""
     template, ids, above, ready, crowded = made
@@ -107,6 +115,7 @@ def result(
             "oom_kills": kills,
             "syscall": verdict_module.syscall_name(facts) if facts.trip == "security" else None,
             "error": error,
+            "egress": egress,
         },
     )
     return told if undecodable is None else undecoded(told, undecodable)

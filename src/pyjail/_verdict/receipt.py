@@ -158,6 +158,10 @@ def _template_rows(template: Template, prepared: Prepared) -> Iterator[Control]:
     yield mountinfo.control(template, prepared.mountinfo, "host view" if rootfs is None else str(rootfs))
     if template.jail.image is not None:
         yield view.image(template.jail)
+    if template.jail.writable_root is not None:
+        yield view.writable_root(template, prepared.mountinfo)
+    if template.port:
+        yield view.egress(template)
     yield from view.controls(template, prepared.mountinfo)
 
 

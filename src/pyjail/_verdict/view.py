@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pyjail._base import lazy
+from pyjail._base.units import show_size
 from pyjail._host.machine import SYSTEM_DIRS
 from pyjail._plan.compile import Template
 from pyjail._result.usage import Control
@@ -44,6 +45,32 @@ def image(jail: Jail) -> Control:
 
     asked, digest, tree = image.told(jail)
     return Control("image", asked, f"read-only bind of {tree}", digest, "enforced")
+
+
+def writable_root(template: Template, mountinfo: bytes) -> Control:
+    """The row "writable_root" of a jail that has one: which file system its root is, by the kernel's list of mounts."""
+    size = template.jail.writable_root
+    assert isinstance(size, int)
+    found = verdict_mountinfo.file_system(mountinfo, "")
+    if not mountinfo:
+        return Control(
+            "writable_root", show_size(size), "overlayfs", "could not be read back: no /proc here", "enforced"
+        )
+    value = f"{found}, upper on a tmpfs of {size} bytes; what was there before stays as it is"
+    return Control(
+        "writable_root", show_size(size), "overlayfs", value, "enforced" if found == "overlay" else "not_enforced"
+    )
+
+
+def egress(template: Template) -> Control:
+    """The row "egress": the list, and where its proxy is reached."""
+    network = template.jail.network
+    assert not isinstance(network, str)
+    by = "proxy outside an empty network namespace"
+    asked = ", ".join(network.rules) or "nothing"
+    return Control(
+        "egress", asked, by, f"127.0.0.1:{template.port}, {network.connections} connections at once", "enforced"
+    )
 
 
 def _python(template: Template) -> Control:

@@ -124,7 +124,7 @@ class Flight:
     async def _let_end(self, turn: Turn) -> None:
         command = turn.command
         self.loop.checkpoint()
-        if command.files or len(command.input or b"") > LARGE:
+        if turn.prepares or len(command.input or b"") > LARGE:
             await self._help(turn.begin)
         else:
             turn.begin()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Mount, SpecError
+from pyjail import Egress, Jail, Limits, Mount, SpecError
 from pyjail.cli import complaint, ending, image, kernel, languages, session
 from pyjail.cli.complaint import UsageError
 from pyjail.integrations import kernels
@@ -147,6 +147,14 @@ def _add_jail_options(parser: argparse.ArgumentParser) -> Any:
         "--python", metavar="PATH", help="python3 inside is this one of the host, with its environment's packages"
     )
     group.add_argument("--network", choices=("none", "loopback"), help="default none")
+    group.add_argument(
+        "--egress",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="HOST[:PORT], *.HOST or a network to reach by its proxy",
+    )
+    group.add_argument("--writable-root", metavar="SIZE", help="so many bytes of the image or rootfs may be changed")
     group.add_argument("--seccomp", choices=("default", "strict", "none"), help="which system calls it may make")
     group.add_argument("--hostname", metavar="NAME", help="default pyjail")
     group.add_argument("--no-strict", action="store_true", help="run even if a control cannot be enforced here")
@@ -232,6 +240,14 @@ def jail(options: argparse.Namespace, base: Jail) -> Jail:
     if options.python is not None:
         with complaint.of("--python", options.python):
             base = replace(base, python=_program(options.python))
+    if options.egress:
+        with complaint.of("--egress", " ".join(options.egress)):
+            if options.network is not None:
+                raise SpecError("egress", options.egress, "--egress is a network of its own: leave out --network")
+            base = replace(base, network=Egress(options.egress))
+    if options.writable_root is not None:
+        with complaint.of("--writable-root", options.writable_root):
+            base = replace(base, writable_root=options.writable_root)
     switches: dict[str, Any] = {"strict": False} if options.no_strict else {}
     for name in ("fresh", "deterministic"):
         if getattr(options, name):

@@ -40,11 +40,16 @@ BYTES = b"\xff\x00<b>\n" * 1000
 PATHS = {EVIL[:60]: BYTES, "base64:abc": b"", "": b"x"}
 MOUNT = Mount.bind("/u/\udcff<b>\n", "/usr")
 POLICY = pyjail.SeccompPolicy("strict", ("pipe2",), rules=(pyjail.SeccompRule("socket", "EPERM", ((0, 1),)),))
-JAIL = Jail(mounts=(MOUNT,), seccomp=POLICY, env={f"A{EVIL[:50]}": EVIL}, rootfs="/\udcff\n<i>")
+JAIL = Jail(
+    mounts=(MOUNT,), seccomp=POLICY, env={f"A{EVIL[:50]}": EVIL}, rootfs="/\udcff\n<i>", network=pyjail.Egress(["*.a.org"]),
+    writable_root="1M",
+)  # fmt: skip
+CONTACT = pyjail.Contact(EVIL, 443, False, 1, 2, 0.5, EVIL, EVIL)
 RESULT = Result(
     [EVIL, BYTES, Path(EVIL[:30])], 1, Verdict.JAIL_ERROR, BYTES, EVIL, usage=Usage(cpu_time=0.1, noise=(EVIL,)),
     receipt=pyjail.Receipt([Control(EVIL, EVIL, EVIL, EVIL, "not_enforced")] * 50), files=PATHS,
     uncollected={EVIL: EVIL}, limits_hit=frozenset({"disk", "memory"}), syscall="socket", error=EVIL,
+    egress=pyjail.Contacts((CONTACT,) * 3, 7),
 )  # fmt: skip
 EDGE = pyjail.Edge("a.stdout", "b.stdin", True)
 FLOW = pyjail.Flow(EDGE, ((0.1, BYTES),), True, 7000, 1, "a", 0.5)
@@ -70,7 +75,7 @@ DISPLAY = interpreter.Display(
 )
 LOGS, RAISED = interpreter.Logs((EVIL,), (EVIL, "")), interpreter.Raised(EVIL, EVIL, EVIL)
 EXAMPLES = [
-    RESULT, *RESULT.receipt[:1], RESULT.receipt, RESULT.usage, JAIL, MOUNT, POLICY, *POLICY.rules, EDGE, FLOW, HAPPENING,
+    RESULT, RESULT.egress, CONTACT, JAIL.network, *RESULT.receipt[:1], RESULT.receipt, RESULT.usage, JAIL, MOUNT, POLICY, *POLICY.rules, EDGE, FLOW, HAPPENING,
     REFUSED, TESTED, SUBTASK, LANGUAGE, CASE, OF_CASE, SNAPSHOT, ROW, PROBE,
     Limits(cpus={1, 3}, memory="1M"), pyjail.Repeat(2), pyjail.Spread(1.0, 0.5, 2.0), pyjail.File(BYTES, 0o700),
     Judgement(EVIL, RESULT.__class__(["a"], 1, Verdict.OK, BYTES, EVIL), (TESTED,) * 3, (SUBTASK,)),

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from pyjail import Jail, Limits, SpecError, from_toml, languages
+from pyjail import Egress, Jail, Limits, SpecError, from_toml, languages
 from pyjail._session.steps import check
 
 NAMES = [("jail", f.name) for f in fields(Jail)] + [("limits", f.name) for f in fields(Limits)]
@@ -61,12 +61,19 @@ def test_every_field_of_a_jail(toml):
     jail = Jail.from_toml(toml(text))
     assert jail.deterministic is True
     assert all(
-        getattr(jail, f.name) != getattr(Jail(), f.name) for f in fields(Jail) if f.name not in ("python", "image")
+        getattr(jail, f.name) != getattr(Jail(), f.name)
+        for f in fields(Jail)
+        if f.name not in ("python", "image", "writable_root")
     )
     assert (
         Jail.from_toml(toml('[jail]\npython = "/usr/bin/python3"\n')).python == "/usr/bin/python3"
     )  # rootfs excludes it, and an image
     assert Jail.from_toml(toml('[jail]\nimage = "debian"\n')).image == "debian"
+    assert Jail.from_toml(toml('[jail]\nimage = "debian"\nwritable_root = "1M"\n')).writable_root == 1 << 20
+    made = Jail.from_toml(toml('[jail.network]\nrules = ["pypi.org"]\nidle = "5s"\n'))
+    assert made.network == Egress(["pypi.org"], idle=5)
+    with pytest.raises(SpecError, match="rule"):
+        Jail.from_toml(toml('[jail.network]\nrule = ["pypi.org"]\n'))
     with pytest.raises(SpecError, match="deterministic"):
         Jail.from_toml(toml('[jail]\ndeterministic = "yes"\n'))
 

@@ -21,7 +21,7 @@ ROWS = (
     MountRow("bind", "out put", "", "/srv/out put", NOSUID | NODEV),
     MountRow("link", "bin", ""),
 )
-TEMPLATE = SimpleNamespace(mounts=ROWS, jail=SimpleNamespace(proc=True))
+TEMPLATE = SimpleNamespace(mounts=ROWS, jail=SimpleNamespace(proc=True, writable_root=None))
 FINE = rb"""40 30 0:50 / / ro,nosuid,nodev - tmpfs pyjail rw
 41 40 8:1 /usr /usr ro,nosuid,nodev,relatime - ext4 /dev/sda1 rw
 42 41 8:2 / /usr/local ro,nosuid,nodev - ext4 /dev/sda2 rw

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyjail._base.records import NamedTuple, dataclass
+from pyjail._base.records import dataclass
 from pyjail._base.shown import Shown
 
 MOST_ROWS = 1000
@@ -45,11 +45,26 @@ class Contact(Shown):
             yield self.why
 
 
-class Contacts(NamedTuple):
-    """``rows``: the first 1,000 connections in the order in which they ended; ``omitted``: how many more there were."""
+@dataclass(frozen=True, repr=False)
+class Contacts(Shown):
+    """What came of all connections of a program, or of a box, to its proxy.
+
+    Attributes:
+        rows: the first 1,000 `Contact`s, in the order in which they ended.
+        omitted: how many more there were.
+
+    >>> Contacts().rows, Contacts().omitted
+    ((), 0)
+    """
 
     rows: tuple[Contact, ...] = ()
     omitted: int = 0
+
+    def _words(self) -> Iterable[str]:
+        allowed = sum(row.allowed for row in self.rows)
+        yield f"{allowed} allowed, {len(self.rows) - allowed} refused"
+        if self.omitted:
+            yield f"{self.omitted} more"
 
     @staticmethod
     def gone(why: str = GONE) -> Contacts:
