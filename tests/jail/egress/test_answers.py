@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from pyjail import Contacts
 from pyjail._egress import answer as answers
 from pyjail._egress.link import Link
-from pyjail._result.contact import Contacts
 from tests.inside import Egress, current_loop, end_beside_keepers
 from tests.jail.egress.world import PATIENCE, Server, everything, local, open_fds, tunnel, until
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from pyjail import Contacts
 from pyjail._egress.link import Link
-from pyjail._result.contact import Contacts
 from tests.conftest import SLOW
 from tests.inside import Egress
 from tests.jail.egress.namespace import program, unshare

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pyjail import Contacts
 from pyjail._egress.proxy import Proxy
-from pyjail._result.contact import Contacts
 from tests.conftest import SLOW
 from tests.inside import Egress
 
