@@ -89,38 +89,51 @@ class Link:
         """Whether there is a proxy: else `serve` takes the time to start one."""
         return self.sock is not None
 
-    def serve(self, listening: int, egress: Egress) -> int:
-        """Have the proxy accept on this listening socket by these rules; the number of the run. The fd stays the
-        caller's, who closes it.
+    def fresh(self) -> int:
+        """A number for a run: who has it before `serve` can `drop` it, should that be interrupted."""
+        with self.lock:
+            self.number += 1
+            return self.number
+
+    def serve(self, listening: int, egress: Egress, number: int | None = None) -> int:
+        """Have the proxy accept on this listening socket by these rules; the number of the run, a fresh one if none is
+        given. The fd stays the caller's, who closes it.
 
         HostError: no proxy can be started, or it has as many runs as it has fds for. OSError: this process lacks fds or
         memory.
         """
+        number = self.fresh() if number is None else number
         with self.lock:
-            self.number += 1
             if len(self.runs) >= self.most > 0:
                 cause = f"its proxy has {self.most} runs, a quarter of the fds that it may have"
                 raise HostError("egress", cause, "have fewer runs at once, or raise the hard limit of fds (ulimit -Hn)")
             try:
-                self._hand(listening, egress)
+                self._hand(number, listening, egress)
             except ConnectionError:  # it has ended since: nobody saw it until now
                 self._lost()
                 try:
-                    self._hand(listening, egress)
+                    self._hand(number, listening, egress)
                 except ConnectionError as e:
                     self._lost()
                     raise HostError("egress", f"its proxy ends at once ({e})", "find out what kills it") from e
-            self.runs.add(self.number)
-            return self.number
+            return number
 
-    def _hand(self, listening: int, egress: Egress) -> None:
+    def _hand(self, number: int, listening: int, egress: Egress) -> None:
         """With the rules when they are new."""
         if self.sock is None:
             self._start()
+        self.runs.add(number)  # before it has it: what it does not have may be dropped
+        try:
+            self._tell(number, listening, egress)
+        except OSError:
+            self.runs.discard(number)
+            raise
+
+    def _tell(self, number: int, listening: int, egress: Egress) -> None:
         if len(self.policies) >= MOST_POLICIES and egress not in self.policies:
             self.policies.clear()
         policy = self.policies.get(egress, len(self.policies))
-        message: dict[str, Any] = {"run": self.number, "policy": policy}
+        message: dict[str, Any] = {"run": number, "policy": policy}
         if egress not in self.policies:
             message["egress"] = egress.to_dict()
         self._send(message, listening)
@@ -190,6 +203,7 @@ class Link:
         with self.lock:
             if (asked := self.asked.get(number)) is not None:
                 asked.close()
+            self.asked.pop(number, None)
             self.lost.pop(number, None)
             if number in self.runs:
                 self.runs.discard(number)

@@ -15,7 +15,7 @@ _NOTHING = b'{"rows": [], "omitted": 0, "last": true}'
 
 def packets(report: Contacts) -> Iterator[bytes]:
     """A report as packets, none of which is too large for one."""
-    if not report.rows:
+    if report == Contacts():
         yield _NOTHING
         return
     part: list[str] = []

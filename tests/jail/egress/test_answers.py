@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -300,3 +301,23 @@ def test_a_thousand_who_wait_are_served_or_cut(link, server):
         for sock in socks[200:]:
             with contextlib.suppress(ConnectionError):
                 assert sock.recv(100)[:12] in (b"", b"HTTP/1.1 200")
+
+
+def test_who_waits_for_an_answer_holds_nobody_up(link):
+    """Of a proxy that is slow: others go on, and it does."""
+    first, _ = served(link, Egress())
+    os.kill(link.pid, signal.SIGSTOP)
+    waits = threading.Thread(target=link.end, args=(first,))
+    waits.start()
+    assert until(lambda: first in link.asked)
+    begun = time.monotonic()
+    number, address = served(link, Egress())
+    asked = link.ask(number, ended=False)
+    assert asked.take() is None
+    assert time.monotonic() - begun < answers.ANSWER_S / 2
+    assert waits.is_alive()
+    os.kill(link.pid, signal.SIGCONT)
+    waits.join(PATIENCE)
+    assert asked.wait() == Contacts()
+    refused(address, 3)
+    assert [row.port for row in link.end(number).rows] == [3]
