@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,32 @@ def config(*layers: bytes, **more: Any) -> bytes:
     return encoded({**PLATFORM, "config": {"Env": ["A=1"]}, "rootfs": root, **more})
 
 
-def oci(*layers: bytes, name: str | None = "app", compress: bool = False, **more: Any) -> dict[str, bytes]:
-    """Members of a layout with one image."""
-    stored = [gzip.compress(data, mtime=0) if compress else data for data in layers]
+def zstd() -> Any:
+    """The module of Python, or the extra's; both have the same interface."""
+    try:
+        return importlib.import_module("compression.zstd")
+    except ImportError:
+        return importlib.import_module("backports.zstd")
+
+
+def stored_as(form: str, data: bytes) -> bytes:
+    """Compressed by "gzip" or "zstd", or as it is."""
+    return gzip.compress(data, mtime=0) if form == "gzip" else zstd().compress(data) if form == "zstd" else data
+
+
+def oci(
+    *layers: bytes, name: str | None = "app", compress: bool | str = False, stored: tuple[bytes, ...] = (), **more: Any
+) -> dict[str, bytes]:
+    """Members of a layout with one image; ``compress``: "zstd", or gzip; ``stored``: how they are, in that form."""
+    form = compress if isinstance(compress, str) else "gzip" if compress else ""
+    stored = stored or tuple(stored_as(form, data) for data in layers)
     own = config(*layers, **more)
     manifest = encoded(
         {
             "schemaVersion": 2,
             "mediaType": documents.OCI_MANIFEST,
             "config": described(own, documents.OCI_CONFIG),
-            "layers": [described(data, documents.OCI_LAYER + ("+gzip" if compress else "")) for data in stored],
+            "layers": [described(data, documents.OCI_LAYER + (f"+{form}" if form else "")) for data in stored],
         }
     )
     marked = {"annotations": {"org.opencontainers.image.ref.name": name}} if name else {}

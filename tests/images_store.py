@@ -20,7 +20,7 @@ UPPER = archive(
 )
 
 
-def layout(path: Path, *layers: bytes, compress: bool = True, **more: Any) -> str:
+def layout(path: Path, *layers: bytes, compress: bool | str = True, **more: Any) -> str:
     """A layout of one image with these layers; what to load."""
     return f"oci:{archives.directory(path, archives.oci(*layers, compress=compress, **more))}"
 

@@ -123,6 +123,10 @@ def test_nothing_gets_out_through_a_symlink(outside: Outside, part: int):
 
 OTHERS: dict[str, Layers] = {
     "CVE-2025-4517": realpath_overflow,
+    "CVE-2025-4138": lambda out: (
+        archive(folder(b"d"), link(b"d/e", b"."), link(b"up", b"d/e/e/../.."), link(b"out", b"up/.." + out)),
+        archive(file(b"out/secret", b"x"), folder(b"up/outside", mode=0o777), hard(b"h", b"out/secret")),
+    ),
     "CVE-2024-12718": lambda out: (
         archive(link(b"x", out), header(b"x", b"5", mode=0o777, mtime=0), folder(b"x/../x")),
     ),

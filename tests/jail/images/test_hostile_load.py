@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from pyjail import images
+from tests import images_archives as archives
 from tests.conftest import SLOW
 from tests.images_made import archive, file, folder, header, link, long
 from tests.images_store import layout, unfinished, whole
 from tests.jail.images.conftest import Outside
 from tests.jail.images.test_hostile import OTHERS, linked
+from tests.scripts import script
 
 SOME = [
     n
@@ -71,6 +73,35 @@ def test_own_places_that_are_symlinks_lead_nowhere(home, beside: Outside):
         deep = archive(folder(b"dev"), folder(b"etc"), *(make(x) for x in names if b"/" in x))
         for layers in ((flat,), (deep,), (flat, deep), (deep, flat)):
             attacked(beside.base / f"image{n}{hash(layers)}", beside, layers)
+
+
+BOMB = """
+    import resource, sys
+    from pyjail import images
+    bounds = images.Bounds(unpacked=sys.argv[2])
+    try:
+        images.load(sys.argv[1], "bomb", bounds=bounds)
+    except images.ImageError as e:
+        print(e)
+    most = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) >> 10
+    theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+    assert 0 < most < 64 and 0 < theirs < 64, (most, theirs)
+    """
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd"])
+def test_ten_gigabytes_in_ten_megabytes_take_little_memory_and_time(home, tmp_path: Path, form: str):
+    """CVE-2017-14992, CVE-2023-25153: neither of who loads it nor of the process that unpacks."""
+    begins = header(b"zeros", raw={124: b"\x80" + bytes(6) + (10 << 30).to_bytes(5, "big")})
+    again = archives.stored_as(form, bytes(16 << 20))
+    stored = archives.stored_as(form, begins) + again * 640  # as members, or frames
+    spec = layout(tmp_path / "bomb", begins, compress=form, stored=(stored,))
+    start = time.monotonic()
+    said = script(BOMB, arguments=(spec, "32M"))
+    assert said.returncode == 0, said.stderr
+    assert "more than the bound unpacked=33,554,432 allows" in said.stdout
+    assert time.monotonic() - start < 60 * SLOW
+    assert images.list() == [] == unfinished()
 
 
 def test_a_bomb_ends_at_its_bound_and_leaves_nothing(home, beside: Outside):

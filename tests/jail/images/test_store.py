@@ -14,6 +14,7 @@ import pytest
 from pyjail import HostError, SpecError, images
 from pyjail._images import place, store
 from tests import images_made as made
+from tests import place as tested
 from tests.images_store import BASE, UPPER, layout, unfinished, whole
 
 
@@ -253,12 +254,20 @@ def test_a_store_of_somebody_else_or_open_to_others_is_refused(home, tmp_path):
             images.get("one")
 
 
-@pytest.mark.needs_root
 def test_another_user_cannot_list_it(home, tmp_path):
+    """CVE-2021-41091, CVE-2021-41103. A user of his own asks by his first subordinate id, which is another one's."""
+    if os.geteuid() == 0:
+        other = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
+    elif tested.single_mapping():
+        pytest.skip(tested.WITHOUT_HELPER)
+    else:
+        other = ["unshare", "--user", "--map-auto", "--setuid", "1", "--setgid", "1"]
     image = images.load(layout(tmp_path / "one", BASE), "one")
-    for path in (home, *home.parents):
-        path.chmod(path.stat().st_mode | 0o055)
+    (tmp_path / "open").mkdir()
+    for path in (home, tmp_path / "open", *home.parents):
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(path.stat().st_mode | 0o055)
+    assert subprocess.run([*other, "ls", f"{tmp_path}/open"], capture_output=True, check=False).returncode == 0
     for path in (home / "images", image.root, f"{home}/images/names/one"):
-        asked = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "ls", "-d", f"{path}/."]
-        done = subprocess.run(asked, capture_output=True, text=True)
+        done = subprocess.run([*other, "ls", "-d", f"{path}/."], capture_output=True, text=True, check=False)
         assert "Permission denied" in done.stderr, path

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,57 @@ def test_nothing_in_it_can_be_changed(tools):
     attempts = "echo x > /etc/motd; touch /etc/new; busybox chmod 777 /etc/motd; busybox ln /etc/motd /etc/again; busybox rm /etc/motd"
     assert run(attempts, Jail(image="tools", strict=False, uid=0, gid=0)).stderr.count("Read-only file system") == 5
     assert images.verify("tools") == []
+
+
+CHANGES = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#define T(name, call) do { errno = 0; long r = (long)(call); printf("%s %s\n", name, r == -1 ? strerror(errno) : "WORKS"); } while (0)
+int main(void) {
+    struct timespec times[2] = {{1, 0}, {1, 0}};
+    int fd = open("/etc/motd", O_RDONLY), flags = 0;
+    T("write", open("/etc/motd", O_WRONLY)); T("truncate", truncate("/etc/motd", 0));
+    T("create", open("/etc/new", O_WRONLY | O_CREAT, 0600)); T("tmpfile", open("/etc", O_WRONLY | O_TMPFILE, 0600));
+    T("chmod", chmod("/etc/motd", 0777)); T("fchmod", fchmod(fd, 0777)); T("chown", chown("/etc/motd", 0, 0));
+    T("utime", utimensat(AT_FDCWD, "/etc/motd", times, 0)); T("futime", futimens(fd, times));
+    T("xattr", setxattr("/etc/motd", "user.x", "y", 1, 0)); T("fxattr", fsetxattr(fd, "user.x", "y", 1, 0));
+    T("overlay xattr", setxattr("/etc", "user.overlay.opaque", "y", 1, 0));
+    T("link", link("/etc/motd", "/etc/again")); T("link out", link("/etc/motd", "/box/again"));
+    T("rename", rename("/etc/motd", "/etc/again")); T("unlink", unlink("/etc/motd")); T("symlink", symlink("x", "/etc/l"));
+    T("mkdir", mkdir("/etc/d", 0755)); T("rmdir", rmdir("/opt")); T("fifo", mkfifo("/etc/f", 0600));
+    T("map", mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)); T("fallocate", fallocate(fd, 0, 0, 1));
+    T("flags", ioctl(fd, 0x40086602, &flags)); T("by proc", open("/proc/self/fd/3", O_WRONLY));
+    T("remount", mount(0, "/", 0, MS_REMOUNT | MS_BIND, 0)); T("bind", mount("/", "/tmp", 0, MS_BIND, 0));
+    T("over", mount("t", "/etc", "tmpfs", 0, 0));
+    return 0;
+}
+"""
+
+
+def test_no_call_changes_a_read_only_root(home, cc):
+    """CVE-2026-46695: a root that was called read-only was not. Also as uid 0 of the jail."""
+    program = made.file(b"changes", cc(CHANGES, "-static").read_bytes(), mode=0o755)
+    image = images_use.load(home / "i", "mine", *ETC, made.folder(b"opt"), program)
+    before = sorted(made.listed(Path(image.root)).items())
+    for jail in (
+        Jail(image="mine", strict=False), Jail(image="mine", strict=False, uid=0, gid=0),
+        Jail(image="mine", strict=False, uid=0, gid=0, landlock=False),
+    ):  # fmt: skip
+        result = pyjail.run(["/changes"], jail=jail, text=True)
+        assert result.stdout.count("\n") == 27 or result.verdict == "security", result
+        assert "WORKS" not in result.stdout, result.stdout
+        assert "create Read-only file system\n" in result.stdout
+    pyjail.close()
+    assert sorted(made.listed(Path(image.root)).items()) == before and images.verify("mine") == []
 
 
 def test_a_name_that_is_not_there_is_refused_and_nothing_is_pulled(home):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib
 import io
 import lzma
 import os
 import tracemalloc
 import zlib
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +18,7 @@ from pyjail import HostError
 from pyjail._images import stream
 from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
+from tests.images_archives import zstd
 from tests.images_made import archive, bomb, file, members
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
@@ -139,14 +138,6 @@ def test_zstd_without_a_module_for_it_says_what_to_install(monkeypatch: pytest.M
     for media_type in (f"{OCI}+zstd", ""):
         with pytest.raises(HostError, match=r"pip install 'pyjail-linux\[zstd\]'"):
             through(b"\x28\xb5\x2f\xfd" + bytes(20), media_type)
-
-
-def zstd() -> Any:
-    """The module of Python, or the extra's; both have the same interface."""
-    try:
-        return importlib.import_module("compression.zstd")
-    except ImportError:
-        return importlib.import_module("backports.zstd")
 
 
 @pytest.mark.parametrize("n", [1, 1 << 20])
