@@ -102,6 +102,17 @@ def test_files_that_a_page_shows_are_the_examples(page, files):
         assert tomllib.loads(shown) == tomllib.loads((ROOT / "examples" / file).read_text())
 
 
+def test_every_test_that_a_page_names_is_there_and_runs_as_root_and_as_a_user():
+    page, found = (ROOT / "docs/audit.md").read_text(), set()
+    user = re.search(r"chosen='(.*?)'", (ROOT / "dev").read_text(), re.S)[1].split()
+    for unit, file, name in re.findall(r"`(unit )?(\w+)::(test_\w+)`", page):
+        path = f"tests/{'unit' if unit else 'jail'}/images/test_{file}.py"
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), (path, name)
+        assert any(path == chosen or path.startswith(f"{chosen}/") for chosen in user), path
+        found.add((path, name))
+    assert len(found) > 50
+
+
 def in_integrations(names):
     """Whether there is such a module, and it lists such a name."""
     if not names:

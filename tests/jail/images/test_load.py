@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -134,6 +136,21 @@ def test_a_document_that_is_refused_leaves_the_store_as_it_was(canary, tmp_path,
         assert str(caught.value).isprintable()
         assert whole() == ["before"]
         assert unfinished() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("xz", lzma.compress(made.HELLO)), ("bzip2", bz2.compress(made.HELLO)), ("lz4", b"\x04\x22\x4d\x18" + bytes(64))],
+)
+def test_other_compressions_are_refused(canary, tmp_path, name, data):
+    """CVE-2021-20291: by the media type of a layer, and by the first bytes."""
+    members = made.oci(made.HELLO, compress=name, stored=(data,))
+    disguised = made.oci(made.HELLO, compress="gzip", stored=(data,))
+    specs = [f"oci:{made.directory(tmp_path / str(n), m)}" for n, m in enumerate((members, disguised))]
+    for spec in (*specs, f"tar:{written(tmp_path / 'root.tar', data)}"):
+        with pytest.raises(images.ImageError, match=rf"{name}|no gzip stream"):
+            images.load(spec, "hostile")
+    assert images.list() == [] == unfinished()
 
 
 def test_members_of_an_archive_are_made_nowhere(canary, tmp_path):
