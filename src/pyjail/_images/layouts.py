@@ -7,7 +7,7 @@ import json
 import os
 import re
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pyjail._base.errors import SpecError
 from pyjail._images import documents, values
@@ -241,14 +241,23 @@ def written(config: Digest, size: int, layers: list[dict[str, object]]) -> bytes
 
 
 class Single(Closing):
-    """An image of one layer, ``fd`` from its start, and of a configuration that says nothing; ``fd`` is taken over."""
+    """An image of one layer, ``fd`` from its start, and of a configuration that says nothing but ``config``, in the
+    words of the specification; ``fd`` is taken over."""
 
     media_type: str | None = documents.OCI_MANIFEST
 
-    def __init__(self, fd: int, media_type: str, named: Digest, diff_id: Digest, platform: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        media_type: str,
+        named: Digest,
+        diff_id: Digest,
+        platform: tuple[str, str],
+        config: dict[str, Any] | None = None,
+    ) -> None:
         self._fd, self._layer = fd, named
         root = {"type": "layers", "diff_ids": [str(diff_id)]}
-        said = {"architecture": platform[1], "os": platform[0], "config": {}, "rootfs": root}
+        said = {"architecture": platform[1], "os": platform[0], "config": config or {}, "rootfs": root}
         self._config = json.dumps(said, separators=(",", ":")).encode()
         self._made = written(of(self._config), len(self._config), [layer(media_type, named, os.fstat(fd).st_size)])
 

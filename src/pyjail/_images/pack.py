@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from pyjail._base.errors import HostError
 from pyjail._images.bounds import Bounds
@@ -147,3 +148,32 @@ class _Packer:
             self.write(bytes(padding))
         finally:
             os.close(inner)
+
+
+def chosen(files: Mapping[str, Path | str | bytes | None], write: Callable[[bytes], None]) -> None:
+    """These go to ``write``, as one layer: copies of files of this host (Path), symlinks (str), contents (bytes) and
+    directories (None), by their paths. Raises OSError for a file that cannot be read."""
+    for path, what in sorted(files.items()):
+        name = os.fsencode(path).strip(b"/")
+        if what is None:
+            write(header(name + b"/", b"5", 0o755, 0))
+        elif isinstance(what, str):
+            write(header(name, b"2", 0o777, 0, 0, os.fsencode(what)))
+        elif isinstance(what, bytes):
+            write(header(name, b"0", 0o644, 0, len(what)) + what + bytes(-len(what) % BLOCK))
+        else:
+            _copied(what, name, write)
+    write(bytes(2 * BLOCK))
+
+
+def _copied(path: Path, name: bytes, write: Callable[[bytes], None]) -> None:
+    with open(os.open(path, _OPEN), "rb") as file:
+        status = os.fstat(file.fileno())
+        write(header(name, b"0", stat.S_IMODE(status.st_mode), status.st_mtime_ns, status.st_size))
+        left = status.st_size
+        while left and (piece := file.read(min(left, _PIECE))):
+            write(piece)
+            left -= len(piece)
+        if left:
+            raise ImageError(shown(name), "it changed while it was read")
+        write(bytes(-status.st_size % BLOCK))

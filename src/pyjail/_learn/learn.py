@@ -183,6 +183,13 @@ def learn(args: Args, limits: Limits | None = None, *, jail: Jail | None = None,
     >>> found.policy.base, "pipe2" in found.policy.allow, "socket" in found.policy.allow
     ('strict', True, False)
     """
+    return _learned(*watched(args, limits, jail, **options))
+
+
+def watched(
+    args: Args, limits: Limits | None, jail: Jail | None, **options: Unpack[Watched]
+) -> tuple[Observer, compile.Template, str, Reach, Result]:
+    """Run it and watch it: what was seen, its plan, the machine's kind, what its filter lets reach, what came of it."""
     only(options, Watched)
     command = image.in_place(commands.make(args, limits, jail, **options))
     chosen = command.jail
@@ -192,21 +199,21 @@ def learn(args: Args, limits: Limits | None = None, *, jail: Jail | None = None,
     reach = filter.reach(chosen)
     plan = compile.template(chosen, host, isinstance(command.limits.cpus, frozenset))
     rules, default = seccomp.rules(chosen.seccomp, *reach)
-    watched: list[tuple[Watch, Observer]] = []
+    attached: list[tuple[Watch, Observer]] = []
 
     def attach(keeper: int) -> None:  # once more, from nothing, should the run have to start over
         observer = Observer(rules, default, host.arch)
-        watched[:] = [(Watch(observer.entered, observer.left, observer.executed), observer)]
-        watched[0][0].attach(keeper)
+        attached[:] = [(Watch(observer.entered, observer.left, observer.executed), observer)]
+        attached[0][0].attach(keeper)
 
     result = run.execute(command._replace(jail=replace(chosen, fresh=True), attach=attach))
-    watch, seen = watched[0]
+    watch, seen = attached[0]
     watch.wait()
     if not watch.started:
         if result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED):
             raise KeeperError("the program ran, and ptrace(2) reported nothing of it")
-        return _learned(Observer(rules, default, host.arch), plan, host.arch, reach, result)
-    return _learned(seen, plan, host.arch, reach, result)
+        seen = Observer(rules, default, host.arch)
+    return seen, plan, host.arch, reach, result
 
 
 def _learned(seen: Observer, plan: compile.Template, machine: str, reach: Reach, result: Result) -> Learned:
@@ -218,13 +225,7 @@ def _learned(seen: Observer, plan: compile.Template, machine: str, reach: Reach,
         else:
             why = seccomp.decide(seen.rules, seen.default, call.name, call.all_args).why
             refused[call.name, call.action, why] += count
-    needs = learn_root.Needs(View(plan))
-    for one in sorted(seen.execs):
-        needs.executed(one)
-    for path, follow in sorted(seen.used):
-        needs.use(path, follow)
-    for path in sorted(seen.listed):
-        needs.use(path, listed=True)
+    needs = learn_root.needs(View(plan), seen)
     asked = plan.jail.mounts
     return Learned(
         policy=learned.smallest(seen.counts, seen.rules, machine, reach),

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Mapping
 
 from pyjail._base.errors import SpecError
-from pyjail._learn.observe import Executed
+from pyjail._learn.observe import Executed, Observer
 from pyjail._plan.places import Place, View
 from pyjail._policy.mounts import OWN
 from pyjail._spec.jail import Mount
@@ -112,6 +112,18 @@ class Needs:
             if path.split("/")[1] not in OWN
             and not (entry is None and any(other.startswith(path + "/") for other in made))
         }
+
+
+def needs(view: View, seen: Observer) -> Needs:
+    """What a program met."""
+    found = Needs(view)
+    for one in sorted(seen.execs):
+        found.executed(one)
+    for path, follow in sorted(seen.used):
+        found.use(path, follow)
+    for path in sorted(seen.listed):
+        found.use(path, listed=True)
+    return found
 
 
 def make(root: str, skeleton: Skeleton) -> None:

@@ -18,6 +18,7 @@ from pyjail.cli.ending import EXIT_CANNOT_EXECUTE, EXIT_FAILED, EXIT_NOT_FOUND, 
 _OPTIONS = {
     "files": "--file", "collect": "--collect", "language": "--language", "only": "--only", "root": "--learn-root",
     "program": "PROGRAM", "config": "--config",
+    "languages": "--language", "packages": "--package", "base": "--from", "run_only": "--run-only", "keep": "--keep",
 }  # fmt: skip
 _WORDS = (
     (r"\bNone (means|is)\b", r'"none" \1'),
@@ -25,6 +26,7 @@ _WORDS = (
     (r"(?<![\w-])mounts=(?=[\s;,.]|$)", "--bind"),
     (r"(?<![\w-])(python|rootfs|image|env|cwd)=(?=[\s;,.]|$)", r"--\1"),
     (r"\bor None for\b", 'or "none" for'),
+    (r"\blearned=True\b", "--learned"),
     (r"Jail\(strict=False\)", "--no-strict"),
     (r"Jail\((\w+)=False\)", r"\1 = false in [jail] of a --config file"),
     (r"Jail\((seccomp|network)='(\w+)'\)", r"--\1 \2"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pyjail.cli import complaint, image_pull, store
+from pyjail.cli import complaint, image_build, image_pull, store
 from pyjail.cli.ending import EXIT_BAD, printable
 from pyjail.cli.progress import bar, console_of, text
 
@@ -25,7 +25,7 @@ _SHOWN = 12  # digits of a digest
 def add_options(commands: Any) -> None:
     """The command and its own commands."""
     parser = commands.add_parser(
-        "image", help="the images that jails can have as their root: load, list, verify, remove"
+        "image", help="the images that jails can have as their root: load, build, list, verify, remove"
     )
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
     parser.add_argument("--config", metavar="FILE.toml", help=_CONFIG)
@@ -37,6 +37,7 @@ def add_options(commands: Any) -> None:
         one.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="which of several (default: this machine's)")
         image_pull.add_bounds(one)
     image_pull.add_options(_command(inner, "pull", "get an image from a registry, verify and unpack it"))
+    image_build.add_options(_command(inner, "build", "make an image of Debian's packages, by mmdebstrap"))
     _command(inner, "ls", "list the images")
     one = _command(inner, "inspect", "all that is known of images")
     one.add_argument("names", nargs="+", metavar="NAME", help="a name or a digest")
@@ -60,10 +61,10 @@ def main(options: argparse.Namespace) -> int:
     """Do what ``image_command`` says; the exit code: 1 when an image differs from what it was."""
     command = {
         "load": _load, "import": _load, "pull": _pull, "ls": _list, "inspect": _inspect, "verify": _verify,
-        "rm": _remove, "gc": _gc,
+        "rm": _remove, "gc": _gc, "build": _build,
     }.get(options.image_command)  # fmt: skip
     if command is None:
-        commands = "load, import, pull, ls, inspect, verify, rm, gc"
+        commands = "load, import, pull, build, ls, inspect, verify, rm, gc"
         raise complaint.UsageError("pyjail image", f"name a command: {commands}")
     options.settings = store.configured(options.config)
     return command(options)
@@ -90,6 +91,12 @@ def _load(options: argparse.Namespace) -> int:
 def _pull(options: argparse.Namespace) -> int:
     with progress(None if options.json else sys.stderr) as tell:
         image = image_pull.pull(options, tell)
+    return tell_of(image, options.json)
+
+
+def _build(options: argparse.Namespace) -> int:
+    with progress(None if options.json else sys.stderr) as tell:
+        image = image_build.build(options, tell)
     return tell_of(image, options.json)
 
 

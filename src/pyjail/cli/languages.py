@@ -29,6 +29,7 @@ def add_options(commands: Any, run: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="compile and run the test program of each")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--no-strict", action="store_true", help="look even if a control cannot be enforced here")
+    parser.add_argument("--image", metavar="NAME", help="look in this image of the store instead of this host")
     parser.add_argument(
         "--config", metavar="FILE.toml", help="[languages.NAME] tables of yours; [jail] is what they run in"
     )
@@ -92,6 +93,10 @@ def main(options: argparse.Namespace) -> int:
     jail = Jail.from_toml(options.config) if options.config else Jail()
     if options.no_strict:
         jail = replace(jail, strict=False)
+    if options.image:
+        from pyjail import images
+
+        jail = replace(jail, image=images.get(options.image).digest)
     chosen = list(dict.fromkeys(languages.find(name, known) for name in options.names)) or list(known.values())
     with bar(sys.stderr) as progress:
         rows = [_row(one, jail, options.check, _shown(progress, n, len(chosen))) for n, one in enumerate(chosen)]
@@ -100,7 +105,7 @@ def main(options: argparse.Namespace) -> int:
 
         print(json.dumps({**head("languages"), "rows": plain(rows)}, indent=1))
     else:
-        _print(rows)
+        _print(rows, options.image)
     bad = any(not check["ok"] for row in rows for check in row["checks"])
     return EXIT_BAD if bad or (options.names and any(row["version"] is None for row in rows)) else 0
 
@@ -128,13 +133,15 @@ def _row(language: Language, jail: Jail, check: bool, tell: Any) -> dict[str, An
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[dict[str, Any]], image: str | None) -> None:
     console = console_of(sys.stdout)
     for row in rows:
         line = text(f"{row['name']:<12} ")
         if row["version"] is None:
             fix = f"apt-get install {row['package']}" if row["package"] else "install its tools"
-            if row["image"]:
+            if image is not None:
+                fix = f"not in {image}; {row['package'] or 'its tools'} would be needed in it"
+            elif row["image"]:
                 fix = f"pyjail image pull {row['image']}"
             console.print(line.append(f"{'missing':<12} ", "yellow").append(fix))
             continue

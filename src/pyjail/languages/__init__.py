@@ -16,6 +16,7 @@ from pyjail.languages._program import Program, prepare
 from pyjail.languages._table import find, load, table
 from pyjail.languages._test import Checker, Test
 from pyjail.languages._tools import available, jail_for, version
+from pyjail.languages._used import used_files
 
 __all__ = [
     "COMPILE",
@@ -40,6 +41,7 @@ __all__ = [
     "patiently",
     "prepare",
     "table",
+    "used_files",
     "version",
 ]
 

@@ -18,7 +18,7 @@ from pyjail.languages._test import Test
 LIMITS = Limits(cpu_time=30, wall_time=120, memory="256M", processes=64, cpus=1)
 _STDERR = 300  # bytes told of what went wrong
 # What each is asked, and answers; None: the verdict is all that counts.
-_ASKED: dict[str, tuple[str, str | None]] = {
+ASKED: dict[str, tuple[str, str | None]] = {
     "hello": ("hello\n", "hello\n"),
     "stdin": ("stdin\n3 4 5\n", "12\n"),
     "exception": ("exception\n", None),
@@ -72,7 +72,7 @@ def check(language: Language, *, jail: Jail | None = None) -> tuple[Check, ...]:
     """
     if not language.check:
         raise SpecError("check", language.name, "this language has no program for it")
-    tests = [Test(asked, answer, name) for name, (asked, answer) in _ASKED.items()]
+    tests = [Test(asked, answer, name) for name, (asked, answer) in ASKED.items()]
     judged = judge_source(language, Path(language.check), tests, LIMITS, jail=jail)
     wanted = {"exception": JudgeVerdict(language.crash), "memory": JudgeVerdict.MEMORY}
     said = "" if judged.compile is None else _text(judged.compile.stderr or judged.compile.stdout)

@@ -86,10 +86,7 @@ class Program(Shown):
         if not self.language.syntax or not self.ok:
             return self
         limits = self.language.compile_limits if limits is None else limits
-        source = self.submitted or self.source
-        known = values(self.language, limits, visible(limits.cpus, len(plan_prepare.cpus())), source)
-        env = environment(self.language.env, known, self.jail, self.path)
-        said = run_module.run(arguments(self.language.syntax, known), limits, jail=self.jail, env=env, files=self.files)
+        said = run_module.run(**reading(self, limits))
         return replace(self, compile=said) if said.verdict is Verdict.RUNTIME_ERROR else self
 
     def blames(self, e: Exception) -> str:
@@ -250,19 +247,35 @@ def _made(language: Language, name: str, made: Result, jail: Jail, found: Tools,
     return program
 
 
+def reading(program: Program, limits: Limits) -> dict[str, Any]:
+    """The parameters of `pyjail.run` for the interpreter that only reads it."""
+    language, source = program.language, program.submitted or program.source
+    known = values(language, limits, visible(limits.cpus, len(plan_prepare.cpus())), source)
+    env = environment(language.env, known, program.jail, program.path)
+    args = arguments(language.syntax, known)
+    return {"args": args, "limits": limits, "jail": program.jail, "env": env, "files": program.files}
+
+
 def build(language: Language, name: str, files: Mapping[str, Any], found: Tools, jail: Jail, limits: Limits) -> Result:
     """Compile. What the compiler made is in the result; other files and processes that it left go with its jail."""
+    collect = arguments(language.artefacts, values(language, limits, 1, name))
+    return run_module.run(**compiling(language, name, files, found, jail, limits), collect=collect)
+
+
+def compiling(
+    language: Language, name: str, files: Mapping[str, Any], found: Tools, jail: Jail, limits: Limits
+) -> dict[str, Any]:
+    """The parameters of `pyjail.run` for the compiler."""
     jail = replace(found.jail(jail), seccomp="none" if jail.seccomp == "none" else "default")
     given = values(language, limits, visible(limits.cpus, len(plan_prepare.cpus())), name)
     others = [other for other in files if other != name and other.endswith(language.extensions or ("\0",))]
-    return run_module.run(
-        arguments(language.compile, given, [name, *others]),
-        limits,
-        jail=jail,
-        env=Env({"TMPDIR": "/tmp", **environment(language.compile_env, given, jail, found.path)}),
-        files=files,
-        collect=arguments(language.artefacts, given),
-    )
+    return {
+        "args": arguments(language.compile, given, [name, *others]),
+        "limits": limits,
+        "jail": jail,
+        "env": Env({"TMPDIR": "/tmp", **environment(language.compile_env, given, jail, found.path)}),
+        "files": files,
+    }
 
 
 def _too_large(e: SetupError, names: Iterable[str]) -> bool:

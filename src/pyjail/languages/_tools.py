@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pyjail._base.errors import HostError
 from pyjail._base.rare_errors import ProgramNotFoundError
@@ -158,9 +159,14 @@ def version(language: Language, jail: Jail | None = None) -> str | None:
 
 def _show(name: str, argument: str, language: Language, found: Tools, jail: Jail) -> str:
     """What a tool says of its version."""
-    env = environment({}, values(language, LOOKING, 1, language.source), jail, found.path)
-    result = run.run([name, argument], LOOKING, jail=found.jail(jail), env=env)
+    result = run.run(**showing(name, argument, language, found, jail))
     return bytes(result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
+
+
+def showing(name: str, argument: str, language: Language, found: Tools, jail: Jail) -> dict[str, Any]:
+    """The parameters of `pyjail.run` for a tool that tells its version."""
+    env = environment({}, values(language, LOOKING, 1, language.source), jail, found.path)
+    return {"args": [name, argument], "limits": LOOKING, "jail": found.jail(jail), "env": env}
 
 
 def _candidates(language: Language, jail: Jail) -> list[Tools]:

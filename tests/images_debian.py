@@ -1,0 +1,48 @@
+"""One image of Debian with Python and C, made once for each user of this machine, for all tests that want one."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pyjail import HostError, images
+from tests import place
+from tests.conftest import SLOW
+
+LANGUAGES = ("python", "c")
+NAME = "debian"
+SOURCES = Path(images.__file__).parents[1] / "_images"
+
+
+def lacking() -> str:
+    """Why none can be made here, or "": what a skip says."""
+    if SLOW > 1 or place.single_mapping():
+        return place.ELSEWHERE  # a guest, which has no network; a user without subordinate ids
+    return "" if shutil.which("mmdebstrap") else "mmdebstrap is not installed: apt-get install mmdebstrap uidmap"
+
+
+@functools.cache
+def home() -> Path:
+    """A PYJAIL_HOME whose store has the image. What else tests put there they remove."""
+    made = hashlib.sha256(b"".join((SOURCES / name).read_bytes() for name in ("debian.py", "reduced.py", "build.py")))
+    where = Path(tempfile.gettempdir(), f"pyjail-tests-debian-{os.geteuid()}-{made.hexdigest()[:12]}")
+    where.mkdir(mode=0o700, exist_ok=True)
+    assert where.stat().st_uid == os.geteuid()
+    fd = os.open(where / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # the parts of a run of tests want it at the same time
+        try:
+            images.get(NAME, path=where / "images")
+        except HostError:
+            command = [sys.executable, "-m", "pyjail", "image", "build", NAME, "--language", ",".join(LANGUAGES)]
+            subprocess.run(command, check=True, timeout=600 * SLOW, env={**os.environ, "PYJAIL_HOME": str(where)})
+    finally:
+        os.close(fd)
+    return where
