@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyjail._images import debian as installing
 from pyjail._images import documents, platforms, reduced, reference, unpack
@@ -16,23 +16,9 @@ from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.spill import Spill
 from pyjail._images.store import Store
+from pyjail._images.where import Where
 
-Progress = Callable[[int, int, str], None]
 ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
-
-
-class Where(NamedTuple):
-    """Where an image is made: the store, how large it may be, and all trees together; who is told how far it is."""
-
-    store: Store
-    bounds: Bounds
-    max_size: int | None = None
-    progress: Progress | None = None
-
-    def tell(self, step: str) -> None:
-        """What is being done."""
-        if self.progress is not None:
-            self.progress(0, 0, step)
 
 
 def debian(there: Where, name: str, packages: Sequence[str], origin: dict[str, Any]) -> Image:

@@ -14,6 +14,7 @@ from pyjail._images import reference
 from pyjail._images.bounds import Bounds
 from pyjail._images.record import Image
 from pyjail._images.store import Store
+from pyjail._images.where import Where
 from pyjail.images._settings import Settings, bounds_of, store
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pyjail.languages import Language
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?", re.ASCII)
+
 
 def build(
     name: str,
