@@ -56,13 +56,13 @@ def reset(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize("when", ["in the head", "before the hello"])
 def test_who_sends_a_byte_now_and_then_has_no_more_time_than_who_sends_none(plain, when):
-    with World(local(plain.port, f"slow.test:{plain.port}", idle=0.5), {"slow.test": ["127.0.0.1"]}) as world:
+    with World(local(plain.port, f"slow.test:{plain.port}", idle=2), {"slow.test": ["127.0.0.1"]}) as world:
         with world.connect() as slow:
-            slow.settimeout(0.02)
             data = b"CONNECT slow.test:1 HTTP/1.1\r\nX: "
             if when == "before the hello":
                 assert tunnel(slow, f"slow.test:{plain.port}") == CONNECTED
                 data = b"\x16\x03\x01\x20\x00\x01\x00\x1f\xfc"
+            slow.settimeout(0.02)
             begun = time.monotonic()
             with contextlib.suppress(ConnectionError):
                 while time.monotonic() < begun + PATIENCE:
@@ -70,9 +70,9 @@ def test_who_sends_a_byte_now_and_then_has_no_more_time_than_who_sends_none(plai
                     data = data[1:]
                     with contextlib.suppress(TimeoutError):
                         assert slow.recv(1) != b"", "it ended in order"
-            assert 0.4 < time.monotonic() - begun < PATIENCE
+            assert 1 < time.monotonic() - begun < PATIENCE
         works(world, plain)
-        assert world.rows(2)[0].why == "idle for 0.5 s"
+        assert world.rows(2)[0].why == "idle for 2 s"
 
 
 def test_either_side_may_end_first_and_the_other_goes_on():
