@@ -17,7 +17,12 @@ class Served:
     """
 
     def __init__(self, listening: int, egress: Egress) -> None:
-        self.number = link.serve(listening, egress)
+        self.number = link.fresh()
+        try:
+            link.serve(listening, egress, self.number)
+        except BaseException:  # whoever is interrupted here has nothing that could be dropped
+            link.drop(self.number)
+            raise
 
     def end(self) -> Contacts:
         """What came of its connections, which are closed. Once."""
