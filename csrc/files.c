@@ -27,14 +27,23 @@ static long file_reopen(long at, uint64_t flags) {
   return rc;
 }
 
-/* OP_OPEN: in the workspace, or below the directory that came with the message. HOSTILE: the tree. */
+/* OP_OPEN: in the workspace, or below the directory that came with the message. In what has been written of the root,
+ * with O_PATH what is there, to be looked at, whatever it is; with O_EXCL a directory that hides what is below it, else
+ * ENODATA: to read this attribute takes a right that the embedder may lack. HOSTILE: the tree. */
 static long file_open(const struct pj_message *m, int box, const char *path) {
-  const uint32_t always = O_RDONLY | O_NONBLOCK | O_NOFOLLOW;
-  if (m->flags & ~(always | O_DIRECTORY)) return -EINVAL;
+  const uint32_t always = m->flags & O_PATH ? O_NOFOLLOW : O_RDONLY | O_NONBLOCK | O_NOFOLLOW;
+  const uint32_t more = m->mode & PJ_UPPER ? O_PATH | O_EXCL : 0;
+  char opaque = 0;
+  if (m->flags & ~(always | O_DIRECTORY | more)) return -EINVAL;
   if (path[0] == '/' && !K.got.count)
     return file_reopen(sys_open_beneath(K.newroot, path, O_PATH | (m->flags & O_NOFOLLOW), 0, IN_ROOT),
                        m->flags & O_DIRECTORY);
-  return sys_open_beneath(K.got.count ? K.got.fd[0] : box, path, m->flags | always, 0, IN_BOX);
+  long fd = sys_open_beneath(K.got.count ? K.got.fd[0] : box, path, (m->flags & ~O_EXCL) | always, 0, IN_BOX);
+  if (fd < 0 || !(m->flags & O_EXCL)) return fd;
+  const long rc = SYS(__NR_fgetxattr, fd, "user.overlay.opaque", &opaque, sizeof opaque);
+  if (rc == 1 && opaque == 'y') return fd;
+  sys_close((int)fd);
+  return rc < 0 ? rc : -ENODATA;
 }
 
 /* OP_MKDIR; OP_PUT with flags 1, a symlink to what the fd that came with the message holds; OP_REMOVE, there or below

@@ -49,6 +49,7 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "_result.result": ("Result",),
     "_spec.seccomp": ("SeccompPolicy", "SeccompRule"),
     "_selftest.runner": ("selftest",),
+    "_session.changes": ("RootChange",),
     "_session.session": ("Session",),
     "_session.snapshot": ("Snapshot",),
     "_session.steps": ("load_steps",),

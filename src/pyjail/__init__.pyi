@@ -36,6 +36,7 @@ from pyjail._run.run import close, run
 from pyjail._selftest.runner import selftest
 from pyjail._session.artefacts import ArtefactCache
 from pyjail._session.build import Build
+from pyjail._session.changes import RootChange
 from pyjail._session.session import Session
 from pyjail._session.snapshot import Snapshot
 from pyjail._session.steps import load_steps
@@ -97,6 +98,7 @@ __all__ = [
     "Receipt",
     "Repeat",
     "Result",
+    "RootChange",
     "STDOUT",
     "SeccompPolicy",
     "SeccompRule",

@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, Unpack, overload
 
+    from pyjail._session.changes import RootChange
     from pyjail._spec.parameters import (
         Args,
         AsBytes,
@@ -212,6 +213,17 @@ class Box(Shown):
         """What holds the box as a whole, a row for each control, as the kernel says now. (Each `Result` has the receipt
         of its program.) It is made if it has not been used."""
         return whole.receipt(self._life)
+
+    # ---- the root ----
+
+    def root_changes(self) -> list[RootChange]:
+        """How the root differs from its image now, by path, with ``Jail(writable_root=)``. Programs may run meanwhile.
+
+        The places that a box keeps are not of it, nor are /dev and /proc. Raises what `Session.root_changes` does.
+        """
+        from pyjail._session.changes import changes
+
+        return self._life.asked(changes)
 
     # ---- files ----
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pyjail._session.artefacts import ArtefactCache
     from pyjail._session.build import Build
+    from pyjail._session.changes import RootChange
     from pyjail._spec.parameters import (
         Args,
         AsBytes,
@@ -227,6 +228,18 @@ class Session(Claimed, Shown):
     def memory_peak(self) -> int | None:
         """bytes: the highest peak of a run so far; None when no run has told one."""
         return self._history.memory_peak
+
+    # ---- the root ----
+
+    def root_changes(self) -> list[RootChange]:
+        """How the root differs from its image now, by path, with ``Jail(writable_root=)``. Not while a program runs.
+
+        /box, /tmp, /dev and /proc are not of it, nor is what is mounted elsewhere. Raises SpecError where the root is
+        read-only, OSError for more than a million entries, 64 MiB of names, or paths longer than 4,000 bytes.
+        """
+        from pyjail._session.changes import changes
+
+        return self._alone("root_changes", changes)
 
     # ---- files ----
 

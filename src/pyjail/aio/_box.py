@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pyjail._box.box import Orphans
     from pyjail._box.processes import BoxProcess
+    from pyjail._session.changes import RootChange
     from pyjail._session.snapshot import Snapshot
     from pyjail._spec.parameters import (
         Args,
@@ -166,6 +167,7 @@ class Box:
         snapshot: Callable[[], Coroutine[Any, Any, Snapshot]]
         restore: Callable[[Snapshot], Coroutine[Any, Any, None]]
         processes: Callable[[], Coroutine[Any, Any, Sequence[BoxProcess]]]
+        root_changes: Callable[[], Coroutine[Any, Any, Sequence[RootChange]]]
         kill: Callable[[], Coroutine[Any, Any, None]]
         close: Callable[[], Coroutine[Any, Any, None]]
     else:
@@ -178,6 +180,7 @@ class Box:
         snapshot = Method(Sync.snapshot)
         restore = Method(Sync.restore)
         processes = Method(Sync.processes)
+        root_changes = Method(Sync.root_changes)
         kill = Method(Sync.kill)
         close = Method(Sync.close, anyway=True)
 

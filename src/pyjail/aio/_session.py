@@ -11,7 +11,9 @@ from pyjail._spec.jail import Jail, Limits
 from pyjail.aio._twin import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from pyjail._session.changes import RootChange
 
     Awaited = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -61,6 +63,7 @@ class Session:
         clear: Awaited
         snapshot: Awaited
         restore: Awaited
+        root_changes: Callable[[], Coroutine[Any, Any, Sequence[RootChange]]]
         close: Callable[[], Coroutine[Any, Any, None]]
     else:
         run = Method(Sync.run, _hang_up)
@@ -73,6 +76,7 @@ class Session:
         clear = Method(Sync.clear)
         snapshot = Method(Sync.snapshot)
         restore = Method(Sync.restore)
+        root_changes = Method(Sync.root_changes)
         close = Method(Sync.close, anyway=True)
 
     @property

@@ -6,10 +6,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from pyjail import Mount, images
+from tests import images_made as made
+from tests import images_writable, place
 from tests.images_made import walked
 
 
@@ -69,6 +72,23 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     assert sorted(p.name for p in made.root.parent.iterdir()) == ["root"]
     assert len(os.listdir("/proc/self/fd")) == fds
     held(made.root)
+
+
+class HostPython(NamedTuple):
+    """An image in which the Python of this host's distribution runs, by these mounts."""
+
+    image: images.Image
+    mounts: tuple[Mount, ...]
+
+
+@pytest.fixture
+def host_python(home: Path) -> HostPython:
+    """Of tests/images_writable.py, with mount points for this host's /usr and links to it."""
+    if not os.path.exists("/usr/bin/python3"):
+        pytest.skip(f"/usr/bin/python3 {place.WITHOUT_TOOL}")
+    links = [made.link(name.encode(), b"usr/" + name.encode()) for name in ("lib64",) if os.path.islink(f"/{name}")]
+    image = images_writable.load(home / "with-python", "with-python", made.folder(b"usr"), *links)
+    return HostPython(image, (Mount.bind("/usr", "/usr"), Mount.bind(os.path.realpath("/lib"), "/lib")))
 
 
 @pytest.fixture

@@ -89,6 +89,11 @@ def real():
         )
         yield images.load(f"dir:{home}/tree", "real:1", settings=settings)
         yield from (settings, settings.bounds, settings.host("a.b"))
+        Path(home, "tree/bin/sh").write_bytes(Path("/bin/busybox").read_bytes())
+        Path(home, "tree/bin/sh").chmod(0o755)
+        with pyjail.Session(Jail(rootfs=f"{home}/tree", writable_root="1M")) as s:
+            s.run(["sh", "-c", HOSTILE.replace("printf", "cd /bin; printf", 1)])
+            yield s.root_changes()[0]
     tried = pyjail.selftest(only=["files", "processes", "limits"])
     yield from (tried, tried.rows[0], tried.probes[0])
 

@@ -92,6 +92,7 @@ EXAMPLES = [
     Report((ROW,) * 3, (PROBE,), EVIL, EVIL, 1.5),
     pyjail.Plan((EVIL, "b"), ({"step": "exec", "what": EVIL, "why": EVIL},) * 30),
     pyjail.BoxProcess(3, 4711, (EVIL, "x"), EVIL[:15], True, 1.5, 4096),
+    pyjail.RootChange("/" + EVIL, "changed", "file", 4711, 0o644),
     DISPLAY, LOGS, RAISED,
     pyjail.Execution((DISPLAY,) * 3, LOGS, RAISED, 7, Verdict.MEMORY, RESULT.usage, True, EVIL, EVIL, (EVIL,)),
     images.Image(
