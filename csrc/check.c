@@ -27,9 +27,17 @@ static int head_ok(const void *blob, uint32_t have, uint32_t *row, uint32_t magi
   return 0;
 }
 
+/* Two strings, each with its NUL; or nothing. */
+static int pair_ok(const char *data, uint32_t len) {
+  for (uint32_t i = 0; i + 1 < len; i++)
+    if (!data[i]) return !data[len - 1];
+  return !len;
+}
+
 static int mount_ok(const char *base, const struct pj_mount *m, uint32_t size, uint32_t kinds) {
   if (m->kind >= kinds || m->source >= size || m->target >= size || m->data >= size) return 0;
-  if (!span_ok(m->data, m->data_len, size) || base[m->target] == '/') return 0;   /* relative to a root that we hold */
+  if (!span_ok(m->data, m->data_len, size) || base[m->target] == '/') return 0; /* relative to a root that we hold */
+  if (m->kind == MOUNT_BIND && !pair_ok(base + m->data, m->data_len)) return 0;
   return m->kind != MOUNT_FS || !m->data_len || !base[m->data + m->data_len - 1]; /* options: each ends in NUL */
 }
 static int mounts_ok(const char *base, struct pj_table t, uint32_t size, uint32_t head, uint32_t kinds, uint32_t *row) {

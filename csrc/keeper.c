@@ -11,6 +11,7 @@ enum { FD_CONTROL, FD_EMBEDDER /* pidfd */, FD_PLAN, FD_OUT, FD_ERR, FD_REQUEST,
 #define BASE_SIZE 2048 /* of a text that counts up: io.stat of twenty disks */
 #define RLIMITS 16     /* of setrlimit(2) */
 #define NAME_SIZE 32   /* of a namespace: cgroup:[NUMBER] */
+#define NET_SIZE 32768 /* of all that is counted in a network namespace */
 #define NS_PER_MS 1000000ull
 #define WATCH_NS (50 * NS_PER_MS)    /* how often a CGROUP_WATCH row is looked at */
 #define START_NS (10000 * NS_PER_MS) /* from the go to execve, on the busiest machine */
@@ -95,7 +96,6 @@ static _Alignas(4096) struct keeper {
   int children;      /* signalfd of SIGCHLD */
   int listener;      /* seccomp notifications */
   int sockets, unix; /* /proc/net/sockstat and unix of our network namespace */
-  int devices;       /* /proc/net/dev of it, where a run has one of its own */
   int ruleset;       /* Landlock, for all runs with these tmpfs */
   int spare;         /* a box: to be given up when there is no other fd, and somebody is to be killed */
   const struct pj_plan *plan;
@@ -112,14 +112,15 @@ static _Alignas(4096) struct keeper {
   long user_namespaces;   /* 0 or -errno of forbidding more of them */
   int ipc_used, net_used; /* by the last run, for all we know */
   char ipc_name[NAME_SIZE], net_name[NAME_SIZE];
-  uint64_t net_sockets;         /* that there were before it */
+  uint64_t net_sockets;         /* that there were before it, */
+  long net_len;                 /* and bytes of what else could be read of its network namespace; 0: unknown */
   int more;                     /* children may be waiting to be reaped */
   uint32_t run_box;             /* which tmpfs is the workspace, */
   uint32_t box_row;             /* or which row of the plan, in a session */
   uint64_t go_tick;             /* CLOCK_REALTIME_COARSE when the run started */
   uint64_t rlimits[RLIMITS][2]; /* our own */
   /* What is written seldom is last: each page written to between two forks is copied. */
-  char net_devices[1024]; /* what lo had carried when it was new: nothing */
+  char net[NET_SIZE]; /* what could be read of it when it was new */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct kept kept[PJ_MAX_KEPT];
 } K;
@@ -203,16 +204,11 @@ static int text_keep(enum pj_text_kind kind, uint32_t index, char name[NAME_SIZE
   return 1;
 }
 
-enum { NS_IPC = 3, NS_NET = 4, NS_CGROUP = 6 };
+enum { NS_IPC = 3, NS_NET = 4, NS_CGROUP = 6 }; /* in these rows */
 /* The namespaces of these kinds that we are in: the keeper's are its runs', too. */
 static void namespaces_note(int proc, uint64_t kinds) {
-  static const char *const name[] = {"self/ns/user",
-                                     "self/ns/mnt",
-                                     "self/ns/pid",
-                                     "self/ns/ipc", /* NS_IPC */
-                                     "self/ns/net" /* NS_NET */,
-                                     "self/ns/uts",
-                                     "self/ns/cgroup" /* NS_CGROUP */};
+  static const char *const name[] = {"self/ns/user", "self/ns/mnt", "self/ns/pid",   "self/ns/ipc",
+                                     "self/ns/net",  "self/ns/uts", "self/ns/cgroup"};
   static const uint64_t kind[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWIPC,
                                   CLONE_NEWNET,  CLONE_NEWUTS, CLONE_NEWCGROUP};
   for (uint32_t i = 0; i < sizeof kind / sizeof *kind; i++) {

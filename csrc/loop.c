@@ -94,7 +94,8 @@ static void message_take(uint64_t now) {
     if (!running && S->made) release();
   } else if (op >= OP_OPEN && op <= (running ? OP_REMOVE : OP_PIPE)) {
     file_request(&own.in.m, own.in.body, have);
-  } else if (op == OP_PORT && (boxed() || (idle && S->made))) {
+  } else if (op == OP_PORT && (boxed() || (idle && S->made && !armed_gone()))) {
+    S->touched = 1; /* who accepts there waits for this run, not for one that is armed in its place */
     reply_with(REPLY_OK, error_of(STEP_PORT, PJ_NONE, K.port), K.port);
   } else if (op == OP_RESET && idle && !boxed()) {
     reply_with(REPLY_OK, error_of(STEP_TMPFS, PJ_NONE, box_reset()), -1);

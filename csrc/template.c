@@ -1,24 +1,26 @@
 /* The template of a jail, made once: namespaces, the root, /proc; and how the keeper becomes pid 1 of it. */
 
 /* A user namespace with these maps, for a mount to show its owners by: its fd. Somebody has to be in it until it is
- * open. */
+ * open, and has all that we have: no longer than we are there. */
 static long idmap_make(const char *maps) {
   struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
   const char *groups = maps + str_len(maps) + 1;
   char path[32], *at = path + sizeof path - 1;
-  const long pid = SYS(__NR_clone3, &args, sizeof args);
+  const long us = SYS(__NR_getpid), pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid < 0) return pid;
-  if (pid == 0) SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  while (pid == 0) rest(1000 * NS_PER_MS);
+  while (pid == 0 && SYS(__NR_kill, us, 0) == 0) rest(100 * NS_PER_MS);
+  if (pid == 0) sys_exit(0);
   *at = 0;
   at = number_before(at, (uint64_t)pid) - 6;
   memcpy(at, "/proc/", 6);
   const int dir = (int)SYS(__NR_openat, AT_FDCWD, at, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  long rc = file_write(dir, "uid_map", 0, 0, maps, str_len(maps));
+  long rc = dir < 0 ? dir : file_write(dir, "uid_map", 0, 0, maps, str_len(maps));
   if (rc == 0) rc = file_write(dir, "gid_map", 0, 0, groups, str_len(groups));
   if (rc == 0) rc = SYS(__NR_openat, dir, "ns/user", O_RDONLY | O_CLOEXEC);
-  SYS(__NR_kill, pid, SIGKILL), SYS(__NR_wait4, pid, NULL, __WALL, NULL);
+  const long gone = SYS(__NR_kill, pid, SIGKILL);
   sys_close(dir);
+  if (gone == 0) SYS(__NR_wait4, pid, NULL, __WALL, NULL);
+  if (gone < 0 && rc >= 0) sys_close((int)rc), rc = gone; /* then so are we, soon, and it with us */
   return rc;
 }
 

@@ -195,3 +195,49 @@ def test_a_directory_that_left_through_a_socket_is_none_of_the_next_run():
             assert pyjail.run(["sh", "-c", "echo > /tmp/secret; sleep 0.1"], LIMITS).ok
             assert "secret" not in os.listdir(held)
             os.close(held)
+
+
+# Of a network namespace: what is there, and counted; and whether somebody has this label, as only a lookup tells.
+LOOK_AT_NET = """
+import json, socket, struct
+found = {}
+for name in "dev", "snmp", "snmp6", "netstat", "ip6_flowlabel", "rt6_stats", "igmp", "igmp6", "tcp", "udp", "raw", "netlink":
+    try: found[name] = open("/proc/self/net/" + name).read()
+    except OSError as e: found[name] = e.errno
+found["tcp"], found["netlink"] = found["tcp"].count("\\n"), found["netlink"].count("\\n")
+print(json.dumps(found, indent=0))
+"""
+LABEL = """
+import socket, struct
+ask = socket.inet_pton(socket.AF_INET6, "::1") + struct.pack("!I", 0x12345) + struct.pack("=BBHHHI", 0, 255, 1, 6, 6, 0)
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s: s.setsockopt(41, 32, ask)
+"""
+LEAVE_IN_NET = {
+    "nothing": "",
+    "a packet": "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
+    "what could not be sent": "import socket\nfor family, to in (socket.AF_INET, '8.8.8.8'), (socket.AF_INET6, '2001:db8::1'):\n"
+    "    for i in range(7):\n        try: socket.socket(family, socket.SOCK_DGRAM).connect((to, 53))\n        except OSError: pass",
+    "ports": "import socket\nkept = [socket.socket() for i in range(50)]\nfor s in kept: s.bind(('127.0.0.1', 0)); s.listen()",
+    "a group": "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ntry: s.setsockopt(0, 35, socket.inet_aton('224.0.0.251') + socket.inet_aton('127.0.0.1'))\nexcept OSError: pass",
+    "sockets in a circle": "import socket\na, b = socket.socketpair()\nsocket.send_fds(a, [b'x'], [a.fileno(), b.fileno()])\nsocket.send_fds(b, [b'x'], [a.fileno(), b.fileno()])",
+    "a label": LABEL,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LEAVE_IN_NET)
+def test_nothing_is_in_a_network_namespace_that_serves_the_next_run(what):
+    """What has been left as it was is used again; who could not send has been counted, who has a label keeps it."""
+    jail = Jail(network="loopback", seccomp="none" if what == "a label" else "default")
+
+    def run(code: str) -> str:
+        r = pyjail.run([sys.executable, "-I", "-c", code], LIMITS, jail=jail, text=True)
+        assert r.ok or code != LOOK_AT_NET, r.stderr
+        assert r.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SECURITY)
+        out: str = r.stdout
+        return out
+
+    pyjail.close()
+    before = run(LOOK_AT_NET)
+    for _ in range(2):
+        run(LEAVE_IN_NET[what])
+        assert run(LOOK_AT_NET) == before

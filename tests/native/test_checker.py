@@ -12,6 +12,7 @@ import pyjail
 from pyjail import Jail
 from pyjail._host import machine
 from pyjail._plan import compile, requests, wire
+from pyjail._policy.mounts import MountRow
 from pyjail._spec.jail import Env
 from tests.native.failing import CSRC
 
@@ -37,6 +38,11 @@ static void bytes(const void *blob, uint32_t at, uint32_t len) {
   for (uint32_t i = 0; i < len; i++) sum += ((const char *)blob)[at + i];
 }
 
+static void maps(const void *blob, uint32_t at, uint32_t len) { /* as idmap_make reads them */
+  const char *uids = (const char *)blob + at, *gids = uids + strlen(uids) + 1;
+  if (gids + strlen(gids) >= uids + len) abort();
+}
+
 /* What was found good is used as the keeper uses it. */
 static void use_plan(const struct pj_plan *blob) {
   if (blob->hostname != PJ_NONE) text(blob, blob->hostname);
@@ -44,6 +50,7 @@ static void use_plan(const struct pj_plan *blob) {
   for (int run = 0; run < 2; run++) EACH(struct pj_mount, r, blob, run ? blob->run_mounts : blob->mounts) {
     text(blob, r->source), below(blob, r->target), text(blob, r->data), bytes(blob, r->data, r->data_len);
     if (r->kind == MOUNT_FS) options(blob, r->data, r->data_len);
+    if (r->kind == MOUNT_BIND && r->data_len) maps(blob, r->data, r->data_len);
   }
   EACH(struct pj_landlock_rule, r, blob, blob->landlock) text(blob, r->path + 1);
   EACH(uint64_t, r, blob, blob->seccomp) sum += *r;
@@ -108,6 +115,8 @@ def corpus(where: Path) -> list[str]:
     host = machine.host()
     jail = Jail(strict=False)
     template = compile.template(jail, host, False)
+    shown = (MountRow("bind", "shown", "", "/usr", data=b"0 1000 1\x000 1000 1\x00", is_dir=True),)
+    template = template._replace(mounts=(*template.mounts, *shown))
     files = tuple(frozenset(["memory.limit_in_bytes", "pids.max", "cpu.stat"]) for _ in template.cgroups.used)
     run = compile.run_limits(jail, pyjail.Limits(), host, template.cgroups, files)
     command = compile.Request(
@@ -170,3 +179,20 @@ def test_libfuzzer_over_the_checker(tmp_path):
         cwd=tmp_path,
     )
     assert out.returncode == 0, out.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("maps", "fits"), [(b"", True), (b"0 1 1\0000 1 1\0", True), (b"0 1 1\0", False), (b"0 1 1\0000 1 1", False), (b"\0", False), (b"x", False)]
+)  # fmt: skip
+def test_who_a_mount_shows_its_owners_as_is_two_strings(tmp_path, maps, fits):
+    """The last thing in a plan, its last byte but one: the second string would begin behind it."""
+    template = compile.template(Jail(strict=False), machine.host(), False)
+    row = MountRow("bind", "shown", "", "/usr", data=maps, is_dir=True)
+    blob = wire.pack_template(template._replace(mounts=(row,), landlock=template.landlock._replace(rules=())))
+    (tmp_path / "try.c").write_text(
+        '#include "spawn.c"\n#include "check.c"\n#include <stdio.h>\nstatic uint64_t buf[8192];\n'
+        "int main(void) { uint32_t row, n = fread(buf, 1, sizeof buf, stdin); return pj_check_plan(buf, n, &row) != 0; }"
+    )
+    binary = str(tmp_path / "check")
+    subprocess.run(["gcc", "-std=gnu11", "-w", f"-I{CSRC}", "-o", binary, str(tmp_path / "try.c")], check=True)
+    assert (subprocess.run([binary], input=blob, check=False).returncode == 0) == fits

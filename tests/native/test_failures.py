@@ -9,7 +9,9 @@ import difflib
 import errno
 import os
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from pyjail import Jail, Limits, Session, Verdict
 from tests import place
 from tests.conftest import SLOW
 from tests.host_side import left_over
-from tests.inside import idle_keepers
+from tests.inside import Egress, idle_keepers
 from tests.native.failing import KEEPER, PROGRAM, START, Failing, held_by, installed, settled
 
 pytestmark = pytest.mark.timeout(3600)
@@ -48,6 +50,8 @@ STEPS = {
     "setgroups": {"groups"},
     "execve": {"exec"},
     "ioctl": {"net_lo"},
+    "bind": {"port"},
+    "listen": {"port"},
 }
 
 
@@ -57,6 +61,11 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("view")
     where.chmod(0o755)
     subprocess.run(["gcc", "-static", "-O1", "-w", "-o", where / "view", Path(__file__).parent / "view.c"], check=True)
+    (where / "root/bin").mkdir(parents=True)
+    (where / "root/gone/deep").mkdir(parents=True)
+    shutil.copy("/bin/busybox", where / "root/bin")
+    for name in "sh", "cat", "ls", "rm":
+        (where / "root/bin" / name).symlink_to("busybox")
     return where
 
 
@@ -103,10 +112,60 @@ def session(view: Path) -> Any:
         s.remove("d/in")
         s.clear()
         runs.append(s.run(["ls"]))
-        told = [r.verdict for r in runs if r.verdict in (Verdict.JAIL_ERROR, Verdict.MEMORY)]
-        all_of = [seen(r) for r in runs]
-        lacks = frozenset().union(*(one.lacks for one in all_of))
-        return Seen(told[0] if told else Verdict.OK, lacks, [[one.rest for one in all_of], found, s.list()])
+        return together(runs, found, s.list())
+
+
+TOLD = f"cat /kept /in; echo kept >/kept && rm -r /gone && cat /kept; ls / /box; exec /opt/view/view {' '.join(OURS)}"
+
+
+def rooted(view: Path, **jail: Any) -> Jail:
+    """With a root that can be written to."""
+    return Jail(rootfs=view / "root", writable_root="1M", mounts=(pyjail.Mount.bind(str(view), "/opt/view"),), **jail)
+
+
+def written(view: Path, **jail: Any) -> Any:
+    return seen(pyjail.run(["sh", "-c", TOLD], LIMITS, jail=rooted(view, **jail)))
+
+
+def together(runs: list[pyjail.Result], *more: Any) -> Seen:
+    """What runs of one session or box came to."""
+    told = [r.verdict for r in runs if r.verdict in (Verdict.JAIL_ERROR, Verdict.MEMORY)]
+    all_of = [seen(r) for r in runs]
+    lacks = frozenset().union(*(one.lacks for one in all_of))
+    return Seen(told[0] if told else Verdict.OK, lacks, [[one.rest for one in all_of], *more])
+
+
+def written_session(view: Path) -> Any:
+    with Session(jail=rooted(view), limits=LIMITS) as s:
+        s.write("d/in", b"1")
+        runs = [s.run(["sh", "-c", TOLD]) for _ in range(2)]
+        return together(runs, s.read("d/in"), s.list())
+
+
+def written_box(view: Path) -> Any:
+    with pyjail.Box(jail=rooted(view), limits=LIMITS) as b:
+        b.write("/in", b"1")
+        runs = [b.run(["sh", "-c", TOLD]) for _ in range(2)]
+        return together(runs, b.read("/kept"))
+
+
+LIST = Egress(["allowed.test"])
+ASK = """
+import socket
+with socket.create_connection(("127.0.0.1", 3128)) as s:
+    s.sendall(b"CONNECT refused.test:443 HTTP/1.1\\r\\nHost: refused.test:443\\r\\n\\r\\n")
+    print(s.recv(4096).split()[1].decode())
+"""
+
+
+def asking(view: Path) -> Any:
+    r = pyjail.run([sys.executable, "-I", "-c", ASK], LIMITS, jail=Jail(network=LIST))
+    return seen(r)._replace(rest=[seen(r).rest, [c.host for c in r.egress.rows] if r.egress else None])
+
+
+def asking_session(view: Path) -> Any:
+    with Session(jail=Jail(network=LIST), limits=LIMITS) as s:
+        return together([s.run(argv) for argv in ([sys.executable, "-I", "-c", ASK], ["true"])])
 
 
 BELOW = (pyjail.Mount.bind("/usr/share", "/tmp/deep/er"), pyjail.Mount.tmpfs("/box/t", "1M"))
@@ -126,6 +185,12 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "fresh": lambda v: run(v, fresh=True),
     "live": live,
     "session": session,
+    "writable root": written,
+    "writable root, session": written_session,
+    "writable root, box": written_box,
+    "egress": lambda v: run(v, network=LIST),
+    "egress, asked": asking,
+    "egress, session": asking_session,
 }
 
 
@@ -225,7 +290,14 @@ class Attempts:
 
 ROLES = {"start": (True, START), "new keeper": (True, KEEPER), "new program": (True, PROGRAM),
          "keeper": (False, KEEPER), "program": (False, PROGRAM)}  # fmt: skip
-ALWAYS_NEW = ("session", "fresh")  # nothing of them is used again
+ALWAYS_NEW = (
+    "session",
+    "fresh",
+    "writable root",
+    "writable root, session",
+    "writable root, box",
+    "egress, session",
+)  # nothing of them is used again
 
 
 CASES = [(name, role) for name in KINDS for role in ROLES if ROLES[role][0] or name not in ALWAYS_NEW]

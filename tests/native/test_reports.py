@@ -66,7 +66,7 @@ def look_at(real, raw: bytes) -> None:
     if facts.failure is not None:
         error = explain.error(facts.failure, real.live.template, real.run, program="sh", cwd="/box")
         assert str(error)
-    result = outcome.result(real.made, real.request, real.run, facts, b"", b"", None)
+    result = outcome.result(real.made, real.request, real.run, facts, b"", b"", None, None)
     if isinstance(result, SetupError):
         return
     for field in dataclasses.fields(result):
