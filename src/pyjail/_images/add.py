@@ -10,10 +10,10 @@ import json
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pyjail._base.errors import HostError
-from pyjail._images import confine, documents, place, platforms, reference, unpack
+from pyjail._images import confine, documents, known, place, platforms, reference, unpack
 from pyjail._images.bounds import Bounds
 from pyjail._images.documents import Config, Descriptor, Digest, Manifest
 from pyjail._images.lock import Lock
@@ -24,6 +24,16 @@ from pyjail._images.shelf import Shelf
 FORMAT = "pyjail-image-2"  # of trees: what makes one differently needs another
 
 Pairs = Sequence[tuple[Descriptor, Digest]]
+
+
+class _Given(NamedTuple):
+    """An image that is to be added."""
+
+    source: documents.Source
+    pairs: Pairs
+    origin: known.Origin
+    bounds: Bounds
+    progress: unpack.Progress | None
 
 
 class _Once:
@@ -40,6 +50,10 @@ class _Once:
 
     def manifest(self) -> bytes:
         return self._raw
+
+
+def _id(pairs: Pairs) -> str:
+    return tree_id([str(diff_id) for _, diff_id in pairs])
 
 
 def tree_id(diff_ids: Sequence[str]) -> str:
@@ -73,17 +87,18 @@ def add(
         store.sweep()
     raw = source.manifest()
     told: dict[str, Any] = {"asked": f"sha256:{hashlib.sha256(raw).hexdigest()}", "platform": str(platform)}
-    if (known := _unchanged(store, name, told)) is not None:
-        return known
+    if (same := _unchanged(store, name, told)) is not None:
+        return same
     found = documents.resolve(_Once(source, raw), platform, bounds)
     config_raw = documents.read(source, found.config, bounds.config, "config")
     its = documents.config(config_raw, bounds)
     documents.fits(its, platform)
     pairs = documents.paired(found, its)
-    id = tree_id([str(diff_id) for _, diff_id in pairs])
+    id = _id(pairs)
+    given = _Given(source, pairs, getattr(source, "origin", None) or origin or {}, bounds, progress)
     with store.working(), store.lock(id) as lock:  # so that nobody removes it meanwhile
-        _make_sure(store, lock, id, source, pairs, bounds, progress, max_size)
-        told["origin"] = getattr(source, "origin", None) or origin or {}
+        _make_sure(store, lock, id, given, max_size)
+        told["origin"] = given.origin
         return _entered(store, id, name, found, its, config_raw, pairs, told)
 
 
@@ -100,49 +115,49 @@ def _unchanged(store: Shelf, name: str, told: dict[str, Any]) -> Image | None:
     return None
 
 
-def _make_sure(
-    store: Shelf,
-    lock: Lock,
-    id: str,
-    source: documents.Source,
-    pairs: Pairs,
-    bounds: Bounds,
-    progress: unpack.Progress | None,
-    max_size: int | None,
-) -> None:
-    """The tree ``id`` is there, and its ``lock`` is taken."""
-    lock.take(fcntl.LOCK_SH)
-    if os.path.isdir(store.tree(id)):
-        return
-    lock.take()  # nobody uses what is not there; who makes the same is waited for
-    if os.path.isdir(store.tree(id)):
-        return
+def _make_sure(store: Shelf, lock: Lock, id: str, given: _Given, max_size: int | None) -> None:
+    """The tree ``id`` is there, its layers are had by who gives it, and its ``lock`` is taken."""
+    while True:
+        lock.take(fcntl.LOCK_SH)
+        if os.path.isdir(store.tree(id)):
+            if not known.free(store, id, given.origin):
+                _check(store, given)
+            return
+        lock.take()  # nobody uses what is not there; who makes the same is waited for
+        if not os.path.isdir(store.tree(id)):
+            break
     try:
-        _make(store, id, source, pairs, bounds, progress, Room(store, max_size))
+        _make(store, id, given, Room(store, max_size))
     except BaseException:
         store.remove(f"locks/{id}")
         raise
 
 
-def _make(
-    store: Shelf,
-    id: str,
-    source: documents.Source,
-    pairs: Pairs,
-    bounds: Bounds,
-    progress: unpack.Progress | None,
-    room: Room,
-) -> None:
+def _check(store: Shelf, given: _Given) -> None:
+    """Verify its layers, and make nothing of them."""
+    with Lock() as lock, store.staging(lock) as staging:
+        _unpacked(given, given.pairs, staging, lock, identity=place.identity(), checked=len(given.pairs))
+
+
+def _unpacked(given: _Given, pairs: Pairs, staging: str, lock: Lock, **more: Any) -> unpack.Unpacked:
+    return unpack.unpack(
+        [partial(_layer, given.source, descriptor, diff_id) for descriptor, diff_id in pairs],
+        staging, bounds=given.bounds, progress=given.progress, keep=(lock.fileno(),),
+        expected=[(d.media_type, str(d.digest), d.size, str(diff_id)) for d, diff_id in pairs], **more,
+    )  # fmt: skip
+
+
+def _make(store: Shelf, id: str, given: _Given, room: Room) -> None:
     """Unpack it beside, then put it into its place at once."""
     unpack.leave_room(store.path)
     identity = place.identity()
     with Lock() as lock, Lock() as lease, store.staging(lock) as staging, contextlib.ExitStack() as stack:
-        base, was = _base(store, pairs, identity, lease, stack)
-        rest = pairs[base.layers if base else 0 :]
-        done = unpack.unpack(
-            [partial(_layer, source, descriptor, diff_id) for descriptor, diff_id in rest],
-            staging, identity=identity, base=base, bounds=bounds, progress=progress, keep=(lock.fileno(),),
-            expected=[(d.media_type, str(d.digest), d.size, str(diff_id)) for d, diff_id in rest],
+        base, was = _base(store, given.pairs, identity, lease, stack)
+        there = base.layers if base else 0
+        free = base is not None and known.free(store, _id(given.pairs[:there]), given.origin)
+        done = _unpacked(
+            given, given.pairs[there if free else 0 :], staging, lock, identity=identity, base=base,
+            checked=0 if free else there,
         )  # fmt: skip
         skipped = {
             kind: was["skipped"].get(kind, 0) + done.skipped.get(kind, 0) for kind in was["skipped"] | done.skipped
@@ -177,9 +192,8 @@ def _base(
     store: Shelf, pairs: Pairs, identity: int | None, lease: Lock, stack: contextlib.ExitStack
 ) -> tuple[unpack.Base | None, dict[str, Any]]:
     """(the tree of as many of the first layers as there is one of, what root.json says of it), by ``lease``."""
-    diff_ids = [str(diff_id) for _, diff_id in pairs]
-    for count in range(len(diff_ids) - 1, 0, -1):
-        id = tree_id(diff_ids[:count])
+    for count in range(len(pairs) - 1, 0, -1):
+        id = _id(pairs[:count])
         about = store.read(f"roots/{id}.json")
         if about is None:
             continue

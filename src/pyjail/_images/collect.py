@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pyjail._images import listing, place, room
+from pyjail._images import known, listing, place, room
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.shelf import Shelf
@@ -68,8 +68,8 @@ def _entries(store: Shelf) -> list[dict[str, Any]]:
 
 
 def _id_of(store: Shelf, digest: str) -> str | None:
-    known = store.read(f"images/{digest.partition(':')[2]}.json")
-    return known["id"] if known else None
+    found = store.read(f"images/{digest.partition(':')[2]}.json")
+    return found["id"] if found else None
 
 
 def _used(store: Shelf, entry: dict[str, Any]) -> float:
@@ -122,23 +122,16 @@ def _collect(store: Shelf, digests: set[str] | None) -> list[str]:
             store.remove(f"locks/{id}")
     with store.names() as names:
         names.take()
-        kept = {blob.partition(":")[2] for _, record in _records(store) for blob in record["blobs"]}
+        kept = {blob.partition(":")[2] for _, record in known.records(store) for blob in record["blobs"]}
         for name in os.listdir(f"{store.path}/blobs/sha256"):
             if name not in kept:
                 store.remove(f"blobs/sha256/{name}")
     return gone
 
 
-def _records(store: Shelf) -> Iterator[tuple[str, dict[str, Any]]]:
-    for file in os.listdir(f"{store.path}/images"):
-        known = store.read(f"images/{file}") if file.endswith(".json") else None
-        if known:
-            yield f"sha256:{file.removesuffix('.json')}", known
-
-
 def _images(store: Shelf) -> Iterator[tuple[str, str]]:
     """(digest, id of its tree) of all."""
-    for digest, record in _records(store):
+    for digest, record in known.records(store):
         yield digest, record["id"]
 
 

@@ -83,6 +83,7 @@ def unpack(
     progress: Progress | None = None,
     deadline: float = DEADLINE_S,
     expected: Sequence[tuple[str, str, int, str]] = (),
+    checked: int = 0,
     keep: Sequence[int] = (),
 ) -> Unpacked:
     """Unpack ``layers`` into the new directory ``staging``/tree, and write ``staging``/sums; digests are verified.
@@ -91,6 +92,7 @@ def unpack(
         layers: each is called when its turn comes, and closed after it.
         identity: the id that the tree is to belong to; None: ours.
         expected: (media type, digest, size, diff_id) of each layer.
+        checked: so many of the first layers are verified alone, and nothing is made of them: those of ``base``.
         deadline: seconds that it may take, beside those in which a layer is waited for, before it is ended.
         keep: fds that the process keeps open, such as a lock's.
 
@@ -109,7 +111,8 @@ def unpack(
         wanted = {
             "root": root, "sums": sums, "identity": identity, "parent": os.getpid(), "bounds": bounds.to_dict(),
             "base": base.tree if base else -1, "base_sums": base.sums if base else -1,
-            "first": base.layers if base else 0, "before": [base.entries, base.bytes] if base else [0, 0],
+            "first": base.layers if base and not checked else 0, "checked": checked,
+            "before": [base.entries, base.bytes] if base else [0, 0],
             "layers": expected, "memory": MEMORY + _more(bounds), "cpu": int(deadline) + 1,
             "size": bounds.unpacked + (1 << 30),
         }  # fmt: skip

@@ -101,10 +101,11 @@ def _unpacked(wanted: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
     ahead = Ahead()
     confine.alone()
     entries, size = wanted["before"]
-    tree, before = Tree(root, bounds, entries, size), (0, size)
+    tree, before, checked = Tree(root, bounds, entries, size), (0, 0 if wanted["checked"] else size), wanted["checked"]
     for number, (media_type, digest, size, diff_id) in enumerate(wanted["layers"], 1):
         with _of_layer(wanted["first"] + number):
-            before = _layer(tree, ahead, source, bounds, before, media_type, digest, size, diff_id)
+            made = tree if number > checked else None
+            before = _layer(made, ahead, source, bounds, before, media_type, digest, size, diff_id)
     return _written(tree.finish(), root, sums, known)
 
 
@@ -142,7 +143,7 @@ def _of_layer(number: int) -> Any:
 
 
 def _layer(
-    tree: Tree,
+    tree: Tree | None,
     ahead: Ahead,
     source: BinaryIO,
     bounds: Bounds,
@@ -158,7 +159,8 @@ def _layer(
         file, media_type, bounds, before=before,
         algorithm=digest.partition(":")[0], diff_algorithm=diff_id.partition(":")[0],
     )  # fmt: skip
-    tree.layer(ahead.of(content))
+    if tree is not None:
+        tree.layer(ahead.of(content))
     content.drain()
     if frames.done != size:
         raise ImageError("", f"it has {frames.done:,} bytes, its descriptor says {size:,}")

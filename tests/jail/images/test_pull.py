@@ -234,6 +234,46 @@ def test_nobody_lends_credentials_that_were_not_asked_for(there, store, tmp_path
         images.pull(ref, path=store, credentials=tmp_path / "absent")
 
 
+def blobs(there):
+    return [asked.path.rpartition("/")[2] for asked in there.asked if "/blobs/" in asked.path]
+
+
+def test_what_was_pulled_with_a_secret_is_had_by_who_has_its_layers_alone(there, store):
+    """An image may name the contents of another's layers: that alone is no way to its files."""
+    there.add(packed(BASE), config=config(BASE), tag="1")
+    there.password = ("tester", "s3cret")
+    mine = images.pull(f"{there.host}/team/app:1", path=store, credentials=there.password)
+    made = os.stat(mine.root).st_ino
+    others = ((BASE,), (BASE, layer(d=b"4")))  # its very tree, and one upon its first layer
+    with fake.registry() as strange:
+        for tars in others:
+            strange.add(*map(packed, tars), config=config(*tars, Env=["Y=1"]))
+            sent = dict(strange.blobs)
+            del strange.blobs[fake.digest(packed(BASE))]
+            with pytest.raises(ImageError, match="404"):
+                images.pull(f"{strange.host}/team/app:1", path=store)
+            strange.blobs = {
+                d: data if d != fake.digest(packed(BASE)) else data[:-1] + b"x" for d, data in sent.items()
+            }
+            with pytest.raises(ImageError, match="its digest is"):
+                images.pull(f"{strange.host}/team/app:1", path=store)
+            assert [image.name for image in images.list(path=store)] == [mine.name]
+            assert os.listdir(store / "staging") == []
+            strange.blobs = sent
+        theirs = images.pull(f"{strange.host}/team/app:1", path=store)  # who has them, has them: and shares the files
+        assert content(theirs) == {"a": b"1", "b": b"2" * 100_000, "d": b"4"}
+        assert os.stat(f"{theirs.root}/b").st_ino == os.stat(f"{mine.root}/b").st_ino
+        assert images.verify(theirs.name, path=store) == [] == images.verify(mine.name, path=store)
+    with fake.registry() as third:
+        third.add(*map(packed, others[1]), config=config(*others[1], Env=["Z=1"]))
+        images.pull(f"{third.host}/team/app:1", path=store)
+        assert len(blobs(third)) == 1  # its configuration: what was given to anybody is not sent again
+    there.asked.clear()
+    images.pull(f"{there.host}/team/app:1", name="again", path=store, credentials=there.password)
+    assert len(blobs(there)) == 1  # by the repository that it came from neither
+    assert os.stat(mine.root).st_ino == made
+
+
 def typed(store, *words, stdin="", **env):
     """(code, stdout, stderr) of `pyjail image pull`."""
     command = [sys.executable, "-m", "pyjail", "image", "pull", *words]

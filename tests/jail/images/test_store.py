@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 import stat
@@ -13,6 +14,7 @@ import pytest
 
 from pyjail import HostError, SpecError, images
 from pyjail._images import place, store
+from tests import images_archives as archives
 from tests import images_made as made
 from tests import place as tested
 from tests.images_store import BASE, UPPER, layout, unfinished, whole
@@ -146,6 +148,24 @@ def test_the_same_image_again_is_not_unpacked_again_and_another_name_shares_it(h
     images.remove(two.digest)
     assert images.list() == []
     assert not os.path.exists(one.root)
+
+
+def test_who_names_the_layers_of_another_image_has_to_have_them(home, tmp_path):
+    images.load(layout(tmp_path / "mine", BASE), "mine")
+    for number, layers in enumerate(((BASE,), (BASE, UPPER))):
+        members = archives.oci(*layers, compress=True, config={"Env": ["B=2"]})
+        lacking = {n: d for n, d in members.items() if d != gzip.compress(BASE, mtime=0)}
+        with pytest.raises(images.ImageError, match="it is missing"):
+            images.load(f"oci:{archives.directory(tmp_path / f'lacking{number}', lacking)}", "theirs")
+        short = archives.oci(*layers, compress=True, stored=(made.archive(),) * len(layers))
+        with pytest.raises(images.ImageError, match="layer 1"):
+            images.load(f"oci:{archives.directory(tmp_path / f'short{number}', short)}", "theirs")
+        assert whole() == ["mine", "theirs0"][: number + 1] and unfinished() == []
+        images.load(f"oci:{archives.directory(tmp_path / f'whole{number}', members)}", f"theirs{number}")
+    assert whole() == ["mine", "theirs0", "theirs1"]
+    assert images.get("theirs0").root == images.get("mine").root
+    inodes = {os.stat(f"{images.get(name).root}/usr/bin/tool").st_ino for name in ("mine", "theirs1")}
+    assert len(inodes) == 1
 
 
 def test_a_name_that_gets_another_image_leaves_the_old_one_to_gc(home, tmp_path):
