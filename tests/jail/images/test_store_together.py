@@ -36,26 +36,22 @@ def started(spec: str, name: str) -> subprocess.Popen[str]:
     )
 
 
-def unpackers() -> list[int]:
-    """Processes below this one, or orphans of ours, that unpack."""
+def unpackers(home: Path) -> list[int]:
+    """Processes that unpack into this store: they have a place of it open."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                words = Path("/proc", name, "cmdline").read_bytes()
-                if b"pyjail._images import unpacker" in words and os.stat(f"/proc/{name}").st_uid in (
-                    os.geteuid(),
-                    place.STORE_ID,
-                ):
-                    found.append(int(name))
-            except OSError:
-                continue
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if b"pyjail._images import unpacker" in Path("/proc", pid, "cmdline").read_bytes():
+                opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+                if any(path.startswith(f"{home}/") for path in opened):
+                    found.append(int(pid))
     return found
 
 
 def test_of_processes_that_load_the_same_at_once_one_unpacks_it(home, tmp_path):
     spec = layout(tmp_path / "big", BIG)
     both = [started(spec, name) for name in ("a", "b", "c")]
+    assert until(lambda: unpackers(home), 60)
     said = [process.communicate(timeout=100 * SLOW) for process in both]
     assert [process.returncode for process in both] == [0, 0, 0], said
     assert len({out for out, _ in said}) == 1
@@ -124,7 +120,7 @@ def test_a_process_killed_at_any_instant_leaves_a_whole_store(home, tmp_path):
     for number in instants.some(counted.steps, 120):
         ends.add(killed_at(number, spec))
         assert whole() in (["base"], ["base", "killed"])
-        assert until(lambda: not unpackers(), 20), "the unpacker outlives who started it"
+        assert until(lambda: not unpackers(home), 20), "the unpacker outlives who started it"
         assert until(swept, 20)
         if "killed" in [image.name for image in images.list()]:
             images.remove("killed")
@@ -194,7 +190,7 @@ def test_an_interrupt_at_any_instant_leaves_a_whole_store(home, tmp_path, no_col
         assert whole() in ([], ["one"], ["two"], ["one", "two"])
         images.gc(older=0)
         assert images.list() == []
-        assert until(lambda: not unpackers(), 20)
+        assert until(lambda: not unpackers(home), 20)
         assert swept() and os.listdir(home / "images/roots") == []
 
 
@@ -238,7 +234,7 @@ def test_who_takes_too_long_is_ended(home, tmp_path, monkeypatch):
     monkeypatch.setattr(unpack.unpack, "__kwdefaults__", {**unpack.unpack.__kwdefaults__, "deadline": 0.01})
     with pytest.raises(images.ImageError, match="more than the deadline allows"):
         images.load(layout(tmp_path / "big", BIG), "big")
-    assert until(lambda: not unpackers(), 5)
+    assert until(lambda: not unpackers(home), 5)
     assert unfinished() == [] == images.list()
 
 
