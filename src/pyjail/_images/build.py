@@ -14,7 +14,7 @@ from pyjail._images.digests import Digest
 from pyjail._images.layouts import Single
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
-from pyjail._images.spill import Spill
+from pyjail._images.spill import Spill, nameless
 from pyjail._images.store import Store
 from pyjail._images.where import Where
 
@@ -34,7 +34,7 @@ def debian(there: Where, name: str, packages: Sequence[str], origin: dict[str, A
     unpack.leave_room(store.path)
     _sweep(store, host)
     with Lock() as lock, store.staging(lock) as staging:
-        raw = os.open(staging, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        raw = nameless(staging)
         try:
             try:
                 installing.install(host, packages, staging, raw, there.tell)

@@ -173,6 +173,7 @@ def install(host: Host, packages: Sequence[str], staging: str, out: int, tell: T
         *("setpriv", "--pdeathsig", "KILL"), *host.alone, "--fork", "--kill-child=KILL",
         *("sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh", f"{staging}/build", PLACE),
         *("mmdebstrap", "--mode=root", "--format=tar", "--variant=essential", f"--aptopt={PLACE}/apt.conf"),
+        "--dpkgopt=force-unsafe-io",  # what a crash leaves of it is removed, so none of its files has to be on the disk
         f"--include={','.join(packages)}", "", "-", *host.sources,
     ]  # fmt: skip
     with _started(host, command, out) as process:

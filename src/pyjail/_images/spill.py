@@ -25,7 +25,7 @@ class Spill:
     def __init__(self, staging: str | int, bounds: Bounds, bound: str, what: str) -> None:
         self._bounds, self._bound, self._what = bounds, bound, what
         self._most = getattr(bounds, bound)
-        self.fd, self.size, self._looked = _nameless(staging), 0, -_OFTEN
+        self.fd, self.size, self._looked = nameless(staging), 0, -_OFTEN
 
     def write(self, data: bytes) -> None:
         """Appends ``data``. `ImageError`: the bound is exceeded; HostError: the disk is full, or nearly so."""
@@ -68,7 +68,8 @@ def _full(why: str) -> HostError:
     return HostError("image store", f"there is no room left for it ({why})", "pyjail image gc, or set PYJAIL_HOME")
 
 
-def _nameless(staging: str | int) -> int:
+def nameless(staging: str | int) -> int:
+    """A new file in that directory that has no name, open for both."""
     where, dir_fd = (staging, None) if isinstance(staging, str) else (".", staging)
     try:
         return os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)

@@ -22,7 +22,10 @@ from tests import images_debian
 from tests.conftest import SLOW
 from tests.images_made import walked
 
-pytestmark = pytest.mark.skipif(bool(images_debian.lacking()), reason=images_debian.lacking() or "-")
+pytestmark = [
+    pytest.mark.skipif(bool(images_debian.lacking()), reason=images_debian.lacking() or "-"),
+    pytest.mark.timeout(900 * SLOW),  # whoever is first makes the image
+]
 
 
 @pytest.fixture
