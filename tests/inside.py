@@ -22,6 +22,7 @@ from pyjail._base.endings import end_all as end_beside_keepers
 from pyjail._base.loops import current as current_loop
 from pyjail._cgroups import janitor, tree
 from pyjail._cgroups.tree import remove_tree
+from pyjail._egress.link import Link, link
 from pyjail._host import machine, owner
 from pyjail._host.machine import host
 from pyjail._keeper import keeper, store
@@ -42,7 +43,7 @@ from tests.simulate import simulate
 
 __all__ = [
     "ASKED_FOR", "Egress", "HOLDERS", "STARTS", "Turn", "aio_gate", "allowed_by", "another_host", "audit_arch", "busy_keepers", "call_number", "check_inputs", "cpus",
-    "current_loop", "decision", "end_beside_keepers", "few_entries", "host", "host_says", "idle_keepers", "janitor_watches", "keeper_of", "look_again", "never_look_again",
+    "current_loop", "decision", "egress_link", "end_beside_keepers", "few_entries", "host", "host_says", "idle_keepers", "janitor_watches", "keeper_of", "look_again", "never_look_again",
     "no_keepers", "no_more_processes", "open_source", "outdated_cgroups", "owed_by", "owner_name", "packed", "pool_of", "remove_tree",
     "size_of_kept_plans", "size_of_the_default_filter", "turn_of", "usable_host", "used_hierarchies",
 ]  # fmt: skip
@@ -81,6 +82,11 @@ def keeper_of(session: pyjail.Session | pyjail.Box) -> Keeper:
     kept: Keeper | None = session._life.keeper if isinstance(session, pyjail.Box) else session._keeper
     assert kept is not None
     return kept
+
+
+def egress_link() -> Link:
+    """This process's side of its egress proxy: ``runs`` that it serves, ``asked``, ``pid``."""
+    return link
 
 
 def pool_of(executor: pyjail.JailExecutor) -> Any:

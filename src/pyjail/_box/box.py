@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, Unpack, overload
 
+    from pyjail._result.contact import Contacts
     from pyjail._session.changes import RootChange
     from pyjail._spec.parameters import (
         Args,
@@ -68,6 +69,7 @@ class Box(Shown):
     Attributes:
         jail, limits: what its programs get. results: the last 1,000 `Result`s, with at most 64 MiB of outputs.
         cpu_time: s, of all programs so far. memory_peak: bytes, of the one that had most.
+        egress: `Contacts` of all programs so far, with ``Jail(network=Egress(...))``; the results' own are None.
 
     Raises:
         SpecError: an argument makes no sense. The first use: HostError where the box cannot be held, whatever
@@ -209,6 +211,12 @@ class Box(Shown):
         return self._life.history.memory_peak
 
     @property
+    def egress(self) -> Contacts | None:
+        """What came of the connections of all its programs so far, those that are open with ``why`` "open"; None where
+        the jail has no `Egress`. Its bounds are of the whole box. A closed box tells what it came to."""
+        return self._life.contacts()
+
+    @property
     def receipt(self) -> Receipt:
         """What holds the box as a whole, a row for each control, as the kernel says now. (Each `Result` has the receipt
         of its program.) It is made if it has not been used."""
@@ -320,7 +328,7 @@ class Box(Shown):
             yield name, getattr(self, name)
         yield "disk", self._disk
         yield "inodes", self._inodes
-        for name in ("cpu_time", "memory_peak"):
+        for name in ("cpu_time", "memory_peak", "egress"):
             yield name, getattr(self, name)
         yield "results", tuple(self.results)
 

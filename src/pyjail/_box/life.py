@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from pyjail._base import upkeep
-from pyjail._base.errors import HostError, KeeperError, SpecError
+from pyjail._base import lazy, upkeep
+from pyjail._base.errors import HostError, JailError, KeeperError, SpecError
 from pyjail._base.gate import Gate
 from pyjail._box.keeper import BoxKeeper, Slot
 from pyjail._cgroups import whole
@@ -22,12 +22,19 @@ from pyjail._keeper.keeper import Keeper, Lease, to_end
 from pyjail._keeper.talk import Gone
 from pyjail._plan import missing, prepare
 from pyjail._plan.compile import RunLimits, Template
+from pyjail._plan.wire import Failure
 from pyjail._result.result import Result
-from pyjail._run.attempts import until_started
+from pyjail._run.attempts import IdleDeath, until_started
 from pyjail._session.history import History
 from pyjail._spec import commands
 from pyjail._spec.jail import Jail, Limits
 from pyjail._verdict import outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyjail._box.way_out import WayOut
+    from pyjail._result.contact import Contacts
+    from pyjail._spec.egress import Egress
 
 T = TypeVar("T")
 MOST_IDLE = 16  # slots that are kept armed for the next programs
@@ -100,6 +107,7 @@ class Life:
         self.tended = False
         self.used_at = time.monotonic()
         self.missing: tuple[Missing, ...] = ()  # limits that nothing enforces here, of a jail that is not strict
+        self.way_out = None if isinstance(jail.network, str) else _way_out(jail.network)
         self.owner = os.getpid()
         _all.add(self)
 
@@ -135,7 +143,33 @@ class Life:
             self.look_after()
         started = self.keepers.start(plan.template, plan.host, None, functools.partial(BoxKeeper, rows))
         assert isinstance(started, BoxKeeper)
+        try:
+            failure = None if self.way_out is None else self.way_out.serve(started)
+        except Gone:
+            raise IdleDeath(new=True) from None
+        if failure is not None:
+            self.keepers.close()
+            raise _explained(failure, plan) if isinstance(failure, Failure) else failure
         self.keeper = started
+
+    @property
+    def unserved(self) -> bool:
+        """Whether there is to be a proxy and there is none: it has ended since."""
+        return self.way_out is not None and not self.way_out.open
+
+    def serve(self) -> Failure | JailError | OSError | None:
+        """Have another proxy, where it has ended; why there is none. `Gone` when the keeper is."""
+        with self.starting:
+            keeper = self.keeper
+            if keeper is None or self.way_out is None or not self.unserved:
+                return None
+            return self.way_out.serve(keeper)
+
+    def contacts(self) -> Contacts | None:
+        """What came of the connections of all programs, whether it is closed or not; None where there is no proxy."""
+        if self.owner != os.getpid():
+            raise KeeperError(_ENDED)
+        return None if self.way_out is None else self.way_out.look()
 
     def lost(self) -> KeeperError:
         """The keeper is dead: so is the box."""
@@ -245,6 +279,20 @@ class Life:
         if isinstance(result, Result):
             with self.starting:
                 self.history.add(result)
+
+
+def _way_out(egress: Egress) -> WayOut:
+    with lazy.lock:
+        from pyjail._box.way_out import WayOut
+
+    return WayOut(egress)
+
+
+def _explained(failure: Failure, plan: prepare.Plan) -> Exception:
+    with lazy.lock:
+        from pyjail._plan import explain
+
+    return explain.error(failure, plan.template)
 
 
 def _plan(jail: Jail, limits: Limits) -> prepare.Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pyjail._base.errors import KeeperError
+from pyjail._base.errors import JailError, KeeperError
 from pyjail._base.gate import Place, nobody, wait_in_turn
 from pyjail._base.rare_errors import PoolClosedError
 from pyjail._box import files
@@ -20,6 +20,7 @@ from pyjail._spec.commands import Command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyjail._plan.report import Facts
+    from pyjail._plan.wire import Failure
     from pyjail._result.contact import Contacts
     from pyjail._verdict.outcome import Collected
 
@@ -71,8 +72,13 @@ class BoxTurn(Turn):
             facts.executed = True
         return super()._came_out(facts, out, err, collected, egress)
 
-    def _serve(self) -> None:
-        """The box is served as a whole."""
+    @property
+    def prepares(self) -> bool:
+        return bool(self.command.files) or self.life.unserved
+
+    def _serve(self) -> Failure | JailError | OSError | None:
+        """The box is served as a whole, and anew when its proxy has ended."""
+        return self.life.serve()
 
     def _idle_death(self) -> Exception:
         keeper = self.life.keeper

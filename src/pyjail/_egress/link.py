@@ -89,6 +89,13 @@ class Link:
         """Whether there is a proxy: else `serve` takes the time to start one."""
         return self.sock is not None
 
+    def serves(self, number: int) -> bool:
+        """Whether the proxy that has this run lives."""
+        with self.lock:
+            if number in self.runs and readable(self.pidfd.number, 0):
+                self._lost()
+            return number in self.runs
+
     def fresh(self) -> int:
         """A number for a run: who has it before `serve` can `drop` it, should that be interrupted."""
         with self.lock:

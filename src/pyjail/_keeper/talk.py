@@ -199,8 +199,8 @@ class Talk:
     def hush(self) -> None:
         """Have nobody serve what listens in its jail any more."""
         if self.contact is not None:
-            contact, self.contact = self.contact, None
-            contact.drop()
+            self.contact.drop()  # first: who is interrupted here does it again
+            self.contact = None
 
     @property
     def started(self) -> bool:

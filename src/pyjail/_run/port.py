@@ -32,14 +32,24 @@ def serve(keeper: Keeper, plan: Plan) -> Failure | JailError | OSError | None:
 
 
 def opened(keeper: Keeper, egress: Egress | str) -> Failure | JailError | OSError | None:
-    """Have what listens in this keeper's jail served; why it is not."""
+    """Have what listens in this keeper's jail served, as its ``contact``; why it is not."""
     assert not isinstance(egress, str)
+    keeper.hush()  # of one that was interrupted
+    keeper.contact = served = Served()
+    failure = handed(keeper, served, egress)
+    if failure is not None:
+        keeper.hush()
+    return failure
+
+
+def handed(keeper: Keeper, served: Served, egress: Egress) -> Failure | JailError | OSError | None:
+    """Hand a socket that listens in this keeper's jail to who serves it; why that failed."""
     try:
         raw, listening = keeper.ask(lib.OP_PORT)
         with listening:
             _, failure = parse_reply(raw)
             if failure is None:
-                keeper.contact = Served(listening.number, egress)
+                served.begin(listening.number, egress)
     except (JailError, OSError) as e:
         return e
     return failure

@@ -6,6 +6,7 @@ import atexit
 import os
 from collections.abc import Mapping, Sequence
 
+from pyjail._base import lazy
 from pyjail._cgroups import tree
 from pyjail._keeper import store
 from pyjail._keeper.store import Idle
@@ -133,11 +134,15 @@ def _exit() -> None:
 
 
 def close() -> None:
-    """End all warm keepers of this process, those of pools too, and remove their cgroups. The next run starts new ones.
+    """End all warm keepers of this process, those of pools too, their cgroups and proxy. The next run starts new ones.
 
     Called at interpreter exit by itself; call it before dropping privileges or moving to another cgroup.
     """
+    with lazy.lock:
+        from pyjail._base import endings
+
     store.close_all()
+    endings.end_all()
     tree.remove_all()
 
 

@@ -285,8 +285,8 @@ class Turn:
             except Gone:
                 return outcome.lost(command, keeper.how_it_died()), False
         keeper.armed = self.plan.run
-        contact, keeper.contact = keeper.contact, None
-        egress = None if contact is None else contact.end()
+        egress = None if keeper.contact is None else keeper.contact.end()
+        keeper.contact = None
         return self._came_out(facts, out, err, collected, egress), not facts.left
 
     def _came_out(

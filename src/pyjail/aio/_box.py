@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pyjail._box.box import Orphans
     from pyjail._box.processes import BoxProcess
+    from pyjail._result.contact import Contacts
     from pyjail._session.changes import RootChange
     from pyjail._session.snapshot import Snapshot
     from pyjail._spec.parameters import (
@@ -208,6 +209,11 @@ class Box:
     def memory_peak(self) -> int | None:
         """bytes: the highest peak of one program so far; None when no program has told one."""
         return self._sync.memory_peak
+
+    @property
+    def egress(self) -> Contacts | None:
+        """As `pyjail.Box.egress`: the loop waits for the proxy's answer, as a rule some tenths of a millisecond."""
+        return self._sync.egress
 
     @property
     def receipt(self) -> Receipt:
