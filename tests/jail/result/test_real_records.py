@@ -26,11 +26,22 @@ BOXED = {  # what there is none of where there is no box
 }  # fmt: skip
 
 
+# Asks its proxy for what is refused.
+ASKS = """import socket
+with socket.create_connection(("127.0.0.1", 3128), 30) as s:
+    s.sendall(b"CONNECT <b>\\xff:443 HTTP/1.1\\r\\n\\r\\n"), s.recv(1)
+"""
+
+
 def real():
     """One of each, all of them made by running."""
     r = pyjail.run(["sh", "-c", HOSTILE], collect=("**",), env={"A": "\udcff"})
     assert r.ok and len(r.files) == 1, r
     yield from (r, r.usage, r.limits, r.receipt, r.receipt[0])
+    network = pyjail.Egress(["pypi.org"])
+    asked = pyjail.run(["python3", "-c", ASKS], jail=Jail(network=network))
+    assert asked.egress and len(asked.egress.rows) == 1, asked
+    yield from (network, asked, asked.egress, asked.egress.rows[0])
     with pyjail.Session(Jail(mounts=(Mount.tmpfs("/x", "1M"),)), limits=Limits(memory="64M")) as s:
         s.run(["sh", "-c", HOSTILE])
         yield s.build(["sh", "-c", "echo x > y"], ("y",))
