@@ -71,8 +71,7 @@ class Result(_Document[Output]):
         stdout_bytes, stderr_bytes: all that was written, also past the cap; None for a stream not captured.
         oom_kills: processes that the kernel killed for memory. limits_hit: names of limits that it refused at.
         egress: `Contacts` of the program, with ``Jail(network=Egress(...))``; None in a `Box`, which has its own.
-        syscall: what the filter killed for. error: what went wrong, with JAIL_ERROR; or that a process could not be
-            killed.
+        syscall: what the filter killed for. error: what went wrong, with JAIL_ERROR; or a process that did not die.
     """
 
     args: Any
