@@ -129,7 +129,9 @@ def _make_sure(store: Shelf, lock: Lock, id: str, given: _Given, max_size: int |
     try:
         _make(store, id, given, Room(store, max_size))
     except BaseException:
-        store.remove(f"locks/{id}")
+        if not os.path.isdir(store.tree(id)):
+            for part in (f"roots/{id}.json", f"roots/{id}.sums", f"locks/{id}"):
+                store.remove(part)
         raise
 
 

@@ -120,6 +120,7 @@ def test_the_size_of_a_store_is_what_gc_and_loads_go_by(home, tmp_path):
         images.load(layout(tmp_path / "c", archive(file(b"x", os.urandom(300_000)))), "c", settings=sized)
     assert "its max_size is 600K" in str(e.value) and "pyjail image gc --max-size" in e.value.hint
     assert whole() == ["a", "b"] and unfinished() == []
+    assert [len(os.listdir(home / "images" / part)) for part in ("roots", "locks", "images")] == [6, 3, 2]
     least = re.search(r"--max-size (\d+)K?, or raise max_size of \[images\] to (\d+)K?", e.value.hint)
     assert least
     for name in ("a", "b"):
