@@ -228,6 +228,8 @@ class Attempts:
         self.failing, self.view, self.kind, self.call = failing, view, KINDS[kind], call
         self.new, self.role = ROLES[role]
         self.times = 1 if self.new else 2  # a warm keeper has armed the first before
+        if kind.startswith("egress"):
+            self.kind(view)  # the proxy stays
         pyjail.close()
         failing.forget()
         self.before = left_over()
