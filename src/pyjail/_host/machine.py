@@ -162,7 +162,7 @@ def names_in(directory: str) -> list[str]:
         return []
 
 
-def _octal(path: str) -> str:
+def octal(path: str) -> str:
     """Undo mountinfo's escapes: space, tab, newline and backslash are written as \\ooo."""
     return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path) if "\\" in path else path
 
@@ -182,7 +182,7 @@ def cgroup_mounts(mountinfo: str, own: dict[str, str]) -> list[tuple[str, list[s
         if fstype in ("cgroup", "cgroup2"):
             names = [n for n in ([""] if fstype == "cgroup2" else options.split(",")) if n in own]
             fields = left.split(" ")
-            found += [(fstype, names, _octal(fields[3]), _octal(fields[4]))] if names else []
+            found += [(fstype, names, octal(fields[3]), octal(fields[4]))] if names else []
     return found
 
 

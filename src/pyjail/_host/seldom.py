@@ -7,7 +7,7 @@ import os
 import stat
 
 from pyjail._base.fds import not_ours
-from pyjail._host.machine import Host, names_in, read
+from pyjail._host.machine import Host, names_in, octal, read
 
 _KINDS = ("user", "mnt", "pid", "ipc", "net", "uts", "cgroup")  # namespaces(7)
 
@@ -32,6 +32,12 @@ def owner(path: str) -> tuple[int, int]:
     """(uid, gid) of a directory."""
     found = os.stat(path)
     return found.st_uid, found.st_gid
+
+
+def mounted_below(path: str) -> str:
+    """Something that is mounted below this directory, a real path; "" when nothing is, or when it cannot be read."""
+    points = [octal(line.split(" ", 5)[4]) for line in read("/proc/self/mountinfo").splitlines()]
+    return next((point for point in points if point.startswith(path.rstrip("/") + "/")), "")
 
 
 def disks() -> tuple[str, ...]:

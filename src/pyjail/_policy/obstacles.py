@@ -52,9 +52,9 @@ def find(step: str, index: int | None, number: int, host: Host) -> Obstacle | No
         return Obstacle("seccomp" if step == "seccomp" else "keeper", cause, NEWER_FILTER)
     if step in ("clone", "init", "fork") and (number == errno.ENOSYS or (refused and host.seccomp)):
         return _clone3(host)
-    if step in ("private", "namespaces", "run_namespaces") and number == errno.ENOSPC:
+    if step in ("private", "idmap", "namespaces", "run_namespaces") and number == errno.ENOSPC:
         return _no_more_namespaces(host)
-    if step in ("private", "namespaces") and index == 0:
+    if step == "idmap" or (step in ("private", "namespaces") and index == 0):
         return _user_namespaces(number, host)
     if step == "namespaces" and refused:
         if host.seccomp:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from pyjail._base.errors import SpecError
+from pyjail._host import seldom
 from pyjail._host.machine import Host, Missing
 from pyjail._policy import mounts
 from pyjail._policy.mounts import NODEV, NOSUID, OWN, RDONLY, Kind, Listing, MountRow, Node
@@ -34,6 +35,9 @@ def refusals(host: Host, owner: tuple[int, int]) -> list[Missing]:
         cause = f"Linux {host.kernel} keeps no user.* attributes in a tmpfs, which an overlay needs: since 6.6"
         return [Missing("writable_root", cause, "boot a newer kernel, or leave writable_root= out")]
     if host.privileged:
+        if not any(first <= owner[0] < first + count for first, count in host.uid_ranges):
+            cause = f"the root's files are those of uid {owner[0]}, which this user namespace has not"
+            return [Missing("writable_root", cause, "take a rootfs whose owner it has, or an image of its own store")]
         return []
     if host.maps_ids:
         cause = "root without CAP_SYS_ADMIN: the files of the root could not be shown as the program's"
@@ -49,6 +53,9 @@ def rows(
 ) -> tuple[MountRow, ...]:
     """The rows of such a root of a jail, whose files are this (uid, gid)'s; ``asked`` as `mounts.template` has it."""
     root = str(jail.rootfs)
+    if point := seldom.mounted_below(root):
+        why = f"{point} is a mount, which a root that can be written to would not have: it would show what that hides"
+        raise SpecError("rootfs", root, f"{why}. Unmount it, or leave writable_root= out")
     assert isinstance(jail.writable_root, int)
     own, rest = Node(), Node()
     mounts.own_places(own, has_proc=True)
@@ -129,11 +136,10 @@ def obstacle(step: str, row: MountRow, number: int) -> Missing | None:
         return Missing(
             "writable_root", cause, "modprobe overlay; in a container, keep the store on a volume of the host's"
         )
-    if (
-        row.kind == "bind"
-        and row.data
-        and (step == "idmap" or (step == "source" and number in (errno.EINVAL, errno.EPERM)))
-    ):
+    if step == "idmap" and number == errno.ENOENT:
+        cause = "the /proc here is not of this process's pid namespace: nobody in it can be given ids"
+        return Missing("writable_root", cause, "mount a new one: unshare --pid --fork --mount-proc")
+    if row.kind == "bind" and row.data and step == "source" and number in (errno.EINVAL, errno.EPERM):
         cause = f"the file system of {row.source} shows its files under no other id: {said}"
         fix = (
             "keep the store (PYJAIL_HOME) or the rootfs on ext4, xfs, btrfs or a tmpfs, none of them inside an overlay"
