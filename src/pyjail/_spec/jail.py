@@ -203,9 +203,8 @@ class Jail(Shown):
             of every run, with the packages of its environment. None, the default: no packages; `python3` is the
             system's, and the running interpreter is there under its own path, to run what needs none.
         writable_root: bytes (or "512M") of what may be written of the root of a rootfs or image, which itself stays
-            as it is: files are made, changed and removed anywhere, in memory that counts as the program's, until the
-            run, the `Session` or the `Box` ends. Each run has a keeper of its own. Only what belongs to the owner of
-            the rootfs can be changed, as all files of an image do: for others it is EOVERFLOW. Default None: read-only.
+            as it is: files are made, changed (EOVERFLOW: only its owner's) and removed anywhere, in memory that counts
+            as the program's, until the run, the `Session` or the `Box` ends. Default None: it is read-only.
         image: an `Image`, or its name or digest in the store (docs/images.md): its files are the root, read-only;
             instead of a rootfs. Its variables and its user are there where ``env`` and ``uid`` are the default ones.
 
