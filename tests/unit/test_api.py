@@ -51,6 +51,8 @@ def _unpacked(call: object, name: str) -> list[str]:
     found = re.fullmatch(r"Unpack\[(\w+)\]", str(text))
     if found is None:
         return [f"**{name}"]
+    if found[1] == "How":
+        return [f"{word}=None" for word in import_module("pyjail._images.commit").How.__annotations__]
     kinds = import_module("pyjail._spec.parameters")
     defaults = inspect.signature(pyjail.run).parameters
     words = typing.get_type_hints(getattr(kinds, found[1]))

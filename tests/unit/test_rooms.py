@@ -27,7 +27,7 @@ ROOMS = {
     "_live": "_base _spec _result _keeper _verdict _run",
     "_many": "_base _spec _policy _result _plan _keeper _verdict _run",
     "_learn": "_base _spec _host _policy _result _plan _run",
-    "_session": "_base _core _spec _policy _result _plan _keeper _verdict _run _live",
+    "_session": "_base _core _images _spec _policy _result _plan _keeper _verdict _run _live",
     "_box": "_base _core _egress _spec _host _policy _result _cgroups _plan _keeper _verdict _run _live _session",
     "_interact": "_base _core _spec _result _keeper _run _live",
     "languages": "_base _spec _result _plan _run _many _learn",

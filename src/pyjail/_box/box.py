@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pyjail._result.contact import Contacts
     from pyjail._session.changes import RootChange
+    from pyjail._session.commit import How, Image
     from pyjail._spec.parameters import (
         Args,
         AsBytes,
@@ -232,6 +233,13 @@ class Box(Shown):
         from pyjail._session.changes import changes
 
         return self._life.asked(changes)
+
+    def commit(self, name: str, **how: Unpack[How]) -> Image:
+        """As `Session.commit`. Besides, SpecError while a program runs, one in the background, too: `kill` first."""
+        from pyjail._session.commit import commit
+
+        with self._life.stillness(lambda: processes.living(self._life), "commit"):
+            return self._life.asked(lambda keeper: commit(keeper, name, how))
 
     # ---- files ----
 

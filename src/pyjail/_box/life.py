@@ -54,7 +54,9 @@ class Slots(store.Idle):
     def ready(self, template: Template, run: RunLimits, lease: Lease) -> Keeper | None:
         self.life.check()
         if self.life.still:
-            raise SpecError("args", "...", "no program may start while a snapshot is put back: wait for that")
+            raise SpecError(
+                "args", "...", "no program may start while a snapshot is put back, or its root committed: wait for that"
+            )
         return super().ready(template, run, lease)
 
     def start(
@@ -102,7 +104,7 @@ class Life:
         self.gone: BoxKeeper | None = None  # whose fds somebody may still use
         self.starting = threading.RLock()  # the collector may end a box while this very thread holds it
         self.closed: str | None = None
-        self.still = False  # its files are being put back: no program may start
+        self.still = False  # its files are being put back, or its root committed: no program may start
         self.kept: set[int] = set()  # leaves in which somebody may live on
         self.tended = False
         self.used_at = time.monotonic()
@@ -191,16 +193,16 @@ class Life:
             self.tidy()
 
     @contextlib.contextmanager
-    def stillness(self, living: Callable[[], Sequence[object]]) -> Iterator[None]:
-        """A block in which no program runs, nor is started. SpecError: one does."""
+    def stillness(self, living: Callable[[], Sequence[object]], what: str = "snapshot") -> Iterator[None]:
+        """A block in which no program runs, nor is started. SpecError of ``what``: one does."""
         with self.slots.lock:
             busy = self.still or bool(self.slots.leased)
             self.still = self.still or not busy
         if busy:
-            raise SpecError("snapshot", "...", _BUSY)
+            raise SpecError(what, "...", _BUSY)
         try:
             if living():
-                raise SpecError("snapshot", "...", _BUSY)
+                raise SpecError(what, "...", _BUSY)
             yield
         finally:
             self.still = False

@@ -34,6 +34,7 @@ class _Given(NamedTuple):
     origin: known.Origin
     bounds: Bounds
     progress: unpack.Progress | None
+    had: int
 
 
 class _Once:
@@ -71,13 +72,14 @@ def add(
     platform: platforms.Platform | None = None,
     origin: dict[str, Any] | None = None,
     max_size: int | None = None,
+    had: int = 0,
 ) -> Image:
     """Read the image of ``source``, verify and unpack it, give it ``name``; the image. The source stays open.
 
     ``progress(done, total, what)`` is called with bytes of compressed layers; ``origin`` is kept with the name, where
-    the source has none of its own; ``max_size`` is what all trees may take on disk then. A tree that is there already
-    is used, and the first layers of others. Raises ImageError for what is not acceptable, HostError for what this
-    machine lacks; then the store is what it was.
+    the source has none of its own; ``max_size`` is what all trees may take on disk then; who gives the image uses the
+    tree of its first ``had`` layers already. A tree that is there is used, and the first layers of others. Raises
+    ImageError for what is not acceptable, HostError for what this machine lacks; then the store is what it was.
     """
     bounds, platform = bounds or Bounds(), platform or platforms.own()
     reference.local_name(name)
@@ -95,7 +97,7 @@ def add(
     documents.fits(its, platform)
     pairs = documents.paired(found, its)
     id = _id(pairs)
-    given = _Given(source, pairs, getattr(source, "origin", None) or origin or {}, bounds, progress)
+    given = _Given(source, pairs, getattr(source, "origin", None) or origin or {}, bounds, progress, had)
     with store.working(), store.lock(id) as lock:  # so that nobody removes it meanwhile
         _make_sure(store, lock, id, given, max_size)
         told["origin"] = given.origin
@@ -120,7 +122,7 @@ def _make_sure(store: Shelf, lock: Lock, id: str, given: _Given, max_size: int |
     while True:
         lock.take(fcntl.LOCK_SH)
         if os.path.isdir(store.tree(id)):
-            if not known.free(store, id, given.origin):
+            if given.had < len(given.pairs) and not known.free(store, id, given.origin):
                 _check(store, given)
             return
         lock.take()  # nobody uses what is not there; who makes the same is waited for
@@ -138,7 +140,8 @@ def _make_sure(store: Shelf, lock: Lock, id: str, given: _Given, max_size: int |
 def _check(store: Shelf, given: _Given) -> None:
     """Verify its layers, and make nothing of them."""
     with Lock() as lock, store.staging(lock) as staging:
-        _unpacked(given, given.pairs, staging, lock, identity=place.identity(), checked=len(given.pairs))
+        rest = given.pairs[given.had :]
+        _unpacked(given, rest, staging, lock, identity=place.identity(), checked=len(rest))
 
 
 def _unpacked(given: _Given, pairs: Pairs, staging: str, lock: Lock, **more: Any) -> unpack.Unpacked:
@@ -157,9 +160,9 @@ def _make(store: Shelf, id: str, given: _Given, room: Room) -> None:
         base, was = _base(store, given.pairs, identity, lease, stack)
         there = base.layers if base else 0
         free = base is not None and known.free(store, _id(given.pairs[:there]), given.origin)
+        sent = there if free else min(given.had, there)
         done = _unpacked(
-            given, given.pairs[there if free else 0 :], staging, lock, identity=identity, base=base,
-            checked=0 if free else there,
+            given, given.pairs[sent:], staging, lock, identity=identity, base=base, checked=there - sent
         )  # fmt: skip
         skipped = {
             kind: was["skipped"].get(kind, 0) + done.skipped.get(kind, 0) for kind in was["skipped"] | done.skipped

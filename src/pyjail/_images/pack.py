@@ -14,7 +14,7 @@ from pyjail._images.errors import ImageError
 
 BLOCK = 512
 _LARGEST = 0o77777777777  # that a header's field of 11 octal digits holds
-_PIECE = 1 << 20
+PIECE = 1 << 20
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LETTERS = {stat.S_IFDIR: b"5", stat.S_IFLNK: b"2", stat.S_IFIFO: b"6", stat.S_IFCHR: b"3", stat.S_IFBLK: b"4"}
 
@@ -140,7 +140,7 @@ class _Packer:
             self.write(header(path, b"0", mode, status.st_mtime_ns, left))
             padding = -left % BLOCK
             while left:
-                piece = os.read(inner, min(left, _PIECE))
+                piece = os.read(inner, min(left, PIECE))
                 if not piece:
                     raise ImageError(shown(path), "it changed while it was read")
                 self.write(piece)
@@ -171,7 +171,7 @@ def _copied(path: Path, name: bytes, write: Callable[[bytes], None]) -> None:
         status = os.fstat(file.fileno())
         write(header(name, b"0", stat.S_IMODE(status.st_mode), status.st_mtime_ns, status.st_size))
         left = status.st_size
-        while left and (piece := file.read(min(left, _PIECE))):
+        while left and (piece := file.read(min(left, PIECE))):
             write(piece)
             left -= len(piece)
         if left:

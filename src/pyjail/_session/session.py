@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyjail._session.artefacts import ArtefactCache
     from pyjail._session.build import Build
     from pyjail._session.changes import RootChange
+    from pyjail._session.commit import How, Image
     from pyjail._spec.parameters import (
         Args,
         AsBytes,
@@ -240,6 +241,26 @@ class Session(Claimed, Shown):
         from pyjail._session.changes import changes
 
         return self._alone("root_changes", changes)
+
+    def commit(self, name: str, **how: Unpack[How]) -> Image:
+        """Make an image of what the root is now: the image that it began as, and a layer of what was changed.
+
+        Args:
+            name: of the image in the store. What had it before loses it.
+            env: variables, besides those of the image, for runs of it. cmd, entrypoint: words of its own command; an
+                empty list takes the image's away. working_dir: absolute. user: a name or a number. Each by default as
+                the image has it.
+            bounds: how large it may be (`images.Bounds`). max_size: bytes (or "20G") on disk that all trees may take.
+
+        Not while a program runs. /box, /tmp and mounts are not of it; FIFOs and sockets are left out; modes and owners
+        become what those of any image become (docs/images.md). Digest and id are the same for the same changes, times
+        of files included; where nothing was changed the tree is the image's. Returns the `images.Image`. Raises
+        SpecError where there is no such root, or no image below it; ImageError for what no image can be; HostError;
+        OSError as of `root_changes`.
+        """
+        from pyjail._session.commit import commit
+
+        return self._alone("commit", lambda keeper: commit(keeper, name, how))
 
     # ---- files ----
 

@@ -31,13 +31,14 @@ _LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Found(NamedTuple):
     """A path below the root: what is there ``now`` (None: it was removed) and what ``was`` there (None: nothing).
 
-    ``hides``: a directory in which nothing of the image's is seen any more.
+    ``hides``: a directory in which nothing of the image's is seen any more; ``hidden``: it is in one.
     """
 
     path: str
     now: os.stat_result | None
     was: os.stat_result | None
-    hides: bool
+    hides: bool = False
+    hidden: bool = False
 
 
 def walk(keeper: Keeper) -> Iterator[Found]:
@@ -70,7 +71,7 @@ def walk(keeper: Keeper) -> Iterator[Found]:
                 left -= len(names) + len(gone)
                 for name in gone:
                     if prefix or name not in OWN:
-                        yield Found(prefix + name, None, _stat(name, old.number), False)
+                        yield Found(prefix + name, None, _stat(name, old.number), hidden=True)
                 for name in names:
                     if not prefix and name in OWN:
                         continue
@@ -154,9 +155,9 @@ def _found(keeper: Keeper, directory: int, path: str, old: int, hidden: bool) ->
     if now is None:
         return None  # a running program has removed it
     if stat.S_ISCHR(now.st_mode):
-        return None if was is None else Found(path, None, was, False)
+        return None if was is None else Found(path, None, was, hidden=hidden)
     both = was is not None and stat.S_ISDIR(now.st_mode) and stat.S_ISDIR(was.st_mode)
-    return Found(path, now, was, both and not hidden and _hides(keeper, path))
+    return Found(path, now, was, both and not hidden and _hides(keeper, path), hidden)
 
 
 def _hides(keeper: Keeper, path: str) -> bool:

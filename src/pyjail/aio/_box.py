@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyjail._box.processes import BoxProcess
     from pyjail._result.contact import Contacts
     from pyjail._session.changes import RootChange
+    from pyjail._session.commit import Image
     from pyjail._session.snapshot import Snapshot
     from pyjail._spec.parameters import (
         Args,
@@ -168,6 +169,7 @@ class Box:
         snapshot: Callable[[], Coroutine[Any, Any, Snapshot]]
         restore: Callable[[Snapshot], Coroutine[Any, Any, None]]
         processes: Callable[[], Coroutine[Any, Any, Sequence[BoxProcess]]]
+        commit: Callable[..., Coroutine[Any, Any, Image]]
         root_changes: Callable[[], Coroutine[Any, Any, Sequence[RootChange]]]
         kill: Callable[[], Coroutine[Any, Any, None]]
         close: Callable[[], Coroutine[Any, Any, None]]
@@ -181,6 +183,7 @@ class Box:
         snapshot = Method(Sync.snapshot)
         restore = Method(Sync.restore)
         processes = Method(Sync.processes)
+        commit = Method(Sync.commit)
         root_changes = Method(Sync.root_changes)
         kill = Method(Sync.kill)
         close = Method(Sync.close, anyway=True)

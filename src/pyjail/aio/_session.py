@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from pyjail._session.changes import RootChange
+    from pyjail._session.commit import Image
 
     Awaited = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -63,6 +64,7 @@ class Session:
         clear: Awaited
         snapshot: Awaited
         restore: Awaited
+        commit: Callable[..., Coroutine[Any, Any, Image]]
         root_changes: Callable[[], Coroutine[Any, Any, Sequence[RootChange]]]
         close: Callable[[], Coroutine[Any, Any, None]]
     else:
@@ -76,6 +78,7 @@ class Session:
         clear = Method(Sync.clear)
         snapshot = Method(Sync.snapshot)
         restore = Method(Sync.restore)
+        commit = Method(Sync.commit)
         root_changes = Method(Sync.root_changes)
         close = Method(Sync.close, anyway=True)
 

@@ -97,7 +97,7 @@ def _command(asked: argparse.Namespace) -> int:
         from pyjail.cli import languages
 
         return languages.main(asked)
-    if asked.command == "image":
+    if asked.command == "image" and asked.image_command != "commit":
         from pyjail.cli import image
 
         return image.main(asked)
@@ -143,6 +143,10 @@ def _with_jail(asked: argparse.Namespace) -> int:
         from pyjail.cli import plan
 
         return plan.main(jail, limits, program, asked.json)
+    if asked.command == "image":
+        from pyjail.cli import image_commit
+
+        return image_commit.main(asked, program, jail, limits, options.files(asked))
     from pyjail.cli import run
 
     return run.main(asked, program, jail, limits)

@@ -19,6 +19,7 @@ _OPTIONS = {
     "files": "--file", "collect": "--collect", "language": "--language", "only": "--only", "root": "--learn-root",
     "program": "PROGRAM", "config": "--config",
     "languages": "--language", "packages": "--package", "base": "--from", "run_only": "--run-only", "keep": "--keep",
+    "cmd": "--image-cmd", "entrypoint": "--image-entrypoint", "working_dir": "--image-working-dir",
 }  # fmt: skip
 _WORDS = (
     (r"\bNone (means|is)\b", r'"none" \1'),

@@ -22,8 +22,8 @@ _CONFIG = "its [images] table: where the store is, how large it may be, how regi
 _SHOWN = 12  # digits of a digest
 
 
-def add_options(commands: Any) -> None:
-    """The command and its own commands."""
+def add_options(commands: Any) -> Any:
+    """The command and its own commands; to add more of these to."""
     parser = commands.add_parser(
         "image", help="the images that jails can have as their root: load, build, list, verify, remove"
     )
@@ -48,6 +48,7 @@ def add_options(commands: Any) -> None:
     one = _command(inner, "gc", "remove what nothing leads to, and what killed processes left")
     one.add_argument("--max-size", metavar="SIZE", help="what was used longest ago goes until the rest takes so much")
     one.add_argument("--older", metavar="TIME", help="what was not used for so long goes: 30d, 12h, 5m or seconds")
+    return inner
 
 
 def _command(inner: Any, name: str, what: str) -> argparse.ArgumentParser:
@@ -64,7 +65,7 @@ def main(options: argparse.Namespace) -> int:
         "rm": _remove, "gc": _gc, "build": _build,
     }.get(options.image_command)  # fmt: skip
     if command is None:
-        commands = "load, import, pull, build, ls, inspect, verify, rm, gc"
+        commands = "load, import, pull, build, commit, ls, inspect, verify, rm, gc"
         raise complaint.UsageError("pyjail image", f"name a command: {commands}")
     options.settings = store.configured(options.config)
     return command(options)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyjail
 from pyjail import Egress, Jail, Limits, Mount, SpecError
-from pyjail.cli import complaint, ending, image, kernel, languages, session
+from pyjail.cli import complaint, ending, image, image_commit, kernel, languages, session
 from pyjail.cli.complaint import UsageError
 from pyjail.integrations import kernels
 
@@ -83,8 +83,17 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
     languages.add_options(commands, run)
     kernel.add(commands, _add_kernel_options)
-    image.add_options(commands)
+    _add_commit(image.add_options(commands))
     return made
+
+
+def _add_commit(inner: Any) -> None:
+    one = inner.add_parser(
+        "commit", help="run a program in an image, and make another one of what it did", epilog=image_commit.EPILOG
+    )
+    _add_options(one, ("collect", "collect_files"))
+    one._option_string_actions["--config"].default = argparse.SUPPRESS  # it may stand before the command
+    image_commit.add_options(one)
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:

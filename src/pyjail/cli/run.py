@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -27,7 +26,7 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
     _check(options)
     with contextlib.ExitStack() as stack:
         given = {
-            "jail": jail, "stdin": stack.enter_context(_stdin()), "files": files(options) or None,
+            "jail": jail, "stdin": stack.enter_context(through.standard_input()), "files": files(options) or None,
             "cwd": options.cwd, "collect": tuple(options.collect),
         }  # fmt: skip
         if options.learn or options.learn_root:
@@ -78,18 +77,6 @@ def _out(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-@contextlib.contextmanager
-def _stdin() -> Iterator[int | None]:
-    """Ours, or None where that is a terminal. O_NONBLOCK, which the program can set for us too, is put back."""
-    fd = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
-    flags = 0 if fd is None else fcntl.fcntl(fd, fcntl.F_GETFL)
-    try:
-        yield fd
-    finally:
-        if fd is not None:
-            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
 def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Timings | None]:

@@ -7,9 +7,12 @@ Through pipes: the program has none of our own fds. Those may be a terminal, whi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import selectors
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
@@ -19,14 +22,19 @@ from pyjail import DEVNULL, PIPE, STDOUT, Result, Verdict
 CHUNK = 65536
 
 
-def run(given: dict[str, Any], stdout: TextIO | None, stderr: TextIO | None) -> Result:
+def run(
+    given: dict[str, Any],
+    stdout: TextIO | None,
+    stderr: TextIO | None,
+    start: Callable[..., pyjail.Process] = pyjail.start,
+) -> Result:
     """One run with these parameters of `pyjail.start`. OSError when what comes cannot be written."""
     ours = [stdout, stderr]
     for stream in ours:
         if stream is not None:
             stream.flush()
     one = _same(stdout, stderr)  # then what is written to both is to come in order
-    process = pyjail.start(
+    process = start(
         **given,
         stdout=DEVNULL if stdout is None else PIPE,
         stderr=STDOUT if one else DEVNULL if stderr is None else PIPE,
@@ -83,3 +91,15 @@ def _written(fd: int, data: bytes) -> bool:
             with contextlib.suppress(InterruptedError):
                 select.select([], [fd], [])
     return True
+
+
+@contextlib.contextmanager
+def standard_input() -> Iterator[int | None]:
+    """Ours, or None where that is a terminal. O_NONBLOCK, which the program can set for us too, is put back."""
+    fd = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
+    flags = 0 if fd is None else fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)

@@ -23,13 +23,28 @@ from pyjail._images.record import Image
 from pyjail.images._build import build
 from pyjail.images._pull import pull
 from pyjail.images._settings import Registry, Settings
-from pyjail.images._store import gc, get, list, load, remove, verify
+from pyjail.images._store import check_name, gc, get, list, load, remove, verify
 
 __all__ = [
-    "Bounds", "Image", "ImageError", "Registry", "Settings", "build", "gc", "get", "list", "load", "pull", "remove",
-    "verify",
+    "Bounds", "Image", "ImageError", "Registry", "Settings", "build", "check_name", "gc", "get", "list", "load", "pull",
+    "remove", "verify",
 ]  # fmt: skip
 
-for _call in (Bounds, Image, ImageError, Registry, Settings, build, gc, get, list, load, pull, remove, verify):
+for _call in (
+    Bounds,
+    Image,
+    ImageError,
+    Registry,
+    Settings,
+    build,
+    check_name,
+    gc,
+    get,
+    list,
+    load,
+    pull,
+    remove,
+    verify,
+):
     _call.__module__ = "pyjail.images"
 del _call

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pyjail import SpecError
 from pyjail._base import units
-from pyjail._images import collect
+from pyjail._images import collect, reference
 from pyjail._images.bounds import Bounds
 from pyjail._images.record import Image
 from pyjail.images._settings import Settings, bounds_of, store
@@ -64,6 +64,18 @@ def get(name: str, *, path: Path = None, settings: Settings | None = None) -> Im
     if not isinstance(name, str):
         raise SpecError("name", name, "the name or the digest of an image is needed, a str")
     return store(path, settings).lookup(name)
+
+
+def check_name(name: str) -> str:
+    """``name``, if an image of the store may be called so; what takes long before it is needed asks first.
+
+    Raises SpecError: letters, digits and "._:/@+-" are taken, a letter or digit first; no digest.
+
+    >>> from pyjail import images
+    >>> images.check_name("python:3.12")
+    'python:3.12'
+    """
+    return reference.local_name(name)
 
 
 def remove(name: str, *, path: Path = None, settings: Settings | None = None) -> None:
