@@ -35,8 +35,9 @@ static uint64_t sockets_count(void) {
 }
 
 /* What can be read of our network namespace and outlives a run's sockets: what is counted there, a packet not sent as
- * well as one sent; and labels that are kept for a while. Its length, 0 when it is not known. HOSTILE: all of it. */
-static long net_look(char *into) {
+ * well as one sent; and labels that are kept for a while. Its length; 0 when that is not known, or it is not `like`
+ * what it was. HOSTILE: all of it. */
+static long net_look(char *into, const char *like) {
   static const char *const name[] = {"dev", "snmp", "snmp6", "netstat", "ip6_flowlabel", "rt6_stats"};
   const int dir = (int)SYS(__NR_openat, K.proc, "self/net", O_PATH | O_CLOEXEC);
   long all = 0, n = dir < 0 ? dir : 0;
@@ -44,6 +45,7 @@ static long net_look(char *into) {
     const long fd = SYS(__NR_openat, dir, name[i], O_RDONLY | O_CLOEXEC);
     n = fd == -ENOENT ? 0 /* no IPv6 */ : SYS(__NR_pread64, fd, into + all, NET_SIZE - all, 0);
     sys_close((int)fd);
+    if (n > 0 && like && !mem_equal(into + all, like + all, (size_t)n)) n = -1;
     all += n;
   }
   sys_close(dir);
@@ -52,8 +54,7 @@ static long net_look(char *into) {
 
 /* The run has left nothing in a network namespace of its own. HOSTILE: whether. */
 static int net_untouched(void) {
-  return sockets_count() == K.net_sockets && K.net_len && net_look(own.scratch) == K.net_len &&
-         mem_equal(own.scratch, K.net, (size_t)K.net_len);
+  return sockets_count() == K.net_sockets && K.net_len && net_look(own.scratch, K.net) == K.net_len;
 }
 
 /* A network namespace for the next run, or the last one's. */
@@ -62,7 +63,7 @@ static long net_renew(uint64_t made) {
     fd_drop(&K.sockets);
     if (net_up() < 0) return -1;
     K.sockets = (int)SYS(__NR_openat, K.proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
-    K.net_len = net_look(K.net);
+    if (!K.net_len) K.net_len = net_look(K.net, NULL); /* all new ones are the same */
   }
   K.net_sockets = sockets_count();
   K.net_used = 1; /* until its end is seen */

@@ -65,9 +65,7 @@ static long file_name(const struct pj_message *m, int box, const char *path) {
   return rc;
 }
 
-/* What OP_PUT writes to: a new file in the workspace; by a path from the root one that is there, too. HOSTILE: the
- * tree.
- */
+/* What OP_PUT writes to: a new file in the workspace; by a path from the root one that is there. HOSTILE: the tree. */
 static long file_target(int box, const char *path, int *fresh) {
   const char *name;
   *fresh = 1;
@@ -84,11 +82,10 @@ static long file_target(int box, const char *path, int *fresh) {
 
 /* OP_PUT: a new file with the content of the fd that came with the message; a hole stays one. HOSTILE: the tree. */
 static long file_put(const struct pj_message *m, int box, const char *path) {
-  const int from = K.got.fd[0];
+  int from = K.got.fd[0], fresh = 0;
   const long most = sizeof own.scratch;
   long at = 0, rc = 0, n;
   if (K.got.count != 1) return -EINVAL;
-  int fresh;
   long fd = file_target(box, path, &fresh);
   if (fd == -EEXIST && path[0] != '/') { /* to be replaced, if its owner may write to it */
     rc = sys_open_beneath(box, path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW, 0, IN_BOX);

@@ -120,7 +120,7 @@ static _Alignas(4096) struct keeper {
   uint64_t go_tick;             /* CLOCK_REALTIME_COARSE when the run started */
   uint64_t rlimits[RLIMITS][2]; /* our own */
   /* What is written seldom is last: each page written to between two forks is copied. */
-  char net[NET_SIZE]; /* what could be read of it when it was new */
+  char net[NET_SIZE]; /* what could be read of one that was new */
   struct tmpfs tmpfs[PJ_MAX_TMPFS];
   struct kept kept[PJ_MAX_KEPT];
 } K;

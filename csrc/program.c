@@ -56,8 +56,7 @@ static long read_only_set(void) {
   return 0;
 }
 
-/* The leaf, and the cgroup namespace whose root it is: the first process in it makes that, and sends it to the keeper.
- */
+/* The leaf, and the cgroup namespace whose root it is: the first process in it makes that, the keeper gets it. */
 static long cgroup_enter(void) {
   for (uint32_t h = 0; h < K.plan->cgroups; h++) /* "0" = the writing thread itself: no grace period (docs/adr/0001) */
     if (h != K.plan->into) TRY(STEP_CGROUP_ENTER, h, SYS(__NR_write, S->leaf.tasks[h], "0", 1));
@@ -172,8 +171,7 @@ static long clocks_set(void) {
 
 /* Bytes that make execve of an ELF program fail behind its point of no return when there are not that many: the process
  * dies of SIGSEGV without having run. Under RLIMIT_AS all segments count, once, in the order that the ABI demands; else
- * what is larger than the machine is refused, if it may be written to: what is only read of a file takes none. HOSTILE.
- */
+ * what is larger than the machine is refused, if it may be written to: what is only read takes none. HOSTILE. */
 static uint64_t image_bytes(const char *path) {
   Elf64_Ehdr eh;
   Elf64_Phdr ph[64];

@@ -169,8 +169,7 @@ static void run_begin(void) {
   S->watch.memory_at = row_of(CGROUP_WATCH) >= 0 && S->leaf.event < 0 ? 0 : UINT64_MAX;
 }
 
-/* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them now. HOSTILE.
- */
+/* SysV objects outlive the pid namespace until a worker frees the ipc namespace (nsjail#231): remove them. HOSTILE. */
 static void ipc_sweep(void) {
   char info[256], ds[256];
   /* what to call, its ..._INFO and ..._STAT; IPC_RMID is 0, so that semctl's fits all */

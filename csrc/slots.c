@@ -90,8 +90,7 @@ static uint64_t kept_tend(uint64_t now) {
 
 enum { SHARED = PJ_MAX_BLOB + 65536, SLOT_SIZE = (sizeof(struct slot) + 4095) & ~4095u };
 
-/* Memory that is shared with a program's process: `more` bytes, and a slot's request and page. Its address, or -errno.
- */
+/* Memory that is shared with a program's process: `more` bytes, a slot's request and page. Its address, or -errno. */
 static long shared_map(size_t more) {
   const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
   const long made = SYS(__NR_mmap, NULL, more + SHARED, PROT_READ | PROT_WRITE, flags, -1, 0);

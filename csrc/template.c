@@ -207,16 +207,13 @@ static long root_make(const int *source) {
       sys_close(K.newroot);
       K.newroot = (int)fd;
       TRY(STEP_NEWROOT, i, SYS(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
-      TRY(STEP_NEWROOT, i,
-          SYS(__NR_fchdir, fd)); /* no mount is followed by "/", and no "." leads out of what is ours */
+      TRY(STEP_NEWROOT, i, SYS(__NR_fchdir, fd)); /* "/" follows no mount, and no "." leads out of what is ours */
     } else if (fd < 0) {
       TRY(STEP_MOUNT, i, entry_make(K.newroot, m));
     } else {
       TRY(STEP_MOUNT, i, mount_attach((int)fd, K.newroot, plan_str(m->target)));
-      if (m->flags & MOUNT_IS_BOX)
-        K.box = (int)fd, K.box_row = i;
-      else
-        sys_close((int)fd);
+      if (m->flags & MOUNT_IS_BOX) K.box = (int)fd, K.box_row = i;
+      if (!(m->flags & MOUNT_IS_BOX)) sys_close((int)fd);
       if (m->flags & MOUNT_IS_BOX && m->kind == MOUNT_FS) workspace = K.box;
     }
   }
