@@ -51,7 +51,7 @@ def changes(keeper: Keeper) -> list[RootChange]:
     found, named = [], 0
     with Fd(os.open, str(keeper.template.jail.rootfs or "/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) as root:
         for one in upper.walk(keeper):
-            if is_as_it_was(keeper, root.number, one):
+            if _is_still(keeper, root.number, one):
                 continue
             named += len(one.path)
             if named > MOST_NAMES:
@@ -67,6 +67,15 @@ def _told(found: upper.Found) -> RootChange:
     what, mode = _TYPES.get(stat.S_IFMT(now.st_mode), "socket"), now.st_mode
     size = now.st_size if what in ("file", "symlink") else 0
     return RootChange("/" + found.path, kind, what, size, stat.S_IMODE(mode))
+
+
+def _is_still(keeper: Keeper, root: int, found: upper.Found) -> bool:
+    try:
+        return is_as_it_was(keeper, root, found)
+    except OSError as e:
+        if e.errno not in (*upper.GONE, errno.ENXIO, errno.EINVAL):
+            raise
+        return False  # a running program changes it
 
 
 def is_as_it_was(keeper: Keeper, root: int, found: upper.Found) -> bool:

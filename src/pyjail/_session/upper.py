@@ -25,6 +25,7 @@ from pyjail._session.box import DIRECTORY, LONGEST, ask
 
 MOST = 1_000_000  # entries
 WRITTEN = lib.PJ_UPPER | lib.PJ_WHOLE
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a running program has removed it, or made something else of it
 _LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -61,8 +62,10 @@ def walk(keeper: Keeper) -> Iterator[Found]:
                 raise OSError(errno.ENAMETOOLONG, "a directory is deeper than a path can be long", f"/{prefix[:200]}")
             try:
                 directory = opened(keeper, prefix.rstrip("/") or ".", DIRECTORY)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # a running program has removed it
+            except OSError as e:
+                if e.errno not in GONE:
+                    raise
+                continue
             with directory, _below(lower.number, prefix) as old:
                 names, gone = _names(directory.number, left), []
                 if hidden and old.number >= 0:
@@ -149,11 +152,13 @@ def _found(keeper: Keeper, directory: int, path: str, old: int, hidden: bool) ->
         try:
             with opened(keeper, path, os.O_PATH | os.O_NOFOLLOW) as fd:
                 now = os.fstat(fd.number)
-        except FileNotFoundError:
+        except OSError as e:
+            if e.errno not in GONE:
+                raise
             now = None
     was = _stat(name, old)
     if now is None:
-        return None  # a running program has removed it
+        return None
     if stat.S_ISCHR(now.st_mode):
         return None if was is None else Found(path, None, was, hidden=hidden)
     both = was is not None and stat.S_ISDIR(now.st_mode) and stat.S_ISDIR(was.st_mode)
@@ -165,6 +170,6 @@ def _hides(keeper: Keeper, path: str) -> bool:
         with opened(keeper, path, DIRECTORY | os.O_EXCL):
             return True
     except OSError as e:
-        if e.errno not in (errno.ENODATA, errno.ENOENT, errno.ENOTDIR):
+        if e.errno != errno.ENODATA and e.errno not in GONE:
             raise
         return False

@@ -51,6 +51,9 @@ def writable_root(template: Template, mountinfo: bytes) -> Control:
     """The row "writable_root" of a jail that has one: which file system its root is, by the kernel's list of mounts."""
     size = template.jail.writable_root
     assert isinstance(size, int)
+    cause = next((m.cause for m in template.missing if m.control == "writable_root"), None)
+    if cause is not None:
+        return Control("writable_root", show_size(size), "", cause, "not_enforced")
     found = verdict_mountinfo.file_system(mountinfo, "")
     if not mountinfo:
         return Control(
