@@ -34,45 +34,31 @@ static uint64_t sockets_count(void) {
   return n > 24 && mem_equal(own.scratch, "sockets: used ", 14) ? parse_u64(own.scratch + 14, 10) : UINT64_MAX;
 }
 
-/* What can be read of our network namespace and outlives a run's sockets: what is counted there, a packet not sent as
- * well as one sent; and labels that are kept for a while. Its length; 0 when that is not known, or it is not `like`
- * what it was. HOSTILE: all of it. */
-static long net_look(char *into, const char *like) {
-  static const char *const name[] = {"dev", "snmp", "snmp6", "netstat", "ip6_flowlabel", "rt6_stats"};
-  const int dir = (int)SYS(__NR_openat, K.proc, "self/net", O_PATH | O_CLOEXEC);
-  long all = 0, n = dir < 0 ? dir : 0;
+/* What can be read of our network namespace and outlives a run's sockets: counts, also of packets that were not sent;
+ * labels that are kept for a while. Its length; 0 when it is not known, or not `like` what it was. HOSTILE: all of it.
+ */
+static uint64_t net_look(char *into, const char *like) {
+  static const char *const name[] = {"self/net/dev",     "self/net/snmp",          "self/net/snmp6",
+                                     "self/net/netstat", "self/net/ip6_flowlabel", "self/net/rt6_stats"};
+  long all = 0, n = 0;
   for (uint32_t i = 0; i < sizeof name / sizeof *name && n >= 0; i++) {
-    const long fd = SYS(__NR_openat, dir, name[i], O_RDONLY | O_CLOEXEC);
+    const long fd = SYS(__NR_openat, K.proc, name[i], O_RDONLY | O_CLOEXEC);
     n = fd == -ENOENT ? 0 /* no IPv6 */ : SYS(__NR_pread64, fd, into + all, NET_SIZE - all, 0);
     sys_close((int)fd);
     if (n > 0 && like && !mem_equal(into + all, like + all, (size_t)n)) n = -1;
     all += n;
   }
-  sys_close(dir);
-  return n < 0 || all >= NET_SIZE ? 0 : all;
+  return n < 0 || all >= NET_SIZE ? 0 : (uint64_t)all;
 }
 
-/* The run has left nothing in a network namespace of its own. HOSTILE: whether. */
-static int net_untouched(void) {
-  return sockets_count() == K.net_sockets && K.net_len && net_look(own.scratch, K.net) == K.net_len;
-}
-
-/* A network namespace for the next run, or the last one's. */
-static long net_renew(uint64_t made) {
-  if (made) {
-    fd_drop(&K.sockets);
-    if (net_up() < 0) return -1;
-    K.sockets = (int)SYS(__NR_openat, K.proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
-    if (!K.net_len) K.net_len = net_look(K.net, NULL); /* all new ones are the same */
-  }
-  K.net_sockets = sockets_count();
-  K.net_used = 1; /* until its end is seen */
-  return 0;
-}
-
-/* A namespace that the last run has left as it was is told to the next one, too. */
-static void name_note(uint32_t kind, char name[NAME_SIZE]) {
-  if (!text_keep(TEXT_NS, kind, name)) text_add(TEXT_NS, kind, -1, name, (uint32_t)str_len(name));
+/* What is to be known of a new one. */
+static long net_new(void) {
+  K.net_used = 1; /* of no use yet */
+  fd_drop(&K.sockets);
+  TRY(STEP_NET_LO, 0, net_lo_up());
+  K.sockets = (int)SYS(__NR_openat, K.proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);
+  if (!K.net_len) K.net_len = net_look(K.net, NULL); /* all new ones are the same */
+  return K.net_used = 0;
 }
 
 /* What no two runs share, of which an earlier one may have left something. */
@@ -81,10 +67,11 @@ static long namespaces_renew(void) {
   if (boxed()) return 0;
   const uint64_t made = p->run_unshare & ~((K.ipc_used ? 0 : CLONE_NEWIPC) | (K.net_used ? 0 : CLONE_NEWNET));
   TRY(STEP_RUN_NAMESPACES, 0, SYS(__NR_unshare, made));
-  if (p->run_unshare & CLONE_NEWNET && net_renew(made & CLONE_NEWNET) < 0) return -1;
+  if (made & CLONE_NEWNET && net_new() < 0) return -1;
   namespaces_note(K.proc, made);
-  name_note(NS_IPC, K.ipc_name);
-  if (p->run_unshare & CLONE_NEWNET) name_note(NS_NET, K.net_name);
+  if (!text_keep(TEXT_NS, NS_IPC, K.ipc_name)) text_add(TEXT_NS, NS_IPC, -1, K.ipc_name, (uint32_t)str_len(K.ipc_name));
+  if (p->run_unshare & CLONE_NEWNET && !text_keep(TEXT_NS, NS_NET, K.net_name))
+    text_add(TEXT_NS, NS_NET, -1, K.net_name, (uint32_t)str_len(K.net_name));
   K.ipc_used = !(p->flags & PLAN_IPC_KEPT);
   /* The next process is number 2, as the first ever was. */
   if (K.last_pid >= 0) TRY(STEP_RUN_NAMESPACES, 1, SYS(__NR_pwrite64, K.last_pid, "1", 1, 0));
@@ -128,7 +115,7 @@ static int sockets_left(void) {
   for (int tries = K.box < 0 ? 1 : 2000;; rest(NS_PER_MS)) { /* a session has files to lose */
     uint64_t lines = 0;
     if (K.plan->run_unshare & CLONE_NEWNET || (K.sockets < 0 && K.unix < 0))
-      return 0; /* one for each run; the caller's */
+      return 0; /* each run's own; the caller's */
     if (sockets_count() <= ours) return 0;
     long n = SYS(__NR_pread64, K.unix, own.scratch, sizeof own.scratch, 0);
     for (long i = 0; i < n; i++) lines += own.scratch[i] == '\n';
@@ -159,7 +146,6 @@ static void release(void) {
     run_end();
   } else {
     leaf_namespace_take();
-    K.net_used = K.plan->run_unshare & CLONE_NEWNET && !net_untouched();
     if (!f->executing || S->leaf.namespace < 0) /* a message may be left in it */
       fd_drop(&S->go[0]), fd_drop(&S->go[1]);
     run_close();

@@ -90,7 +90,6 @@ static _Alignas(4096) struct keeper {
   int newroot, box, mountinfo;
   int upper;         /* what has been written of the root */
   int owners;        /* user namespace by whose maps a mount shows them */
-  int port;          /* listens, in the network namespace of the run that is armed */
   int proc;          /* the procfs of our pid namespace */
   int last_pid;      /* ns_last_pid of it */
   int children;      /* signalfd of SIGCHLD */
@@ -104,16 +103,16 @@ static _Alignas(4096) struct keeper {
   uint32_t slots;                  /* from here on all are NULL */
   struct fds got;                  /* with the last message */
   uint64_t sequence;
-  uint32_t keeps;         /* from here on all are empty */
-  uint64_t quiet[3];      /* until when children, the filter's calls, and what the kept ones write, are let wait: */
-  uint32_t reaped, told;  /* how many there were since a run began */
-  int tend;               /* somebody whose leaf was kept may have ended, */
-  uint64_t tend_at;       /* which is looked at no earlier */
-  long user_namespaces;   /* 0 or -errno of forbidding more of them */
-  int ipc_used, net_used; /* by the last run, for all we know */
+  uint32_t keeps;        /* from here on all are empty */
+  uint64_t quiet[3];     /* until when children, the filter's calls, and what the kept ones write, are let wait: */
+  uint32_t reaped, told; /* how many there were since a run began */
+  int tend;              /* somebody whose leaf was kept may have ended, */
+  uint64_t tend_at;      /* which is looked at no earlier */
+  long user_namespaces;  /* 0 or -errno of forbidding more of them */
+  uint32_t ipc_used, net_used; /* by the last run, for all we know */
   char ipc_name[NAME_SIZE], net_name[NAME_SIZE];
-  uint64_t net_sockets;         /* that there were before it, */
-  long net_len;                 /* and bytes of what else could be read of its network namespace; 0: unknown */
+  uint64_t net_sockets;         /* that there were before it */
+  uint64_t net_len;             /* bytes of what else could be read of its network namespace; 0: unknown */
   int more;                     /* children may be waiting to be reaped */
   uint32_t run_box;             /* which tmpfs is the workspace, */
   uint32_t box_row;             /* or which row of the plan, in a session */

@@ -47,6 +47,7 @@ static struct pj_error request_prepare(uint32_t len, uint32_t have) {
 static void run_start(uint64_t requested) {
   S->page->facts.requested = requested;
   K.go_tick = clock_ns(CLOCK_REALTIME_COARSE);
+  if (K.plan->run_unshare & CLONE_NEWNET) K.net_sockets = sockets_count();
   /* From here on there may be a program: should we die, this tells the caller not to try again. */
   S->started[0] = PJ_STARTED_MAGIC, S->started[1] = S->page->facts.reply.number = own.in.m.number;
   S->started[2] = (uint32_t)S->leaf.number[0];
@@ -94,9 +95,10 @@ static void message_take(uint64_t now) {
     if (!running && S->made) release();
   } else if (op >= OP_OPEN && op <= (running ? OP_REMOVE : OP_PIPE)) {
     file_request(&own.in.m, own.in.body, have);
-  } else if (op == OP_PORT && (boxed() || (idle && S->made && !armed_gone()))) {
-    S->touched = 1; /* who accepts there waits for this run, not for one that is armed in its place */
-    reply_with(REPLY_OK, error_of(STEP_PORT, PJ_NONE, K.port), K.port);
+  } else if (op == OP_PORT && K.plan->port && (boxed() || (idle && S->made))) {
+    const long fd = port_open();
+    reply_with(REPLY_OK, error_of(STEP_PORT, 0, fd), (int)fd);
+    sys_close((int)fd);
   } else if (op == OP_RESET && idle && !boxed()) {
     reply_with(REPLY_OK, error_of(STEP_TMPFS, PJ_NONE, box_reset()), -1);
   } else {

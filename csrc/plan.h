@@ -89,8 +89,7 @@ struct pj_mount {
   uint64_t attr;   /* MOUNT_ATTR_* to set, or a mode */
   uint32_t source; /* ref */
   uint32_t target; /* ref; relative to the new root, no leading slash */
-  uint32_t data; /* ref; FS: options, each key and each value NUL-terminated; BIND: uid_map, NUL, gid_map, NUL, by which
-                    the mount shows its owners; empty = as they are */
+  uint32_t data;   /* ref, with NULs; FS: key, value, key...; BIND: none, or uid_map, gid_map to show its owners by */
   uint32_t data_len;
 };
 
@@ -214,7 +213,7 @@ enum pj_op {
   OP_RELEASE, /* done with the workspace of a held run */
   OP_TIDY,    /* to the janitor: a cgroup directory to remove when we have ended, with what is below it */
   OP_SLOT,    /* a box: one more, with these fds: its socket, memfds of stdout, stderr and long requests */
-  OP_PORT,    /* the listening socket of the armed run, or of the box; fd comes back */
+  OP_PORT,    /* listen in the network namespace of the armed run, or of the box; fd comes back */
   OP_COUNT
 };
 
@@ -239,11 +238,12 @@ struct pj_facts {
   uint32_t executing;       /* all is set: what comes now is execve's */
   uint32_t trip, was_armed; /* enum pj_trip; who ran was armed before the request */
   uint32_t text_len, tmpfs_count;
-  uint32_t left;     /* somebody cannot be killed: the keeper waits no longer, and ends when that ends */
-  int32_t syscall;   /* with TRIP_SECURITY: its number, */
-  uint32_t arch;     /* and AUDIT_ARCH_* */
-  uint32_t reads_at; /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */
-  uint32_t plain;    /* all of the leaf's files could be read, and none that counts what went wrong has a count */
+  uint32_t left;         /* somebody cannot be killed: the keeper waits no longer, and ends when that ends */
+  int32_t syscall;       /* with TRIP_SECURITY: its number, */
+  uint32_t arch;         /* and AUDIT_ARCH_* */
+  uint32_t reads_at;     /* offset in the text area of the first TEXT_READ record: all before it is for the receipt */
+  uint32_t plain;        /* all of the leaf's files could be read, and none that counts what went wrong has a count */
+  uint32_t network, pad; /* it may have used a network namespace of its own: the next run has another one */
   uint64_t requested, started, ended, reported;
   uint64_t exec_cpu; /* ns the program's process had used when it called execve */
   uint64_t cpu;      /* ns on the leaf's clock since then; UINT64_MAX without one */

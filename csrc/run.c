@@ -190,6 +190,9 @@ static void report(void) {
   const long rc = boxed() ? 0 : SYS(__NR_getrusage, -1 /* RUSAGE_CHILDREN */, f->used);
   if (rc < 0) memcpy(f->used, f->used_before, sizeof f->used), fail(STEP_ARM, 4, rc);
   if (K.ipc_used && !boxed()) ipc_sweep();
+  if (K.plan->run_unshare & CLONE_NEWNET) /* what cannot be told from a new one serves the next run, too */
+    f->network = K.net_used =
+        !K.net_len || sockets_count() != K.net_sockets || net_look(own.scratch, K.net) != K.net_len;
   f->reads_at = f->text_len;
   leaf_report();
   const uint32_t count = f->tmpfs_count = limits()->tmpfs.count;

@@ -8,8 +8,7 @@ static long idmap_make(const char *maps) {
   char path[32], *at = path + sizeof path - 1;
   const long us = SYS(__NR_getpid), pid = SYS(__NR_clone3, &args, sizeof args);
   if (pid < 0) return pid;
-  while (pid == 0 && SYS(__NR_kill, us, 0) == 0) rest(100 * NS_PER_MS);
-  if (pid == 0) sys_exit(0);
+  while (pid == 0) SYS(__NR_kill, us, 0) == 0 ? rest(100 * NS_PER_MS) : sys_exit(0);
   *at = 0;
   at = number_before(at, (uint64_t)pid) - 6;
   memcpy(at, "/proc/", 6);
@@ -44,19 +43,25 @@ static long source_open(const struct pj_mount *m) {
   return rc < 0 ? rc : tree;
 }
 
-/* Bring lo up; and listen there, for who accepts outside: a socket stays in the namespace that it was made in. */
-static long net_up(void) {
+static long net_lo_up(void) {
   const short ifr[20] = {'l' | 'o' << 8, [8] = 1 /* IFF_UP */}; /* a struct ifreq */
-  const uint8_t port[2] = {(uint8_t)(K.plan->port >> 8), (uint8_t)K.plan->port};
-  const uint8_t address[16] = {2 /* AF_INET */, 0, port[0], port[1], 127, 0, 0, 1}; /* a struct sockaddr_in */
-  fd_drop(&K.port);
-  TRY(STEP_NET_LO, 0, K.port = (int)SYS(__NR_socket, 2, 1 | O_CLOEXEC /* SOCK_STREAM */, 0));
-  TRY(STEP_NET_LO, 1, SYS(__NR_ioctl, K.port, 0x8914 /* SIOCSIFFLAGS */, ifr));
-  if (!K.plan->port) fd_drop(&K.port);
-  if (K.port < 0) return 0;
-  TRY(STEP_PORT, 0, SYS(__NR_bind, K.port, address, sizeof address));
-  TRY(STEP_PORT, 1, SYS(__NR_listen, K.port, 4096)); /* or what net.core.somaxconn allows */
-  return 0;
+  long s = SYS(__NR_socket, 2 /* AF_INET */, 2 | O_CLOEXEC /* SOCK_DGRAM */, 0);
+  if (s < 0) return s;
+  long rc = SYS(__NR_ioctl, s, 0x8914 /* SIOCSIFFLAGS */, ifr);
+  sys_close((int)s);
+  return rc;
+}
+
+/* OP_PORT: a socket that listens in our network namespace, for who accepts outside: it stays in the one that it was
+ * made in. We keep no end of it: with who accepts its connections end, and no more are taken. */
+static long port_open(void) {
+  const uint32_t port = K.plan->port; /* in a struct sockaddr_in: */
+  const uint8_t address[16] = {2 /* AF_INET */, 0, (uint8_t)(port >> 8), (uint8_t)port, 127, 0, 0, 1};
+  long s = SYS(__NR_socket, 2, 1 | O_CLOEXEC /* SOCK_STREAM */, 0);
+  long rc = s < 0 ? s : SYS(__NR_bind, s, address, sizeof address);
+  if (rc == 0) rc = SYS(__NR_listen, s, 4096); /* or what net.core.somaxconn allows */
+  if (rc < 0) sys_close((int)s);
+  return rc < 0 ? rc : s;
 }
 
 /* SIGXFSZ: beyond the caller's RLIMIT_FSIZE, splice says EFBIG and we go on. Pid 1 ignores signals from inside that it
@@ -156,9 +161,8 @@ static long namespaces_enter(int *source) {
   long rc;
   TRY(STEP_PRIVATE, 0, SYS(__NR_unshare, p->unshare_first));
   TRY(STEP_PRIVATE, 1, SYS(__NR_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof private));
-  EACH (struct pj_mount, m, p,
-        p->mounts) { /* with the caller's own rights: what it cannot open, its jails cannot see */
-    if (m->kind != MOUNT_BIND) continue;
+  EACH (struct pj_mount, m, p, p->mounts) {
+    if (m->kind != MOUNT_BIND) continue; /* with the caller's own rights: what it cannot open, its jails cannot see */
     if (m->data_len) TRY(STEP_IDMAP, NUMBER(m), K.owners = (int)idmap_make(plan_str(m->data)));
     TRY(STEP_SOURCE, NUMBER(m), source[NUMBER(m)] = (int)source_open(m));
     fd_drop(&K.owners);
@@ -191,9 +195,8 @@ static long part_make(int workspace, const struct pj_mount *m) {
   return rc < 0 ? rc : SYS(__NR_open_tree, workspace, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
-/* The plan's first row is the new root, on top of "/" until pivot_root; the others are below it. Where it is to be
- * written to, one of them goes on top of it, an overlay of what they have made, by paths from there; what goes into it
- * comes after. */
+/* The plan's first row is the new root, on top of "/" until pivot_root; the others are below it. One may be the root
+ * from then on, on top of it: an overlay of what is there, by paths from there. */
 static long root_make(const int *source) {
   const struct pj_plan *p = K.plan;
   int workspace = -1;
@@ -249,7 +252,7 @@ static long template_make(void) {
   sys_close(status);
   /* No key of the caller's is there; where the filter refuses the calls, one empty keyring does for all runs. */
   TRY(STEP_KEYRING, 0, keyring_new());
-  if (p->flags & PLAN_LO && net_up() < 0) return -1;
+  if (p->flags & PLAN_LO) TRY(STEP_NET_LO, 0, net_lo_up());
   namespaces_note(proc, all);
   if (all & CLONE_NEWNET) { /* else each run has one of its own */
     K.sockets = (int)SYS(__NR_openat, proc, "self/net/sockstat", O_RDONLY | O_CLOEXEC);

@@ -189,7 +189,6 @@ class Talk:
             self.holds = False
             with contextlib.suppress(Gone):
                 self.send(lib.OP_RELEASE)
-        self.hush()
         if self.long:
             self.long = False
             for fd in self.outputs:

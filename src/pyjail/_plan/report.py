@@ -18,7 +18,7 @@ from pyjail._plan.wire import (
 
 TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
 # struct pj_facts as far as `used`, and from there as far as `space`
-FACTS, MORE = struct.Struct("<4I2i6Ii3I10Q"), struct.Struct("<37Q")
+FACTS, MORE = struct.Struct("<4I2i6Ii5I10Q"), struct.Struct("<37Q")
 _SPACE = struct.Struct("<15Q")  # struct statfs
 _SPACE_AT = FACTS.size + MORE.size
 _TEXT = struct.Struct("<IIiI")  # struct pj_text
@@ -50,6 +50,7 @@ class Facts:
     trip = "none"
     was_armed = False
     plain = False  # all of the leaf's files could be read, and none that counts what went wrong has a count
+    network = True  # it may have used a network namespace of its own: the next run has another one
     left = False  # a process could not be killed
     syscall = 0
     arch = 0
@@ -126,7 +127,7 @@ def parse_report(raw: bytes) -> Facts:
         raise damaged(f"a report of {len(raw)} bytes")
     (
         _, _, step, index, err, status, executing, trip, armed, text_len, facts.tmpfs_count, left, facts.syscall,
-        facts.arch, facts.reads_at, plain, facts.requested, facts.started, facts.ended, facts.reported,
+        facts.arch, facts.reads_at, plain, network, _, facts.requested, facts.started, facts.ended, facts.reported,
         facts.exec_cpu, cpu, out, more, kept, more_kept,
     ) = FACTS.unpack_from(raw)  # fmt: skip
     if len(raw) != SIZE + text_len:
@@ -144,6 +145,7 @@ def parse_report(raw: bytes) -> Facts:
     facts.trip = TRIPS[trip]
     facts.was_armed = armed != 0
     facts.plain = plain != 0
+    facts.network = network != 0
     facts.left = left != 0
     if cpu != U64:
         facts.cpu = cpu

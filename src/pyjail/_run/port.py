@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 
 from pyjail._core.native import lib
 
@@ -10,17 +11,23 @@ from pyjail._base.errors import JailError
 from pyjail._egress.served import Served
 from pyjail._keeper.keeper import Keeper
 from pyjail._plan.prepare import Plan
+from pyjail._plan.report import Facts
 from pyjail._plan.wire import Failure, parse_reply
+from pyjail._result.contact import Contacts
 from pyjail._run import ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyjail._spec.egress import Egress
 
+LET_GO_S = 5.0  # for a proxy to close what it was told to close
+
 
 def serve(keeper: Keeper, plan: Plan) -> Failure | JailError | OSError | None:
     """Have the run that is made for this plan served, as the keeper's ``contact``; why it is not. `Gone` when the
-    keeper is."""
+    keeper is. Who served a run that has not used its network serves this one: both have the same."""
+    if keeper.contact is not None and keeper.contact.lives:
+        return None
     failure: Failure | JailError | OSError | None = None
     if keeper.armed != plan.run:
         failure = ahead.arm(keeper, plan)
@@ -31,14 +38,29 @@ def serve(keeper: Keeper, plan: Plan) -> Failure | JailError | OSError | None:
     return failure
 
 
+def contacts(keeper: Keeper, facts: Facts) -> Contacts:
+    """What came of the run's connections. The keeper's ``contact`` is kept for the next run when there were none, and
+    is at its end else, as the network namespace is."""
+    if facts.raw and not facts.network:
+        return Contacts()
+    try:
+        found: Contacts = keeper.contact.end()
+    finally:
+        keeper.hush()
+    return found
+
+
 def opened(keeper: Keeper, egress: Egress | str) -> Failure | JailError | OSError | None:
     """Have what listens in this keeper's jail served, as its ``contact``; why it is not."""
     assert not isinstance(egress, str)
     keeper.hush()  # of one that was interrupted
     keeper.contact = served = Served()
-    failure = handed(keeper, served, egress)
-    if failure is not None:
-        keeper.hush()
+    end = time.monotonic() + LET_GO_S
+    while (failure := handed(keeper, served, egress)) is not None:
+        if not (isinstance(failure, Failure) and failure.errno == errno.EADDRINUSE) or time.monotonic() > end:
+            keeper.hush()
+            break
+        time.sleep(0.001)
     return failure
 
 

@@ -238,6 +238,8 @@ class Turn:
             reusable = False
         else:
             out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
+            if keeper.contact is not None:
+                self._contacts(facts)
             keeper.holds = bool(command.collect)
             reusable = True
         self.outcome = outcome.expired(command, out, err), reusable
@@ -269,6 +271,7 @@ class Turn:
         keeper, command = self.keeper, self.command
         facts = outcome.facts(self.report[0])
         if not facts.raw:
+            keeper.hush()  # what is armed next may have another network
             return self._came_out(facts), True
         keeper.stuck = facts.left
         kept, more = facts.out_kept
@@ -285,9 +288,14 @@ class Turn:
             except Gone:
                 return outcome.lost(command, keeper.how_it_died()), False
         keeper.armed = self.plan.run
-        egress = None if keeper.contact is None else keeper.contact.end()
-        keeper.contact = None
+        egress = None if keeper.contact is None else self._contacts(facts)
         return self._came_out(facts, out, err, collected, egress), not facts.left
+
+    def _contacts(self, facts: Facts) -> Contacts:
+        with lazy.lock:
+            from pyjail._run import port
+
+        return port.contacts(self.keeper, facts)
 
     def _came_out(
         self,
