@@ -21,8 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyjail._plan.report import Facts
     from pyjail._plan.wire import Failure
-    from pyjail._result.contact import Contacts
-    from pyjail._verdict.outcome import Collected
+    from pyjail._run.turn import Gathered, Told
 
 TRIES = 3  # against programs that kill
 HINT = "Raise Box(concurrency=...) or the timeout, or lower Limits(wall_time=...) of the runs."
@@ -55,12 +54,7 @@ class BoxTurn(Turn):
             self.keeper.asked = self.keeper.turn
 
     def _came_out(
-        self,
-        facts: Facts,
-        out: bytes = b"",
-        err: bytes = b"",
-        collected: Collected | None = None,
-        egress: Contacts | None = None,
+        self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: Gathered = None, egress: Told = None
     ) -> Result | BaseException:
         """One that was killed before its execve was killed by another program of the box, perhaps by one that had ended
         before it was asked for, when its process was there already: nothing of it has run, so it is started anew. Who

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from pyjail._plan.report import Facts
     from pyjail._result.contact import Contacts
     from pyjail._result.result import Result
-    from pyjail._run import ahead
+    from pyjail._run import ahead, port
     from pyjail._run.attempts import T
     from pyjail._verdict import outcome
 
     # What it comes to: the result or what to raise, and whether the keeper can serve again.
     Outcome = tuple[Result | BaseException, bool]
+    Gathered, Told = outcome.Collected | None, Contacts | None
 
 
 def _meanwhile(plan: Plan) -> None:
@@ -52,6 +53,13 @@ def _load_ahead() -> object:
     return ahead
 
 
+def _load_port() -> object:
+    with lazy.lock:
+        from pyjail._run import port
+
+    return port
+
+
 def load_outcome() -> object:
     """The module that makes results of facts; to load it takes as long as a program, which runs meanwhile."""
     global outcome
@@ -63,6 +71,7 @@ def load_outcome() -> object:
 
 if not TYPE_CHECKING:
     ahead = lazy.Unloaded(_load_ahead)
+    port = lazy.Unloaded(_load_port)
     outcome = lazy.Unloaded(load_outcome)
 
 KILL_PATIENCE_S = 10.0
@@ -189,9 +198,6 @@ class Turn:
         return bool(self.command.files) or self.plan.template.port != 0
 
     def _serve(self) -> Failure | JailError | OSError | None:
-        with lazy.lock:
-            from pyjail._run import port
-
         return port.serve(self.keeper, self.plan)
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -239,7 +245,7 @@ class Turn:
         else:
             out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
             if keeper.contact is not None:
-                self._contacts(facts)
+                port.contacts(keeper, facts)
             keeper.holds = bool(command.collect)
             reusable = True
         self.outcome = outcome.expired(command, out, err), reusable
@@ -288,22 +294,11 @@ class Turn:
             except Gone:
                 return outcome.lost(command, keeper.how_it_died()), False
         keeper.armed = self.plan.run
-        egress = None if keeper.contact is None else self._contacts(facts)
+        egress = None if keeper.contact is None else port.contacts(keeper, facts)
         return self._came_out(facts, out, err, collected, egress), not facts.left
 
-    def _contacts(self, facts: Facts) -> Contacts:
-        with lazy.lock:
-            from pyjail._run import port
-
-        return port.contacts(self.keeper, facts)
-
     def _came_out(
-        self,
-        facts: Facts,
-        out: bytes = b"",
-        err: bytes = b"",
-        collected: outcome.Collected | None = None,
-        egress: Contacts | None = None,
+        self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: Gathered = None, egress: Told = None
     ) -> Result | BaseException:
         keeper = self.keeper
         ids = keeper.ids.outside_uid, keeper.ids.outside_gid
