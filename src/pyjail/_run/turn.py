@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     # What it comes to: the result or what to raise, and whether the keeper can serve again.
     Outcome = tuple[Result | BaseException, bool]
-    Gathered, Told = outcome.Collected | None, Contacts | None
+    Gathered = outcome.Collected | None
+    Told = Contacts | None
 
 
 def _meanwhile(plan: Plan) -> None:
