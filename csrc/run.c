@@ -200,7 +200,7 @@ static void report(void) {
   if (K.box >= 0 && count < PJ_MAX_TMPFS) /* a session's /box */
     f->tmpfs_count += SYS(__NR_fstatfs, K.box, f->space[count]) == 0;
   for (int i = 0; i < 2; i++) { /* what is in the pipes now: others may write on, who were kept or got an end of it */
-    int left = 0;
+    int left = 1 << 20; /* or what it is, if that is told */
     SYS(__NR_ioctl, S->pipe[i][0], FIONREAD, &left);
     for (uint64_t n = 1; n && left > 0; left -= (int)n) n = pump(i);
   }

@@ -132,6 +132,8 @@ def together(runs: list[pyjail.Result], *more: Any) -> Seen:
     told = [r.verdict for r in runs if r.verdict in (Verdict.JAIL_ERROR, Verdict.MEMORY)]
     all_of = [seen(r) for r in runs]
     lacks = frozenset().union(*(one.lacks for one in all_of))
+    for one in all_of:  # where numbers cannot be set back, who has files to lose goes on
+        one.rest[0] = re.sub(rb"pid \d+ ppid 1 sid \d+ pgid \d+", b"", one.rest[0])
     return Seen(told[0] if told else Verdict.OK, lacks, [[one.rest for one in all_of], *more])
 
 
@@ -139,7 +141,7 @@ def written_session(view: Path) -> Any:
     with Session(jail=rooted(view), limits=LIMITS) as s:
         s.write("d/in", b"1")
         runs = [s.run(["sh", "-c", TOLD]) for _ in range(2)]
-        return together(runs, s.read("d/in"), s.list())
+        return together(runs, s.read("d/in"))
 
 
 def written_box(view: Path) -> Any:
