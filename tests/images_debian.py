@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -35,14 +36,25 @@ def home() -> Path:
     where = Path(tempfile.gettempdir(), f"pyjail-tests-debian-{os.geteuid()}-{made.hexdigest()[:12]}")
     where.mkdir(mode=0o700, exist_ok=True)
     assert where.stat().st_uid == os.geteuid()
-    fd = os.open(where / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(where / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # as long as this process lives
+    fcntl.flock(fd, fcntl.LOCK_EX)  # the parts of a run of tests want it at the same time
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # the parts of a run of tests want it at the same time
-        try:
-            images.get(NAME, path=where / "images")
-        except HostError:
-            command = [sys.executable, "-m", "pyjail", "image", "build", NAME, "--language", ",".join(LANGUAGES)]
-            subprocess.run(command, check=True, timeout=600 * SLOW, env={**os.environ, "PYJAIL_HOME": str(where)})
-    finally:
-        os.close(fd)
+        images.get(NAME, path=where / "images")
+    except HostError:
+        forget(where)
+        command = [sys.executable, "-m", "pyjail", "image", "build", NAME, "--language", ",".join(LANGUAGES)]
+        subprocess.run(command, check=True, timeout=600 * SLOW, env={**os.environ, "PYJAIL_HOME": str(where)})
+    fcntl.flock(fd, fcntl.LOCK_SH)
     return where
+
+
+def forget(current: Path) -> None:
+    """Those that earlier code made, and that no tests use now."""
+    for other in current.parent.glob(f"pyjail-tests-debian-{os.geteuid()}-*"):
+        if other == current or other.lstat().st_uid != os.geteuid():
+            continue
+        fd = os.open(other / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other, ignore_errors=True)
+        os.close(fd)
