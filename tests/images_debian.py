@@ -37,15 +37,25 @@ def home() -> Path:
     where.mkdir(mode=0o700, exist_ok=True)
     assert where.stat().st_uid == os.geteuid()
     fd = os.open(where / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # as long as this process lives
-    fcntl.flock(fd, fcntl.LOCK_EX)  # the parts of a run of tests want it at the same time
-    try:
-        images.get(NAME, path=where / "images")
-    except HostError:
-        forget(where)
-        command = [sys.executable, "-m", "pyjail", "image", "build", NAME, "--language", ",".join(LANGUAGES)]
-        subprocess.run(command, check=True, timeout=600 * SLOW, env={**os.environ, "PYJAIL_HOME": str(where)})
     fcntl.flock(fd, fcntl.LOCK_SH)
+    if not there(where):
+        fcntl.flock(
+            fd, fcntl.LOCK_EX
+        )  # the parts of a run of tests want it at the same time; who has it shares the lock
+        if not there(where):
+            forget(where)
+            command = [sys.executable, "-m", "pyjail", "image", "build", NAME, "--language", ",".join(LANGUAGES)]
+            subprocess.run(command, check=True, timeout=600 * SLOW, env={**os.environ, "PYJAIL_HOME": str(where)})
+        fcntl.flock(fd, fcntl.LOCK_SH)
     return where
+
+
+def there(where: Path) -> bool:
+    """Whether the image is in that store."""
+    try:
+        return images.get(NAME, path=where / "images").name == NAME
+    except HostError:
+        return False
 
 
 def forget(current: Path) -> None:
