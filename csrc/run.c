@@ -191,8 +191,8 @@ static void report(void) {
   if (rc < 0) memcpy(f->used, f->used_before, sizeof f->used), fail(STEP_ARM, 4, rc);
   if (K.ipc_used && !boxed()) ipc_sweep();
   if (K.plan->run_unshare & CLONE_NEWNET) /* what cannot be told from a new one serves the next run, too */
-    f->network = K.net_used =
-        !K.net_len || sockets_count() != K.net_sockets || net_look(own.scratch, K.net) != K.net_len;
+    f->network = K.net_used = !K.net_len || K.net_sockets == UINT64_MAX || sockets_count() != K.net_sockets ||
+                              net_look(own.scratch, K.net) != K.net_len;
   f->reads_at = f->text_len;
   leaf_report();
   const uint32_t count = f->tmpfs_count = limits()->tmpfs.count;
@@ -200,7 +200,7 @@ static void report(void) {
   if (K.box >= 0 && count < PJ_MAX_TMPFS) /* a session's /box */
     f->tmpfs_count += SYS(__NR_fstatfs, K.box, f->space[count]) == 0;
   for (int i = 0; i < 2; i++) { /* what is in the pipes now: others may write on, who were kept or got an end of it */
-    int left = 1 << 20; /* or what it is, if that is told */
+    int left = 1 << 20;         /* or what it is, if that is told */
     SYS(__NR_ioctl, S->pipe[i][0], FIONREAD, &left);
     for (uint64_t n = 1; n && left > 0; left -= (int)n) n = pump(i);
   }
