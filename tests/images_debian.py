@@ -1,4 +1,4 @@
-"""One image of Debian with Python and C, made once for each user of this machine, for all tests that want one."""
+"""Images of Debian, with Python and C, made once for each user of this machine, for all tests that want one."""
 
 from __future__ import annotations
 
@@ -30,37 +30,38 @@ def lacking() -> str:
 
 
 @functools.cache
-def home() -> Path:
-    """A PYJAIL_HOME whose store has the image. What else tests put there they remove."""
-    made = hashlib.sha256(b"".join((SOURCES / name).read_bytes() for name in ("debian.py", "reduced.py", "build.py")))
-    where = Path(tempfile.gettempdir(), f"pyjail-tests-debian-{os.geteuid()}-{made.hexdigest()[:12]}")
+def home(name: str = NAME, languages: tuple[str, ...] = LANGUAGES, packages: tuple[str, ...] = ()) -> Path:
+    """A PYJAIL_HOME whose store has the image of this name. What else tests put there they remove."""
+    made = hashlib.sha256(b"".join((SOURCES / file).read_bytes() for file in ("debian.py", "reduced.py", "build.py")))
+    where = Path(tempfile.gettempdir(), f"pyjail-tests-{name}-{os.geteuid()}-{made.hexdigest()[:12]}")
     where.mkdir(mode=0o700, exist_ok=True)
     assert where.stat().st_uid == os.geteuid()
     fd = os.open(where / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # as long as this process lives
     fcntl.flock(fd, fcntl.LOCK_SH)
-    if not there(where):
+    if not there(where, name):
         fcntl.flock(
             fd, fcntl.LOCK_EX
         )  # the parts of a run of tests want it at the same time; who has it shares the lock
-        if not there(where):
-            forget(where)
-            command = [sys.executable, "-m", "pyjail", "image", "build", NAME, "--language", ",".join(LANGUAGES)]
+        if not there(where, name):
+            forget(where, name)
+            command = [sys.executable, "-m", "pyjail", "image", "build", name, "--language", ",".join(languages)]
+            command += [f"--package={package}" for package in packages]
             subprocess.run(command, check=True, timeout=600 * SLOW, env={**os.environ, "PYJAIL_HOME": str(where)})
         fcntl.flock(fd, fcntl.LOCK_SH)
     return where
 
 
-def there(where: Path) -> bool:
+def there(where: Path, name: str) -> bool:
     """Whether the image is in that store."""
     try:
-        return images.get(NAME, path=where / "images").name == NAME
+        return images.get(name, path=where / "images").name == name
     except HostError:
         return False
 
 
-def forget(current: Path) -> None:
+def forget(current: Path, name: str) -> None:
     """Those that earlier code made, and that no tests use now."""
-    for other in current.parent.glob(f"pyjail-tests-debian-{os.geteuid()}-*"):
+    for other in current.parent.glob(f"pyjail-tests-{name}-{os.geteuid()}-*"):
         if other == current or other.lstat().st_uid != os.geteuid():
             continue
         fd = os.open(other / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -86,4 +86,5 @@ def _layers() -> list[tuple[str, Callable[[Any], Finding]]]:
         ("seccomp strict", proof.seccomp_strict),
         ("rootfs and binds", proof.rootfs),
         ("images", images.store),
+        ("writable root", proof.writable_root),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 from pyjail._doctor.examination import Examination, run
 from pyjail._doctor.finding import PARTLY, STRICT, WORKS, Finding
 from pyjail._host.machine import Host
+from pyjail._images.store import Store
 from pyjail._spec.jail import Jail, Mount
 
 
@@ -74,3 +75,13 @@ def rootfs(x: Examination) -> Finding:
     with tempfile.TemporaryDirectory(prefix="pyjail-doctor-") as directory:
         mounts = system_root(directory, x.host)
         return _variant(x, "rootfs and binds", "rootfs=DIR, mounts=(Mount.bind(...),)", rootfs=directory, mounts=mounts)
+
+
+def writable_root(x: Examination) -> Finding:
+    """Where the store is, or would be: whether its file system shows files under other ids is told by trying alone."""
+    near = os.path.dirname(Store().path)
+    where = near if os.path.isdir(near) and os.access(near, os.W_OK | os.X_OK) else None
+    with tempfile.TemporaryDirectory(prefix="pyjail-doctor-", dir=where) as directory:
+        mounts = system_root(directory, x.host)
+        said = 'image=NAME, writable_root="512M"'
+        return _variant(x, "writable root", said, rootfs=directory, mounts=mounts, writable_root="1M")

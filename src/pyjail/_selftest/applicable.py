@@ -33,6 +33,8 @@ def reasons(jail: Jail, receipt: Receipt, missing: Mapping[str, str]) -> dict[st
         found["no_network"] = f'the jail asks for network="{jail.network}"'
     if any(m.kind == "bind" and not m.ro for m in jail.mounts):
         found["no_disk"] = "the jail has a writable bind, and what is written there may be flushed"
+    if jail.writable_root is not None:
+        found["read_only"] = "the jail's root is to be written to"
     if jail.uid & 0xFF in (0, 254):
         found["uid"] = f"the jail asks for uid {jail.uid}"
     if os.geteuid() != 0:

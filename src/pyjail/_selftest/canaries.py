@@ -15,6 +15,7 @@ from typing import Any
 from pyjail._selftest.attacks.privileges import tiny_program
 
 SHOWN = "/pyjail-selftest"  # where the attempts of bound.py find a directory of ours
+WRITTEN = "/pyjail-selftest-file"  # what those of written.py have in their root
 ORIGINAL = b"original " * 1000
 
 
@@ -27,19 +28,22 @@ class Files:
         self.directory = os.path.join(os.path.realpath(tempfile.gettempdir()), name + "-host")
         self.canary = f"{self.directory}/canary"
         self.bound = f"{self.directory}/bound"
+        self.root = f"{self.directory}/root"  # what a root that may be written to is made of
         self.home = os.path.join(os.path.expanduser("~"), "." + name)
         self.forbidden = [p + end for p in forbidden for end in ("", ".d", ".l")]
         self.missing: dict[str, str] = {}
         self.kept = {self.canary: (secret, 0o666), self.home: (secret, 0o666), f"{self.bound}/file": (ORIGINAL, 0o666)}
+        self.kept |= {f"{self.root}{WRITTEN}": (ORIGINAL, 0o666), f"{self.root}/deep/in/it": (ORIGINAL, 0o666)}
         self.beside = [f"{directory}/.{name}" for directory in beside]
         self.kept |= dict.fromkeys(self.beside, (secret, 420))
         with contextlib.suppress(KeyError):
             self.kept[f"{self.bound}/setuid"] = (tiny_program(os.uname().machine), 0o4755)
-        self.ours = {*self.kept, self.bound, f"{self.directory}/socket"}
+        self.tops = (self.directory, self.bound, self.root, f"{self.root}/deep", f"{self.root}/deep/in")
+        self.ours = {*self.kept, *self.tops, f"{self.directory}/socket"}
 
     def make(self) -> None:
         """Put them up."""
-        for directory in (self.directory, self.bound):
+        for directory in self.tops:
             os.mkdir(directory, 0o700)
             os.chmod(directory, 0o1777)
         for path, (data, mode) in list(self.kept.items()):
@@ -63,7 +67,7 @@ class Files:
             if now != (data, mode):
                 found.append(f"{path} was {'removed' if now is None else 'changed'}")
                 _write(path, data, mode)
-        for top in (self.directory, self.bound):
+        for top in self.tops:
             for entry in os.listdir(top):
                 if f"{top}/{entry}" not in self.ours:
                     found.append(f"{top}/{entry} was made")

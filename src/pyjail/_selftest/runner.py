@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import time
@@ -11,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyjail
-from pyjail import Jail, Limits, Mount, Result, SpecError
+from pyjail import HostError, Jail, Limits, Mount, Result, SpecError
 from pyjail._selftest import applicable, inside, integrity, interpreter, pairs, probes
 from pyjail._selftest.attacks import toolkit
 from pyjail._selftest.attacks.toolkit import Attack
@@ -21,8 +22,8 @@ from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._selftest.scene import Scene
 
 GROUPS = (
-    "files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "ipc", "pairs",
-    "bombs",
+    "files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "ipc", "written",
+    "pairs", "bombs",
 )  # fmt: skip
 MIB = 1 << 20
 LIMITS = Limits(cpu_time=20, wall_time=60, memory=256 * MIB, output=4 * MIB, disk=16 * MIB, inodes=512)
@@ -148,6 +149,8 @@ class _Selftest:
         why = applicable.why_not(attack, self.missing)
         if why:
             yield _row(attack, Status.NOT_APPLICABLE, why)
+        elif attack.options.get("written") and isinstance(python := self.written, str):
+            yield _row(attack, Status.NOT_APPLICABLE, python)
         elif attack.pair:
             for when, status, detail in pairs.run(attack, self.run, self.scene):
                 tries = f"{attack.tries}, {pairs.IN_WORDS[when]}"
@@ -178,15 +181,33 @@ class _Selftest:
 
     # ---- runs ----
 
+    @functools.cached_property
+    def written(self) -> interpreter.Interpreter | str:
+        """A Python in a jail whose root may be written to; or why there is none here."""
+        jail = self.jail
+        if jail.rootfs is jail.image is None:
+            jail = replace(jail, rootfs=self.scene.files.root, python=None)
+        if jail.writable_root is None:
+            jail = replace(jail, writable_root=16 * MIB)
+        try:
+            return interpreter.find(jail, LIMITS)
+        except (HostError, SpecError) as e:
+            return str(e)
+
     def run(
         self, name: str, module: str, token: str, limits: dict[str, Any] | None = None, *, jail: Jail | None = None,
         scene: dict[str, Any] | None = None, role: str = "", hold: bool = False, **streams: Any,
     ) -> Result:  # fmt: skip
         """One function of ``pyjail._selftest.attacks`` in the jail."""
-        told = {**self.scene.inside(self.python.program), **(scene or {})}
+        python = self.python
+        if name in toolkit.ATTACKS and toolkit.ATTACKS[name].options.get("written"):
+            found = self.written
+            assert isinstance(found, interpreter.Interpreter)
+            python, jail = found, found.jail
+        told = {**self.scene.inside(python.program), **(scene or {})}
         args = inside.job(name, module, told, token, role=role, hold=hold)
         limits_ = replace(self.limits, **(limits or {}))
-        return pyjail.run([*self.python.command, *args], limits_, jail=jail or self.python.jail, **streams)
+        return pyjail.run([*python.command, *args], limits_, jail=jail or python.jail, **streams)
 
     def outcome(self, attack: Attack) -> Outcome:
         """Run an attempt and look what happened to the host."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pyjail import Jail
 from pyjail._selftest.attacks.toolkit import identity, quietly
-from pyjail._selftest.canaries import SHOWN, Files, Process
+from pyjail._selftest.canaries import SHOWN, WRITTEN, Files, Process
 from pyjail._selftest.host_ipc import Ipc, Listeners
 
 PRIVATE = (
@@ -63,6 +63,8 @@ class Scene:
 
     def _read_only(self) -> list[str]:
         """Directories inside in which nothing may be made, unless the user's jail says so."""
+        if self.jail.writable_root is not None:
+            return []
         ours = [m.dst for m in self.jail.mounts if m.kind == "tmpfs" or not m.ro]
         bound = [m.dst for m in self.jail.mounts if m.kind == "bind" and m.ro and os.path.isdir(m.src or "")]
         return [d for d in (*SYSTEM, *bound) if not any(d == o or d.startswith(o + "/") for o in ours)]
@@ -126,6 +128,7 @@ class Scene:
             "home": "" if "home" in self.missing else self.files.home,
             "beside": self.files.beside,
             "bound": SHOWN,
+            "written": WRITTEN,
             "private": list(dict.fromkeys(map(os.path.expanduser, PRIVATE))),
             "read_only": self._read_only(),
             "shared": list(

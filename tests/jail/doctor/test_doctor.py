@@ -25,7 +25,15 @@ FENCES = (
     "other namespaces", "seccomp", "rlimits",
 )  # fmt: skip
 LIMITS = ("cgroups", "memory", "swap", "processes", "cpu_time", "cpus", "memory peak")
-RUNS = ("strict jail", "jail without strict", "fresh keeper", "loopback", "seccomp strict", "rootfs and binds")
+RUNS = (
+    "strict jail",
+    "jail without strict",
+    "fresh keeper",
+    "loopback",
+    "seccomp strict",
+    "rootfs and binds",
+    "writable root",
+)
 AS_USER = (sys.executable, "tests/as_user.py")
 DOCTOR = """
 import sys

@@ -41,6 +41,34 @@ def test_everything_is_contained_here():
 
 
 @not_in_a_guest
+def test_a_root_that_may_be_written_to_is_attacked_in_every_kind_of_jail(tmp_path, monkeypatch):
+    """On a directory of the selftest's own; and in a jail that has one itself, in which only that is not asked."""
+    of_group = {"change", "left_over", "by_descriptor", "forge", "channels", "remount", "below"}
+    mine = tmp_path / "root"
+    (mine / "etc").mkdir(parents=True)
+    (mine / "etc/file").write_text("x")
+    for jail in (Jail(), Jail(seccomp="strict"), Jail(rootfs=mine), Jail(rootfs=mine, writable_root="16M")):
+        report = pyjail.selftest(jail, only=["written"])
+        assert {r.name: r.status for r in report.rows} == {
+            f"written.{name}": Status.CONTAINED for name in of_group
+        }, report.rows  # fmt: skip
+    (tmp_path / "theirs").mkdir(mode=0o777)
+    (tmp_path / "theirs").chmod(0o777)
+    (tmp_path / "theirs/file").write_text("x")
+    (tmp_path / "theirs/file").chmod(0o666)
+    shared = (
+        Mount.bind(tmp_path / "theirs", "/srv/theirs", False),
+        Mount.bind(tmp_path / "theirs/file", "/etc/one", False),
+    )
+    assert pyjail.selftest(Jail(rootfs=mine, writable_root="16M", mounts=shared), only=["written"]).ok
+    assert (tmp_path / "theirs/file").read_text() == "x" and os.listdir(tmp_path / "theirs") == ["file"]
+    report = pyjail.selftest(Jail(rootfs=mine, writable_root="16M"), only=["files", "mounts", "bound", "proc", "ipc"])
+    assert report.ok, report.escaped
+    assert status_of(report)["files.write_system_files"] is Status.NOT_APPLICABLE
+    assert [p.name for p in mine.rglob("*")] == ["etc", "file"] and (mine / "etc/file").read_text() == "x"
+
+
+@not_in_a_guest
 def test_an_errno_of_the_users_own_policy_is_a_refusal_of_that_call_only():
     policy = SeccompPolicy(refuse=("inotify_init1",), errno="EBADF", rules=(SeccompRule("quotactl", "EINVAL"),))
     assert pyjail.selftest(Jail(seccomp=policy), only=["kernel"]).ok

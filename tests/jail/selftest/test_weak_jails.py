@@ -13,7 +13,7 @@ import pytest
 
 import pyjail
 from pyjail import Jail, Mount, Result, SeccompPolicy, Verdict, cli
-from pyjail._selftest import inside, runner
+from pyjail._selftest import inside, interpreter, runner
 from pyjail._selftest.judge import Outcome, judge
 from pyjail._selftest.report import Status
 from pyjail._selftest.scene import Scene
@@ -35,6 +35,21 @@ def test_without_a_filter_kernel_surface_is_red():
         assert {"namespaces.new_user", "namespaces.root_in_a_user_namespace"} <= found
     if os.path.exists("/proc/keys"):
         assert "kernel.keyrings" in found
+
+
+def test_a_root_that_shows_where_it_lies_and_one_whose_files_have_changed_are_red(monkeypatch):
+    def weak(self):
+        root = self.scene.files.root
+        return interpreter.find(Jail(rootfs=root, mounts=(Mount.bind(f"{root}/deep", "/deep"),)), runner.LIMITS)
+
+    monkeypatch.setattr(runner._Selftest, "written", property(weak))
+    assert escaped(pyjail.selftest(only=["written"])) == {"written.below"}
+    with Scene(Jail()) as scene:
+        below = scene.files.root
+        Path(f"{below}/deep/in/it").write_text("changed")
+        os.mkfifo(f"{below}/deep/pipe")
+        assert scene.changes() == [f"{below}/deep/in/it was changed", f"{below}/deep/pipe was made"]
+        assert scene.changes() == []
 
 
 @not_in_a_guest

@@ -114,7 +114,9 @@ def write_root(scene: Scene) -> None:
 
 
 @attack(
-    "opens system files for writing, changes their modes, times and owners", "CVE-2019-5736: an overwritten runtime"
+    "opens system files for writing, changes their modes, times and owners",
+    "CVE-2019-5736: an overwritten runtime",
+    needs=("read_only",),
 )
 def write_system_files(scene: Scene) -> None:
     for path in scene["shared"]:

@@ -33,7 +33,7 @@ _BOTH: dict[str, tuple[int, int]] = {
     "set_mempolicy": (238, 237), "setdomainname": (171, 162), "sethostname": (170, 161), "setns": (308, 268),
     "setsockopt": (54, 208), "socket": (41, 198), "settimeofday": (164, 170), "shmat": (30, 196), "shmctl": (31, 195),
     "shmget": (29, 194), "splice": (275, 76), "statmount": (457, 457), "swapoff": (168, 225), "swapon": (167, 224),
-    "sync": (162, 81), "sync_file_range": (277, 84), "syncfs": (306, 267),
+    "renameat2": (316, 276), "sync": (162, 81), "sync_file_range": (277, 84), "syncfs": (306, 267),
     "sysfs": (139, -1), "syslog": (103, 116), "tgkill": (234, 131), "umount2": (166, 39), "unshare": (272, 97),
     "uselib": (134, -1), "userfaultfd": (323, 282), "ustat": (136, -1), "vhangup": (153, 58),
 }  # fmt: skip
