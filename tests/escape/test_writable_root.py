@@ -84,13 +84,14 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 POLICIES: dict[str, dict[str, Any]] = {
     "usual": {},
-    "strict": {"seccomp": "strict"},
+    "uid 0": {"uid": 0, "gid": 0},
     "without a filter": {"seccomp": "none"},
     "without a filter, Landlock and with all of /proc": {"seccomp": "none", "landlock": False, "proc": "full"},
+    "all of this": {"seccomp": "none", "landlock": False, "proc": "full", "uid": 0, "gid": 0},
 }
 
 
-@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "strict"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_nothing_that_the_root_is_made_of_is_reached(root, attack, policy):
     before, left = state(root), nothing_left()
     r = pyjail.run(["./attack"], LIMITS, jail=jail(root, **POLICIES[policy]), files={"attack": attack})

@@ -304,6 +304,8 @@ ALWAYS_NEW = (
 )  # nothing of them is used again
 
 
+if not place.CGROUPS:
+    KINDS.pop("writable root, box")
 CASES = [(name, role) for name in KINDS for role in ROLES if ROLES[role][0] or name not in ALWAYS_NEW]
 # What kinds differ in is mostly made by the keeper; their other roles are those of a plain run.
 SOON = [(name, role) for name, role in CASES if name == "plain" or role in ("new keeper", "keeper")]
