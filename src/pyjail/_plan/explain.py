@@ -30,7 +30,8 @@ _HINTS = {
     ("fork", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max), or that of the "
     "box that it was for: Box.kill() ends what is in there",
     ("clone", errno.EAGAIN): "the caller's own process limit is used up (ulimit -u, pids.max)",
-    ("port", errno.EADDRINUSE): "its network namespace is not a new one: this is a bug of pyjail's",
+    ("port", errno.EADDRINUSE): "a program of this box listens on 127.0.0.1:3128, which is its proxy's: "
+    "end it (Box.kill), and have it listen elsewhere",
     ("keyring", errno.EDQUOT): "raise /proc/sys/kernel/keys/maxkeys",
 }
 
