@@ -58,6 +58,7 @@ static long port_open(void) {
   const uint32_t port = K.plan->port; /* in a struct sockaddr_in: */
   const uint8_t address[16] = {2 /* AF_INET */, 0, (uint8_t)(port >> 8), (uint8_t)port, 127, 0, 0, 1};
   long s = SYS(__NR_socket, 2, 1 | O_CLOEXEC /* SOCK_STREAM */, 0);
+  SYS(__NR_setsockopt, s, 1, 2 /* SO_REUSEADDR */, &(int){1}, sizeof(int)); /* beside a box's last connections */
   long rc = s < 0 ? s : SYS(__NR_bind, s, address, sizeof address);
   if (rc == 0) rc = SYS(__NR_listen, s, 4096); /* or what net.core.somaxconn allows */
   if (rc < 0) sys_close((int)s);

@@ -80,7 +80,7 @@ def test_every_function_fits_a_screen(tmp_path):
 def test_the_keeper_knows_few_system_calls():
     code = "".join(p.read_text() for p in CSRC.glob("*.[ch]"))
     only_compared = {"shmget", "semget", "msgget", "mq_open"}
-    assert len(set(re.findall(r"__NR_(\w+)", code)) - only_compared) <= 93
+    assert len(set(re.findall(r"__NR_(\w+)", code)) - only_compared) <= 94
     assert not re.search(r"\bSYS\(\s*\d", code)  # by name, so that they are counted
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyjail
 from pyjail import Contacts, Egress, Jail, Limits
 from tests.conftest import SLOW
+from tests.inside import egress_link, idle_keepers
 
 PYTHON = (sys.executable, "-I", "-c")
 LIMITS = Limits(wall_time=60 * SLOW, cpu_time=30 * SLOW)
@@ -44,6 +45,13 @@ def head(target, method="CONNECT"):
     return f"{method} {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n"
 """
 ANSWERS = TALK + "\nprint(json.dumps([answer(pieces) for pieces in json.load(sys.stdin)]))\n"
+
+
+def nobody_served() -> bool:
+    """No run but those that keepers without work have left as they were, for their next ones."""
+    link = egress_link()
+    resting = {keeper.contact.number for keeper in idle_keepers() if keeper.contact is not None}
+    return link.runs == resting and link.asked == {}
 
 
 def jail(*rules: str, **bounds: Any) -> Jail:

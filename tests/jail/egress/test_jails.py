@@ -13,7 +13,7 @@ import pytest
 import pyjail
 from pyjail import Egress, Jail
 from tests.inside import egress_link
-from tests.jail.egress.jails import answers, connects, jail, python, status
+from tests.jail.egress.jails import answers, connects, jail, nobody_served, python, status
 from tests.jail.egress.world import PATIENCE, Server, World, http, until
 
 
@@ -26,8 +26,9 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def nobody_is_served_afterwards() -> Iterator[None]:
     yield
-    assert until(lambda: egress_link().runs == set())
-    assert egress_link().asked == {}
+    assert until(nobody_served)
+    pyjail.close()
+    assert egress_link().runs == set()
 
 
 # ---- what the list says ----

@@ -9,7 +9,8 @@ import pytest
 
 import pyjail
 from pyjail import Jail
-from tests.jail.egress.jails import LIMITS, PYTHON, TALK, jail, python
+from tests.conftest import SLOW
+from tests.jail.egress.jails import LIMITS, jail, python
 
 LOOK = """
 import os
@@ -76,7 +77,8 @@ def test_a_namespace_that_was_used_is_nobody_elses(of, what):
         r = python(USED[what], of=of)
         assert r.ok, r.stderr
         after = python(LOOK, of=of)
-        assert namespace(after) != namespace(r)
+        # What is in flight in a circle may be collected before that is looked at: then it is not there.
+        assert namespace(after) != namespace(r) or "in flight" in what
         assert json.loads(after.stdout) == pristine
 
 
@@ -90,15 +92,14 @@ def test_a_namespace_that_was_left_as_it_was_shows_nothing_of_it(of, what):
 
 def test_a_namespace_that_nobody_used_serves_the_next_run(of):
     pyjail.run(["true"], LIMITS, jail=of)
-    seen = {namespace(pyjail.run(["true"], LIMITS, jail=of)) for _ in range(10)}
-    assert len(seen) == 1
+    seen = {namespace(pyjail.run(["true"], LIMITS, jail=of)) for _ in range(40)}
+    assert len(seen) <= 4  # of some keepers
 
 
-def test_who_was_ended_leaves_a_namespace_to_nobody(of):
+def test_who_was_ended_leaves_nothing_to_the_next(of):
     """His proxy may hold the port yet."""
-    first = pyjail.run(["true"], LIMITS, jail=of)
-    with pytest.raises(pyjail.TimeoutExpired):
-        pyjail.run(["sleep", "99"], LIMITS, jail=of, timeout=0.5)
-    for _ in range(3):
-        r = pyjail.run([*PYTHON, TALK], LIMITS, jail=of)
-        assert r.ok and namespace(r) != namespace(first)
+    pristine = look(of)
+    for code in "", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.2', 9))":
+        with pytest.raises(pyjail.TimeoutExpired):
+            python(code + "\ntime.sleep(99)", of=of, timeout=1.0 * SLOW)
+        assert look(of) == pristine
