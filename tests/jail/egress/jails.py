@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import sys
 from typing import Any
 
@@ -80,3 +82,11 @@ def connects(*targets: str) -> list[str]:
 def status(answer: str) -> str:
     """Of an answer of the proxy's own."""
     return answer.split(" ", 2)[1] if answer.startswith("HTTP/1.1 ") else answer
+
+
+def own_address() -> str:
+    """One that this machine has besides those of lo; "" where it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.connect(("192.0.2.1", 9))  # nothing is sent
+        return str(sock.getsockname()[0])
+    return ""

@@ -10,33 +10,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import pyjail
 from pyjail import Jail, Limits, Verdict, aio
-from tests import place
 from tests.conftest import SLOW
 from tests.host_side import alive, fds
 from tests.inside import egress_link
 from tests.instants import Instant, Interrupted, Unharmed, every
 from tests.jail.egress.jails import LIMITS, PYTHON, TALK, connects, jail, nobody_served, python
+from tests.jail.egress.ways import by_a_loop, by_run, by_session, by_start, one, told, with_files
 from tests.jail.egress.world import PATIENCE, Server, until
 from tests.scripts import script
-
-ONE = TALK + "\nprint(answer([head(f'host.test:{sys.argv[1]}')])[9:12])\n"
-
-
-def one(port: int) -> list[str]:
-    """A program that asks once, for this port, and is refused."""
-    return [*PYTHON, ONE, str(port)]
-
-
-def told(result: pyjail.Result) -> list[int]:
-    """The ports that it asked for."""
-    assert result.egress is not None, result
-    return [row.port for row in result.egress.rows]
 
 
 @pytest.fixture(autouse=True)
@@ -45,131 +31,6 @@ def nobody_is_served_afterwards() -> Iterator[None]:
     assert until(nobody_served)
     pyjail.close()
     assert egress_link().runs == set()
-
-
-# ---- ways to start one ----
-
-
-def by_run(of: Jail) -> pyjail.Result:
-    return pyjail.run(one(7), LIMITS, jail=of)
-
-
-def by_start(of: Jail) -> pyjail.Result:
-    with pyjail.start(one(7), LIMITS, jail=of) as p:
-        assert p.stdout is not None and p.stdout.read() == b"403\n"
-    return p.result
-
-
-def by_pool(of: Jail) -> pyjail.Result:
-    with pyjail.Pool(2, jail=of, limits=LIMITS) as pool:
-        return pool.run(one(7))
-
-
-def by_session(of: Jail) -> pyjail.Result:
-    with pyjail.Session(jail=of, limits=LIMITS) as session:
-        session.write("x", "x")
-        first = session.run(one(6))
-        assert told(first) == [6]
-        return session.run(one(7))
-
-
-def by_interact(of: Jail) -> pyjail.Result:
-    party = pyjail.Party(one(7), LIMITS, jail=of)
-    i = pyjail.interact(party, pyjail.Party(["cat"], LIMITS), edges=["a.stdout -> b.stdin"])
-    result: pyjail.Result = i.results["a"]
-    return result
-
-
-def by_measure(of: Jail) -> pyjail.Result:
-    m = pyjail.measure(one(7), LIMITS, jail=of, repeat=pyjail.Repeat(2, 2))
-    assert [told(r) for r in m.runs] == [[7]] * len(m.runs)
-    result: pyjail.Result = m.runs[0]
-    return result
-
-
-def by_a_loop(of: Jail) -> pyjail.Result:
-    return asyncio.run(aio.run(one(7), LIMITS, jail=of))
-
-
-def by_trio(of: Jail) -> pyjail.Result:
-    trio = pytest.importorskip("trio")
-
-    async def main() -> pyjail.Result:
-        return await aio.run(one(7), LIMITS, jail=of)
-
-    result: pyjail.Result = trio.run(main)
-    return result
-
-
-def with_files(of: Jail) -> pyjail.Result:
-    return pyjail.run(one(7), LIMITS, jail=of, files={"a": "x"}, collect=["a"], input=b"x")
-
-
-WAYS = [by_run, by_start, by_pool, by_session, by_interact, by_measure, by_a_loop, by_trio, with_files]
-
-
-@pytest.mark.parametrize("kind", ["again", "fresh", "deterministic"])
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_to_run_has_its_way_out_and_is_told_of_it(way, kind):
-    given = {} if kind == "again" else {kind: True}
-    if way is by_interact and kind == "deterministic":
-        pytest.skip("parties that run at once are chance")
-    if way is by_session and kind == "fresh":
-        given = {}
-    of = Jail(network=jail("pypi.org").network, **given)
-    for _ in range(2):
-        assert told(way(of)) == [7]
-
-
-def test_runs_one_after_the_other_have_each_their_own():
-    of = jail()
-    for port in range(1, 31):
-        assert told(pyjail.run(one(port), LIMITS, jail=of)) == [port]
-
-
-def many(count: int, width: int) -> None:
-    of = jail()
-
-    def run(port: int) -> list[int]:
-        return told(pyjail.run(one(port), LIMITS, jail=of))
-
-    with ThreadPoolExecutor(width) as threads:
-        assert list(threads.map(run, range(1, count + 1))) == [[port] for port in range(1, count + 1)]
-
-
-def test_two_hundred_runs_some_at_once_have_each_their_own():
-    many(200, 8)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_thousand_runs_have_each_their_own():
-    many(1000, 32)
-
-
-def test_two_hundred_that_live_at_once_have_each_their_own():
-    of, count = jail(), 200 if place.CGROUPS else 50
-    code = TALK + "\nsys.stdin.read(1)\nprint(answer([head(f'host.test:{sys.argv[1]}')])[9:12])\n"
-    with contextlib.ExitStack() as stack:
-        started = [
-            stack.enter_context(pyjail.start([*PYTHON, code, str(port)], Limits(wall_time=None), jail=of))
-            for port in range(1, count + 1)
-        ]
-        assert len(egress_link().runs) >= count
-        for p in started:
-            assert p.stdin is not None
-            p.stdin.close()
-        for p in started:
-            assert p.stdout is not None and p.stdout.read() == b"403\n"
-            p.wait()
-        assert [told(p.result) for p in started] == [[port] for port in range(1, count + 1)]
-
-
-def test_tasks_of_a_loop_have_each_their_own():
-    async def main() -> list[pyjail.Result]:
-        return await asyncio.gather(*[aio.run(one(port), LIMITS, jail=jail()) for port in range(1, 41)])
-
-    assert [told(r) for r in asyncio.run(main())] == [[port] for port in range(1, 41)]
 
 
 # ---- what ends them ----
