@@ -310,6 +310,23 @@ def test_a_user_whose_root_is_roots_is_refused_with_the_cause(base):
     assert row.status == "not_enforced" and "uid 0" in row.value and not result.ok
 
 
+LOCK = """
+import fcntl, os, time
+fcntl.flock(os.open("/etc/a", os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("got", flush=True)
+time.sleep(%d)
+"""
+
+
+def test_locks_on_files_of_the_image_are_each_jails_own(host_python):
+    command = ["/usr/bin/python3", "-I", "-S", "-c"]
+    own = jail(host_python.image, mounts=host_python.mounts)
+    with Session(own) as one, Session(own) as two, one.start([*command, LOCK % 600]) as holder:
+        assert holder.stdout.readline() == b"got\n"
+        assert two.run([*command, LOCK % 0]).stdout == b"got\n"
+        holder.kill()
+
+
 @pytest.mark.parametrize("size", [0, 100, "1K", -1, "x", True])
 def test_a_size_that_is_none_is_refused(base, size):
     with pytest.raises(SpecError, match="writable_root"):
