@@ -52,6 +52,7 @@ STEPS = {
     "ioctl": {"net_lo"},
     "bind": {"port"},
     "listen": {"port"},
+    "setsockopt": {"port"},
 }
 
 

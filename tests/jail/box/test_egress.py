@@ -10,7 +10,7 @@ import signal
 import pytest
 
 import pyjail
-from pyjail import Box, Contacts, Egress, Jail, aio
+from pyjail import Box, Contacts, Egress, Jail, SetupError, aio
 from tests.inside import egress_link
 from tests.instants import Instant, Interrupted, Unharmed, every
 from tests.jail.box.programs import LIMITS
@@ -107,6 +107,40 @@ def test_a_proxy_that_is_killed_is_another_one_at_the_next_program(box, link):
     told = box.egress
     assert "the egress proxy ended" in told.rows[0].why
     assert ports(told)[-1] == 3
+
+
+CLOSED_OUTSIDE = ASK.replace("s.recv(12).decode()", "len(b''.join(iter(lambda: s.recv(4096), b'')))").replace(
+    "sys.argv[1:]", "['1']"
+)
+LISTENS = """
+import socket, time
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+while True:
+    try: s.bind(("127.0.0.1", 3128)); s.listen(); break
+    except OSError: time.sleep(0.01)
+print("listens", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_connections_that_a_killed_proxy_had_closed_are_in_no_other_ones_way(box, link):
+    """The kernel remembers them for a minute, at this address."""
+    box.run(["python3", "-c", CLOSED_OUTSIDE])
+    os.kill(link.pid, signal.SIGKILL)
+    assert until(lambda: not os.path.exists(f"/proc/{link.pid}") or box.run(ask(2)).ok)
+    assert box.run(ask(3)).stdout == REFUSED
+
+
+def test_a_program_that_listens_where_no_proxy_does_is_told_with_what_ends_it(box, link):
+    box.run(ask(1))
+    with box.start(["python3", "-c", LISTENS]) as p:
+        os.kill(link.pid, signal.SIGKILL)
+        assert p.stdout.readline() == b"listens\n"
+        with pytest.raises(SetupError, match=r"port.*Box\.kill"):
+            box.run(ask(2))
+        box.kill()
+    assert box.run(ask(3)).stdout == REFUSED
 
 
 def test_two_boxes_have_each_their_own(link):
