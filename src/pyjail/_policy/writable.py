@@ -113,6 +113,11 @@ def made_for_mounts(rows: Iterable[MountRow]) -> frozenset[str]:
     return frozenset(row.target for row in after[at:] if row.kind in _MADE)
 
 
+def below(rows: Iterable[MountRow]) -> str:
+    """The path of the directory whose copy such rows make a root of."""
+    return next(row.source for row in rows if row.kind == "bind" and row.target == LOWER)
+
+
 def shown(rows: tuple[MountRow, ...], ids: Ids) -> tuple[MountRow, ...]:
     """The rows for a keeper with these ids: mounts that show their owner as the program have the maps that do it."""
     return tuple([r._replace(data=id_maps(r.data, ids)) if r.kind == "bind" and r.data else r for r in rows])

@@ -86,6 +86,8 @@ def build(
     key = key_of(command, box, tuple(outputs), tools)
     if any(why.startswith(session_box.UNREADABLE) for why in box.skipped.values()):
         cache = None  # it is not in the key
+    if cache is not None and session.jail.writable_root is not None and session.root_changes():
+        cache = None  # nor is what was written of the root
     entry = None if cache is None else cache.get(key)
     known = None
     if entry is not None:

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterator
 
-from pyjail._base.fds import Fd
 from pyjail._base.records import dataclass
 from pyjail._base.shown import Shown
 from pyjail._keeper.shared import SharedKeeper as Keeper
@@ -49,14 +48,13 @@ class RootChange(Shown):
 def changes(keeper: Keeper) -> list[RootChange]:
     """See `Session.root_changes`."""
     found, named = [], 0
-    with Fd(os.open, str(keeper.template.jail.rootfs or "/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) as root:
-        for one in upper.walk(keeper):
-            if _is_still(keeper, root.number, one):
-                continue
-            named += len(one.path)
-            if named > MOST_NAMES:
-                raise OSError(errno.EFBIG, f"more than {MOST_NAMES >> 20} MiB of names in all")
-            found.append(_told(one))
+    for one in upper.walk(keeper):
+        if _is_still(keeper, one):
+            continue
+        named += len(one.path)
+        if named > MOST_NAMES:
+            raise OSError(errno.EFBIG, f"more than {MOST_NAMES >> 20} MiB of names in all")
+        found.append(_told(one))
     return sorted(found, key=lambda change: change.path)
 
 
@@ -69,18 +67,18 @@ def _told(found: upper.Found) -> RootChange:
     return RootChange("/" + found.path, kind, what, size, stat.S_IMODE(mode))
 
 
-def _is_still(keeper: Keeper, root: int, found: upper.Found) -> bool:
+def _is_still(keeper: Keeper, found: upper.Found) -> bool:
     try:
-        return is_as_it_was(keeper, root, found)
+        return is_as_it_was(keeper, found)
     except OSError as e:
         if e.errno not in (*upper.GONE, errno.ENXIO, errno.EINVAL):
             raise
         return False  # a running program changes it
 
 
-def is_as_it_was(keeper: Keeper, root: int, found: upper.Found) -> bool:
+def is_as_it_was(keeper: Keeper, found: upper.Found) -> bool:
     """Whether what was written there is what the image has there: it was opened to be written to, or something in it
-    has changed. ``root``: the image's."""
+    has changed."""
     now, was = found.now, found.was
     if now is None or was is None or now.st_mode != was.st_mode:
         return False
@@ -88,7 +86,7 @@ def is_as_it_was(keeper: Keeper, root: int, found: upper.Found) -> bool:
         return True
     if now.st_size != was.st_size:
         return False
-    with upper.below(root, found.path) as old:
+    with upper.image_of(keeper) as root, upper.below(root.number, found.path) as old:
         name = found.path.rpartition("/")[2]
         if stat.S_ISLNK(now.st_mode):
             return upper.target(keeper, found.path) == os.readlink(name, dir_fd=old.number)

@@ -7,7 +7,6 @@ import stat
 from functools import partial
 
 from pyjail._base.errors import SpecError
-from pyjail._base.fds import Fd
 from pyjail._images.commit import How as How
 from pyjail._images.commit import Layer
 from pyjail._images.commit import commit as committed
@@ -27,12 +26,11 @@ def commit(keeper: Keeper, name: str, how: How) -> Image:
 
 
 def _fill(keeper: Keeper, layer: Layer) -> None:
-    with Fd(os.open, str(keeper.template.jail.rootfs), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) as root:
-        for found in upper.walk(keeper):
-            _tell(keeper, layer, root.number, found)
+    for found in upper.walk(keeper):
+        _tell(keeper, layer, found)
 
 
-def _tell(keeper: Keeper, layer: Layer, root: int, found: upper.Found) -> None:
+def _tell(keeper: Keeper, layer: Layer, found: upper.Found) -> None:
     path, now, was = os.fsencode(found.path), found.now, found.was
     if now is None:
         if not found.hidden:
@@ -48,7 +46,7 @@ def _tell(keeper: Keeper, layer: Layer, root: int, found: upper.Found) -> None:
             layer.directory(path, now)
         if found.hides:
             layer.hides(path)
-    elif not found.hidden and changes.is_as_it_was(keeper, root, found):
+    elif not found.hidden and changes.is_as_it_was(keeper, found):
         return
     elif stat.S_ISLNK(now.st_mode):
         layer.symlink(path, now, os.fsencode(upper.target(keeper, found.path)))

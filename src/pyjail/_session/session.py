@@ -205,7 +205,8 @@ class Session(Claimed, Shown):
             tools: more programs that it uses, by name or path inside: another version of one makes another key.
 
         The key is of all files in /box, command, env, cwd, the jail, and the size and time of the program and of
-        ``tools``. On a hit the outputs are written into /box and nothing runs. Kept is what a run with verdict OK
+        ``tools``; where the root has been written to, nothing is looked up or kept.
+        On a hit the outputs are written into /box and nothing runs. Kept is what a run with verdict OK
         made when each of ``outputs`` is there. Returns a `Build`. Raises what `run`, `write` and `snapshot` raise.
 
         >>> import pyjail

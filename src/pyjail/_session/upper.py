@@ -53,7 +53,7 @@ def walk(keeper: Keeper) -> Iterator[Found]:
     if jail.writable_root is None:
         raise SpecError("writable_root", None, 'the root of this jail is read-only: Jail(writable_root="512M")')
     made = writable.made_for_mounts(keeper.template.mounts)
-    with Fd(os.open, str(jail.rootfs), _LOOK) as lower:
+    with image_of(keeper) as lower:
         left = MOST
         todo = [("", False)]
         while todo:
@@ -85,6 +85,11 @@ def walk(keeper: Keeper) -> Iterator[Found]:
                         yield found
                     if found.now is not None and stat.S_ISDIR(found.now.st_mode):
                         todo.append((f"{found.path}/", hidden or found.hides))
+
+
+def image_of(keeper: Keeper) -> Fd:
+    """The directory that such a root began as."""
+    return Fd(os.open, writable.below(keeper.template.mounts), _LOOK)
 
 
 def opened(keeper: Keeper, path: str, flags: int) -> Fd:

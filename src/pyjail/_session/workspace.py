@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pyjail._result.result import Result
+from pyjail._session.changes import RootChange
 from pyjail._session.snapshot import Content, Snapshot
 from pyjail._spec.jail import Jail, Limits
 
@@ -23,6 +24,8 @@ class Workspace(Protocol):
     def run(self) -> Callable[..., Result[Any]]: ...
 
     def snapshot(self) -> Snapshot: ...
+
+    def root_changes(self) -> list[RootChange]: ...
 
 
 Put = Callable[[str, int, Content], None]  # path, mode: into that /box

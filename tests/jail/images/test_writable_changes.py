@@ -171,10 +171,28 @@ def test_the_tree_of_a_rootfs_is_compared_too(base, tmp_path):
     (root / "bin" / "sh").symlink_to("busybox")
     (root / "etc" / "a").write_text("a")
     before = {p: (p.lstat().st_mtime_ns, p.lstat().st_ino, p.lstat().st_mode) for p in sorted(root.rglob("*"))}
-    with Session(Jail(rootfs=str(root), writable_root="1M", strict=False)) as s:
+    (tmp_path / "link").symlink_to(root)
+    with Session(Jail(rootfs=str(tmp_path / "link"), writable_root="1M", strict=False)) as s:
+        assert s.root_changes() == []
         done(s, "echo b >/etc/b; busybox rm /etc/a; echo >>/bin/busybox.d")
         assert told(s.root_changes()) == [
             ("added", "/bin/busybox.d", "file"), ("removed", "/etc/a", "file"), ("added", "/etc/b", "file")
         ]  # fmt: skip
     assert {p: (p.lstat().st_mtime_ns, p.lstat().st_ino, p.lstat().st_mode) for p in sorted(root.rglob("*"))} == before
     assert stat.S_ISREG((root / "etc" / "a").lstat().st_mode)
+
+
+def test_a_build_is_cached_as_long_as_the_root_is_the_images(base, tmp_path):
+    """What was written of it is not in the key."""
+    cache = pyjail.ArtefactCache(tmp_path / "cache")
+    command = writable.sh("cat /etc/a >out")
+
+    def built(before: str) -> tuple[bool, bytes]:
+        with Session(jail()) as s:
+            done(s, before)
+            return s.build(command, ("out",), cache=cache).cached, s.read("out")
+
+    assert built("true") == (False, b"hello\n")
+    assert built("true >>/etc/a") == (True, b"hello\n")
+    assert built("echo other >/etc/a") == (False, b"other\n")
+    assert built("true") == (True, b"hello\n")

@@ -231,3 +231,12 @@ def test_an_image_with_links_where_directories_were_and_back(home):
     assert contents(image.root)["l/x"] == b"own\n" and contents(image.root)["usr2/lib/x"] == b"1more\n"
     assert os.readlink(f"{image.root}/usr") == "usr2"
     pyjail.close()
+
+
+def test_a_session_commits_under_the_name_that_it_began_with(base):
+    with Session(jail()) as s:
+        for i in range(3):
+            done(s, f"echo {i} >/etc/{i}")
+            image = s.commit("base")
+            assert images.gc() == [] or i
+    assert {"0", "1", "2"} <= set(os.listdir(f"{image.root}/etc")) and len(image.layers) == len(base.layers) + 1
