@@ -83,6 +83,7 @@ def _layers() -> list[tuple[str, Callable[[Any], Finding]]]:
         ("jail without strict", proof.loose),
         ("fresh keeper", proof.fresh),
         ("loopback", proof.loopback),
+        ("egress", proof.egress),
         ("seccomp strict", proof.seccomp_strict),
         ("rootfs and binds", proof.rootfs),
         ("images", images.store),

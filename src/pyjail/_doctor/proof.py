@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import replace
 from typing import Any
 
 from pyjail._doctor.examination import Examination, run
-from pyjail._doctor.finding import PARTLY, STRICT, WORKS, Finding
+from pyjail._doctor.finding import NO, PARTLY, STRICT, WORKS, Finding
 from pyjail._host.machine import Host
 from pyjail._images.store import Store
+from pyjail._spec.egress import Egress
 from pyjail._spec.jail import Jail, Mount
 
 
@@ -52,6 +54,24 @@ def fresh(x: Examination) -> Finding:
 
 def loopback(x: Examination) -> Finding:
     return _variant(x, "loopback", 'network="loopback"', network="loopback")
+
+
+# What its proxy says to who asks for a host.
+_ASKS = """import socket
+with socket.create_connection(("127.0.0.1", 3128), 10) as s:
+    s.sendall(b"CONNECT pyjail.invalid:443 HTTP/1.1\\r\\n\\r\\n")
+    raise SystemExit(s.recv(12) != b"HTTP/1.1 403")"""
+
+
+def egress(x: Examination) -> Finding:
+    """An empty list refuses all, and the refusal comes from a proxy outside."""
+    jail = replace(Jail(strict=True) if x.is_strict else x.loose[1], network=Egress())
+    found = run(jail, args=(sys.executable, "-I", "-c", _ASKS)).egress
+    rows = () if found is None else found.rows
+    if [(row.host, row.allowed) for row in rows] != [("pyjail.invalid", False)]:
+        return Finding("egress", NO, f"Jail(network=Egress([])) told {rows} of one connection that was to be refused")
+    said = "Jail(network=Egress([])) runs, and its proxy refused what is not listed"
+    return Finding("egress", WORKS if x.is_strict else PARTLY, said)
 
 
 def seccomp_strict(x: Examination) -> Finding:

@@ -30,7 +30,10 @@ def reasons(jail: Jail, receipt: Receipt, missing: Mapping[str, str]) -> dict[st
     if jail.network == "none":
         found["loopback"] = "this jail has no network"
     else:
-        found["no_network"] = f'the jail asks for network="{jail.network}"'
+        asked = f'network="{jail.network}"' if isinstance(jail.network, str) else "an Egress"
+        found["no_network"] = f"the jail asks for {asked}"
+    if isinstance(jail.network, str):
+        found["egress"] = "this jail has no Egress"
     if any(m.kind == "bind" and not m.ro for m in jail.mounts):
         found["no_disk"] = "the jail has a writable bind, and what is written there may be flushed"
     if jail.writable_root is not None:

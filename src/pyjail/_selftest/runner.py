@@ -22,8 +22,8 @@ from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail._selftest.scene import Scene
 
 GROUPS = (
-    "files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "ipc", "written",
-    "pairs", "bombs",
+    "files", "bound", "proc", "processes", "namespaces", "mounts", "privileges", "kernel", "network", "egress", "ipc",
+    "written", "pairs", "bombs",
 )  # fmt: skip
 MIB = 1 << 20
 LIMITS = Limits(cpu_time=20, wall_time=60, memory=256 * MIB, output=4 * MIB, disk=16 * MIB, inodes=512)

@@ -30,6 +30,7 @@ RUNS = (
     "jail without strict",
     "fresh keeper",
     "loopback",
+    "egress",
     "seccomp strict",
     "rootfs and binds",
     "writable root",

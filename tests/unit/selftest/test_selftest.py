@@ -180,7 +180,7 @@ def test_the_catalogue_is_complete_and_well_formed():
     needs = {
         "home", "beside", "handle", "ipv4", "ipv6", "abstract", "path_socket", "sysv", "mqueue", "keyring", "dev_shm", "proc", "memory", "processes", "cgroups", "box",
         "own_tmp", "loopback", "no_network", "no_disk", "uid", "root", "x86_64", "machine",
-        "read_only",
+        "read_only", "egress",
     }  # fmt: skip
     options = {
         "limits", "expect", "short", "bound", "leaks", "terminal", "collect", "exits_as_user", "exits_by", "at_once_only",

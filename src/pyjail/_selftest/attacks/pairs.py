@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -187,3 +188,22 @@ class ports:
                 s.bind(("127.0.0.1", scene["port"]))
             except OSError:
                 note("the port is taken", 0)
+
+
+@attack("sees or takes what the other jail's proxy does", "one list for all who share a proxy", needs=("egress",))
+class proxies:
+    @staticmethod
+    def leave(scene: Scene) -> Any:
+        s = socket.create_connection(("127.0.0.1", 3128), 10)
+        s.sendall(f"CONNECT {scene['name']}.invalid:443 HTTP/1.1\r\n".encode())  # not all of it: it waits
+        return s
+
+    @staticmethod
+    def look(scene: Scene) -> None:
+        with socket.create_connection(("127.0.0.1", 3128), 10) as s:
+            s.sendall(b"\r\n\r\n")
+            answer = s.recv(4096)
+        note("it hears the other's request", 0 if scene["name"].encode() in answer else -1, errno.EACCES)
+        with open("/proc/self/net/tcp") as f:  # our own end and the proxy's, which waits or is over
+            others = [line for line in f.read().splitlines()[1:] if " 01 " in line]
+        note("it sees the other's connections", 0 if len(others) > 2 else -1, errno.EACCES)
