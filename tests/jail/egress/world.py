@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pyjail import Contacts
+from pyjail._egress import connection
 from pyjail._egress.proxy import Proxy
 from tests.conftest import SLOW
 from tests.inside import Egress
@@ -217,3 +220,9 @@ def client_context() -> ssl.SSLContext:
 def tls(sock: socket.socket, host: str) -> Iterator[ssl.SSLSocket]:
     with client_context().wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False) as inner:
         yield inner
+
+
+def careless(patch: pytest.MonkeyPatch, rule: object) -> None:
+    """Proxies of this process take every host for listed, and every address for public."""
+    patch.setattr(connection, "allows", lambda *_: rule)
+    patch.setattr(connection, "address_allowed", lambda *_: "")
