@@ -53,6 +53,7 @@ PAGES = [
         "coming-from",
         "embedding",
         "images",
+        "network",
         "rootfs",
         "tuning",
         "interpreter",
