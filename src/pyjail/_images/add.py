@@ -82,7 +82,8 @@ def add(
     ImageError for what is not acceptable, HostError for what this machine lacks; then the store is what it was.
     """
     bounds, platform = bounds or Bounds(), platform or platforms.own()
-    reference.local_name(name)
+    if not isinstance(name, place.Key):
+        reference.local_name(name)
     store.make()
     with store.working(), store.names() as names:
         names.take()
@@ -106,7 +107,7 @@ def add(
 
 def _unchanged(store: Shelf, name: str, told: dict[str, Any]) -> Image | None:
     """The image of that name, when it came from the very same document."""
-    said = store.read(f"names/{place.file_name(name)}")
+    said = None if isinstance(name, place.Key) else store.read(place.entry(name))
     if said is None or any(said[key] != value for key, value in told.items()):
         return None
     with contextlib.suppress(HostError):
@@ -243,5 +244,6 @@ def _entered(
             store.write(f"blobs/sha256/{blob.partition(':')[2]}", data)
         store.write(f"images/{found.digest.hex}.json", json.dumps(record).encode())
         entry = {"name": name, "digest": str(found.digest), **told}
-        store.write(f"names/{place.file_name(name)}", json.dumps(entry).encode())
-    return store.image(name, entry["digest"], json.loads(json.dumps(record)), told["origin"])
+        store.write(place.entry(name), json.dumps(entry).encode())
+    shown = entry["digest"] if isinstance(name, place.Key) else name
+    return store.image(shown, entry["digest"], json.loads(json.dumps(record)), told["origin"])

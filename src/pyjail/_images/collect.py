@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pyjail._images import known, listing, place, room
+from pyjail._images import known, listing, place, room, steps
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
 from pyjail._images.shelf import Shelf
@@ -33,7 +33,7 @@ def remove(store: Shelf, name: str) -> None:
             for entry in _entries(store):
                 if name in (entry["name"], entry["digest"]):
                     store.remove(f"names/{place.file_name(entry['name'])}")
-        _collect(store, {image.digest})
+        _collect(store, {image.digest, *steps.forget(store, _entries(store), image)})
 
 
 def gc(store: Shelf, max_size: int | None = None, older: float | None = None) -> list[str]:
@@ -52,11 +52,13 @@ def gc(store: Shelf, max_size: int | None = None, older: float | None = None) ->
             store.sweep()
         if older is not None:
             gone += _unname(store, [e for e in _by_use(store) if _used(store, e) < time.time() - older])
+        steps.forget(store, _entries(store))
         gone += _collect(store, None)
         if max_size is not None:
             todo = _by_use(store)
             while todo and room.size(store) > max_size:
                 gone += _unname(store, [todo.pop(0)])
+                steps.forget(store, _entries(store))
                 gone += _collect(store, None)
     return gone
 
@@ -109,7 +111,7 @@ def _collect(store: Shelf, digests: set[str] | None) -> list[str]:
             lock.take(fcntl.LOCK_EX | fcntl.LOCK_NB)
             with store.names() as names:
                 names.take()
-                named = {entry["digest"] for entry in _entries(store)}
+                named = {entry["digest"] for entry in _entries(store)} | steps.digests(store)
                 images = {digest for digest, its in _images(store) if its == id}
                 unnamed = {d for d in images - named if digests is None or d in digests}
                 gone += sorted(unnamed)

@@ -6,11 +6,12 @@ It is the same for the same changes, and so are digest and id: no time of now is
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TypedDict
 
 from pyjail._base import units
@@ -20,6 +21,7 @@ from pyjail._images.bounds import Bounds
 from pyjail._images.digests import Digest, digest, of, shown
 from pyjail._images.errors import ImageError
 from pyjail._images.lock import Lock
+from pyjail._images.place import Key
 from pyjail._images.record import Image
 from pyjail._images.spill import Spill
 from pyjail._images.store import Store
@@ -43,14 +45,18 @@ class How(TypedDict, total=False):
 
 class Layer:
     """An archive of changes, below the directory ``staging``: entries in the order in which they are told, a directory
-    before what is in it. Raises ImageError for what exceeds ``bounds`` or cannot be in a layer."""
+    before what is in it. Raises ImageError for what exceeds ``bounds`` or cannot be in a layer.
 
-    def __init__(self, staging: str, bounds: Bounds) -> None:
+    ``time``: of all entries, in ns. None: each has its own.
+    """
+
+    def __init__(self, staging: str, bounds: Bounds, time: int | None = None) -> None:
         self.entries = 0
+        self._time = time
         self._bounds, self._bytes = bounds, 0
         self._hasher = Digest("sha256", "").hasher()
         self._file = Spill(staging, bounds, "compressed", "the layer of what was changed")
-        self._names: dict[int, bytes] = {}  # of files that have several, by inode
+        self._names: dict[tuple[int, int], bytes] = {}  # of files that have several, by device and inode
 
     def removed(self, path: bytes) -> None:
         """The image's file or directory of this path is gone."""
@@ -82,7 +88,7 @@ class Layer:
         status = os.fstat(fd)
         mode = status.st_mode & 0o7777
         if status.st_nlink > 1:
-            first = self._names.setdefault(status.st_ino, path)
+            first = self._names.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
                 self._entry(path, b"1", mode, status.st_mtime_ns, 0, first)
                 return
@@ -110,14 +116,15 @@ class Layer:
         self.entries += 1
         if self.entries > self._bounds.entries:
             raise self._bounds.exceeded("entries", shown(path))
-        self._write(pack.header(path, letter, mode, mtime_ns, size, target))
+        time = mtime_ns if self._time is None else self._time
+        self._write(pack.header(path, letter, mode, time, size, target))
 
     def _write(self, data: bytes) -> None:
         self._hasher.update(data)
         self._file.write(data)
 
     def done(self) -> tuple[Digest, int]:
-        """(its digest, its fd, which stays this object's)."""
+        """(its digest, its fd, which stays this object's); once, when all has been told."""
         self._write(bytes(2 * pack.BLOCK))
         return Digest("sha256", self._hasher.hexdigest()), self._file.done()
 
@@ -131,9 +138,9 @@ class _Source(layouts.Closing):
 
     media_type: str | None = documents.OCI_MANIFEST
 
-    def __init__(self, base: Image, how: How, named: Digest | None, fd: int) -> None:
+    def __init__(self, base: Image, how: How, named: Digest | None, fd: int, by: str) -> None:
         self._base, self._fd, self._layer = base, fd, named
-        self._config = _config(base, how, named)
+        self._config = _config(base, how, named, by)
         layers = [layouts.layer(d["media_type"], digest(d["digest"], "layer"), d["size"]) for d in base.layers]
         if named is not None:
             layers.append(layouts.layer(documents.OCI_LAYER, named, os.fstat(fd).st_size))
@@ -165,30 +172,54 @@ def commit(
 
     What nothing was changed of shares the tree of ``base``. Raises SpecError, ImageError, HostError as `Store.add`.
     """
-    reference.local_name(name)
+    if not isinstance(name, Key):
+        reference.local_name(name)
     _check(how)
-    bounds, max_size = how.get("bounds") or Bounds(), units.size("max_size", how.get("max_size"))
     image = store.lookup(base)
+    with layer(store, how.get("bounds") or Bounds()) as changes:
+        fill(changes)
+        return put(store, image, name, changes, how, {"commit": base})
+
+
+@contextlib.contextmanager
+def layer(store: Store, bounds: Bounds, time: int | None = None) -> Iterator[Layer]:
+    """An empty one, which goes at the end, beside what the store has."""
     store.make()
     with store.working(), store.names() as names:
         names.take()
         store.sweep()
     with Lock() as lock, store.staging(lock) as staging:
-        layer = Layer(staging, bounds)
+        changes = Layer(staging, bounds, time)
         try:
-            fill(layer)
-            named, fd = layer.done() if layer.entries else (None, -1)
-            its = (image.config["os"], image.config["architecture"], image.config["variant"])
-            return store.add(
-                _Source(image, how, named, fd), name, bounds, max_size=max_size,
-                platform=platforms.parse("/".join(filter(None, its))),
-                origin={"commit": base}, had=len(image.layers),
-            )  # fmt: skip
+            yield changes
         finally:
-            layer.close()
+            changes.close()
 
 
-def _config(base: Image, how: How, named: Digest | None) -> bytes:
+def put(
+    store: Store,
+    image: Image,
+    name: str,
+    changes: Layer,
+    how: How,
+    origin: dict[str, Any],
+    done: tuple[Digest, int] | None = None,
+    by: str = CREATED_BY,
+) -> Image:
+    """``image`` with ``changes``, as ``name``; ``done``: what their end was, where that has been; ``by``: whose
+    work the history says it is, unless the key says it.
+    """
+    named, fd = (done or changes.done()) if changes.entries else (None, -1)
+    its = (image.config["os"], image.config["architecture"], image.config["variant"])
+    by = name.by if isinstance(name, Key) else by
+    return store.add(
+        _Source(image, how, named, fd, by), name, how.get("bounds") or Bounds(),
+        max_size=units.size("max_size", how.get("max_size")), platform=platforms.parse("/".join(filter(None, its))),
+        origin=origin, had=len(image.layers),
+    )  # fmt: skip
+
+
+def _config(base: Image, how: How, named: Digest | None, by: str) -> bytes:
     was = base.config
     env = dict(row.partition("=")[::2] for row in was["env"])
     env.update(how.get("env") or {})
@@ -198,7 +229,7 @@ def _config(base: Image, how: How, named: Digest | None) -> bytes:
         "Env": [f"{key}={value}" for key, value in env.items()], "Entrypoint": [*said["entrypoint"]],
         "Cmd": [*said["cmd"]], "WorkingDir": said["working_dir"], "User": said["user"], "Labels": was["labels"],
     }  # fmt: skip
-    row = {"created_by": CREATED_BY} if named is not None else {"created_by": CREATED_BY, "empty_layer": True}
+    row = {"created_by": by} if named is not None else {"created_by": by, "empty_layer": True}
     document = {
         "architecture": was["architecture"], "os": was["os"],
         "config": {key: value for key, value in config.items() if value},
@@ -219,6 +250,7 @@ def _check(how: How) -> None:
         raise SpecError("bounds", bounds, "images.Bounds(...) is needed")
     if env is not None and not isinstance(env, Mapping):
         raise SpecError("env", env, "a mapping of names to values is needed")
+    units.size("max_size", how.get("max_size"))
     for field, words in (("cmd", how.get("cmd")), ("entrypoint", how.get("entrypoint"))):
         if words is not None and (isinstance(words, (str, bytes)) or not isinstance(words, Sequence)):
             raise SpecError(field, words, "a list of words is needed, such as ['python3', '-i']")

@@ -1,12 +1,14 @@
 """Where the store lies, whose it is, and its locks.
 
 names/<percent-encoded>   which digest a name means: replaced by rename
+steps/<key>               which digest a step of a recipe made, as `Key` says
 images/<digest>.json      an image: its config, sizes, layers, and the tree that it has
 roots/<id>/               the tree as it is bound, put there by one rename; before it came <id>.json, what it is, and
                           <id>.sums, the list of its files
 blobs/sha256/<hex>        manifests and configs, as they came
 staging/<random>/         what is not finished: removed when its lock can be had, as its maker has ended then
 locks/<id>                flock: exclusive while made or removed, shared by whoever uses the tree
+locks/step-<key>          flock: while the step is done, so that who wants the same waits for it
 locks/.names              flock: held for moments, by who changes names/ or images/, or makes a place in staging/
 """
 
@@ -25,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PARTS = ("names", "images", "roots", "blobs", "blobs/sha256", "staging", "locks")
+PARTS = ("names", "steps", "images", "roots", "blobs", "blobs/sha256", "staging", "locks")
 STORE_ID = 65530  # neither systemd nor Debian gives it to anybody; below the ids of keepers
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~")
 _HALF = ".half-"  # a file that is being written, beside what it will replace
@@ -87,6 +89,20 @@ def _delete(path: str) -> None:
 def file_name(name: str) -> str:
     """The name of an image as that of a file, as `urllib.parse.quote` has it."""
     return "".join(chr(c) if c in _SAFE else f"%{c:02X}" for c in name.encode("utf-8", "surrogatepass"))
+
+
+class Key(str):
+    """In the place of a name, the key of a recipe's step: its image has no name, and goes when none is built on it.
+
+    ``by``: what the history of the image says of the step.
+    """
+
+    by = ""
+
+
+def entry(name: str) -> str:
+    """The file that says which digest a name means, or a key."""
+    return f"steps/{name}" if isinstance(name, Key) else f"names/{file_name(name)}"
 
 
 class Place:
@@ -172,7 +188,7 @@ class Place:
                     lock.take(fcntl.LOCK_EX | fcntl.LOCK_NB, create=False)
                 _delete(path)
                 removed += 1
-        for part in ("names", "images", "blobs/sha256"):
+        for part in ("names", "steps", "images", "blobs/sha256"):
             for name in os.listdir(f"{self.path}/{part}"):
                 if name.startswith(_HALF):
                     os.unlink(f"{self.path}/{part}/{name}")

@@ -19,12 +19,12 @@ from pyjail._images import reference
 from pyjail._images.users import MOST as MOST_UID
 
 FORMAT = "pyjail-recipe-1"  # of keys: what makes a step differently needs another
-KEYS = ("from", "copy", "env", "run", "workdir", "user", "cmd", "egress", "writable_root")
+KEYS = ("from", "copy", "env", "run", "workdir", "user", "entrypoint", "cmd", "egress", "writable_root", "limits")
 SPACE = 1 << 30  # bytes that a step may write, where nothing is said
 MOST = 1000  # of each list and table
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}", re.ASCII)
 _VARIABLE = re.compile(r"[^=\0]+")
-_OWN = ("proc", "dev", "tmp", "box", "sys")  # a jail's own, whatever an image has there
+OWN = ("proc", "dev", "tmp", "box", "sys")  # a jail's own, whatever an image has there
 
 
 class Copy(NamedTuple):
@@ -56,9 +56,9 @@ class Recipe(NamedTuple):
     """What an image is made of.
 
     ``base``: the name or digest of the image that it begins with. ``copy`` is done before ``run``, each in its order;
-    ``run`` are commands, in the jail of ``egress`` and ``writable_root`` (bytes that one may write). ``env``,
-    ``workdir``, ``user`` and ``cmd`` are the image's, and all but ``cmd`` count for ``run``, too; None: as ``base`` has
-    it.
+    ``run`` are commands, in the jail of ``egress``, ``writable_root`` (bytes that one may write) and ``limits`` (of
+    `Limits`, not checked here). ``env``, ``workdir``, ``user``, ``entrypoint`` and ``cmd`` are the image's, and the
+    first two count for ``run``, too; None: as ``base`` has it.
     """
 
     base: str
@@ -67,13 +67,15 @@ class Recipe(NamedTuple):
     run: tuple[tuple[str, ...], ...] = ()
     workdir: str | None = None
     user: str | None = None
+    entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
     egress: tuple[str, ...] = ()
     writable_root: int = SPACE
+    limits: Mapping[str, Any] = {}  # never changed
 
     def steps(self) -> list[Step]:
         """What is done to the tree, in its order."""
-        around = {"env": dict(self.env), "workdir": self.workdir, "user": self.user, "egress": sorted(self.egress)}
+        around = {"env": dict(self.env), "workdir": self.workdir, "egress": sorted(self.egress)}
         return [
             *(Step("copy", one._asdict()) for one in self.copy),
             *(Step("run", {"args": list(args), **around}) for args in self.run),
@@ -99,9 +101,11 @@ def parse(tables: Mapping[str, Any]) -> Recipe:
         run=tuple(_command(f"run[{n}]", one) for n, one in enumerate(_list("run", tables.get("run", [])))),
         workdir=None if "workdir" not in tables else _inside("workdir", tables["workdir"], True),
         user=None if "user" not in tables else _user(tables["user"]),
+        entrypoint=None if "entrypoint" not in tables else _words("entrypoint", tables["entrypoint"]),
         cmd=None if "cmd" not in tables else _command("cmd", tables["cmd"]),
         egress=tuple(_text(f"egress[{n}]", one) for n, one in enumerate(_list("egress", tables.get("egress", [])))),
         writable_root=_space(tables.get("writable_root", SPACE)),
+        limits=_limits(tables.get("limits", {})),
     )
 
 
@@ -170,7 +174,7 @@ def _inside(field: str, value: object, own: bool) -> str:
         raise SpecError(field, text, "an absolute path is needed, without ..")
     path = "/" + posixpath.normpath(text).lstrip("/")
     first = path.split("/")[1]
-    if not own and (not first or first in _OWN):
+    if not own and (not first or first in OWN):
         what = "the root itself cannot be replaced" if not first else f"/{first} is the jail's own, whatever is there"
         raise SpecError(field, text, what)
     return path
@@ -193,14 +197,25 @@ def _command(field: str, value: object) -> tuple[str, ...]:
     """A list is a program and its arguments, a text is for a shell."""
     if isinstance(value, str):
         return ("sh", "-c", _text(field, value))
-    args = _list(field, value)
+    args = _words(field, value)
     if not args:
         raise SpecError(field, value, "a command is needed: a text for a shell, or a list")
+    _text(field, args[0])
+    return args
+
+
+def _words(field: str, value: object) -> tuple[str, ...]:
+    args = _list(field, value)
     for one in args:
         if not isinstance(one, str) or "\0" in one:
             raise SpecError(field, value, "a list of texts is needed, without zero bytes")
-    _text(field, args[0])
     return tuple(args)
+
+
+def _limits(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SpecError("limits", value, "a [limits] table is needed")
+    return dict(value)
 
 
 def _user(value: object) -> str:

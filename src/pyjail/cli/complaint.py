@@ -70,6 +70,11 @@ def of_file(option: str, path: str) -> Iterator[None]:
         raise SpecError(option, path, e.strerror or str(e)) from None
 
 
+def option(field: str) -> str:
+    """What the command line calls it."""
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+
+
 def words(text: str) -> str:
     """A text that names parameters of Python, with the options that mean the same."""
     for pattern, option in _WORDS:
@@ -119,9 +124,10 @@ def exit_code(error: Exception) -> int:
     return EXIT_CANNOT_EXECUTE if isinstance(error, pyjail.ExecError) else EXIT_FAILED
 
 
-def tell(error: Exception, as_json: bool) -> int:
-    """Say it on stderr, with ``as_json`` as a "failure" of docs/data.md on stdout besides; the exit code."""
-    code, said = exit_code(error), text(error)
+def tell(error: Exception, as_json: bool, code: int | None = None) -> int:
+    """Say it on stderr, with ``as_json`` as a "failure" of docs/data.md on stdout besides; the exit code: ``code``, or
+    what is usual."""
+    code, said = exit_code(error) if code is None else code, text(error)
     if isinstance(error, UsageError):
         say(f"{error.command}: {said}\nTry '{error.command} --help'.", "")
     else:

@@ -37,7 +37,9 @@ def add_options(commands: Any) -> Any:
         one.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="which of several (default: this machine's)")
         image_pull.add_bounds(one)
     image_pull.add_options(_command(inner, "pull", "get an image from a registry, verify and unpack it"))
-    image_build.add_options(_command(inner, "build", "make an image of Debian's packages, by mmdebstrap"))
+    image_build.add_options(
+        _command(inner, "build", "make an image of a recipe (--file), or of Debian's packages by mmdebstrap")
+    )
     _command(inner, "ls", "list the images")
     one = _command(inner, "inspect", "all that is known of images")
     one.add_argument("names", nargs="+", metavar="NAME", help="a name or a digest")
@@ -96,6 +98,13 @@ def _pull(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
+    from pyjail import images
+
+    if options.file is not None:
+        try:
+            return tell_of(image_build.recipe(options), options.json)
+        except images.StepError as e:
+            return complaint.tell(e, options.json, EXIT_BAD)
     with progress(None if options.json else sys.stderr) as tell:
         image = image_build.build(options, tell)
     return tell_of(image, options.json)

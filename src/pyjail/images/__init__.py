@@ -18,16 +18,17 @@ name there. Nothing is ever fetched by a run: what is not in the store is an err
 from __future__ import annotations
 
 from pyjail._images.bounds import Bounds
-from pyjail._images.errors import ImageError
+from pyjail._images.errors import ImageError, StepError
 from pyjail._images.record import Image
 from pyjail.images._build import build
 from pyjail.images._pull import pull
+from pyjail.images._recipe import build_recipe
 from pyjail.images._settings import Registry, Settings
 from pyjail.images._store import check_name, gc, get, list, load, remove, verify
 
 __all__ = [
-    "Bounds", "Image", "ImageError", "Registry", "Settings", "build", "check_name", "gc", "get", "list", "load", "pull",
-    "remove", "verify",
+    "Bounds", "Image", "ImageError", "Registry", "Settings", "StepError", "build", "build_recipe", "check_name", "gc",
+    "get", "list", "load", "pull", "remove", "verify",
 ]  # fmt: skip
 
 for _call in (
@@ -36,7 +37,9 @@ for _call in (
     ImageError,
     Registry,
     Settings,
+    StepError,
     build,
+    build_recipe,
     check_name,
     gc,
     get,

@@ -62,7 +62,7 @@ def test_with_json_everything_is_a_document_of_the_schema(said, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [((), "name a command: load, import, pull, build, ls, inspect, verify, rm, gc"), (("import", "x"), "--name"),
+    [((), "name a command: load, import, pull, build, commit, ls, inspect, verify, rm, gc"), (("import", "x"), "--name"),
      (("inspect", "none"), "pyjail image pull none"), (("gc", "--older", "1y"), "30d, 12h, 5m or seconds"),
      (("gc", "--max-size", "-1"), "--max-size"), (("load", "oci:/nowhere", "--name", "x"), "/nowhere"),
      (("load", "tar:/dev/null", "--name", "x y"), "a name of letters"), (("lss",), "did you mean ls?")],

@@ -19,9 +19,11 @@ env = { LANG = "C.UTF-8", EMPTY = "" }
 run = ["apt-get update && apt-get install -y jq", ["pip", "install", ""]]
 workdir = "/opt/app"
 user = "daemon:daemon"
+entrypoint = []
 cmd = ["python3", "main.py"]
 egress = ["deb.debian.org:80"]
 writable_root = "2G"
+limits = { memory = "4G" }
 """
 
 
@@ -33,9 +35,11 @@ def test_every_field_is_read():
         run=(("sh", "-c", "apt-get update && apt-get install -y jq"), ("pip", "install", "")),
         workdir="/opt/app",
         user="daemon:daemon",
+        entrypoint=(),
         cmd=("python3", "main.py"),
         egress=("deb.debian.org:80",),
         writable_root=2 << 30,
+        limits={"memory": "4G"},
     )
 
 
@@ -93,6 +97,9 @@ def test_what_is_not_said_is_as_the_base_has_it():
         ({"from": "x", "user": "-1"}, "user", "a name or a number"),
         ({"from": "x", "cmd": []}, "cmd", "a command is needed"),
         ({"from": "x", "cmd": 3}, "cmd", "a list"),
+        ({"from": "x", "entrypoint": "sh"}, "entrypoint", "a list"),
+        ({"from": "x", "entrypoint": [1]}, "entrypoint", "a list of texts"),
+        ({"from": "x", "limits": []}, "limits", "a .limits. table"),
         ({"from": "x", "egress": "a"}, "egress", "a list"),
         ({"from": "x", "egress": [""]}, "egress[0]", "text is needed"),
         ({"from": "x", "writable_root": "much"}, "writable_root", "256M"),
@@ -138,7 +145,7 @@ def test_a_key_is_the_same_for_the_same_and_another_after_any_change_before_it()
 
 @pytest.mark.parametrize(
     "change",
-    [{"env": {"A": "2"}}, {"user": "1"}, {"workdir": "/"}, {"egress": ()}],
+    [{"env": {"A": "2"}}, {"workdir": "/"}, {"egress": ()}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_is_around_a_command_counts_for_it_and_not_for_copies(change):
@@ -147,7 +154,11 @@ def test_what_is_around_a_command_counts_for_it_and_not_for_copies(change):
     assert other[:2] == first[:2] and not set(other[2:]) & set(first[2:])
 
 
-@pytest.mark.parametrize("change", [{"cmd": ("x",)}, {"writable_root": 1 << 20}], ids=lambda change: next(iter(change)))
+@pytest.mark.parametrize(
+    "change",
+    [{"cmd": ("x",)}, {"entrypoint": ()}, {"user": "1"}, {"writable_root": 1 << 20}, {"limits": {"memory": "1G"}}],
+    ids=lambda change: next(iter(change)),
+)
 def test_what_changes_no_tree_changes_no_key(change):
     made = parse(tomllib.loads(WHOLE))
     assert keys(made._replace(**change)) == keys(made)

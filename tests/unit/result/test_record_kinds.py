@@ -234,6 +234,7 @@ def test_a_sparse_file_of_a_snapshot_stays_one():
         pyjail.JailWarning("mounts", "a socket", "why"),
         pyjail.JailedProcessError(RESULT),
         pyjail.PoolExhaustedError(["a"], 1.0, 1, 0, "wait"),
+        pyjail.images.StepError(1, 2, "run false", "runtime_error, exit code 1", RESULT),
         pyjail.OutputDecodeError(RESULT, "utf-8", b"\xff", 0, 1, "no"),
     ],
     ids=lambda e: type(e).__name__,
