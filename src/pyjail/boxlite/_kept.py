@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pyjail import Snapshot, SpecError
+from pyjail import Egress, Snapshot, SpecError
 from pyjail.boxlite._errors import MetadataError
 from pyjail.boxlite._options import UNSET, WORDS, BoxOptions, network
 
@@ -28,13 +28,19 @@ class Kept:
     files: Snapshot
 
 
+def _options(told: dict[str, Any]) -> BoxOptions:
+    asked = told.get("network")
+    return BoxOptions(**{**told, "network": Egress(**asked) if isinstance(asked, dict) else asked})
+
+
 def save(home: str, kept: Kept) -> None:
     """Write it; whoever reads meanwhile has all of it or what was there before. OSError."""
     os.makedirs(home, mode=0o700, exist_ok=True)
     options = {name: value for name in WORDS if (value := getattr(kept.options, name)) or name == "timeout_seconds"}
     if options["timeout_seconds"] is UNSET:
         del options["timeout_seconds"]
-    options |= {"auto_remove": False, "network": network(kept.options.network)}
+    asked = network(kept.options.network)
+    options |= {"auto_remove": False, "network": asked if isinstance(asked, str) else asked.to_dict()}
     document = {
         "id": kept.id, "name": kept.name, "options": options, "created": kept.created.isoformat(),
         "files": kept.files.to_dict(),
@@ -65,7 +71,7 @@ def load(home: str, id_or_name: str) -> Kept | None:
         if document is not None and id_or_name in (document["id"], document["name"]):
             try:
                 return Kept(
-                    document["id"], document["name"], BoxOptions(**document["options"]),
+                    document["id"], document["name"], _options(document["options"]),
                     datetime.fromisoformat(document["created"]), Snapshot.from_dict(document["files"]),
                 )  # fmt: skip
             except (KeyError, TypeError, ValueError, SpecError) as e:

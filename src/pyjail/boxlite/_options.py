@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import functools
+import ipaddress
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pyjail import Egress, SpecError
 from pyjail.boxlite._errors import InvalidArgumentError, UnsupportedError
 
 MEMORY_MIB = 512  # of a box that is given none, as there
@@ -32,7 +34,8 @@ _UNSUPPORTED = {
 
 @dataclass
 class OutboundNetworkSpec:
-    """Which network a box reaches: ``mode`` "disabled", the default here, is the only one there is."""
+    """Which network a box reaches: ``mode`` "disabled", the default here, or "enabled" with the hosts of ``allow_net``:
+    names, "*.NAME", addresses, networks, each at ports 443 and 80. "enabled" with none of them is not to be had."""
 
     mode: str = "disabled"
     allow_net: Sequence[str] = ()
@@ -48,7 +51,8 @@ class InboundNetworkSpec:
 
 @dataclass
 class NetworkSpec:
-    """Network of a box: ``NetworkSpec(mode="disabled")``. What a box cannot have is refused when it is made."""
+    """Network of a box: ``NetworkSpec(mode="enabled", allow_net=["pypi.org"])``. What a box cannot have is refused when
+    it is made. Names are spoken to by TLS of that name (443) or by plain http (80)."""
 
     outbound: OutboundNetworkSpec | None = None
     inbound: InboundNetworkSpec | None = None
@@ -70,18 +74,42 @@ class SnapshotOptions:
     """Nothing yet, as there."""
 
 
-def network(value: Any) -> Literal["none", "loopback"]:
-    """The network of the jail. UnsupportedError for any that reaches further than the box."""
+def network(value: Any) -> Literal["none", "loopback"] | Egress:
+    """The network of the jail. UnsupportedError for what reaches further than a list of hosts."""
     if value is None or value in ("none", "disabled"):
         return "none"
     if value == "loopback":
         return "loopback"
+    if isinstance(value, Egress):
+        return value
     if isinstance(value, NetworkSpec):
-        modes = {value.mode, value.outbound and value.outbound.mode, value.inbound and value.inbound.mode}
-        if modes <= {None, "disabled"} and not value.allow_net:
+        given = {mode for mode in (value.mode, value.outbound and value.outbound.mode) if mode}
+        allowed = [*(value.allow_net or ()), *(value.outbound.allow_net if value.outbound else ())]
+        alone = value.inbound is None or value.inbound.mode == "disabled"
+        if alone and given <= {"disabled"} and not allowed:
             return "none"
-    why = 'a box reaches nothing outside of itself: "none" (the default) or "loopback" are to be had'
+        if alone and given == {"enabled"} and allowed:
+            return _listed(allowed)
+    why = (
+        'a box reaches "none" (the default), "loopback", or the hosts of a list, by an Egress or a '
+        'NetworkSpec(mode="enabled", allow_net=[...]); all of the internet is no list, and nobody reaches a box'
+    )
     raise UnsupportedError(f"network={value!r}: {why}")
+
+
+def _listed(allowed: Iterable[str]) -> Egress:
+    """Names, wildcards, addresses and networks, each at the ports of https and http."""
+    rules: list[str] = []
+    for host in allowed:
+        try:
+            network = str(ipaddress.ip_network(host, strict=False))
+        except ValueError:
+            network = host
+        rules += [f"{network}:{port}" for port in (443, 80)]
+    try:
+        return Egress(rules)
+    except SpecError as e:
+        raise UnsupportedError(f"allow_net={list(allowed)!r}: {e}") from None
 
 
 def unexpected(function: str, name: str, known: Iterable[str]) -> TypeError:
@@ -104,7 +132,7 @@ class BoxOptions:
         disk_size_gb: GiB that all files of the box may take together; they are memory of the box, too. Default half of
             its memory.
         working_dir: of programs. Default /box. env: their variables: a mapping, or (name, value) pairs.
-        network: "none" (default), "loopback" or a `NetworkSpec` with nothing enabled.
+        network: "none" (default), "loopback", an `Egress`, or a `NetworkSpec` with nothing enabled, or with a list.
         user: None, or 1000, the user that every program of a box is.
         auto_remove: False keeps the files of a stopped box under its name. auto_delete: 0 means the same.
         volumes, ports, secrets, advanced, entrypoint, cmd, auto_stop, auto_resume, detach, tty: None or empty.

@@ -12,6 +12,7 @@ import pytest
 import pyjail
 from pyjail import boxlite
 from pyjail.boxlite import _errors, _images, _results
+from pyjail.boxlite._options import network
 from tests.jail.boxlite import documents
 
 
@@ -218,3 +219,25 @@ def test_what_was_indented_is_so_again():
     assert documents.reindented(textwrap.dedent(text)) == (
         'if a:\n    x = """\n  kept\n"""\nelif b: # c\n    for i in j:\n        return 1\n    else:\n        return 2\n    final()\n'
     )
+
+
+@pytest.mark.parametrize(("spec", "rules"), [
+    (boxlite.NetworkSpec(mode="enabled", allow_net=["PyPI.org"]), ("pypi.org", "pypi.org:80")),
+    (boxlite.NetworkSpec(outbound=boxlite.OutboundNetworkSpec("enabled", ["*.a.org", "10.1.2.3"])),
+     ("*.a.org", "*.a.org:80", "10.1.2.3/32", "10.1.2.3/32:80")),
+    (boxlite.NetworkSpec(mode="enabled", allow_net=["10.1.0.0/16"]), ("10.1.0.0/16", "10.1.0.0/16:80")),
+])  # fmt: skip
+def test_hosts_that_are_allowed_are_an_egress(spec, rules):
+    found = network(boxlite.BoxOptions(image="x", network=spec).network)
+    assert found == pyjail.Egress(rules)
+
+
+@pytest.mark.parametrize("spec", [
+    boxlite.NetworkSpec(mode="enabled"), boxlite.NetworkSpec(mode="enabled", allow_net=["*"]), boxlite.NetworkSpec(allow_net=["a.org"]),
+    boxlite.NetworkSpec(mode="enabled", allow_net=["*.org"]), boxlite.NetworkSpec(mode="enabled", allow_net=["https://a.org"]),
+    boxlite.NetworkSpec(mode="disabled", outbound=boxlite.OutboundNetworkSpec("enabled", ["a.org"])),
+    boxlite.NetworkSpec(mode="enabled", allow_net=["a.org"], inbound=boxlite.InboundNetworkSpec("enabled")),
+])  # fmt: skip
+def test_what_is_no_list_of_hosts_is_refused(spec):
+    with pytest.raises(boxlite.UnsupportedError):
+        boxlite.BoxOptions(image="x", network=spec)
