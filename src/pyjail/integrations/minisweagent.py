@@ -6,7 +6,7 @@ In a configuration file of the agent::
       environment_class: pyjail.integrations.minisweagent.PyjailEnvironment
       timeout: 60
       limits: {memory: 2G, processes: 512}
-      jail: {network: loopback}
+      jail: {network: loopback}  # or {network: {rules: [pypi.org, files.pythonhosted.org]}}
 """
 
 from __future__ import annotations
