@@ -102,6 +102,11 @@ def test_files_that_a_page_shows_are_the_examples(page, files):
         assert tomllib.loads(shown) == tomllib.loads((ROOT / "examples" / file).read_text())
 
 
+def test_the_recipe_that_the_page_shows_is_the_example():
+    page, example = (ROOT / "docs/images.md").read_text(), (ROOT / "examples/image/image.toml").read_text()
+    assert f"```toml\n{example}```\n" in page
+
+
 def test_every_test_that_a_page_names_is_there_and_runs_as_root_and_as_a_user():
     page, found = (ROOT / "docs/audit.md").read_text(), set()
     user = re.search(r"chosen='(.*?)'", (ROOT / "dev").read_text(), re.S)[1].split()

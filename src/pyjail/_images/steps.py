@@ -23,10 +23,9 @@ def doing(store: Shelf, key: Key, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """For who does the step, or looks at what it made: `forget` leaves that alone meanwhile, and who wants the same
     waits, unless ``how`` has LOCK_NB: then it raises BlockingIOError."""
     part = f"step-{key}"
+    store.make()
     with store.lock(part) as lock:
-        with store.working():
-            store.make()
-            lock.take(how)
+        lock.take(how)
         try:
             yield
         finally:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
+import pyjail
 from pyjail import cli, images
+from tests import images_writable
 from tests.images_store import BASE, layout
 from tests.records import closed, schema
 
@@ -71,3 +74,55 @@ def test_what_makes_no_sense_is_told(said, words, told):
     code, out, err = said(*words)
     assert (code, out) == (125, "")
     assert told in err
+
+
+@pytest.fixture
+def recipe(said, tmp_path):
+    """Writes a recipe on an image that can run commands; the words that build of it."""
+    images_writable.load(tmp_path / "base")
+
+    def written(text: str) -> list[str]:
+        (tmp_path / "image.toml").write_text(f'from = "base"\n{text}')
+        return ["build", "-f", str(tmp_path / "image.toml"), "--no-strict", "app"]
+
+    yield written
+    pyjail.close()
+
+
+def test_an_image_is_built_of_a_recipe_and_each_step_is_told(said, recipe):
+    words = recipe('copy = [{ src = "image.toml", dst = "/etc/recipe" }]\nrun = ["echo x >/etc/x"]\n')
+    code, out, err = said(*words)
+    image = images.get("app")
+    assert code == 0 and out.startswith(f"app  {image.digest}\n  3 layers, ")
+    told = err.splitlines()
+    assert told[::2] == ["step 1 of 2: copy image.toml to /etc/recipe", "step 2 of 2: run echo x >/etc/x"]
+    assert all(re.fullmatch(r"step \d of 2: .*: \d+\.\d s", line) for line in told[1::2])
+    code, out, err = said(*words, "--json")
+    assert (code, json.loads(out)["rows"][0]["digest"]) == (0, image.digest)
+    assert [line.endswith(": cached") for line in err.splitlines()] == [False, True] * 2
+    assert ": cached" not in said(*words, "--no-cache")[2]
+
+
+def test_a_step_that_fails_is_the_exit_code_and_a_document(said, recipe):
+    jsonschema = pytest.importorskip("jsonschema")
+    words = recipe('run = ["echo bad >&2; exit 7"]\n')
+    code, out, err = said(*words)
+    assert (code, out) == (1, "") and err.endswith(
+        "pyjail: step 1 of 1, run echo bad >&2; exit 7: runtime_error, exit code 7\nbad\n"
+    )
+    code, out, _ = said(*words, "--json")
+    document = json.loads(out)
+    jsonschema.validate(document, closed(schema()))
+    assert (code, document["kind"], document["error"]["type"]) == (1, "failure", "StepError")
+    assert document["error"]["result"]["exit_code"] == 7 and document["error"]["exit_code"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["-f", "/nowhere.toml"], "--file='/nowhere.toml': No such file"), (["--no-cache"], "--no-cache is for a recipe"),
+     (["-f", "x", "--learned"], "--learned is for images of packages"), (["-f", "x", "--from", "y"], "--from is for"),
+     (["-f", "x", "--package", "y"], "--package is for"), (["-f", "/dev/null"], "from=None: is missing")],
+)  # fmt: skip
+def test_what_makes_no_sense_of_a_recipe_is_told(said, words, told):
+    code, out, err = said("build", *words, "app")
+    assert (code, out) == (125, "") and told in err

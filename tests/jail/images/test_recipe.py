@@ -138,8 +138,9 @@ def test_a_step_that_fails_is_told_with_its_verdict_and_what_it_said(base, files
     with pytest.raises(images.StepError, match="signaled, signal 9"):
         build("app", files, run=["echo fine >/fine", "kill -9 $$"])
     with pytest.raises(images.StepError) as e:
-        build("app", files, run=["echo fine >/fine", "while :; do :; done"], limits={"cpu_time": 0.3, "wall_time": 20})
-    assert e.value.result.verdict in (Verdict.CPU_TIME, Verdict.WALL_TIME) and "cpu_time" in str(e.value)
+        build("app", files, run=["echo fine >/fine", "while :; do :; done"], limits={"cpu_time": 0.3, "wall_time": 3})
+    assert e.value.result.verdict in (Verdict.CPU_TIME, Verdict.WALL_TIME)
+    assert f": {e.value.result.verdict.value}, signal 9" in str(e.value)
     with pytest.raises(images.StepError, match=r"step 1 of 1, run none: .*ENOENT") as e:
         build("app", files, run=[["none"]])
     assert e.value.result is None
