@@ -46,11 +46,13 @@ def _opened(directory: int, src: str) -> int:
     for part in src.split("/"):
         above = fd
         try:
-            if stat.S_ISLNK(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode):
+            kind = stat.S_IFMT(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode)
+            if kind == stat.S_IFLNK:
                 target = os.readlink(part, dir_fd=above)
-                raise SpecError(
-                    "src", src, f"{part!r} is a symlink, which is not followed: name what it leads to, {target!r}"
-                )
+                why = f"{part!r} is a symlink, which is not followed: name what it leads to, {target!r}"
+                raise SpecError("src", src, why)
+            if kind not in (stat.S_IFDIR, stat.S_IFREG):  # before it is opened: that can do something to a device
+                raise SpecError("src", src, f"{part!r} is neither a file nor a directory")
             fd = os.open(part, _LOOK, dir_fd=above)
         except PermissionError:
             raise HostError("image build", f"{src!r} may not be read", "make it readable for you") from None
@@ -90,6 +92,8 @@ def _place(root: str, dst: str, folder: bool) -> str:
         done.append(part)
         if kind == stat.S_IFREG and any(todo):
             raise SpecError("dst", dst, f"/{'/'.join(done)} is a file in the image")
+    if any(part.startswith(".wh.") for part in done):
+        raise SpecError("dst", dst, "names with .wh. mean removals in a layer: take another one")
     if not done or done[0] in OWN:
         raise SpecError("dst", dst, f"it leads to /{'/'.join(done)} in the image, which is the jail's own")
     if kind == stat.S_IFDIR and not folder:
@@ -111,7 +115,7 @@ def _directory(layer: Layer, fd: int, path: bytes, depth: int, bounds: Bounds) -
                 layer.symlink(below, status, os.readlink(name, dir_fd=fd))
                 continue
             if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
-                raise _unfit(below)  # before it is opened: that a device is can do something
+                raise _unfit(below)
             inner = os.open(name, _LOOK, dir_fd=fd)
         except PermissionError:
             raise HostError("image build", f"{shown(below)} may not be read", "make it readable for you") from None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyjail._images.recipe import Copy, Recipe, Step
 
 LIMITS = Limits(
-    cpu_time=1800, wall_time=3600, memory="1G", processes=256, output="64M", disk="1G", inodes=100_000,
+    cpu_time=1800, wall_time=3600, memory="1G", processes=256, output="16M", disk="1G", inodes=100_000,
     file_size="4G", open_files=1024, cpus=None,
 )  # fmt: skip
 EGRESS: dict[str, Any] = {"connections": 64, "size": "4G", "idle": 300}  # of one step

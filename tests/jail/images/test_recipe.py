@@ -203,8 +203,8 @@ def test_nothing_outside_of_the_directory_is_copied(base, files, tmp_path):
     os.mkfifo(files / "app" / "fifo")
     with pytest.raises(images.ImageError, match=r"step 1 of 1, copy app to /opt, 'opt/fifo': it is neither"):
         build("app", files, copy=[{"src": "app", "dst": "/opt"}])
-    with pytest.raises(images.ImageError, match="neither"):
-        build("app", files, copy=[{"src": "app/fifo", "dst": "/opt"}])
+    with pytest.raises(SpecError, match="'fifo' is neither a file nor a directory"):
+        build("app", files, copy=[{"src": "app/fifo", "dst": "/opt/x"}])
     (files / "app" / "fifo").unlink()
     with pytest.raises(images.ImageError, match="unpacked"):
         os.truncate(files / "app" / "data" / "x", 1 << 40)
@@ -240,9 +240,30 @@ def test_files_go_where_the_images_own_symlinks_lead_and_no_directory_is_lost(ho
     for src, dst, why in (
         ("f", "/usr", "is a directory in the image"), ("d", "/usr/lib/old", "is a file in the image"),
         ("f", "/usr/lib/old/x", "/usr/lib/old is a file"), ("f", "/loop/x", "too many symlinks"),
-        ("f", "/own/x", "the jail's own"), ("f", f"/{'x' * 300}", "too long"), ("f", "/up/../../proc/x", r"without \.\."),
+        ("f", "/own/x", "the jail's own"), ("f", f"/{'x' * 300}", "too long"), ("f", "/a/.wh.b/c", "mean removals"), ("f", "/up/../../proc/x", r"without \.\."),
     ):  # fmt: skip
         with pytest.raises(SpecError, match=why) as e:
             build("app", tmp_path, copy=[{"src": src, "dst": dst}])
         assert e.value.field == "copy[0].dst"
     pyjail.close()
+
+
+def test_a_recipe_may_be_a_configuration_alone_or_the_whole_directory(base, files):
+    configured = build("app", files, env={"A": "2"}, cmd=["env"])
+    assert configured.id == base.id and configured.config["env"] == ["PATH=/bin", "A=2"]
+    (files / "app" / "again").hardlink_to(files / "app" / "run.sh")
+    whole_of_it = build("app", files, **{"from": base.digest}, copy=[{"src": ".", "dst": "/srv/it"}])
+    assert sorted(os.listdir(f"{whole_of_it.root}/srv/it/app")) == ["again", "data", "link", "run.sh"]
+    two = [os.stat(f"{whole_of_it.root}/srv/it/app/{name}").st_ino for name in ("again", "run.sh")]
+    assert two[0] == two[1] and whole_of_it.origin["from"] == base.digest
+
+
+def test_a_base_whose_name_is_taken_away_meanwhile_stays_to_the_end(base, files):
+    def tell(number: int, total: int, what: str) -> None:
+        if number == 2 and "base" in whole():
+            images.remove("base")
+            images.gc()
+
+    tables = {"from": "base", "run": ["echo 1 >/one", "cat /one /etc/a >/two"]}
+    image = images.build_recipe("app", tables, directory=files, strict=False, progress=tell)
+    assert read(image, "two") == "1\nhello\n" and whole() == ["app"]
