@@ -17,6 +17,7 @@ _BULK = 1 << 19  # bytes after which a direction is worth a pipe, through which 
 _PIPE = 1 << 20  # bytes
 _MOVE = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 _TURNS = 4  # of one direction, while it has that much: then others have theirs
+_TCP_CLOSE = 7  # a state of tcp(7)
 MOST_PIPES = 32  # users may have few pages of pipes
 
 
@@ -77,7 +78,8 @@ class _Way:
         except (BlockingIOError, InterruptedError):
             return
         except (OSError, MemoryError) as e:
-            self.pump.end(CutError(f"the connection broke: {e}"))
+            # Who has all that he wants may close with a reset, as many clients of TLS do: that is his end, no failure.
+            self.pump.end(None if self.pump.left() else CutError(f"the connection broke: {e}"))
 
     def _read(self) -> None:
         for _ in range(_TURNS):
@@ -187,6 +189,13 @@ class Pump:
         """One direction has ended."""
         if self.into.ended and (self.out.ended or self.answer_ends):
             self.end(None)
+
+    def left(self) -> bool:
+        """Whether it is the client that has closed both directions."""
+        client, _ = self.sockets
+        with contextlib.suppress(OSError):
+            return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        return False
 
     def end(self, failure: Exception | None) -> None:
         """Raise this from `run`, or let it return; the first one counts."""
