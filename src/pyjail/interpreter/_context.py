@@ -150,6 +150,8 @@ class Context:
         if program is None:
             self._count = 0
             program = self._program = self._start()
+            if self._removed:  # meanwhile: its cell is not waited for
+                program.process.kill()
         return program
 
     def start(self) -> None:
@@ -199,8 +201,8 @@ class Context:
 
     def remove(self) -> None:
         """End it, for good. Twice is fine."""
+        self._removed = True  # first: who is just starting it looks at this when it is there
         program = self._program
-        self._removed = True
         if program is not None and self._turn.locked():
             program.process.kill()
         with self._alone():

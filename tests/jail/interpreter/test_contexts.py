@@ -124,6 +124,31 @@ def test_a_removed_context_does_not_wait_for_its_cell():
         assert time.monotonic() - begun < 10 * SLOW and found[0].error.name == "InterpreterEnded"
 
 
+def test_a_context_that_is_removed_while_it_starts_does_not_run_its_cell(monkeypatch):
+    with Interpreter() as python:
+        other = python.create_context()
+        start, starting, go_on = python.box.start, threading.Event(), threading.Event()
+
+        def slow(*args, **options):
+            started = start(*args, **options)
+            starting.set()
+            go_on.wait(30)
+            return started
+
+        monkeypatch.setattr(python.box, "start", slow)
+        found = []
+        thread = threading.Thread(target=lambda: found.append(other.run("import time; time.sleep(300)")))
+        thread.start()
+        assert starting.wait(60)
+        remover = threading.Thread(target=other.remove)
+        remover.start()
+        time.sleep(0.2)
+        go_on.set()
+        thread.join(60)
+        remover.join(60)
+        assert not thread.is_alive() and found[0].error.name == "InterpreterEnded"
+
+
 def test_a_lost_box_is_an_error_and_no_answer_of_the_cell():
     with Interpreter() as python:
         python.run("1")
