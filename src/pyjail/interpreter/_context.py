@@ -150,9 +150,13 @@ class Context:
         if program is None:
             self._count = 0
             program = self._program = self._start()
-            if self._removed:  # meanwhile: its cell is not waited for
-                program.process.kill()
+            self._look_again(program)
         return program
+
+    def _look_again(self, program: Program) -> None:
+        """It may have been removed while this was started: then its cell is not waited for."""
+        if self._removed:
+            program.process.kill()
 
     def start(self) -> None:
         """Start it now, when it is not running: the first cell then need not wait for it.

@@ -302,7 +302,7 @@ def test_the_configuration_that_the_page_shows_is_one(tmp_path):
     ("given", "said"),
     [
         ({"limits": {"memroy": "1G"}}, "limits.memroy.*did you mean 'memory'"),
-        ({"jail": {"network": "host"}}, 'must be "none" or "loopback"'),
+        ({"jail": {"network": "host"}}, 'must be "none", "loopback" or an Egress'),
         ({"exec_limits": {"cpu_time": "soon"}}, "exec_limits.cpu_time"),
         ({"environments": {"a": {"jail": {"uid": -1}}}}, "jail.uid"),
         ({"dsik": "1G"}, "dsik"),

@@ -166,7 +166,7 @@ def locks_held(home: Path) -> list[str]:
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
             path = os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)")
-            if path.startswith(f"{home}/images/locks/") or path.endswith("/lock"):
+            if path.startswith((f"{home}/images/locks/", f"{home}/images/staging/")):
                 found.append(path)
     return found
 
