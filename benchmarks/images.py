@@ -4,8 +4,8 @@ make: a Debian with Python of three layers, once, in --place (umoci, mmdebstrap;
 beside one in the host's root. lookup: until a second process knows it. unpack: `pyjail image load` beside `tar -xzf` of the
 same layers and `umoci unpack`, each into a new place, what the kernel has cached the same for all. bombs: peak memory of
 hostile ones. pull: from a registry on loopback, beside `skopeo copy` into a directory; open, with a password, with tokens.
-share: bytes of the store, and of a second image on the same base. alive: a thousand jails of one image. writable: a fresh
-run with a root that can be written to, beside one without.
+share: bytes of the store, and of a second image on the same base. alive: a thousand jails of one image.
+(A root that can be written to: benchmarks/writable.py.)
 """
 
 from __future__ import annotations
@@ -321,17 +321,6 @@ def alive(place: Path, count: int) -> None:
                   f"of the first {begun:.1f} ms: {last / begun:.2f} x")  # fmt: skip
 
 
-def writable(place: Path, count: int) -> None:
-    with home(place, keep=True):
-        loaded(place)
-        plain, open_ = Jail(image=NAME, fresh=True), Jail(image=NAME, writable_root="64M")
-        limits = Limits(memory="256M")
-        a, b, r = pairs(
-            lambda: pyjail.run(TRUE, limits, jail=open_), lambda: pyjail.run(TRUE, limits, jail=plain), count
-        )
-        print(f"writable root, a fresh run: {a:.3f} ms, without {b:.3f} ms: + {a - b:.3f} ms, pairs {r:.3f} x")
-
-
 def pull(place: Path, count: int) -> None:
     from tests.images_docker import PASSWORD, USER, docker_registry  # the tests' own
 
@@ -370,7 +359,7 @@ def pull(place: Path, count: int) -> None:
                   f"an unchanged tag again {statistics.median(again):.1f} ms")  # fmt: skip
 
 
-PARTS = {f.__name__: f for f in (warm, first, lookup, unpack, bombs, pull, share, alive, writable)}
+PARTS = {f.__name__: f for f in (warm, first, lookup, unpack, bombs, pull, share, alive)}
 
 
 def main() -> None:
