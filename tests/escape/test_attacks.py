@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -197,15 +198,11 @@ def test_no_ipc_passes_between_two_jails_at_once(run_c):
 
 
 def test_two_jails_at_once_have_different_outside_ids():
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(pyjail.run(["sleep", "0.3"]).receipt["ids"].value))
-        for _ in range(4)
-    ]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    with contextlib.ExitStack() as stack:
+        programs = [stack.enter_context(pyjail.start(["cat"], pyjail.Limits(wall_time=None))) for _ in range(4)]
+        for program in programs:
+            program.stdin.close()
+        found = [program.wait().receipt["ids"].value for program in programs]
     assert len(set(found)) == (1 if place.single_mapping() else 4)
 
 

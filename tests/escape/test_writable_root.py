@@ -132,7 +132,7 @@ def test_what_the_root_has_at_our_places_is_not_looked_at(root):
 def test_what_a_mount_hides_is_not_shown(root):
     """An overlay has no mounts of what is below it: it would show a directory as it was before something was put there."""
     if os.geteuid():
-        pytest.skip("root is missing: a mount is made")
+        pytest.skip(place.WITHOUT_ROOT)
     subprocess.run(["mount", "-t", "tmpfs", "none", root / "home"], check=True)
     try:
         with pytest.raises(SpecError, match=r"home is a mount.*Unmount it"):

@@ -211,7 +211,9 @@ def limits(options: argparse.Namespace, base: Limits) -> Limits:
     return base
 
 
-def _limit(name: str, value: str) -> Any:
+def _limit(name: str, value: Any) -> Any:
+    if not isinstance(value, str):  # argparse takes a "--" for no value
+        raise SpecError(name, "--", "a value is needed")
     if value == "none" or name in _SECONDS or name in _SIZES:
         return value
     if name != "cpus":
