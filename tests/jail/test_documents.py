@@ -73,7 +73,9 @@ def test_the_snippets_of_a_page_run_and_print_what_they_say(page):
         assert [line for line in said if line not in lines and not line.startswith("empty")] == [], out.stdout
 
 
-LONG = ("languages --check", "selftest", "doctor")  # these have tests of their own
+# These have tests of their own: the last two in tests/jail/images/test_build.py and tests/jail/egress/test_jails_index.py,
+# from the one index that there is.
+LONG = ("languages --check", "selftest", "doctor", "image build data", "run --image data")
 
 
 @quick

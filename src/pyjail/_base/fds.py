@@ -166,7 +166,7 @@ def memfd(name: str, data: bytes = b"", *, seal: bool = False, execute: bool = F
 
 
 def fill(fd: Fd, data: bytes, *, seal: bool) -> None:
-    """Write this into an empty memfd; then nobody changes it when ``seal``."""
+    """Write this into an empty file; of a memfd: then nobody changes it when ``seal``."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd.number, view) :]

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 from pyjail._base.errors import HostError
+from pyjail._base.fds import Fd
 from pyjail._images import confine, documents, known, place, platforms, reference, unpack
 from pyjail._images.bounds import Bounds
 from pyjail._images.documents import Config, Descriptor, Digest, Manifest
@@ -21,6 +22,7 @@ from pyjail._images.record import Image
 from pyjail._images.room import Room
 from pyjail._images.shelf import Shelf
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 FORMAT = "pyjail-image-2"  # of trees: what makes one differently needs another
 
 Pairs = Sequence[tuple[Descriptor, Digest]]
@@ -175,18 +177,14 @@ def _make(store: Shelf, id: str, given: _Given, room: Room) -> None:
             json.dump(about, f)
         for part, kind in (("about", "json"), ("sums", "sums")):
             os.rename(f"{staging}/{part}", f"{store.path}/roots/{id}.{kind}")
-        fd = os.open(store.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        stack.callback(os.close, fd)
-        confine.sync(fd)  # once for all of it: after a power cut it is whole, or not there
+        with Fd(os.open, store.path, _DIRECTORY) as fd:
+            confine.sync(fd.number)  # once for all of it: after a power cut it is whole, or not there
         with store.names() as names:
             names.take()
             room.check(f"{staging}/tree")
             os.rename(f"{staging}/tree", f"{store.path}/roots/{id}")
-    roots = os.open(f"{store.path}/roots", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(roots)
-    finally:
-        os.close(roots)
+    with Fd(os.open, f"{store.path}/roots", _DIRECTORY) as roots:
+        os.fsync(roots.number)
 
 
 def _layer(source: documents.Source, descriptor: Descriptor, diff_id: Digest) -> unpack.Layer:
@@ -207,12 +205,10 @@ def _base(
             lease.close()
             lease.path = store.lock(id).path
             store.lease(id, lease)
-            tree = os.open(store.tree(id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, tree)
+            tree = stack.enter_context(Fd(os.open, store.tree(id), _DIRECTORY)).number
             if os.fstat(tree).st_uid not in (os.geteuid() if identity is None else identity,):
                 continue  # made under another PYJAIL_STORE_ID: not ours to link
-            sums = os.open(f"{store.path}/roots/{id}.sums", os.O_RDONLY | os.O_CLOEXEC)
-            stack.callback(os.close, sums)
+            sums = stack.enter_context(Fd(os.open, f"{store.path}/roots/{id}.sums", os.O_RDONLY | os.O_CLOEXEC)).number
             return unpack.Base(count, tree, sums, about["entries"], about["bytes"]), about
     return None, {"skipped": {}}
 

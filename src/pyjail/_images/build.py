@@ -34,21 +34,16 @@ def debian(there: Where, name: str, packages: Sequence[str], origin: dict[str, A
     unpack.leave_room(store.path)
     _sweep(store, host)
     with Lock() as lock, store.staging(lock) as staging:
-        raw = nameless(staging)
-        try:
+        with nameless(staging) as raw:
             try:
-                installing.install(host, packages, staging, raw, there.tell)
+                installing.install(host, packages, staging, raw.number, there.tell)
             finally:
                 installing.removed(host, f"{staging}/build")
             there.tell("leaving out what programs do not need")
             with _Layer(staging, there.bounds) as layer:
-                reduced.layer(lambda: _reader(raw), layer.write, began, there.bounds)
-                os.close(raw)
-                raw = -1
+                reduced.layer(lambda: _reader(raw.number), layer.write, began, there.bounds)
+                raw.close()
                 return layer.added(there, name, {"Env": ENV, "Cmd": ["bash"]}, origin)
-        finally:
-            if raw >= 0:
-                os.close(raw)
 
 
 def files(
@@ -100,7 +95,9 @@ class _Layer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close() if self._source is None else self._source.close()
+        self._file.close()
+        if self._source is not None:
+            self._source.close()
 
     def write(self, data: bytes) -> None:
         self._hasher.update(data)
@@ -110,7 +107,7 @@ class _Layer:
         """It is the one layer of an image in the store."""
         platform, digest = platforms.own(), Digest("sha256", self._hasher.hexdigest())
         self._source = Single(
-            self._file.done(), documents.OCI_LAYER, digest, digest, (platform.os, platform.architecture), config
+            self._file.handed_over(), documents.OCI_LAYER, digest, digest, (platform.os, platform.architecture), config
         )
         return there.store.add(
             self._source, name, there.bounds, max_size=there.max_size, platform=platform, origin=origin,

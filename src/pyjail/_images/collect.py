@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from pyjail._base.fds import Fd
 from pyjail._images import known, listing, place, room, steps
 from pyjail._images.lock import Lock
 from pyjail._images.record import Image
@@ -184,8 +185,5 @@ def _tree(store: Shelf, image: Image) -> Iterator[str]:
     if about is None or hashlib.sha256(sums).hexdigest() != about["sums"]:
         yield "list of files: another content, so nothing can be said about them"
         return
-    root = os.open(image.root, listing.DIRECTORY)
-    try:
-        yield from listing.differences(root, sums)
-    finally:
-        os.close(root)
+    with Fd(os.open, image.root, listing.DIRECTORY) as root:
+        yield from listing.differences(root.number, sums)

@@ -7,11 +7,14 @@ is opened by the fd of the one above.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
+
+from pyjail._base.fds import Fd
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = _FLAGS | os.O_DIRECTORY
@@ -46,26 +49,27 @@ class Line(NamedTuple):
         return head + self.path + b"\0" + (self.target + b"\0" if self.kind == "l" else b"")
 
 
+def at(directory: int, name: str | bytes, flags: int) -> Fd:
+    """What has this name in an open directory, open."""
+    return Fd(functools.partial(os.open, dir_fd=directory), name, flags)
+
+
 def walk(root: int) -> Iterator[Found]:
     """All entries below the directory ``root`` (an fd), each directory before what is in it, names sorted."""
-    opened = [os.open(".", DIRECTORY, dir_fd=root)]
-    try:
-        todo = [(b"", iter(_names(opened[0])))]
-        while todo:
-            prefix, names = todo[-1]
-            name = next(names, None)
-            if name is None:
-                todo.pop()
-                os.close(opened.pop())
-                continue
-            status = os.stat(name, dir_fd=opened[-1], follow_symlinks=False)
-            yield Found(prefix + name, opened[-1], name, status)
-            if stat.S_ISDIR(status.st_mode):
-                opened.append(os.open(name, DIRECTORY, dir_fd=opened[-1]))
-                todo.append((prefix + name + b"/", iter(_names(opened[-1]))))
-    finally:
-        for fd in opened:
-            os.close(fd)
+    top = at(root, ".", DIRECTORY)
+    todo = [(b"", top, iter(_names(top.number)))]
+    while todo:
+        prefix, directory, names = todo[-1]
+        name = next(names, None)
+        if name is None:
+            todo.pop()
+            directory.close()
+            continue
+        status = os.stat(name, dir_fd=directory.number, follow_symlinks=False)
+        yield Found(prefix + name, directory.number, name, status)
+        if stat.S_ISDIR(status.st_mode):
+            inner = at(directory.number, name, DIRECTORY)
+            todo.append((prefix + name + b"/", inner, iter(_names(inner.number))))
 
 
 def _names(directory: int) -> list[bytes]:
@@ -86,12 +90,9 @@ def line(found: Found, known: Sum | None = None) -> Line:
 
 def _sum(found: Found) -> str:
     total = hashlib.sha256()
-    fd = os.open(found.name, _FLAGS | os.O_NONBLOCK, dir_fd=found.directory)
-    try:
-        while piece := os.read(fd, _PIECE):
+    with at(found.directory, found.name, _FLAGS | os.O_NONBLOCK) as file:
+        while piece := os.read(file.number, _PIECE):
             total.update(piece)
-    finally:
-        os.close(fd)
     return total.hexdigest()
 
 

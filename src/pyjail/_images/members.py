@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from pyjail._base.errors import HostError, SpecError
+from pyjail._base.fds import Fd
 from pyjail._images import stream, tar
 from pyjail._images.bounds import Bounds
 from pyjail._images.digests import shown
@@ -30,7 +31,7 @@ class Window(io.RawIOBase):
     """A part of a file, with a position of its own; ``fd`` is copied."""
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
-        self._fd = os.dup(fd)
+        self._fd = Fd(os.dup, fd)
         self._at, self._end = offset, offset + size
 
     def readable(self) -> bool:
@@ -38,13 +39,12 @@ class Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        done = os.preadv(self._fd, [view[: self._end - self._at]], self._at)
+        done = os.preadv(self._fd.number, [view[: self._end - self._at]], self._at)
         self._at += done
         return done
 
     def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
+        self._fd.close()
         super().close()
 
 
@@ -159,7 +159,13 @@ class Archive(Members):
 
     def _decompress(self, staging: str | int, bounds: Bounds, guess: bool) -> None:
         kept = Spill(staging, bounds, "unpacked", "archive")
-        self.fd = kept.fd
+        try:
+            self._decompressed(kept, bounds, guess)
+            self.fd = kept.handed_over()
+        finally:
+            kept.close()
+
+    def _decompressed(self, kept: Spill, bounds: Bounds, guess: bool) -> None:
         with window(self._file, 0, os.fstat(self._file).st_size) as file:
             content = stream.opened(file, "", bounds)
 
@@ -169,7 +175,6 @@ class Archive(Members):
                 return piece
 
             self._scan(read, bounds, guess)
-        kept.done()
 
     def _scan(self, more: Callable[[int, int], bytes], bounds: Bounds, guess: bool) -> None:
         at = 0

@@ -21,6 +21,7 @@ import os
 from collections.abc import Iterator
 
 from pyjail._base.errors import HostError, SpecError
+from pyjail._base.fds import Fd, fill
 from pyjail._images.lock import Lock
 
 TYPE_CHECKING = False
@@ -201,11 +202,9 @@ class Place:
         folder, _, name = part.rpartition("/")
         half = f"{self.path}/{folder}/{_HALF}{os.urandom(8).hex()}"
         try:
-            fd = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(fd)
+            with Fd(os.open, half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600) as file:
+                fill(file, data, seal=False)
+                os.fsync(file.number)
             os.rename(half, f"{self.path}/{folder}/{name}")
         except BaseException:
             with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import os
 
 from pyjail._base import units
 from pyjail._base.errors import HostError
+from pyjail._base.fds import Fd
 from pyjail._images import listing
 from pyjail._images.shelf import Shelf
 
@@ -34,11 +35,9 @@ def _sizes(store: Shelf) -> Sizes:
 
 
 def _of(tree: str) -> Sizes:
-    fd = os.open(tree, listing.DIRECTORY)
-    try:
-        return {(s.st_dev, s.st_ino): s.st_blocks * _BLOCK for s in (found.status for found in listing.walk(fd))}
-    finally:
-        os.close(fd)
+    with Fd(os.open, tree, listing.DIRECTORY) as root:
+        found = (found.status for found in listing.walk(root.number))
+        return {(s.st_dev, s.st_ino): s.st_blocks * _BLOCK for s in found}
 
 
 class Room:

@@ -117,11 +117,9 @@ def _directory(path: str, staging: str | int, bounds: Bounds, platform: platform
                 file.write(data)
 
             pack.layer(root, write, bounds)
-            file.done()
-        except BaseException:
+            named = Digest("sha256", hasher.hexdigest())
+            return Single(file.handed_over(), documents.OCI_LAYER, named, named, (platform.os, platform.architecture))
+        finally:
             file.close()
-            raise
     finally:
         os.close(root)
-    named = Digest("sha256", hasher.hexdigest())
-    return Single(file.fd, documents.OCI_LAYER, named, named, (platform.os, platform.architecture))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import stat
 from collections.abc import Callable
 
 from pyjail._base.errors import HostError
+from pyjail._base.fds import Fd
 from pyjail._images.bounds import Bounds
 from pyjail._images.unpack import RESERVE
 
@@ -25,7 +27,12 @@ class Spill:
     def __init__(self, staging: str | int, bounds: Bounds, bound: str, what: str) -> None:
         self._bounds, self._bound, self._what = bounds, bound, what
         self._most = getattr(bounds, bound)
-        self.fd, self.size, self._looked = nameless(staging), 0, -_OFTEN
+        self._file, self.size, self._looked = nameless(staging), 0, -_OFTEN
+
+    @property
+    def fd(self) -> int:
+        """-1 when it is closed, or another's."""
+        return self._file.number
 
     def write(self, data: bytes) -> None:
         """Appends ``data``. `ImageError`: the bound is exceeded; HostError: the disk is full, or nearly so."""
@@ -58,24 +65,28 @@ class Spill:
             raise _full(e.strerror or "") from None
         return self.fd
 
+    def handed_over(self) -> int:
+        """As `done`, and the caller's from now on."""
+        self.done()
+        return self._file.hand_over(int)
+
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = -1
+        self._file.close()
 
 
 def _full(why: str) -> HostError:
     return HostError("image store", f"there is no room left for it ({why})", "pyjail image gc, or set PYJAIL_HOME")
 
 
-def nameless(staging: str | int) -> int:
+def nameless(staging: str | int) -> Fd:
     """A new file in that directory that has no name, open for both."""
     where, dir_fd = (staging, None) if isinstance(staging, str) else (".", staging)
+    make = functools.partial(os.open, dir_fd=dir_fd)
     try:
-        return os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+        return Fd(make, where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # a file system without such files
         name = posixpath.join(where, f"spill-{os.getpid()}-{os.urandom(8).hex()}")
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+        fd = Fd(make, name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.unlink(name, dir_fd=dir_fd)
         return fd
 
@@ -86,7 +97,7 @@ def copied(read: Callable[[int], bytes], staging: str | int, bounds: Bounds) -> 
     try:
         while piece := read(PIECE):
             file.write(piece)
-        return file.done()
+        return file.handed_over()
     except BaseException:
         file.close()
         raise

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any, BinaryIO, NamedTuple
 
 from pyjail._base.errors import HostError
+from pyjail._base.fds import Fd
 from pyjail._images.bounds import Bounds
 from pyjail._images.errors import ImageError
 
@@ -140,9 +141,7 @@ def _more(bounds: Bounds) -> int:
 
 
 def _opened(stack: ExitStack, path: str, flags: int) -> int:
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    stack.callback(os.close, fd)
-    return fd
+    return stack.enter_context(Fd(os.open, path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)).number
 
 
 def _told(progress: Progress | None, done: int, total: int, number: int, count: int) -> Callable[[int], None]:

@@ -277,7 +277,8 @@ def test_a_body_is_as_long_as_its_head_says():
                     sock.shutdown(socket.SHUT_WR)
                 assert everything(sock) == (b"RESET" if sent < size else b"HTTP/1.1 204 No Content\r\n\r\n")
         assert until(lambda: len(bodies) == 3)
-        assert bodies == [b"b" * 5, b"b" * 300_000, b"bbb"]
+        cut, *whole = sorted(bodies, key=len)  # the server has a thread for each
+        assert whole == [b"b" * 5, b"b" * 300_000] and b"bbb".startswith(cut)  # what is on its way, a reset takes away
         assert ["middle" in row.why for row in world.rows(3)] == [False, False, True]
 
 
