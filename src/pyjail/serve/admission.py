@@ -1,0 +1,113 @@
+"""Whose turn it is: a fixed number of slots, a bounded queue, fair among tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pyjail.serve.config import Admission, Token
+from pyjail.serve.problem import Problem
+
+_RECENT = 64  # ends that the rate is measured by
+_LONGEST = 60  # seconds of Retry-After
+
+
+class Turns:
+    """Slots for programs. Those of one tenant wait in the order in which they came; tenants take turns.
+
+    Attributes: ``running`` and ``waiting`` count.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._most, self._queue, self._patience = admission.concurrent, admission.queue, admission.patience
+        self.running = self.waiting = 0
+        self._of: dict[str, int] = {}  # running programs of each tenant
+        self._shares: dict[str, int | None] = {}
+        self._lines: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of whose turn is next
+        self._ends: deque[float] = deque(maxlen=_RECENT)
+        self.draining = False
+
+    @asynccontextmanager
+    async def slot(self, tenant: str, token: Token | None = None) -> AsyncIterator[float]:
+        """A slot while the block lasts: the seconds that it was waited for. Raises `Problem` 429 or 503."""
+        began = time.monotonic()
+        await self._enter(tenant, token)
+        try:
+            yield time.monotonic() - began
+        finally:
+            self._leave(tenant)
+
+    async def _enter(self, tenant: str, token: Token | None) -> None:
+        if self.draining:
+            raise self._busy(503, "draining", "the service is being ended")
+        share = token.concurrent if token else None
+        line = self._lines.get(tenant)
+        if line is None and self.running < self._most and (share is None or self._of.get(tenant, 0) < share):
+            self._take(tenant)
+            return
+        if self.waiting >= self._queue:
+            raise self._busy(503, "queue-full", "the queue is full")
+        if token and token.queue is not None and len(line or ()) >= token.queue:
+            raise self._busy(429, "share-full", f"{token.queue} requests of this token wait already")
+        self._shares[tenant] = share
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(tenant, deque()).append(turn)
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except BaseException as e:
+            if turn.done() and not turn.cancelled():
+                self._leave(tenant)  # it was ours already
+            else:
+                self._forget(tenant, turn)
+            if isinstance(e, TimeoutError):
+                raise self._busy(503, "no-turn", f"no slot was free for {self._patience:g} s") from None
+            raise
+
+    def _take(self, tenant: str) -> None:
+        self.running += 1
+        self._of[tenant] = self._of.get(tenant, 0) + 1
+
+    def _leave(self, tenant: str) -> None:
+        self._ends.append(time.monotonic())
+        self.running -= 1
+        self._of[tenant] -= 1
+        if not self._of[tenant]:
+            del self._of[tenant]
+        self._next()
+
+    def _forget(self, tenant: str, turn: asyncio.Future[None]) -> None:
+        line = self._lines[tenant]
+        line.remove(turn)
+        self.waiting -= 1
+        if not line:
+            del self._lines[tenant]
+
+    def _next(self) -> None:
+        for tenant in list(self._lines):
+            if self.running >= self._most:
+                return
+            share = self._shares[tenant]
+            if share is not None and self._of.get(tenant, 0) >= share:
+                continue
+            line = self._lines.pop(tenant)
+            turn = line.popleft()
+            self.waiting -= 1
+            if line:
+                self._lines[tenant] = line  # behind the others
+            self._take(tenant)
+            turn.set_result(None)
+
+    def _busy(self, status: int, kind: str, detail: str) -> Problem:
+        return Problem(status, kind, detail, retry=self.retry_after())
+
+    def retry_after(self) -> int:
+        """Seconds, by how quickly programs ended lately; not the same for all, or all come back at once."""
+        rate = len(self._ends) / max(time.monotonic() - self._ends[0], 0.001) if len(self._ends) > 1 else 1.0
+        seconds = (self.waiting + 1) / max(rate, 0.001) * random.uniform(1, 1.5)  # noqa: S311
+        return max(1, min(_LONGEST, round(seconds)))

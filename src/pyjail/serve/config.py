@@ -1,0 +1,134 @@
+"""How a service is to run, as frozen data: `Config`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyjail import Jail, Limits
+
+DEFAULTS = Limits(cpu_time=5, wall_time=15, memory="256M", processes=64, output="1M", disk="64M")
+MAXIMA = Limits(
+    cpu_time=60, wall_time=120, memory="1G", processes=256, output="10M", disk="256M", inodes=20000, file_size="256M",
+    open_files=1024, stack="1G", core=0, collect="64M", cpus=1.0, address_space=None,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Token:
+    """Who may use the service.
+
+    Attributes:
+        name: the tenant whose runs and files these are. sha256: hex digest of the secret; the secret itself is kept
+            nowhere.
+        role: "run", "read" (results, no runs), "metrics" or "admin". concurrent: of its programs at once; None: all.
+        queue: of its programs that wait. rate: such as "10/minute"; "" for none. expires: seconds since the epoch.
+    """
+
+    name: str
+    sha256: str
+    role: str = "run"
+    concurrent: int | None = None
+    queue: int | None = None
+    rate: str = ""
+    expires: float | None = None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """How many run at once, and how many may wait for that.
+
+    Attributes:
+        concurrent: programs that run at once. queue: requests that wait. patience: seconds that one waits at most.
+        inflight: bytes of bodies that are held at once. rate: of each client, such as "60/minute"; "" for none.
+    """
+
+    concurrent: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    queue: int = 256
+    patience: float = 30.0
+    inflight: int = 256 << 20
+    rate: str = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Who may connect, how long and with how much.
+
+    Attributes:
+        hosts: names that the Host header may have, besides those of the loopback. origins: of pages that may call it,
+            besides its own. proxies: addresses whose X-Forwarded-For counts. embed: origins that may frame the page.
+        body: bytes of a body. head_time, body_time: seconds in which they have to come; rate: bytes per second that a
+            body has at least. stall: seconds that a reader may take nothing. connections: in all, and of one client.
+    """
+
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    embed: tuple[str, ...] = ()
+    body: int = 16 << 20
+    head_time: float = 10.0
+    body_time: float = 30.0
+    rate: int = 16 << 10
+    stall: float = 30.0
+    connections: int = 1024
+    connections_per_client: int = 64
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that wait for runs.
+
+    Attributes: bytes of one (``file``) and of one tenant's (``total``), how many (``count``), seconds since their last
+    use (``keep``), bytes of the disk that stay free (``floor``).
+    """
+
+    file: int = 10 << 20
+    total: int = 1 << 30
+    count: int = 100_000
+    keep: float = 86400.0
+    floor: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Runs that are fetched later: how often one is tried, seconds after which its worker counts as dead, seconds that
+    its result is kept, a PostgreSQL address instead of the file."""
+
+    attempts: int = 2
+    lease: float = 30.0
+    keep: float = 86400.0
+    postgres: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A service.
+
+    Attributes:
+        address, port: where it listens; unix: or a socket's path. open: without tokens on an address that others reach.
+        state: directory of what it keeps; "" for one that goes with it. jail: of every program. limits: where a request
+            names none; maxima: what it may ask for. tokens: none means that whoever reaches it may use it.
+        faces: other services whose clients it serves, by name, with their settings. root: whose paths are at the root.
+        drain: seconds that running programs have when it is ended. playground: whether there is a page.
+    """
+
+    address: str = "127.0.0.1"
+    port: int = 8000
+    unix: str = ""
+    open: bool = False
+    state: str = ""
+    jail: Jail = field(default_factory=Jail)
+    limits: Limits = DEFAULTS
+    maxima: Limits = MAXIMA
+    tokens: tuple[Token, ...] = ()
+    admission: Admission = field(default_factory=Admission)
+    edge: Edge = field(default_factory=Edge)
+    files: Files = field(default_factory=Files)
+    jobs: Jobs = field(default_factory=Jobs)
+    faces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    root: str = "seeds"
+    drain: float = 30.0
+    playground: bool = True
+    precheck: str = "off"

@@ -1,0 +1,87 @@
+"""What another service's interface is here: pure translations, request -> `Job`, `Outcome` -> answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pyjail.serve.config import Config
+from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.problem import Problem
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, its body read: header names in lower case, ``params`` of the path, ``id`` of X-Request-ID."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    tenant: str = ""
+    client: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``content`` as JSON, unless there is a ``body``."""
+
+    content: Any = None
+    status: int = 200
+    body: bytes | None = None
+    type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Desk(Protocol):
+    """What a face may ask the service for. Every method raises `Problem`."""
+
+    config: Config
+    settings: Mapping[str, Any]  # of this face: [faces.NAME]
+
+    async def run(self, job: Job) -> Outcome:
+        """Once it has had its turn."""
+
+    async def steps(self, script: Script) -> Sequence[Outcome]:
+        """As `run`, for all of them."""
+
+    async def put(self, path: str, data: bytes) -> None:
+        """Keep a file of this tenant and face by this name."""
+
+    async def get(self, path: str) -> bytes | None:
+        """The file of that name; None: there is none."""
+
+    async def drop(self, path: str) -> bool:
+        """Whether there was one."""
+
+    async def names(self) -> Sequence[str]:
+        """Of all such files."""
+
+
+Handler = Callable[[Asked, Desk], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """``path`` with ``{name}`` for a part, ``{name:path}`` for the rest. ``forms``: bodies need not be JSON."""
+
+    method: str
+    path: str
+    handler: Handler
+    forms: bool = False
+
+
+class Face(Protocol):
+    """One other service."""
+
+    name: str
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """All that it answers to."""
+
+    def problem(self, problem: Problem, asked: Asked) -> Answer:
+        """As its clients expect to be told."""

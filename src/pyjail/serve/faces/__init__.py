@@ -1,0 +1,1 @@
+"""Interfaces of other services, each a pure translation (`pyjail.serve.face`)."""

@@ -1,0 +1,71 @@
+"""What a request asks to be run, whatever words it came in, and what came of it: `Job`, `Script`, `Outcome`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyjail import Jail, Limits, Result
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program in a jail of its own: ``args``, or a ``source`` in a ``language`` with ``args`` for it.
+
+    Attributes:
+        args: of `pyjail.run`. language: a name of `pyjail.languages`; source: its text, or {name: text} of several.
+        stdin: its input. files: {path below /box: content}. env: the whole environment; None: the jail's.
+        cwd: inside; None: /box. limits: its own; compile_limits: of the compiler, None: the language's.
+        jail: what it runs in. collect: patterns of what comes back. merged: stderr goes where stdout goes.
+        check: "off", "warn" or "reject", what `pyjail.precheck` finds. sanitize: "", or a mode of `pyjail.sanitize`,
+            for what is shown.
+        label: the name of the face that it came by.
+    """
+
+    args: tuple[str, ...] = ()
+    language: str = ""
+    source: str | Mapping[str, str] = ""
+    stdin: bytes = b""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] | None = None
+    cwd: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    compile_limits: Limits | None = None
+    jail: Jail = field(default_factory=Jail)
+    collect: tuple[str, ...] = ()
+    merged: bool = False
+    check: str = "off"
+    sanitize: str = ""
+    label: str = "v1"
+
+
+@dataclass(frozen=True)
+class Script:
+    """Programs that run one after the other in one /box, each whatever came of the one before.
+
+    Attributes: ``steps`` use of a `Job` what is about one program: args, stdin, env, cwd, limits.
+    """
+
+    steps: tuple[Job, ...]
+    files: Mapping[str, Any] = field(default_factory=dict)
+    jail: Jail = field(default_factory=Jail)
+    limits: Limits = field(default_factory=Limits)
+    label: str = "v1"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a `Job`.
+
+    Attributes:
+        result: of the program; None: there was nothing to run. compile: of the compiler; None: there was none.
+        fault: why there was nothing to run, where no compiler says it; "" else. queued: seconds that it waited.
+        findings: of `pyjail.precheck`, as dicts.
+    """
+
+    result: Result | None
+    compile: Result | None = None
+    fault: str = ""
+    queued: float = 0.0
+    findings: tuple[Mapping[str, Any], ...] = ()
