@@ -20,7 +20,7 @@ def made(jail: Jail, disk: int | None, inodes: int | None, writable: object) -> 
     if jail.deterministic:
         why = "programs that run side by side are chance themselves: Jail(deterministic=False), or run()"
         raise SpecError("jail", jail, why)
-    tmpfs = next((m for m in jail.mounts if m.kind != "bind"), None)
+    tmpfs = next((m for m in jail.mounts if m.kind not in ("bind", "link")), None)
     if tmpfs is not None:
         raise SpecError("jail", jail, f"{tmpfs.dst} is made anew for each run: name it in writable= instead")
     places = ["/box", *_checked(writable), SHARED]

@@ -82,7 +82,7 @@ class Needs:
 
     def mounts(self, asked: Iterable[Mount]) -> tuple[Mount, ...]:
         """Read-only binds of what was met, something empty over what was hidden in them, and, of those asked for, the
-        writable ones as they were."""
+        writable ones and the links as they were."""
         kept = [m for m in asked if not m.ro]
         own = tuple(m.dst for m in kept)
         binds = [
@@ -92,7 +92,7 @@ class Needs:
         ]
         # A directory that was listed is bound whole: what its jail hid in it stays hidden.
         hidden = [Mount.tmpfs(h, 4096) for h in self.view.hidden if any(h.startswith(m.dst + "/") for m in binds)]
-        return (*binds, *hidden, *kept)
+        return (*binds, *hidden, *kept, *(m for m in asked if m.kind == "link"))
 
     def skeleton(self, asked: Iterable[Mount]) -> dict[str, str | bytes | None]:
         """What the root directory itself must hold; directories only where nothing else makes them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from pyjail._base.errors import SpecError
@@ -122,6 +123,9 @@ def _mount_node(mount: Mount, jail: Jail, kind: Kind) -> Node:
         return Part("part", "writable in a box", f"p{jail.mounts.index(mount)}", _mode(mount.dst))
     if mount.kind == "tmpfs":
         return Node(why="mount point of a tmpfs that was asked for")
+    if mount.kind == "link":
+        assert mount.target is not None
+        return Node("link", "asked for by Mount.link", data=os.fsencode(mount.target), is_dir=False)
     if mount.kind == "pipe":
         return Node("pipe", "a named pipe to another party", is_dir=False)
     assert mount.src is not None
@@ -137,6 +141,9 @@ def over_tmpfs(jail: Jail, kind: Kind, view: Seen = NOTHING) -> list[MountRow]:
     """What must be put back when a run's tmpfs hides it: template mounts below /tmp, /box, /dev/shm or a tmpfs."""
     own = [m.dst for m in jail.mounts if m.kind == "tmpfs"]
     fresh = [*run_tmpfs(jail), *own]
+    hidden = next((m.dst for m in jail.mounts if m.kind == "link" and _highest(m.dst, own)), None)
+    if hidden is not None:
+        raise SpecError("mounts", hidden, "this link lies below a Mount.tmpfs, which is empty in every run")
     there = dict(_of_python(fresh, view))
     there |= {m.dst: Node(is_dir=kind(m.src or "")[0] == "dir") for m in jail.mounts if m.kind == "bind"}
     there |= {dst: Node() for dst in own}

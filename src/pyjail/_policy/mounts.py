@@ -19,6 +19,7 @@ from pyjail._spec.jail import Jail, Limits
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 SHOWN = RDONLY | NOSUID | NODEV  # of everything that comes from the host
 DEVICES = ("null", "zero", "full", "random", "urandom")
+MADE = ("pipe", "link")  # nothing of them is mounted, so they need a directory of ours
 OWN = ("proc", "dev", "tmp", "box")  # never taken from a rootfs
 PYTHON = "of an interpreter"
 EMPTY = b"mode\x00555\x00size\x004096\x00nr_inodes\x001\x00"
@@ -100,7 +101,7 @@ def put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None
         elif at.kind == "hidden":  # what it was in is ours by now: so nothing has to be laid over it
             at.kind, at.why = "dir", "a parent of a mount point"
         there = at.children.get(part)
-        if there is not None and there.kind == "link":
+        if there is not None and there.kind == "link" and not (last and node.kind == "link"):
             raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a symlink; name the real path')
         if last:
             node.children = {} if there is None or node.kind not in ("dir", "part") else there.children
@@ -109,7 +110,7 @@ def put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None
             at.children[part] = at = Node(why="a parent of a mount point")
         elif there.kind == "file" or (there.kind == "bind" and not there.is_dir):
             raise SpecError("mounts", path, f'"{"/".join(["", *parts[: depth + 1]])}" is a file')
-        elif there.kind == "bind" and node.kind != "pipe" and _holds(there, parts[depth + 1 :], node.is_dir, kind):
+        elif there.kind == "bind" and node.kind not in MADE and _holds(there, parts[depth + 1 :], node.is_dir, kind):
             rest = "/".join(parts[depth + 1 :])
             there.children = {p: n for p, n in there.children.items() if not p.startswith(rest + "/")}
             there.children[rest] = node  # an existing mount point: mount on top

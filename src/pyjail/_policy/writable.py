@@ -90,7 +90,7 @@ def _in_the_root(tree: Node, root: str, kind: Kind) -> list[MountRow]:
     """What was asked for elsewhere: mount points that the root lacks are made in what is written of it."""
     found: list[MountRow] = []
     mounts.flatten(tree, "", found)
-    return [row for row in found if row.kind not in ("dir", "file") or not _there(row, root, kind)]
+    return [row for row in found if row.kind not in ("dir", "file", "link") or not _there(row, root, kind)]
 
 
 def _there(row: MountRow, root: str, kind: Kind) -> bool:
@@ -99,6 +99,8 @@ def _there(row: MountRow, root: str, kind: Kind) -> bool:
         found, real = kind(path)
     except OSError:
         return False
+    if row.kind == "link":
+        raise SpecError("mounts", f"/{row.target}", f"in the root this is a {found}, and a link needs a free place")
     if real != path:
         raise SpecError("mounts", f"/{row.target}", "this leads through a symlink of the root; name the real path")
     if (found == "dir") != (row.kind == "dir"):

@@ -125,5 +125,8 @@ def _mount(table: Any, mount: Any) -> Any:
     if "size" in table:
         known("", table, ("dst", "size"))
         return mount.tmpfs(table.get("dst", ""), table["size"])
+    if "target" in table:
+        known("", table, ("dst", "target"))
+        return mount.link(table.get("dst", ""), table["target"])
     known("", table, ("src", "dst", "ro"))
     return mount.bind(table.get("src", ""), table.get("dst"), table.get("ro", True))

@@ -92,6 +92,9 @@ def dump(jail: Jail) -> str:
         if mount.kind == "tmpfs":
             lines += [f"dst = {value_of('dst', mount.dst)}", f"size = {mount.size}"]
             continue
+        if mount.kind == "link":
+            lines += [f"dst = {value_of('dst', mount.dst)}", f"target = {value_of('target', mount.target)}"]
+            continue
         lines.append(f"src = {value_of('src', mount.src)}")
         if mount.dst != mount.src:
             lines.append(f"dst = {value_of('dst', mount.dst)}")

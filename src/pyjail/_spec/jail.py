@@ -75,7 +75,7 @@ class Tree(str):  # where the files of a jail's image are: the rootfs that its p
 
 @dataclass(frozen=True)
 class Mount(Shown):
-    """One more thing that a jail sees. Use `Mount.bind` or `Mount.tmpfs`."""
+    """One more thing that a jail sees. Use `Mount.bind`, `Mount.tmpfs` or `Mount.link`."""
 
     kind: str
     dst: str
@@ -83,6 +83,7 @@ class Mount(Shown):
     ro: bool = True
     size: int | None = None
     inodes: int | None = records.field(default=None, repr=False)  # of a workspace
+    target: str | None = None
 
     @staticmethod
     def bind(src: str | os.PathLike[str], dst: str | None = None, ro: bool = True) -> Mount:
@@ -92,7 +93,7 @@ class Mount(Shown):
         The program meets it with its outside ids, which own nothing: what only its owner may read stays unreadable.
 
         >>> Mount.bind("/usr/share/dict", "/words")
-        Mount(kind='bind', dst='/words', src='/usr/share/dict', ro=True, size=None)
+        Mount(kind='bind', dst='/words', src='/usr/share/dict', ro=True, size=None, target=None)
         """
         source = outside("src", src)
         if not isinstance(ro, bool):
@@ -104,10 +105,33 @@ class Mount(Shown):
         """An empty writable directory of at most ``size`` bytes, fresh for every run."""
         return Mount("tmpfs", inside("dst", dst), None, False, units.size("size", size))
 
+    @staticmethod
+    def link(dst: str, target: str) -> Mount:
+        """A symlink at ``dst`` that leads to ``target``, a path inside: so /box, or a program, has another name, too.
+
+        It is a part of the jail's read-only files. What a program asks where it is says the target: `getcwd`.
+
+        >>> Mount.link("/sandbox", "/box").target
+        '/box'
+        """
+        return Mount("link", inside("dst", dst), target=inside("target", target))
+
     def __post_init__(self) -> None:
-        if self.kind not in ("bind", "tmpfs", "workspace", "pipe", "box", "part"):  # `Session`'s, `interact`'s, `Box`'s
-            raise SpecError("kind", self.kind, '"bind" or "tmpfs" is needed')
+        if self.kind not in (
+            "bind",
+            "tmpfs",
+            "link",
+            "workspace",
+            "pipe",
+            "box",
+            "part",
+        ):  # some are of `Session`, `Box`
+            raise SpecError("kind", self.kind, '"bind", "tmpfs" or "link" is needed')
         inside("dst", self.dst)
+        if self.kind == "link" or self.target is not None:
+            with lazy.lock:
+                from pyjail._spec import links
+            links.check(self.kind, self.dst, self.target and inside("target", self.target))
         if (self.kind == "bind") != (self.src is not None):
             raise SpecError("src", self.src, "a bind needs a source, a tmpfs has none")
         if self.kind == "tmpfs" and not isinstance(self.size, int):
@@ -241,7 +265,7 @@ class Jail(Shown):
                 _set(self, field, outside(field, value))
         mounts = self.mounts
         if not isinstance(mounts, (tuple, list)) or not all(isinstance(m, Mount) for m in mounts):
-            raise SpecError("mounts", mounts, "a tuple of Mount.bind(...) and Mount.tmpfs(...) is needed")
+            raise SpecError("mounts", mounts, "a tuple of Mount.bind(...), Mount.tmpfs(...), Mount.link(...) is needed")
         seen: set[str] = set()
         for mount in mounts:
             if mount.dst in seen:

@@ -1,0 +1,26 @@
+"""`Mount.link`: other names in a jail."""
+
+from __future__ import annotations
+
+import pytest
+
+import pyjail
+from pyjail import Jail, Mount
+
+
+def test_a_link_is_another_name_for_the_box_and_for_a_program(sh, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\necho shadowed\n")
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "empty").mkdir()
+    jail = Jail(mounts=(
+        Mount.link("/sandbox", "/box"), Mount.link("/output", "/box/out"), Mount.link("/venv/bin/sh", "/usr/bin/sh"),
+        Mount.bind(tmp_path, "/opt/own"), Mount.link("/opt/own/python", "/usr/bin/env"),
+    ))  # fmt: skip
+    script = "cat /sandbox/a; /venv/bin/sh -c 'echo b > /output/b'; readlink /opt/own/python; cd /sandbox; pwd -P; rm /sandbox"
+    r = sh(script, jail=jail, files={"a": "a\n", "out": tmp_path / "empty"}, collect=["out/b"], cwd="/sandbox")
+    assert r.stdout == b"a\n/usr/bin/env\n/box\n"
+    assert b"Read-only file system" in r.stderr
+    assert r.files == {"out/b": b"b\n"}
+    assert (tmp_path / "python").read_text().startswith("#!")  # nothing of the host's own directory changed
+    with pytest.raises(pyjail.SpecError, match=r"Mount\.tmpfs"):
+        sh("true", jail=Jail(mounts=(Mount.tmpfs("/scratch", "1M"), Mount.link("/scratch/w", "/box"))))
