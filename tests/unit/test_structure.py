@@ -43,7 +43,10 @@ PUBLIC = (
     "pyjail.languages",
     "pyjail.records",
 )
-MODULES = {"pyjail.integrations": "[!_]*.py"}  # where modules are public: they are not imported, most need frameworks
+MODULES = {
+    "pyjail.integrations": "[!_]*.py",
+    "pyjail.serve": "command.py",
+}  # where modules are public: they are not imported, most need frameworks
 
 
 def foreign(tree, room):

@@ -1,4 +1,5 @@
-"""The command line: ``run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``languages``, ``kernel``, ``image``."""
+"""The command line: ``run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``languages``, ``kernel``, ``image``,
+``serve``."""
 
 from __future__ import annotations
 
@@ -87,7 +88,7 @@ def _command(asked: argparse.Namespace) -> int:
         from pyjail.cli import complaint
 
         raise complaint.UsageError(
-            "pyjail", "name a command: run, session, plan, languages, kernel, image, doctor, selftest"
+            "pyjail", "name a command: run, session, plan, languages, kernel, image, serve, doctor, selftest"
         )
     if asked.command == "doctor":
         from pyjail.cli import doctor
@@ -101,6 +102,10 @@ def _command(asked: argparse.Namespace) -> int:
         from pyjail.cli import image
 
         return image.main(asked)
+    if asked.command == "serve":
+        from pyjail.cli import serve
+
+        return serve.main(asked)
     if asked.command == "kernel":
         from functools import partial
 

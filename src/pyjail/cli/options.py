@@ -15,7 +15,7 @@ from typing import Any
 
 import pyjail
 from pyjail import Egress, Jail, Limits, Mount, SpecError
-from pyjail.cli import complaint, ending, image, image_commit, kernel, languages, session
+from pyjail.cli import complaint, ending, image, image_commit, kernel, languages, serve, session
 from pyjail.cli.complaint import UsageError
 from pyjail.integrations import kernels
 
@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
     languages.add_options(commands, run)
     kernel.add(commands, _add_kernel_options)
+    serve.add(commands)
     _add_commit(image.add_options(commands))
     return made
 

@@ -6,8 +6,9 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from pyjail.serve.config import Admission, Token
 from pyjail.serve.problem import Problem
@@ -19,7 +20,7 @@ _LONGEST = 60  # seconds of Retry-After
 class Turns:
     """Slots for programs. Those of one tenant wait in the order in which they came; tenants take turns.
 
-    Attributes: ``running`` and ``waiting`` count.
+    Attributes: ``running`` and ``waiting`` count; while ``draining`` nobody new has a turn.
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -30,16 +31,51 @@ class Turns:
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of whose turn is next
         self._ends: deque[float] = deque(maxlen=_RECENT)
         self.draining = False
+        self._inside: set[asyncio.Task[Any]] = set()  # that have a slot, or wait for one
+        self._ended: set[asyncio.Task[Any]] = set()  # of these, those that `end` cancelled
+        self._left = asyncio.Event()
 
     @asynccontextmanager
     async def slot(self, tenant: str, token: Token | None = None) -> AsyncIterator[float]:
         """A slot while the block lasts: the seconds that it was waited for. Raises `Problem` 429 or 503."""
         began = time.monotonic()
-        await self._enter(tenant, token)
+        with self._counted():
+            await self._enter(tenant, token)
+            try:
+                yield time.monotonic() - began
+            finally:
+                self._leave(tenant)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Within, `end` cancels this task, and what comes of that is 503."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._inside.add(task)
         try:
-            yield time.monotonic() - began
+            yield
+        except asyncio.CancelledError:
+            if task in self._ended and not task.uncancel():
+                raise self._busy(503, "ended", "the service was ended before this was") from None
+            raise
         finally:
-            self._leave(tenant)
+            self._inside.discard(task)
+            self._ended.discard(task)
+            if not self._inside:
+                self._left.set()
+
+    def end(self) -> None:
+        """Cancels all that run and all that wait: each is 503, and nobody has a turn after them."""
+        self.draining = True
+        for task in self._inside - self._ended:
+            self._ended.add(task)
+            task.cancel()
+
+    async def idle(self) -> None:
+        """When nobody has a slot or waits for one."""
+        while self._inside:
+            self._left.clear()
+            await self._left.wait()
 
     async def _enter(self, tenant: str, token: Token | None) -> None:
         if self.draining:

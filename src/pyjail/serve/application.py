@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 import pyjail
 from pyjail import HostError, JailError, SpecError
-from pyjail.serve import runs
+from pyjail.serve import health, runs
 from pyjail.serve.config import Config
 from pyjail.serve.problem import TYPE, Problem
 from pyjail.serve.service import Service
@@ -33,6 +33,7 @@ def make(config: Config) -> FastAPI:
         openapi_url="/v1/openapi.json", redirect_slashes=False,
     )  # fmt: skip
     made.state.service = service
+    made.include_router(health.router(service))
     made.include_router(runs.router(service))
     _errors(made)
     return made

@@ -20,5 +20,9 @@ class Service:
         """Before the first request."""
         aio.set_concurrency(self.config.admission.concurrent)  # the queue is ours alone
 
+    def unready(self) -> list[str]:
+        """Why no run would be taken, for people; nothing when one would."""
+        return ["the service is being ended"] if self.turns.draining else []
+
     async def end(self) -> None:
         """After the last one."""

@@ -1,0 +1,39 @@
+"""``pyjail serve``: its options, and why it does not start."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pyjail.cli.ending import EXIT_FAILED, say
+
+EPILOG = "Exit code: 0 when a signal ended it, 125 when it did not start."
+_EXTRA = "pip install 'pyjail-linux[serve]'"
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    made = commands.add_parser("serve", help="an HTTP service: runs for whoever asks, each in a jail", epilog=EPILOG)
+    made.add_argument("--host", metavar="ADDRESS", help="where it listens; default 127.0.0.1")
+    made.add_argument("--port", metavar="N", help="default 8000; 0 for any that is free")
+    made.add_argument("--unix", metavar="PATH", help="listen on a socket there, on no port")
+    made.add_argument("--open", action="store_true", help="without tokens, on an address that other machines reach")
+    made.add_argument("--config", metavar="FILE.toml", help="[serve] and its other tables; options here win over it")
+    made.add_argument("--check", action="store_true", help="print what it comes to and where it is from; serve nothing")
+    made.add_argument("--state", metavar="DIR", help="where it keeps files, jobs and results")
+    made.add_argument("--root", metavar="NAME", help="whose paths are at /: seeds, v1 or a face")
+
+
+def main(asked: argparse.Namespace) -> int:
+    """Serve, or say why not; the exit code."""
+    from pyjail.serve import command
+
+    try:
+        return command.main(vars(asked))
+    except command.Refused as e:
+        say(f"serve does not start: {e.why}" + (f"\nfix: {e.fix}" if e.fix else ""))
+    except ImportError as e:
+        if e.name is None or e.name.startswith("pyjail"):
+            raise
+        say(f"serve needs {e.name}, which is not installed: {_EXTRA}")
+    return EXIT_FAILED

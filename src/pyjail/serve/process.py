@@ -1,0 +1,84 @@
+"""The server's process: it says when it serves, and ends in order when a signal asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from pyjail.serve.config import Config
+from pyjail.serve.listen import where
+from pyjail.serve.notify import notify
+
+_ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
+_WEBSOCKET = 256 << 10
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
+    """Until SIGTERM or SIGINT, and the end of what runs then."""
+    _Server(app, config, sockets).run(sockets)
+
+
+class _Server(uvicorn.Server):
+    """On the first signal nothing new is run, and what runs has ``config.drain`` seconds; on the second it has none."""
+
+    def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
+        super().__init__(uvicorn.Config(app, **_options()))
+        self._drain, self._service, self._sockets = config.drain, app.state.service, sockets
+        self._end: asyncio.Task[None] | None = None
+        self._now = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._asked)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            print("pyjail serves on", ", ".join(map(where, self._sockets)), flush=True)
+            notify("READY=1")
+
+    def _asked(self) -> None:
+        if self._end is None:
+            self._end = asyncio.ensure_future(self._drained())
+        else:
+            self._now.set()
+
+    async def _drained(self) -> None:
+        """`uvicorn.Server` closes its connections after this."""
+        turns = self._service.turns
+        turns.draining = True
+        notify(f"STOPPING=1\nSTATUS={turns.running} programs run")
+        if turns.running:
+            said = f"ending: {turns.running} programs have {self._drain:g} s; a second signal ends them at once"
+            print(f"pyjail serve: {said}", file=sys.stderr, flush=True)
+        waits = [asyncio.ensure_future(turns.idle()), asyncio.ensure_future(self._now.wait())]
+        await asyncio.wait(waits, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        turns.end()
+        await turns.idle()
+        self.should_exit = True
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "loop": "uvloop", "http": "httptools", "ws": "websockets-sansio", "lifespan": "on", "log_config": None,
+        "access_log": False, "server_header": False, "proxy_headers": False, "ws_per_message_deflate": False,
+        "ws_max_size": _WEBSOCKET, "timeout_graceful_shutdown": _ANSWERS,
+    }  # fmt: skip

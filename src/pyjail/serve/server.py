@@ -1,0 +1,47 @@
+"""``pyjail serve``: the machine is tried, sockets are bound, and requests are served until a signal comes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pyjail
+from pyjail.serve import listen, trial
+from pyjail.serve.config import Config
+
+
+def main(config: Config) -> int:
+    """Serve until a signal says otherwise; the exit code. Raises `trial.Refused` when it does not start, ImportError
+    where the extra ``serve`` is not installed."""
+    sockets = listen.sockets(config)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            tried = threads.submit(_tried, config)  # while the web framework is imported
+            from pyjail.serve import application, process
+
+            made = application.make(config)
+            for said in tried.result():
+                warn(said)
+        if config.open and not config.tokens:
+            warn(f"--open: whoever reaches {', '.join(map(listen.where, sockets))} may run programs, without a token")
+        process.serve(made, config, sockets)
+    finally:
+        for sock in sockets:
+            sock.close()
+        if config.unix:
+            with contextlib.suppress(OSError):
+                listen.remove(config.unix)
+        pyjail.close()
+    return 0
+
+
+def _tried(config: Config) -> list[str]:
+    if config.jail.strict:
+        trial.strict(pyjail.doctor())
+    return trial.of(config)
+
+
+def warn(text: str) -> None:
+    """Say it on stderr."""
+    print(f"pyjail serve: {text}", file=sys.stderr, flush=True)

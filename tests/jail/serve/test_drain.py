@@ -1,0 +1,76 @@
+"""SIGTERM: what runs has its time, nothing new is run, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from tests.jail.serve.typed import PATIENCE, post, programs, serving
+
+LONG = {"args": ["sleep", "1000"], "limits": {"wall_time": 100}}
+
+
+class Answer(threading.Thread):
+    """What comes of a request: ``body`` as JSON, ``status``."""
+
+    def __init__(self, url, body):
+        super().__init__()
+        self.url, self.asked, self.status, self.body, self.headers = url, body, 0, None, {}
+        self.start()
+
+    def run(self):
+        try:
+            self.body, self.status = post(f"{self.url}/v1/runs", self.asked), 200
+        except urllib.error.HTTPError as e:
+            with e:
+                self.body, self.status, self.headers = json.load(e), e.code, dict(e.headers)
+
+    def end(self):
+        self.join(PATIENCE)
+        assert not self.is_alive()
+        return self.status
+
+
+def until(true):
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def refused(url, path="/readyz"):
+    """(status, kind) where it is refused, else None."""
+    try:
+        with urllib.request.urlopen(url + path, timeout=PATIENCE):
+            return None
+    except urllib.error.HTTPError as e:
+        with e:
+            assert int(e.headers["Retry-After"]) >= 1
+            return e.code, json.load(e)["type"].rpartition(":")[2]
+
+
+def test_what_runs_is_answered_and_nothing_new_is_run():
+    with serving() as (process, url):
+        running = Answer(url, {"args": ["sleep", "2"]})
+        until(lambda: b"sleep\x002\0" in programs(process.pid))
+        process.send_signal(signal.SIGTERM)
+        until(lambda: refused(url) == (503, "not-ready"))
+        late = Answer(url, {"args": ["true"]})
+        assert late.end() == 503 and late.body["type"].endswith(":draining")
+        assert running.end() == 200 and running.body["result"]["verdict"] == "ok"
+        process.wait(PATIENCE)
+
+
+def test_a_second_signal_ends_what_runs():
+    with serving() as (process, url):
+        running = Answer(url, LONG)
+        until(lambda: programs(process.pid))
+        process.send_signal(signal.SIGTERM)
+        until(lambda: refused(url) == (503, "not-ready"))
+        process.send_signal(signal.SIGTERM)
+        assert running.end() == 503 and running.body["type"].endswith(":ended")
+        process.wait(PATIENCE)

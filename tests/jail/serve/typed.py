@@ -1,0 +1,79 @@
+"""``pyjail serve`` as one types it, for tests of its process: `serving`, `refused`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests import host_side
+from tests.conftest import SLOW
+
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE = 60 * SLOW
+
+
+@contextlib.contextmanager
+def serving(
+    *options: str, env: Mapping[str, str] | None = None, port: Sequence[str] = ("--port", "0")
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """(the process, its address) while the block lasts; SIGTERM ends it then, and nothing of it is left."""
+    command = [sys.executable, "-m", "pyjail", "serve", *port, *options]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+    )
+    below: list[int] = []
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            said = process.stdout.readline()
+            assert said, process.stderr.read()
+            yield process, said.removeprefix("pyjail serves on ").strip()
+            below = host_side.keepers_of(process.pid)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+    assert process.returncode == 0
+    end = time.monotonic() + PATIENCE
+    while left := [*filter(host_side.alive, below), *host_side.cgroups_of(process.pid)]:
+        assert time.monotonic() < end, f"left: {left}"
+        time.sleep(0.02)
+
+
+def refused(*options: str, **given: Any) -> str:
+    """What it said when it did not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pyjail", "serve", *options], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+        check=False, **given,
+    )  # fmt: skip
+    assert done.returncode == 125 and done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def post(url: str, body: Mapping[str, Any]) -> Any:
+    """The answer as JSON."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return json.load(answer)
+
+
+def programs(pid: int) -> list[bytes]:
+    """Command lines, with NULs, of what runs in its jails."""
+    found = []
+    for below in host_side.keepers_of(pid):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{below}/cmdline").read_bytes())
+    return [line for line in found if line and not line.startswith(b"pyjail-")]
