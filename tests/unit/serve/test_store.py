@@ -1,126 +1,200 @@
-"""What every store of runs promises; here of the one in memory."""
+"""What every store of runs promises, of the one in memory and of the one in a file; what only the second one promises."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
 from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
+from pyjail.serve.sqlite_store import LONG, SQLite
 from pyjail.serve.store import Memory, Record
+from tests.instants import some
+from tests.unit.serve.promises import *  # noqa: F403 (its tests)
+from tests.unit.serve.promises import Clock, record
 
 
-class Clock:
-    now = 1000.0
+@pytest.fixture(params=("memory", "sqlite"))
+def opened(request, tmp_path):
+    @asynccontextmanager
+    async def opening(jobs, **more):
+        store = Memory(jobs, **more) if request.param == "memory" else SQLite(tmp_path, jobs, **more)
+        if isinstance(store, SQLite):
+            await store.start()
+        yield store
+        await store.close()
 
-    def __call__(self) -> float:
-        return self.now
+    return opening
 
 
-def record(id: str, tenant: str = "a") -> Record:
-    return Record(id, tenant, {"kind": "run", "body": {}})
+@asynccontextmanager
+async def sqlite(directory, jobs=None, **more):
+    store = SQLite(directory, jobs or Jobs(), **more)
+    await store.start()
+    yield store
+    await store.close()
 
 
-def test_a_run_is_claimed_once_and_its_result_is_kept():
+def files(directory):
+    return [path for path in directory.rglob("*") if path.is_file() and "jobs.sqlite3" not in path.name]
+
+
+def test_a_restart_keeps_what_waits_and_gives_what_was_running_to_a_worker_again(tmp_path):
     async def main():
-        store = Memory(Jobs())
-        await store.submit(record("1"))
-        claimed = await store.claim("w")
-        assert (claimed.id, claimed.state, claimed.attempts) == ("1", "running", 1)
-        assert await store.claim("w") is None
-        assert await store.finish("1", "w", {"x": 1})
-        found = await store.get("1", "a")
-        assert (found.state, found.result) == ("done", {"x": 1})
+        for attempt in (1, 2):
+            async with sqlite(tmp_path) as store:
+                if attempt == 1:
+                    for id in "12":
+                        await store.submit(record(id), id, "d")
+                claimed = await store.claim("w")
+                assert (claimed.id, claimed.attempts) == ("1", attempt)
+        async with sqlite(tmp_path) as store:
+            lost = await store.get("1", "a")
+            assert (lost.state, lost.reason) == ("lost", "its worker died 2 times")
+            assert not (await store.submit(record("3"), "2", "d"))[1]
+            assert (await store.claim("w")).id == "2"
 
     asyncio.run(main())
 
 
-def test_another_tenant_finds_nothing_and_cancels_nothing():
+def test_tenants_take_turns(tmp_path):
     async def main():
-        store = Memory(Jobs())
-        await store.submit(record("1"))
-        assert await store.get("1", "b") is None
-        assert await store.cancel("1", "b") is None
-        assert (await store.get("1", "a")).state == "queued"
+        async with sqlite(tmp_path) as store:
+            for n, tenant in enumerate("aaaaabbc"):
+                await store.submit(record(str(n), tenant))
+            assert [(await store.claim("w")).tenant for _ in range(8)] == list("abcabaaa")
 
     asyncio.run(main())
 
 
-def test_what_a_dead_worker_had_is_claimed_again_and_lost_after_two_attempts():
-    async def main():
-        clock = Clock()
-        store = Memory(Jobs(attempts=2, lease=30), clock=clock)
-        await store.submit(record("1"))
-        await store.claim("w")
-        clock.now += 20
-        assert await store.beat("1", "w")
-        clock.now += 20
-        assert await store.claim("v") is None  # it has beaten
-        clock.now += 20
-        assert (await store.claim("v")).attempts == 2
-        assert not await store.beat("1", "w")
-        assert not await store.finish("1", "w", {})
-        clock.now += 40
-        assert await store.claim("u") is None
-        lost = await store.get("1", "a")
-        assert lost.state == "lost" and "2 times" in lost.reason
-
-    asyncio.run(main())
-
-
-def test_what_is_released_is_no_attempt():
-    async def main():
-        store = Memory(Jobs(attempts=1))
-        await store.submit(record("1"))
-        await store.claim("w")
-        assert await store.release("1", "w")
-        assert (await store.claim("v")).attempts == 1
-
-    asyncio.run(main())
-
-
-def test_what_is_cancelled_is_claimed_by_nobody_and_a_result_that_comes_later_is_thrown_away():
-    async def main():
-        store = Memory(Jobs())
-        await store.submit(record("1"))
-        await store.submit(record("2"))
-        assert (await store.cancel("1", "a")).state == "cancelled"
-        assert (await store.claim("w")).id == "2"
-        assert (await store.cancel("2", "a")).state == "cancelled"
-        assert not await store.finish("2", "w", {})
-        assert (await store.cancel("2", "a")).state == "cancelled"
-
-    asyncio.run(main())
-
-
-def test_a_key_that_comes_again_gives_the_first_run_unless_the_request_differs():
-    async def main():
-        store = Memory(Jobs())
-        assert (await store.submit(record("1"), "k", "d"))[1]
-        again, new = await store.submit(record("2"), "k", "d")
-        assert (again.id, new) == ("1", False)
-        assert (await store.submit(record("3", "b"), "k", "e"))[1]  # another tenant's keys are others
-        with pytest.raises(Problem) as e:
-            await store.submit(record("4"), "k", "e")
-        assert e.value.status == 422
-
-    asyncio.run(main())
-
-
-def test_what_has_ended_goes_when_its_time_is_over_and_a_full_store_says_so():
+def test_a_long_result_is_a_file_that_goes_with_its_run(tmp_path):
     async def main():
         clock = Clock()
-        store = Memory(Jobs(keep=10), most=1, clock=clock)
-        await store.submit(record("1"))
-        clock.now += 60
-        assert await store.expire() == 0  # it has not ended
-        with pytest.raises(Problem) as e:
-            await store.submit(record("2"))
-        assert e.value.status == 503
-        await store.cancel("1", "a")
-        clock.now += 11
-        await store.submit(record("2"))
-        assert await store.get("1", "a") is None
+        async with sqlite(tmp_path, Jobs(keep=10), clock=clock) as store:
+            for id in "12":
+                await store.submit(record(id))
+                await store.claim("w")
+                await store.finish(id, "w", {"x": "x" * LONG})  # the same content
+            await store.submit(record("3"))
+            await store.claim("w")
+            await store.cancel("3", "a")
+            assert not await store.finish("3", "w", {"y": "y" * LONG})
+            assert len({path.read_bytes() for path in files(tmp_path)} - {b""}) == 1
+            clock.now += 5
+        async with sqlite(tmp_path, Jobs(keep=10), clock=clock) as store:
+            assert (await store.get("2", "a")).result == {"x": "x" * LONG}
+            clock.now += 6
+            assert await store.expire() == 3
+            assert files(tmp_path) == []
 
     asyncio.run(main())
+
+
+def test_a_full_disk_refuses_a_run_and_harms_none(tmp_path):
+    async def main():
+        async with sqlite(tmp_path) as store:
+            await store.submit(record("1"))
+            pages = await store._database.do(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+            await store._database.do(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+            with pytest.raises(Problem) as e:
+                await store.submit(Record("2", "a", {"long": "x" * 100_000}))
+            assert e.value.status == 507
+            assert (await store.claim("w")).id == "1"
+            assert await store.finish("1", "w", {"x": 1})
+
+    asyncio.run(main())
+
+
+def test_nothing_of_python_is_in_the_file(tmp_path):
+    async def main():
+        async with sqlite(tmp_path) as store:
+            await store.submit(record("1"))
+            with pytest.raises(TypeError):
+                await store.submit(Record("2", "a", {"object": object()}))
+            assert (await store.submit(record("2")))[1]
+
+    asyncio.run(main())
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
+        assert db.execute("SELECT spec FROM jobs").fetchone() == ('{"kind":"run","body":{}}',)
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+STEPS = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from pyjail.serve.config import Jobs
+from pyjail.serve.sqlite_store import SQLite
+from pyjail.serve.store import Record
+number, seen = int(sys.argv[2]), 0
+
+def die(frame, event, _):
+    global seen
+    if event == "c_call" or "pyjail/serve" not in frame.f_code.co_filename:
+        return
+    seen += 1
+    if seen == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    import threading
+    threading.setprofile(die)  # the thread of the database, where all happens
+    store = SQLite(Path(sys.argv[1]), Jobs(attempts=99))
+    await store.start()
+    for id in "12":
+        record, _ = await store.submit(Record(id, "a", {"id": id}), id, "d")
+        print("kept", id, flush=True)
+    claimed = await store.claim("w")
+    await store.beat(claimed.id, "w")
+    if await store.finish(claimed.id, "w", {"long": claimed.id * 70_000}):
+        print("done", claimed.id, flush=True)
+    await store.cancel("2", "a")
+    print("cancelled 2", flush=True)
+    await store.expire()
+    await store.close()
+    print("all", seen, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def died(directory, number):
+    """The lines that it said before it died at this step of the database's thread."""
+    asked = [sys.executable, "-c", STEPS, str(directory), str(number)]
+    done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, timeout=60, env={**os.environ, "PYTHONPATH": "src"})
+    assert done.returncode == (-9 if number else 0), done.stdout
+    return done.stdout.splitlines()
+
+
+def test_a_death_at_any_step_loses_nothing_that_was_said_to_be_kept(tmp_path):
+    steps = int(died(tmp_path / "whole", 0)[-1].split()[1])
+    for number in some(steps, 60):
+        directory = tmp_path / str(number)
+        said = died(directory, number)
+
+        async def main(directory=directory, said=said):
+            async with sqlite(directory, Jobs(attempts=99)) as store:
+                found = {id: await store.get(id, "a") for id in "12"}
+                for id in "12":
+                    if f"kept {id}" in said:
+                        assert found[id].spec == {"id": id}, said
+                        assert not (await store.submit(record("3"), id, "d"))[1], said
+                    assert found[id] is None or found[id].state in ("queued", "done", "cancelled"), found
+                if "done 1" in said:
+                    assert found["1"].result == {"long": "1" * 70_000}
+                if "cancelled 2" in said:
+                    assert found["2"].state == "cancelled"
+                waiting = {id for id, kept in found.items() if kept and kept.state == "queued"}
+                while claimed := await store.claim("v"):
+                    waiting.remove(claimed.id)
+                    assert await store.finish(claimed.id, "v", {"long": claimed.id * 70_000})
+                assert not waiting
+                whole = {path.name for path in (directory / "results/incoming").iterdir()}
+                assert not whole
+
+        asyncio.run(main())

@@ -1,0 +1,223 @@
+"""Runs that outlive the service: `SQLite`, a store in one table of one file.
+
+The table is there for the results; that a run waits, or is somebody's for the time of a lease, is a column of it
+(docs/adr/0028). Results that are long lie in a `FileStore` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pyjail.serve.config import Files, Jobs
+from pyjail.serve.database import Database, one, whole
+from pyjail.serve.files import FileStore
+from pyjail.serve.problem import Problem
+from pyjail.serve.store import ENDED, Record
+
+LONG = 64 << 10  # bytes of a result; one that has more is a file
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL, state TEXT NOT NULL,
+  created REAL NOT NULL, ended REAL NOT NULL DEFAULT 0, expires REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  worker TEXT NOT NULL DEFAULT '', lease_until REAL NOT NULL DEFAULT 0, turn INTEGER NOT NULL DEFAULT 0,
+  idem_key TEXT NOT NULL DEFAULT '', idem_digest TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
+  spec TEXT NOT NULL, result TEXT, result_digest TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_key ON jobs (tenant, idem_key) WHERE idem_key != '';
+CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (tenant, seq) WHERE state = 'queued';
+CREATE INDEX IF NOT EXISTS jobs_running ON jobs (lease_until) WHERE state = 'running';
+CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (expires) WHERE state IN ('done', 'cancelled', 'lost');
+CREATE INDEX IF NOT EXISTS jobs_turns ON jobs (tenant, turn);
+"""
+# Tenants take turns, and those of one tenant come in the order of their coming.
+_CLAIM = """
+UPDATE jobs SET state = 'running', worker = :worker, lease_until = :until, attempts = attempts + 1, turn = :turn
+WHERE seq = (
+SELECT first.seq FROM (SELECT tenant, min(seq) AS seq FROM jobs WHERE state = 'queued' GROUP BY tenant) AS first
+ORDER BY (SELECT max(turn) FROM jobs WHERE jobs.tenant = first.tenant), first.seq LIMIT 1
+) RETURNING *
+"""
+_CANCEL = "UPDATE jobs SET state = 'cancelled', worker = '', ended = ?, expires = ? WHERE id = ? RETURNING *"
+_LAPSE = """
+UPDATE jobs SET worker = '', state = iif(attempts >= :most, 'lost', 'queued'),
+  reason = iif(attempts >= :most, 'its worker died ' || attempts || ' times', ''),
+  ended = iif(attempts >= :most, :now, 0), expires = iif(attempts >= :most, :now + :keep, expires)
+WHERE state = 'running'
+"""
+
+
+class SQLite:
+    """A `Store` in ``directory``, which this process alone uses: what was running when it is made has no worker."""
+
+    def __init__(
+        self, directory: Path, jobs: Jobs, most: int = 100_000, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._jobs, self._most, self._clock = jobs, most, clock
+        kept = 1 << 40
+        limits = Files(file=kept, total=kept, count=kept, keep=jobs.keep + 3600, floor=0)
+        self._long = FileStore(directory / "results", limits, clock)
+        self._database = Database(directory / "jobs.sqlite3", SCHEMA)
+        self._turn = 0
+
+    async def start(self) -> None:
+        """What was running waits again, or is lost. Before all else."""
+
+        def work(db: sqlite3.Connection) -> None:
+            with whole(db, sure=True):
+                db.execute(_LAPSE, self._times())
+                self._turn = one(db.execute("SELECT coalesce(max(turn), 0) AS turn FROM jobs"))["turn"]
+
+        await self._database.do(work)
+
+    async def submit(self, record: Record, key: str = "", digest: str = "") -> tuple[Record, bool]:
+        """See `Store.submit`."""
+        now = self._clock()
+        made = replace(record, created=now, expires=now + self._jobs.keep)
+
+        def work(db: sqlite3.Connection) -> tuple[Record, bool]:
+            with whole(db, sure=True):
+                asked = (record.tenant, key)
+                known = key and one(db.execute("SELECT * FROM jobs WHERE tenant = ? AND idem_key = ?", asked))
+                if known:
+                    if known["idem_digest"] != digest:
+                        why = "this Idempotency-Key was used for another request"
+                        raise Problem(422, "idempotency", why, field="Idempotency-Key")
+                    return self._record(known), False
+                self._room(db)
+                db.execute(
+                    "INSERT INTO jobs (id, tenant, state, created, expires, spec, idem_key, idem_digest)"
+                    " VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
+                    (made.id, made.tenant, made.created, made.expires, _text(made.spec), key, digest),
+                )
+            return made, True
+
+        return await self._database.do(work)
+
+    def _room(self, db: sqlite3.Connection) -> None:
+        if one(db.execute("SELECT count(*) AS n FROM jobs"))["n"] < self._most:
+            return
+        if not self._expired(db):
+            raise Problem(503, "store-full", f"{self._most} runs are kept already", retry=60)
+
+    async def claim(self, worker: str) -> Record | None:
+        """See `Store.claim`."""
+        times = self._times()
+
+        def work(db: sqlite3.Connection) -> Record | None:
+            with whole(db, sure=False):
+                db.execute(_LAPSE + " AND lease_until < :now", times)
+                mine = {"worker": worker, "until": times["now"] + self._jobs.lease, "turn": self._turn + 1}
+                found = one(db.execute(_CLAIM, mine))
+            if found is None:
+                return None
+            self._turn += 1
+            return self._record(found)
+
+        return await self._database.do(work)
+
+    async def beat(self, id: str, worker: str) -> bool:
+        """See `Store.beat`."""
+        return await self._mine(id, worker, "lease_until = ?", self._clock() + self._jobs.lease, sure=False)
+
+    async def finish(self, id: str, worker: str, result: Mapping[str, Any]) -> bool:
+        """See `Store.finish`."""
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> bool:
+            text, digest = _text(result), ""
+            if len(text) > LONG:  # ASCII, as json.dumps writes it
+                text, digest = "", self._long.put(id, text.encode())
+            mine = _mine(
+                db, id, worker, "state = 'done', worker = '', ended = ?, expires = ?, result = ?, result_digest = ?",
+                now, now + self._jobs.keep, text, digest, sure=True,
+            )  # fmt: skip
+            if digest and not mine:
+                self._long.drop(id, digest)
+            return mine
+
+        return await self._database.do(work)
+
+    async def release(self, id: str, worker: str) -> bool:
+        """See `Store.release`."""
+        return await self._mine(id, worker, "state = 'queued', worker = '', attempts = attempts - 1", sure=True)
+
+    async def get(self, id: str, tenant: str) -> Record | None:
+        """See `Store.get`."""
+
+        def work(db: sqlite3.Connection) -> Record | None:
+            found = one(db.execute("SELECT * FROM jobs WHERE id = ? AND tenant = ?", (id, tenant)))
+            return found and self._record(found)
+
+        return await self._database.do(work)
+
+    async def cancel(self, id: str, tenant: str) -> Record | None:
+        """See `Store.cancel`."""
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> Record | None:
+            with whole(db, sure=True):
+                found = one(db.execute("SELECT * FROM jobs WHERE id = ? AND tenant = ?", (id, tenant)))
+                if found is not None and found["state"] not in ENDED:
+                    found = one(db.execute(_CANCEL, (now, now + self._jobs.keep, id)))
+            return found and self._record(found)
+
+        return await self._database.do(work)
+
+    async def expire(self) -> int:
+        """See `Store.expire`."""
+
+        def work(db: sqlite3.Connection) -> int:
+            with whole(db, sure=False):
+                return self._expired(db)
+
+        found = await self._database.do(work)
+        self._long.expire()
+        return found
+
+    def _expired(self, db: sqlite3.Connection) -> int:
+        over = db.execute(
+            "DELETE FROM jobs WHERE state IN ('done', 'cancelled', 'lost') AND expires < ? RETURNING id, result_digest",
+            (self._clock(),),
+        ).fetchall()
+        for row in over:
+            if row["result_digest"]:
+                self._long.drop(row["id"], row["result_digest"])
+        return len(over)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._database.close()
+
+    def _times(self) -> dict[str, float]:
+        return {"most": self._jobs.attempts, "keep": self._jobs.keep, "now": self._clock()}
+
+    async def _mine(self, id: str, worker: str, change: str, *values: Any, sure: bool) -> bool:
+        return await self._database.do(lambda db: _mine(db, id, worker, change, *values, sure=sure))
+
+    def _record(self, row: sqlite3.Row) -> Record:
+        text: str | bytes | None = row["result"]
+        if row["result_digest"]:
+            text = self._long.get(row["id"], row["result_digest"])
+        return Record(
+            row["id"], row["tenant"], json.loads(row["spec"]), row["state"], json.loads(text) if text else None,
+            row["reason"], row["attempts"], row["created"], row["ended"], row["expires"],
+        )  # fmt: skip
+
+
+def _mine(db: sqlite3.Connection, id: str, worker: str, change: str, *values: Any, sure: bool) -> bool:
+    with whole(db, sure=sure):
+        done = db.execute(
+            f"UPDATE jobs SET {change} WHERE id = ? AND worker = ? AND state = 'running'",  # noqa: S608 (constants)
+            (*values, id, worker),
+        )
+        return done.rowcount == 1
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
