@@ -146,8 +146,10 @@ class FileStore:
             mark = self._owners / folder / digest
             mark.parent.mkdir(mode=0o700, exist_ok=True)
             mark.touch()
+            kept = _Kept(size, self._now())
+            os.utime(mark, (kept.used, kept.used))
             sync(mark.parent)
-            self._add(folder, digest, _Kept(size, self._now()))
+            self._add(folder, digest, kept)
 
     def release(self, digests: Sequence[str]) -> None:
         """Of a block of `hold`, which has ended."""

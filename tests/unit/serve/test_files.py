@@ -138,14 +138,9 @@ def test_a_start_reads_the_disk_and_removes_what_is_nobodys(tmp_path):
         assert (store.size("a", a), store.size("b", b), store.total()) == (1, 1, 2)
         assert len(left(tmp_path)) == 4
     now[0] += 40
-    os.utime(tmp_path / "owners" / _owner("b") / b, (1000, 1000))
     store = FileStore(tmp_path, replace(ROOMY, keep=100), lambda: now[0])
     assert store.expire() == 1 and store.size("b", b) is None
     assert store.size("a", a) == 1  # it was used: the disk says so
-
-
-def _owner(name):
-    return sha256(name.encode()).hexdigest()[:32]
 
 
 def test_names_of_owners_reach_no_path(tmp_path):

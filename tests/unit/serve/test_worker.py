@@ -1,0 +1,258 @@
+"""What does the runs of a store: as many at once as have slots, each to its end, whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pyjail.serve.config import Jobs
+from pyjail.serve.problem import Problem
+from pyjail.serve.sqlite_store import SQLite
+from pyjail.serve.store import Memory
+from pyjail.serve.worker import Worker
+from tests.unit.serve.promises import record
+
+PATIENCE = 30
+
+
+class Doing:
+    """Does as a test says; remembers who is being done, and what it was told."""
+
+    def __init__(self, act):
+        self.act, self.now, self.most, self.told = act, set(), 0, []
+        self.changed = asyncio.Event()
+
+    async def do(self, record):
+        self.now.add(record.id)
+        self.most = max(self.most, len(self.now))
+        self.changed.set()
+        try:
+            return await self.act(record)
+        finally:
+            self.now.remove(record.id)
+
+    def over(self, record, state, result):
+        self.told.append((record.id, state, result))
+        self.changed.set()
+
+    async def until(self, condition):
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await self.changed.wait()
+                self.changed.clear()
+
+
+@asynccontextmanager
+async def working(store, act, jobs=None, most=2):
+    doing = Doing(act)
+    worker = Worker(store, doing, jobs or Jobs(), most)
+    worker.start()
+    try:
+        yield worker, doing
+    finally:
+        await worker.end()
+
+
+async def forever(_):
+    await asyncio.Event().wait()
+
+
+async def at_once(record):
+    await asyncio.sleep(0)
+    return {"id": record.id}
+
+
+def test_all_are_done_no_more_at_once_than_there_are_slots():
+    async def main():
+        store = Memory(Jobs())
+
+        async def act(record):
+            await asyncio.sleep(0.01)
+            return {"id": record.id}
+
+        async with working(store, act) as (worker, doing):
+            for n in range(10):
+                await store.submit(record(str(n)))
+                worker.wake()
+            await doing.until(lambda: len(doing.told) == 10)
+            assert doing.most == 2
+            assert {state for _, state, _ in doing.told} == {"done"}
+            assert (await store.get("7", "a")).result == {"id": "7"}
+
+    asyncio.run(main())
+
+
+def test_what_a_request_is_wrong_in_and_what_fails_is_its_result_and_harms_no_other():
+    async def main():
+        store = Memory(Jobs())
+
+        async def act(record):
+            if record.id == "1":
+                raise Problem(422, "file", "no such file")
+            if record.id == "2":
+                raise RuntimeError("/secret/path")
+            return {}
+
+        for id in "123":
+            await store.submit(record(id))
+        async with working(store, act) as (_, doing):
+            await doing.until(lambda: len(doing.told) == 3)
+        assert (await store.get("1", "a")).result["problem"]["status"] == 422
+        failed = (await store.get("2", "a")).result
+        assert failed["problem"]["status"] == 500 and "secret" not in str(failed)
+        assert (await store.get("3", "a")).result == {}
+
+    asyncio.run(main())
+
+
+def test_an_end_lets_what_is_running_wait_again_as_if_it_had_not_been_tried():
+    async def main():
+        store = Memory(Jobs(attempts=1))
+        for id in "123":
+            await store.submit(record(id))
+        for _ in range(3):
+            async with working(store, forever) as (_, doing):
+                await doing.until(lambda doing=doing: len(doing.now) == 2)
+            assert doing.now == set()
+            assert [(state, result) for _, state, result in doing.told] == [("queued", None)] * 2
+            assert [(await store.get(id, "a")).state for id in "123"] == ["queued"] * 3
+        async with working(store, at_once) as (_, doing):
+            await doing.until(lambda: len(doing.told) == 3)
+        assert [(await store.get(id, "a")).state for id in "123"] == ["done"] * 3
+
+    asyncio.run(main())
+
+
+def test_what_is_cancelled_is_ended_before_its_canceller_goes_on():
+    async def main():
+        store = Memory(Jobs())
+        await store.submit(record("1"))
+        async with working(store, forever, most=1) as (worker, doing):
+            await doing.until(lambda: doing.now)
+            await store.cancel("1", "a")
+            await worker.stop("1")
+            assert not doing.now
+            await worker.stop("1")
+            await doing.until(lambda: doing.told)
+            assert doing.told == [("1", "cancelled", None)]
+
+    asyncio.run(main())
+
+
+def test_what_was_cancelled_elsewhere_is_ended_by_the_next_beat():
+    async def main():
+        jobs = Jobs(lease=0.15)
+        store = Memory(jobs)
+        await store.submit(record("1"))
+        async with working(store, forever, jobs) as (_, doing):
+            await doing.until(lambda: doing.now)
+            await store.cancel("1", "a")
+            await doing.until(lambda: doing.told)
+            assert doing.told == [("1", "cancelled", None)] and not doing.now
+
+    asyncio.run(main())
+
+
+def test_a_lease_is_renewed_as_long_as_a_run_takes():
+    async def main():
+        jobs = Jobs(lease=1.5, attempts=1)
+        store = Memory(jobs)
+        await store.submit(record("1"))
+
+        async def act(_):
+            await asyncio.sleep(3)
+            return {}
+
+        async with working(store, act, jobs) as (_, doing):
+            await doing.until(lambda: doing.now)
+            for _ in range(20):
+                await asyncio.sleep(0.1)
+                assert await store.claim("other") is None
+            await doing.until(lambda: doing.told)
+            assert doing.told == [("1", "done", {})]
+
+    asyncio.run(main())
+
+
+def test_what_finds_no_room_waits_again():
+    async def main():
+        store = Memory(Jobs())
+        tries = []
+
+        async def act(record):
+            tries.append(record.attempts)
+            if len(tries) == 1:
+                raise Problem(503, "queue-full", "the queue is full")
+            return {}
+
+        await store.submit(record("1"))
+        async with working(store, act) as (_, doing):
+            await doing.until(lambda: len(doing.told) == 2)
+            assert [state for _, state, _ in doing.told] == ["queued", "done"]
+            assert tries == [1, 1]
+
+    asyncio.run(main())
+
+
+class Failing(Memory):
+    """One whose calls fail at first."""
+
+    def __init__(self, jobs, calls, error):
+        super().__init__(jobs)
+        self.left, self.error = dict.fromkeys(calls, 1), error
+
+    async def _fail(self, name):
+        if self.left.get(name):
+            self.left[name] -= 1
+            raise self.error
+
+    async def claim(self, worker):
+        await self._fail("claim")
+        return await super().claim(worker)
+
+    async def finish(self, id, worker, result):
+        await self._fail("finish")
+        return await super().finish(id, worker, result)
+
+
+@pytest.mark.parametrize("call", ["claim", "finish"])
+def test_a_store_that_fails_once_is_asked_again(call):
+    async def main():
+        store = Failing(Jobs(lease=3), [call], OSError("gone"))
+        await store.submit(record("1"))
+        async with working(store, at_once, Jobs(lease=3)) as (_, doing):
+            await doing.until(lambda: doing.told)
+        assert (await store.get("1", "a")).result == {"id": "1"}
+
+    asyncio.run(main())
+
+
+def test_a_result_that_there_is_no_room_for_is_told_as_that():
+    async def main():
+        store = Failing(Jobs(), ["finish"], Problem(507, "disk-full", "full"))
+        await store.submit(record("1"))
+        async with working(store, at_once) as (_, doing):
+            await doing.until(lambda: doing.told)
+        assert (await store.get("1", "a")).result["problem"]["status"] == 507
+
+    asyncio.run(main())
+
+
+def test_a_new_worker_does_what_an_earlier_one_left_when_it_died(tmp_path):
+    async def main():
+        store = SQLite(tmp_path, Jobs())
+        await store.start()
+        for id in "12":
+            await store.submit(record(id))
+        await store.claim("one that dies")
+        await store.close()
+        store = SQLite(tmp_path, Jobs())
+        await store.start()
+        async with working(store, at_once) as (_, doing):
+            await doing.until(lambda: len(doing.told) == 2)
+        assert [(await store.get(id, "a")).state for id in "12"] == ["done", "done"]
+        await store.close()
+
+    asyncio.run(main())
