@@ -12,6 +12,7 @@ import pyjail
 from pyjail import HostError, JailError, SpecError
 from pyjail.serve import health, runs
 from pyjail.serve.config import Config
+from pyjail.serve.edge import Edge
 from pyjail.serve.problem import TYPE, Problem
 from pyjail.serve.service import Service
 
@@ -36,6 +37,7 @@ def make(config: Config) -> FastAPI:
     made.include_router(health.router(service))
     made.include_router(runs.router(service))
     _errors(made)
+    made.add_middleware(Edge, config=config)
     return made
 
 

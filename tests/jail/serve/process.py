@@ -12,6 +12,7 @@ import sys
 import uvicorn
 
 from pyjail import serve
+from pyjail.serve import protocol
 
 
 class Server(uvicorn.Server):
@@ -28,7 +29,8 @@ def main() -> None:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((config.address, 0))
-    Server(uvicorn.Config(serve.app(config), ws="websockets-sansio", log_level="info")).run([listening])
+    options = protocol.options(config.edge)
+    Server(uvicorn.Config(serve.app(config), log_level="info", **options)).run([listening])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""How many connections there are, and how long each may take: `Connections`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any, Protocol
+
+from pyjail.serve import client
+from pyjail.serve.config import Edge
+
+_OFTEN = 1.0  # seconds between two looks at all of them, at most
+
+
+class Speaker(Protocol):
+    """What speaks on a connection."""
+
+    def overdue(self, now: float) -> None:
+        """Called every now and then: end the connection if its client takes too long."""
+
+
+class Line:
+    """A transport, and what went out on it. ``refused``: why it may not stay; "" for nothing."""
+
+    def __init__(self, transport: asyncio.Transport, kept: Connections, speaker: Speaker) -> None:
+        self._transport, self._kept, self.speaker = transport, kept, speaker
+        self._written = self._taken = 0
+        self._since = time.monotonic()
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) and peer else client.LOCAL
+        self.refused = kept.add(self)
+
+    def write(self, data: Any) -> None:
+        self._written += len(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def look(self, now: float, patience: float) -> None:
+        """End it if its reader has taken nothing for that long."""
+        waiting = self._transport.get_write_buffer_size()
+        taken = self._written - waiting
+        if not waiting or taken > self._taken:
+            self._taken, self._since = taken, now
+        elif now - self._since > patience:
+            self._transport.abort()
+
+    def gone(self) -> None:
+        """It is closed."""
+        self._kept.remove(self)
+
+
+class Connections:
+    """All of one service. They are looked at together: a timer for each would cost every request."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self._proxies = client.Proxies(edge.proxies)
+        self._lines: dict[int, Line] = {}
+        self._of: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        shortest = min(edge.head_time, edge.body_time, edge.stall)
+        self.often = max(0.01, min(_OFTEN, shortest / 4))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, line: Line) -> str:
+        """Why there is no room for it; "" if there is."""
+        self._lines[id(line)] = line
+        who = self._who(line)
+        self._of[who] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.often, self._look)
+        if len(self._lines) > self.edge.connections:
+            return "all"
+        if self._of[who] > self.edge.connections_per_client and not self._proxies.trusts(line.peer):
+            return "client"
+        return ""
+
+    def remove(self, line: Line) -> None:
+        """It does not count any more."""
+        if self._lines.pop(id(line), None) is None:
+            return
+        who = self._who(line)
+        self._of[who] -= 1
+        if not self._of[who]:
+            del self._of[who]
+
+    def _who(self, line: Line) -> str:
+        return client.tenant(line.peer)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for line in list(self._lines.values()):
+            line.look(now, self.edge.stall)
+            line.speaker.overdue(now)
+        if self._lines and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.often, self._look)

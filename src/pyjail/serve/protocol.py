@@ -1,0 +1,205 @@
+"""HTTP/1.1 and WebSockets as uvicorn speaks them, with deadlines, bounds on a head, and nothing that is ambiguous."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from pyjail.serve.config import Edge
+from pyjail.serve.connections import Connections, Line
+from pyjail.serve.problem import TYPE, Problem
+
+MESSAGE = 256 << 10  # bytes of one WebSocket message
+_HEAD = 32 << 10  # bytes of a head
+_HEADERS = 100
+_DRESS = 64 << 10  # bytes of chunks besides what is in them, and eight times that
+_PIPELINED = 8  # requests that come before the answer to the first
+_REST = 5.0  # seconds in which what is left of a body is thrown away, so that its sender reads why
+
+
+def options(edge: Edge) -> dict[str, Any]:
+    """Of `uvicorn.Config`, for a service whose edge this is."""
+    kept = Connections(edge)
+    return {
+        "http": type("_Http", (Http,), {"kept": kept}), "ws": type("_WebSocket", (WebSocket,), {}),
+        "ws_max_size": MESSAGE, "ws_per_message_deflate": False, "proxy_headers": False, "server_header": False,
+        "access_log": False,
+    }  # fmt: skip
+
+
+class Http(HttpToolsProtocol):
+    """One connection.
+
+    What its head must not be is refused by the parser (a bare LF, folded lines, two lengths, a length with chunks), or
+    here. While a head comes, the client has ``head_time``; a body has ``body_time`` and a second more for each
+    ``rate`` bytes of it.
+    """
+
+    kept: Connections
+
+    def connection_made(self, transport: Any) -> None:
+        self._line = Line(transport, self.kept, self)
+        super().connection_made(cast(asyncio.Transport, self._line))
+        self._due: float | None = time.monotonic() + self.kept.edge.head_time  # for the rest of the head
+        self._head = 0  # bytes of it
+        self._began: float | None = None  # when its body began to come
+        self._got = self._dress = 0  # bytes of that; with the sizes of chunks, their extensions, and trailers
+        if self._line.refused == "all":
+            self._refuse(Problem(503, "connections", "there are too many connections", retry=1))
+        elif self._line.refused:
+            self._refuse(Problem(429, "connections", "there are too many connections of this client", retry=1))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._line.gone()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._due is None and self._began is None:
+            self._due = time.monotonic() + self.kept.edge.head_time  # another request begins
+            self._head = 0
+        if self._due is not None:
+            self._head += len(data)
+        else:
+            self._dress += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._due is not None and self._head > _HEAD:
+            self._refuse(_too_long())
+        elif self._began is not None and self._dress > _DRESS + 8 * self._got:
+            self._refuse(Problem(400, "chunks", "the body is made of too little besides the dress of its chunks"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._complete = False
+        if self._due is None:  # one that came together with the end of another
+            self._due, self._head = time.monotonic() + self.kept.edge.head_time, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._complete:
+            return  # after a body: nothing that was decided by the head changes now
+        super().on_header(name, value)
+        if len(self.headers) > _HEADERS:
+            raise _Refusal(Problem(431, "head", f"a request has at most {_HEADERS} headers"))
+
+    def on_headers_complete(self) -> None:
+        self._complete = True
+        self._due, self._began, self._got, self._dress = None, time.monotonic(), 0, 0
+        self._check()
+        super().on_headers_complete()
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            self.cycle.keep_alive = False  # whatever follows is not in our language
+
+    def _check(self) -> None:
+        version = self.parser.get_http_version()
+        names = [name for name, _ in self.headers]
+        chunks = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD:
+            raise _Refusal(_too_long())
+        if version not in ("1.0", "1.1"):
+            raise _Refusal(Problem(505, "version", "HTTP/1.1 is spoken here"))
+        if names.count(b"host") != 1:
+            raise _Refusal(Problem(400, "host-header", "exactly one Host header is needed"))
+        if chunks and (version == "1.0" or [value.lower() for value in chunks] != [b"chunked"]):
+            raise _Refusal(Problem(501, "transfer-encoding", 'only "chunked" is taken, and only in HTTP/1.1'))
+        if not self.url.startswith(b"/"):
+            raise _Refusal(Problem(400, "target", "the target of a request is a path"))
+        if self.parser.should_upgrade() and (chunks or self._length() or self.parser.get_method() == b"CONNECT"):
+            raise _Refusal(Problem(400, "upgrade", "what is upgraded has no body"))
+        if len(self.pipeline) >= _PIPELINED:
+            raise _Refusal(Problem(429, "pipelined", f"more than {_PIPELINED} requests wait on one connection"))
+
+    def _length(self) -> bool:
+        return any(name == b"content-length" and value != b"0" for name, value in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._got += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        late = self._began is not None and self.cycle is not None and self.cycle.response_complete
+        self._began = None
+        super().on_message_complete()
+        if late and self.timeout_keep_alive_task is None:
+            self._keep()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._began is not None:  # answered before all of it was there: it has its own deadline
+            self._unset_keepalive_if_required()
+
+    def _keep(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def send_400_response(self, msg: str) -> None:
+        error = sys.exc_info()[1]
+        cause = None if error is None else error.__context__
+        self._refuse(cause.problem if isinstance(cause, _Refusal) else Problem(400, "http", "that is no HTTP request"))
+
+    def overdue(self, now: float) -> None:
+        """End the connection if its client takes too long with a head or a body."""
+        if self._due is not None and now > self._due:
+            self._refuse(Problem(408, "head", "the head of the request did not come in time"))
+        elif self._began is not None:
+            self._slow(now, self._began)
+
+    def _slow(self, now: float, began: float) -> None:
+        edge = self.kept.edge
+        if self.flow.read_paused:
+            self._began = began + self.kept.often  # it is us who do not read
+        elif self.cycle is not None and self.cycle.response_complete:
+            if now > began + min(_REST, edge.body_time) and not self.transport.is_closing():
+                self.transport.close()
+        elif now > began + edge.body_time + self._got / edge.rate:
+            self._refuse(Problem(408, "body", "the body of the request did not come in time"))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer, unless another answer is on its way, and close."""
+        self._due = self._began = None
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self.transport.write(_raw(problem))
+        self.transport.close()
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """One connection that was HTTP before."""
+
+    def connection_made(self, transport: Any) -> None:
+        transport.speaker = self
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cast(Line, self.transport).gone()
+        super().connection_lost(exc)
+
+    def overdue(self, now: float) -> None:
+        """Its application says how long it lasts."""
+
+
+class _Refusal(Exception):
+    """Raised through the parser."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+def _too_long() -> Problem:
+    return Problem(431, "head", f"the head of a request has at most {_HEAD} bytes")
+
+
+def _raw(problem: Problem) -> bytes:
+    said = json.dumps(problem.to_dict()).encode()
+    head = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", f"content-type: {TYPE}"]
+    head += [f"content-length: {len(said)}", "connection: close"]
+    head += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
+    return "\r\n".join([*head, "", ""]).encode() + said
