@@ -13,12 +13,15 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from pyjail.serve import protocol
 from pyjail.serve.config import Config
 from pyjail.serve.listen import where
 from pyjail.serve.notify import notify
 
 _ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
-_WEBSOCKET = 256 << 10
+_OPTIONS: dict[str, Any] = {
+    "loop": "uvloop", "lifespan": "on", "log_config": None, "timeout_graceful_shutdown": _ANSWERS,
+}  # fmt: skip
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -31,7 +34,7 @@ class _Server(uvicorn.Server):
     """On the first signal nothing new is run, and what runs has ``config.drain`` seconds; on the second it has none."""
 
     def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
-        super().__init__(uvicorn.Config(app, **_options()))
+        super().__init__(uvicorn.Config(app, **_OPTIONS, **protocol.options(config.edge)))
         self._drain, self._service, self._sockets = config.drain, app.state.service, sockets
         self._end: asyncio.Task[None] | None = None
         self._now = asyncio.Event()
@@ -74,11 +77,3 @@ class _Server(uvicorn.Server):
         turns.end()
         await turns.idle()
         self.should_exit = True
-
-
-def _options() -> dict[str, Any]:
-    return {
-        "loop": "uvloop", "http": "httptools", "ws": "websockets-sansio", "lifespan": "on", "log_config": None,
-        "access_log": False, "server_header": False, "proxy_headers": False, "ws_per_message_deflate": False,
-        "ws_max_size": _WEBSOCKET, "timeout_graceful_shutdown": _ANSWERS,
-    }  # fmt: skip

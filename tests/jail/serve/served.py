@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyjail.serve import Config
@@ -44,7 +44,7 @@ class Served:
         for pid in host_side.keepers_of(self.pid):
             with suppress(OSError):
                 found.append(Path(f"/proc/{pid}/cmdline").read_bytes())
-        return [line for line in found if line and not line.startswith(b"pyjail-")]
+        return [line for line in found if line and not line.startswith(b"pyjail-") and b"_egress" not in line]
 
 
 @contextmanager
@@ -66,9 +66,10 @@ def served(
         try:
             assert process.stdin is not None and process.stdout is not None
             with process.stdin:
-                process.stdin.write(pickle.dumps(config))
-            port = process.stdout.readline().strip()
-            assert port, log.read_text()
+                process.stdin.write(pickle.dumps(replace(config, port=0)))
+            said = process.stdout.readline().decode()
+            assert said, log.read_text()
+            port = said.strip().rpartition(":")[2]
             yield Served(f"http://127.0.0.1:{int(port)}", int(port), process.pid, log)
         finally:
             below = host_side.keepers_of(process.pid)
@@ -82,7 +83,7 @@ def served(
             finally:
                 assert process.stdout is not None
                 process.stdout.close()
-        assert status in (0, -signal.SIGTERM), log.read_text()
+        assert status == 0, log.read_text()
         _gone(process.pid, below)
 
 
