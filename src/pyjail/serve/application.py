@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 import pyjail
 from pyjail import HostError, JailError, SpecError
-from pyjail.serve import health, runs
+from pyjail.serve import health, page, runs
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
 from pyjail.serve.problem import TYPE, Problem
@@ -36,6 +36,7 @@ def make(config: Config) -> FastAPI:
     made.state.service = service
     made.include_router(health.router(service))
     made.include_router(runs.router(service))
+    made.include_router(page.router(config))
     _errors(made)
     made.add_middleware(Edge, config=config)
     return made
