@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -197,7 +197,7 @@ class _Answer:
                 await self.problem(self.reading.problem)
                 return
             self._started = True
-            message["headers"] = [*message.get("headers", ()), *self.more]
+            message["headers"] = self._with_more(message.get("headers", ()))
         await self._send(message)
 
     async def problem(self, problem: Problem) -> None:
@@ -210,8 +210,13 @@ class _Answer:
 
     async def whole(self, told: Told) -> None:
         status, headers, content = told
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.more]})
+        await self._send({"type": "http.response.start", "status": status, "headers": self._with_more(headers)})
         await self._send({"type": "http.response.body", "body": content})
+
+    def _with_more(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        said = list(headers)
+        have = {name.lower() for name, _ in said}
+        return said + [(name, value) for name, value in self.more if name not in have]
 
 
 def _where(e: BaseException) -> str:
