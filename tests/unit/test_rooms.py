@@ -44,7 +44,7 @@ ROOMS = {
     "boxlite": "__init__ aio images interpreter languages",
     "integrations": "__init__ aio interpreter",
     "interpreter": "__init__ records",
-    "serve": "__init__ aio languages",
+    "serve": "__init__ aio images languages",
     "_selftest": "__init__ images records",
     "__main__": "cli",
 }

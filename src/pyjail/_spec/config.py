@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound="DataclassInstance")
 L = TypeVar("L", bound="DataclassInstance")
 _TABLES = ("jail", "limits", "languages", "images")
+_OTHERS = ("serve", "faces")  # of `pyjail serve`, which reads them itself
 
 
 def tables(path: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def tables(path: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
     for others; OSError."""
     data = dict(path) if isinstance(path, Mapping) else read(path)
     with of_file(path):
-        known("", data, _TABLES)
+        known("", data, (*_TABLES, *_OTHERS))
         return {name: table(data, name) for name in _TABLES}
 
 

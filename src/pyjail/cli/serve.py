@@ -22,6 +22,13 @@ def add(commands: Any) -> None:
     made.add_argument("--check", action="store_true", help="print what it comes to and where it is from; serve nothing")
     made.add_argument("--state", metavar="DIR", help="where it keeps files, jobs and results")
     made.add_argument("--root", metavar="NAME", help="whose paths are at /: seeds, v1 or a face")
+    inner = made.add_subparsers(dest="serve_command", metavar="token", help="tokens of those who may use it")
+    token = inner.add_parser("token", help="tokens of those who may use it").add_subparsers(
+        dest="token_command", required=True
+    )
+    new = token.add_parser("new", help="print a new token once, and its table for the configuration")
+    new.add_argument("--name", required=True, metavar="NAME", help="whose runs and files its holder's are")
+    new.add_argument("--role", default="run", choices=("run", "read", "metrics", "admin"), help="default run")
 
 
 def main(asked: argparse.Namespace) -> int:

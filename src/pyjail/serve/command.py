@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from pyjail import SpecError
-from pyjail.serve.config import Config
 from pyjail.serve.trial import Refused as Refused
+
+_OPTIONS = {
+    "host": "serve.address", "port": "serve.port", "unix": "serve.unix", "open": "serve.open", "state": "serve.state",
+    "root": "serve.root",
+}  # fmt: skip
 
 
 def main(options: Mapping[str, Any]) -> int:
-    """Serve; the exit code. Raises `Refused` when it does not start."""
+    """Serve, or what else is asked for; the exit code. Raises `Refused` when it does not start, SpecError, OSError."""
+    if options["serve_command"] == "token":
+        from pyjail.serve import tokens
+
+        secret, table = tokens.new(options["name"], options["role"])
+        print(f"# the token, which is shown this once: {secret}\n\n{table}")
+        return 0
+    from pyjail.serve import settings
+
+    given = {name: (f"--{key}", options[key]) for key, name in _OPTIONS.items() if options[key] not in (None, False)}
+    found = settings.load(options["config"], os.environ, given)
+    if options["check"]:
+        from pyjail.serve import effective
+
+        print(effective.page(found))
+        return 0
+    if found.images:
+        from pyjail import images
+
+        store = images.Settings.from_toml(found.file).path
+        if store is not None:
+            os.environ["PYJAIL_IMAGES"] = store  # that of all runs of this process
     from pyjail.serve import server
 
-    given = {name: options[name] for name in ("unix", "state", "root") if options[name]}
-    if options["host"]:
-        given["address"] = options["host"]
-    if options["port"] is not None:
-        given["port"] = _port(options["port"])
-    return server.main(Config(**given, open=options["open"]))
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
-        raise SpecError("--port", text, "a number from 0 to 65535 is needed")
-    return int(text)
+    return server.main(found.config)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyjail import Jail, Limits
+from pyjail.languages import Language
 
 DEFAULTS = Limits(cpu_time=5, wall_time=15, memory="256M", processes=64, output="1M", disk="64M")
 MAXIMA = Limits(
@@ -110,6 +111,7 @@ class Config:
         address, port: where it listens; unix: or a socket's path. open: without tokens on an address that others reach.
         state: directory of what it keeps; "" for one that goes with it. jail: of every program. limits: where a request
             names none; maxima: what it may ask for. tokens: none means that whoever reaches it may use it.
+        languages: by name, those of the file over those that there are; empty: only these.
         faces: other services whose clients it serves, by name, with their settings. root: whose paths are at the root.
         drain: seconds that running programs have when it is ended. playground: whether there is a page.
     """
@@ -127,6 +129,7 @@ class Config:
     edge: Edge = field(default_factory=Edge)
     files: Files = field(default_factory=Files)
     jobs: Jobs = field(default_factory=Jobs)
+    languages: Mapping[str, Language] = field(default_factory=dict)
     faces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     root: str = "seeds"
     drain: float = 30.0
