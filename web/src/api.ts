@@ -9,7 +9,7 @@ export interface Result {
   stderr?: Packed | string | null; stdout_bytes?: number; stderr_bytes?: number;
   files?: Record<string, Packed | string>; uncollected?: Record<string, Packed | string>;
 }
-export interface Told { id?: string; queue_s?: number; fault?: string | null; compile?: Result | null; result?: Result | null; state?: string }
+export interface Told { id?: string; queue_s?: number; fault?: string | null; compile?: Result | null; result?: Result | null; state?: string; reason?: string; gone_ms?: number; problem?: { detail?: string; field?: string; status?: number } }
 export interface Language { name: string; title: string; available: boolean; reason: string; version: string }
 export type Limits = Record<string, number | null>;
 
@@ -64,8 +64,9 @@ export async function submit(body: object): Promise<Told> {
   return told;
 }
 
-export async function cancel(id: string): Promise<void> {
-  await send(`v1/runs/${encodeURIComponent(id)}`, { method: "DELETE" });
+/** What became of it: its jail is gone then. */
+export async function cancel(id: string): Promise<Told> {
+  return await (await send(`v1/runs/${encodeURIComponent(id)}`, { method: "DELETE" })).json() as Told;
 }
 
 export async function fetched(id: string, wait = 0): Promise<Told> {
@@ -77,6 +78,7 @@ export interface Event { kind: string; data: Record<string, unknown> }
 /** Lines of an event stream -> events; `last` is the id that it is resumed by. */
 export class Parser {
   last = "";
+  private id = "";
   private rest = "";
   private kind = "";
   private data: string[] = [];
@@ -86,6 +88,7 @@ export class Parser {
     this.rest = lines.pop()!;
     for (const line of lines) {
       if (line === "") {
+        if (this.id) this.last = this.id; // not before it is whole: what was cut off is asked for again
         if (this.data.length) {
           let data: unknown = null;
           try { data = JSON.parse(this.data.join("\n")); } catch { /* not ours */ }
@@ -99,7 +102,7 @@ export class Parser {
       const value = at < 0 ? "" : line.slice(line[at + 1] === " " ? at + 2 : at + 1);
       if (name === "event") this.kind = value;
       else if (name === "data") this.data.push(value);
-      else if (name === "id") this.last = value;
+      else if (name === "id") this.id = value;
     }
   }
 }
@@ -115,7 +118,8 @@ export async function follow(id: string, take: (event: Event) => void, stop: Abo
     try {
       const headers: Record<string, string> = { Accept: "text/event-stream" };
       if (last) headers["Last-Event-ID"] = last;
-      const answer = await send(`v1/runs/${encodeURIComponent(id)}/events?receipt=true`, { headers, signal: stop });
+      const answer = await send(`v1/runs/${encodeURIComponent(id)}/events`, { headers, signal: stop });
+      if (answer.status === 204) return; // all of it was told
       const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
       let breath = performance.now();
       for (;;) {

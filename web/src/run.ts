@@ -15,7 +15,7 @@ export interface Seen {
 }
 
 export class Runner {
-  private current: { kept: Kept | null; stop: AbortController; stopped: number } | null = null;
+  private current: { kept: Kept | null; stop: AbortController; stopped: number; followed: boolean } | null = null;
 
   constructor(private readonly output: Output, private readonly meters: Meters, private readonly seen: Seen) {}
 
@@ -24,16 +24,16 @@ export class Runner {
   }
 
   async start(body: object, limits: api.Limits, expected: string): Promise<void> {
-    if (this.current) return;
+    if (this.running) return;
     const now = this.begin(limits);
     this.seen.state("Sending\u2026", true);
     try {
       const told = await api.submit(body);
       const kept = now.kept = { id: told.id ?? "", began: Date.now(), limits, expected };
       if (told.result !== undefined || told.compile) this.end(now, told); // it answered with the whole of it
-      else if (now.stopped) await this.stop();
       if (this.current === now && told.id) {
         sessionStorage.setItem(KEY, JSON.stringify(kept));
+        if (now.stopped) return await this.stop();
         this.seen.state("Waiting for a turn\u2026", true);
         await this.follow(now, kept);
       }
@@ -64,10 +64,9 @@ export class Runner {
     this.seen.state("Stopping\u2026", true);
     if (!now.kept) return; // as soon as it has an id
     try {
-      await api.cancel(now.kept.id);
-      this.seen.gone(`Jail gone in ${seconds((performance.now() - now.stopped) / 1000)}.`);
-      const told = await api.fetched(now.kept.id).catch(() => ({}) as api.Told);
-      if (this.current === now) this.end(now, { state: "cancelled", ...told });
+      const told = await api.cancel(now.kept.id);
+      this.seen.gone(`Jail gone in ${seconds((told.gone_ms ?? performance.now() - now.stopped) / 1000)}.`);
+      if (this.current === now) this.end(now, await this.whole(now.kept.id, told));
     } catch (error) {
       if (this.current === now) this.fail(now, error);
     }
@@ -77,7 +76,7 @@ export class Runner {
     this.output.clear();
     this.meters.start(limits);
     this.seen.gone("");
-    return this.current = { kept: null, stop: new AbortController(), stopped: 0 };
+    return this.current = { kept: null, stop: new AbortController(), stopped: 0, followed: false };
   }
 
   private async follow(now: NonNullable<Runner["current"]>, kept: Kept): Promise<void> {
@@ -86,6 +85,7 @@ export class Runner {
     let told: api.Told | null = null;
     await api.follow(kept.id, ({ kind, data }) => {
       if (this.current !== now) return;
+      now.followed = true;
       if (kind === "stdout" || kind === "stderr") {
         const raw = typeof data.b64 === "string" ? Uint8Array.from(atob(data.b64), (c) => c.charCodeAt(0)) : null;
         const text = raw ? decoders[kind].decode(raw, { stream: true }) : String(data.t ?? "");
@@ -97,15 +97,20 @@ export class Runner {
       } else if (kind === "state") {
         const state = String(data.state ?? "");
         if (state === "running" && !now.stopped) this.seen.state(data.step === "compile" ? "Compiling\u2026" : "Running\u2026", true);
-        if (state === "cancelled" || state === "lost") told = { state };
       } else if (kind === "usage") {
         this.meters.sample(data, (Date.now() - kept.began) / 1000);
       } else if (kind === "result") {
         told = { ...told, ...data } as api.Told;
       }
-      if (told && kind !== "result" && told.state) now.stop.abort(); // no result comes
     }, now.stop.signal);
-    if (this.current === now && !now.stopped) this.end(now, told ?? await api.fetched(kept.id, 30));
+    if (this.current !== now || now.stopped) return;
+    const all = await this.whole(kept.id, told ?? {});
+    this.end(now, all);
+  }
+
+  /** With its receipt, which events leave out. */
+  private async whole(id: string, told: api.Told): Promise<api.Told> {
+    return await api.fetched(id).catch(() => told);
   }
 
   private end(now: NonNullable<Runner["current"]>, told: api.Told): void {
@@ -113,19 +118,22 @@ export class Runner {
     this.current = null;
     now.stop.abort();
     sessionStorage.removeItem(KEY);
-    this.show(told.compile, !told.result);
+    if (told.compile && (!told.result || api.unpacked(told.compile.stderr).length)) {
+      this.output.say("[the compiler]");
+      this.show(told.compile);
+    }
     if (told.result) {
-      if (!this.output.written.o && !this.output.written.e) this.show(told.result, true);
+      if (!now.followed) this.show(told.result);
       this.meters.end(told.result);
     }
     this.seen.ended(told, now.kept ?? { id: "", began: 0, limits: {}, expected: "" });
   }
 
-  private show(result: api.Result | null | undefined, out: boolean): void {
-    if (!result || this.output.written.o + this.output.written.e > 0) return;
+  private show(result: api.Result): void {
     const text = new TextDecoder();
-    if (out) this.output.add("o", text.decode(api.unpacked(result.stdout)));
-    this.output.add("e", text.decode(api.unpacked(result.stderr)));
+    const out = api.unpacked(result.stdout), err = api.unpacked(result.stderr);
+    this.output.add("o", text.decode(out), out.length);
+    this.output.add("e", text.decode(err), err.length);
   }
 
   private fail(now: NonNullable<Runner["current"]>, error: unknown): void {

@@ -9,7 +9,8 @@ export interface Words { kind: "ok" | "bad" | "limit" | "run"; text: string }
 
 export function words(told: Told): Words {
   if (told.state === "cancelled") return { kind: "bad", text: "Stopped by you." };
-  if (told.state === "lost") return { kind: "bad", text: "Lost: the service was ended twice while it ran." };
+  if (told.state === "lost") return { kind: "bad", text: `Lost: ${shown(told.reason || "the service was ended while it ran", 200)}.` };
+  if (told.problem) return { kind: "bad", text: `It did not run: ${shown([told.problem.field, told.problem.detail].filter(Boolean).join(": "), 300)}` };
   if (!told.result) {
     if (told.compile) return { kind: "bad", text: `It did not compile: ${of(told.compile).text}` };
     return { kind: "bad", text: told.fault ? `Nothing ran: ${shown(told.fault, 300)}` : "Nothing ran." };
