@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from pyjail.aio._twin import twin
 
     judge_source = twin(languages.judge_source, lambda: None)
+    prepare = twin(languages.prepare, lambda: None)
     interact = twin(_interact, lambda: None)
     measure = twin(_measure, lambda: None)
     check_correctness = twin(grading.check_correctness, lambda: None)
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 _CLASSES = {"Box": "pyjail.aio._box", "Interpreter": "pyjail.aio._interpreter", "Session": "pyjail.aio._session"}
 _TWINS = {
     "judge_source": "pyjail.languages",
+    "prepare": "pyjail.languages",
     "interact": "pyjail._interact.interact",
     "measure": "pyjail._many.measure",
     "check_correctness": "pyjail.grading",
@@ -82,6 +84,7 @@ __all__ = [
     "interact",
     "judge_source",
     "measure",
+    "prepare",
     "run",
     "run_tests",
     "set_concurrency",

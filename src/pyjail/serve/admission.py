@@ -14,6 +14,7 @@ from pyjail.serve.config import Admission, Token
 from pyjail.serve.problem import Problem
 
 _RECENT = 64  # ends that the rate is measured by
+_LATELY = 30.0  # seconds in which they were
 _LONGEST = 60  # seconds of Retry-After
 
 
@@ -36,11 +37,12 @@ class Turns:
         self._left = asyncio.Event()
 
     @asynccontextmanager
-    async def slot(self, tenant: str, token: Token | None = None) -> AsyncIterator[float]:
-        """A slot while the block lasts: the seconds that it was waited for. Raises `Problem` 429 or 503."""
+    async def slot(self, tenant: str, token: Token | None = None, *, patient: bool = False) -> AsyncIterator[float]:
+        """A slot while the block lasts: the seconds that it was waited for. Raises `Problem` 429 or 503; not to who is
+        ``patient``, as long as the service is not being ended."""
         began = time.monotonic()
         with self._counted():
-            await self._enter(tenant, token)
+            await self._enter(tenant, token, patient)
             try:
                 yield time.monotonic() - began
             finally:
@@ -77,7 +79,7 @@ class Turns:
             self._left.clear()
             await self._left.wait()
 
-    async def _enter(self, tenant: str, token: Token | None) -> None:
+    async def _enter(self, tenant: str, token: Token | None, patient: bool) -> None:
         if self.draining:
             raise self._busy(503, "draining", "the service is being ended")
         share = token.concurrent if token else None
@@ -85,22 +87,23 @@ class Turns:
         if line is None and self.running < self._most and (share is None or self._of.get(tenant, 0) < share):
             self._take(tenant)
             return
-        if self.waiting >= self._queue:
+        if not patient and self.waiting >= self._queue:
             raise self._busy(503, "queue-full", "the queue is full")
-        if token and token.queue is not None and len(line or ()) >= token.queue:
+        if not patient and token and token.queue is not None and len(line or ()) >= token.queue:
             raise self._busy(429, "share-full", f"{token.queue} requests of this token wait already")
         self._shares[tenant] = share
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lines.setdefault(tenant, deque()).append(turn)
         self.waiting += 1
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(None if patient else self._patience):
                 await turn
         except BaseException as e:
             if turn.done() and not turn.cancelled():
                 self._leave(tenant)  # it was ours already
             else:
                 self._forget(tenant, turn)
+                self._next()
             if isinstance(e, TimeoutError):
                 raise self._busy(503, "no-turn", f"no slot was free for {self._patience:g} s") from None
             raise
@@ -118,32 +121,48 @@ class Turns:
         self._next()
 
     def _forget(self, tenant: str, turn: asyncio.Future[None]) -> None:
-        line = self._lines[tenant]
-        line.remove(turn)
-        self.waiting -= 1
-        if not line:
-            del self._lines[tenant]
+        line = self._lines.get(tenant)
+        if line and turn in line:
+            line.remove(turn)
+            self.waiting -= 1
+            if not line:
+                del self._lines[tenant], self._shares[tenant]
 
     def _next(self) -> None:
+        while self.running < self._most and self._give_one():
+            pass
+
+    def _give_one(self) -> bool:
+        """Whether somebody got a slot: the first of the tenant whose turn it is."""
         for tenant in list(self._lines):
-            if self.running >= self._most:
-                return
             share = self._shares[tenant]
             if share is not None and self._of.get(tenant, 0) >= share:
                 continue
             line = self._lines.pop(tenant)
-            turn = line.popleft()
-            self.waiting -= 1
+            given = False
+            while line and not given:
+                turn = line.popleft()
+                self.waiting -= 1
+                if not turn.done():  # else who waited was cancelled, and has not come to tell
+                    self._take(tenant)
+                    turn.set_result(None)
+                    given = True
             if line:
                 self._lines[tenant] = line  # behind the others
-            self._take(tenant)
-            turn.set_result(None)
+            else:
+                del self._shares[tenant]
+            if given:
+                return True
+        return False
 
     def _busy(self, status: int, kind: str, detail: str) -> Problem:
         return Problem(status, kind, detail, retry=self.retry_after())
 
     def retry_after(self) -> int:
         """Seconds, by how quickly programs ended lately; not the same for all, or all come back at once."""
-        rate = len(self._ends) / max(time.monotonic() - self._ends[0], 0.001) if len(self._ends) > 1 else 1.0
-        seconds = (self.waiting + 1) / max(rate, 0.001) * random.uniform(1, 1.5)  # noqa: S311
+        now = time.monotonic()
+        ends = sum(now - end < _LATELY for end in self._ends)
+        since = now - self._ends[-ends] if ends else 0.0
+        rate = ends / max(since, 0.1) if ends > 1 else 1.0
+        seconds = (self.waiting + 1) / rate * random.uniform(1, 1.5)  # noqa: S311
         return max(1, min(_LONGEST, round(seconds)))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyjail import STDOUT, aio, languages
+from pyjail import STDOUT, ExecError, HostError, Result, SetupError, aio
+from pyjail.languages import Program
+from pyjail.serve import piped
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Token
 from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.piped import Watcher
+from pyjail.serve.problem import Problem
 
 
 class Engine:
@@ -18,43 +23,102 @@ class Engine:
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
 
-    async def run(self, job: Job, tenant: str = "", token: Token | None = None) -> Outcome:
-        """What comes of it. Raises `Problem` for want of a slot, and what `pyjail.run` raises."""
-        async with self.turns.slot(tenant, token) as queued:
+    async def run(
+        self,
+        job: Job,
+        tenant: str = "",
+        token: Token | None = None,
+        *,
+        watcher: Watcher | None = None,
+        patient: bool = False,
+    ) -> Outcome:
+        """What comes of it. ``watcher`` sees it while it runs; ``patient``: it waits as long as it takes.
+
+        Raises `Problem` for want of a slot, or where the request is wrong in a way that shows only now; else what
+        `pyjail.run` raises.
+        """
+        async with self.turns.slot(tenant, token, patient=patient) as queued:
             if not job.language:
-                return Outcome(await aio.run(**_parameters(job), args=list(job.args), limits=job.limits), queued=queued)
-            program = await asyncio.to_thread(
-                languages.prepare,
-                job.language,
-                job.source,
-                jail=job.jail,
-                limits=job.compile_limits,
-                files=dict(job.files),
-            )
+                return await _program(job, watcher, queued)
+            if watcher is not None:
+                watcher.began("compile")
+            program = await prepared(job)
             if not program.ok:
                 return Outcome(None, program.compile, program.fault, queued)
-            with program.command(job.limits, job.args) as given:
-                result = await aio.run(**{**_parameters(job), "jail": program.jail, **given})
-            return Outcome(result, program.compile, queued=queued)
+            return await _compiled(job, program, watcher, queued)
 
     async def steps(self, script: Script, tenant: str = "", token: Token | None = None) -> Sequence[Outcome]:
         """What comes of each."""
         async with self.turns.slot(tenant, token) as queued, aio.Session(script.jail, limits=script.limits) as session:
             for name, data in script.files.items():
-                await session.write(name, data)
-            found = []
-            for step in script.steps:
-                given = {name: value for name, value in (("env", step.env), ("cwd", step.cwd)) if value is not None}
-                found.append(
-                    Outcome(await session.run(list(step.args), step.limits, input=step.stdin, **given), queued=queued)
-                )
-            return found
+                try:
+                    await session.write(name, data)
+                except OSError as e:
+                    raise _no_room(f"files.{name}", e) from None
+            return [await step(session, job, queued) for job in script.steps]
+
+
+async def step(session: aio.Session, job: Job, queued: float = 0.0) -> Outcome:
+    """One program of a session."""
+    given: dict[str, Any] = {name: value for name, value in (("env", job.env), ("cwd", job.cwd)) if value is not None}
+    if job.merged:
+        given["stderr"] = STDOUT
+    try:
+        result = await session.run(list(job.args), job.limits, input=job.stdin, **given)
+    except SetupError as e:
+        return Outcome(None, fault=fault(e), queued=queued)
+    return Outcome(result, queued=queued)
+
+
+async def prepared(job: Job) -> Program:
+    """Its program, compiled. Raises `Problem` 422 where this server has no tools for the language."""
+    try:
+        return await aio.prepare(
+            job.language, job.source, jail=job.jail, limits=job.compile_limits, files=dict(job.files)
+        )
+    except HostError as e:
+        if e.control != "language":
+            raise
+        raise Problem(422, "language", f"{job.language} is not installed here", field="language") from None
+    except SetupError as e:
+        fault(e)  # raises what is about the request
+        raise
+
+
+async def _compiled(job: Job, program: Program, watcher: Watcher | None, queued: float) -> Outcome:
+    given = _parameters(job)
+    if job.env is not None:
+        given.pop("env")
+    with program.command(job.limits, job.args) as more:
+        if job.env is not None:
+            more["env"] = {**more["env"], **job.env}
+        try:
+            result = await _run({**given, "jail": program.jail, **more}, job.stdin, watcher)
+        except SetupError as e:
+            return Outcome(None, program.compile, program.blames(e) or fault(e), queued)
+    return Outcome(result, program.compile, queued=queued)
+
+
+async def _program(job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+    given = _parameters(job) | {"args": list(job.args), "limits": job.limits}
+    if job.files:
+        given["files"] = dict(job.files)
+    try:
+        return Outcome(await _run(given, job.stdin, watcher), queued=queued)
+    except SetupError as e:
+        return Outcome(None, fault=fault(e), queued=queued)
+
+
+async def _run(given: Mapping[str, Any], data: bytes, watcher: Watcher | None) -> Result:
+    if watcher is None:
+        result: Result = await aio.run(**given, input=data)
+        return result
+    watcher.began("run")
+    return await piped.run(given, data, watcher)
 
 
 def _parameters(job: Job) -> dict[str, Any]:
-    given: dict[str, Any] = {"jail": job.jail, "input": job.stdin, "collect": job.collect}
-    if job.files and not job.language:
-        given["files"] = dict(job.files)
+    given: dict[str, Any] = {"jail": job.jail, "collect": job.collect}
     if job.env is not None:
         given["env"] = job.env
     if job.cwd is not None:
@@ -62,3 +126,22 @@ def _parameters(job: Job) -> dict[str, Any]:
     if job.merged:
         given["stderr"] = STDOUT
     return given
+
+
+def fault(e: SetupError) -> str:
+    """Why the program could not be started, where that is its own fault. Raises `Problem` 422 where the request names
+    what is not there or does not fit, and else what it was."""
+    why = os.strerror(e.errno or 0)
+    if isinstance(e, ExecError):
+        return f"{e.detail}: {why}"
+    if e.step == "cwd":
+        raise Problem(422, "field", f"{e.detail}: {why}", field="cwd") from None
+    if e.step == "open" and e.detail.startswith("files["):
+        raise _no_room(f"files.{e.detail[6:-1].strip(chr(39) + chr(34))}", e) from None
+    raise e
+
+
+def _no_room(field: str, e: OSError) -> Problem:
+    if e.errno not in (errno.ENOSPC, errno.EFBIG):
+        raise e
+    return Problem(422, "field", "it does not fit into /box", field=field, hint="raise limits.disk or limits.inodes")

@@ -46,5 +46,5 @@ class Problem(Exception):
             "type": f"urn:pyjail:problem:{self.kind}", "title": HTTPStatus(self.status).phrase, "status": self.status,
             "detail": self.detail,
         }  # fmt: skip
-        more = {"field": self.field, "hint": self.hint, "request_id": request_id}
+        more = {"field": self.field, "hint": self.hint, "retry": self.retry, "request_id": request_id}
         return said | {name: value for name, value in more.items() if value}

@@ -1,99 +1,152 @@
-"""``/v1/runs``."""
+"""``/v1/runs``: programs that are waited for, seen while they run, or fetched later."""
 
 from __future__ import annotations
 
-import base64
+import asyncio
+import hashlib
+import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import fields, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 
-from pyjail import Limits, SpecError
+from pyjail.serve import events, leaving, model, strict
 from pyjail.serve.job import Job, Outcome
-from pyjail.serve.problem import Problem
+from pyjail.serve.live import Live
+from pyjail.serve.model import Run
+from pyjail.serve.openapi import PROBLEMS, RECORD, RESULT, body
+from pyjail.serve.problem import TYPE, Problem
 from pyjail.serve.service import Service
 
-
-class Run(BaseModel):
-    """A program to run: ``args``, or ``language`` and ``source``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    args: list[str] = Field(default_factory=list)
-    language: str = ""
-    source: str | dict[str, str] = ""
-    stdin: str | dict[str, str] = ""
-    env: dict[str, str] | None = None
-    cwd: str | None = None
-    limits: dict[str, Any] = Field(default_factory=dict)
-    files: dict[str, str | dict[str, str]] = Field(default_factory=dict)
-    collect: list[str] = Field(default_factory=list)
+LONGEST_WAIT = 60.0
+_ID = re.compile(r"[0-9a-f]{32}")
+_EVENTS = {"description": "events: state, stdout, stderr, usage, lagging, result", "content": {"text/event-stream": {}}}
+Receipt = Annotated[bool, Query(description="rows that say what held the program")]
 
 
 def router(service: Service) -> APIRouter:
     """Its routes."""
-    made = APIRouter(prefix="/v1")
+    made = APIRouter(prefix="/v1", tags=["runs"])
 
-    @made.post("/runs")
-    async def run(asked: Run, request: Request, receipt: Annotated[bool, Field()] = False) -> dict[str, Any]:
-        job = job_of(asked, service)
-        outcome = await service.engine.run(job, request.scope.get("tenant", ""), request.scope.get("token"))
-        return {"id": secrets.token_hex(16), **told(outcome, receipt)}
+    @made.post(
+        "/runs", openapi_extra=body(Run), summary="Run a program",
+        responses={200: RESULT | {"content": RESULT["content"] | _EVENTS["content"]}, 202: RECORD, **PROBLEMS},
+    )  # fmt: skip
+    async def run(request: Request, receipt: Receipt = False) -> Response:
+        """Waits for it; a client that goes takes its program with it. ``Accept: text/event-stream``: its events while
+        it runs. ``Prefer: respond-async``: 202 and where it is to be fetched. ``Idempotency-Key``: the same request
+        once more is the same run."""
+        text = await request.body()
+        asked = strict.model(Run, text)
+        job = model.job_of(asked, service.config)
+        headers = request.headers
+        later = "respond-async" in headers.get("prefer", "").lower()
+        key = headers.get("idempotency-key", "")
+        if later or key:
+            return await _keep(service, request, asked, text, key, None if later else receipt)
+        if "text/event-stream" in headers.get("accept", ""):
+            return _followed(service, request, job)
+        outcome = await leaving.while_there(request.receive, _outcome(service, request, job))
+        return _answer(secrets.token_hex(16), model.told(outcome, receipt))
+
+    @made.get("/runs/{id}", summary="What became of a run", responses={200: RECORD, **PROBLEMS})
+    async def get(
+        id: str, request: Request, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0, receipt: Receipt = False
+    ) -> Response:
+        """``wait``: for its end, so many seconds at most."""
+        live = await _seen(service, request, id)
+        if wait:
+            await leaving.while_there(request.receive, live.until_ended(wait))
+        return JSONResponse(told(live, receipt))
+
+    @made.delete("/runs/{id}", summary="Cancel a run", responses={200: RECORD, **PROBLEMS})
+    async def cancel(id: str, request: Request) -> Response:
+        """Its jail is gone when this answers; ``gone_ms`` is how long that took. Once more changes nothing."""
+        began = asyncio.get_running_loop().time()
+        await _seen(service, request, id)
+        live = await service.later.cancel(id, _tenant(request))
+        if live is None:
+            raise _unknown(id)
+        gone = (asyncio.get_running_loop().time() - began) * 1000
+        return JSONResponse({**told(live, False), "gone_ms": round(gone, 3)})
+
+    @made.get("/runs/{id}/events", summary="Follow a run", responses={200: _EVENTS, 204: {}, **PROBLEMS})
+    async def follow(id: str, request: Request) -> Response:
+        """Its events from their beginning, or from where ``Last-Event-ID`` says. Who leaves does not end it."""
+        live = await _seen(service, request, id)
+        at = events.Place.of(request.headers.get("last-event-id", ""))
+        return Response(status_code=204) if at.ended else events.Stream(live, at)
 
     return made
 
 
-def job_of(asked: Run, service: Service) -> Job:
-    """What is asked for. Raises `Problem` 422."""
-    config = service.config
-    return Job(
-        tuple(asked.args), asked.language, asked.source, content("stdin", asked.stdin),
-        {path: content(f"files.{path}", data) for path, data in asked.files.items()},
-        asked.env, asked.cwd, limits(asked.limits, config.limits, config.maxima), jail=config.jail,
-        collect=tuple(asked.collect),
-    )  # fmt: skip
+def told(live: Live, receipt: bool) -> dict[str, Any]:
+    """A run that is fetched, as JSON: its state, and what came of it."""
+    result = live.result or {}
+    return {"id": live.id, "state": live.state, **(result if receipt else model.without_receipt(result))}
 
 
-def content(field: str, given: str | Mapping[str, str]) -> bytes:
-    """Text, or {"base64": ...}."""
-    if isinstance(given, str):
-        return given.encode("utf-8", "surrogateescape")
-    if set(given) != {"base64"}:
-        raise Problem(422, "field", 'a string or {"base64": "..."} is needed', field=field)
-    try:
-        return base64.b64decode(given["base64"], validate=True)
-    except ValueError as e:
-        raise Problem(422, "field", f"no base64: {e}", field=field) from None
+async def _outcome(service: Service, request: Request, job: Job, live: Live | None = None) -> Outcome:
+    return await service.engine.run(job, _tenant(request), request.scope.get("token"), watcher=live)
 
 
-def limits(asked: Mapping[str, Any], usual: Limits, most: Limits) -> Limits:
-    """``usual`` with what is asked for, never above ``most``."""
-    known = {f.name for f in fields(Limits)}
-    for name in asked:
-        if name not in known:
-            raise Problem(
-                422, "field", f"there is no limit {name!r}: {', '.join(sorted(known))}", field=f"limits.{name}"
-            )
-    try:
-        wanted = replace(usual, **asked)
-    except SpecError as e:
-        raise Problem(422, "field", e.reason, field=f"limits.{e.field}") from None
-    for name in asked:
-        value, bound = getattr(wanted, name), getattr(most, name)
-        if bound is not None and (value is None or not isinstance(value, (int, float)) or value > bound):
-            why = f"at most {bound:g} is given here, not {value}"
-            raise Problem(422, "limit", why, field=f"limits.{name}")
-    return wanted
+def _answer(id: str, said: dict[str, Any]) -> Response:
+    if said["result"] is not None and said["result"]["verdict"] == "jail_error":
+        raise Problem(500, "jail-error", "the jail failed, not the program")
+    return JSONResponse({"id": id, **said})
 
 
-def told(outcome: Outcome, receipt: bool) -> dict[str, Any]:
-    """As JSON."""
-    said: dict[str, Any] = {"queue_s": round(outcome.queued, 6), "fault": outcome.fault or None}
-    for name, result in (("compile", outcome.compile), ("result", outcome.result)):
-        said[name] = None if result is None else result.to_dict()
-        if said[name] is not None and not receipt:
-            said[name].pop("receipt", None)
-    return said
+async def _keep(
+    service: Service, request: Request, asked: Run, text: bytes, key: str, receipt: bool | None
+) -> Response:
+    """A run that the store keeps; ``receipt``: it is waited for."""
+    if len(key) > 255:
+        raise Problem(422, "field", "at most 255 characters", field="Idempotency-Key")
+    spec = {"kind": "run", "body": asked.model_dump(exclude_defaults=True)}
+    record = await service.later.submit(_tenant(request), spec, key, hashlib.sha256(text).hexdigest())
+    live = await _seen(service, request, record.id)
+    where = {"Location": f"/v1/runs/{record.id}"}
+    if receipt is None:
+        return JSONResponse(told(live, False), 202, headers={**where, "Preference-Applied": "respond-async"})
+    await leaving.while_there(request.receive, live.until_ended(None))
+    said = told(live, receipt)
+    if "problem" in said:
+        return JSONResponse(said["problem"], said["problem"]["status"], media_type=TYPE)
+    if live.state != "done":
+        raise Problem(409, "state", f"the run was {live.state}")
+    del said["state"]
+    return _answer(said.pop("id"), said)
+
+
+def _followed(service: Service, request: Request, job: Job) -> Response:
+    """Its events; it is cancelled when the client goes."""
+    live = service.lives.make(secrets.token_hex(16), _tenant(request))
+
+    async def work() -> None:
+        try:
+            live.end("done", model.told(await _outcome(service, request, job, live), True))
+        except asyncio.CancelledError:
+            live.end("cancelled")
+            raise
+        except Exception as e:
+            live.end("done", {"problem": events.problem(e)})
+        finally:
+            live.task = None
+
+    return events.Stream(live, events.Place(), work)
+
+
+async def _seen(service: Service, request: Request, id: str) -> Live:
+    live = await service.later.seen(id, _tenant(request)) if _ID.fullmatch(id) else None
+    if live is None:
+        raise _unknown(id)
+    return live
+
+
+def _unknown(id: str) -> Problem:
+    return Problem(404, "not-found", "there is no such run")
+
+
+def _tenant(request: Request) -> str:
+    return str(request.scope.get("tenant", ""))

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pyjail import aio
+from pyjail.serve import leaving
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Config
 from pyjail.serve.engine import Engine
+from pyjail.serve.later import Later
+from pyjail.serve.live import Lives
+from pyjail.serve.sqlite_store import SQLite
+from pyjail.serve.state import State
+from pyjail.serve.worker import every
+
+TIDY = 60.0  # seconds between looks for what is over
 
 
 class Service:
     """What its routes use."""
 
+    store: SQLite
+    later: Later
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.turns = Turns(config.admission)
         self.engine = Engine(self.turns)
+        self.lives = Lives()
 
     async def start(self) -> None:
         """Before the first request."""
-        aio.set_concurrency(self.config.admission.concurrent)  # the queue is ours alone
+        config = self.config
+        aio.set_concurrency(config.admission.concurrent)  # the queue is ours alone
+        self.state = await asyncio.to_thread(State, config.state)
+        self.store = SQLite(self.state.directory, config.jobs)
+        await self.store.start()
+        self.later = Later(config, self.engine, self.store, self.lives)
+        self.later.start()
+        self._chores = asyncio.create_task(every(TIDY, self.store.expire))
 
     def unready(self) -> list[str]:
         """Why no run would be taken, for people; nothing when one would."""
@@ -26,3 +47,7 @@ class Service:
 
     async def end(self) -> None:
         """After the last one."""
+        await leaving.ended(self._chores)
+        await self.later.end()
+        await self.store.close()
+        self.state.close()

@@ -25,8 +25,14 @@ def shell(source):
     return pyjail.languages.Language("shell", run=("sh", "{source}"), source="a", tools={"sh": "-c"}), source
 
 
+COMPILER = pyjail.languages.Language(
+    "sleeper", run=("sh", "{source}"), source="a", tools={"sh": "-c"}, compile=("sh", "{source}"), artefacts=("b",)
+)
+
+
 def test_each_gives_what_its_twin_gives(loop):
     async def main():
+        assert (await aio.prepare(COMPILER, "echo made > b; exit 3")).compile.exit_code == 3
         judged = await aio.judge_source("python", "print(int(input()) ** 2)", [("3", "9"), ("4", "5")], workers=2)
         assert [row.verdict for row in judged.results] == ["ok", "wrong_answer"]
         m = await aio.measure(["true"], repeat=pyjail.Repeat(times=2, quiet=False))
@@ -46,6 +52,7 @@ def test_each_gives_what_its_twin_gives(loop):
 CALLS = {
     "judge": lambda: aio.judge_source(*shell("exec sleep 1000"), [("", None)] * 5, FOREVER),
     "judge at once": lambda: aio.judge_source(*shell("exec sleep 1000"), [("", None)] * 5, FOREVER, workers=2),
+    "prepare": lambda: aio.prepare(COMPILER, "exec sleep 1000"),
     "measure": lambda: aio.measure(SLEEP, FOREVER),
     "interact": lambda: aio.interact(Party(SLEEP, FOREVER), Party(SLEEP, FOREVER)),
     "check": lambda: aio.check_correctness(PROBLEM, HANG, 60 * SLOW),

@@ -1,0 +1,102 @@
+"""Runs that are fetched later: they wait in the store, and are run when it is their turn."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from pyjail import JailError
+from pyjail.serve import errors, leaving, model
+from pyjail.serve.config import Config
+from pyjail.serve.engine import Engine
+from pyjail.serve.job import Job
+from pyjail.serve.live import Live, Lives
+from pyjail.serve.store import ENDED, Record, Store
+from pyjail.serve.worker import Worker
+
+Maker = Callable[[Mapping[str, Any]], Job]
+
+
+class Later:
+    """What a `Worker` has done, and what is to be seen of it.
+
+    Attributes: ``makers``, by the "kind" of a record's spec: its "body" -> the `Job`.
+    """
+
+    def __init__(self, config: Config, engine: Engine, store: Store, lives: Lives) -> None:
+        self._config, self._engine, self._store, self._lives = config, engine, store, lives
+        self._worker = Worker(store, self, config.jobs, config.admission.concurrent)
+        self.makers: dict[str, Maker] = {"run": lambda body: model.job_of(model.Run.model_validate(body), config)}
+
+    def start(self) -> None:
+        """Do what waits, from now on."""
+        self._worker.start()
+
+    async def end(self) -> None:
+        """Begin nothing more; what runs is ended, and waits in the store again."""
+        await self._worker.end()
+
+    async def submit(self, tenant: str, spec: Mapping[str, Any], key: str = "", digest: str = "") -> Record:
+        """What is kept of it: this, or what came with the same ``key`` before."""
+        kept, new = await self._store.submit(Record(secrets.token_hex(16), tenant, spec), key, digest)
+        if new:
+            self._lives.make(kept.id, tenant)
+            self._worker.wake()
+        return kept
+
+    async def seen(self, id: str, tenant: str) -> Live | None:
+        """The run, whoever runs it; None: there is none, or it is another tenant's."""
+        live = self._lives.get(id, tenant)
+        if live is not None and (live.ended or live.state == "running" or live.task is not None):
+            return live
+        record = await self._store.get(id, tenant)
+        if record is None:
+            return None
+        if record.state not in ENDED:
+            return self._lives.make(id, tenant)
+        live = live or Live(id, tenant)
+        _end(live, record)
+        return live
+
+    async def cancel(self, id: str, tenant: str) -> Live | None:
+        """The run, which has ended: its jail is gone. None as `seen`."""
+        live = await self.seen(id, tenant)
+        if live is None or live.ended:
+            return live
+        record = await self._store.cancel(id, tenant)  # None: it is of a client that waits, and nobody keeps it
+        if live.task is not None:
+            await leaving.ended(live.task)
+        await self._worker.stop(id)
+        if record is None:
+            live.end("cancelled")
+        else:
+            _end(live, record)
+        return live
+
+    # ---- what the worker asks for ----
+
+    async def do(self, record: Record) -> Mapping[str, Any]:
+        """See `worker.Doer`."""
+        live = self._lives.make(record.id, record.tenant)
+        token = next((t for t in self._config.tokens if t.name == record.tenant), None)
+        try:
+            job = self.makers[record.spec["kind"]](record.spec["body"])
+            outcome = await self._engine.run(job, record.tenant, token, watcher=live, patient=True)
+        except (JailError, KeyError, ValidationError) as e:  # also what is 503: waiting makes no other machine of this
+            return {"problem": errors.of(e).to_dict()}
+        return model.told(outcome, True)
+
+    def over(self, record: Record, state: str, result: Mapping[str, Any] | None) -> None:
+        """See `worker.Doer`."""
+        live = self._lives.make(record.id, record.tenant)
+        if state == "queued":
+            live.waits()
+        else:
+            live.end(state, result)
+
+
+def _end(live: Live, record: Record) -> None:
+    live.end(record.state, {"reason": record.reason} if record.state == "lost" else record.result)

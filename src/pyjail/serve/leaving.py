@@ -1,0 +1,51 @@
+"""Clients that go before they have their answer: what is done for them ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Left(Exception):
+    """The client is gone: nobody reads an answer."""
+
+
+async def while_there(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to; `Left`, once it has ended, when the client goes before. The body has been read."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(gone(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await ended(task)
+            raise Left
+        return task.result()
+    finally:
+        await ended(watch)
+        await ended(task)
+
+
+async def gone(receive: Receive) -> None:
+    """Returns when the client is gone."""
+    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+        pass
+
+
+async def ended(task: asyncio.Future[Any]) -> None:
+    """Cancel it, unless it is done, and wait until it is, however often this is cancelled meanwhile."""
+    interrupted = False
+    task.cancel()
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            interrupted = True
+    with suppress(asyncio.CancelledError):
+        task.exception()
+    if interrupted:
+        raise asyncio.CancelledError

@@ -1,0 +1,125 @@
+"""What ``POST /v1/runs`` is asked in, and the `Job` that it means."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pyjail import Limits, SpecError
+from pyjail.serve import strict
+from pyjail.serve.config import Config
+from pyjail.serve.job import Job, Outcome
+from pyjail.serve.problem import Problem
+
+_LIMITS = tuple(f.name for f in fields(Limits))
+CONTENT = 'text, or {"base64": "..."} for bytes'
+
+
+class Asked(BaseModel):
+    """A body in which no name is unknown, and no value is taken for one of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Run(Asked):
+    """A program to run: ``args``, or ``source`` in a ``language`` with ``args`` for it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"args": ["sh", "-c", "echo hello"]},
+                {
+                    "language": "python",
+                    "source": "print(int(input()) ** 2)",
+                    "stdin": "12\n",
+                    "limits": {"cpu_time": 2},
+                },
+                {"args": ["sh", "-c", "cat a > b"], "files": {"a": "text"}, "collect": ["b"]},
+            ]
+        }
+    )
+    args: list[str] = Field(default_factory=list, description="the program and its arguments, as of pyjail.run")
+    language: str = Field("", description="a name of /v1/languages")
+    source: str | dict[str, str] = Field("", description="its text, or {name: text} of several files")
+    stdin: str | dict[str, str] = Field("", description=CONTENT)
+    env: dict[str, str] | None = Field(None, description="the whole environment; in a language, more of it")
+    cwd: str | None = Field(None, description="an absolute path inside; /box when it is not given")
+    limits: dict[str, Any] = Field(default_factory=dict, description="limits of /v1/limits, never above their maxima")
+    files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {CONTENT}")
+    collect: list[str] = Field(default_factory=list, description="patterns of files that come back")
+    merged: bool = Field(False, description="stderr goes where stdout goes")
+
+
+def job_of(asked: Run, config: Config) -> Job:
+    """What is asked for. Raises `Problem` 422."""
+    if asked.language and not asked.source:
+        raise Problem(422, "field", "a language needs a source", field="source")
+    if asked.source and not asked.language:
+        raise Problem(422, "field", "a source needs a language", field="language")
+    if not asked.language and not asked.args:
+        raise Problem(422, "field", "there is nothing to run", field="args", hint="or give language and source")
+    files = {path: content(f"files.{path}", data) for path, data in asked.files.items()}
+    return Job(
+        tuple(asked.args), asked.language, asked.source, content("stdin", asked.stdin), files, asked.env, asked.cwd,
+        limits(asked.limits, config.limits, config.maxima), jail=config.jail, collect=tuple(asked.collect),
+        merged=asked.merged,
+    )  # fmt: skip
+
+
+def content(field: str, given: str | Mapping[str, str]) -> bytes:
+    """Text, or {"base64": ...}."""
+    if isinstance(given, str):
+        return given.encode()
+    if set(given) != {"base64"}:
+        raise Problem(422, "field", f"{CONTENT} is needed", field=field)
+    try:
+        return base64.b64decode(given["base64"], validate=True)
+    except ValueError as e:
+        raise Problem(422, "field", f"no base64: {e}", field=field) from None
+
+
+def limits(asked: Mapping[str, Any], usual: Limits, most: Limits, field: str = "limits") -> Limits:
+    """``usual`` with what is asked for, never above ``most``."""
+    for name in asked:
+        if name not in _LIMITS:
+            raise strict.unknown(name, _LIMITS, f"{field}.{name}")
+    try:
+        wanted = replace(usual, **asked)
+    except SpecError as e:
+        raise Problem(422, "field", e.reason, field=f"{field}.{e.field}") from None
+    for name in asked:
+        value, bound = getattr(wanted, name), getattr(most, name)
+        if bound is None:
+            continue
+        if not isinstance(bound, (int, float)):
+            if value != bound:
+                raise Problem(422, "limit", "it cannot be changed here", field=f"{field}.{name}")
+        elif not isinstance(value, (int, float)) or value > bound:
+            given = "no limit" if value is None else value if isinstance(value, (int, float)) else "a set"
+            raise Problem(422, "limit", f"at most {bound} is given here, not {given}", field=f"{field}.{name}")
+    return wanted
+
+
+def told(outcome: Outcome, receipt: bool) -> dict[str, Any]:
+    """As JSON."""
+    said: dict[str, Any] = {"queue_s": round(outcome.queued, 6), "fault": outcome.fault or None}
+    for name, result in (("compile", outcome.compile), ("result", outcome.result)):
+        said[name] = None if result is None else result.to_dict()
+    if said["compile"] is not None:
+        said["compile"]["files"] = {}  # what a compiler made is no answer
+    if outcome.findings:
+        said["findings"] = [dict(finding) for finding in outcome.findings]
+    return said if receipt else without_receipt(said)
+
+
+def without_receipt(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, where nobody has asked for what held the program."""
+    made = dict(said)
+    for name in ("compile", "result"):
+        if made.get(name) is not None:
+            made[name] = {key: value for key, value in made[name].items() if key != "receipt"}
+    return made

@@ -1,0 +1,115 @@
+"""What ``/v1/openapi.json`` says besides the routes: bodies, answers, examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+import pyjail
+from pyjail.serve.problem import TYPE
+
+_STATUS = {
+    400: "malformed: no JSON, or JSON that parsers disagree about",
+    404: "there is no such thing, or it is another tenant's",
+    422: "a field is wrong: which, and what is meant",
+    429: "a share or a rate is used up; Retry-After says when to come again",
+    500: "the jail failed, not the program",
+    503: "no slot, or the machine cannot enforce what was asked for; Retry-After says when to come again",
+}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:pyjail:problem:KIND"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "field": {"type": "string", "description": "of the request"},
+        "hint": {"type": "string", "description": "the fix"},
+        "retry": {"type": "integer", "description": "seconds after which it may work"},
+        "request_id": {"type": "string"},
+    },
+    "examples": [
+        {
+            "type": "urn:pyjail:problem:limit", "title": "Unprocessable Entity", "status": 422,
+            "detail": "at most 1073741824 is given here, not 2147483648", "field": "limits.memory",
+        }
+    ],
+}  # fmt: skip
+_DOCUMENT = {"type": ["object", "null"], "description": 'a "result" of pyjail: docs/data.md'}
+_OUTCOME: dict[str, Any] = {
+    "id": {"type": "string"},
+    "queue_s": {"type": "number", "description": "seconds that it waited for a slot"},
+    "fault": {"type": ["string", "null"], "description": "why there was nothing to run"},
+    "compile": {**_DOCUMENT, "description": "of the compiler; null where there is none"},
+    "result": _DOCUMENT,
+}
+_RAN = {
+    "queue_s": 0.0, "fault": None, "compile": None,
+    "result": {
+        "verdict": "ok", "returncode": 0, "exit_code": 0, "signal": None, "stdout": {"bytes": "hello\n"},
+        "stderr": {"bytes": ""}, "usage": {"wall_time": 0.0012, "cpu_time": 0.0008, "memory_peak": 536576},
+    },
+}  # fmt: skip
+_ONE = "9f86d081884c7d659a2feaa0c55ad015"
+SCHEMAS: dict[str, Any] = {
+    "Problem": _PROBLEM,
+    "Outcome": {"type": "object", "properties": _OUTCOME, "examples": [{"id": _ONE, **_RAN}]},
+    "Record": {
+        "type": "object",
+        "required": ["id", "state"],
+        "properties": {
+            **_OUTCOME,
+            "state": {"type": "string", "enum": ["queued", "running", "done", "cancelled", "lost"]},
+            "reason": {"type": "string", "description": "why it is lost"},
+            "gone_ms": {"type": "number", "description": "until its jail was gone, after DELETE"},
+            "problem": {"$ref": "#/components/schemas/Problem"},
+        },
+        "examples": [{"id": _ONE, "state": "running"}, {"id": _ONE, "state": "done", **_RAN}],
+    },
+}
+
+
+def answer(name: str, text: str) -> dict[str, Any]:
+    """A JSON answer of this schema."""
+    return {"description": text, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
+
+
+RESULT = answer("Outcome", "what came of it; every verdict is one")
+RECORD = answer("Record", "where it stands, and what came of it once it is done")
+PROBLEMS: dict[int | str, Any] = {
+    status: {"description": text, "content": {TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    for status, text in _STATUS.items()
+}
+_models: dict[str, type[BaseModel]] = {}
+
+
+def body(kind: type[BaseModel]) -> dict[str, Any]:
+    """The request's body is one of these."""
+    _models[kind.__name__] = kind
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def install(made: FastAPI) -> None:
+    """Have the application tell all of it."""
+
+    def tell() -> dict[str, Any]:
+        if made.openapi_schema is None:
+            said = get_openapi(
+                title=made.title, version=pyjail.__version__, routes=made.routes, openapi_version="3.1.0",
+                summary="Programs that nobody trusts, each in a jail of its own",
+            )  # fmt: skip
+            schemas = said.setdefault("components", {}).setdefault("schemas", {})
+            schemas |= SCHEMAS
+            for name, kind in _models.items():
+                schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas |= schema.pop("$defs", {})
+                schemas[name] = schema
+            made.openapi_schema = said
+        return made.openapi_schema
+
+    vars(made)["openapi"] = tell

@@ -1,0 +1,88 @@
+"""One program whose output is seen while it runs: `run`, with the results of `pyjail.aio.run`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol
+
+from pyjail import DEVNULL, Limits, Result, Verdict, aio
+
+CHUNK = 1 << 16
+_OTHERS = (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)  # a program that is stopped for its output ends so
+
+
+class Watcher(Protocol):
+    """Who sees it. No method may wait."""
+
+    def began(self, step: str) -> None:
+        """The "compile"r runs, or the program: "run"."""
+
+    def wrote(self, name: str, data: bytes) -> None:
+        """To "stdout" or "stderr"; never more than ``limits.output`` of each."""
+
+    def used(self, usage: Mapping[str, Any]) -> None:
+        """So much until now."""
+
+
+class _Stream:
+    """What a program writes to one pipe, up to the limit."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.most = limits.output
+        self.kept = bytearray()
+        self.total = 0
+
+    @property
+    def over(self) -> bool:
+        return self.most is not None and self.total > self.most
+
+    async def follow(self, process: aio.AsyncProcess, watcher: Watcher) -> None:
+        """Until its end; a program that writes more than its limit is killed, and what it wrote beyond is counted."""
+        reader = getattr(process, self.name)
+        while data := await reader.read(CHUNK):
+            self.total += len(data)
+            part = data if self.most is None else data[: max(0, self.most - len(self.kept))]
+            if part:
+                self.kept += part
+                watcher.wrote(self.name, part)
+            if self.over:
+                process.kill()
+
+
+async def run(given: Mapping[str, Any], data: bytes, watcher: Watcher) -> Result:
+    """As `pyjail.aio.run` with these parameters and ``input=data``. Cancelled, it ends when the jail is gone."""
+    given = given if data else {**given, "stdin": DEVNULL}
+    async with await aio.start(**given) as process:
+        streams = [_Stream(name, process.limits) for name in ("stdout", "stderr") if getattr(process, name) is not None]
+        work = [stream.follow(process, watcher) for stream in streams] + ([_feed(process, data)] if data else [])
+        tasks = [asyncio.ensure_future(one) for one in work]
+        try:
+            await asyncio.gather(*tasks)
+            await process.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return _whole(process.result, {stream.name: stream for stream in streams})
+
+
+async def _feed(process: aio.AsyncProcess, data: bytes) -> None:
+    with suppress(BrokenPipeError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    await process.stdin.close()
+
+
+def _whole(result: Result, streams: Mapping[str, _Stream]) -> Result:
+    found: dict[str, Any] = {}
+    for name, stream in streams.items():
+        found |= {name: bytes(stream.kept), f"{name}_bytes": stream.total}
+    if any(stream.over for stream in streams.values()):
+        found["limits_hit"] = result.limits_hit | {"output"}
+        if result.verdict in _OTHERS:
+            found["verdict"] = Verdict.OUTPUT
+    return replace(result, **found)
