@@ -51,7 +51,10 @@ def tell(scope: Scope, problem: Problem) -> Told:
 
 
 class Edge:
-    """An ASGI application before another one. ``forms``: where bodies are taken that are no JSON."""
+    """An ASGI application before another one. ``forms``: where bodies are taken that are no JSON.
+
+    Raises ValueError for a rate or a proxy that is none.
+    """
 
     def __init__(self, app: ASGIApp, config: Config, tell: Tell = tell, forms: body.Forms = body.no_forms) -> None:
         self._app, self._tell, self._forms = app, tell, forms
@@ -59,6 +62,8 @@ class Edge:
         self._hosts = Hosts((*config.edge.hosts, config.address), config.edge.origins)
         self._guard = auth.Guard(config.tokens)
         self._rate, self._rates = config.admission.rate, Rates()
+        for rate in filter(None, (self._rate, *(token.rate for token in config.tokens))):
+            self._rates.know(rate)
         self._bodies = body.Bodies(config.edge.body, config.admission.inflight)
         self._patience = config.edge.head_time
 

@@ -50,11 +50,17 @@ class Rates:
     def __len__(self) -> int:
         return len(self._asked)
 
+    def know(self, rate: str) -> RateLimitItem:
+        """What it says. Raises ValueError where it is none."""
+        item = parse(rate)
+        if item.amount < 1:
+            raise ValueError(f"couldn't parse rate: {rate!r} lets nobody in")
+        self._items[rate] = item
+        return item
+
     def hit(self, rate: str, who: str) -> Standing:
-        """Where that leaves them. Raises `Problem` 429, and ValueError where ``rate`` is none."""
-        item = self._items.get(rate)
-        if item is None:
-            item = self._items[rate] = parse(rate)
+        """Where that leaves them. Raises `Problem` 429."""
+        item = self._items.get(rate) or self.know(rate)
         window, now = item.get_expiry(), self._clock()
         self._forget(now)
         key = hashlib.blake2b(
