@@ -7,7 +7,7 @@ from typing import Any
 
 from pyjail.cli.ending import EXIT_FAILED, say
 
-EPILOG = "Exit code: 0 when a signal ended it, 125 when it did not start."
+EPILOG = "Exit code: 0 when a signal ended it, 1 when what is imported is refused, 125 when it did not start."
 _EXTRA = "pip install 'pyjail-linux[serve]'"
 
 
@@ -22,6 +22,10 @@ def add(commands: Any) -> None:
     made.add_argument("--check", action="store_true", help="print what it comes to and where it is from; serve nothing")
     made.add_argument("--state", metavar="DIR", help="where it keeps files, jobs and results")
     made.add_argument("--root", metavar="NAME", help="whose paths are at /: seeds, v1 or a face")
+    made.add_argument("--import", nargs=2, dest="import_", metavar=("boxer", "FILE"),
+                      help="print what a configuration of Boxer is here; serve nothing")  # fmt: skip
+    made.add_argument("--compat-env", choices=("secure-sandbox", "codebox", "piston", "judge0"),
+                      help="print what the variables of another service are here; serve nothing")  # fmt: skip
     inner = made.add_subparsers(dest="serve_command", metavar="token", help="tokens of those who may use it")
     token = inner.add_parser("token", help="tokens of those who may use it").add_subparsers(
         dest="token_command", required=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ def main(options: Mapping[str, Any]) -> int:
         secret, table = tokens.new(options["name"], options["role"])
         print(f"# the token, which is shown this once: {secret}\n\n{table}")
         return 0
+    if options["import_"] or options["compat_env"]:
+        return _imported(options)
     from pyjail.serve import settings
 
     given = {name: (f"--{key}", options[key]) for key, name in _OPTIONS.items() if options[key] not in (None, False)}
@@ -40,3 +43,18 @@ def main(options: Mapping[str, Any]) -> int:
     from pyjail.serve import server
 
     return server.main(found.config)
+
+
+def _imported(options: Mapping[str, Any]) -> int:
+    """Print what a configuration of another service is here; 1 when something in it is refused."""
+    from pyjail.serve import imports, imports_of
+
+    if options["import_"]:
+        found = imports_of.file(*options["import_"])
+    else:
+        found = imports_of.environment(options["compat_env"], os.environ)
+    if found.refused:
+        print(imports.table(found), file=sys.stderr)
+        return 1
+    print(imports.page(found))
+    return 0
