@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import pyjail
-from pyjail.serve import errors, health, openapi, page, runs
+from pyjail.serve import errors, file_routes, health, openapi, page, runs
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
 from pyjail.serve.service import Service
@@ -33,6 +33,7 @@ def make(config: Config) -> FastAPI:
     made.state.service = service
     made.include_router(health.router(service))
     made.include_router(runs.router(service))
+    made.include_router(file_routes.router(service))
     made.include_router(page.router(config))
     errors.install(made)
     openapi.install(made)

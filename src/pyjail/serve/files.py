@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from pyjail.serve.config import Files
@@ -237,24 +236,30 @@ class Upload:
     def __init__(self, store: FileStore, owner: str) -> None:
         self._store, self._owner, self.size = store, owner, 0
         self._hash = hashlib.sha256()
+        self._lock = threading.Lock()  # whoever gives up closes it while a thread still writes
         self._name = store.incoming / secrets.token_hex(16)
         self._fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
     def __enter__(self) -> Upload:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, where: TracebackType | None) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-            self._name.unlink(missing_ok=True)
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What was not kept is gone."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
+                self._name.unlink(missing_ok=True)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """More of it. Raises `Problem` 413 when it is longer than a file may be, 507 when the disk is full."""
         self.size += len(data)
         if self.size > self._store.limits.file:
             raise Problem(413, "file-size", f"a file has at most {self._store.limits.file} bytes here")
-        with writing():
+        with self._lock, writing():
             for part in _parts(memoryview(data)):
                 self._store.room()
                 self._hash.update(part)
@@ -266,7 +271,7 @@ class Upload:
         digest = self._hash.hexdigest()
         if expected and digest != expected:
             raise Problem(422, "digest", f"what came has the SHA-256 {digest}", field="sha256")
-        with writing():
+        with self._lock, writing():
             os.fsync(self._fd)
             self._store.take(self._owner, digest, self.size, self._name)
         return digest

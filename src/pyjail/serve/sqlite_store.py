@@ -6,6 +6,7 @@ The table is there for the results; that a run waits, or is somebody's for the t
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -53,7 +54,7 @@ WHERE state = 'running'
 
 
 class SQLite:
-    """A `Store` in ``directory``, which this process alone uses: what was running when it is made has no worker."""
+    """A `Store` in ``directory``, which this process alone uses; made by `open`."""
 
     def __init__(
         self, directory: Path, jobs: Jobs, most: int = 100_000, clock: Callable[[], float] = time.time
@@ -65,15 +66,19 @@ class SQLite:
         self._database = Database(directory / "jobs.sqlite3", SCHEMA)
         self._turn = 0
 
-    async def start(self) -> None:
-        """What was running waits again, or is lost. Before all else."""
+    @classmethod
+    async def open(
+        cls, directory: Path, jobs: Jobs, most: int = 100_000, clock: Callable[[], float] = time.time
+    ) -> SQLite:
+        """One whose runs that were running wait again, or are lost."""
+        made = await asyncio.to_thread(cls, directory, jobs, most, clock)
+        await made._database.do(made._begin)
+        return made
 
-        def work(db: sqlite3.Connection) -> None:
-            with whole(db, sure=True):
-                db.execute(_LAPSE, self._times())
-                self._turn = one(db.execute("SELECT coalesce(max(turn), 0) AS turn FROM jobs"))["turn"]
-
-        await self._database.do(work)
+    def _begin(self, db: sqlite3.Connection) -> None:
+        with whole(db, sure=True):
+            db.execute(_LAPSE, self._times())
+            self._turn = one(db.execute("SELECT coalesce(max(turn), 0) AS turn FROM jobs"))["turn"]
 
     async def submit(self, record: Record, key: str = "", digest: str = "") -> tuple[Record, bool]:
         """See `Store.submit`."""

@@ -24,9 +24,7 @@ from tests.unit.serve.promises import Clock, record
 def opened(request, tmp_path):
     @asynccontextmanager
     async def opening(jobs, **more):
-        store = Memory(jobs, **more) if request.param == "memory" else SQLite(tmp_path, jobs, **more)
-        if isinstance(store, SQLite):
-            await store.start()
+        store = Memory(jobs, **more) if request.param == "memory" else await SQLite.open(tmp_path, jobs, **more)
         yield store
         await store.close()
 
@@ -35,8 +33,7 @@ def opened(request, tmp_path):
 
 @asynccontextmanager
 async def sqlite(directory, jobs=None, **more):
-    store = SQLite(directory, jobs or Jobs(), **more)
-    await store.start()
+    store = await SQLite.open(directory, jobs or Jobs(), **more)
     yield store
     await store.close()
 
@@ -144,8 +141,7 @@ def die(frame, event, _):
 async def main():
     import threading
     threading.setprofile(die)  # the thread of the database, where all happens
-    store = SQLite(Path(sys.argv[1]), Jobs(attempts=99))
-    await store.start()
+    store = await SQLite.open(Path(sys.argv[1]), Jobs(attempts=99))
     for id in "12":
         record, _ = await store.submit(Record(id, "a", {"id": id}), id, "d")
         print("kept", id, flush=True)

@@ -242,14 +242,12 @@ def test_a_result_that_there_is_no_room_for_is_told_as_that():
 
 def test_a_new_worker_does_what_an_earlier_one_left_when_it_died(tmp_path):
     async def main():
-        store = SQLite(tmp_path, Jobs())
-        await store.start()
+        store = await SQLite.open(tmp_path, Jobs())
         for id in "12":
             await store.submit(record(id))
         await store.claim("one that dies")
         await store.close()
-        store = SQLite(tmp_path, Jobs())
-        await store.start()
+        store = await SQLite.open(tmp_path, Jobs())
         async with working(store, at_once) as (_, doing):
             await doing.until(lambda: len(doing.told) == 2)
         assert [(await store.get(id, "a")).state for id in "12"] == ["done", "done"]
