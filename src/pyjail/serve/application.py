@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import pyjail
-from pyjail.serve import errors, file_routes, health, openapi, page, runs
+from pyjail.serve import errors, faced, file_routes, health, openapi, page, runs
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
 from pyjail.serve.service import Service
@@ -35,7 +35,8 @@ def make(config: Config) -> FastAPI:
     made.include_router(runs.router(service))
     made.include_router(file_routes.router(service))
     made.include_router(page.router(config))
+    doors = faced.mount(made, service)
     errors.install(made)
     openapi.install(made)
-    made.add_middleware(Edge, config=config)
+    made.add_middleware(Edge, config=config, tell=doors.tell, forms=doors.forms)
     return made

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pyjail import Jail
 from pyjail.serve.config import Config
 from pyjail.serve.job import Job, Outcome, Script
 from pyjail.serve.problem import Problem
@@ -13,7 +14,10 @@ from pyjail.serve.problem import Problem
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, its body read: header names in lower case, ``params`` of the path, ``id`` of X-Request-ID."""
+    """A request, its body read: header names in lower case, ``params`` of the path, ``id`` of X-Request-ID.
+
+    ``form``: {name: bytes} of a body of parts; None: it is none.
+    """
 
     method: str
     path: str
@@ -21,6 +25,7 @@ class Asked:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    form: Mapping[str, bytes] | None = None
     tenant: str = ""
     client: str = ""
     id: str = ""
@@ -48,6 +53,9 @@ class Desk(Protocol):
 
     async def steps(self, script: Script) -> Sequence[Outcome]:
         """As `run`, for all of them."""
+
+    async def image(self, name: str) -> Jail:
+        """The jail whose files are that image's. Problem 400 for one that is not in the store."""
 
     async def put(self, path: str, data: bytes) -> None:
         """Keep a file of this tenant and face by this name."""
@@ -83,5 +91,5 @@ class Face(Protocol):
     def endpoints(self) -> Sequence[Endpoint]:
         """All that it answers to."""
 
-    def problem(self, problem: Problem, asked: Asked) -> Answer:
+    def problem(self, problem: Problem) -> Answer:
         """As its clients expect to be told."""

@@ -1,0 +1,89 @@
+"""What faces share: JSON bodies, settings, limits of a request, text of bytes, paths of files."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from pyjail import Limits, SpecError
+from pyjail.serve.config import Config
+from pyjail.serve.face import Asked
+from pyjail.serve.problem import Problem
+
+MOST_DEEP = 100  # lists and objects in each other, of a body
+
+
+def parsed(asked: Asked) -> Any:
+    """The body as JSON. Raises ValueError with a text for people."""
+    try:
+        return json.loads(asked.body.decode("utf-8", "replace"), parse_constant=_no_number)
+    except json.JSONDecodeError as e:
+        raise ValueError(f"{e.msg} at line {e.lineno} column {e.colno}") from None
+    except RecursionError:
+        raise ValueError("too many lists and objects in each other") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def text(data: Any) -> str:
+    """Of what a program wrote; what is no UTF-8 becomes U+FFFD."""
+    return data.decode("utf-8", "replace") if isinstance(data, bytes) else str(data or "")
+
+
+def bounded(config: Config, settings: Mapping[str, Any], own: Mapping[str, Any], asked: Mapping[str, Any]) -> Limits:
+    """The service's limits with the face's ``own``, the settings' and the request's on top, in that order.
+
+    Raises `Problem` 400 for what is asked for above the service's maxima; what is not asked for is never above them.
+    """
+    usual = {**own, **dict(settings.get("limits", {}))}
+    base = replace(config.limits, **{name: _less(config.maxima, name, value) for name, value in usual.items()})
+    for name, value in asked.items():
+        bound = getattr(config.maxima, name)
+        if isinstance(bound, (int, float)) and value > bound:
+            why = f"{name}: at most {bound:g} is given here, not {value:g}"
+            raise Problem(400, "limit", why, field=f"limits.{name}")
+    try:
+        return replace(base, **asked)
+    except SpecError as e:
+        raise Problem(400, "field", f"{e.field}: {e.reason}", field=f"limits.{e.field}") from None
+
+
+_NAMES = {f.name for f in fields(Limits)}
+
+
+def _less(maxima: Limits, name: str, value: Any) -> Any:
+    if name not in _NAMES:
+        raise Problem(500, "configuration", f"there is no limit {name!r}")
+    bound, given = getattr(maxima, name), getattr(replace(Limits(), **{name: value}), name)
+    if isinstance(bound, (int, float)):
+        return bound if given is None else min(bound, given)
+    return given
+
+
+def relative(path: str) -> str:
+    """A path below a directory, normalised. Raises ValueError for one that leads elsewhere or cannot be."""
+    clean = posixpath.normpath(path) if path else "."
+    if clean == "." or clean.startswith(("/", "../")) or clean == ".." or "\0" in path:
+        raise ValueError(f'invalid path: "{shown(path)}"')
+    try:
+        parts = clean.encode().split(b"/")
+    except UnicodeEncodeError:
+        raise ValueError(f'invalid path: "{shown(path)}"') from None
+    if len(clean) > 4000 or any(len(part) > 255 for part in parts):
+        raise ValueError(f'invalid path: "{shown(path[:100])}"')
+    return clean
+
+
+def shown(name: str) -> str:
+    """A name as one line of printable characters."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def failed(fault: str) -> Problem:
+    """The jail failed, not the program. What of the machine it says stays here."""
+    return Problem(500, "jail-error", fault or "the jail failed, not the program")

@@ -1,0 +1,90 @@
+"""A desk that runs nothing: what a face asks of it is kept, what it answers is given. And results of each verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyjail import Jail, Limits, Result, Usage, Verdict
+from pyjail.serve import Config
+from pyjail.serve.face import Answer, Asked, Face
+from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.problem import Problem
+
+ENDS: Mapping[Verdict, Mapping[str, Any]] = {
+    Verdict.OK: {"exit_code": 0}, Verdict.RUNTIME_ERROR: {"exit_code": 3}, Verdict.SIGNALED: {"signal": 11},
+    Verdict.SECURITY: {"signal": 31}, Verdict.JAIL_ERROR: {"error": "/secret/path"},
+}  # fmt: skip
+KILLED = {"signal": 9}  # by a limit
+
+
+def result(verdict: Verdict = Verdict.OK, stdout: bytes = b"", stderr: bytes = b"", **given: Any) -> Result:
+    end = {**ENDS.get(verdict, KILLED), **given}
+    code = end.get("exit_code")
+    usage = Usage(wall_time=end.pop("wall", 0.25))
+    return Result((), code if code is not None else -end.get("signal", 1), verdict, stdout, stderr, usage=usage, **end)
+
+
+class Desk:
+    """`pyjail.serve.face.Desk`. ``answers`` are outcomes, results or what is raised; ``jobs`` what was asked for."""
+
+    def __init__(self, *answers: Any, config: Config | None = None, settings: Mapping[str, Any] | None = None) -> None:
+        self.config = config or Config()
+        self.settings: Mapping[str, Any] = settings or {}
+        self.answers, self.jobs, self.scripts = list(answers), [], []
+        self.files: dict[str, bytes] = {}
+        self.images = {"alpine"}
+
+    async def run(self, job: Job) -> Outcome:
+        self.jobs.append(job)
+        await asyncio.sleep(0)
+        return self._next()
+
+    async def steps(self, script: Script) -> Sequence[Outcome]:
+        self.scripts.append(script)
+        return [self._next() for _ in script.steps]
+
+    def _next(self) -> Outcome:
+        answer = self.answers.pop(0) if self.answers else result()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer if isinstance(answer, Outcome) else Outcome(answer)
+
+    async def image(self, name: str) -> Jail:
+        if name not in self.images:
+            raise Problem(400, "image", f"unknown image: {name}; known: {', '.join(sorted(self.images))}")
+        return Jail(image=name, env={"PATH": "/image/bin"})
+
+    async def put(self, path: str, data: bytes) -> None:
+        self.files[path] = data
+
+    async def get(self, path: str) -> bytes | None:
+        return self.files.get(path)
+
+    async def drop(self, path: str) -> bool:
+        return self.files.pop(path, None) is not None
+
+    async def names(self) -> Sequence[str]:
+        return sorted(self.files)
+
+
+def ask(face: Face, method: str, path: str, body: Any = None, desk: Desk | None = None, **given: Any) -> Answer:
+    """The answer of that endpoint, problems told as the face tells them."""
+    return asyncio.run(asking(face, method, path, body, desk, **given))
+
+
+async def asking(
+    face: Face, method: str, path: str, body: Any = None, desk: Desk | None = None, **given: Any
+) -> Answer:
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    (found,) = [e for e in face.endpoints() if (e.method, e.path) == (method, path)]
+    try:
+        return await found.handler(Asked(method, path, body=data, **given), desk or Desk())
+    except Problem as e:
+        return face.problem(e)
+
+
+def limits(**given: Any) -> Limits:
+    return Limits(**given)
