@@ -62,7 +62,8 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
     "_policy.lint": ("lint",), "interpreter": ("Execution", "Interpreter"),
 }  # fmt: skip
 # of their own: pyjail.aio.run(), pyjail.cgroup.enter_leaf()
-_MODULES = ("aio", "boxlite", "cgroup", "grading", "images", "interpreter", "languages", "records", "testing")
+_MODULES = ("aio", "boxlite", "cgroup", "grading", "images", "interpreter", "languages", "precheck", "records",
+            "sanitize", "testing")  # fmt: skip
 _WHERE = {name: f"pyjail.{module}" for module, names in _PUBLIC.items() for name in names}
 
 __all__ = sorted([*_WHERE, *_MODULES])

@@ -1,6 +1,6 @@
 """What type checkers read: the public names, by where they are. `__init__.py` has the same in `_PUBLIC`."""
 
-from pyjail import aio, boxlite, cgroup, grading, images, interpreter, languages, records, testing
+from pyjail import aio, boxlite, cgroup, grading, images, interpreter, languages, precheck, records, sanitize, testing
 from pyjail._base.errors import HostError, JailError, KeeperError, SetupError, SpecError
 from pyjail._base.rare_errors import (
     CwdNotFoundError,
@@ -132,8 +132,10 @@ __all__ = [
     "load_steps",
     "measure",
     "plan",
+    "precheck",
     "records",
     "run",
+    "sanitize",
     "selftest",
     "start",
     "testing",

@@ -32,6 +32,8 @@ MODULES = (
     "pyjail.images",
     "pyjail.interpreter",
     "pyjail.languages",
+    "pyjail.precheck",
+    "pyjail.sanitize",
     "pyjail.testing",
     "pyjail.records",
 )

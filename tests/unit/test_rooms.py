@@ -40,10 +40,12 @@ ROOMS = {
     "__init__": "_base _spec _run",
     # of public names alone, as anybody's program is
     "grading": "__init__ records languages",
-    "cli": "__init__ images records languages integrations serve",
+    "cli": "__init__ images records languages integrations precheck sanitize serve",
     "boxlite": "__init__ aio images interpreter languages",
     "integrations": "__init__ aio interpreter",
     "interpreter": "__init__ records",
+    "precheck": "__init__ aio records",
+    "sanitize": "__init__",
     "serve": "__init__ aio images languages",
     "_selftest": "__init__ images records",
     "__main__": "cli",

@@ -31,6 +31,8 @@ BELOW = (
     "grading",
     "interpreter",
     "integrations",
+    "precheck",
+    "sanitize",
     "_selftest",
 )  # rooms that are made of public names alone, as anybody's program is
 PUBLIC = (
@@ -41,7 +43,9 @@ PUBLIC = (
     "pyjail.images",
     "pyjail.interpreter",
     "pyjail.languages",
+    "pyjail.precheck",
     "pyjail.records",
+    "pyjail.sanitize",
 )
 MODULES = {
     "pyjail.integrations": "[!_]*.py",
@@ -166,7 +170,9 @@ def test_type_checkers_are_told_of_the_names_that_there_are():
         "pyjail.grading",
         "pyjail.interpreter",
         "pyjail.languages",
+        "pyjail.precheck",
         "pyjail.records",
+        "pyjail.sanitize",
         "pyjail.testing",
     ],
 )

@@ -1,5 +1,4 @@
-"""The command line: ``run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``languages``, ``kernel``, ``image``,
-``serve``."""
+"""The command line: ``run``, ``session``, ``plan``, ``doctor``, ``selftest``, ``check``, ``serve`` and the others."""
 
 from __future__ import annotations
 
@@ -88,12 +87,16 @@ def _command(asked: argparse.Namespace) -> int:
         from pyjail.cli import complaint
 
         raise complaint.UsageError(
-            "pyjail", "name a command: run, session, plan, languages, kernel, image, serve, doctor, selftest"
+            "pyjail", "name a command: run, session, plan, languages, check, kernel, image, serve, doctor, selftest"
         )
     if asked.command == "doctor":
         from pyjail.cli import doctor
 
         return doctor.main(asked.json)
+    if asked.command == "check":
+        from pyjail.cli import check
+
+        return check.main(asked.file, asked.json)
     if asked.command == "languages":
         from pyjail.cli import languages
 

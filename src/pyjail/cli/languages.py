@@ -57,8 +57,8 @@ def prepare(options: argparse.Namespace, source: str, jail: Jail) -> Program:
         return languages.prepare(language, Path(source), jail=jail, syntax=True)
 
 
-def not_compiled(program: Program, as_json: bool) -> int:
-    """Tell why; the compiler's exit code."""
+def not_compiled(program: Program, as_json: bool, sanitize: str | None = None) -> int:
+    """Tell why, in a mode of `pyjail.sanitize`; the compiler's exit code."""
     from pyjail.cli import ending
 
     result = program.compile
@@ -71,7 +71,12 @@ def not_compiled(program: Program, as_json: bool) -> int:
     if as_json:
         _print_not_compiled({"compile": result.to_dict()})
     else:
-        ending.say((result.stdout + result.stderr).decode("utf-8", "replace").removesuffix("\n"), "")
+        said = result.stdout + result.stderr
+        if sanitize is not None:
+            from pyjail.sanitize import clean
+
+            said = clean(said, sanitize)
+        ending.say(said.decode("utf-8", "replace").removesuffix("\n"), "")
         lost = "; ".join(f"{name}: {why}" for name, why in result.uncollected.items())
         why = "" if result.returncode > 0 else f": {lost or program.fault if result.ok else ending.explain(result)}"
         ending.say(f"compile_error: {program.source} did not compile{why}")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyjail
-from pyjail import Egress, Jail, Limits, Mount, SpecError
-from pyjail.cli import complaint, ending, image, image_commit, kernel, languages, serve, session
+from pyjail import Egress, Jail, Limits, Mount, SpecError, sanitize
+from pyjail.cli import check, complaint, ending, image, image_commit, kernel, languages, serve, session
 from pyjail.cli.complaint import UsageError
 from pyjail.integrations import kernels
 
@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
     test.add_argument("--only", action="append", metavar="NAME", help="only this group or attempt, such as kernel.bpf")
     languages.add_options(commands, run)
+    check.add(commands)
     kernel.add(commands, _add_kernel_options)
     serve.add(commands)
     _add_commit(image.add_options(commands))
@@ -105,6 +106,10 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     out.add_argument("--out", metavar="DIR", help="where they are written; nothing that is there is replaced")
     run.add_argument("--timings", action="store_true", help="print where the time went on stderr")
+    run.add_argument(
+        "--sanitize", nargs="?", const="strip", choices=sanitize.MODES, metavar="MODE",
+        help="no control sequence of the program's reaches your terminal: strip (if not given), keep-colour, escape",
+    )  # fmt: skip
     run.add_argument("--learn", action="store_true", help="print the smallest policy and mounts that the run needed")
     run.add_argument("--learn-root", metavar="DIR", help="also make the root directory that goes with them")
 

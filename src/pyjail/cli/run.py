@@ -34,7 +34,7 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
         if options.language:
             prepared = languages.prepare(options, program[0], jail)
             if not prepared.ok:
-                return languages.not_compiled(prepared, options.json)
+                return languages.not_compiled(prepared, options.json, options.sanitize)
             command = stack.enter_context(prepared.command(limits, program[1:], given["files"]))
             given = {**given, **command, "jail": prepared.jail}
         else:
@@ -47,7 +47,10 @@ def main(options: argparse.Namespace, program: list[str], jail: Jail, limits: Li
 
 
 _NOT_LEARNED = ("timings", "collect", "out")
-_EXCLUDE = {"language": ("cwd", "learn", "learn_root", "timings"), "learn": _NOT_LEARNED, "learn_root": _NOT_LEARNED}
+_EXCLUDE = {
+    "language": ("cwd", "learn", "learn_root", "timings"), "learn": _NOT_LEARNED, "learn_root": _NOT_LEARNED,
+    "sanitize": ("json", "timings", "learn", "learn_root"),
+}  # fmt: skip
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -85,7 +88,9 @@ def _run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Result, Ti
 
         profile = timings.profile(given)
         return profile.result, profile
-    return (pyjail.run(**given) if options.json else through.run(given, sys.stdout, sys.stderr)), None
+    if options.json:
+        return pyjail.run(**given), None
+    return through.run(given, sys.stdout, sys.stderr, sanitize=options.sanitize), None
 
 
 def _tell(options: argparse.Namespace, result: Result, profile: Timings | None, lost: Mapping[str, str]) -> None:

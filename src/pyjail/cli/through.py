@@ -14,10 +14,13 @@ import selectors
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import pyjail
 from pyjail import DEVNULL, PIPE, STDOUT, Result, Verdict
+
+if TYPE_CHECKING:
+    from pyjail.sanitize import Sanitizer
 
 CHUNK = 65536
 
@@ -27,8 +30,10 @@ def run(
     stdout: TextIO | None,
     stderr: TextIO | None,
     start: Callable[..., pyjail.Process] = pyjail.start,
+    sanitize: str | None = None,
 ) -> Result:
-    """One run with these parameters of `pyjail.start`. OSError when what comes cannot be written."""
+    """One run with these parameters of `pyjail.start`; ``sanitize``: a mode of `pyjail.sanitize`. OSError when what
+    comes cannot be written."""
     ours = [stdout, stderr]
     for stream in ours:
         if stream is not None:
@@ -40,7 +45,8 @@ def run(
         stderr=STDOUT if one else DEVNULL if stderr is None else PIPE,
     )
     with process:
-        beyond = _pass_on(process, [s.fileno() if s is not None else -1 for s in ours], given["limits"].output)
+        targets = [s.fileno() if s is not None else -1 for s in ours]
+        beyond = _pass_on(process, targets, given["limits"].output, sanitize)
         if beyond:
             process.kill()
         process.wait()
@@ -55,20 +61,32 @@ def _same(a: TextIO | None, b: TextIO | None) -> bool:
     return a is not None and b is not None and os.path.samestat(os.fstat(a.fileno()), os.fstat(b.fileno()))
 
 
-def _pass_on(process: pyjail.Process, targets: list[int], limit: int | None) -> bool:
+def _machine(mode: str | None) -> Sanitizer | None:
+    if mode is None:
+        return None
+    from pyjail.sanitize import Sanitizer
+
+    return Sanitizer(mode)
+
+
+def _shown(machine: Sanitizer | None, data: bytes, last: bool) -> bytes:
+    return data if machine is None else machine.feed(data) + (machine.end() if last else b"")
+
+
+def _pass_on(process: pyjail.Process, targets: list[int], limit: int | None, sanitize: str | None) -> bool:
     """Until both end; True as soon as one has more than the limit."""
     with selectors.DefaultSelector() as selector:
         streams: dict[int, BinaryIO] = {}
         for stream, target in zip((process.stdout, process.stderr), targets, strict=True):
             if stream is not None:
-                selector.register(stream, selectors.EVENT_READ, [target, limit])
+                selector.register(stream, selectors.EVENT_READ, [target, limit, _machine(sanitize)])
                 streams[stream.fileno()] = stream
         while selector.get_map():
             for key, _ in selector.select():
-                target, left = key.data
+                target, left, machine = key.data
                 data = os.read(key.fd, CHUNK)
                 fits = data if left is None else data[:left]
-                gone = not _written(target, fits)
+                gone = not _written(target, _shown(machine, fits, not data or len(fits) < len(data)))
                 if len(fits) < len(data):
                     return True
                 if not data or gone:  # with our end closed, the program's next write is SIGPIPE, as it would be there

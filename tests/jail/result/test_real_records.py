@@ -38,6 +38,7 @@ def real():
     r = pyjail.run(["sh", "-c", HOSTILE], collect=("**",), env={"A": "\udcff"})
     assert r.ok and len(r.files) == 1, r
     yield from (r, r.usage, r.limits, r.receipt, r.receipt[0])
+    yield from pyjail.precheck.check_jailed("import os")
     network = pyjail.Egress(["pypi.org"])
     asked = pyjail.run(["python3", "-c", ASKS], jail=Jail(network=network))
     assert asked.egress and len(asked.egress.rows) == 1, asked
@@ -162,6 +163,7 @@ def test_a_session_of_an_event_loop_tells_the_same():
         (["plan", "--json", "--", "a\n<b>"], "plan"),
         (["plan", "--json", "--config", "SOURCE/c.toml", "--", "true"], "plan"),
         (["doctor", "--json"], "doctor"),
+        (["check", "--json", "SOURCE/bad.c"], "precheck"),
         (["selftest", "--json", "--only", "files"], "selftest"),
         (["languages", "--json", "--check", "bash", "c"], "languages"),
         (["session", "--json", "SOURCE/steps.json"], "steps"),

@@ -93,7 +93,7 @@ EXAMPLES = [
     pyjail.Plan((EVIL, "b"), ({"step": "exec", "what": EVIL, "why": EVIL},) * 30),
     pyjail.BoxProcess(3, 4711, (EVIL, "x"), EVIL[:15], True, 1.5, 4096),
     pyjail.RootChange("/" + EVIL, "changed", "file", 4711, 0o644),
-    DISPLAY, LOGS, RAISED,
+    DISPLAY, LOGS, RAISED, pyjail.precheck.Construct(1, 1, "import", EVIL, EVIL),
     pyjail.Execution((DISPLAY,) * 3, LOGS, RAISED, 7, Verdict.MEMORY, RESULT.usage, True, EVIL, EVIL, (EVIL,)),
     images.Image(
         EVIL, "sha256:" + "ab" * 32, "ab" * 32, EVIL, {"env": [EVIL], "user": EVIL, "labels": {EVIL: EVIL}}, 1, 2, {"device": 3},
