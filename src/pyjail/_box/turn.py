@@ -66,6 +66,9 @@ class BoxTurn(Turn):
             facts.executed = True
         return super()._came_out(facts, out, err, collected, egress)
 
+    def _contacts(self, facts: Facts) -> Told:
+        return None  # the box's, whose programs share its network
+
     @property
     def prepares(self) -> bool:
         return bool(self.command.files) or self.life.unserved

@@ -76,9 +76,9 @@ def lease(jail: Jail, into: Fd) -> None:
 @functools.cache
 def _store() -> Any:
     with lazy.lock:
-        from pyjail._images import store
+        from pyjail._images import used
 
-    return store
+    return used
 
 
 def _look_up(jail: Jail) -> _Known:
@@ -94,18 +94,19 @@ def _look_up(jail: Jail) -> _Known:
 
 
 def _found(jail: Jail, name: str, stamp: Any) -> _Known:
-    record = _store().lookup(name)
-    tree = Tree(os.path.realpath(record.root))
-    tree.id = record.id
-    variables = {**DEFAULT_ENV, **_variables(record.config.get("env") or ())}
+    digest, root, record = _store().lookup(name)
+    config = record["config"]
+    tree = Tree(os.path.realpath(root))
+    tree.id = record["id"]
+    variables = {**DEFAULT_ENV, **_variables(config.get("env") or ())}
     env = _environment(Env(jail.env), variables)
     given: dict[str, Any] = {
-        "image": name if name.endswith(record.digest) else f"{name}@{record.digest}",
+        "image": name if name.endswith(digest) else f"{name}@{digest}",
         "rootfs": tree,
         "env": env,
     }
-    if jail.uid == UID and record.config.get("user"):
-        uid = _user(record.config["user"], tree)
+    if jail.uid == UID and config.get("user"):
+        uid = _user(config["user"], tree)
         given["uid"] = UID if uid is None else uid
     return _Known(jail, stamp, replace(jail, **given), env, given["image"] == name, variables)
 

@@ -41,6 +41,8 @@ def serve(keeper: Keeper, plan: Plan) -> Failure | JailError | OSError | None:
 def contacts(keeper: Keeper, facts: Facts) -> Contacts:
     """What came of the run's connections. The keeper's ``contact`` is kept for the next run when there were none, and
     is at its end else, as the network namespace is."""
+    if keeper.contact is None:  # it was ended meanwhile, as `pyjail.close` ends all, and its connections with it
+        return Contacts.gone()
     if facts.raw and not facts.network:
         return Contacts()
     try:

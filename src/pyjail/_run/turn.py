@@ -245,8 +245,7 @@ class Turn:
             reusable = False
         else:
             out, err = keeper.output(0, facts.out_kept[0]), keeper.output(1, facts.out_kept[1])
-            if keeper.contact is not None:
-                port.contacts(keeper, facts)
+            self._contacts(facts)
             keeper.holds = bool(command.collect)
             reusable = True
         self.outcome = outcome.expired(command, out, err), reusable
@@ -295,8 +294,10 @@ class Turn:
             except Gone:
                 return outcome.lost(command, keeper.how_it_died()), False
         keeper.armed = self.plan.run
-        egress = None if keeper.contact is None else port.contacts(keeper, facts)
-        return self._came_out(facts, out, err, collected, egress), not facts.left
+        return self._came_out(facts, out, err, collected, self._contacts(facts)), not facts.left
+
+    def _contacts(self, facts: Facts) -> Told:
+        return port.contacts(self.keeper, facts) if self.plan.template.port else None
 
     def _came_out(
         self, facts: Facts, out: bytes = b"", err: bytes = b"", collected: Gathered = None, egress: Told = None

@@ -16,7 +16,7 @@ import pyjail
 from tests.conftest import SLOW
 from tests.scripts import PRELUDE
 
-SECRET = "the-reference-output-of-problem-1"
+SECRET = f"the-reference-output-of-problem-{os.getpid()}"  # other tests put theirs below /usr/local, too
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 # Inside: every file and symlink whose name, target or content tells the secret, and every name of a file.
 LOOK = textwrap.dedent(f"""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyjail import HostError, SpecError, images
-from pyjail._images import place, store
+from pyjail._images import place, store, used
 from tests import images_archives as archives
 from tests import images_made as made
 from tests import place as tested
@@ -81,7 +81,7 @@ def test_what_is_not_there_is_told_with_the_command(home, call):
 )
 def test_what_can_be_no_name_is_no_image(home, tmp_path, name):
     images.load(layout(tmp_path / "one", BASE), "one")
-    assert store.stamp(name) is None or name in ("", ".", "..")
+    assert used.stamp(name) is None or name in ("", ".", "..")
     for call in (images.get, images.remove, images.verify):
         with pytest.raises(HostError, match="there is no image"):
             call(name)
@@ -170,10 +170,10 @@ def test_who_names_the_layers_of_another_image_has_to_have_them(home, tmp_path):
 
 def test_a_name_that_gets_another_image_leaves_the_old_one_to_gc(home, tmp_path):
     old = images.load(layout(tmp_path / "old", BASE), "app")
-    stamp = store.stamp("app")
+    stamp = used.stamp("app")
     new = images.load(layout(tmp_path / "new", UPPER), "app")
     assert images.get("app") == new != old
-    assert store.stamp("app") not in (stamp, None) and store.stamp("none") is None
+    assert used.stamp("app") not in (stamp, None) and used.stamp("none") is None
     assert images.get(old.digest).root == old.root
     assert set(images.gc()) == {old.digest, old.id}
     with pytest.raises(HostError, match="there is no image"):

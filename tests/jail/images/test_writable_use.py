@@ -187,6 +187,7 @@ def test_nothing_is_left_of_an_embedder_that_is_killed(base, how):
     assert until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in below))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may come out of a destructor
 def test_an_interrupt_of_a_look_or_a_commit_leaves_nothing(home):
     """At some point of the walk, of the packing, of the unpacking; the session goes on, or says that it is lost."""
 

@@ -118,7 +118,8 @@ def test_cpu_time_of_the_whole_tree(run_c, name):
 )
 def test_wall_time(run_c, source):
     r = run_c(PRELUDE + source, NAP)
-    assert (r.verdict, r.signal, r.usage.idle) == (Verdict.WALL_TIME, signal.SIGKILL, True)
+    assert (r.verdict, r.signal) == (Verdict.WALL_TIME, signal.SIGKILL)
+    assert r.usage.idle or SLOW > 1  # emulated, its start alone may take a tenth of that time
     assert r.usage.wall_time >= NAP.wall_time
 
 

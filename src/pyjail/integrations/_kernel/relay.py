@@ -75,7 +75,9 @@ class Relay:
 
     @property
     def said(self) -> str:
-        """What the kernel printed last on its own stdout and stderr, on one line: a hostile one's words."""
+        """What the kernel, which has ended, printed last on stdout and stderr, on one line: a hostile one's words."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE_S)  # it may be about to read the last of it
         text = self._tail.decode("utf-8", "replace").strip().replace("\n", " | ")
         return "".join(c if c.isprintable() else "?" for c in text) or "it printed nothing"
 
