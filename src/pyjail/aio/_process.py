@@ -14,7 +14,7 @@ from pyjail._base.errors import SpecError
 from pyjail._base.fds import Fd
 from pyjail._base.loops import Loop, current
 from pyjail._base.records import replace
-from pyjail._live import streams
+from pyjail._live import streams, used
 from pyjail._live.communicate import to_bytes
 from pyjail._live.process import Process, reap
 from pyjail._result.result import Result
@@ -41,6 +41,7 @@ class AsyncProcess:
         self._process, self._turn = process, turn
         self._watching = False
         self._others: list[Any] = []
+        self._before: used.Used | None = None
         stdin, stdout, stderr = fds
         # Any: who asked for pipes need not ask whether they are there.
         self.stdin: AsyncWriter | Any = None if stdin.number < 0 else AsyncWriter(stdin, command.decode)
@@ -111,6 +112,15 @@ class AsyncProcess:
             self._watching = False
             for flag in self._others:
                 flag.set()
+
+    def used(self) -> used.Used:
+        """What it has used until now: `Used`, with its memory and processes now, and its CPU time since this was called
+        first. All None when it has ended, and for a program in a `Box`, which has leaves of others beside its own."""
+        if self._process.ended:
+            return used.Used()
+        now = used.read(self._turn.keeper.cgroup.paths)
+        self._before = self._before or now
+        return used.since(self._before, now)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the program's main process. Nothing happens when it has ended, SIGKILL is `kill`."""

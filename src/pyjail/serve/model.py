@@ -44,7 +44,7 @@ class Run(Asked):
     )
     args: list[str] = Field(default_factory=list, description="the program and its arguments, as of pyjail.run")
     language: str = Field("", description="a name of /v1/languages")
-    source: str | dict[str, str] = Field("", description="its text, or {name: text} of several files")
+    source: str | dict[str, str] | None = Field(None, description="its text, or {name: text} of several files")
     stdin: str | dict[str, str] = Field("", description=CONTENT)
     env: dict[str, str] | None = Field(None, description="the whole environment; in a language, more of it")
     cwd: str | None = Field(None, description="an absolute path inside; /box when it is not given")
@@ -56,17 +56,17 @@ class Run(Asked):
 
 def job_of(asked: Run, config: Config) -> Job:
     """What is asked for. Raises `Problem` 422."""
-    if asked.language and not asked.source:
+    if asked.language and asked.source is None:
         raise Problem(422, "field", "a language needs a source", field="source")
-    if asked.source and not asked.language:
+    if asked.source is not None and not asked.language:
         raise Problem(422, "field", "a source needs a language", field="language")
     if not asked.language and not asked.args:
         raise Problem(422, "field", "there is nothing to run", field="args", hint="or give language and source")
     files = {path: content(f"files.{path}", data) for path, data in asked.files.items()}
     return Job(
-        tuple(asked.args), asked.language, asked.source, content("stdin", asked.stdin), files, asked.env, asked.cwd,
-        limits(asked.limits, config.limits, config.maxima), jail=config.jail, collect=tuple(asked.collect),
-        merged=asked.merged,
+        tuple(asked.args), asked.language, asked.source or "", content("stdin", asked.stdin), files, asked.env,
+        asked.cwd, limits(asked.limits, config.limits, config.maxima), jail=config.jail,
+        collect=tuple(asked.collect), merged=asked.merged,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from pyjail import DEVNULL, Limits, Result, Verdict, aio
 
 CHUNK = 1 << 16
+EVERY = 0.5  # seconds between two looks at what it uses
 _OTHERS = (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)  # a program that is stopped for its output ends so
 
 
@@ -60,14 +62,24 @@ async def run(given: Mapping[str, Any], data: bytes, watcher: Watcher) -> Result
         streams = [_Stream(name, process.limits) for name in ("stdout", "stderr") if getattr(process, name) is not None]
         work = [stream.follow(process, watcher) for stream in streams] + ([_feed(process, data)] if data else [])
         tasks = [asyncio.ensure_future(one) for one in work]
+        looking = asyncio.ensure_future(_look(process, watcher))
         try:
             await asyncio.gather(*tasks)
             await process.wait()
         finally:
-            for task in tasks:
+            for task in (*tasks, looking):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, looking, return_exceptions=True)
     return _whole(process.result, {stream.name: stream for stream in streams})
+
+
+async def _look(process: aio.AsyncProcess, watcher: Watcher) -> None:
+    """Tell what it uses, as long as it runs."""
+    began = time.monotonic()
+    while True:
+        seen = process.used().to_dict()
+        watcher.used({"wall_time": round(time.monotonic() - began, 3), **seen})
+        await asyncio.sleep(EVERY)
 
 
 async def _feed(process: aio.AsyncProcess, data: bytes) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import pyjail
 from pyjail import DEVNULL, STDOUT, Limits, SpecError, Verdict, aio, testing
+from tests import place
 from tests.conftest import SLOW
 from tests.host_side import programs
 from tests.inside import turn_of
@@ -238,3 +239,24 @@ def test_out_of_fds_is_a_clear_error_and_nothing_is_left():
     """
     out = script(code)
     assert out.stdout == "done []\n", out.stderr
+
+
+@pytest.mark.skipif(not place.CGROUPS, reason=place.WITHOUT_CGROUPS)
+def test_what_it_uses_is_told_while_it_runs(everywhere):
+    loop = everywhere
+
+    async def main():
+        for _ in range(2):  # the second in a leaf that has served before
+            busy = "sleep 1000 & n=0; while :; do n=$((n+1)); done"
+            async with await aio.start(["sh", "-c", busy], Limits(memory="64M", wall_time=60)) as p:
+                first = p.used()
+                assert (first.cpu_time or 0) < 0.1
+                with anyio.fail_after(60):
+                    while not (((seen := p.used()).cpu_time or 0) > 0.05 and seen.processes == 2):
+                        await anyio.sleep(0.01)
+                assert 4096 <= seen.memory <= 64 << 20
+                p.kill()
+            assert p.used().to_dict() == {"cpu_time": None, "memory": None, "processes": None}
+            assert seen.cpu_time <= p.result.usage.cpu_time
+
+    loop(main)
