@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pyjail import STDOUT, ExecError, HostError, Result, SetupError, aio
@@ -12,6 +15,8 @@ from pyjail.languages import Program
 from pyjail.serve import piped
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Token
+from pyjail.serve.files import FileStore
+from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome, Script
 from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
@@ -22,6 +27,7 @@ class Engine:
 
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
+        self.files: FileStore | None = None  # what runs name by digest
 
     async def run(
         self,
@@ -37,7 +43,11 @@ class Engine:
         Raises `Problem` for want of a slot, or where the request is wrong in a way that shows only now; else what
         `pyjail.run` raises.
         """
-        async with self.turns.slot(tenant, token, patient=patient) as queued:
+        async with (
+            held(self.files, tenant, job.files) as files,
+            self.turns.slot(tenant, token, patient=patient) as queued,
+        ):
+            job = replace(job, files=files)
             if not job.language:
                 return await _program(job, watcher, queued)
             if watcher is not None:
@@ -47,12 +57,23 @@ class Engine:
                 return Outcome(None, program.compile, program.fault, queued)
             return await _compiled(job, program, watcher, queued)
 
+    async def check(self, job: Job, tenant: str) -> None:
+        """Raises `Problem` 422 where a file is missing that it names by digest; else each of them has been used now."""
+        async with held(self.files, tenant, job.files):
+            pass
+
     async def steps(self, script: Script, tenant: str = "", token: Token | None = None) -> Sequence[Outcome]:
         """What comes of each."""
-        async with self.turns.slot(tenant, token) as queued, aio.Session(script.jail, limits=script.limits) as session:
-            for name, data in script.files.items():
+        async with (
+            held(self.files, tenant, script.files) as files,
+            self.turns.slot(tenant, token) as queued,
+            aio.Session(script.jail, limits=script.limits) as session,
+        ):
+            for name, data in files.items():
                 try:
-                    await session.write(name, data)
+                    await session.write(
+                        name, await asyncio.to_thread(data.read_bytes) if isinstance(data, Path) else data
+                    )
                 except OSError as e:
                     raise _no_room(f"files.{name}", e) from None
             return [await step(session, job, queued) for job in script.steps]

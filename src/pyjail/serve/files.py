@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,18 +90,19 @@ class FileStore:
         with found:
             return found.read()
 
-    def hold(self, owner: str, digests: Sequence[str]) -> Held:
-        """They stay until the block ends, whatever expires: their paths. Raises `Problem` 422 where one is missing."""
+    def hold(self, owner: str, wanted: Mapping[str, str]) -> Held:
+        """Files {name: digest} that stay until the block ends, whatever expires: {name: path}. Raises `Problem` 422
+        that says ``files.NAME`` where one is missing."""
         folder = _folder(owner)
         with self._lock:
-            for digest in digests:
+            for name, digest in wanted.items():
                 if digest not in self._of.get(folder, {}):
-                    hint = "PUT /v1/files/{sha256} first"
-                    raise Problem(422, "file", f"no file has the SHA-256 {digest}", field="files", hint=hint)
-            for digest in digests:
+                    why, hint = f"no file has the SHA-256 {digest}", "PUT /v1/files/{sha256} first"
+                    raise Problem(422, "file", why, field=f"files.{name}", hint=hint)
+            for digest in wanted.values():
                 self._use(folder, digest)
-            self._held.update(digests)
-        return Held(self, tuple(digests))
+            self._held.update(wanted.values())
+        return Held(self, wanted)
 
     def drop(self, owner: str, digest: str) -> bool:
         """Whether there was one, which this owner has no more."""
@@ -141,16 +142,17 @@ class FileStore:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.link(whole, path)
-            sync(path.parent)
             mark = self._owners / folder / digest
             mark.parent.mkdir(mode=0o700, exist_ok=True)
             mark.touch()
             kept = _Kept(size, self._now())
             os.utime(mark, (kept.used, kept.used))
-            sync(mark.parent)
             self._add(folder, digest, kept)
+        for directory in (path.parent, mark.parent):
+            with contextlib.suppress(FileNotFoundError):  # it is dropped again
+                sync(directory)
 
-    def release(self, digests: Sequence[str]) -> None:
+    def release(self, digests: Collection[str]) -> None:
         """Of a block of `hold`, which has ended."""
         with self._lock:
             self._held.subtract(digests)
@@ -217,17 +219,17 @@ class FileStore:
 
 
 class Held:
-    """Files of a store that stay while the block lasts, which gives {digest: path}."""
+    """Files of a store that stay while the block lasts, which gives {name: path}."""
 
-    def __init__(self, store: FileStore, digests: tuple[str, ...]) -> None:
-        self._store, self._digests = store, digests
+    def __init__(self, store: FileStore, wanted: Mapping[str, str]) -> None:
+        self._store, self._wanted = store, dict(wanted)
 
     def __enter__(self) -> dict[str, Path]:
-        return {digest: self._store.path(digest) for digest in self._digests}
+        return {name: self._store.path(digest) for name, digest in self._wanted.items()}
 
     def __exit__(self, *_: object) -> None:
-        digests, self._digests = self._digests, ()
-        self._store.release(digests)
+        wanted, self._wanted = self._wanted, {}
+        self._store.release(wanted.values())
 
 
 class Upload:
@@ -238,7 +240,8 @@ class Upload:
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()  # whoever gives up closes it while a thread still writes
         self._name = store.incoming / secrets.token_hex(16)
-        self._fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.fchmod(self._fd, 0o644)  # as it is in jails, whatever our umask
 
     def __enter__(self) -> Upload:
         return self

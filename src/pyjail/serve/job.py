@@ -10,12 +10,19 @@ from pyjail import Jail, Limits, Result
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A file that its tenant has sent before, by its SHA-256."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One program in a jail of its own: ``args``, or a ``source`` in a ``language`` with ``args`` for it.
 
     Attributes:
         args: of `pyjail.run`. language: a name of `pyjail.languages`; source: its text, or {name: text} of several.
-        stdin: its input. files: {path below /box: content}. env: the whole environment; None: the jail's.
+        stdin: its input. files: {path below /box: content, or `Kept`}. env: the whole environment; None: the jail's.
         cwd: inside; None: /box. limits: its own; compile_limits: of the compiler, None: the language's.
         jail: what it runs in. collect: patterns of what comes back. merged: stderr goes where stdout goes.
         check: "off", "warn" or "reject", what `pyjail.precheck` finds. sanitize: "", or a mode of `pyjail.sanitize`,

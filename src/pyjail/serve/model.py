@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pyjail import Limits, SpecError
 from pyjail.serve import strict
 from pyjail.serve.config import Config
-from pyjail.serve.job import Job, Outcome
+from pyjail.serve.files import is_digest
+from pyjail.serve.job import Job, Kept, Outcome
 from pyjail.serve.problem import Problem
 
 _LIMITS = tuple(f.name for f in fields(Limits))
 CONTENT = 'text, or {"base64": "..."} for bytes'
+FILE = CONTENT + ', or {"sha256": "..."} for what /v1/files has'
 
 
 class Asked(BaseModel):
@@ -49,7 +51,7 @@ class Run(Asked):
     env: dict[str, str] | None = Field(None, description="the whole environment; in a language, more of it")
     cwd: str | None = Field(None, description="an absolute path inside; /box when it is not given")
     limits: dict[str, Any] = Field(default_factory=dict, description="limits of /v1/limits, never above their maxima")
-    files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {CONTENT}")
+    files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {FILE}")
     collect: list[str] = Field(default_factory=list, description="patterns of files that come back")
     merged: bool = Field(False, description="stderr goes where stdout goes")
 
@@ -62,7 +64,7 @@ def job_of(asked: Run, config: Config) -> Job:
         raise Problem(422, "field", "a source needs a language", field="language")
     if not asked.language and not asked.args:
         raise Problem(422, "field", "there is nothing to run", field="args", hint="or give language and source")
-    files = {path: content(f"files.{path}", data) for path, data in asked.files.items()}
+    files = {path: file(f"files.{path}", data) for path, data in asked.files.items()}
     return Job(
         tuple(asked.args), asked.language, asked.source or "", content("stdin", asked.stdin), files, asked.env,
         asked.cwd, limits(asked.limits, config.limits, config.maxima), jail=config.jail,
@@ -70,12 +72,21 @@ def job_of(asked: Run, config: Config) -> Job:
     )  # fmt: skip
 
 
-def content(field: str, given: str | Mapping[str, str]) -> bytes:
+def file(field: str, given: str | Mapping[str, str]) -> bytes | Kept:
+    """As `content`, or {"sha256": ...} of a file that was sent before."""
+    if isinstance(given, str) or set(given) != {"sha256"}:
+        return content(field, given, FILE)
+    if not is_digest(given["sha256"]):
+        raise Problem(422, "field", "a SHA-256 has 64 hex digits in small letters", field=field)
+    return Kept(given["sha256"])
+
+
+def content(field: str, given: str | Mapping[str, str], taken: str = CONTENT) -> bytes:
     """Text, or {"base64": ...}."""
     if isinstance(given, str):
         return given.encode()
     if set(given) != {"base64"}:
-        raise Problem(422, "field", f"{CONTENT} is needed", field=field)
+        raise Problem(422, "field", f"{taken} is needed", field=field)
     try:
         return base64.b64decode(given["base64"], validate=True)
     except ValueError as e:

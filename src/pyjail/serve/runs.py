@@ -44,6 +44,7 @@ def router(service: Service) -> APIRouter:
         later = "respond-async" in headers.get("prefer", "").lower()
         key = headers.get("idempotency-key", "")
         if later or key:
+            await service.engine.check(job, _tenant(request))
             return await _keep(service, request, asked, text, key, None if later else receipt)
         if "text/event-stream" in headers.get("accept", ""):
             return _followed(service, request, job)

@@ -42,6 +42,7 @@ class Service:
         aio.set_concurrency(config.admission.concurrent)  # the queue is ours alone
         self.state = await asyncio.to_thread(State, config.state)
         self.files = await asyncio.to_thread(FileStore, self.state.directory, config.files)
+        self.engine.files = self.files
         self.names = await asyncio.to_thread(Names, self.state.directory, self.files)
         self.store = await SQLite.open(self.state.directory, config.jobs)
         self.later = Later(config, self.engine, self.store, self.lives)

@@ -159,7 +159,40 @@ def test_files_are_their_tenants_alone(tmp_path):
         assert httpx.put(where, content=b"x", headers=ann).status_code == 201
         for call in (httpx.get, httpx.head, httpx.delete):
             assert call(where, headers=bob).status_code == 404
+        asked = {"args": ["cat", "a"], "files": {"a": {"sha256": digest(b"x")}}}
+        for who, status in ((ann, 200), (bob, 422)):
+            assert httpx.post(f"{service.url}/v1/runs", json=asked, headers=who, timeout=PATIENCE).status_code == status
         assert httpx.get(where, headers=ann).content == b"x"
+
+
+def test_a_run_has_the_files_that_it_names_by_digest(client, tmp_path):
+    data = os.urandom(100_000)
+    client.put(f"/v1/files/{digest(data)}", content=data)
+    runs = [
+        ({"args": ["sh", "-c", "sha256sum < a/b; cat c"]}, f"{digest(data)}  -\ntext"),
+        ({"language": "python", "source": "print(open('/box/a/b', 'rb').read().__len__())"}, "100000\n"),
+    ]
+    for asked, told in runs:
+        asked["files"] = {"a/b": {"sha256": digest(data)}, "c": "text"}
+        answer = client.post("/v1/runs", json=asked)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["result"]["stdout"]["bytes"] == told
+        later = client.post("/v1/runs", json=asked, headers={"Prefer": "respond-async"})
+        found = client.get(later.headers["location"], params={"wait": 60}).json()
+        assert found["result"]["stdout"]["bytes"] == told
+    assert client.delete(f"/v1/files/{digest(data)}").status_code == 204
+    for more in ({}, {"Prefer": "respond-async"}, {"Idempotency-Key": "k"}):
+        answer = client.post("/v1/runs", json=asked, headers=more)
+        assert (answer.status_code, answer.json()["field"]) == (422, "files.a/b")
+    for odd in (
+        {"sha256": "x"},
+        {"sha256": digest(data).upper()},
+        {"sha256": "../../x"},
+        {"sha256": digest(data), "base64": ""},
+        {},
+    ):
+        answer = client.post("/v1/runs", json={"args": ["true"], "files": {"a": odd}})
+        assert (answer.status_code, answer.json()["field"]) == (422, "files.a")
 
 
 def test_bounds_have_their_own_answers_and_a_restart_keeps_the_files(tmp_path):

@@ -87,12 +87,12 @@ def test_what_is_not_used_goes_and_what_is_held_stays(tmp_path):
     a, b, c = (store.put("a", data) for data in (b"a", b"b", b"c"))
     now[0] += 90
     assert store.get("a", a) == b"a"
-    with store.hold("a", [b]) as paths:
+    with store.hold("a", {"x": b}) as paths:
         now[0] += 90
         assert store.expire() == 1  # c
         now[0] += 20
         assert store.expire() == 1  # a
-        assert paths[b].read_bytes() == b"b"
+        assert paths["x"].read_bytes() == b"b"
     assert store.expire() == 1
     assert store.size("a", c) is None
     assert left(tmp_path) == []
@@ -101,11 +101,11 @@ def test_what_is_not_used_goes_and_what_is_held_stays(tmp_path):
 def test_what_is_held_can_be_read_when_its_owner_has_dropped_it(tmp_path):
     store = FileStore(tmp_path, ROOMY)
     a = store.put("a", b"a")
-    with store.hold("a", [a, a]) as first:
-        with store.hold("a", [a]):
+    with store.hold("a", {"x": a, "y": a}) as first:
+        with store.hold("a", {"x": a}):
             assert store.drop("a", a)
-        assert status(store.hold, "a", [a]) == 422
-        assert first[a].read_bytes() == b"a"
+        assert status(store.hold, "a", {"x": a}) == 422
+        assert first["y"].read_bytes() == b"a"
         assert store.put("a", b"a") == a
         assert store.drop("a", a)
     assert left(tmp_path) == []
@@ -114,8 +114,8 @@ def test_what_is_held_can_be_read_when_its_owner_has_dropped_it(tmp_path):
 def test_a_hold_of_a_file_that_is_not_there_holds_none(tmp_path):
     store = FileStore(tmp_path, ROOMY)
     a = store.put("a", b"a")
-    assert status(store.hold, "a", [a, digest(b"?")]) == 422
-    assert status(store.hold, "b", [a]) == 422
+    assert status(store.hold, "a", {"x": a, "y": digest(b"?")}) == 422
+    assert status(store.hold, "b", {"x": a}) == 422
     store.drop("a", a)
     assert left(tmp_path) == []
 
@@ -165,8 +165,8 @@ def test_threads_that_put_use_and_drop_the_same_file_see_it_whole_or_not_at_all(
                 store.drop(f"{n % 2}", wanted)
             assert store.get(f"{n % 2}", wanted) in (None, data)
             try:
-                with store.hold(f"{n % 2}", [wanted]) as held:
-                    assert held[wanted].read_bytes() == data
+                with store.hold(f"{n % 2}", {"x": wanted}) as held:
+                    assert held["x"].read_bytes() == data
             except Problem as e:
                 assert e.status == 422
         return True
