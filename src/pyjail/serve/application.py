@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import pyjail
-from pyjail.serve import errors, faced, file_routes, health, openapi, page, runs
+from pyjail.serve import about, errors, faced, file_routes, health, openapi, page, runs, swagger_page
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
 from pyjail.serve.service import Service
@@ -34,6 +34,8 @@ def make(config: Config) -> FastAPI:
     made.include_router(health.router(service))
     made.include_router(runs.router(service))
     made.include_router(file_routes.router(service))
+    made.include_router(about.router(service))
+    made.include_router(swagger_page.router())
     made.include_router(page.router(config))
     doors = faced.mount(made, service)
     errors.install(made)

@@ -1,0 +1,55 @@
+"""What the service says of itself: languages, limits, what holds a program, and its interface as a page."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from tests.jail.serve.served import PATIENCE, served
+
+
+@pytest.fixture(scope="module")
+def client():
+    with served() as service, httpx.Client(base_url=service.url, timeout=PATIENCE) as made:
+        yield made
+
+
+def test_languages_are_told_with_their_versions_or_what_is_missing(client):
+    rows = {row["name"]: row for row in client.get("/v1/languages").json()["languages"]}
+    assert rows["python"]["available"] and rows["python"]["version"].startswith("3.")
+    assert len(rows) >= 10
+    assert all(row["available"] or row["reason"] for row in rows.values())
+    assert client.get("/v1/languages").json()["languages"] == list(rows.values())
+
+
+def test_limits_are_those_that_are_enforced(client):
+    said = client.get("/v1/limits").json()
+    for name, most in said["maxima"].items():
+        if isinstance(most, (int, float)) and most:
+            answer = client.post("/v1/runs", json={"args": ["true"], "limits": {name: most * 2}})
+            assert (answer.status_code, answer.json()["field"]) == (422, f"limits.{name}"), name
+    ran = client.post("/v1/runs", json={"args": ["true"]}).json()["result"]["limits"]
+    assert ran == said["defaults"]
+
+
+def test_the_receipt_says_what_holds_a_program(client):
+    rows = {row["name"]: row for row in client.get("/v1/receipt").json()["receipt"]}
+    assert rows["memory"]["status"] == "enforced"
+    assert not [name for name, row in rows.items() if row["status"] == "not_enforced"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/swagger"])
+def test_the_interface_is_a_page_that_asks_nobody_else(client, path):
+    page = client.get(path)
+    assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    parts = re.findall(r'(?:src|href|data-url)="([^"]+)"', page.text)
+    assert len(parts) == 5
+    for part in parts:
+        if part != "data:,":
+            assert client.get(f"/{part}").status_code == 200, part
+    assert "://" not in page.text
+    for bad in ("x", "README.md", "..%2fabout.py", "%2e%2e/about.py"):
+        assert client.get(f"/swagger/{bad}").status_code == 404
+    assert "Apache License" in client.get("/swagger/LICENSE").text
