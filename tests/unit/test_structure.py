@@ -184,7 +184,7 @@ def test_completion_shows_public_names_alone(name):
 
 # Of `import pyjail`: what a first run needs before its keeper is on its way. Downwards only, but for what
 # boxes need of it (docs/adr/0022).
-MOST_FILES, MOST_LINES = 32, 5945
+MOST_FILES, MOST_LINES = 32, 5950
 
 
 def test_the_import_executes_no_more_than_its_budget():

@@ -83,7 +83,7 @@ class Needs:
     def mounts(self, asked: Iterable[Mount]) -> tuple[Mount, ...]:
         """Read-only binds of what was met, something empty over what was hidden in them, and, of those asked for, the
         writable ones and the links as they were."""
-        kept = [m for m in asked if not m.ro]
+        kept = [m for m in asked if not m.ro or m.kind == "tmpfs"]
         own = tuple(m.dst for m in kept)
         binds = [
             Mount.bind(place.source, path)

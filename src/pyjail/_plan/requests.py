@@ -10,9 +10,7 @@ from pyjail._core.native import lib
 from pyjail._plan.compile import Request, RunLimits
 from pyjail._plan.wire import (
     MOUNT,
-    NODEV,
     NONE,
-    NOSUID,
     U64,
     Blob,
     filesystem,
@@ -52,7 +50,7 @@ def pack_limits(r: RunLimits) -> bytes:
     blob.head.flags = lib.LIMITS_ROOMY if memory is None or int(memory) >= ROOMY else 0
     blob.head.read_only = NONE if r.read_only is None else blob.text(r.read_only.lstrip("/"))
     tmpfs = [
-        filesystem(blob, "tmpfs", t.target.lstrip("/"), t.options, NOSUID | NODEV, lib.MOUNT_IS_BOX if t.is_box else 0)
+        filesystem(blob, "tmpfs", t.target.lstrip("/"), t.options, t.attr, lib.MOUNT_IS_BOX if t.is_box else 0)
         for t in r.tmpfs
     ]
     rlimits = [(row.resource, 0, row.soft, row.hard) for row in r.rlimits]

@@ -52,6 +52,7 @@ class TmpfsRow(NamedTuple):
     why: str
     options: tuple[tuple[str, str], ...]
     is_box: bool = False
+    attr: int = NOSUID | NODEV
 
 
 class Seen(NamedTuple):
@@ -333,12 +334,13 @@ def tmpfs_options(jail: Jail, mode: str, size: int | str | None, inodes: int | N
 def tmpfs(jail: Jail, limits: Limits) -> list[TmpfsRow]:
     """The tmpfs of one run, sized by its limits."""
 
-    def row(target: str, mode: str, size: int | str | None, is_box: bool = False) -> TmpfsRow:
-        return TmpfsRow(target, "fresh for every run", tmpfs_options(jail, mode, size, limits.inodes), is_box)
+    def row(target: str, mode: str, size: int | str | None, is_box: bool = False, ro: bool = False) -> TmpfsRow:
+        attr = NOSUID | NODEV | (RDONLY if ro else 0)
+        return TmpfsRow(target, "fresh for every run", tmpfs_options(jail, mode, size, limits.inodes), is_box, attr)
 
     sizes = {"/box": ("755", limits.disk), "/tmp": ("1777", limits.disk), "/dev/shm": ("1777", limits.memory)}
     rows = [row(t, *sizes[t], is_box=t == "/box") for t in run_tmpfs(jail) if t not in _tmpfs_at(jail)]
-    rows += [row(m.dst, "755", m.size, is_box=m.dst == "/box") for m in jail.mounts if m.kind == "tmpfs"]
+    rows += [row(m.dst, "755", m.size, m.dst == "/box", m.ro) for m in jail.mounts if m.kind == "tmpfs"]
     if len(rows) > MOST_TMPFS:
         own = len(rows) - len(_tmpfs_at(jail))
         why = f"at most {MOST_TMPFS - own} Mount.tmpfs beside the jail's own {own}; one can hold many directories"

@@ -65,7 +65,7 @@ class Scene:
         """Directories inside in which nothing may be made, unless the user's jail says so."""
         if self.jail.writable_root is not None:
             return []
-        ours = [m.dst for m in self.jail.mounts if m.kind == "tmpfs" or not m.ro]
+        ours = [m.dst for m in self.jail.mounts if not m.ro]
         bound = [m.dst for m in self.jail.mounts if m.kind == "bind" and m.ro and os.path.isdir(m.src or "")]
         return [d for d in (*SYSTEM, *bound) if not any(d == o or d.startswith(o + "/") for o in ours)]
 

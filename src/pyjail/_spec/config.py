@@ -124,8 +124,8 @@ def _mount(table: Any, mount: Any) -> Any:
     if not isinstance(table, dict):
         raise SpecError("mounts", table, "a [[jail.mounts]] table is needed")
     if "size" in table:
-        known("", table, ("dst", "size"))
-        return mount.tmpfs(table.get("dst", ""), table["size"])
+        known("", table, ("dst", "size", "ro"))
+        return mount.tmpfs(table.get("dst", ""), table["size"], table.get("ro", False))
     if "target" in table:
         known("", table, ("dst", "target"))
         return mount.link(table.get("dst", ""), table["target"])

@@ -90,7 +90,11 @@ def dump(jail: Jail) -> str:
     for mount in jail.mounts:
         lines += ["", "[[jail.mounts]]"]
         if mount.kind == "tmpfs":
-            lines += [f"dst = {value_of('dst', mount.dst)}", f"size = {mount.size}"]
+            lines += [
+                f"dst = {value_of('dst', mount.dst)}",
+                f"size = {mount.size}",
+                *(["ro = true"] if mount.ro else []),
+            ]
             continue
         if mount.kind == "link":
             lines += [f"dst = {value_of('dst', mount.dst)}", f"target = {value_of('target', mount.target)}"]

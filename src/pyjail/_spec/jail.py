@@ -96,14 +96,12 @@ class Mount(Shown):
         Mount(kind='bind', dst='/words', src='/usr/share/dict', ro=True, size=None, target=None)
         """
         source = outside("src", src)
-        if not isinstance(ro, bool):
-            raise SpecError("ro", ro, "True or False is needed")
         return Mount("bind", inside("dst", source if dst is None else dst), source, ro)
 
     @staticmethod
-    def tmpfs(dst: str, size: int | str) -> Mount:
-        """An empty writable directory of at most ``size`` bytes, fresh for every run."""
-        return Mount("tmpfs", inside("dst", dst), None, False, units.size("size", size))
+    def tmpfs(dst: str, size: int | str, ro: bool = False) -> Mount:
+        """An empty directory of at most ``size`` bytes, fresh for every run. With ``ro`` it stays empty."""
+        return Mount("tmpfs", inside("dst", dst), None, ro, units.size("size", size))
 
     @staticmethod
     def link(dst: str, target: str) -> Mount:
@@ -128,6 +126,8 @@ class Mount(Shown):
         ):  # some are of `Session`, `Box`
             raise SpecError("kind", self.kind, '"bind", "tmpfs" or "link" is needed')
         inside("dst", self.dst)
+        if not isinstance(self.ro, bool):
+            raise SpecError("ro", self.ro, "True or False is needed")
         if self.kind == "link" or self.target is not None:
             with lazy.lock:
                 from pyjail._spec import links

@@ -130,7 +130,8 @@ def jail_table(jail: Jail) -> dict[str, Any]:
 
 def _mount(mount: Mount) -> dict[str, Any]:
     if mount.kind == "tmpfs":
-        return {"dst": mount.dst, "size": "none" if mount.size is None else mount.size}
+        size = "none" if mount.size is None else mount.size
+        return {"dst": mount.dst, "size": size, **({"ro": True} if mount.ro else {})}
     if mount.kind == "link":
         return {"dst": mount.dst, "target": mount.target}
     return {"src": mount.src, "dst": mount.dst, "ro": mount.ro}

@@ -57,6 +57,9 @@ class Desk(Protocol):
     async def image(self, name: str) -> Jail:
         """The jail whose files are that image's. Problem 400 for one that is not in the store."""
 
+    async def tools(self, language: str, jail: Jail) -> Jail:
+        """The jail with what this machine has of a language's tools."""
+
     async def put(self, path: str, data: bytes) -> None:
         """Keep a file of this tenant and face by this name."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from pyjail import Jail, JailError, SpecError, images
+from pyjail import Jail, JailError, SpecError, images, languages
 from pyjail.serve import body, edge, errors, leaving
 from pyjail.serve.config import Config
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
@@ -53,6 +54,9 @@ class Counter:
             raise Problem(400, "image", f"unknown image: {name}; known: {await self._known()}") from None
         return Jail(image=found)
 
+    async def tools(self, language: str, jail: Jail) -> Jail:
+        return await asyncio.to_thread(_with_tools, language, jail)
+
     async def _known(self) -> str:
         try:
             kept = [name for image in await asyncio.to_thread(images.list) if (name := image.name)]
@@ -72,6 +76,12 @@ class Counter:
 
     async def names(self) -> Sequence[str]:
         return await self._service.names.names(*self._of)
+
+
+@lru_cache(maxsize=64)
+def _with_tools(language: str, jail: Jail) -> Jail:
+    found = languages.table()[language]
+    return languages.jail_for(found, jail) if languages.available(found, jail) else jail
 
 
 def mount(app: FastAPI, service: Service) -> Doors:

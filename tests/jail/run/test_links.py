@@ -1,4 +1,4 @@
-"""`Mount.link`: other names in a jail."""
+"""`Mount.link`: other names in a jail. `Mount.tmpfs(ro=True)`: a directory that stays empty."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def test_a_link_is_another_name_for_the_box_and_for_a_program(sh, tmp_path):
     assert (tmp_path / "python").read_text().startswith("#!")  # nothing of the host's own directory changed
     with pytest.raises(pyjail.SpecError, match=r"Mount\.tmpfs"):
         sh("true", jail=Jail(mounts=(Mount.tmpfs("/scratch", "1M"), Mount.link("/scratch/w", "/box"))))
+
+
+def test_a_read_only_tmpfs_stays_empty(sh):
+    r = sh("ls -A /dev/shm; touch /dev/shm/x", jail=Jail(mounts=(Mount.tmpfs("/dev/shm", 4096, ro=True),)))
+    assert (r.stdout, r.exit_code) == (b"", 1)
+    assert b"Read-only file system" in r.stderr

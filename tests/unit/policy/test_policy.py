@@ -210,7 +210,12 @@ def test_policies_are_hashable_picklable_and_survive_a_configuration_file(tmp_pa
     jail = Jail(
         seccomp=policy,
         hostname="other",
-        mounts=(Mount.bind("/usr", "/u", ro=False), Mount.tmpfs("/t", 4096), Mount.link("/w", "/box")),
+        mounts=(
+            Mount.bind("/usr", "/u", ro=False),
+            Mount.tmpfs("/t", 4096),
+            Mount.tmpfs("/e", 4096, ro=True),
+            Mount.link("/w", "/box"),
+        ),
         env={"A": 'ä"b\x7f\n'},
     )
     path.write_text(toml.dump(jail))

@@ -259,7 +259,7 @@ def test_jail_refuses_nonsense(field, value):
     [
         lambda: Mount.bind("relative"), lambda: Mount.bind("/a", "b"), lambda: Mount.bind("/a", "/x/../y"),
         lambda: Mount.bind("/a\0"), lambda: Mount.bind("/a", ro="yes"), lambda: Mount.tmpfs("/t", 0),
-        lambda: Mount.tmpfs("t", 5), lambda: Mount.tmpfs("/t", None), lambda: Mount("other", "/x"),
+        lambda: Mount.tmpfs("t", 5), lambda: Mount.tmpfs("/t", 5, ro=1), lambda: Mount.tmpfs("/t", None), lambda: Mount("other", "/x"),
         lambda: Mount.link("/box", "/w"), lambda: Mount.link("/box/w", "/box"), lambda: Mount.link("/tmp/w", "/box"), lambda: Mount.link("/dev/w", "/box"),
         lambda: Mount.link("/proc", "/box"), lambda: Mount.link("w", "/box"), lambda: Mount.link("/w", "box"), lambda: Mount.link("/w", "/w"),
         lambda: Mount.link("/w", "/../box"), lambda: Mount.link("/w", 5), lambda: Mount("link", "/w"), lambda: Mount("tmpfs", "/w", size=1, target="/box"),

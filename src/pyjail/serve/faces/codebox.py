@@ -19,13 +19,14 @@ from pyjail.serve.problem import Problem
 
 NAME = "codebox"
 TIMEOUT = 0.2
+RUSTC = "/usr/local/cargo/bin/rustc"
 OWN: Mapping[str, Any] = {
     "cpu_time": None, "memory": 64_000_000, "processes": 12, "address_space": 4096 << 20, "file_size": 5 << 20,
     "disk": 10 << 20,
 }  # fmt: skip
 PROGRAMS: Mapping[str, str] = {  # where its examples look for programs: where they are
     "/venv/bin/python": "/usr/bin/python3", "/venv/bin/python3": "/usr/bin/python3", "/venv/bin/pip": "/usr/bin/pip3",
-    "/venv/bin/pytest": "/usr/bin/pytest-3", "/usr/local/cargo/bin/rustc": "/usr/bin/rustc",
+    "/venv/bin/pytest": "/usr/bin/pytest-3", RUSTC: "/usr/bin/rustc",
 }  # fmt: skip
 _ROOT = "/tmp/sandbox"  # what a path is below, as it is told; nothing is there
 _VERSIONS = """for p in python3 rustc sqlite3 bash; do
@@ -112,16 +113,18 @@ def placed(sources: Mapping[str, str]) -> tuple[dict[str, bytes], list[dict[str,
     return files, bad
 
 
-def jail_of(desk: Desk) -> Jail:
+async def jail_of(desk: Desk) -> Jail:
     """One whose /box is /sandbox, too, whose programs have their other names, and which has no shared memory."""
-    base = desk.config.jail
-    programs = {**PROGRAMS, **dict(desk.settings.get("programs", {}))}
+    base = await desk.tools("rust", desk.config.jail)
+    own = [m.dst for m in base.mounts if m not in desk.config.jail.mounts]  # of a toolchain that is not the system's
+    rustc = {RUSTC: f"{own[0]}/bin/rustc"} if own else {}
+    programs = {**PROGRAMS, **rustc, **dict(desk.settings.get("programs", {}))}
     links = [Mount.link(name, where) for name, where in programs.items() if name != where]
-    own = (Mount.link("/sandbox", "/box"), Mount.bind("/dev/null", "/dev/shm"), *links)
-    there = {mount.dst for mount in own}
+    given = (Mount.link("/sandbox", "/box"), Mount.tmpfs("/dev/shm", 4096, ro=True), *links)
+    there = {mount.dst for mount in given}
     path = f"/venv/bin:{dict(base.env).get('PATH', '/usr/bin:/bin')}"
     return replace(
-        base, mounts=(*(m for m in base.mounts if m.dst not in there), *own),
+        base, mounts=(*(m for m in base.mounts if m.dst not in there), *given),
         env={**base.env, "HOME": "/sandbox", "PATH": path},
     )  # fmt: skip
 
@@ -177,7 +180,7 @@ async def execute(asked: Asked, desk: Desk) -> Answer:
     if bad:
         return Answer(bad)
     limits = bounded(desk.config, desk.settings, OWN, {})
-    return Answer(await _ran(files, commands, jail_of(desk), limits, desk))
+    return Answer(await _ran(files, commands, await jail_of(desk), limits, desk))
 
 
 async def _ran(
@@ -221,7 +224,7 @@ async def _outcomes(
 
 async def languages(asked: Asked, desk: Desk) -> Answer:
     limits = replace(bounded(desk.config, desk.settings, {}, {}), wall_time=10)
-    jail = jail_of(desk)
+    jail = await jail_of(desk)
     outcome = await desk.run(
         Job(("/bin/sh", "-c", _VERSIONS), limits=limits, jail=jail, env=dict(jail.env), label=NAME)
     )
