@@ -26,7 +26,7 @@ PATIENCE = 60 * SLOW
 class Served:
     """A service that answers.
 
-    Attributes: ``url`` without a "/" at its end, ``port`` of 127.0.0.1, ``pid``.
+    Attributes: ``url`` without a "/" at its end, ``port`` of 127.0.0.1 (0: it has a unix socket), ``pid``.
     """
 
     url: str
@@ -69,8 +69,8 @@ def served(
                 process.stdin.write(pickle.dumps(replace(config, port=0)))
             said = process.stdout.readline().decode()
             assert said, log.read_text()
-            port = said.strip().rpartition(":")[2]
-            yield Served(f"http://127.0.0.1:{int(port)}", int(port), process.pid, log)
+            port = 0 if config.unix else int(said.strip().rpartition(":")[2])
+            yield Served(f"http://127.0.0.1:{port}", port, process.pid, log)
         finally:
             below = host_side.keepers_of(process.pid)
             process.send_signal(signal.SIGTERM)
