@@ -11,6 +11,7 @@ import pyjail
 from pyjail.serve import about, errors, faced, file_routes, health, openapi, page, runs, swagger_page
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
+from pyjail.serve.observer import Observed
 from pyjail.serve.service import Service
 
 
@@ -41,4 +42,5 @@ def make(config: Config) -> FastAPI:
     errors.install(made)
     openapi.install(made)
     made.add_middleware(Edge, config=config, tell=doors.tell, forms=doors.forms)
+    made.add_middleware(Observed, observer=service.observer)
     return made

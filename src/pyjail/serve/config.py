@@ -104,6 +104,16 @@ class Jobs:
 
 
 @dataclass(frozen=True)
+class Observe:
+    """What is told of the service: whether there is a ``log`` on standard error, "ADDRESS:PORT" where ``metrics`` are
+    besides /metrics, whether there are ``traces`` by OpenTelemetry."""
+
+    log: bool = True
+    metrics: str = ""
+    traces: bool = False
+
+
+@dataclass(frozen=True)
 class Config:
     """A service.
 
@@ -129,6 +139,7 @@ class Config:
     edge: Edge = field(default_factory=Edge)
     files: Files = field(default_factory=Files)
     jobs: Jobs = field(default_factory=Jobs)
+    observe: Observe = field(default_factory=Observe)
     languages: Mapping[str, Language] = field(default_factory=dict)
     faces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     root: str = "seeds"

@@ -151,6 +151,7 @@ class Edge:
             else:
                 self._admit(scope, secret)
         except Problem as e:
+            scope["problem"] = e.kind
             await _refuse(scope, send, self._tell(scope, e))
             return
         gate = Gate(receive, send, self._patience, (lambda given: self._admit(scope, given)) if later else None)
@@ -208,6 +209,7 @@ class _Answer:
     async def problem(self, problem: Problem) -> None:
         if self._replaced:
             return
+        self._scope["problem"] = problem.kind
         if self._started:
             raise RuntimeError("the answer had begun")  # the connection is closed, the client knows that it is cut
         await self.whole(self._tell(self._scope, problem))

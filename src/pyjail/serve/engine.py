@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyjail import STDOUT, ExecError, HostError, Result, SetupError, aio
-from pyjail.languages import Program
+from pyjail.languages import Language, Program, find
 from pyjail.serve import piped
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Token
@@ -22,11 +23,21 @@ from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
 
 
+class Seen(Protocol):
+    """Who is told of runs."""
+
+    def ran(self, job: Job, outcome: Outcome) -> None:
+        """It has ended."""
+
+    def failed(self, job: Job, e: BaseException) -> None:
+        """It was refused, was cancelled, or went wrong in a way that is not its own."""
+
+
 class Engine:
     """Runs what has its turn. A task that is cancelled ends when its jail is gone, and its slot is free then."""
 
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
+    def __init__(self, turns: Turns, seen: Seen, known: Mapping[str, Language] | None = None) -> None:
+        self.turns, self._seen, self._known = turns, seen, known or None
         self.files: FileStore | None = None  # what runs name by digest
 
     async def run(
@@ -43,19 +54,32 @@ class Engine:
         Raises `Problem` for want of a slot, or where the request is wrong in a way that shows only now; else what
         `pyjail.run` raises.
         """
-        async with (
-            held(self.files, tenant, job.files) as files,
-            self.turns.slot(tenant, token, patient=patient) as queued,
-        ):
-            job = replace(job, files=files)
-            if not job.language:
-                return await _program(job, watcher, queued)
-            if watcher is not None:
-                watcher.began("compile")
-            program = await prepared(job)
-            if not program.ok:
-                return Outcome(None, program.compile, program.fault, queued)
-            return await _compiled(job, program, watcher, queued)
+        with self._told(job):
+            async with (
+                held(self.files, tenant, job.files) as files,
+                self.turns.slot(tenant, token, patient=patient) as queued,
+            ):
+                outcome = await self._run(replace(job, files=files), watcher, queued)
+        self._seen.ran(job, outcome)
+        return outcome
+
+    @contextmanager
+    def _told(self, job: Job) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as e:
+            self._seen.failed(job, e)
+            raise
+
+    async def _run(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+        if not job.language:
+            return await _program(job, watcher, queued)
+        if watcher is not None:
+            watcher.began("compile")
+        program = await prepared(job, self._known)
+        if not program.ok:
+            return Outcome(None, program.compile, program.fault, queued)
+        return await _compiled(job, program, watcher, queued)
 
     async def check(self, job: Job, tenant: str) -> None:
         """Raises `Problem` 422 where a file is missing that it names by digest; else each of them has been used now."""
@@ -64,6 +88,13 @@ class Engine:
 
     async def steps(self, script: Script, tenant: str = "", token: Token | None = None) -> Sequence[Outcome]:
         """What comes of each."""
+        with self._told(Job(label=script.label)):
+            outcomes = await self._steps(script, tenant, token)
+        for job, outcome in zip(script.steps, outcomes, strict=True):
+            self._seen.ran(replace(job, label=script.label), outcome)
+        return outcomes
+
+    async def _steps(self, script: Script, tenant: str, token: Token | None) -> Sequence[Outcome]:
         async with (
             held(self.files, tenant, script.files) as files,
             self.turns.slot(tenant, token) as queued,
@@ -91,11 +122,11 @@ async def step(session: aio.Session, job: Job, queued: float = 0.0) -> Outcome:
     return Outcome(result, queued=queued)
 
 
-async def prepared(job: Job) -> Program:
+async def prepared(job: Job, known: Mapping[str, Language] | None = None) -> Program:
     """Its program, compiled. Raises `Problem` 422 where this server has no tools for the language."""
     try:
         return await aio.prepare(
-            job.language, job.source, jail=job.jail, limits=job.compile_limits, files=dict(job.files)
+            find(job.language, known), job.source, jail=job.jail, limits=job.compile_limits, files=dict(job.files)
         )
     except HostError as e:
         if e.control != "language":

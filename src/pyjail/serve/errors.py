@@ -31,6 +31,7 @@ def of(e: Exception) -> Problem:
 
 def response(request: Request, problem: Problem) -> JSONResponse:
     """As ``application/problem+json``."""
+    request.scope["problem"] = problem.kind
     body = problem.to_dict(request.scope.get("request_id", ""))
     return JSONResponse(body, problem.status, headers=dict(problem.headers), media_type=TYPE)
 

@@ -1,15 +1,16 @@
-"""``/healthz`` and ``/readyz``."""
+"""``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
+from pyjail.serve import metrics
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
 
 def router(service: Service) -> APIRouter:
-    """Their routes: the first touches nothing, the second says why no run would be taken."""
+    """Their routes: the first touches nothing, the second says why no run would be taken, the third what there was."""
     made = APIRouter(include_in_schema=False)
 
     @made.get("/healthz")
@@ -22,5 +23,9 @@ def router(service: Service) -> APIRouter:
         if why:
             raise Problem(503, "not-ready", "; ".join(why), retry=service.turns.retry_after())
         return {"ok": True}
+
+    @made.get("/metrics")
+    def scraped() -> Response:
+        return Response(service.observer.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return made

@@ -150,7 +150,7 @@ _CODEBOX = {
     "TIMEOUT": _is("faces.codebox.timeout", _positive),
     "ENV": _not("there is one way to run it"),
     "LOG_LEVEL": _not("the log has one line for each request and each run"),
-    "REQUEST_ID_LENGTH": _not("X-Request-ID is taken from the request, or has 32 digits"),
+    "REQUEST_ID_LENGTH": _not("X-Request-ID is taken from the request, or has 16 digits"),
     "NSJAIL_PATH": _not("there is no NsJail here"),
     "NSJAIL_CFG": _not("there is no NsJail here: its limits are [faces.codebox.limits]"),
 }

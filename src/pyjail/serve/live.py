@@ -138,6 +138,10 @@ class Lives:
         found = self._all.get(id)
         return found if found is not None and found.tenant == tenant else None
 
+    def count(self, state: str) -> int:
+        """How many that can be seen are in this state."""
+        return sum(live.state == state for live in list(self._all.values()))
+
     def drop(self, id: str) -> None:
         """It never came to be."""
         self._all.pop(id, None)

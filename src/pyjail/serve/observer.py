@@ -1,0 +1,186 @@
+"""Who is told of every run and every request, and counts and logs them: `Observer`."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pyjail import JailError, SpecError, languages, testing
+from pyjail.serve import logs
+from pyjail.serve.admission import Turns
+from pyjail.serve.config import Config
+from pyjail.serve.job import Job, Outcome
+from pyjail.serve.metrics import Metrics
+from pyjail.serve.problem import Problem
+from pyjail.serve.watch import Watch, current
+
+UNKNOWN = "-"  # a route, of a request that has none; a language, of a program that has none
+_REFUSED = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503})
+
+
+class Observer:
+    """Metrics and the log of one service."""
+
+    def __init__(self, config: Config, turns: Turns) -> None:
+        self.metrics, self.log, self._config = Metrics(), logs.stderr(config.observe.log), config.observe
+        self._ends: list[Callable[[], None]] = []
+        self._languages: dict[str, str] = {}
+        self._known = config.languages or None
+        self.metrics.watch("pyjail_running", "programs that run", lambda: turns.running)
+        self.metrics.watch("pyjail_queued", "runs that wait for a slot", lambda: turns.waiting)
+        self.metrics.watch("pyjail_keepers", "warm keepers", lambda: len(testing.idle()) + len(testing.busy()))
+
+    def start(self) -> None:
+        """Lines of the log are written, and metrics are served where the configuration says."""
+        if self._config.log:
+            handler = self.log.attach()
+            self._ends.append(lambda: logs.detach(handler))
+        if self._config.metrics:
+            host, _, port = self._config.metrics.rpartition(":")
+            self._ends.append(self.metrics.listen(host.strip("[]") or "127.0.0.1", int(port)))
+
+    def end(self) -> None:
+        """Undo it."""
+        while self._ends:
+            self._ends.pop()()
+
+    def language(self, name: str) -> str:
+        """What it is called in the table; a user's own word for it is no label."""
+        if not name:
+            return UNKNOWN
+        if name not in self._languages:
+            try:
+                found = languages.find(name, self._known).name
+            except SpecError:
+                return "unknown"
+            if len(self._languages) >= 1000:
+                return found
+            self._languages[name] = found
+        return self._languages[name]
+
+    def ran(self, job: Job, outcome: Outcome) -> None:
+        """A run has ended."""
+        result, watch = outcome.result, current.get()
+        verdict = "not_started" if result is None else result.verdict.value
+        if result is None and outcome.compile is not None:
+            verdict = "compile_error"
+        language = self.language(job.language)
+        seconds = None if result is None else result.usage.wall_time
+        compiled = outcome.compile.usage.wall_time if outcome.compile is not None else None
+        watch.ran += (seconds or 0.0) + (compiled or 0.0)
+        watch.queued += outcome.queued
+        self.metrics.run(job.label, verdict, language, seconds, outcome.queued)
+        about: dict[str, Any] = {"face": job.label, "language": language, "verdict": verdict}
+        if result is not None:
+            about |= {
+                "limit": sorted(result.limits_hit), "wall": seconds, "cpu": result.usage.cpu_time,
+                "memory": result.usage.memory_peak, "bytes_out": len(result.stdout or b"") + len(result.stderr or b""),
+            }  # fmt: skip
+        about["queue_s"] = round(outcome.queued, 6)
+        about["bytes_in"] = len(job.stdin) + sum(map(_size, job.files.values()))
+        if job.source:
+            about["sha256"] = digest(job.source)
+        self.log.line("run", request_id=watch.id, tenant=watch.tenant, **about)
+
+    def failed(self, job: Job, e: BaseException) -> None:
+        """A run did not come to an end of its own."""
+        if isinstance(e, Problem):
+            if e.kind == "ended":
+                self.metrics.cancelled("shutdown")
+            return  # it is counted as a request that was refused
+        if isinstance(e, JailError) and not isinstance(e, SpecError):
+            self.metrics.run(job.label, "jail_error", self.language(job.language), None, 0.0)
+            watch = current.get()
+            self.log.line(
+                "run", "error", request_id=watch.id, tenant=watch.tenant, face=job.label, verdict="jail_error",
+                where=logs.where(e),
+            )  # fmt: skip
+        elif not isinstance(e, Exception):  # cancelled
+            self.metrics.cancelled("client")
+
+
+def digest(source: str | Mapping[str, str]) -> str:
+    """Of a program's text; of several files, in their order."""
+    texts = [source] if isinstance(source, str) else [text for pair in source.items() for text in pair]
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _size(content: Any) -> int:
+    return len(content) if isinstance(content, (bytes, str)) else 0
+
+
+class Observed:
+    """An ASGI application before all others: each request is counted and logged when its answer has ended."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app, self._observer = app, observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        seen = _Seen(scope, receive, send)
+        reset = current.set(seen.watch)
+        began = time.monotonic()
+        try:
+            await self._app(scope, seen.receive, seen.send)
+        finally:
+            current.reset(reset)
+            self._over(scope, seen, time.monotonic() - began)
+
+    def _over(self, scope: Scope, seen: _Seen, seconds: float) -> None:
+        route, watch = template(scope), seen.watch
+        overhead = seconds - watch.ran - watch.queued if watch.ran else None
+        self._observer.metrics.request(route, seen.status, overhead)
+        problem = scope.get("problem", "")
+        if problem and seen.status in _REFUSED:
+            self._observer.metrics.rejected(problem)
+        about = {"problem": problem} if problem else {}
+        self._observer.log.line(
+            "request", "error" if seen.status == 500 else "info", request_id=watch.id, tenant=watch.tenant,
+            method=scope.get("method", "WEBSOCKET"), route=route, status=seen.status, seconds=round(seconds, 6),
+            bytes_in=seen.bytes_in, bytes_out=seen.bytes_out, **about,
+        )  # fmt: skip
+
+
+def template(scope: Scope) -> str:
+    """Of the route that a request had, never its path: that is the client's text."""
+    path = getattr(scope.get("route"), "path", UNKNOWN)
+    return path if isinstance(path, str) else UNKNOWN
+
+
+class _Seen:
+    """What goes through."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self.watch, self.status, self.bytes_in, self.bytes_out = Watch(), 0, 0, 0
+
+    async def receive(self) -> Message:
+        self._know()
+        message = await self._receive()
+        if body := message.get("body") or message.get("bytes"):
+            self.bytes_in += len(body)
+        return message
+
+    async def send(self, message: Message) -> None:
+        self._know()
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            self.status = message["status"]
+        elif kind == "websocket.accept":
+            self.status = 101
+        elif kind == "websocket.close" and not self.status:
+            self.status = 403
+        elif body := message.get("body") or message.get("bytes"):
+            self.bytes_out += len(body)
+        await self._send(message)
+
+    def _know(self) -> None:
+        if not self.watch.id:
+            self.watch.id = self._scope.get("request_id", "")
+        self.watch.tenant = self._scope.get("tenant", "")

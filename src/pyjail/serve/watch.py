@@ -1,0 +1,20 @@
+"""What is known of the request that this task answers, for who counts and logs: `Watch`."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass
+class Watch:
+    """Attributes: ``id`` of the request, ``tenant``, ``ran`` and ``queued``: seconds of all programs of it."""
+
+    id: str = ""
+    tenant: str = ""
+    ran: float = 0.0
+    queued: float = 0.0
+
+
+NOBODY = Watch()
+current: ContextVar[Watch] = ContextVar("current", default=NOBODY)
