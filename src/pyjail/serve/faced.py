@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from pyjail import Jail, JailError, SpecError, images, languages
-from pyjail.serve import body, edge, errors, leaving
+from pyjail.serve import body, edge, errors, leaving, strict
 from pyjail.serve.config import Config
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
 from pyjail.serve.faces import boxer, codebox, secure_sandbox
@@ -185,6 +185,7 @@ async def _asked(request: Request, forms: bool) -> Asked:
         form = await _form(request)
     else:
         body = await request.body()
+        strict.few(body)
     return Asked(
         request.method, scope["path"], dict(request.path_params), dict(request.query_params),
         {name.lower(): value for name, value in request.headers.items()}, body, form,

@@ -14,13 +14,17 @@ from pydantic import BaseModel, ValidationError
 from pyjail.serve.problem import Problem
 
 DEEPEST = 32
+PARTS = 100_000  # names, values, lists and objects
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 M = TypeVar("M", bound=BaseModel)
 
 
 def read(body: bytes) -> Any:
-    """What it says. Raises `Problem` 400: no JSON, a key that comes twice, NaN, too deep, half a surrogate pair."""
+    """What it says. Raises `Problem` 400: no JSON, a key that comes twice, NaN, too deep, too many parts, half a
+    surrogate pair."""
+    few(body)
     try:
         text = body.decode()
     except UnicodeDecodeError as e:
@@ -35,6 +39,17 @@ def read(body: bytes) -> Any:
     if _LONE.search(body):
         _whole(said)
     return said
+
+
+def few(body: bytes) -> None:
+    """Nothing, for JSON that is not made of very many parts: they take far more memory than their text. Raises
+    `Problem` 400."""
+    if _parts(body) > PARTS and _parts(_STRINGS.sub(b"", body)) > PARTS:
+        raise _malformed(f"the body has more than {PARTS} names and values")
+
+
+def _parts(body: bytes) -> int:
+    return sum(map(body.count, (b",", b"[", b"{")))
 
 
 def model(kind: type[M], body: bytes) -> M:
