@@ -49,11 +49,16 @@ class Served:
 
 @contextmanager
 def served(
-    config: Config | None = None, *, env: Mapping[str, str] | None = None, within: Sequence[str] = ()
+    config: Config | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
+    end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[Served]:
     """A service while the block lasts; it is ended by SIGTERM, and leaves no process and no cgroup behind.
 
-    ``env``: more of its environment. ``within``: a command that starts it, such as ``unshare -n``.
+    ``env``: more of its environment. ``within``: a command that starts it, such as ``unshare -n``. ``end``: SIGKILL
+    instead.
     """
     config = Config() if config is None else config
     with tempfile.TemporaryDirectory() as directory:
@@ -73,7 +78,7 @@ def served(
             yield Served(f"http://127.0.0.1:{port}", port, process.pid, log)
         finally:
             below = host_side.keepers_of(process.pid)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(end)
             try:
                 status = process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
@@ -83,7 +88,7 @@ def served(
             finally:
                 assert process.stdout is not None
                 process.stdout.close()
-        assert status == 0, log.read_text()
+        assert status == (-end if end == signal.SIGKILL else 0), log.read_text()
         _gone(process.pid, below)
 
 
