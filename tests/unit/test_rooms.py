@@ -46,7 +46,7 @@ ROOMS = {
     "interpreter": "__init__ records",
     "precheck": "__init__ aio records",
     "sanitize": "__init__",
-    "serve": "__init__ aio images languages testing",
+    "serve": "__init__ aio images languages precheck sanitize testing",
     "_selftest": "__init__ images records",
     "__main__": "cli",
 }

@@ -25,7 +25,11 @@ _PLAIN = re.compile(
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
     rb"|(?!" + _CHAR.pattern + rb")[\xa0-\xff])+"
 )
-_DROPPED = re.compile(rb"[\x00-\x07\x0b\x0c\x0e-\x17\x19\x1c-\x1f\x7f]+")  # of C0, whatever is kept
+# What `_special` would take out bit by bit: whole sequences but strings, controls, introducers that do not go on.
+_GONE = rb"(?:(?:\x1b\[|\x9b|\xc2\x9b)[ -?]*[%b]|\x1b[ -/]*[0-OQ-WYZ`-~]|[\x1b\x9b]+(?=[\x1b\x80-\x9f])"
+_GONE += (
+    rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x8f\x91-\x97\x99\x9a\x9c]|\xc2[\x80-\x8f\x91-\x97\x99\x9a\x9c]%b)+"
+)
 _SGR = re.compile(rb"[0-9;:]*\Z")
 _INTERMEDIATES = re.compile(rb"[ -/]+")
 _PARAMETERS = re.compile(rb"[ -?]+")
@@ -63,6 +67,9 @@ class Sanitizer:
             raise SpecError("sanitize", mode, f"one of {', '.join(MODES)} is needed")
         self._mode, self._bidi = mode, bidi
         self._kept = {0x09, 0x0A} | ({0x0D} if carriage else set()) | ({0x08} if backspace else set())
+        final = b"@-ln-~" if mode == "keep-colour" else b"@-~"
+        more = b"" if bidi else b"|" + _BIDI.pattern
+        self._gone = None if mode == "escape" else re.compile(_GONE % (final, more))
         self._held = b""  # of a character that may go on
         self._coloured = False
         self._out: list[bytes] = []
@@ -105,7 +112,8 @@ class Sanitizer:
         if plain:
             self._out.append(plain[0])
             return plain.end()
-        return self._special(piece, at)
+        gone = self._gone.match(piece, at) if self._gone is not None else None
+        return gone.end() if gone else self._special(piece, at)
 
     def _escape(self, piece: bytes, at: int) -> int:
         """Behind ESC and bytes between it and its final one."""
@@ -171,9 +179,6 @@ class Sanitizer:
         """One control, or one character; in a sequence, one that does not belong there."""
         byte = piece[at]
         if byte < 0x20 or byte == DEL:
-            dropped = _DROPPED.match(piece, at) if self._mode != "escape" else None
-            if dropped:
-                return dropped.end()
             self._c0(byte)
             return at + 1
         char = _CHAR.match(piece, at)

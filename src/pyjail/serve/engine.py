@@ -15,12 +15,14 @@ from pyjail import STDOUT, ExecError, HostError, Result, SetupError, aio
 from pyjail.languages import Language, Program, find
 from pyjail.serve import piped
 from pyjail.serve.admission import Turns
+from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
 from pyjail.serve.files import FileStore
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome, Script
 from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
+from pyjail.serve.shown import Shown, cleaned
 
 
 class Seen(Protocol):
@@ -38,6 +40,7 @@ class Engine:
 
     def __init__(self, turns: Turns, seen: Seen, known: Mapping[str, Language] | None = None) -> None:
         self.turns, self._seen, self._known = turns, seen, known or None
+        self.checks = Checks()
         self.files: FileStore | None = None  # what runs name by digest
 
     async def run(
@@ -72,6 +75,16 @@ class Engine:
             raise
 
     async def _run(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+        findings = await self.checks.of(job)
+        if findings and job.check == "reject":
+            return Outcome(None, fault=f"rejected: {findings[0]['text']}", queued=queued, findings=findings)
+        shown = Shown(watcher, job.sanitize) if watcher is not None and job.sanitize else None
+        outcome = await self._ran(job, shown or watcher, queued)
+        if shown is not None:
+            shown.end()
+        return replace(await cleaned(outcome, job.sanitize), findings=findings)
+
+    async def _ran(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
         if not job.language:
             return await _program(job, watcher, queued)
         if watcher is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pyjail import Limits, SpecError
+from pyjail.languages import find
 from pyjail.serve import strict
 from pyjail.serve.config import Config
 from pyjail.serve.files import is_digest
@@ -54,6 +55,12 @@ class Run(Asked):
     files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {FILE}")
     collect: list[str] = Field(default_factory=list, description="patterns of files that come back")
     merged: bool = Field(False, description="stderr goes where stdout goes")
+    precheck: Literal["off", "warn", "reject"] | None = Field(
+        None, description="of a Python source: tell what it imports and calls, or do not run it then; no protection"
+    )
+    sanitize: Literal["", "strip", "keep-colour", "escape"] = Field(
+        "", description="stdout and stderr without control sequences of terminals, with colours kept, or shown"
+    )
 
 
 def job_of(asked: Run, config: Config) -> Job:
@@ -68,8 +75,25 @@ def job_of(asked: Run, config: Config) -> Job:
     return Job(
         tuple(asked.args), asked.language, asked.source or "", content("stdin", asked.stdin), files, asked.env,
         asked.cwd, limits(asked.limits, config.limits, config.maxima), jail=config.jail,
-        collect=tuple(asked.collect), merged=asked.merged,
+        collect=tuple(asked.collect), merged=asked.merged, check=_check(asked, config),
+        sanitize=asked.sanitize,
     )  # fmt: skip
+
+
+def _check(asked: Run, config: Config) -> str:
+    python = bool(asked.language) and _is_python(asked.language)
+    if asked.precheck is None:
+        return config.precheck if python else "off"
+    if asked.precheck != "off" and not python:
+        raise Problem(422, "field", "only a source in python can be checked", field="precheck")
+    return asked.precheck
+
+
+def _is_python(language: str) -> bool:
+    try:
+        return find(language).name == "python"
+    except SpecError:
+        return False  # one of the service's own, or none
 
 
 def file(field: str, given: str | Mapping[str, str]) -> bytes | Kept:

@@ -53,7 +53,8 @@ class Service:
         self.later = Later(config, self.engine, self.store, self.lives)
         self.later.start()
         self._watch()
-        self._chores = asyncio.create_task(every(TIDY, self.store.expire, self._expire, self.names.prune))
+        chores = (self.store.expire, self._expire, self.names.prune, self.engine.checks.close)
+        self._chores = asyncio.create_task(every(TIDY, *chores))
 
     def _watch(self) -> None:
         metrics, lives = self.observer.metrics, self.lives
@@ -76,6 +77,7 @@ class Service:
         """After the last one."""
         await leaving.ended(self._chores)
         await self.later.end()
+        await self.engine.checks.close()
         await self.store.close()
         await self.names.close()
         await asyncio.to_thread(self.state.close)

@@ -48,7 +48,8 @@ def test_late_programs_have_no_output(verdict):
 
 def test_what_the_check_finds_is_said_and_nothing_runs():
     found = Outcome(
-        None, findings=({"rule": "import", "text": "Forbidden construct detected: Import(names=[alias(name='os')])"},)
+        None,
+        findings=({"rule": "import", "message": "Forbidden construct detected: Import(names=[alias(name='os')])"},),
     )
     assert execute({"code": "import os"}, Desk(found)).content == {
         "stdout": "", "stderr": "Forbidden construct detected: Import(names=[alias(name='os')])", "returncode": -1, "execution_time": 0.0,

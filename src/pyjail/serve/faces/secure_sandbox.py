@@ -21,7 +21,6 @@ RATE, WINDOW, CONCURRENT, CODE, OUTPUT = 10, 60.0, 2, 65536, 100 * 1024
 OWN: Mapping[str, Any] = {"cpu_time": None, "wall_time": 3, "memory": 100 << 20, "cpus": 1.0, "processes": 64}
 FILE = "user_code.py"
 CUT = "\n... [output truncated]"
-MOST_MESSAGE = 200  # characters of what was found in a program
 
 
 def request_of(body: Any) -> tuple[str, str | None]:
@@ -63,8 +62,7 @@ def content_of(outcome: Outcome, most: int) -> dict[str, Any]:
 
 
 def _finding(found: Mapping[str, Any]) -> str:
-    message = str(found.get("text", ""))
-    return message if len(message) <= MOST_MESSAGE + 40 else message[: MOST_MESSAGE + 40] + "..."
+    return str(found.get("message", ""))
 
 
 def cut(shown: str, most: int) -> str:
