@@ -218,3 +218,11 @@ def test_an_id_that_is_no_plain_word_is_not_given_back(service: Served):
 
 def test_it_does_not_say_what_it_is_made_of(service: Served):
     assert "server" not in httpx.get(f"{service.url}/healthz").headers
+
+
+def test_no_line_of_the_log_is_a_clients(service: Served):
+    for path in ("/x%0aevil-7f3a", "/x%1b[2Jevil-7f3a", "/v1/runs?evil-7f3a", "/%0d%0aevil-7f3a", "/v1/runs/evil-7f3a"):
+        httpx.get(f"{service.url}{path}", headers={"User-Agent": "evil-7f3a", "Referer": "evil-7f3a"})
+    raw.said(service.port, b"GET /evil-7f3a HTTP/1.1\r\nevil-7f3a\r\n\r\n")
+    run(service, "evil-7f3a", stdin="evil-7f3a", env={"X": "evil-7f3a"})
+    assert "evil-7f3a" not in service.log()
