@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pyjail._result.completed import Completed
 
 
-def document(r: Completed) -> dict[str, Any]:
+def document(r: Completed, receipt: bool = True) -> dict[str, Any]:
     """See `Result.to_dict`."""
-    return {
+    made = {
         **head("result"),
         "args": [pack(a) for a in r.args] if isinstance(r.args, (list, tuple)) else pack(r.args),
         "returncode": r.returncode,
@@ -42,7 +42,7 @@ def document(r: Completed) -> dict[str, Any]:
         "signal": r.signal,
         "usage": plain(r.usage),
         "limits": r.limits.to_dict(),
-        "receipt": [plain(row) for row in r.receipt],
+        "receipt": [],
         "files": {name_of(name): pack(data) for name, data in r.files.items()},
         "uncollected": {name_of(name): pack(why) for name, why in r.uncollected.items()},
         "stdout_bytes": r.stdout_bytes,
@@ -52,8 +52,14 @@ def document(r: Completed) -> dict[str, Any]:
         "syscall": r.syscall,
         "error": pack(r.error),
         "egress": plain(r.egress),
-        "image": next((row.value for row in r.receipt if row.name == "image"), None),
+        "image": None,
     }
+    if not receipt:
+        del made["receipt"], made["image"]
+        return made
+    made["receipt"] = [plain(row) for row in r.receipt]
+    made["image"] = next((row.value for row in r.receipt if row.name == "image"), None)
+    return made
 
 
 def fields(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,13 +131,14 @@ class Result(_Document[Output]):
 
             raise JailedProcessError(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, receipt: bool = True) -> dict[str, Any]:
         """Everything, in types that `json.dumps` takes: a "result" of docs/data.md. Bytes are {"bytes": text} when they
-        are UTF-8, else {"base64": ...}."""
+        are UTF-8, else {"base64": ...}. ``receipt=False`` leaves out that and ``image``, which one of its rows tells:
+        they are made when they are looked at, which takes longer than the rest of a short run."""
         with lazy.lock:
             from pyjail._result import document
 
-        return document.document(self)
+        return document.document(self, receipt)
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Self:

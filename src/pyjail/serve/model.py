@@ -143,12 +143,12 @@ def told(outcome: Outcome, receipt: bool) -> dict[str, Any]:
     """As JSON."""
     said: dict[str, Any] = {"queue_s": round(outcome.queued, 6), "fault": outcome.fault or None}
     for name, result in (("compile", outcome.compile), ("result", outcome.result)):
-        said[name] = None if result is None else result.to_dict()
+        said[name] = None if result is None else result.to_dict(receipt)
     if said["compile"] is not None:
         said["compile"]["files"] = {}  # what a compiler made is no answer
     if outcome.findings:
         said["findings"] = [dict(finding) for finding in outcome.findings]
-    return said if receipt else without_receipt(said)
+    return said
 
 
 def without_receipt(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,5 +156,5 @@ def without_receipt(said: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(said)
     for name in ("compile", "result"):
         if made.get(name) is not None:
-            made[name] = {key: value for key, value in made[name].items() if key != "receipt"}
+            made[name] = {key: value for key, value in made[name].items() if key not in ("receipt", "image")}
     return made
