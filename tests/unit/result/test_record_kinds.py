@@ -28,6 +28,7 @@ from pyjail import (
 )
 from pyjail._base.documents import schema, schema_of
 from pyjail._learn.learn import Refused
+from pyjail._live.used import Used
 from pyjail._selftest.report import Probe, Report, Row, Status
 from pyjail.grading import _values
 from pyjail.languages import Check, Judgement, JudgeVerdict, SubtaskResult, TestResult
@@ -92,7 +93,7 @@ EXAMPLES = [
     Report((ROW,) * 3, (PROBE,), EVIL, EVIL, 1.5),
     pyjail.Plan((EVIL, "b"), ({"step": "exec", "what": EVIL, "why": EVIL},) * 30),
     pyjail.BoxProcess(3, 4711, (EVIL, "x"), EVIL[:15], True, 1.5, 4096),
-    pyjail.RootChange("/" + EVIL, "changed", "file", 4711, 0o644),
+    pyjail.RootChange("/" + EVIL, "changed", "file", 4711, 0o644), Used(0.5, 1 << 20, 3),
     DISPLAY, LOGS, RAISED, pyjail.precheck.Construct(1, 1, "import", EVIL, EVIL),
     pyjail.Execution((DISPLAY,) * 3, LOGS, RAISED, 7, Verdict.MEMORY, RESULT.usage, True, EVIL, EVIL, (EVIL,)),
     images.Image(
