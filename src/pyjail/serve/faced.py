@@ -168,7 +168,9 @@ def _route(service: Service, choices: Sequence[tuple[Face, Endpoint]]) -> Callab
             desk: Desk = Counter(service, face.name, asked.tenant, request.scope.get("token"))
             return told(await leaving.while_there(request.receive, _answered(endpoint, asked, desk)))
         except (Problem, JailError) as e:
-            return told(face.problem(errors.of(e)))
+            problem = errors.of(e)
+            request.scope["problem"] = problem.kind
+            return told(face.problem(problem))
 
     return answer
 

@@ -9,7 +9,11 @@ import time
 import urllib.error
 import urllib.request
 
+import pytest
+
 from tests.jail.serve.typed import PATIENCE, post, programs, serving
+
+pytestmark = pytest.mark.needs_cgroups
 
 LONG = {"args": ["sleep", "1000"], "limits": {"wall_time": 100}}
 

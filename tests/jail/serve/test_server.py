@@ -11,6 +11,8 @@ import pytest
 
 from tests.jail.serve.typed import PATIENCE, post, refused, serving
 
+pytestmark = pytest.mark.needs_cgroups
+
 
 def test_it_says_its_address_in_one_line_and_serves_there():
     with serving() as (_, url):

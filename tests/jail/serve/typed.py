@@ -23,19 +23,30 @@ PATIENCE = 60 * SLOW
 
 @contextlib.contextmanager
 def serving(
-    *options: str, env: Mapping[str, str] | None = None, port: Sequence[str] = ("--port", "0")
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    port: Sequence[str] = ("--port", "0"),
+    command: Sequence[str] = (),
+    fds: Sequence[int] = (),
+    log: Path | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """(the process, its address) while the block lasts; SIGTERM ends it then, and nothing of it is left."""
-    command = [sys.executable, "-m", "pyjail", "serve", *port, *options]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
-    )
+    """(the process, its address) while the block lasts; SIGTERM ends it then, and nothing of it is left.
+
+    ``command``: what starts it, instead of its own; ``fds``: that it is given; ``log``: a file of what it writes to
+    standard error, which else ``process.stderr`` has.
+    """
+    with contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [*(command or [sys.executable, "-m", "pyjail", "serve", *port]), *options], cwd=ROOT, stdout=subprocess.PIPE,
+            stderr=stack.enter_context(log.open("wb")) if log else subprocess.PIPE, text=True,
+            env={**os.environ, **(env or {})}, pass_fds=fds,
+        )  # fmt: skip
     below: list[int] = []
     with process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
         try:
             said = process.stdout.readline()
-            assert said, process.stderr.read()
+            assert said, log.read_text() if log else process.stderr and process.stderr.read()
             yield process, said.removeprefix("pyjail serves on ").strip()
             below = host_side.keepers_of(process.pid)
         finally:
@@ -52,10 +63,10 @@ def serving(
         time.sleep(0.02)
 
 
-def refused(*options: str, **given: Any) -> str:
+def refused(*options: str, command: Sequence[str] = (), **given: Any) -> str:
     """What it said when it did not start."""
     done = subprocess.run(
-        [sys.executable, "-m", "pyjail", "serve", *options], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+        [*(command or [sys.executable, "-m", "pyjail", "serve"]), *options], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
         check=False, **given,
     )  # fmt: skip
     assert done.returncode == 125 and done.stdout == ""

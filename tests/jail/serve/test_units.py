@@ -1,0 +1,141 @@
+"""The units of deploy/: what systemd says of them, and what they rely on, with this test in systemd's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests import place
+from tests.jail.serve.typed import PATIENCE, ROOT, refused, serving
+
+pytestmark = pytest.mark.needs_cgroups
+UNITS = ROOT / "deploy"
+
+
+def unit(name):
+    """{key: value} of a unit's file."""
+    lines = (line.strip() for line in (UNITS / name).read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if line and line[0] not in "#[")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=f"systemd-analyze {place.WITHOUT_TOOL}")
+def test_systemd_has_nothing_to_say_about_them(tmp_path):
+    for name in ("pyjail.service", "pyjail.socket"):
+        text = (UNITS / name).read_text().replace("/opt/pyjail/bin/pyjail", sys.executable)
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.iterdir())], capture_output=True, text=True,
+        timeout=PATIENCE, check=False, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )  # fmt: skip
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "pyjail" in line]
+    assert (said, done.returncode) == ([], 0), done.stderr
+
+
+def test_the_command_of_the_unit_is_one():
+    command = unit("pyjail.service")["ExecStart"].split()
+    given = [word for word in command[2:] if word.startswith("--")]
+    assert command[1] == "serve" and given == ["--config", "--state"]
+
+
+def test_what_takes_away_what_jails_are_made_of_is_not_set():
+    keys = unit("pyjail.service")
+    assert keys["Delegate"] == "yes" and keys["KillMode"] == "mixed" and keys["Type"] == "notify"
+    assert keys["Environment"] == "PYJAIL_ENTER_LEAF=1"
+    assert not {
+        "NoNewPrivileges", "RestrictNamespaces", "SystemCallFilter", "ProtectControlGroups", "ProtectKernelTunables",
+        "ProtectProc", "ProcSubset", "PrivateDevices", "MemoryDenyWriteExecute",
+    } & {*keys}  # fmt: skip
+
+
+def test_it_has_longer_to_stop_than_programs_have_to_end():
+    from pyjail.serve import Config
+
+    assert int(unit("pyjail.service")["TimeoutStopSec"]) > Config().drain + 5
+
+
+def told(sock):
+    """What a service manager is told next."""
+    sock.settimeout(PATIENCE)
+    return sock.recv(4096).decode()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told_when_it_serves_and_when_it_ends(tmp_path, abstract):
+    name = f"pyjail-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}" if abstract else name)
+        with serving(env={"NOTIFY_SOCKET": f"@{name}" if abstract else name}):
+            assert told(manager) == "READY=1"
+        assert told(manager).startswith("STOPPING=1\n")
+
+
+def test_a_manager_that_is_not_there_is_no_reason_not_to_serve(tmp_path):
+    with serving(env={"NOTIFY_SOCKET": str(tmp_path / "none")}) as (_, url), urllib.request.urlopen(url + "/healthz"):
+        pass
+
+
+@pytest.fixture
+def listening():
+    """A socket as a .socket unit makes one."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+# What systemd does: the socket as fd 3, and the environment of the very process that it starts.
+START = """import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}
+os.execv(sys.executable, [sys.executable, "-m", "pyjail", "serve", *sys.argv[3:]])"""
+
+
+def activated(sock, *options):
+    """The command, for `serving`."""
+    return [sys.executable, "-c", START, str(sock.fileno()), "1", *options]
+
+
+def test_a_socket_that_is_passed_is_served_and_stays_open_for_the_next_one(listening):
+    port = listening.getsockname()[1]
+    for _ in range(2):
+        client = socket.create_connection(("127.0.0.1", port), PATIENCE)  # before there is a service
+        with client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            with serving(command=activated(listening), fds=(listening.fileno(),)) as (_, url):
+                assert url == f"http://127.0.0.1:{port}"
+                assert b'{"ok":true}' in client.makefile("rb").read()
+
+
+def test_a_socket_that_others_reach_needs_tokens_though_it_is_passed():
+    with socket.create_server(("0.0.0.0", 0)) as sock:
+        said = refused(command=activated(sock), pass_fds=(sock.fileno(),))
+    assert "without tokens anybody there could run programs" in said
+
+
+def test_programs_in_jails_do_not_have_the_socket(listening):
+    with serving(command=activated(listening), fds=(listening.fileno(),)) as (_, url):
+        body = json.dumps({"args": ["/bin/sh", "-c", "ls -l /proc/self/fd; env"]}).encode()
+        asked = urllib.request.Request(url + "/v1/runs", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            said = str(json.load(answer)["result"])
+    assert "socket:" not in said and "LISTEN" not in said and "NOTIFY" not in said
+
+
+def test_what_lacks_the_right_to_make_namespaces_does_not_start():
+    """As in a container that was granted nothing."""
+    bound = "import ctypes,os,sys; os.execv(sys.executable,[sys.executable,'-m','pyjail','serve','--port','0'])"
+    if os.geteuid() != 0:
+        pytest.skip(place.WITHOUT_ROOT)
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    within = ["unshare", "--user", "--map-root-user", "--", sys.executable, "-c"]
+    program = f"open({str(limit)!r}, 'w').write('0'); {bound}"
+    said = refused(command=[*within, program])
+    assert "strict jails do not run here" in said
+    assert "fix: " in said
