@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import pyjail
-from pyjail.serve import about, errors, faced, file_routes, health, openapi, page, runs, swagger_page
+from pyjail.serve import about, errors, faced, file_routes, health, openapi, page, runs, swagger_page, terminal
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
 from pyjail.serve.observer import Observed
@@ -36,6 +36,7 @@ def make(config: Config) -> FastAPI:
     made.include_router(runs.router(service))
     made.include_router(file_routes.router(service))
     made.include_router(about.router(service))
+    made.include_router(terminal.router(service))
     made.include_router(swagger_page.router())
     made.include_router(page.router(config))
     doors = faced.mount(made, service)
