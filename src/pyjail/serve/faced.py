@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from pyjail import Jail, JailError, SpecError, images, languages
+from pyjail import Jail, JailError, Mount, SpecError, images, languages
 from pyjail.serve import body, edge, errors, leaving, strict
 from pyjail.serve.config import Config
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
@@ -80,8 +82,19 @@ class Counter:
 
 @lru_cache(maxsize=64)
 def _with_tools(language: str, jail: Jail) -> Jail:
+    if language == "python":
+        return _with_scripts(jail)
     found = languages.table()[language]
     return languages.jail_for(found, jail) if languages.available(found, jail) else jail
+
+
+def _with_scripts(jail: Jail) -> Jail:
+    """``pip`` and ``pytest`` of the environment whose Python it is, which a jail does not have by itself."""
+    there = {name: os.path.join(os.path.dirname(os.fspath(jail.python or "")), name) for name in ("pip", "pytest")}
+    found = [
+        Mount.bind(path, f"/venv/bin/{name}") for name, path in there.items() if jail.python and os.path.isfile(path)
+    ]
+    return replace(jail, mounts=(*jail.mounts, *found)) if found else jail
 
 
 def mount(app: FastAPI, service: Service) -> Doors:

@@ -115,10 +115,14 @@ def placed(sources: Mapping[str, str]) -> tuple[dict[str, bytes], list[dict[str,
 
 async def jail_of(desk: Desk) -> Jail:
     """One whose /box is /sandbox, too, whose programs have their other names, and which has no shared memory."""
-    base = await desk.tools("rust", desk.config.jail)
-    own = [m.dst for m in base.mounts if m not in desk.config.jail.mounts]  # of a toolchain that is not the system's
-    rustc = {RUSTC: f"{own[0]}/bin/rustc"} if own else {}
-    programs = {**PROGRAMS, **rustc, **dict(desk.settings.get("programs", {}))}
+    plain = await desk.tools("python", desk.config.jail)
+    base = await desk.tools("rust", plain)
+    own = [m.dst for m in base.mounts if m not in plain.mounts]  # of a toolchain that is not the system's
+    programs = {**PROGRAMS, **({RUSTC: f"{own[0]}/bin/rustc"} if own else {})}
+    if base.python is not None:
+        programs |= dict.fromkeys(("/venv/bin/python", "/venv/bin/python3"), "/python/bin/python3")
+    programs = {name: where for name, where in programs.items() if name not in {m.dst for m in base.mounts}}
+    programs |= dict(desk.settings.get("programs", {}))
     links = [Mount.link(name, where) for name, where in programs.items() if name != where]
     given = (Mount.link("/sandbox", "/box"), Mount.tmpfs("/dev/shm", 4096, ro=True), *links)
     there = {mount.dst for mount in given}
