@@ -21,7 +21,11 @@ def make(config: Config) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+        try:
+            await service.start()
+        except Exception as e:
+            made.state.failed = e  # a server says that it failed, and not why
+            raise
         try:
             yield
         finally:

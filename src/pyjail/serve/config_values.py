@@ -18,6 +18,7 @@ from pyjail.serve.config import Config
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _AT_LEAST_ONE = ("concurrent", "connections", "connections_per_client", "attempts", "body", "file")
+_MOST_AT_ONCE = 4096  # of `pyjail.aio.set_concurrency`
 _ORIGIN = re.compile(r"https?://[^/?#\s@]+")
 RATE = re.compile(r"[1-9]\d*\s*/\s*([1-9]\d*\s*)?(second|minute|hour|day)s?")
 _HOST = re.compile(r"[^\s/]+")
@@ -155,6 +156,9 @@ def checked(config: Config) -> None:
     """What fields must be together, and what their texts must be."""
     if config.port > 65535:
         raise SpecError("serve.port", config.port, "a number from 0 to 65535 is needed")
+    if config.admission.concurrent > _MOST_AT_ONCE:
+        why = f"at most {_MOST_AT_ONCE} jails are run at once"
+        raise SpecError("serve.admission.concurrent", config.admission.concurrent, why)
     for name in ("origins", "embed"):
         for origin in getattr(config.edge, name):
             if not _ORIGIN.fullmatch(origin):
@@ -169,6 +173,9 @@ def checked(config: Config) -> None:
             raise SpecError("serve.edge.hosts", host, "a name such as run.example.org is needed")
     if config.admission.rate and not RATE.fullmatch(config.admission.rate):
         raise SpecError("serve.admission.rate", config.admission.rate, "a rate such as 60/minute is needed")
+    host, colon, port = config.observe.metrics.rpartition(":")
+    if config.observe.metrics and not (host and colon and port.isdigit() and int(port) <= 65535):
+        raise SpecError("serve.observe.metrics", config.observe.metrics, "ADDRESS:PORT is needed")
     if config.precheck not in ("off", "warn", "reject"):
         raise SpecError("serve.precheck", config.precheck, "off, warn or reject is needed")
     for field in dataclasses.fields(Limits):

@@ -58,6 +58,8 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name == OURS
         text = record.getMessage() if ours else str(record.msg).partition("\n")[0][:_OTHERS_LENGTH]
+        if text.startswith("Traceback"):
+            text = "it failed"
         error = record.exc_info[1] if record.exc_info else None
         about = {"where": where(error)} if error is not None else {}
         self._log.line("log", record.levelname.lower(), logger=record.name, text=text, **about)

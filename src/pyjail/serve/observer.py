@@ -26,6 +26,7 @@ class Observer:
     """Metrics and the log of one service."""
 
     def __init__(self, config: Config, turns: Turns) -> None:
+        self.turns = turns
         self.metrics, self.log, self._config = Metrics(), logs.stderr(config.observe.log), config.observe
         self._ends: list[Callable[[], None]] = []
         self._languages: dict[str, str] = {}
@@ -36,9 +37,8 @@ class Observer:
 
     def start(self) -> None:
         """Lines of the log are written, and metrics are served where the configuration says."""
-        if self._config.log:
-            handler = self.log.attach()
-            self._ends.append(lambda: logs.detach(handler))
+        handler = self.log.attach()  # also where nothing is logged: what nobody takes would go to standard error
+        self._ends.append(lambda: logs.detach(handler))
         if self._config.metrics:
             host, _, port = self._config.metrics.rpartition(":")
             self._ends.append(self.metrics.listen(host.strip("[]") or "127.0.0.1", int(port)))
@@ -114,7 +114,8 @@ def _size(content: Any) -> int:
 
 
 class Observed:
-    """An ASGI application before all others: each request is counted and logged when its answer has ended."""
+    """An ASGI application before all others: each request is counted and logged when its answer has ended. While the
+    service is being ended, connections are closed after their answers."""
 
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self._app, self._observer = app, observer
@@ -123,7 +124,7 @@ class Observed:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        seen = _Seen(scope, receive, send)
+        seen = _Seen(scope, receive, send, self._observer.turns)
         reset = current.set(seen.watch)
         began = time.monotonic()
         try:
@@ -156,8 +157,8 @@ def template(scope: Scope) -> str:
 class _Seen:
     """What goes through."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+    def __init__(self, scope: Scope, receive: Receive, send: Send, turns: Turns) -> None:
+        self._scope, self._receive, self._send, self._turns = scope, receive, send, turns
         self.watch, self.status, self.bytes_in, self.bytes_out = Watch(), 0, 0, 0
 
     async def receive(self) -> Message:
@@ -172,6 +173,8 @@ class _Seen:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
+            if self._turns.draining:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         elif kind == "websocket.accept":
             self.status = 101
         elif kind == "websocket.close" and not self.status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from pyjail.serve import protocol
 from pyjail.serve.config import Config
 from pyjail.serve.listen import where
 from pyjail.serve.notify import notify
+from pyjail.serve.trial import Refused
 
 _ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
 _OPTIONS: dict[str, Any] = {
@@ -26,8 +28,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
-    """Until SIGTERM or SIGINT, and the end of what runs then."""
-    _Server(app, config, sockets).run(sockets)
+    """Until SIGTERM or SIGINT, and the end of what runs then. Raises `Refused` when it cannot start."""
+    try:
+        _Server(app, config, sockets).run(sockets)
+    except SystemExit:  # what uvicorn says of a lifespan that failed
+        failed = getattr(app.state, "failed", None)
+        if failed is None:
+            raise
+        raise Refused(_why(failed)) from None
+
+
+def _why(e: BaseException) -> str:
+    if isinstance(e, OSError) and e.filename is not None:
+        return f"{os.fsdecode(e.filename)}: {e.strerror}"
+    return str(e) or type(e).__name__
 
 
 class _Server(uvicorn.Server):

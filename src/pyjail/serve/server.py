@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pyjail
-from pyjail.serve import listen, trial
+from pyjail.serve import listen, room, trial
 from pyjail.serve.config import Config
 
 
@@ -38,8 +38,8 @@ def main(config: Config) -> int:
 
 def _tried(config: Config) -> list[str]:
     if config.jail.strict:
-        trial.strict(pyjail.doctor())
-    return trial.of(config)
+        trial.strict()
+    return [*trial.of(config), *filter(None, [room.lacking(config)])]
 
 
 def warn(text: str) -> None:

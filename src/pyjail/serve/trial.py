@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyjail
-from pyjail import Finding, HostError, JailError, Limits, ProgramNotFoundError, Result
+from pyjail import Finding, HostError, Jail, JailError, Limits, ProgramNotFoundError, Result
 from pyjail.serve.config import Config
 
-_NO, _STRICT = "no", "strict jail"
+_NO = "no"
 _AT_ONCE = 4
 _FILL = f"while echo {'x' * 60}; do :; done >/box/f"
 
@@ -54,15 +54,21 @@ _TRIALS = {
 }
 
 
-def strict(found: tuple[Finding, ...]) -> None:
-    """Nothing, when strict jails run here by `pyjail.doctor`. Raises `Refused` with the row that is in the way."""
-    if any(row.layer == _STRICT and row.status != _NO for row in found):
-        return
+def strict() -> None:
+    """Nothing, when strict jails run here, which is what decides for `pyjail.doctor`, too; else `Refused` with the row
+    of it that is in the way. All its rows would take longer than a service should to start."""
+    try:
+        pyjail.run(["true"], jail=Jail(strict=True, fresh=True))
+    except JailError as e:
+        raise _explained(pyjail.doctor(), e) from None
+
+
+def _explained(found: tuple[Finding, ...], e: JailError) -> Refused:
     # rows are in the order in which layers build on each other: the first has to be seen to first
     row = next((row for row in found if row.status == _NO and row.required), None)
     if row is None:
-        raise Refused("strict jails do not run here: nothing was tried")
-    raise Refused(f"strict jails do not run here: {row.layer}: {row.why}", row.fix)
+        return Refused(f"strict jails do not run here: {e}")
+    return Refused(f"strict jails do not run here: {row.layer}: {row.why}", row.fix)
 
 
 def of(config: Config) -> list[str]:

@@ -54,6 +54,7 @@ def refused(url, path="/readyz"):
     except urllib.error.HTTPError as e:
         with e:
             assert int(e.headers["Retry-After"]) >= 1
+            assert e.headers["Connection"] == "close"
             return e.code, json.load(e)["type"].rpartition(":")[2]
 
 
@@ -78,3 +79,47 @@ def test_a_second_signal_ends_what_runs():
         process.send_signal(signal.SIGTERM)
         assert running.end() == 503 and running.body["type"].endswith(":ended")
         process.wait(PATIENCE)
+
+
+def test_the_time_to_end_is_that_of_the_configuration():
+    with serving(env={"PYJAIL_SERVE_DRAIN": "0.5"}) as (process, url):
+        running = Answer(url, LONG)
+        until(lambda: programs(process.pid))
+        process.send_signal(signal.SIGTERM)
+        assert running.end() == 503 and running.body["type"].endswith(":ended")
+        process.wait(PATIENCE)
+
+
+def test_what_waits_for_its_turn_is_done_in_that_time_too():
+    with serving(env={"PYJAIL_SERVE_ADMISSION_CONCURRENT": "1"}) as (process, url):
+        first = Answer(url, {"args": ["sleep", "1"]})
+        until(lambda: programs(process.pid))
+        second = Answer(url, {"args": ["true"]})
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert first.end() == 200 and second.end() == 200
+        process.wait(PATIENCE)
+
+
+def test_a_durable_run_is_queued_again_and_done_by_the_next_service(tmp_path):
+    env = {"PYJAIL_SERVE_STATE": str(tmp_path), "PYJAIL_SERVE_DRAIN": "0.1"}
+    asked = {"args": ["/bin/sh", "-c", "sleep 2; echo done"]}
+    with serving(env=env) as (process, url):
+        kept = later(url, asked)
+        until(lambda: programs(process.pid))
+    with serving(env=env) as (_, url):
+        until(lambda: fetched(url, kept["id"])["state"] == "done")
+        assert "done" in str(fetched(url, kept["id"])["result"]["stdout"])
+
+
+def later(url, body):
+    """What is told of a run that is fetched later."""
+    headers = {"Content-Type": "application/json", "Prefer": "respond-async"}
+    request = urllib.request.Request(f"{url}/v1/runs", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return json.load(answer)
+
+
+def fetched(url, id):
+    with urllib.request.urlopen(f"{url}/v1/runs/{id}", timeout=PATIENCE) as answer:
+        return json.load(answer)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
+import urllib.error
 import urllib.request
 
 import pytest
 
-from tests.jail.serve.typed import PATIENCE, post, refused, serving
+from tests.jail.serve.typed import PATIENCE, post, refused, run, serving
 
 pytestmark = pytest.mark.needs_cgroups
 
@@ -63,3 +67,95 @@ def test_a_file_where_a_socket_is_to_be_stays(tmp_path):
     path.write_text("precious")
     assert "it is no socket" in refused("--unix", str(path))
     assert path.read_text() == "precious"
+
+
+def test_what_could_be_too_little_memory_is_said():
+    with serving(env={"PYJAIL_SERVE_ADMISSION_CONCURRENT": "4096"}) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert "programs of serve.maxima.memory and the service may need" in process.stderr.read()
+
+
+def test_a_limit_that_cannot_be_enforced_is_refused_by_its_name():
+    said = refused(
+        "--port", "0", env={**os.environ, "PYJAIL_SERVE_MAXIMA_CPUS": "4096", "PYJAIL_SERVE_LIMITS_CPUS": "4096"}
+    )
+    assert "[limits]" in said and "cpus" in said
+
+
+def test_what_is_wrong_in_the_configuration_is_said_before_anything_is_tried(tmp_path):
+    (tmp_path / "serve.toml").write_text("[serve]\nprot = 1")
+    assert "serve.prot=1: there is no such key" in refused("--config", str(tmp_path / "serve.toml"))
+    assert "there is no such option" not in refused("--config", str(tmp_path / "none.toml"))
+
+
+def test_a_state_directory_that_cannot_be_used_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    said = refused("--port", "0", "--state", str(tmp_path / "file"))
+    assert f"{tmp_path}/file" in said
+
+
+def test_check_serves_nothing_and_shows_no_secret(tmp_path):
+    done = run("--check", "--port", "1", env={**os.environ, "PYJAIL_SERVE_TOKENS": f"ci:run:{'ab' * 32}"})
+    assert done.returncode == 0 and "port = 1" in done.stdout and "abab" not in done.stdout
+
+
+def test_a_new_token_lets_in_and_no_other(tmp_path):
+    done = run("token", "new", "--name", "ci")
+    secret = done.stdout.splitlines()[0].rpartition(" ")[2]
+    (tmp_path / "serve.toml").write_text(done.stdout)
+    with serving("--config", str(tmp_path / "serve.toml")) as (_, url):
+        for given, status in ((secret, 200), (secret[:-1], 401), ("", 401)):
+            request = urllib.request.Request(
+                f"{url}/v1/runs", b'{"args": ["true"]}',
+                {"Content-Type": "application/json", "Authorization": f"Bearer {given}"},
+            )  # fmt: skip
+            try:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                    assert answer.status == status
+            except urllib.error.HTTPError as e:
+                assert e.code == status
+                e.close()
+
+
+def test_without_the_extra_it_is_told_how_to_get_it():
+    """A Python that cannot find it stands for one that does not have it."""
+    code = "import sys; sys.modules['uvicorn'] = None; from pyjail import cli; sys.exit(cli.main(['serve', '--port', '0']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 125
+    assert "pip install 'pyjail-linux[serve]'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_metrics_are_on_a_listener_of_their_own_too():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    with serving(env={"PYJAIL_SERVE_OBSERVE_METRICS": f"127.0.0.1:{port}"}) as (_, url):
+        post(f"{url}/v1/runs", {"args": ["true"]})
+        for where in (f"http://127.0.0.1:{port}/metrics", f"{url}/metrics"):
+            with urllib.request.urlopen(where, timeout=PATIENCE) as answer:
+                page = answer.read().decode()
+            assert 'pyjail_runs_total{face="v1",language="-",verdict="ok"} 1.0' in page
+            for name in ("run_seconds_count", "queue_seconds_count", "overhead_seconds_count", "running", "queued",
+                         "store_bytes", "keepers", 'jobs{state="queued"}'):  # fmt: skip
+                assert f"\npyjail_{name} " in page, name
+
+
+def test_what_users_send_is_in_no_line_of_the_log(tmp_path):
+    secret = "hunter2"
+    with serving(log=tmp_path / "log") as (_, url):
+        body = {"language": "python", "source": f"print('{secret}')", "stdin": secret, "env": {"A": secret}}
+        post(f"{url}/v1/runs", body)
+        for path in (f"/{secret}", f"/v1/runs/{secret}", f"/v1/runs?receipt={secret}"):
+            with pytest.raises(urllib.error.HTTPError) as raised:
+                urllib.request.urlopen(f"{url}{path}", timeout=PATIENCE)
+            raised.value.close()
+        refused_body = urllib.request.Request(
+            f"{url}/v1/runs", json.dumps({secret: 1}).encode(), {"Content-Type": "application/json"}
+        )
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(refused_body, timeout=PATIENCE)
+        raised.value.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines].count("request") == 5
+    assert secret not in (tmp_path / "log").read_text()
+    (ran,) = [line for line in lines if line["event"] == "run"]
+    assert len(ran["sha256"]) == 64 and ran["request_id"] in {line["request_id"] for line in lines if line is not ran}

@@ -63,12 +63,17 @@ def serving(
         time.sleep(0.02)
 
 
-def refused(*options: str, command: Sequence[str] = (), **given: Any) -> str:
-    """What it said when it did not start."""
-    done = subprocess.run(
-        [*(command or [sys.executable, "-m", "pyjail", "serve"]), *options], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
-        check=False, **given,
+def run(*options: str, command: Sequence[str] = (), **given: Any) -> subprocess.CompletedProcess[str]:
+    """What came of a ``pyjail serve`` that ends by itself."""
+    return subprocess.run(
+        [*(command or [sys.executable, "-m", "pyjail", "serve"]), *options], cwd=ROOT, capture_output=True, text=True,
+        timeout=PATIENCE, check=False, **given,
     )  # fmt: skip
+
+
+def refused(*options: str, **given: Any) -> str:
+    """What it said when it did not start."""
+    done = run(*options, **given)
     assert done.returncode == 125 and done.stdout == ""
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -129,6 +129,8 @@ def test_other_commands_read_the_same_file(tmp_path):
         ("[serve]\nopen = 1", "serve.open=1: true or false is needed"),
         ("[serve]\naddress = 1", "serve.address=1: text is needed"),
         ("[serve.admission]\nconcurrent = 0", "serve.admission.concurrent=0: at least 1 is needed"),
+        ("[serve.admission]\nconcurrent = 4097", "serve.admission.concurrent=4097: at most 4096 jails"),
+        ('[serve.observe]\nmetrics = "9100"', "serve.observe.metrics='9100': ADDRESS:PORT is needed"),
         ('[serve.admission]\nrate = "many"', "serve.admission.rate='many': a rate such as 60/minute is needed"),
         ('[serve.edge]\nhosts = [1]', "serve.edge.hosts=[1]: a list of texts is needed"),
         ('[serve.edge]\norigins = ["example.org"]', "serve.edge.origins='example.org': an origin such as"),
