@@ -80,10 +80,10 @@ def test_its_size_changes_signals_come_and_the_end_of_input(service):
 
 
 def test_control_c_is_a_signal(service):
-    with terminal(service, "sh", "-c", "echo ready; sleep 1000") as socket:
+    with terminal(service, "sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep .05; done") as socket:
         read(socket, b"ready")
         socket.send(b"\x03")
-        assert read(socket)[1][-1]["result"]["signal"] == 2
+        assert read(socket)[1][-1]["result"]["exit_code"] == 9
 
 
 def test_who_goes_takes_the_program_along(service):
@@ -97,9 +97,11 @@ def test_who_goes_takes_the_program_along(service):
 
 
 def test_output_waits_for_who_has_not_taken_it_and_is_bounded(service):
-    code = "head -c 1000000 /dev/zero | tr '\\0' x"
+    code = "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end; read y"  # (what a terminal still has goes with it)
     with terminal(service, "sh", "-c", code) as socket:
-        assert read(socket)[0].count(b"x") == 1_000_000
+        assert read(socket, b"end")[0].count(b"x") == 1_000_000
+        socket.send(b"\n")
+        assert read(socket)[1][-1]["result"]["verdict"] == "ok"
     with terminal(service, "yes", limits={"output": 100_000}) as socket:
         shown, said = read(socket)
         assert len(shown) <= 100_000 and said[-1]["result"]["verdict"] == "output"
