@@ -126,6 +126,7 @@ class Talk:
         try:
             parameters = self._parameters(strict.model(Terminal, first.encode()))
             scope = self._socket.scope
+            await self._say({"state": "queued"})
             async with self._service.turns.slot(scope.get("tenant", ""), scope.get("token")):
                 await self._run(parameters)
         except Exception as e:
