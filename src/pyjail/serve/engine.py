@@ -95,7 +95,10 @@ class Engine:
         return await _compiled(job, program, watcher, queued)
 
     async def check(self, job: Job, tenant: str) -> None:
-        """Raises `Problem` 422 where a file is missing that it names by digest; else each of them has been used now."""
+        """Whether it can wait: raises `Problem` 507 where the disk is full, 422 where a file is missing that it names
+        by digest; else each of them has been used now."""
+        if self.files is not None:
+            self.files.room()
         async with held(self.files, tenant, job.files):
             pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from pyjail.serve.live import Live, Lives
 from pyjail.serve.store import ENDED, Record, Store
 from pyjail.serve.worker import Worker
 
+LOOK = 1.0  # seconds between two looks for what others do
 Maker = Callable[[Mapping[str, Any]], Job]
 
 
@@ -75,6 +77,18 @@ class Later:
         else:
             _end(live, record)
         return live
+
+    async def until_ended(self, live: Live, seconds: float | None) -> None:
+        """Wait for its end, so long at most; runs of another service are looked for in the store."""
+        loop = asyncio.get_running_loop()
+        end = None if seconds is None else loop.time() + seconds
+        while not live.ended:
+            left = None if end is None else end - loop.time()
+            if left is not None and left <= 0:
+                return
+            look = left if not self._config.jobs.postgres else LOOK if left is None else min(LOOK, left)
+            if not await live.until_ended(look) and (await self.seen(live.id, live.tenant)) is None:
+                live.end("lost", {"reason": "it is kept no more"})
 
     # ---- what the worker asks for ----
 

@@ -58,7 +58,7 @@ def router(service: Service) -> APIRouter:
         """``wait``: for its end, so many seconds at most."""
         live = await _seen(service, request, id)
         if wait:
-            await leaving.while_there(request.receive, live.until_ended(wait))
+            await leaving.while_there(request.receive, service.later.until_ended(live, wait))
         return JSONResponse(told(live, receipt))
 
     @made.delete("/runs/{id}", summary="Cancel a run", responses={200: RECORD, **PROBLEMS})
@@ -110,7 +110,7 @@ async def _keep(
     where = {"Location": f"/v1/runs/{record.id}"}
     if receipt is None:
         return JSONResponse(told(live, False), 202, headers={**where, "Preference-Applied": "respond-async"})
-    await leaving.while_there(request.receive, live.until_ended(None))
+    await leaving.while_there(request.receive, service.later.until_ended(live, None))
     said = told(live, receipt)
     if "problem" in said:
         return JSONResponse(said["problem"], said["problem"]["status"], media_type=TYPE)

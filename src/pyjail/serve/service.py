@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 from pyjail import aio
 from pyjail.serve import leaving
 from pyjail.serve.admission import Turns
-from pyjail.serve.config import Config
+from pyjail.serve.config import Config, Jobs
 from pyjail.serve.engine import Engine
 from pyjail.serve.files import FileStore
 from pyjail.serve.later import Later
 from pyjail.serve.live import Lives
 from pyjail.serve.names import Names
 from pyjail.serve.observer import Observer
+from pyjail.serve.problem import Problem
 from pyjail.serve.sqlite_store import SQLite
 from pyjail.serve.state import State
 from pyjail.serve.store import Store
 from pyjail.serve.worker import every
 
+_LOG = logging.getLogger("pyjail.serve")
 TIDY = 60.0  # seconds between looks for what is over
 
 
@@ -41,20 +46,34 @@ class Service:
         self.lives = Lives()
 
     async def start(self) -> None:
-        """Before the first request."""
+        """Before the first request. Raises `Problem`, which is logged, where it cannot be; nothing is left then."""
+        try:
+            async with AsyncExitStack() as made:
+                await self._make(made)
+                self._made = made.pop_all()
+        except Problem as e:
+            _LOG.error("the service is not started: %s", e.detail)
+            raise
+
+    async def _make(self, made: AsyncExitStack) -> None:
         config = self.config
         self.observer.start()
+        made.push_async_callback(asyncio.to_thread, self.observer.end)
         aio.set_concurrency(config.admission.concurrent)  # the queue is ours alone
         self.state = await asyncio.to_thread(State, config.state)
-        self.files = await asyncio.to_thread(FileStore, self.state.directory, config.files)
-        self.engine.files = self.files
+        made.push_async_callback(asyncio.to_thread, self.state.close)
+        self.files = self.engine.files = await asyncio.to_thread(FileStore, self.state.directory, config.files)
         self.names = await asyncio.to_thread(Names, self.state.directory, self.files)
-        self.store = await SQLite.open(self.state.directory, config.jobs)
+        made.push_async_callback(self.names.close)
+        self.store = await _store(self.state.directory, config.jobs)
+        made.push_async_callback(self.store.close)
+        made.push_async_callback(self.engine.checks.close)
         self.later = Later(config, self.engine, self.store, self.lives)
         self.later.start()
+        made.push_async_callback(self.later.end)
         self._watch()
         chores = (self.store.expire, self._expire, self.names.prune, self.engine.checks.close)
-        self._chores = asyncio.create_task(every(TIDY, *chores))
+        made.push_async_callback(leaving.ended, asyncio.create_task(every(TIDY, *chores)))
 
     def _watch(self) -> None:
         metrics, lives = self.observer.metrics, self.lives
@@ -75,10 +94,13 @@ class Service:
 
     async def end(self) -> None:
         """After the last one."""
-        await leaving.ended(self._chores)
-        await self.later.end()
-        await self.engine.checks.close()
-        await self.store.close()
-        await self.names.close()
-        await asyncio.to_thread(self.state.close)
-        await asyncio.to_thread(self.observer.end)
+        await self._made.aclose()
+
+
+async def _store(directory: Path, jobs: Jobs) -> Store:
+    """Where runs are kept that are fetched later. Raises ImportError: the extra ``serve-postgres`` is needed."""
+    if not jobs.postgres:
+        return await SQLite.open(directory, jobs)
+    from pyjail.serve.postgres_store import Postgres
+
+    return await Postgres.open(jobs)

@@ -21,6 +21,8 @@ from pyjail.serve.files import FileStore
 from pyjail.serve.problem import Problem
 from pyjail.serve.store import ENDED, Record
 
+MOST = 100_000  # runs in all
+WAITING = 10_000  # of one tenant
 LONG = 64 << 10  # bytes of a result; one that has more is a file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -56,9 +58,7 @@ WHERE state = 'running'
 class SQLite:
     """A `Store` in ``directory``, which this process alone uses; made by `open`."""
 
-    def __init__(
-        self, directory: Path, jobs: Jobs, most: int = 100_000, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, directory: Path, jobs: Jobs, most: int = MOST, clock: Callable[[], float] = time.time) -> None:
         self._jobs, self._most, self._clock = jobs, most, clock
         kept = 1 << 40
         limits = Files(file=kept, total=kept, count=kept, keep=jobs.keep + 3600, floor=0)
@@ -68,7 +68,7 @@ class SQLite:
 
     @classmethod
     async def open(
-        cls, directory: Path, jobs: Jobs, most: int = 100_000, clock: Callable[[], float] = time.time
+        cls, directory: Path, jobs: Jobs, most: int = MOST, clock: Callable[[], float] = time.time
     ) -> SQLite:
         """One whose runs that were running wait again, or are lost."""
         made = await asyncio.to_thread(cls, directory, jobs, most, clock)
@@ -94,7 +94,7 @@ class SQLite:
                         why = "this Idempotency-Key was used for another request"
                         raise Problem(422, "idempotency", why, field="Idempotency-Key")
                     return self._record(known), False
-                self._room(db)
+                self._room(db, record.tenant)
                 db.execute(
                     "INSERT INTO jobs (id, tenant, state, created, expires, spec, idem_key, idem_digest)"
                     " VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
@@ -104,7 +104,10 @@ class SQLite:
 
         return await self._database.do(work)
 
-    def _room(self, db: sqlite3.Connection) -> None:
+    def _room(self, db: sqlite3.Connection, tenant: str) -> None:
+        waiting = one(db.execute("SELECT count(*) AS n FROM jobs WHERE state = 'queued' AND tenant = ?", (tenant,)))
+        if waiting["n"] >= WAITING:
+            raise Problem(429, "share-full", f"{WAITING} runs of this tenant wait already", retry=60)
         if one(db.execute("SELECT count(*) AS n FROM jobs"))["n"] < self._most:
             return
         if not self._expired(db):

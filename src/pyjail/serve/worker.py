@@ -136,9 +136,9 @@ class Worker:
         while True:
             try:
                 return await call()
-            except Problem:
-                raise
-            except Exception:
+            except Exception as e:
+                if isinstance(e, Problem) and e.status == 507:
+                    raise
                 _log.exception("the store does not answer")
                 if self._ending or asyncio.get_running_loop().time() > end:
                     return otherwise
