@@ -64,7 +64,11 @@ def named(name: str) -> Iterator[None]:
 
 def typed(name: str, value: Any, field: dataclasses.Field[Any]) -> Any:
     """``value`` as this field has it; text where it comes from a variable or an option."""
-    kind = str(field.type)
+    return of_kind(name, value, str(field.type), field.name in _AT_LEAST_ONE)
+
+
+def of_kind(name: str, value: Any, kind: str, positive: bool = False) -> Any:
+    """``value`` as one of this type, which is named as annotations are."""
     if kind == "bool":
         return _bool(name, value)
     if kind.startswith("tuple"):
@@ -73,7 +77,7 @@ def typed(name: str, value: Any, field: dataclasses.Field[Any]) -> Any:
         if not isinstance(value, str) or "\0" in value:
             raise SpecError(name, value, "text is needed")
         return value
-    return _number(name, value, kind, field.name)
+    return _number(name, value, kind, positive)
 
 
 def _bool(name: str, value: Any) -> bool:
@@ -92,7 +96,7 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _number(name: str, value: Any, kind: str, key: str) -> Any:
+def _number(name: str, value: Any, kind: str, positive: bool) -> Any:
     """Seconds are floats, or text such as "30s"; all else are whole numbers, or sizes such as "16M"."""
     if isinstance(value, bool):
         raise SpecError(name, value, "a number is needed")
@@ -103,7 +107,7 @@ def _number(name: str, value: Any, kind: str, key: str) -> Any:
     if kind.startswith("int"):
         if not isinstance(value, int):
             raise SpecError(name, value, "a whole number is needed")
-        if key in _AT_LEAST_ONE and value < 1:
+        if positive and value < 1:
             raise SpecError(name, value, "at least 1 is needed")
         return value
     return float(value)
@@ -140,11 +144,6 @@ def limits(usual: Limits, given: Mapping[str, Any]) -> Limits:
     if "cpu_time" in given and "wall_time" not in given:
         given = {**given, "wall_time": Limits(cpu_time=given["cpu_time"]).wall_time}
     return replace(usual, **given)
-
-
-def faces(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """``[faces.NAME]`` tables."""
-    return {name: table(given, name, "faces.") for name in given}
 
 
 def languages(given: Mapping[str, Any], path: str) -> dict[str, Any]:

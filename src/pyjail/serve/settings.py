@@ -10,7 +10,7 @@ from typing import Any
 
 import pyjail
 from pyjail import Limits, SpecError
-from pyjail.serve import config_values, tokens
+from pyjail.serve import config_values, face_settings, tokens
 from pyjail.serve.config import DEFAULTS, MAXIMA, Config
 from pyjail.serve.config_values import known
 
@@ -158,13 +158,16 @@ def _merged(
             merger.one(names[variable], f"${variable}", value)
     for name, (option, value) in options.items():
         merger.one(name, option, value)
+    merged = merger.config()
     made = dataclasses.replace(
-        merger.config(), jail=pyjail.from_toml({"jail": named["jail"]})[0], tokens=tokens.of_tables(listed),
-        faces=config_values.faces(named["faces"]), languages=config_values.languages(named["languages"], path),
+        merged, jail=pyjail.from_toml({"jail": named["jail"]})[0], tokens=tokens.of_tables(listed),
+        faces=face_settings.checked(named["faces"], merged.maxima),
+        languages=config_values.languages(named["languages"], path),
     )  # fmt: skip
     for table in ("jail", "faces", "languages"):
         merger.origins |= {f"{table}.{key}": path for key in named[table]}
     config_values.checked(made)
+    face_settings.check_root(made.root)
     return Settings(made, merger.origins, path, bool(named["images"]))
 
 

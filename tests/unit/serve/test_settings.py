@@ -10,7 +10,7 @@ import pytest
 
 import pyjail
 from pyjail import Limits, SpecError
-from pyjail.serve import Config, effective, settings, tokens
+from pyjail.serve import Config, effective, face_settings, settings, tokens
 from pyjail.serve.config import DEFAULTS, MAXIMA
 
 DIGEST = "ab" * 32
@@ -101,6 +101,19 @@ def test_jail_languages_and_faces_are_of_the_same_file(load):
     assert dict(found.config.faces) == {"boxer": {}}
 
 
+def test_faces_have_sizes_and_times_too(load):
+    found = load(
+        '[faces.boxer]\noutput = "1M"\n[faces.codebox]\ntimeout = "200ms"\n[faces.codebox.limits]\nmemory = "1M"'
+    )
+    assert found.config.faces["boxer"] == {"output": 1 << 20}
+    assert found.config.faces["codebox"] == {"timeout": 0.2, "limits": {"memory": 1 << 20}}
+
+
+def test_every_face_that_there_is_may_be_configured_and_no_other():
+    faced = pytest.importorskip("pyjail.serve.faced", reason="the extra serve is missing")
+    assert {*faced.FACES} <= {*face_settings.KEYS}
+
+
 def test_other_commands_read_the_same_file(tmp_path):
     path = tmp_path / "all.toml"
     path.write_text("[serve]\nport = 1\n[faces.boxer]\n[limits]\nprocesses = 3")
@@ -135,6 +148,7 @@ def test_other_commands_read_the_same_file(tmp_path):
         ('[serve.edge]\nhosts = [1]', "serve.edge.hosts=[1]: a list of texts is needed"),
         ('[serve.edge]\norigins = ["example.org"]', "serve.edge.origins='example.org': an origin such as"),
         ('[serve.edge]\nproxies = ["10.0.0.1/8"]', "serve.edge.proxies='10.0.0.1/8': an address or a network is needed"),
+        ('[serve]\nroot = "x"', "serve.root='x': seeds, none or a face is needed"),
         ('[serve]\nprecheck = "jail"', "serve.precheck='jail': off, warn or reject is needed"),
         ('[limits]\nmemory = "2G"', "limits.memory=2147483648: serve.maxima.memory is 1.07374e+09, which is less"),
         ('[limits]\nmemory = "none"', "limits.memory=None: serve.maxima.memory"),
@@ -142,6 +156,13 @@ def test_other_commands_read_the_same_file(tmp_path):
         ('[[serve.tokens]]\nname = "a"', "serve.tokens[1].sha256=None: is missing"),
         (f'[[serve.tokens]]\nname = "a b"\nsha256 = "{DIGEST}"', "serve.tokens[1].name='a b': 1 to 64 letters"),
         (f'[[serve.tokens]]\nname = "a"\nsha256 = "{DIGEST}"\nrole = "god"', "serve.tokens[1].role='god': one of run"),
+        ("[faces.boxr]", "faces.boxr={}: there is no such key; did you mean 'boxer'?"),
+        ("[faces.boxer]\noutptu = 1", "faces.boxer.outptu=1: there is no such key; did you mean 'output'?"),
+        ("[faces.boxer.limits]\nmemroy = 1", "faces.boxer.limits.memroy=1: there is no such key; did you mean 'memory'?"),
+        ('[faces.boxer.limits]\nmemory = "2G"', "faces.boxer.limits.memory=2147483648: serve.maxima.memory is"),
+        ('[faces.boxer]\nlimits = 1', "faces.boxer.limits=1: a table of limits is needed"),
+        ('[faces.boxer]\nimages = ["a"]', "faces.boxer.images=['a']: a table of texts is needed"),
+        ("[faces.codebox]\ntimeout = true", "faces.codebox.timeout=True: a number is needed"),
         ("[serve", "is not TOML"),
     ],
 )  # fmt: skip
