@@ -16,7 +16,7 @@ from pyjail.serve.problem import Problem
 class Asked:
     """A request, its body read: header names in lower case, ``params`` of the path, ``id`` of X-Request-ID.
 
-    ``form``: {name: bytes} of a body of parts; None: it is none.
+    ``form``: {name: bytes} of a body of parts; None: it is none. ``filenames``: the names that its files came with.
     """
 
     method: str
@@ -26,6 +26,7 @@ class Asked:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     form: Mapping[str, bytes] | None = None
+    filenames: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
     client: str = ""
     id: str = ""

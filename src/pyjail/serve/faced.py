@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from starlette.datastructures import UploadFile
@@ -17,84 +14,38 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from pyjail import Jail, JailError, Mount, SpecError, images, languages
+from pyjail import JailError, SpecError
 from pyjail.serve import body, edge, errors, leaving, strict
 from pyjail.serve.config import Config
+from pyjail.serve.counter import Counter
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
-from pyjail.serve.faces import boxer, codebox, secure_sandbox
-from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.faces import boxer, codebox, go_judge, secure_sandbox
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
 SEEDS = ("boxer", "codebox", "secure-sandbox")
-FACES: Mapping[str, Callable[[Mapping[str, Any]], Face]] = {
-    "boxer": lambda _: boxer.Boxer(),
-    "codebox": lambda _: codebox.Codebox(),
-    "secure-sandbox": secure_sandbox.SecureSandbox,
+
+
+class Template(NamedTuple):
+    """A route, as the log and the metrics name it."""
+
+    path: str
+
+
+class Made(NamedTuple):
+    """How a face is made of its settings, and which it has besides ``enabled`` and ``limits``."""
+
+    make: Callable[[Mapping[str, Any]], Face]
+    settings: Sequence[str] = ()
+
+
+FACES: Mapping[str, Made] = {
+    "boxer": Made(lambda _: boxer.Boxer(), ("output", "upload", "images")),
+    "codebox": Made(lambda _: codebox.Codebox(), ("timeout", "programs")),
+    "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
+    "go-judge": Made(lambda _: go_judge.GoJudge()),
 }
 MOST_PARTS = 2  # of a form: a file and its name
-
-
-class Counter:
-    """`pyjail.serve.face.Desk` of one face and one tenant."""
-
-    def __init__(self, service: Service, face: str, tenant: str, token: Any) -> None:
-        self.config = service.config
-        self.settings: Mapping[str, Any] = service.config.faces.get(face, {})
-        self._service, self._of, self._token = service, (tenant, face), token
-
-    async def run(self, job: Job) -> Outcome:
-        return await self._service.engine.run(job, self._of[0], self._token)
-
-    async def steps(self, script: Script) -> Sequence[Outcome]:
-        return await self._service.engine.steps(script, self._of[0], self._token)
-
-    async def image(self, name: str) -> Jail:
-        try:
-            found = await asyncio.to_thread(images.get, name)
-        except (JailError, OSError):
-            raise Problem(400, "image", f"unknown image: {name}; known: {await self._known()}") from None
-        return Jail(image=found)
-
-    async def tools(self, language: str, jail: Jail) -> Jail:
-        return await asyncio.to_thread(_with_tools, language, jail)
-
-    async def _known(self) -> str:
-        try:
-            kept = [name for image in await asyncio.to_thread(images.list) if (name := image.name)]
-        except (JailError, OSError):
-            kept = []
-        own = [boxer.HOST_VIEW, *self.settings.get("images", {})]
-        return ", ".join(sorted({*own, *kept})[:50])
-
-    async def put(self, path: str, data: bytes) -> None:
-        await self._service.names.put(*self._of, path, data)
-
-    async def get(self, path: str) -> bytes | None:
-        return await self._service.names.get(*self._of, path)
-
-    async def drop(self, path: str) -> bool:
-        return await self._service.names.drop(*self._of, path)
-
-    async def names(self) -> Sequence[str]:
-        return await self._service.names.names(*self._of)
-
-
-@lru_cache(maxsize=64)
-def _with_tools(language: str, jail: Jail) -> Jail:
-    if language == "python":
-        return _with_scripts(jail)
-    found = languages.table()[language]
-    return languages.jail_for(found, jail) if languages.available(found, jail) else jail
-
-
-def _with_scripts(jail: Jail) -> Jail:
-    """``pip`` and ``pytest`` of the environment whose Python it is, which a jail does not have by itself."""
-    there = {name: os.path.join(os.path.dirname(os.fspath(jail.python or "")), name) for name in ("pip", "pytest")}
-    found = [
-        Mount.bind(path, f"/venv/bin/{name}") for name, path in there.items() if jail.python and os.path.isfile(path)
-    ]
-    return replace(jail, mounts=(*jail.mounts, *found)) if found else jail
 
 
 def mount(app: FastAPI, service: Service) -> Doors:
@@ -108,22 +59,28 @@ def mount(app: FastAPI, service: Service) -> Doors:
             if face.name in at_root(config):
                 routes.setdefault((endpoint.method, endpoint.path), []).append((face, endpoint))
     for (method, path), choices in routes.items():
-        route = _route(service, choices)
+        route = _route(service, Template(path), choices)
         for form in (path, f"{path}/"):
             app.add_route(form, route, methods=[method], include_in_schema=False)
     return Doors(faces, config)
 
 
 def made(config: Config) -> dict[str, Face]:
-    """The faces by their names."""
-    for name in config.faces:
+    """The faces by their names. Raises SpecError for settings that are none."""
+    for name, given in config.faces.items():
         if name not in FACES:
             raise SpecError("faces", name, f"there is no such face: {', '.join(FACES)}")
+        known = ("enabled", "limits", *FACES[name].settings)
+        for key in given:
+            if key not in known:
+                raise SpecError(f"faces.{name}", key, f"there is no such setting: {', '.join(sorted(known))}")
+        for table in ("limits", "compile_limits"):
+            replace(config.limits, **given.get(table, {}))  # what is no limit is a SpecError
     if config.root not in ("seeds", "none", *FACES):
         raise SpecError("root", config.root, f'"seeds", "none" or a face is needed: {", ".join(FACES)}')
     return {
-        name: make(config.faces.get(name, {}))
-        for name, make in FACES.items()
+        name: face.make(config.faces.get(name, {}))
+        for name, face in FACES.items()
         if config.faces.get(name, {}).get("enabled", True)
     }
 
@@ -172,9 +129,12 @@ def _matches(template: str, path: str) -> bool:
     return path.startswith(head) if brace else path == template
 
 
-def _route(service: Service, choices: Sequence[tuple[Face, Endpoint]]) -> Callable[[Request], Awaitable[Response]]:
+def _route(
+    service: Service, template: Template, choices: Sequence[tuple[Face, Endpoint]]
+) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         face, endpoint = choices[0]
+        request.scope["route"] = template
         try:
             asked = await _asked(request, any(e.forms for _, e in choices))
             face, endpoint = chosen(asked, choices)
@@ -195,26 +155,27 @@ async def _answered(endpoint: Endpoint, asked: Asked, desk: Desk) -> Answer:
 async def _asked(request: Request, forms: bool) -> Asked:
     scope = request.scope
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    form, body = None, b""
+    form, filenames, body = None, dict[str, str](), b""
     if forms and kind == "multipart/form-data":
-        form = await _form(request)
+        form, filenames = await _form(request)
     else:
         body = await request.body()
         strict.few(body)
     return Asked(
         request.method, scope["path"], dict(request.path_params), dict(request.query_params),
-        {name.lower(): value for name, value in request.headers.items()}, body, form,
+        {name.lower(): value for name, value in request.headers.items()}, body, form, filenames,
         scope.get("tenant", ""), request.client.host if request.client else "", scope.get("request_id", ""),
     )  # fmt: skip
 
 
-async def _form(request: Request) -> Mapping[str, bytes]:
+async def _form(request: Request) -> tuple[Mapping[str, bytes], dict[str, str]]:
+    """What its parts hold, and the names of those that are files."""
     try:
         async with request.form(max_files=1, max_fields=MOST_PARTS - 1, max_part_size=1 << 16) as form:
-            return {
-                name: await part.read() if isinstance(part, UploadFile) else part.encode()
-                for name, part in form.multi_items()
-            }
+            parts = form.multi_items()
+            names = {name: part.filename or "" for name, part in parts if isinstance(part, UploadFile)}
+            held = {name: await part.read() if isinstance(part, UploadFile) else part.encode() for name, part in parts}
+            return held, names
     except MultiPartException as e:
         raise Problem(400, "form", e.message) from None
 

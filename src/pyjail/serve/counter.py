@@ -1,0 +1,78 @@
+"""What a face may ask the service for: `Counter`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from pyjail import Jail, JailError, Mount, images, languages
+from pyjail.serve.faces import boxer
+from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.problem import Problem
+from pyjail.serve.service import Service
+
+
+class Counter:
+    """`pyjail.serve.face.Desk` of one face and one tenant."""
+
+    def __init__(self, service: Service, face: str, tenant: str, token: Any) -> None:
+        self.config = service.config
+        self.settings: Mapping[str, Any] = service.config.faces.get(face, {})
+        self._service, self._of, self._token = service, (tenant, face), token
+
+    async def run(self, job: Job) -> Outcome:
+        return await self._service.engine.run(job, self._of[0], self._token)
+
+    async def steps(self, script: Script) -> Sequence[Outcome]:
+        return await self._service.engine.steps(script, self._of[0], self._token)
+
+    async def image(self, name: str) -> Jail:
+        try:
+            found = await asyncio.to_thread(images.get, name)
+        except (JailError, OSError):
+            raise Problem(400, "image", f"unknown image: {name}; known: {await self._known()}") from None
+        return Jail(image=found)
+
+    async def tools(self, language: str, jail: Jail) -> Jail:
+        return await asyncio.to_thread(_with_tools, language, jail)
+
+    async def _known(self) -> str:
+        try:
+            kept = [name for image in await asyncio.to_thread(images.list) if (name := image.name)]
+        except (JailError, OSError):
+            kept = []
+        own = [boxer.HOST_VIEW, *self.settings.get("images", {})]
+        return ", ".join(sorted({*own, *kept})[:50])
+
+    async def put(self, path: str, data: bytes) -> None:
+        await self._service.names.put(*self._of, path, data)
+
+    async def get(self, path: str) -> bytes | None:
+        return await self._service.names.get(*self._of, path)
+
+    async def drop(self, path: str) -> bool:
+        return await self._service.names.drop(*self._of, path)
+
+    async def names(self) -> Sequence[str]:
+        return await self._service.names.names(*self._of)
+
+
+@lru_cache(maxsize=64)
+def _with_tools(language: str, jail: Jail) -> Jail:
+    if language == "python":
+        return _with_scripts(jail)
+    found = languages.table()[language]
+    return languages.jail_for(found, jail) if languages.available(found, jail) else jail
+
+
+def _with_scripts(jail: Jail) -> Jail:
+    """``pip`` and ``pytest`` of the environment whose Python it is, which a jail does not have by itself."""
+    there = {name: os.path.join(os.path.dirname(os.fspath(jail.python or "")), name) for name in ("pip", "pytest")}
+    found = [
+        Mount.bind(path, f"/venv/bin/{name}") for name, path in there.items() if jail.python and os.path.isfile(path)
+    ]
+    return replace(jail, mounts=(*jail.mounts, *found)) if found else jail

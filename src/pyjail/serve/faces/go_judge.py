@@ -1,0 +1,214 @@
+"""go-judge: commands with files by content or id, and what they leave, by content or id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyjail
+from pyjail import File, Jail, Limits, Mount
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint
+from pyjail.serve.faces.common import bounded, parsed, relative, shown
+from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Wanted, answered, named, stored
+from pyjail.serve.job import Job
+from pyjail.serve.problem import Problem
+
+MOST_COMMANDS = 16
+COLLECTED = 64 << 20  # of a file that comes back, where copyOutMax says nothing
+OWN: Mapping[str, Any] = {"cpu_time": 10, "wall_time": 20, "memory": 256 << 20, "processes": 50}
+_LIMITS = {
+    "cpuLimit": ("cpu_time", 1 / SECOND), "clockLimit": ("wall_time", 1 / SECOND),
+    "realCpuLimit": ("wall_time", 1 / SECOND), "memoryLimit": ("memory", 1), "stackLimit": ("stack", 1),
+    "procLimit": ("processes", 1), "cpuRateLimit": ("cpus", 0.001),
+}  # fmt: skip
+_STREAMS = ("stdin", "stdout", "stderr")
+_REFUSED = {
+    "tty": "a terminal is not offered here: see /v1/terminal", "cpuSetLimit": "programs choose no CPUs here",
+}  # fmt: skip
+
+
+class GoJudge:
+    """Its interface."""
+
+    name = NAME
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return (
+            Endpoint("POST", "/run", run), Endpoint("GET", "/file", listed),
+            Endpoint("POST", "/file", upload, forms=True), Endpoint("GET", "/file/{id}", download),
+            Endpoint("DELETE", "/file/{id}", delete),
+            Endpoint("GET", "/version", version), Endpoint("GET", "/config", config),
+        )  # fmt: skip
+
+    def problem(self, problem: Problem) -> Answer:
+        if problem.status in (401, 404):
+            return Answer(body=b"", status=problem.status, type="text/plain", headers=problem.headers)
+        detail = {"queue-full": "worker queue is full"}.get(problem.kind, problem.detail)
+        return Answer(detail, problem.status, headers=problem.headers)
+
+
+async def version(asked: Asked, desk: Desk) -> Answer:
+    return Answer({"buildVersion": f"pyjail {pyjail.__version__}", "platform": "linux"})
+
+
+async def config(asked: Asked, desk: Desk) -> Answer:
+    return Answer(
+        {"copyOutOptional": True, "pipeProxy": False, "symlink": False, "fileStorePath": "", "runnerConfig": {}}
+    )
+
+
+async def listed(asked: Asked, desk: Desk) -> Answer:
+    return Answer(dict(name.split("/", 1) for name in await desk.names() if "/" in name))
+
+
+async def upload(asked: Asked, desk: Desk) -> Answer:
+    if asked.form is None or "file" not in asked.form:
+        raise Refused("http: no such file")
+    return Answer(await stored(asked.filenames.get("file", "file"), asked.form["file"], desk))
+
+
+async def download(asked: Asked, desk: Desk) -> Answer:
+    name = await named(asked.params["id"], desk)
+    data = await desk.get(name) if name else None
+    if data is None:
+        raise Problem(404, "file", "no such file")
+    return Answer(body=data, type="application/octet-stream")
+
+
+async def delete(asked: Asked, desk: Desk) -> Answer:
+    name = await named(asked.params["id"], desk)
+    if not name or not await desk.drop(name):
+        raise Problem(404, "file", "no such file")
+    return Answer(body=b"", type="text/plain")
+
+
+async def run(asked: Asked, desk: Desk) -> Answer:
+    try:
+        body = parsed(asked)
+    except ValueError as e:
+        raise Refused(str(e)) from None
+    commands = body.get("cmd") if isinstance(body, dict) else None
+    if not commands or not isinstance(commands, list):
+        raise Refused("no cmd provided")
+    if body.get("pipeMapping"):
+        raise Refused("pipeMapping is not offered by this server: see /v1/judge")
+    if len(commands) > MOST_COMMANDS:
+        raise Refused(f"at most {MOST_COMMANDS} cmd are run at once")
+    jobs = [await _job(command, i, desk) for i, command in enumerate(commands)]
+    return Answer([await answered(job, wanted, desk) for job, wanted in jobs])
+
+
+async def _job(command: Any, at: int, desk: Desk) -> tuple[Job, Wanted]:
+    if not isinstance(command, dict):
+        raise Refused(f"cmd[{at}] is to be an object")
+    given = {key: value for key, value in command.items() if value is not None}
+    for name, why in _REFUSED.items():
+        if given.get(name):
+            raise Refused(f"cmd[{at}].{name}: {why}")
+    args, env = _strings(given, "args", at), _strings(given, "env", at)
+    if not args:
+        raise Refused(f"cmd[{at}].args: at least one is needed")
+    stdin, collectors = await _streams(given.get("files", []), at, desk)
+    wanted = Wanted(
+        collectors, _strings(given, "copyOut", at), _strings(given, "copyOutCached", at),
+        _number(given, "copyOutMax", at) or COLLECTED, bool(given.get("copyOutTruncate")),
+    )  # fmt: skip
+    limits = _limits(given, wanted, at, desk)
+    jail = replace(desk.config.jail, mounts=(*desk.config.jail.mounts, Mount.link("/w", "/box")))
+    files = await _copied_in(given.get("copyIn", {}), at, desk)
+    if args[0] in files:
+        args = (f"./{args[0]}", *args[1:])  # as there, where a name without "/" is one in the working directory
+    job = Job(
+        args, stdin=stdin, files=files, env=_environment(env, jail),
+        cwd="/w", limits=limits, jail=jail, collect=tuple(_collected(wanted)), label=NAME,
+    )  # fmt: skip
+    return job, wanted
+
+
+def _environment(pairs: Sequence[str], jail: Jail) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair) or {"PATH": jail.env.get("PATH", "/usr/bin:/bin")}
+
+
+def _limits(given: Mapping[str, Any], wanted: Wanted, at: int, desk: Desk) -> Limits:
+    asked: dict[str, Any] = {}
+    for name, (ours, factor) in _LIMITS.items():
+        if value := _number(given, name, at):
+            asked[ours] = value * factor
+    if "cpu_time" in asked and "wall_time" not in asked:
+        most = desk.config.maxima.wall_time
+        asked["wall_time"] = min(2 * asked["cpu_time"], most or 2 * asked["cpu_time"])
+    if given.get("addressSpaceLimit") and "memory" in asked:
+        asked["address_space"] = asked["memory"]
+    most = max((c.most for c in wanted.collectors if c is not None), default=0)
+    return bounded(desk.config, desk.settings, {**OWN, **({"output": most} if most else {})}, asked)
+
+
+def _number(given: Mapping[str, Any], name: str, at: int) -> int:
+    value = given.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Refused(f"cmd[{at}].{name} is to be a whole number")
+    return value
+
+
+def _strings(given: Mapping[str, Any], name: str, at: int) -> tuple[str, ...]:
+    value = given.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise Refused(f"cmd[{at}].{name} is to be a list of strings")
+    return tuple(value)
+
+
+async def _streams(given: Any, at: int, desk: Desk) -> tuple[bytes, tuple[Collector | None, Collector | None]]:
+    if not isinstance(given, list) or len(given) > len(_STREAMS):
+        raise Refused(f"cmd[{at}].files: three at most, stdin, stdout and stderr")
+    stdin, found = b"", dict[int, Collector]()
+    for i, one in enumerate(given):
+        if one is None:
+            continue
+        if not isinstance(one, dict):
+            raise Refused(f"cmd[{at}].files[{i}] is to be an object or null")
+        if i == 0:
+            stdin = await _content(one, f"cmd[{at}].files[0]", desk)
+        elif isinstance(one.get("name"), str) and isinstance(one.get("max"), int) and one["max"] > 0:
+            found[i] = Collector(one["name"], one["max"])
+        elif one.get("src") != "/dev/null":
+            raise Refused(f"cmd[{at}].files[{i}]: name and max are needed")
+    return stdin, (found.get(1), found.get(2))
+
+
+async def _content(given: Mapping[str, Any], where: str, desk: Desk) -> bytes:
+    if isinstance(given.get("content"), str):
+        return str(given["content"]).encode("utf-8", "replace")
+    if isinstance(given.get("fileId"), str):
+        name = await named(given["fileId"], desk)
+        data = await desk.get(name) if name else None
+        if data is None:
+            raise Refused(f"{where}: file not exists with id {shown(given['fileId'])}")
+        return data
+    if given.get("src") == "/dev/null":
+        return b""
+    raise Refused(f"{where}: content or fileId is needed; files of the host are not offered by this server")
+
+
+async def _copied_in(given: Any, at: int, desk: Desk) -> dict[str, File]:
+    if not isinstance(given, dict):
+        raise Refused(f"cmd[{at}].copyIn is to be an object")
+    found = {}
+    for path, one in given.items():
+        try:
+            clean = relative(path.removeprefix("/w/"))
+        except ValueError as e:
+            raise Refused(f"cmd[{at}].copyIn: {e}") from None
+        if not isinstance(one, dict):
+            raise Refused(f"cmd[{at}].copyIn: an object is needed")
+        found[clean] = File(await _content(one, f"cmd[{at}].copyIn", desk), 0o755)
+    return found
+
+
+def _collected(wanted: Wanted) -> list[str]:
+    streams = {c.name for c in wanted.collectors if c is not None}
+    names = [name.removesuffix("?") for name in (*wanted.out, *wanted.cached)]
+    try:
+        return sorted({relative(name) for name in names if name not in streams})
+    except ValueError as e:
+        raise Refused(f"copyOut: {e}") from None

@@ -1,0 +1,116 @@
+"""go-judge's answers: what became of a command, and the files that it left."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from pyjail import Verdict
+from pyjail.serve.face import Desk
+from pyjail.serve.faces.common import relative, shown, text
+from pyjail.serve.faces.verdicts import told
+from pyjail.serve.job import Job, Outcome
+from pyjail.serve.problem import Problem
+
+NAME = "go-judge"
+SECOND = 1_000_000_000  # its times are nanoseconds
+
+
+@dataclass(frozen=True)
+class Collector:
+    """A stream that comes back as a file of this name; of ``most`` bytes."""
+
+    name: str
+    most: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one command asks for besides its job: collectors of stdout and of stderr, files by content or id."""
+
+    collectors: tuple[Collector | None, Collector | None]
+    out: tuple[str, ...]
+    cached: tuple[str, ...]
+    most: int
+    truncate: bool
+
+
+class Refused(Problem):
+    """A 400."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, "field", detail)
+
+
+async def stored(name: str, data: bytes, desk: Desk) -> str:
+    identity = secrets.token_hex(16)
+    plain = shown(name.rpartition("/")[2])[:100] or "file"
+    await desk.put(f"{identity}/{'file' if plain in ('.', '..') else plain}", data)
+    return identity
+
+
+async def named(identity: str, desk: Desk) -> str | None:
+    return next((name for name in await desk.names() if name.partition("/")[0] == identity), None)
+
+
+async def answered(job: Job, wanted: Wanted, desk: Desk) -> dict[str, Any]:
+    outcome = await desk.run(job)
+    result = outcome.result
+    if result is None:
+        return _failed("Nonzero Exit Status" if outcome.fault else "Internal Error", outcome)
+    if result.verdict is Verdict.JAIL_ERROR:
+        return _failed("Internal Error", outcome)
+    cell, code = told(NAME, result)
+    usage = result.usage
+    said: dict[str, Any] = {
+        "status": cell.word, "exitStatus": code, "time": round((usage.cpu_time or 0) * SECOND),
+        "memory": usage.memory_peak or 0, "runTime": round((usage.wall_time or 0) * SECOND),
+    }  # fmt: skip
+    if usage.processes_peak is not None:
+        said["procPeak"] = usage.processes_peak
+    return said | await _copied_out(outcome, wanted, said, desk)
+
+
+def _failed(status: str, outcome: Outcome) -> dict[str, Any]:
+    why = outcome.fault or "the jail failed, not the program"
+    return {
+        "status": status,
+        "exitStatus": 127 if outcome.fault else 0,
+        "error": why,
+        "time": 0,
+        "memory": 0,
+        "runTime": 0,
+    }
+
+
+async def _copied_out(outcome: Outcome, wanted: Wanted, said: dict[str, Any], desk: Desk) -> dict[str, Any]:
+    result = outcome.result
+    assert result is not None
+    there = dict(result.files)
+    for collector, data in zip(wanted.collectors, (result.stdout, result.stderr), strict=True):
+        if collector is not None:
+            there[collector.name] = (data or b"")[: collector.most]
+            if len(data or b"") > collector.most and said["status"] == "Accepted":
+                said["status"] = "Output Limit Exceeded"
+    files, identities, errors = dict[str, str](), dict[str, str](), list[dict[str, str]]()
+    for given, cached in [*((name, False) for name in wanted.out), *((name, True) for name in wanted.cached)]:
+        name = given.removesuffix("?")
+        data = there.get(name, there.get(relative(name)))
+        if data is None:
+            if not given.endswith("?"):
+                errors.append(_error(name, "CopyOutOpen", result.uncollected.get(name, "not found")))
+        elif len(data) > wanted.most and not wanted.truncate:
+            errors.append(_error(name, "CopyOutSizeExceeded", f"file size exceeds {wanted.most}"))
+        elif cached:
+            identities[name] = await stored(name, data[: wanted.most], desk)
+        else:
+            files[name] = text(data[: wanted.most])
+    if errors and said["status"] == "Accepted":
+        said["status"] = "File Error"
+    more = {"files": files, "fileIds": identities, "fileError": errors}
+    return {name: value for name, value in more.items() if value} | {"status": said["status"]}
+
+
+def _error(name: str, kind: str, message: str) -> dict[str, str]:
+    return {"name": name, "type": kind, "message": message}

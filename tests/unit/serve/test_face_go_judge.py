@@ -1,0 +1,134 @@
+"""go-judge's interface, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyjail import Usage, Verdict
+from pyjail.serve.faces.go_judge import GoJudge
+from pyjail.serve.job import Outcome
+from pyjail.serve.problem import Problem
+from tests.unit.serve.face_desk import Desk, ask, result
+
+FACE = GoJudge()
+STREAMS = [{"content": "in"}, {"name": "stdout", "max": 10240}, {"name": "stderr", "max": 1024}]
+HELLO = {"args": ["/bin/cat"], "env": ["PATH=/usr/bin:/bin"], "files": STREAMS, "copyOut": ["stdout", "stderr"]}
+
+
+def run(*commands, desk=None):
+    return ask(FACE, "POST", "/run", {"cmd": list(commands)}, desk)
+
+
+def test_a_command_has_its_limits_its_files_and_its_answer():
+    ended = result(stdout=b"out\xff", stderr=b"e", files={"a": b"bin"})
+    object.__setattr__(ended, "usage", Usage(wall_time=0.5, cpu_time=0.25, memory_peak=4096, processes_peak=2))
+    desk = Desk(ended)
+    desk.files = {"id1/lib": b"lib"}
+    (said,) = run({
+        **HELLO, "cpuLimit": 1_000_000_000, "clockLimit": 3_000_000_000, "memoryLimit": 1 << 26, "procLimit": 5, "cpuRateLimit": 500,
+        "stackLimit": 1 << 20, "copyIn": {"a.cc": {"content": "x"}, "l/b": {"fileId": "id1"}}, "copyOutCached": ["a"], "unknown": 1,
+    }, desk=desk).content  # fmt: skip
+    (identity,) = said.pop("fileIds").values()
+    assert desk.files[f"{identity}/a"] == b"bin"
+    assert said == {
+        "status": "Accepted", "exitStatus": 0, "time": 250_000_000, "memory": 4096, "runTime": 500_000_000, "procPeak": 2,
+        "files": {"stdout": "out\ufffd", "stderr": "e"},
+    }  # fmt: skip
+    (job,) = desk.jobs
+    assert (job.args, job.stdin, job.cwd, job.env, job.collect) == (
+        ("/bin/cat",),
+        b"in",
+        "/w",
+        {"PATH": "/usr/bin:/bin"},
+        ("a",),
+    )
+    assert {name: file.data for name, file in job.files.items()} == {"a.cc": b"x", "l/b": b"lib"}
+    asked = job.limits
+    assert (asked.cpu_time, asked.wall_time, asked.memory, asked.processes, asked.cpus, asked.stack) == (
+        1,
+        3,
+        1 << 26,
+        5,
+        0.5,
+        1 << 20,
+    )
+    assert asked.output == 10240
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "code"),
+    [
+        (Verdict.OK, "Accepted", 0), (Verdict.RUNTIME_ERROR, "Nonzero Exit Status", 3), (Verdict.SIGNALED, "Signalled", 11),
+        (Verdict.CPU_TIME, "Time Limit Exceeded", 9), (Verdict.WALL_TIME, "Time Limit Exceeded", 9), (Verdict.MEMORY, "Memory Limit Exceeded", 9),
+        (Verdict.OUTPUT, "Output Limit Exceeded", 9), (Verdict.SECURITY, "Dangerous Syscall", 31), (Verdict.JAIL_ERROR, "Internal Error", 0),
+    ],
+)  # fmt: skip
+def test_each_verdict_has_its_status(verdict, status, code):
+    (said,) = run(HELLO, desk=Desk(result(verdict))).content
+    assert (said["status"], said["exitStatus"]) == (status, code)
+    assert "secret" not in str(said)
+
+
+def test_a_name_that_is_copied_in_is_run():
+    desk = Desk()
+    run({"args": ["a", "1"], "copyIn": {"a": {"content": ""}}}, desk=desk)
+    assert desk.jobs[0].args == ("./a", "1")
+
+
+def test_what_does_not_come_out_is_a_file_error_unless_it_need_not():
+    (said,) = run({**HELLO, "copyOut": ["gone", "maybe?"]}).content
+    assert said["status"] == "File Error"
+    assert [error["name"] for error in said["fileError"]] == ["gone"]
+    (said,) = run({**HELLO, "copyOut": ["big"], "copyOutMax": 2}, desk=Desk(result(files={"big": b"123"}))).content
+    assert said["fileError"][0]["type"] == "CopyOutSizeExceeded"
+    big = {**HELLO, "copyOut": ["big"], "copyOutMax": 2, "copyOutTruncate": True}
+    assert run(big, desk=Desk(result(files={"big": b"123"}))).content[0]["files"] == {"big": "12"}
+
+
+def test_each_stream_has_a_limit_of_its_own():
+    (said,) = run(HELLO, desk=Desk(result(stderr=b"e" * 1025))).content
+    assert (said["status"], len(said["files"]["stderr"])) == ("Output Limit Exceeded", 1024)
+
+
+def test_a_program_that_is_not_there_is_not_ours():
+    (said,) = run(HELLO, desk=Desk(Outcome(None, fault="no such program"))).content
+    assert (said["status"], said["exitStatus"], said["error"]) == ("Nonzero Exit Status", 127, "no such program")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"{", ""), ({}, "no cmd provided"), ({"cmd": []}, "no cmd provided"), ({"cmd": [1]}, "object"), ({"cmd": [{"args": []}]}, "args"),
+        ({"cmd": [HELLO], "pipeMapping": [{}]}, "pipeMapping"), ({"cmd": [{**HELLO, "tty": True}]}, "tty"), ({"cmd": [HELLO] * 17}, "16"),
+        ({"cmd": [{**HELLO, "files": [{"src": "/etc/passwd"}]}]}, "files of the host are not offered"),
+        ({"cmd": [{**HELLO, "copyIn": {"a": {"src": "/etc/passwd"}}}]}, "files of the host are not offered"),
+        ({"cmd": [{**HELLO, "copyIn": {"../a": {"content": ""}}}]}, "invalid path"), ({"cmd": [{**HELLO, "copyOut": ["/etc/passwd"]}]}, "invalid path"),
+        ({"cmd": [{**HELLO, "copyIn": {"a": {"fileId": "none"}}}]}, "file not exists with id none"), ({"cmd": [{**HELLO, "memoryLimit": -1}]}, "memoryLimit"),
+        ({"cmd": [{**HELLO, "memoryLimit": 1 << 62}]}, "memory: at most"), ({"cmd": [{**HELLO, "cpuLimit": 10**15}]}, "cpu_time: at most"),
+        ({"cmd": [{**HELLO, "files": [None, {"src": "/tmp/x"}]}]}, "name and max"), ({"cmd": [{**HELLO, "memoryLimit": True}]}, "memoryLimit"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_a_bare_string(body, text):
+    answer = ask(FACE, "POST", "/run", body)
+    assert answer.status == 400
+    assert isinstance(answer.content, str)
+    assert text in answer.content
+
+
+def test_files_have_ids():
+    desk = Desk()
+    identity = ask(FACE, "POST", "/file", desk=desk, form={"file": b"x"}, filenames={"file": "../../a b"}).content
+    assert ask(FACE, "GET", "/file", desk=desk).content == {identity: "a b"}
+    assert ask(FACE, "GET", "/file/{id}", desk=desk, params={"id": identity}).body == b"x"
+    assert ask(FACE, "DELETE", "/file/{id}", desk=desk, params={"id": identity}).status == 200
+    assert [ask(FACE, m, "/file/{id}", desk=desk, params={"id": identity}).status for m in ("GET", "DELETE")] == [
+        404,
+        404,
+    ]
+    assert ask(FACE, "POST", "/file", desk=desk).status == 400
+
+
+def test_problems_of_admission_are_bare_strings():
+    full = FACE.problem(Problem(503, "queue-full", "the queue is full", retry=3))
+    assert (full.status, full.content, full.headers["Retry-After"]) == (503, "worker queue is full", "3")
+    assert (FACE.problem(Problem(401, "token", "a token is needed")).body) == b""
