@@ -49,6 +49,7 @@ def judge_source(
     input_file: str | None = None,
     output_file: str | None = None,
     subtasks: Sequence[Subtask] = (),
+    progress: Callable[[TestResult], object] | None = None,
 ) -> Judgement:
     """Compile a program in a jail of its own, run it on every test in a fresh one, compare what it prints.
 
@@ -73,6 +74,8 @@ def judge_source(
         files, entry: as for `prepare`: graders, headers and data; the file that is run.
         input_file, output_file: names of files in /box that the program reads and writes instead of stdin and stdout.
         subtasks: `Subtask`, which earn points for tests together. Default: every test for itself.
+        progress: called with the result of each test once it is known, in their order, from the caller's thread. (A
+            source that an interpreter cannot read is known to be none only then: the `Judgement` counts.)
 
     Returns:
         A `Judgement`, whatever the source is. A program that does not compile, or cannot be started, is one with the
@@ -129,6 +132,8 @@ def judge_source(
                 if not known.ok:
                     return _nothing_to_run(known, cases, subtasks)
             found.append(_row(program, case, ran if wanted(case) else Ran(), way))
+            if progress is not None:
+                progress(found[-1])
             if not any(map(wanted, cases[len(found) :])):
                 break
     found += [_row(program, case, Ran(), way) for case in cases[len(found) :]]

@@ -145,12 +145,17 @@ async def prepared(job: Job, known: Mapping[str, Language] | None = None) -> Pro
             find(job.language, known), job.source, jail=job.jail, limits=job.compile_limits, files=dict(job.files)
         )
     except HostError as e:
-        if e.control != "language":
-            raise
-        raise Problem(422, "language", f"{job.language} is not installed here", field="language") from None
+        raise missing(e, job.language) from None
     except SetupError as e:
         fault(e)  # raises what is about the request
         raise
+
+
+def missing(e: HostError, language: str) -> Exception:
+    """`Problem` 422 where the language's tools are what this machine lacks; else what it was."""
+    if e.control != "language":
+        return e
+    return Problem(422, "language", f"{language} is not installed here", field="language")
 
 
 async def _compiled(job: Job, program: Program, watcher: Watcher | None, queued: float) -> Outcome:

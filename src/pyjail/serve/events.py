@@ -69,6 +69,7 @@ async def of(live: Live, at: Place) -> AsyncIterator[bytes]:
     is kept; he holds nobody up."""
     told: Any = None
     usage: Any = None
+    rows = 0
     while True:
         version = live.version
         if told != (live.state, live.step):
@@ -76,10 +77,13 @@ async def of(live: Live, at: Place) -> AsyncIterator[bytes]:
             yield event("state", {"id": live.id, "state": live.state, **({"step": live.step} if live.step else {})}, at)
         more = False
         for name in STREAMS:
-            at, said = _next(live, name, at)
-            if said is not None:
+            at, output = _next(live, name, at)
+            if output is not None:
                 more = True
-                yield said
+                yield output
+        for said in live.rows[rows:]:
+            rows += 1
+            yield event("test", said)
         if live.usage is not usage and live.usage is not None:
             usage = live.usage
             yield event("usage", usage)
@@ -148,3 +152,20 @@ class Stream(Response):
         async for said in of(self._live, self._at):
             await send({"type": "http.response.body", "body": said, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def followed(live: Live, call: Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]) -> Stream:
+    """The events of what this call does, whose outcome is the result; it is cancelled when the client goes."""
+
+    async def work() -> None:
+        try:
+            live.end("done", await call())
+        except asyncio.CancelledError:
+            live.end("cancelled")
+            raise
+        except Exception as e:
+            live.end("done", {"problem": problem(e)})
+        finally:
+            live.task = None
+
+    return Stream(live, Place(), work)

@@ -45,8 +45,9 @@ class Live:
 
     Attributes:
         id, tenant: as its record has them. state: "queued", "running", "done", "cancelled" or "lost"; step: what runs
-            now, "compile" or "run". result: once it is done. usage: the last that was measured. streams: `Window` of
-            "stdout" and "stderr". task: what ends it when it is cancelled; None: it has ended, or runs elsewhere.
+            now, "compile" or "run". result: once it is done. usage: the last that was measured. rows: of a judgement.
+        streams: `Window` of "stdout" and "stderr". task: what ends it when it is cancelled; None: it has ended, or
+            runs elsewhere.
         version: counts changes. ended: time.monotonic() of its end; 0: not yet.
     """
 
@@ -55,6 +56,7 @@ class Live:
         self.state, self.step = "queued", ""
         self.result: Mapping[str, Any] | None = None
         self.usage: Mapping[str, Any] | None = None
+        self.rows: list[Mapping[str, Any]] = []
         self.streams = {name: Window() for name in STREAMS}
         self.task: asyncio.Task[Any] | None = None
         self.version = 0
@@ -74,6 +76,11 @@ class Live:
     def used(self, usage: Mapping[str, Any]) -> None:
         """This was measured."""
         self.usage = usage
+        self._change()
+
+    def row(self, said: Mapping[str, Any]) -> None:
+        """So one test ended."""
+        self.rows.append(said)
         self._change()
 
     def waits(self) -> None:

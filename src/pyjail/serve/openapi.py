@@ -58,6 +58,33 @@ _ONE = "9f86d081884c7d659a2feaa0c55ad015"
 SCHEMAS: dict[str, Any] = {
     "Problem": _PROBLEM,
     "Outcome": {"type": "object", "properties": _OUTCOME, "examples": [{"id": _ONE, **_RAN}]},
+    "Judgement": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "queue_s": {"type": "number"},
+            "verdict": {"type": "string", "description": "that of the first test that failed, or ok"},
+            "passed": {"type": "boolean"},
+            "score": {"type": "number"},
+            "points": {"type": "number"},
+            "compile": _DOCUMENT,
+            "results": {"type": "array", "items": {"type": "object"}, "description": "one for each test"},
+            "subtasks": {"type": "array", "items": {"type": "object"}},
+        },
+        "examples": [
+            {
+                "id": "9f86d081884c7d659a2feaa0c55ad015",
+                "queue_s": 0.0,
+                "verdict": "wrong_answer",
+                "passed": False,
+                "score": 0.5,
+                "points": 1.0,
+                "compile": None,
+                "subtasks": [],
+                "results": [{"name": "1", "verdict": "ok"}, {"name": "2", "verdict": "wrong_answer"}],
+            }
+        ],
+    },
     "Record": {
         "type": "object",
         "required": ["id", "state"],
@@ -78,6 +105,10 @@ def answer(name: str, text: str) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
 
 
+EVENTS = {
+    "description": "events: state, stdout, stderr, usage, test, lagging, result",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 RESULT = answer("Outcome", "what came of it; every verdict is one")
 RECORD = answer("Record", "where it stands, and what came of it once it is done")
 PROBLEMS: dict[int | str, Any] = {

@@ -15,13 +15,12 @@ from pyjail.serve import events, leaving, model, strict
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import Run
-from pyjail.serve.openapi import PROBLEMS, RECORD, RESULT, body
+from pyjail.serve.openapi import EVENTS, PROBLEMS, RECORD, RESULT, body
 from pyjail.serve.problem import TYPE, Problem
 from pyjail.serve.service import Service
 
 LONGEST_WAIT = 60.0
 _ID = re.compile(r"[0-9a-f]{32}")
-_EVENTS = {"description": "events: state, stdout, stderr, usage, lagging, result", "content": {"text/event-stream": {}}}
 Receipt = Annotated[bool, Query(description="rows that say what held the program")]
 
 
@@ -31,7 +30,7 @@ def router(service: Service) -> APIRouter:
 
     @made.post(
         "/runs", openapi_extra=body(Run), summary="Run a program",
-        responses={200: RESULT | {"content": RESULT["content"] | _EVENTS["content"]}, 202: RECORD, **PROBLEMS},
+        responses={200: RESULT | {"content": RESULT["content"] | EVENTS["content"]}, 202: RECORD, **PROBLEMS},
     )  # fmt: skip
     async def run(request: Request, receipt: Receipt = False) -> Response:
         """Waits for it; a client that goes takes its program with it. ``Accept: text/event-stream``: its events while
@@ -72,7 +71,7 @@ def router(service: Service) -> APIRouter:
         gone = (asyncio.get_running_loop().time() - began) * 1000
         return JSONResponse({**told(live, False), "gone_ms": round(gone, 3)})
 
-    @made.get("/runs/{id}/events", summary="Follow a run", responses={200: _EVENTS, 204: {}, **PROBLEMS})
+    @made.get("/runs/{id}/events", summary="Follow a run", responses={200: EVENTS, 204: {}, **PROBLEMS})
     async def follow(id: str, request: Request) -> Response:
         """Its events from their beginning, or from where ``Last-Event-ID`` says. Who leaves does not end it."""
         live = await _seen(service, request, id)
@@ -124,18 +123,10 @@ def _followed(service: Service, request: Request, job: Job) -> Response:
     """Its events; it is cancelled when the client goes."""
     live = service.lives.make(secrets.token_hex(16), _tenant(request))
 
-    async def work() -> None:
-        try:
-            live.end("done", model.told(await _outcome(service, request, job, live), True))
-        except asyncio.CancelledError:
-            live.end("cancelled")
-            raise
-        except Exception as e:
-            live.end("done", {"problem": events.problem(e)})
-        finally:
-            live.task = None
+    async def call() -> dict[str, Any]:
+        return model.told(await _outcome(service, request, job, live), True)
 
-    return events.Stream(live, events.Place(), work)
+    return events.followed(live, call)
 
 
 async def _seen(service: Service, request: Request, id: str) -> Live:

@@ -1,0 +1,161 @@
+"""``/v1/judge``: a program is run on tests, and each gets a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import ConfigDict, Field
+
+from pyjail import HostError, Limits, Subtask, Test, TestResult, aio
+from pyjail.languages import find
+from pyjail.serve import engine, events, leaving, model, strict
+from pyjail.serve.inputs import held
+from pyjail.serve.live import Live
+from pyjail.serve.model import FILE, Asked
+from pyjail.serve.openapi import EVENTS, PROBLEMS, answer, body
+from pyjail.serve.service import Service
+
+MOST_TESTS = 1000
+_OUTPUT = ("stdout", "stderr")
+_UNTOLD = ("receipt", "image")
+
+
+class JudgeTest(Asked):
+    """What a program gets, and what it has to answer."""
+
+    input: str | dict[str, str] = Field("", description=FILE)
+    expected: str | dict[str, str] | None = Field(None, description=f"{FILE}; null: it only has to end well")
+    name: str | None = None
+    limits: dict[str, Any] = Field(default_factory=dict)
+    points: float = Field(1.0, ge=0, lt=1e15)
+
+
+class JudgeSubtask(Asked):
+    """Tests that earn points together."""
+
+    name: str
+    points: float = Field(ge=0, lt=1e15)
+    tests: list[str]
+    needs: list[str] = Field(default_factory=list)
+
+
+class Judge(Asked):
+    """A program, and tests for it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "language": "python",
+                    "source": "print(sum(map(int, input().split())))",
+                    "tests": [{"input": "3 4", "expected": "7"}, {"input": "1 1", "expected": "2"}],
+                }
+            ]
+        }
+    )
+    language: str
+    source: str | dict[str, str]
+    tests: list[JudgeTest] = Field(min_length=1, max_length=MOST_TESTS)
+    limits: dict[str, Any] = Field(default_factory=dict, description="of each run")
+    files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {FILE}")
+    entry: str | None = Field(None, description="the file that is run, such as a grader")
+    checker: Literal["tokens", "lines", "exact"] = "tokens"
+    stop_on_failure: bool = Field(False, description="tests after the first that fails are skipped")
+    subtasks: list[JudgeSubtask] = Field(default_factory=list, max_length=MOST_TESTS)
+    outputs: bool = Field(False, description="tell what the program wrote, too")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked for, checked. ``files``: all contents, of tests too, by the name of their field."""
+
+    asked: Judge
+    limits: Limits
+    of_tests: tuple[Limits | None, ...]
+    files: Mapping[str, Any]
+
+
+def case_of(asked: Judge, service: Service) -> Case:
+    """Raises `Problem` 422."""
+    config = service.config
+    usual = model.limits(asked.limits, config.limits, config.maxima)
+    files = {f"files.{path}": model.file(f"files.{path}", data) for path, data in asked.files.items()}
+    of_tests: list[Limits | None] = []
+    for i, test in enumerate(asked.tests):
+        where = f"tests.{i}"
+        of_tests.append(model.limits(test.limits, usual, config.maxima, f"{where}.limits") if test.limits else None)
+        files[f"{where}.input"] = model.file(f"{where}.input", test.input)
+        if test.expected is not None:
+            files[f"{where}.expected"] = model.file(f"{where}.expected", test.expected)
+    return Case(asked, usual, tuple(of_tests), files)
+
+
+def router(service: Service) -> APIRouter:
+    """Its route."""
+    made = APIRouter(prefix="/v1", tags=["runs"])
+    judged = answer("Judgement", "what it is worth, test by test")
+    responses = {200: judged | {"content": judged["content"] | EVENTS["content"]}, **PROBLEMS}
+
+    @made.post("/judge", openapi_extra=body(Judge), responses=responses, summary="Judge a program")
+    async def judge(request: Request) -> Response:
+        """Compiles once, runs on each test in a fresh jail. ``Accept: text/event-stream``: a "test" event for each
+        verdict once it is known. A client that goes takes it all along."""
+        case = case_of(strict.model(Judge, await request.body()), service)
+        live = Live(secrets.token_hex(16), str(request.scope.get("tenant", "")))
+        if "text/event-stream" in request.headers.get("accept", ""):
+            live = service.lives.make(live.id, live.tenant)
+            return events.followed(live, lambda: _judged(service, request, case, live))
+        said = await leaving.while_there(request.receive, _judged(service, request, case, live))
+        return JSONResponse({"id": live.id, **said})
+
+    return made
+
+
+async def _judged(service: Service, request: Request, case: Case, live: Live) -> dict[str, Any]:
+    asked, loop = case.asked, asyncio.get_running_loop()
+
+    def progress(row: TestResult) -> None:
+        loop.call_soon_threadsafe(live.row, _row(row.to_dict(), asked.outputs))
+
+    async with (
+        held(service.files, live.tenant, case.files) as files,
+        service.turns.slot(live.tenant, request.scope.get("token")) as queued,
+    ):
+        live.began("run")
+        try:
+            judgement = await aio.judge_source(
+                find(asked.language, service.config.languages or None), asked.source, _tests(case, files), case.limits,
+                jail=service.config.jail, stop_on_failure=asked.stop_on_failure, checker=asked.checker,
+                files={path: files[f"files.{path}"] for path in asked.files}, entry=asked.entry, progress=progress,
+                subtasks=[Subtask(one.name, one.points, tuple(one.tests), tuple(one.needs)) for one in asked.subtasks],
+            )  # fmt: skip
+        except HostError as e:
+            raise engine.missing(e, asked.language) from None
+    said = judgement.to_dict()
+    said["results"] = [_row(row, asked.outputs) for row in said["results"]]
+    if said["compile"] is not None:
+        said["compile"] = {name: value for name, value in said["compile"].items() if name not in _UNTOLD}
+    return {"queue_s": round(queued, 6), **said}
+
+
+def _tests(case: Case, files: Mapping[str, Any]) -> list[Test]:
+    return [
+        Test(files[f"tests.{i}.input"], files.get(f"tests.{i}.expected"), test.name or str(i + 1), limits, test.points)
+        for i, (test, limits) in enumerate(zip(case.asked.tests, case.of_tests, strict=True))
+    ]
+
+
+def _row(row: Mapping[str, Any], outputs: bool) -> dict[str, Any]:
+    """Of one test, without its receipt, and without its output unless that was asked for."""
+    made = dict(row)
+    untold = _UNTOLD if outputs else (*_UNTOLD, *_OUTPUT)
+    for name in ("result", "checker"):
+        if made.get(name) is not None:
+            made[name] = {key: value for key, value in made[name].items() if key not in untold}
+    return made
