@@ -61,7 +61,7 @@ export class Editor {
       EditorView.cspNonce.of(nonce()), lineNumbers(), highlightSpecialChars(), history(), drawSelection(), indentOnInput(),
       bracketMatching(), highlightActiveLine(), indentUnit.of("    "), syntaxHighlighting(STYLE), THEME,
       this.language.of(this.mode),
-      EditorView.contentAttributes.of({ "aria-label": `Text of ${shown(name)}; Escape leaves it`, spellcheck: "false" }),
+      EditorView.contentAttributes.of({ "aria-label": `Text of ${shown(name)}; Escape leaves it`, spellcheck: "false", tabindex: "0" }),
       keymap.of([
         { key: "Escape", run: () => { leave(); return true; } }, { key: "Mod-Enter", run: () => true },
         indentWithTab, ...defaultKeymap, ...historyKeymap,

@@ -27,7 +27,7 @@ let file = 0, chosen = "", ran: Program | null = null;
 let limits = new Bounds({}, {});
 
 const output = new Output(), meters = new Meters();
-const editor = new Editor(() => { files[file]!.text = editor.text(); keep(); }, () => run.focus());
+const editor = new Editor(() => { files[file]!.text = editor.text(); keep(); }, () => stdin.focus());
 const runner = new Runner(output, meters, {
   state(text, running) {
     say(text, "run");
@@ -217,7 +217,7 @@ open(0);
 kept.theme(byId<HTMLSelectElement>("theme"), () => meters.redraw());
 language.onchange = () => {
   const untouched = files.length === 1 && (!files[0]!.text.trim() || Object.values(HELLO).includes(files[0]!.text));
-  if (untouched) load(hello(language.value));
+  if (untouched) load({ ...now(), files: hello(language.value).files });
   else {
     if (Object.values(MAIN).includes(files[0]!.name)) files[0]!.name = MAIN[language.value] ?? files[0]!.name;
     void editor.speak(language.value);

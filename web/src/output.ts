@@ -6,7 +6,8 @@ import { bytes } from "./names.js";
 const LINES = 5000;
 const TEXT = 1 << 20; // characters that are kept
 const LINE = 8192; // longer ones go on below
-const BLOCK = 250; // lines that a browser lays out together
+const BLOCK = 250; // lines that a browser lays out together,
+const BLOCK_TEXT = 1 << 16; // unless they are long ones
 const BUDGET = 8; // milliseconds of a frame
 
 type Kind = "o" | "e" | "m";
@@ -96,7 +97,7 @@ export class Output {
 
   private begin(kind: Kind): NonNullable<Output["open"]> {
     let block = this.blocks.at(-1);
-    if (!block || block.lines >= BLOCK) {
+    if (!block || block.lines >= BLOCK || block.text >= BLOCK_TEXT) {
       block = { node: el("div", { class: "block" }), lines: 0, text: 0 };
       this.blocks.push(block);
       this.place.append(block.node);
