@@ -79,13 +79,16 @@ export interface Event { kind: string; data: Record<string, unknown> }
 export class Parser {
   last = "";
   private id = "";
-  private rest = "";
+  private rest: string[] = []; // of the line that is not yet whole
   private kind = "";
   private data: string[] = [];
 
   *feed(text: string): Generator<Event> {
-    const lines = (this.rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.rest = lines.pop()!;
+    const parts = text.split("\n"); // as this service ends lines
+    const end = parts.pop()!;
+    const lines = parts.map((part, at) => (at ? part : this.rest.join("") + part).replace(/\r$/, ""));
+    if (parts.length) this.rest = [];
+    if (end) this.rest.push(end);
     for (const line of lines) {
       if (line === "") {
         if (this.id) this.last = this.id; // not before it is whole: what was cut off is asked for again

@@ -59,5 +59,5 @@ export function python(url: string, sent: object, token: boolean): string {
   return `import json\n${token ? "import os\n" : ""}import urllib.request\n\nwanted = ${literal(sent, "")}\n`
     + `request = urllib.request.Request(\n    ${literal(url)},\n    data=json.dumps(wanted).encode(),\n`
     + `    headers={"Content-Type": "application/json"${auth}},\n)\n`
-    + `told = json.load(urllib.request.urlopen(request))\nprint(told["result"]["verdict"], told["result"]["stdout"])\n`;
+    + `told = json.load(urllib.request.urlopen(request))\nresult = told["result"] or told["compile"]\nprint(result["verdict"])\nprint(result["stdout"].get("bytes"), end="")\n`;
 }

@@ -5,6 +5,7 @@ import type { Meters } from "./plot.js";
 import { seconds } from "./names.js";
 
 const KEY = "pyjail.run";
+const LARGE = 1 << 20; // bytes of output with which a result is not fetched once more
 
 export interface Kept { id: string; began: number; limits: api.Limits; expected: string }
 export interface Seen {
@@ -14,8 +15,10 @@ export interface Seen {
   failed(error: unknown): void;
 }
 
+const size = (told: api.Told): number => (told.result?.stdout_bytes ?? 0) + (told.result?.stderr_bytes ?? 0);
+
 export class Runner {
-  private current: { kept: Kept | null; stop: AbortController; stopped: number; followed: boolean } | null = null;
+  private current: { kept: Kept | null; stop: AbortController; stopped: number; followed: boolean; lagged: boolean } | null = null;
 
   constructor(private readonly output: Output, private readonly meters: Meters, private readonly seen: Seen) {}
 
@@ -76,7 +79,7 @@ export class Runner {
     this.output.clear();
     this.meters.start(limits);
     this.seen.gone("");
-    return this.current = { kept: null, stop: new AbortController(), stopped: 0, followed: false };
+    return this.current = { kept: null, stop: new AbortController(), stopped: 0, followed: false, lagged: false };
   }
 
   private async follow(now: NonNullable<Runner["current"]>, kept: Kept): Promise<void> {
@@ -90,7 +93,7 @@ export class Runner {
         const raw = typeof data.b64 === "string" ? Uint8Array.from(atob(data.b64), (c) => c.charCodeAt(0)) : null;
         const text = raw ? decoders[kind].decode(raw, { stream: true }) : String(data.t ?? "");
         const from = Number(data.o ?? at[kind]);
-        if (from > at[kind]) this.output.say(`[${from - at[kind]} bytes were too quick for this page; the result has them]`);
+        if (from > at[kind]) now.lagged = true, this.output.say(`[${from - at[kind]} bytes were too quick for this page; they are in the result]`);
         const size = raw ? raw.length : new TextEncoder().encode(text).length;
         at[kind] = from + size;
         this.output.add(kind === "stdout" ? "o" : "e", text, size);
@@ -110,6 +113,7 @@ export class Runner {
 
   /** With its receipt, which events leave out. */
   private async whole(id: string, told: api.Told): Promise<api.Told> {
+    if (size(told) > LARGE) return told;
     return await api.fetched(id).catch(() => told);
   }
 
@@ -123,6 +127,10 @@ export class Runner {
       this.show(told.compile);
     }
     if (told.result) {
+      if (now.lagged && size(told) <= LARGE && (!told.result.stdout_bytes || !told.result.stderr_bytes)) {
+        this.output.clear(); // what was missed is in the result, and one stream alone has no order to lose
+        now.followed = false;
+      }
       if (!now.followed) this.show(told.result);
       this.meters.end(told.result);
     }

@@ -42,9 +42,9 @@ export function open(place: HTMLElement): { fit(): void } {
     return true;
   });
 
-  let socket: WebSocket | null = null;
+  let socket: WebSocket | null = null, begun = false;
   const text = new TextEncoder();
-  const send = (value: object): void => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(value)); };
+  const send = (value: object): void => { if (begun && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(value)); };
   const put = (data: string): void => { if (socket?.readyState === WebSocket.OPEN) socket.send(text.encode(data)); };
   terminal.onData(put);
   terminal.onBinary((data) => { if (socket?.readyState === WebSocket.OPEN) socket.send(Uint8Array.from(data, (c) => c.charCodeAt(0))); });
@@ -59,10 +59,12 @@ export function open(place: HTMLElement): { fit(): void } {
     const made = socket = new WebSocket(url);
     made.binaryType = "arraybuffer";
     terminal.reset();
+    begun = false;
     start.disabled = true; end.disabled = false;
     said.textContent = "connecting";
     made.onopen = () => {
       fit.fit();
+      begun = true;
       send({ token: token() || undefined, args, env: { TERM: "xterm-256color", HOME: "/box", PATH: "/usr/local/bin:/usr/bin:/bin" }, size: [terminal.rows, terminal.cols] });
       said.textContent = "running";
       terminal.focus();

@@ -25,7 +25,7 @@ export function request(sent: object | string): void {
     ["As JSON", JSON.stringify(sent, null, 2)]];
   place.replaceChildren(...parts.flatMap(([title, text]) => {
     const button = el("button", { onclick: () => void copy(text, button) }, "Copy");
-    return [el("h3", {}, title), el("div", { class: "row" }, button), el("pre", { tabindex: 0, role: "region", "aria-label": title }, text)];
+    return [el("h2", {}, title), el("div", { class: "row" }, button), el("pre", { tabindex: 0, role: "region", "aria-label": title }, text)];
   }));
 }
 

@@ -56,7 +56,7 @@ def test_no_output_is_markup(visit):
     text = v.output
     for payload in PAYLOADS:
         if "\x1b" not in payload:
-            assert text.count(payload) == 2, payload
+            assert text.count(payload) >= 2, payload
     assert "<img src=x onerror=alert(1)>" in text and "\x1b" not in text and "]8;;" not in text and "]0;" not in text
     assert text.count("shown") == 2 * 5
     check(v)

@@ -54,7 +54,8 @@ def test_the_theme_can_be_chosen_and_is_kept(visit):
     shade = "getComputedStyle(document.body).backgroundColor"
     light = v.page.evaluate(shade)
     v.page.select_option("#theme", "dark")
-    assert (dark := v.page.evaluate(shade)) != light
+    dark = v.page.evaluate(shade)
+    assert dark != light
     v.page.reload()
     v.ready()
     assert v.page.evaluate(shade) == dark
@@ -159,7 +160,7 @@ def test_100_mb_of_output_leave_the_page_alive(visit):
 def test_one_line_without_an_end_is_bounded_too(visit):
     v = visit().go().write("import sys\nfor _ in range(90):\n    sys.stdout.write('x' * 10_000)").run()
     assert v.verdict.startswith("Ended well")
-    assert len(v.output) > 500_000
+    assert v.output.replace("\n", "") == "x" * 900_000
 
 
 def test_a_service_with_tokens_asks_for_one(visit):
