@@ -164,7 +164,7 @@ def checked(config: Config) -> None:
                 raise SpecError(f"serve.edge.{name}", origin, "an origin such as https://example.org is needed")
     for proxy in config.edge.proxies:
         try:
-            ipaddress.ip_network(proxy)
+            _ = proxy == "local" or ipaddress.ip_network(proxy)
         except ValueError as e:
             raise SpecError("serve.edge.proxies", proxy, f"an address or a network is needed: {e}") from None
     for host in config.edge.hosts:

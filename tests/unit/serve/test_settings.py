@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -252,3 +253,19 @@ def test_what_is_shown_can_be_used_as_a_file(load):
     assert found.config == dataclasses.replace(
         Config(), edge=dataclasses.replace(Config().edge, hosts=("a.example", "b.example"))
     )
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_page_shows_the_example_and_names_every_table_and_key(load):
+    page, example = (ROOT / "docs/serve.md").read_text(), (ROOT / "examples/config/serve.toml").read_text()
+    assert f"```toml\n{example}```" in page
+    load(example)
+    for table, fields in settings.tables().items():
+        assert f"`[{table}]`" in page, table
+        assert [key for key in fields if f"`{key}`" not in page] == []
+
+
+def test_a_proxy_may_be_on_this_machine(load):
+    assert load('[serve.edge]\nproxies = ["local", "::1", "10.0.0.0/8"]').config.edge.proxies[0] == "local"
