@@ -5,6 +5,7 @@ Both need node and npm, and the packages of web/package-lock.json, which npm ins
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -18,13 +19,15 @@ SHIPPED = ROOT / "src/pyjail/serve/static"
 
 
 def packages() -> None:
-    """Installed, those of the lock file: once for each."""
-    stamp = WEB / "node_modules/stamp"
-    wanted = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=WEB, check=True)
-    stamp.write_text(wanted)
+    """Installed, those of the lock file: once for each, and by one process."""
+    stamp, listed = WEB / "node_modules/stamp", WEB / "package-lock.json"
+    with listed.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = hashlib.sha256(lock.read()).hexdigest()
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=WEB, check=True)
+        stamp.write_text(wanted)
 
 
 def build(place: Path) -> None:
