@@ -8,7 +8,20 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import pyjail
-from pyjail.serve import about, errors, faced, file_routes, health, judging, openapi, page, runs, swagger_page, terminal
+from pyjail.serve import (
+    about,
+    errors,
+    faced,
+    file_routes,
+    health,
+    judging,
+    kept_routes,
+    openapi,
+    page,
+    runs,
+    swagger_page,
+    terminal,
+)
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Edge
 from pyjail.serve.observer import Observed
@@ -39,6 +52,7 @@ def make(config: Config) -> FastAPI:
     made.include_router(health.router(service))
     made.include_router(runs.router(service))
     made.include_router(judging.router(service))
+    made.include_router(kept_routes.router(service))
     made.include_router(file_routes.router(service))
     made.include_router(about.router(service))
     made.include_router(terminal.router(service))

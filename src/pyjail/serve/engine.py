@@ -24,6 +24,8 @@ from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
 from pyjail.serve.shown import Shown, cleaned
 
+Place = aio.Session | aio.Box
+
 
 class Seen(Protocol):
     """Who is told of runs."""
@@ -94,6 +96,14 @@ class Engine:
             return Outcome(None, program.compile, program.fault, queued)
         return await _compiled(job, program, watcher, queued)
 
+    async def step(self, place: Place, job: Job, tenant: str, token: Token | None = None) -> Outcome:
+        """What comes of it in a session or a box, which stays."""
+        with self._told(job):
+            async with held(self.files, tenant, job.files) as files, self.turns.slot(tenant, token) as queued:
+                outcome = await step(place, replace(job, files=files), queued)
+        self._seen.ran(job, outcome)
+        return outcome
+
     async def check(self, job: Job, tenant: str) -> None:
         """Whether it can wait: raises `Problem` 507 where the disk is full, 422 where a file is missing that it names
         by digest; else each of them has been used now."""
@@ -126,13 +136,17 @@ class Engine:
             return [await step(session, job, queued) for job in script.steps]
 
 
-async def step(session: aio.Session, job: Job, queued: float = 0.0) -> Outcome:
-    """One program of a session."""
+async def step(place: Place, job: Job, queued: float = 0.0) -> Outcome:
+    """One program of a session, or of a box."""
     given: dict[str, Any] = {name: value for name, value in (("env", job.env), ("cwd", job.cwd)) if value is not None}
     if job.merged:
         given["stderr"] = STDOUT
+    if job.files:
+        given["files"] = dict(job.files)
+    if job.collect:
+        given["collect"] = job.collect
     try:
-        result = await session.run(list(job.args), job.limits, input=job.stdin, **given)
+        result = await place.run(list(job.args), job.limits, input=job.stdin, **given)
     except SetupError as e:
         return Outcome(None, fault=fault(e), queued=queued)
     return Outcome(result, queued=queued)

@@ -58,6 +58,19 @@ _ONE = "9f86d081884c7d659a2feaa0c55ad015"
 SCHEMAS: dict[str, Any] = {
     "Problem": _PROBLEM,
     "Outcome": {"type": "object", "properties": _OUTCOME, "examples": [{"id": _ONE, **_RAN}]},
+    "Place": {
+        "type": "object",
+        "required": ["id", "kind", "state", "steps", "ttl", "expires_in"],
+        "properties": {
+            "id": {"type": "string"},
+            "kind": {"type": "string", "enum": ["session", "box"]},
+            "state": {"type": "string", "enum": ["open", "lost", "closed"]},
+            "steps": {"type": "integer", "description": "programs that it has run"},
+            "ttl": {"type": "number", "description": "seconds that it may stay unused"},
+            "expires_in": {"type": "number", "description": "seconds until it goes, if nobody uses it"},
+        },
+        "examples": [{"id": _ONE, "kind": "session", "state": "open", "steps": 2, "ttl": 300.0, "expires_in": 298.5}],
+    },
     "Judgement": {
         "type": "object",
         "properties": {

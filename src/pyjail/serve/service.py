@@ -15,6 +15,7 @@ from pyjail.serve.admission import Turns
 from pyjail.serve.config import Config, Jobs
 from pyjail.serve.engine import Engine
 from pyjail.serve.files import FileStore
+from pyjail.serve.kept import Places
 from pyjail.serve.later import Later
 from pyjail.serve.live import Lives
 from pyjail.serve.names import Names
@@ -44,6 +45,7 @@ class Service:
         self.observer = Observer(config, self.turns)
         self.engine = Engine(self.turns, self.observer, config.languages)
         self.lives = Lives()
+        self.places = Places(config, self.engine)
 
     async def start(self) -> None:
         """Before the first request. Raises `Problem`, which is logged, where it cannot be; nothing is left then."""
