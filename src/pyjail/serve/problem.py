@@ -40,6 +40,9 @@ class Problem(Exception):
         )
         self.headers = {**({"Retry-After": str(retry)} if retry else {}), **(headers or {})}
 
+    def __str__(self) -> str:
+        return self.detail
+
     def to_dict(self, request_id: str = "") -> dict[str, Any]:
         """Its body."""
         said: dict[str, Any] = {

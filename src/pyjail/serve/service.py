@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from contextlib import AsyncExitStack
 from functools import partial
@@ -20,13 +19,11 @@ from pyjail.serve.later import Later
 from pyjail.serve.live import Lives
 from pyjail.serve.names import Names
 from pyjail.serve.observer import Observer
-from pyjail.serve.problem import Problem
 from pyjail.serve.sqlite_store import SQLite
 from pyjail.serve.state import State
 from pyjail.serve.store import Store
 from pyjail.serve.worker import every
 
-_LOG = logging.getLogger("pyjail.serve")
 TIDY = 60.0  # seconds between looks for what is over
 
 
@@ -48,19 +45,14 @@ class Service:
         self.places = Places(config, self.engine)
 
     async def start(self) -> None:
-        """Before the first request. Raises `Problem`, which is logged, where it cannot be; nothing is left then."""
-        try:
-            async with AsyncExitStack() as made:
-                await self._make(made)
-                self._made = made.pop_all()
-        except Problem as e:
-            _LOG.error("the service is not started: %s", e.detail)
-            raise
+        """Before the first request. Raises `Problem` and others where it cannot be; nothing is left then."""
+        self.observer.start()  # and stays, for what is said of a start that failed
+        async with AsyncExitStack() as made:
+            await self._make(made)
+            self._made = made.pop_all()
 
     async def _make(self, made: AsyncExitStack) -> None:
         config = self.config
-        self.observer.start()
-        made.push_async_callback(asyncio.to_thread, self.observer.end)
         aio.set_concurrency(config.admission.concurrent)  # the queue is ours alone
         self.state = await asyncio.to_thread(State, config.state)
         made.push_async_callback(asyncio.to_thread, self.state.close)
@@ -97,6 +89,7 @@ class Service:
     async def end(self) -> None:
         """After the last one."""
         await self._made.aclose()
+        await asyncio.to_thread(self.observer.end)
 
 
 async def _store(directory: Path, jobs: Jobs) -> Store:
