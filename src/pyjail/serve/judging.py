@@ -16,6 +16,7 @@ from pyjail import HostError, Limits, Subtask, Test, TestResult, aio
 from pyjail.languages import find
 from pyjail.serve import engine, events, leaving, model, strict
 from pyjail.serve.inputs import held
+from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import FILE, Asked
 from pyjail.serve.openapi import EVENTS, PROBLEMS, answer, body
@@ -137,6 +138,10 @@ async def _judged(service: Service, request: Request, case: Case, live: Live) ->
             )  # fmt: skip
         except HostError as e:
             raise engine.missing(e, asked.language) from None
+    for row in judgement.results:
+        if row.result is not None:
+            job = Job(language=asked.language, source=asked.source, label="judge")
+            service.observer.ran(job, Outcome(row.result, queued=queued))
     said = judgement.to_dict()
     said["results"] = [_row(row, asked.outputs) for row in said["results"]]
     if said["compile"] is not None:

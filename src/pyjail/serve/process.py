@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from pyjail.serve import protocol
 from pyjail.serve.config import Config
 from pyjail.serve.listen import where
 from pyjail.serve.notify import notify
+from pyjail.serve.problem import Problem
 from pyjail.serve.trial import Refused
 
 _ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
@@ -29,6 +31,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def serve(app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
     """Until SIGTERM or SIGINT, and the end of what runs then. Raises `Refused` when it cannot start."""
+    logging.getLogger().addHandler(logging.NullHandler())  # or tracebacks would go to standard error
     try:
         _Server(app, config, sockets).run(sockets)
     except SystemExit:  # what uvicorn says of a lifespan that failed
@@ -41,6 +44,8 @@ def serve(app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
 def _why(e: BaseException) -> str:
     if isinstance(e, OSError) and e.filename is not None:
         return f"{os.fsdecode(e.filename)}: {e.strerror}"
+    if isinstance(e, Problem):
+        return e.detail
     return str(e) or type(e).__name__
 
 

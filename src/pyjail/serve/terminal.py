@@ -21,6 +21,7 @@ from pydantic import Field
 
 from pyjail import Limits, Result, SetupError, Verdict, aio
 from pyjail.serve import engine, errors, leaving, model, strict
+from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -127,8 +128,9 @@ class Talk:
             parameters = self._parameters(strict.model(Terminal, first.encode()))
             scope = self._socket.scope
             await self._say({"state": "queued"})
-            async with self._service.turns.slot(scope.get("tenant", ""), scope.get("token")):
-                await self._run(parameters)
+            async with self._service.turns.slot(scope.get("tenant", ""), scope.get("token")) as queued:
+                result = await self._run(parameters)
+            self._service.observer.ran(Job(label="terminal"), Outcome(result, queued=queued))
         except Exception as e:
             self._refuse(_problem(e))
 
@@ -143,7 +145,7 @@ class Talk:
         given |= {"jail": config.jail, "pty": tuple(asked.size)}
         return given | {k: v for k, v in (("env", asked.env), ("cwd", asked.cwd)) if v is not None}
 
-    async def _run(self, parameters: dict[str, Any]) -> None:
+    async def _run(self, parameters: dict[str, Any]) -> Result:
         limits: Limits = parameters["limits"]
         async with await aio.start(**parameters) as process:
             self._process = process
@@ -157,7 +159,9 @@ class Talk:
             finally:
                 for task in others:
                     await leaving.ended(task)
-        self._close = (1000, {"result": _told(process.result, over)})
+        result = _judged(process.result, over)
+        self._close = (1000, {"result": _told(result)})
+        return result
 
     async def _feed(self, process: aio.AsyncProcess) -> None:
         with contextlib.suppress(OSError):
@@ -228,9 +232,13 @@ def _taken(seconds: float) -> Iterator[None]:
         raise Problem(408, "stall", f"nothing was taken for {seconds:g} s") from None
 
 
-def _told(result: Result, over: bool) -> dict[str, Any]:
+def _judged(result: Result, over: bool) -> Result:
     if over and result.verdict in (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED):
-        result = replace(result, verdict=Verdict.OUTPUT, limits_hit=result.limits_hit | {"output"})
+        return replace(result, verdict=Verdict.OUTPUT, limits_hit=result.limits_hit | {"output"})
+    return result
+
+
+def _told(result: Result) -> dict[str, Any]:
     return {name: value for name, value in result.to_dict().items() if name != "receipt"}
 
 

@@ -12,6 +12,8 @@ import subprocess
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests import place
 from tests.jail.serve.typed import PATIENCE, ROOT, serving
@@ -137,6 +139,20 @@ def test_the_client_is_who_connects_whatever_it_claims(behind):
 
 def test_metrics_are_not_for_everybody(behind):
     assert ask(behind, "GET", "/metrics")[0] == 404
+
+
+def test_a_terminal_is_one_through_the_proxy(behind):
+    with contextlib.closing(behind[0]()) as connection:
+        where = f"ws://{NAME}:{connection.port}/v1/terminal"
+        with connect(where, sock=connection.sock, open_timeout=PATIENCE) as terminal:
+            terminal.send(json.dumps({"args": ["sh", "-c", "read x; echo got $x"]}))
+            terminal.send(b"it\n")
+            shown = b""
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    message = terminal.recv(PATIENCE)
+                    shown += message if isinstance(message, bytes) else b""
+    assert b"got it" in shown
 
 
 def test_events_come_as_they_happen(behind):

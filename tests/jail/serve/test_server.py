@@ -94,6 +94,11 @@ def test_a_state_directory_that_cannot_be_used_is_said(tmp_path):
     assert f"{tmp_path}/file" in said
 
 
+def test_a_state_directory_is_of_one_service_alone(tmp_path):
+    with serving("--state", str(tmp_path)):
+        assert "another service uses this state directory" in refused("--port", "0", "--state", str(tmp_path))
+
+
 def test_check_serves_nothing_and_shows_no_secret(tmp_path):
     done = run("--check", "--port", "1", env={**os.environ, "PYJAIL_SERVE_TOKENS": f"ci:run:{'ab' * 32}"})
     assert done.returncode == 0 and "port = 1" in done.stdout and "abab" not in done.stdout
