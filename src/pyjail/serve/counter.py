@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from pyjail import Jail, JailError, Mount, images, languages
+from pyjail.serve.about import Once
+from pyjail.serve.config import Config
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Job, Outcome, Script
 from pyjail.serve.problem import Problem
@@ -19,9 +21,10 @@ from pyjail.serve.service import Service
 class Counter:
     """`pyjail.serve.face.Desk` of one face and one tenant."""
 
-    def __init__(self, service: Service, face: str, tenant: str, token: Any) -> None:
+    def __init__(self, service: Service, known: Once, face: str, tenant: str, token: Any) -> None:
         self.config = service.config
         self.settings: Mapping[str, Any] = service.config.faces.get(face, {})
+        self._known_languages = known
         self._service, self._of, self._token = service, (tenant, face), token
 
     async def run(self, job: Job) -> Outcome:
@@ -36,6 +39,10 @@ class Counter:
         except (JailError, OSError):
             raise Problem(400, "image", f"unknown image: {name}; known: {await self._known()}") from None
         return Jail(image=found)
+
+    async def languages(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = await self._known_languages.get()
+        return found
 
     async def tools(self, language: str, jail: Jail) -> Jail:
         return await asyncio.to_thread(_with_tools, language, jail)
@@ -59,6 +66,17 @@ class Counter:
 
     async def names(self) -> Sequence[str]:
         return await self._service.names.names(*self._of)
+
+
+def known(config: Config) -> Once:
+    """The languages whose tools are here, found out when somebody asks first."""
+    table = config.languages or languages.table()
+
+    def look() -> dict[str, str]:
+        found = ((name, languages.version(language, config.jail)) for name, language in table.items())
+        return {name: version for name, version in found if version is not None}
+
+    return Once(lambda: asyncio.to_thread(look))
 
 
 @lru_cache(maxsize=64)

@@ -58,6 +58,9 @@ class Desk(Protocol):
     async def image(self, name: str) -> Jail:
         """The jail whose files are that image's. Problem 400 for one that is not in the store."""
 
+    async def languages(self) -> Mapping[str, str]:
+        """{name: version} of those whose tools are here."""
+
     async def tools(self, language: str, jail: Jail) -> Jail:
         """The jail with what this machine has of a language's tools."""
 

@@ -16,10 +16,11 @@ from starlette.types import Scope
 
 from pyjail import JailError, SpecError
 from pyjail.serve import body, edge, errors, leaving, strict
+from pyjail.serve.about import Once
 from pyjail.serve.config import Config
-from pyjail.serve.counter import Counter
+from pyjail.serve.counter import Counter, known
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
-from pyjail.serve.faces import boxer, codebox, go_judge, secure_sandbox
+from pyjail.serve.faces import boxer, codebox, go_judge, piston, sandboxfusion, secure_sandbox, snekbox
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -44,6 +45,9 @@ FACES: Mapping[str, Made] = {
     "codebox": Made(lambda _: codebox.Codebox(), ("timeout", "programs")),
     "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
     "go-judge": Made(lambda _: go_judge.GoJudge()),
+    "piston": Made(lambda _: piston.Piston(), ("compile_limits",)),
+    "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
+    "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion()),
 }
 MOST_PARTS = 2  # of a form: a file and its name
 
@@ -51,7 +55,7 @@ MOST_PARTS = 2  # of a form: a file and its name
 def mount(app: FastAPI, service: Service) -> Doors:
     """Add the routes of all faces that the configuration does not turn off."""
     config = service.config
-    faces = made(config)
+    faces, languages = made(config), known(config)
     routes: dict[tuple[str, str], list[tuple[Face, Endpoint]]] = {}
     for face in faces.values():
         for endpoint in face.endpoints():
@@ -59,7 +63,7 @@ def mount(app: FastAPI, service: Service) -> Doors:
             if face.name in at_root(config):
                 routes.setdefault((endpoint.method, endpoint.path), []).append((face, endpoint))
     for (method, path), choices in routes.items():
-        route = _route(service, Template(path), choices)
+        route = _route(service, languages, Template(path), choices)
         for form in (path, f"{path}/"):
             app.add_route(form, route, methods=[method], include_in_schema=False)
     return Doors(faces, config)
@@ -130,7 +134,7 @@ def _matches(template: str, path: str) -> bool:
 
 
 def _route(
-    service: Service, template: Template, choices: Sequence[tuple[Face, Endpoint]]
+    service: Service, languages: Once, template: Template, choices: Sequence[tuple[Face, Endpoint]]
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         face, endpoint = choices[0]
@@ -138,7 +142,7 @@ def _route(
         try:
             asked = await _asked(request, any(e.forms for _, e in choices))
             face, endpoint = chosen(asked, choices)
-            desk: Desk = Counter(service, face.name, asked.tenant, request.scope.get("token"))
+            desk: Desk = Counter(service, languages, face.name, asked.tenant, request.scope.get("token"))
             return told(await leaving.while_there(request.receive, _answered(endpoint, asked, desk)))
         except (Problem, JailError) as e:
             problem = errors.of(e)

@@ -57,6 +57,9 @@ class Desk:
             raise Problem(400, "image", f"unknown image: {name}; known: {', '.join(sorted(self.images))}")
         return Jail(image=name, env={"PATH": "/image/bin"})
 
+    async def languages(self) -> Mapping[str, str]:
+        return {"python": "3.11.2", "c": "12.2.0", "cpp": "12.2.0"}
+
     async def tools(self, language: str, jail: Jail) -> Jail:
         return jail
 

@@ -1,0 +1,226 @@
+"""Piston v2: a program in a language, compiled where that is needed, and run."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyjail import Limits, Result
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint
+from pyjail.serve.faces.common import bounded, parsed, relative, text
+from pyjail.serve.faces.verdicts import told
+from pyjail.serve.job import Job
+from pyjail.serve.problem import Problem
+
+NAME = "piston"
+RUN: Mapping[str, Any] = {
+    "wall_time": 3, "cpu_time": 3, "processes": 64, "open_files": 2048, "file_size": 10_000_000, "output": 1024,
+}  # fmt: skip
+COMPILE: Mapping[str, Any] = {"wall_time": 10, "cpu_time": 10}
+ALIASES: Mapping[str, tuple[str, ...]] = {  # as there; the first is its name there
+    "python": ("python", "py", "py3", "python3", "python3.x"), "c": ("c", "gcc"), "cpp": ("c++", "cpp", "g++"),
+    "rust": ("rust", "rs"), "go": ("go", "golang"), "java": ("java",), "kotlin": ("kotlin", "kt"),
+    "javascript": ("javascript", "node-javascript", "node-js", "js"), "typescript": ("typescript", "ts", "node-ts"),
+    "csharp": ("csharp", "csharp.net", "cs", "c#"), "ruby": ("ruby", "ruby3", "rb"), "perl": ("perl", "pl"),
+    "php": ("php", "php8", "html"), "bash": ("bash", "sh"),
+}  # fmt: skip
+_TIMES = {"timeout": "wall_time", "cpu_time": "cpu_time"}
+_SAYS = {
+    "RE": "Exited with error status {code}", "SG": "Caught fatal signal {number}", "TO": "Time limit exceeded",
+    "OL": "stdout length exceeded", "EL": "stderr length exceeded", "XX": "the jail failed, not the program",
+}  # fmt: skip
+
+
+class Refused(Problem):
+    """A 400."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, "field", detail)
+
+
+class Piston:
+    """Its interface."""
+
+    name = NAME
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        kept = [Endpoint(method, "/api/v2/packages", no_packages) for method in ("POST", "DELETE")]
+        return (
+            Endpoint("GET", "/api/v2/runtimes", runtimes), Endpoint("POST", "/api/v2/execute", execute),
+            Endpoint("GET", "/api/v2/packages", packages), *kept,
+        )  # fmt: skip
+
+    def problem(self, problem: Problem) -> Answer:
+        return Answer({"message": problem.detail}, problem.status, headers=problem.headers)
+
+
+async def runtimes(asked: Asked, desk: Desk) -> Answer:
+    known = await desk.languages()
+    return Answer([
+        {"language": ALIASES.get(name, (name,))[0], "version": version, "aliases": list(ALIASES.get(name, (name,))[1:])}
+        for name, version in known.items()
+    ])  # fmt: skip
+
+
+async def packages(asked: Asked, desk: Desk) -> Answer:
+    known = await desk.languages()
+    rows = [(ALIASES.get(name, (name,))[0], version) for name, version in known.items()]
+    return Answer([{"language": name, "language_version": version, "installed": True} for name, version in rows])
+
+
+async def no_packages(asked: Asked, desk: Desk) -> Answer:
+    raise Problem(403, "packages", "packages are what this machine has: nothing is installed over HTTP")
+
+
+async def execute(asked: Asked, desk: Desk) -> Answer:
+    try:
+        body = parsed(asked)
+    except ValueError as e:
+        raise Refused(str(e)) from None
+    if not isinstance(body, dict):
+        raise Refused("language is required as a string")
+    for name in ("language", "version"):
+        if not body.get(name) or not isinstance(body[name], str):
+            raise Refused(f"{name} is required as a string")
+    source, files = _files(body.get("files"))
+    language, version = _runtime(body["language"], body["version"], await desk.languages())
+    job = Job(
+        _arguments(body.get("args")), language=language, source=source, stdin=_stdin(body.get("stdin")), files=files,
+        limits=_limits("run", body, desk), compile_limits=_limits("compile", body, desk), jail=desk.config.jail,
+        label=NAME,
+    )  # fmt: skip
+    outcome = await desk.run(job)
+    said: dict[str, Any] = {"language": ALIASES.get(language, (language,))[0], "version": version}
+    if outcome.compile is not None:
+        said["compile"] = _stage(outcome.compile)
+    if outcome.result is not None:
+        said["run"] = _stage(outcome.result)
+    else:
+        said["run"] = said.get("compile") or _nothing(outcome.fault)
+    return Answer(said)
+
+
+def _runtime(language: str, version: str, known: Mapping[str, str]) -> tuple[str, str]:
+    name = next((ours for ours, names in ALIASES.items() if language in names), language)
+    found = known.get(name)
+    if found is None or not matches(version, found):
+        raise Refused(f"{language}-{version} runtime is unknown")
+    return name, found
+
+
+def matches(selector: str, version: str) -> bool:
+    """Whether ``*``, ``3``, ``3.x``, ``^3.1``, ``~3.1``, ``>=3`` or ``3.11.2`` selects a version."""
+    wanted = selector.strip().lstrip("v=")
+    if wanted in ("*", "x", "latest", ""):
+        return True
+    here = _numbers(version)
+    if wanted.startswith(("^", "~", ">=")):
+        sign, least = wanted[:2] if wanted[0] == ">" else wanted[0], _numbers(wanted.lstrip("^~>="))
+        same = {"^": 1, "~": min(2, len(least)), ">=": 0}[sign]
+        return here[:same] == least[:same] and here >= least
+    parts = [part for part in wanted.split(".") if part not in ("x", "*")]
+    return all(part.isdigit() for part in parts) and here[: len(parts)] == [int(part) for part in parts]
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) if part.isdigit() else 0 for part in version.split(".")]
+
+
+def _files(given: Any) -> tuple[str, dict[str, bytes]]:
+    """The main source, the other files."""
+    if not given or not isinstance(given, list):
+        raise Refused("files is required as an array")
+    main, files = None, dict[str, bytes]()
+    for i, file in enumerate(given):
+        if not isinstance(file, dict) or not isinstance(file.get("content"), str):
+            raise Refused(f"files[{i}].content is required as a string")
+        data = _decoded(file, i)
+        if main is None and file.get("encoding", "utf8") == "utf8":
+            main = file["content"]
+            continue
+        try:
+            files[relative(str(file.get("name") or f"file{i}.code"))] = data
+        except ValueError as e:
+            raise Refused(f"files[{i}].name: {e}") from None
+    if main is None:
+        raise Refused("files must include at least one utf8 encoded file")
+    return main, files
+
+
+def _decoded(file: Mapping[str, Any], at: int) -> bytes:
+    content, encoding = file["content"], file.get("encoding") or "utf8"
+    try:
+        if encoding == "base64":
+            return base64.b64decode(content, validate=True)
+        if encoding == "hex":
+            return bytes.fromhex(content)
+        return str(content).encode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        raise Refused(f"files[{at}].content is no {encoding}") from None
+
+
+def _arguments(given: Any) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise Refused("args is to be an array of strings")
+    return tuple(given)
+
+
+def _stdin(given: Any) -> bytes:
+    if not isinstance(given, str | None):
+        raise Refused("stdin is to be a string")
+    line = given or ""
+    return (line if line.endswith("\n") else line + "\n").encode("utf-8", "replace")
+
+
+def _limits(stage: str, body: Mapping[str, Any], desk: Desk) -> Limits:
+    own, table = (RUN, "limits") if stage == "run" else (COMPILE, "compile_limits")
+    usual = bounded(desk.config, {"limits": desk.settings.get(table, {})}, own, {})
+    asked: dict[str, Any] = {}
+    for name, ours in {**_TIMES, "memory_limit": "memory"}.items():
+        value, bound = body.get(f"{stage}_{name}"), getattr(usual, ours)
+        if not value or (ours == "memory" and value == -1):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Refused(f"If specified, {stage}_{name} must be a number")
+        if value < 0:
+            raise Refused(f"{stage}_{name} must be non-negative")
+        most = bound if ours == "memory" or bound is None else bound * 1000
+        if most is not None and value > most:
+            raise Refused(f"{stage}_{name} cannot exceed the configured limit of {most:.0f}")
+        asked[ours] = int(value) if ours == "memory" else value / 1000
+    return bounded(desk.config, {"limits": desk.settings.get(table, {})}, own, asked)
+
+
+def _stage(result: Result[Any]) -> dict[str, Any]:
+    cell, code = told(NAME, result)
+    status = str(cell.word)
+    if status == "OL" and (result.stderr_bytes or 0) > (result.stdout_bytes or 0):
+        status = "EL"
+    number = None if code is not None or status == "XX" else result.signal or signal.SIGKILL
+    stdout, stderr = text(result.stdout), text(result.stderr)
+    message = cell.text or _SAYS.get(status, "").format(code=code, number=int(number or 0))
+    usage = result.usage
+    return {
+        "stdout": stdout, "stderr": stderr, "output": stdout + stderr, "code": code, "signal": number and _name(number),
+        "message": message or None, "status": status or None, "cpu_time": round((usage.cpu_time or 0) * 1000),
+        "wall_time": round((usage.wall_time or 0) * 1000), "memory": usage.memory_peak or 0,
+    }  # fmt: skip
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def _nothing(fault: str) -> dict[str, Any]:
+    return {
+        "stdout": "", "stderr": fault, "output": fault, "code": 127, "signal": None, "message": fault, "status": "RE",
+        "cpu_time": 0, "wall_time": 0, "memory": 0,
+    }  # fmt: skip

@@ -1,0 +1,115 @@
+"""Piston's interface, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyjail import Verdict
+from pyjail.serve.faces.piston import Piston, matches
+from pyjail.serve.job import Outcome
+from pyjail.serve.problem import Problem
+from tests.unit.serve.face_desk import Desk, ask, result
+
+FACE = Piston()
+HELLO = {"language": "py", "version": "3.x", "files": [{"name": "m.py", "content": "print(1)"}]}
+
+
+def execute(body, desk=None):
+    return ask(FACE, "POST", "/api/v2/execute", body, desk)
+
+
+def test_a_program_is_a_job_of_its_language():
+    desk = Desk(result(stdout=b"1\n", stderr=b"e"))
+    more = [
+        {"name": "lib.py", "content": "x"},
+        {"name": "d/b", "content": "AAE=", "encoding": "base64"},
+        {"name": "h", "content": "ff", "encoding": "hex"},
+    ]
+    said = execute(
+        {
+            **HELLO,
+            "files": HELLO["files"] + more,
+            "stdin": "a",
+            "args": ["1"],
+            "run_timeout": 500,
+            "run_memory_limit": 1 << 25,
+        },
+        desk,
+    ).content
+    assert (said["language"], said["version"], set(said)) == ("python", "3.11.2", {"language", "version", "run"})
+    assert {name: said["run"][name] for name in ("stdout", "stderr", "output", "code", "signal", "message", "status")} == {
+        "stdout": "1\n", "stderr": "e", "output": "1\ne", "code": 0, "signal": None, "message": None, "status": None,
+    }  # fmt: skip
+    (job,) = desk.jobs
+    assert (job.language, job.source, job.stdin, job.args) == ("python", "print(1)", b"a\n", ("1",))
+    assert job.files == {"lib.py": b"x", "d/b": b"\0\1", "h": b"\xff"}
+    assert (job.limits.wall_time, job.limits.cpu_time, job.limits.memory, job.limits.output) == (0.5, 3, 1 << 25, 1024)
+    assert (job.compile_limits.wall_time, job.compile_limits.cpu_time) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "code", "signal"),
+    [
+        (Verdict.OK, None, 0, None), (Verdict.RUNTIME_ERROR, "RE", 3, None), (Verdict.SIGNALED, "SG", None, "SIGSEGV"),
+        (Verdict.WALL_TIME, "TO", None, "SIGKILL"), (Verdict.CPU_TIME, "TO", None, "SIGKILL"), (Verdict.MEMORY, "SG", None, "SIGKILL"),
+        (Verdict.OUTPUT, "OL", None, "SIGKILL"), (Verdict.SECURITY, "SG", None, "SIGSYS"), (Verdict.JAIL_ERROR, "XX", None, None),
+    ],
+)  # fmt: skip
+def test_each_verdict_has_its_status(verdict, status, code, signal):
+    said = execute(HELLO, Desk(result(verdict))).content["run"]
+    assert (said["status"], said["code"], said["signal"]) == (status, code, signal)
+    assert (said["message"] is None) == (status is None)
+    assert "secret" not in str(said)
+
+
+def test_too_much_on_stderr_is_told_apart():
+    assert execute(HELLO, Desk(result(Verdict.OUTPUT, stdout_bytes=1, stderr_bytes=9))).content["run"]["status"] == "EL"
+
+
+def test_what_does_not_compile_is_told_twice():
+    failed = result(Verdict.RUNTIME_ERROR, stderr=b"error")
+    said = execute({**HELLO, "language": "c++", "version": "*"}, Desk(Outcome(None, failed))).content
+    assert said["run"] == said["compile"]
+    assert said["compile"]["code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"language": None}, "language is required as a string"), ({"version": 3}, "version is required as a string"), ({"files": {}}, "files is required as an array"),
+        ({"files": []}, "files is required as an array"), ({"files": [{"name": "x"}]}, "files[0].content is required as a string"), ({"files": [1]}, "files[0].content is required"),
+        ({"language": "cobol"}, "cobol-3.x runtime is unknown"), ({"version": "2.x"}, "py-2.x runtime is unknown"),
+        ({"files": [{"content": "AA==", "encoding": "base64"}]}, "files must include at least one utf8 encoded file"),
+        ({"files": [{"content": "?", "encoding": "base64"}]}, "files[0].content is no base64"), ({"run_timeout": "1"}, "If specified, run_timeout must be a number"),
+        ({"run_timeout": 3001}, "run_timeout cannot exceed the configured limit of 3000"), ({"compile_timeout": 10001}, "compile_timeout cannot exceed the configured limit of 10000"),
+        ({"run_timeout": -1}, "run_timeout must be non-negative"), ({"args": [1]}, "args"), ({"stdin": 1}, "stdin"), ({"run_memory_limit": 1 << 60}, "run_memory_limit cannot exceed"),
+        ({"files": [*HELLO["files"], {"name": "../x", "content": ""}]}, "invalid path"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_a_400_with_its_message(given, message):
+    answer = execute({**HELLO, **given})
+    assert (answer.status, set(answer.content)) == (400, {"message"})
+    assert message in answer.content["message"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "fits"),
+    [("*", True), ("3", True), ("3.x", True), ("3.11", True), ("3.11.2", True), ("3.11.3", False), ("^3.10", True), ("^2", False), ("~3.11", True), ("~3.10", False), (">=3.9", True), (">=4", False), ("3.1", False), ("latest", True), ("x;y", False)],
+)  # fmt: skip
+def test_versions_are_selected(selector, fits):
+    assert matches(selector, "3.11.2") is fits
+
+
+def test_runtimes_and_packages():
+    assert ask(FACE, "GET", "/api/v2/runtimes").content[0] == {
+        "language": "python",
+        "version": "3.11.2",
+        "aliases": ["py", "py3", "python3", "python3.x"],
+    }
+    assert ask(FACE, "GET", "/api/v2/packages").content[2] == {
+        "language": "c++",
+        "language_version": "12.2.0",
+        "installed": True,
+    }
+    assert [ask(FACE, method, "/api/v2/packages").status for method in ("POST", "DELETE")] == [403, 403]
+    assert FACE.problem(Problem(429, "rate", "too many", retry=1)).content == {"message": "too many"}

@@ -1,0 +1,84 @@
+"""SandboxFusion's interface, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyjail import Verdict
+from pyjail.serve.faces.sandboxfusion import SandboxFusion
+from pyjail.serve.job import Outcome
+from tests.unit.serve.face_desk import Desk, ask, result
+
+FACE = SandboxFusion()
+HELLO = {"language": "python", "code": "print(1)"}
+
+
+def run(body, desk=None):
+    return ask(FACE, "POST", "/run_code", body, desk)
+
+
+def test_a_program_with_files():
+    desk = Desk(result(stdout=b"1\n", files={"a.txt": b"a", "b": b"b"}))
+    body = {
+        **HELLO,
+        "stdin": "5",
+        "run_timeout": 2,
+        "memory_limit_MB": 64,
+        "files": {"/mnt/d/f": "Zg==", "g": None},
+        "fetch_files": ["a.txt", "/mnt/b", "gone"],
+    }
+    assert run(body, desk).content == {
+        "status": "Success", "message": "", "compile_result": None, "executor_pod_name": None, "files": {"a.txt": "YQ==", "/mnt/b": "Yg=="},
+        "run_result": {"status": "Finished", "execution_time": 0.25, "return_code": 0, "stdout": "1\n", "stderr": ""},
+    }  # fmt: skip
+    (job,) = desk.jobs
+    assert (job.language, job.source, job.stdin, job.files, job.collect) == (
+        "python",
+        "print(1)",
+        b"5",
+        {"d/f": b"f", "g": b""},
+        ("a.txt", "b", "gone"),
+    )
+    assert (job.limits.wall_time, job.limits.memory, job.compile_limits.wall_time) == (2, 64 << 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "stage", "code"),
+    [
+        (Verdict.OK, "Success", "Finished", 0), (Verdict.RUNTIME_ERROR, "Failed", "Finished", 3), (Verdict.SIGNALED, "Failed", "Finished", -11),
+        (Verdict.WALL_TIME, "Failed", "TimeLimitExceeded", None), (Verdict.CPU_TIME, "Failed", "TimeLimitExceeded", None), (Verdict.MEMORY, "Failed", "Finished", -9),
+        (Verdict.OUTPUT, "Failed", "Finished", -9), (Verdict.SECURITY, "Failed", "Finished", -31),
+    ],
+)  # fmt: skip
+def test_a_program_s_fault_is_never_the_sandbox_s(verdict, status, stage, code):
+    answer = run(HELLO, Desk(result(verdict)))
+    said = answer.content["run_result"]
+    assert (answer.status, answer.content["status"], said["status"], said["return_code"]) == (200, status, stage, code)
+
+
+def test_the_jail_s_fault_is():
+    answer = run(HELLO, Desk(result(Verdict.JAIL_ERROR)))
+    assert (answer.status, answer.content["status"], answer.content["run_result"]) == (200, "SandboxError", None)
+
+
+def test_what_does_not_compile_has_no_run():
+    said = run({**HELLO, "language": "cpp"}, Desk(Outcome(None, result(Verdict.RUNTIME_ERROR, stderr=b"no")))).content
+    assert (said["status"], said["compile_result"]["return_code"], said["run_result"]) == ("Failed", 3, None)
+    assert run({**HELLO, "language": "lua"}).content["status"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        ({}, ["body", "code"]), ({**HELLO, "code": 1}, ["body", "code"]), ({**HELLO, "language": "x"}, ["body", "language"]), ({**HELLO, "run_timeout": "x"}, ["body", "run_timeout"]),
+        ({**HELLO, "run_timeout": 10**6}, ["body", "wall_time"]), ({**HELLO, "files": [1]}, ["body", "files"]), ({**HELLO, "files": {"a": "?"}}, ["body", "files", "a"]), (b"{", ["body"]), ([], ["body"]),
+        ({**HELLO, "fetch_files": ["../x"]}, ["body", "fetch_files"]), ({**HELLO, "files": {"/etc/x": ""}}, ["body", "files", "/etc/x"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_a_422(body, at):
+    answer = run(body)
+    assert (answer.status, answer.content["detail"][0]["loc"]) == (422, at)
+
+
+def test_ping():
+    assert ask(FACE, "GET", "/v1/ping").content == "pong"

@@ -1,0 +1,76 @@
+"""snekbox's interface, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyjail import Verdict
+from pyjail.serve.faces.snekbox import Snekbox
+from pyjail.serve.job import Outcome
+from pyjail.serve.problem import Problem
+from tests.unit.serve.face_desk import Desk, ask, result
+
+FACE = Snekbox()
+
+
+def evaluate(body, desk=None):
+    return ask(FACE, "POST", "/eval", body, desk)
+
+
+@pytest.mark.parametrize(
+    ("body", "args"),
+    [({"input": "x"}, ("-c", "x")), ({"args": ["-c", "x"]}, ("-c", "x")), ({"input": "pass", "args": ["-m", "timeit"]}, ("-m", "timeit", "pass")), ({"args": []}, ())],
+)  # fmt: skip
+def test_arguments(body, args):
+    desk = Desk()
+    assert evaluate(body, desk).content == {"stdout": "", "returncode": 0, "files": []}
+    (job,) = desk.jobs
+    assert (job.args, job.cwd, job.merged, job.limits.wall_time) == (("python3", *args), "/home", True, 6)
+
+
+def test_new_and_changed_files_come_back():
+    desk = Desk(result(files={"same": b"1", "changed": b"2", "d/new": b"3"}))
+    files = [{"path": "same", "content": "MQ=="}, {"path": "d/../changed", "content": "MQ=="}]
+    assert evaluate({"args": ["x"], "files": files}, desk).content["files"] == [
+        {"path": "changed", "size": 1, "content": "Mg=="}, {"path": "d/new", "size": 1, "content": "Mw=="},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdict", "given", "code"),
+    [
+        (Verdict.WALL_TIME, {}, 137), (Verdict.MEMORY, {}, 137), (Verdict.SIGNALED, {}, 139), (Verdict.OUTPUT, {"stdout": b"y"}, 143), (Verdict.RUNTIME_ERROR, {}, 3),
+        (Verdict.OK, {"stdout": b"\xff"}, None),
+    ],
+)  # fmt: skip
+def test_each_end(verdict, given, code):
+    assert evaluate({"input": "x"}, Desk(result(verdict, **given))).content["returncode"] == code
+
+
+@pytest.mark.parametrize(
+    ("body", "title", "text"),
+    [
+        ({"stuff": "foo"}, "Request data failed validation", "{'stuff': 'foo'} is not valid under any of the given schemas"),
+        ({"args": 400}, "Request data failed validation", "400 is not of type 'array'"), ({"args": [], "files": [215]}, "Request data failed validation", "215 is not of type 'object'"),
+        ({"args": [], "files": [{"path": "/etc"}]}, "Request data failed validation", "does not match"), ({"args": [], "files": [{"path": r"a\0b"}]}, "Request data failed validation", "does not match"),
+        ({"args": [], "files": [{"path": "dir/../../x"}]}, "Request file is invalid", "File path 'dir/../../x' may not traverse beyond root"),
+        ({"args": [], "files": [{"path": "x", "content": "?"}]}, "Request file is invalid", "base64"), (b"{", "Invalid JSON", "Could not parse"), ({"args": ["a\0"]}, "Request data failed validation", "NUL"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong(body, title, text):
+    answer = evaluate(body)
+    assert (answer.status, answer.content["title"]) == (400, title)
+    assert text in answer.content["description"]
+
+
+def test_other_problems_have_a_title():
+    assert FACE.problem(Problem(503, "queue-full", "full", retry=1)).content == {
+        "title": "503 Service Unavailable",
+        "description": "full",
+    }
+    assert evaluate({"input": "x"}, Desk(result(Verdict.JAIL_ERROR))).status == 500
+    assert (
+        evaluate({"input": "x", "executable_path": "/nope"}, Desk(Outcome(None, fault="no"))).content["title"]
+        == "executable_path does not exist"
+    )
+    assert ask(FACE, "OPTIONS", "/eval").headers == {"Allow": "POST"}
