@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+import os
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -52,12 +53,10 @@ def router(service: Service) -> APIRouter:
     @made.get("/{sha256}", responses=_FOUND, response_class=Response, summary="A file")
     async def get(sha256: str, request: Request, name: Name = "") -> Response:
         """All of it, always."""
-        owner = _owner(request)
-        file = await asyncio.to_thread(service.files.open, owner, sha256)
+        file = await asyncio.to_thread(service.files.open, _owner(request), sha256)
         if file is None:
             raise _unknown()
-        size = service.files.size(owner, sha256)
-        return Download(file, name or sha256, size or 0, {"ETag": f'"{sha256}"'})
+        return Download(file, name or sha256, _size(file), {"ETag": f'"{sha256}"'})
 
     @made.head("/{sha256}", responses=_FOUND, response_class=Response, summary="Whether a file is there")
     async def head(sha256: str, request: Request, name: Name = "") -> Response:
@@ -66,8 +65,7 @@ def router(service: Service) -> APIRouter:
         if file is None:
             raise _unknown()
         with file:
-            size = service.files.size(_owner(request), sha256)
-        return Response(headers={**headers(name or sha256, size or 0), "ETag": f'"{sha256}"'})
+            return Response(headers={**headers(name or sha256, _size(file)), "ETag": f'"{sha256}"'})
 
     @made.delete("/{sha256}", status_code=204, responses={404: {}}, summary="Forget a file")
     async def delete(sha256: str, request: Request) -> Response:
@@ -99,6 +97,10 @@ async def _keep(files: FileStore, request: Request, expected: str = "") -> Respo
         await asyncio.shield(asyncio.to_thread(upload.close))
     where = f"/v1/files/{digest}"
     return JSONResponse({"sha256": digest, "size": upload.size}, 201, headers={"Location": where})
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _owner(request: Request) -> str:

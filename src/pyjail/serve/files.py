@@ -112,10 +112,13 @@ class FileStore:
     def expire(self) -> int:
         """How many files nobody used for too long; they are gone."""
         before, found = self._now() - self.limits.keep, 0
-        for folder, mine in list(self._of.items()):
-            with self._lock:
-                late = [digest for digest, kept in mine.items() if kept.used < before and not self._held[digest]]
-                found += sum(self._drop(folder, digest) for digest in late)
+        with self._lock:
+            late = [(folder, d) for folder, mine in self._of.items() for d, kept in mine.items() if kept.used < before]
+        for folder, digest in late:
+            with self._lock:  # for each by itself: others wait for it
+                kept = self._of.get(folder, {}).get(digest)
+                if kept is not None and kept.used < before and not self._held[digest]:
+                    found += self._drop(folder, digest)
         return found
 
     def total(self) -> int:

@@ -57,8 +57,12 @@ class Names:
 
     async def digest(self, tenant: str, face: str, path: str) -> str | None:
         """Of the file of that name; None: there is none."""
-        found = await self._database.do(lambda db: _digest(db, tenant, face, path))
-        return found if found is not None and self._files.size(_owner(tenant), found) is not None else None
+
+        def work(db: sqlite3.Connection) -> str | None:
+            found = _digest(db, tenant, face, path)
+            return found if found is not None and self._files.size(_owner(tenant), found) is not None else None
+
+        return await self._database.do(work)
 
     async def get(self, tenant: str, face: str, path: str) -> bytes | None:
         """Its content; None: there is none."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -38,6 +39,7 @@ class Worker:
         self._doing: dict[str, asyncio.Task[Mapping[str, Any]]] = {}
         self._watching: set[asyncio.Task[None]] = set()
         self._woken, self._ending = asyncio.Event(), False
+        self._seen = time.time()  # the last look at the clock
         self._claiming: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -68,6 +70,7 @@ class Worker:
         while not self._ending:
             self._woken.clear()
             try:
+                await self._catch_up()
                 record = await self._store.claim(self.name) if len(self._doing) < self._most else None
             except Exception:
                 _log.exception("no run could be claimed")
@@ -78,6 +81,15 @@ class Worker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL if self._jobs.postgres else self._jobs.lease / 3):
                     await self._woken.wait()
+
+    async def _catch_up(self) -> None:
+        """When this process was stopped for so long that its leases are over, or the clock was set, they are renewed
+        before it takes its own runs for those of a dead worker."""
+        now, before = time.time(), self._seen
+        if abs(now - before) > self._jobs.lease / 2:
+            for id in list(self._doing):
+                await self._store.beat(id, self.name)
+        self._seen = now
 
     def _begin(self, record: Record) -> None:
         self._doing[record.id] = asyncio.create_task(self._do(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -170,6 +171,25 @@ def test_a_lease_is_renewed_as_long_as_a_run_takes():
             for _ in range(20):
                 await asyncio.sleep(0.1)
                 assert await store.claim("other") is None
+            await doing.until(lambda: doing.told)
+            assert doing.told == [("1", "done", {})]
+
+    asyncio.run(main())
+
+
+def test_a_process_that_was_stopped_for_longer_than_a_lease_is_not_taken_for_dead_by_itself():
+    async def main():
+        jobs = Jobs(lease=0.6, attempts=1)
+        store = Memory(jobs)
+        await store.submit(record("1"))
+
+        async def act(_):
+            for _ in range(5):
+                time.sleep(0.8)  # all of the process, as SIGSTOP does
+                await asyncio.sleep(0.01)
+            return {}
+
+        async with working(store, act, jobs, most=8) as (_, doing):
             await doing.until(lambda: doing.told)
             assert doing.told == [("1", "done", {})]
 
