@@ -61,6 +61,18 @@ def test_the_head_of_a_second_request_has_its_own_deadline(service: Served):
         assert raw.statuses(raw.until_closed(sock)) == [408]
 
 
+def test_empty_lines_between_requests_are_no_way_to_stay(service: Served):
+    with raw.connect(service.port) as sock:
+        sock.sendall(HEALTH)
+        assert raw.statuses(raw.answer(sock)) == [200]
+        end = time.monotonic() + PATIENCE
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while time.monotonic() < end:
+                sock.sendall(b"\r\n")
+                time.sleep(SHORT / 10)
+        assert time.monotonic() < end
+
+
 @pytest.mark.parametrize("line", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_body_that_does_not_come_ends_its_connection(service: Served, line: str):
     with raw.connect(service.port) as sock:
