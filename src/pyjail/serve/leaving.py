@@ -26,8 +26,7 @@ async def while_there(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             raise Left
         return task.result()
     finally:
-        await ended(watch)
-        await ended(task)
+        await ended(watch, task)
 
 
 async def gone(receive: Receive) -> None:
@@ -36,16 +35,18 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def ended(task: asyncio.Future[Any]) -> None:
-    """Cancel it, unless it is done, and wait until it is, however often this is cancelled meanwhile."""
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel them, unless they are done, and wait until they are, however often this is cancelled meanwhile."""
     interrupted = False
-    task.cancel()
-    while not task.done():
+    for task in tasks:
+        task.cancel()
+    while left := [task for task in tasks if not task.done()]:
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait(left)
         except asyncio.CancelledError:
             interrupted = True
-    with suppress(asyncio.CancelledError):
-        task.exception()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            task.exception()
     if interrupted:
         raise asyncio.CancelledError

@@ -57,9 +57,10 @@ def router(service: Service) -> APIRouter:
             return
         work = asyncio.create_task(talk.work(first.get("text") or ""))
         hearing = asyncio.create_task(talk.hear())
-        await asyncio.wait((work, hearing), return_when=asyncio.FIRST_COMPLETED)
-        await leaving.ended(work)  # its jail is gone then
-        await leaving.ended(hearing)
+        try:
+            await asyncio.wait((work, hearing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await leaving.ended(work, hearing)  # its jail is gone then
         await talk.close()
 
     return made
@@ -157,8 +158,7 @@ class Talk:
                 over = await self._show(process, limits.output)
                 await process.wait()
             finally:
-                for task in others:
-                    await leaving.ended(task)
+                await leaving.ended(*others)
         result = _judged(process.result, over)
         self._close = (1000, {"result": _told(result)})
         return result
