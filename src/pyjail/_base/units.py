@@ -32,7 +32,7 @@ def seconds(field: str, value: object) -> float | None:
         value = float(match[1]) * _SECONDS[match[2]]
     if isinstance(value, bool) or not isinstance(value, Real):
         raise SpecError(field, value, 'a number of seconds above 0 is needed, text like "2s", or None for no limit')
-    number = float(value)
+    number = float(value) if value < MAX and not value <= -MAX else math.inf  # an int may be too large for a float
     if not math.isfinite(number) or number <= 0 or number * 1e9 >= MAX:
         raise SpecError(field, value, "seconds must be above 0 and below 9.2e9 (292 years); None means no limit")
     if number < 1e-9:
@@ -46,7 +46,7 @@ def patience(value: object) -> float | None:
         return seconds("timeout", value)
     if isinstance(value, bool) or not isinstance(value, Real) or value != value:
         raise SpecError("timeout", value, 'a number of seconds is needed, text like "2s", or None for no limit')
-    return float(value) if float(value) < LONGEST else None
+    return None if not value < LONGEST else 0.0 if value <= -LONGEST else float(value)
 
 
 def count(field: str, value: object, *, least: int = 1, most: int = MAX - 1) -> int | None:

@@ -187,7 +187,6 @@ def _cpus(value: object) -> float | frozenset[int] | None:
         return frozenset(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
-    number = float(value)
-    if not 0.01 <= number <= 8192:
+    if not 0.01 <= value <= 8192:
         raise SpecError("cpus", value, "a share of cores is a number from 0.01 to 8192, or a set of CPU numbers")
-    return number
+    return float(value)

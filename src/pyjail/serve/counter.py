@@ -37,7 +37,7 @@ class Counter:
         try:
             found = await asyncio.to_thread(images.get, name)
         except (JailError, OSError):
-            raise Problem(400, "image", f"unknown image: {name}; known: {await self._known()}") from None
+            raise Problem(400, "image", f"unknown image: {name[:200]}; known: {await self._known()}") from None
         return Jail(image=found)
 
     async def languages(self) -> Mapping[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +21,14 @@ from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
 from pyjail.serve.files import FileStore
 from pyjail.serve.inputs import held
-from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.job import LATE, Job, Outcome, Script
 from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
 from pyjail.serve.shown import Shown, cleaned
 
 Place = aio.Session | aio.Box
+LEAST = 0.001  # seconds that a program can start in
+MOST_FAULT = 300  # characters of what a request called its program
 
 
 class Seen(Protocol):
@@ -133,7 +137,20 @@ class Engine:
                     )
                 except OSError as e:
                     raise _no_room(f"files.{name}", e) from None
-            return [await step(session, job, queued) for job in script.steps]
+            return [outcome async for outcome in _in_time(session, script, queued)]
+
+
+async def _in_time(session: aio.Session, script: Script, queued: float) -> AsyncIterator[Outcome]:
+    end = math.inf if script.seconds is None else time.monotonic() + script.seconds
+    for job in script.steps:
+        left = end - time.monotonic()
+        if left < LEAST:
+            yield Outcome(None, fault=LATE, queued=queued)
+            continue
+        usual = job.limits.wall_time
+        if left < (math.inf if usual is None else usual):
+            job = replace(job, limits=replace(job.limits, wall_time=left))
+        yield await step(session, job, queued)
 
 
 async def step(place: Place, job: Job, queued: float = 0.0) -> Outcome:
@@ -220,12 +237,16 @@ def fault(e: SetupError) -> str:
     what is not there or does not fit, and else what it was."""
     why = os.strerror(e.errno or 0)
     if isinstance(e, ExecError):
-        return f"{e.detail}: {why}"
+        return f"{_short(e.detail)}: {why}"
     if e.step == "cwd":
         raise Problem(422, "field", f"{e.detail}: {why}", field="cwd") from None
     if e.step == "open" and e.detail.startswith("files["):
         raise _no_room(f"files.{e.detail[6:-1].strip(chr(39) + chr(34))}", e) from None
     raise e
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_FAULT else f"{text[:MOST_FAULT]}..."
 
 
 def _no_room(field: str, e: OSError) -> Problem:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Scope
 
 from pyjail import JailError, SpecError
@@ -200,7 +200,9 @@ def told(answer: Answer) -> Response:
     """As HTTP has it."""
     headers = dict(answer.headers)
     if answer.body is None:
-        return JSONResponse(answer.content, answer.status, headers)
+        said = json.dumps(answer.content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body = said.encode("utf-8", "replace")  # half a surrogate pair that a request had
+        return Response(body, answer.status, headers, "application/json")
     if answer.type == "application/octet-stream":
         headers["Content-Security-Policy"] = "sandbox"
         headers.setdefault("Content-Disposition", "attachment")

@@ -47,11 +47,15 @@ class Job:
     label: str = "v1"
 
 
+LATE = "no time was left for it"
+
+
 @dataclass(frozen=True)
 class Script:
     """Programs that run one after the other in one /box, each whatever came of the one before.
 
-    Attributes: ``steps`` use of a `Job` what is about one program: args, stdin, env, cwd, limits.
+    Attributes: ``steps`` use of a `Job` what is about one program: args, stdin, env, cwd, limits. ``seconds``: that all
+    of them may take together, so that no request keeps a slot longer than one program may; who comes later is `LATE`.
     """
 
     steps: tuple[Job, ...]
@@ -59,6 +63,7 @@ class Script:
     jail: Jail = field(default_factory=Jail)
     limits: Limits = field(default_factory=Limits)
     label: str = "v1"
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -179,3 +179,25 @@ def test_the_service_s_limits_bound_the_face_s_own():
         1 << 20,
         8,
     )
+
+
+@pytest.mark.parametrize("name", ["cpu_cores", "memory_mb", "pids_limit", "wall_clock_secs", "nofile"])
+@pytest.mark.parametrize("number", ["9" * 99, "9" * 400, "1e308", "1e999", "-1", "true"])
+def test_no_number_is_too_large_to_be_refused(name, number):
+    body = f'{{"image": "python:3", "cmd": ["x"], "limits": {{"{name}": {number}}}}}'
+    assert run(body.encode()).status == 400
+
+
+def test_no_more_is_read_than_a_program_can_be_given():
+    desk = Desk()
+    desk.files = {f"f{i}": b"x" * (1 << 20) for i in range(300)}
+    answer = run({**HELLO, "files": list(desk.files)}, desk)
+    assert (answer.status, desk.jobs) == (400, []) and "at most 256 files" in answer.content["error"]
+    answer = run({**HELLO, "files": list(desk.files)[:200]}, desk)
+    assert (answer.status, desk.jobs) == (400, []) and "that /box has" in answer.content["error"]
+    assert run({**HELLO, "files": ["f1"] * 200}, desk).status == 200
+    assert list(desk.jobs[0].files) == [".boxer/f1"]
+
+
+def test_what_is_unknown_does_not_come_back_whole():
+    assert len(str(run({**HELLO, "env": ["x" * 100_000]}).content)) < 500

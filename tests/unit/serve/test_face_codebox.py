@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pyjail import Verdict
+from pyjail.serve import Config
 from pyjail.serve.faces.codebox import Codebox
-from pyjail.serve.job import Outcome
+from pyjail.serve.job import LATE, Outcome
 from pyjail.serve.problem import Problem
 from tests.unit.serve.face_desk import Desk, ask, result
 
@@ -139,3 +140,47 @@ def test_languages_are_those_that_answer():
     assert ask(FACE, "GET", "/languages", desk=Desk(result(stdout=said))).content == {
         "python": "3.11.2", "sqlite3": "3.40.1", "bash": "5.2.15(1)-release",
     }  # fmt: skip
+
+
+def test_a_request_is_bounded_before_anything_is_made_of_it():
+    """To split a command takes time by the square of its length, so a body of 1 MB would keep the service for minutes."""
+    many = [{"command": "true"}] * 101
+    for body, at in (
+        ({"sources": {}, "commands": [{"command": "a" * 70_000}]}, "commands"),
+        ({"sources": {}, "commands": [{"command": "a" * 800}] * 90}, "commands"),
+        ({"sources": {}, "commands": many}, "commands"),
+        ({"sources": {f"f{i}": "" for i in range(1001)}, "commands": []}, "sources"),
+    ):
+        desk = Desk()
+        answer = ask(FACE, "POST", "/execute", body, desk)
+        assert answer.status == 422 and not desk.jobs and not desk.scripts
+        assert (answer.content["detail"][0]["loc"], answer.content["detail"][0]["type"]) == (["body", at], "too_long")
+        assert len(str(answer.content)) < 500  # it does not come back
+
+
+def test_a_file_where_a_directory_is_is_found_however_many_there_are():
+    sources = {f"d{i}/{'x/' * 200}f": "" for i in range(900)} | {
+        "a": "",
+        "a-b": "",
+        "a/b/c": "",
+        "a/d": "",
+        "b/c": "",
+        "b": "",
+    }
+    answer = ask(FACE, "POST", "/execute", {"sources": sources, "commands": [{"command": "ls"}]}, Desk())
+    assert [entry["stderr"] for entry in answer.content] == [
+        f"Invalid file path: /tmp/sandbox/{name}" for name in ("a/b/c", "a/d", "b/c")
+    ]
+
+
+def test_all_commands_together_take_no_longer_than_one_may():
+    desk = Desk(result(), Outcome(None, fault=LATE))
+    answer = execute({}, [{"command": "a", "timeout": None}, {"command": "b", "timeout": 100}], desk)
+    assert desk.scripts[0].seconds == Config().maxima.wall_time == 120
+    assert [entry["exit_code"] for entry in answer.content] == [0, -1]
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 4000, b"-" + b"9" * 400])
+def test_a_number_that_is_none_is_told(number):
+    answer = ask(FACE, "POST", "/execute", b'{"sources": {}, "commands": [{"command": "x", "timeout": %b}]}' % number)
+    assert answer.status == 422 and answer.content["detail"][0]["type"] == "json_invalid"

@@ -35,6 +35,8 @@ NONSENSE = [
     0,
     -1,
     math.nan,
+    10**400,
+    -(10**400),
     math.inf,
     -math.inf,
     True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from pyjail import File, Jail, Limits, Mount, SpecError, Verdict
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
-from pyjail.serve.faces.common import bounded, failed, parsed, relative, text
+from pyjail.serve.faces.common import bounded, failed, parsed, relative, shown, text
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
@@ -19,6 +20,7 @@ from pyjail.serve.problem import Problem
 NAME = "boxer"
 NOT_FOUND = 127  # what a shell says when there is no such program
 OUTPUT_LIMIT = UPLOAD_LIMIT = 10 << 20
+MOST_FILES = 256  # of one request
 INPUTS = ".boxer"  # below /box, which is seen as /output
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OWN: Mapping[str, Any] = {
@@ -101,7 +103,7 @@ def job_of(asked: Request, jail: Jail, limits: Limits, files: Mapping[str, bytes
     for pair in asked.env:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise _bad(f"env: NAME=VALUE is needed, not {pair!r}")
+            raise _bad(f"env: NAME=VALUE is needed, not {shown(pair[:100])!r}")
         env[name] = value
     try:
         links = [Mount.link(f"/{path}", f"/box/{INPUTS}/{path}") for path in files]
@@ -162,7 +164,7 @@ async def run(asked: Asked, desk: Desk) -> Answer:
     jail = jail_of(desk, wanted.image)
     if isinstance(jail, str):
         jail = await desk.image(jail)
-    files = await _inputs(wanted.files, desk)
+    files = await _inputs(wanted.files, desk, limits.disk or math.inf)
     name = f"boxer-{uuid.uuid4()}"
     try:
         answer = await _ran(job_of(wanted, jail, limits, files), name, output, desk)
@@ -173,17 +175,22 @@ async def run(asked: Asked, desk: Desk) -> Answer:
     return answer
 
 
-async def _inputs(paths: Sequence[str], desk: Desk) -> dict[str, bytes]:
-    found = {}
-    for path in paths:
+async def _inputs(paths: Sequence[str], desk: Desk, room: float) -> dict[str, bytes]:
+    """Their contents. No more is read than a program can be given: they are held while it waits for its turn."""
+    found: dict[str, bytes] = {}
+    if len(paths) > MOST_FILES:
+        raise _bad(f"at most {MOST_FILES} files are given to a program")
+    for path in dict.fromkeys(paths):
         try:
             clean = relative(path.lstrip("/"))
         except ValueError as e:
             raise _bad(f"invalid file path: {e}") from None
         data = await desk.get(clean)
         if data is None:
-            raise _bad(f"file not found: {path}")
+            raise _bad(f"file not found: {shown(path[:4096])}")
         found[clean] = data
+        if sum(map(len, found.values())) > room:
+            raise _bad(f"files: more than the {room} bytes that /box has")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,14 @@ from pyjail.serve.face import Answer, Asked, Desk, Endpoint
 from pyjail.serve.faces.common import bounded, failed, parsed, relative, shown
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json
-from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.job import LATE, Job, Outcome, Script
 from pyjail.serve.problem import Problem
 
 NAME = "codebox"
 TIMEOUT = 0.2
+LONGEST = 3600.0
+MOST_SOURCES, MOST_COMMANDS = 1000, 100
+MOST_TEXT = 64 << 10  # of all commands: what splits them takes time by the square of it
 RUSTC = "/usr/local/cargo/bin/rustc"
 OWN: Mapping[str, Any] = {
     "cpu_time": None, "memory": 64_000_000, "processes": 12, "address_space": 4096 << 20, "file_size": 5 << 20,
@@ -60,8 +63,18 @@ def _of_sources(body: Mapping[str, Any]) -> Iterator[Detail]:
         yield missing(["sources"], body)
     elif not isinstance(sources, dict):
         yield detail(["sources"], ("dict_type", "Input should be a valid dictionary"), sources)
+    elif len(sources) > MOST_SOURCES:
+        yield detail(["sources"], _too_many("Dictionary", MOST_SOURCES, len(sources)), None)
     else:
         yield from (detail(["sources", p], STRING, text) for p, text in sources.items() if not isinstance(text, str))
+
+
+def _length(command: Any) -> int:
+    return len(str(command.get("command", ""))) if isinstance(command, dict) else 0
+
+
+def _too_many(kind: str, most: int, given: int) -> tuple[str, str]:
+    return "too_long", f"{kind} should have at most {most} items after validation, not {given}"
 
 
 def _of_commands(body: Mapping[str, Any], most: float | None) -> Iterator[Detail]:
@@ -70,6 +83,10 @@ def _of_commands(body: Mapping[str, Any], most: float | None) -> Iterator[Detail
         yield missing(["commands"], body)
     elif not isinstance(commands, list):
         yield detail(["commands"], ("list_type", "Input should be a valid list"), commands)
+    elif sum(map(_length, commands)) > MOST_TEXT:
+        yield detail(["commands"], ("too_long", f"Commands should have at most {MOST_TEXT} characters together"), None)
+    elif len(commands) > MOST_COMMANDS:
+        yield detail(["commands"], _too_many("List", MOST_COMMANDS, len(commands)), None)
     else:
         for i, command in enumerate(commands):
             yield from _of_command(["commands", i], command, most)
@@ -101,16 +118,30 @@ def placed(sources: Mapping[str, str]) -> tuple[dict[str, bytes], list[dict[str,
     """The files by their normalised paths; an entry of the answer for each that cannot be."""
     files: dict[str, bytes] = {}
     bad = []
+    within = _within(sources)
     for path, content in sources.items():
         try:
             clean = relative(path.lstrip("/"))
             files[clean] = content.encode()
-            if any(name.startswith(f"{clean}/") or clean.startswith(f"{name}/") for name in files):
+            if clean in within:
                 raise ValueError("a file and a directory")
         except ValueError:
             where = posixpath.normpath(posixpath.join(_ROOT, path.lstrip("/")))
             bad.append(entry(stderr=f"Invalid file path: {shown(where)}", code=-1))
     return files, bad
+
+
+def _within(paths: Iterable[str]) -> set[str]:
+    """Those whose directory another one is."""
+    clean = {posixpath.normpath(path.lstrip("/")) for path in paths}
+    found: set[str] = set()
+    file = ""
+    for path in sorted(clean, key=lambda path: path.replace("/", "\0")):  # what is in a directory comes right behind it
+        if file and path.startswith(f"{file}/"):
+            found.add(path)
+        else:
+            file = path
+    return found
 
 
 async def jail_of(desk: Desk) -> Jail:
@@ -141,7 +172,7 @@ def entry_of(outcome: Outcome, timeout: float) -> dict[str, Any]:
     """What came of a command. Raises `Problem` 500 when the jail failed."""
     result = outcome.result
     if result is None:
-        return entry(stderr=f"{outcome.fault}\n", code=127)
+        return entry(stderr=f"{outcome.fault}\n", code=-1 if outcome.fault == LATE else 127)
     if result.verdict is Verdict.JAIL_ERROR:
         raise failed("")
     cell, code = told(NAME, result)
@@ -193,7 +224,7 @@ async def _ran(
     answers: list[dict[str, Any] | None] = []
     jobs: list[Job] = []
     waits: list[float] = []
-    most = desk.config.maxima.wall_time or 3600.0
+    most = desk.config.maxima.wall_time or LONGEST
     for command in commands:
         try:
             args = tuple(shlex.split(command.command))
@@ -221,7 +252,8 @@ async def _outcomes(
             return []
         if len(jobs) == 1:  # no session is needed for one
             return [await desk.run(replace(jobs[0], files=files))]
-        return await desk.steps(Script(tuple(jobs), files, jail, limits, NAME))
+        seconds = desk.config.maxima.wall_time or LONGEST
+        return await desk.steps(Script(tuple(jobs), files, jail, limits, NAME, seconds))
     except SpecError as e:
         raise Wrong(detail(["commands"], ("value_error", f"{e.field}: {e.reason}"), None)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -13,17 +14,30 @@ from pyjail.serve.config import Config
 from pyjail.serve.face import Asked
 from pyjail.serve.problem import Problem
 
-MOST_DEEP = 100  # lists and objects in each other, of a body
+MOST_DIGITS = 100  # of a whole number: no limit has as many
 
 
 def parsed(asked: Asked) -> Any:
     """The body as JSON. Raises ValueError with a text for people."""
     try:
-        return json.loads(asked.body.decode("utf-8", "replace"), parse_constant=_no_number)
+        body = asked.body.decode("utf-8", "replace")
+        return json.loads(body, parse_constant=_no_number, parse_float=_float, parse_int=_int)
     except json.JSONDecodeError as e:
         raise ValueError(f"{e.msg} at line {e.lineno} column {e.colno}") from None
     except RecursionError:
         raise ValueError("too many lists and objects in each other") from None
+
+
+def _float(digits: str) -> float:
+    return number if math.isfinite(number := float(digits)) else _too_large(digits)
+
+
+def _int(digits: str) -> int:
+    return int(digits) if len(digits) < MOST_DIGITS else _too_large(digits)
+
+
+def _too_large(digits: str) -> int:
+    raise ValueError(f"{digits[:MOST_DIGITS]}... is too large a number")
 
 
 def _no_number(name: str) -> float:
