@@ -8,7 +8,7 @@ from typing import Any
 from pyjail.cli.ending import EXIT_FAILED, say
 
 EPILOG = "Exit code: 0 when a signal ended it, 1 when what is imported is refused, 125 when it did not start."
-_EXTRA = "pip install 'pyjail-linux[serve]'"
+_MORE = {"opentelemetry": "serve,otel", "procrastinate": "serve,serve-postgres", "psycopg": "serve,serve-postgres"}
 
 
 def add(commands: Any) -> None:
@@ -46,5 +46,6 @@ def main(asked: argparse.Namespace) -> int:
     except ImportError as e:
         if e.name is None or e.name.startswith("pyjail"):
             raise
-        say(f"serve needs {e.name}, which is not installed: {_EXTRA}")
+        extra = next((extra for package, extra in _MORE.items() if e.name.startswith(package)), "serve")
+        say(f"serve needs {e.name}, which is not installed: pip install 'pyjail-linux[{extra}]'")
     return EXIT_FAILED

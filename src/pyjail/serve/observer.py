@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +18,9 @@ from pyjail.serve.metrics import Metrics
 from pyjail.serve.problem import Problem
 from pyjail.serve.watch import Watch, current
 
+if TYPE_CHECKING:
+    from pyjail.serve.traces import Traces
+
 UNKNOWN = "-"  # a route, of a request that has none; a language, of a program that has none
 _REFUSED = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503})
 
@@ -28,6 +31,7 @@ class Observer:
     def __init__(self, config: Config, turns: Turns) -> None:
         self.turns = turns
         self.metrics, self.log, self._config = Metrics(), logs.stderr(config.observe.log), config.observe
+        self.traces = _traces() if config.observe.traces else None
         self._ends: list[Callable[[], None]] = []
         self._languages: dict[str, str] = {}
         self._known = config.languages or None
@@ -47,6 +51,8 @@ class Observer:
         """Undo it."""
         while self._ends:
             self._ends.pop()()
+        if self.traces is not None:
+            self.traces.end()
 
     def language(self, name: str) -> str:
         """What it is called in the table; a user's own word for it is no label."""
@@ -75,6 +81,8 @@ class Observer:
         watch.queued += outcome.queued
         self.metrics.run(job.label, verdict, language, seconds, outcome.queued)
         about: dict[str, Any] = {"face": job.label, "language": language, "verdict": verdict}
+        if self.traces is not None:
+            self.traces.run((seconds or 0.0) + (compiled or 0.0) + outcome.queued, {**about, "queue_s": outcome.queued})
         if result is not None:
             about |= {
                 "limit": sorted(result.limits_hit), "wall": seconds, "cpu": result.usage.cpu_time,
@@ -94,6 +102,8 @@ class Observer:
             return  # it is counted as a request that was refused
         if isinstance(e, JailError) and not isinstance(e, SpecError):
             self.metrics.run(job.label, "jail_error", self.language(job.language), None, 0.0)
+            if self.traces is not None:
+                self.traces.run(0.0, {"face": job.label, "verdict": "jail_error"})
             watch = current.get()
             self.log.line(
                 "run", "error", request_id=watch.id, tenant=watch.tenant, face=job.label, verdict="jail_error",
@@ -128,10 +138,21 @@ class Observed:
         reset = current.set(seen.watch)
         began = time.monotonic()
         try:
-            await self._app(scope, seen.receive, seen.send)
+            if self._observer.traces is None:
+                await self._app(scope, seen.receive, seen.send)
+            else:
+                await self._traced(self._observer.traces, scope, seen)
         finally:
             current.reset(reset)
             self._over(scope, seen, time.monotonic() - began)
+
+    async def _traced(self, traces: Traces, scope: Scope, seen: _Seen) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        with traces.request(headers) as span:
+            try:
+                await self._app(scope, seen.receive, seen.send)
+            finally:
+                traces.ended(span, method(scope), template(scope), seen.status)
 
     def _over(self, scope: Scope, seen: _Seen, seconds: float) -> None:
         route, watch = template(scope), seen.watch
@@ -143,9 +164,20 @@ class Observed:
         about = {"problem": problem} if problem else {}
         self._observer.log.line(
             "request", "error" if seen.status == 500 else "info", request_id=watch.id, tenant=watch.tenant,
-            method=scope.get("method", "WEBSOCKET"), route=route, status=seen.status, seconds=round(seconds, 6),
+            method=method(scope), route=route, status=seen.status, seconds=round(seconds, 6),
             bytes_in=seen.bytes_in, bytes_out=seen.bytes_out, **about,
         )  # fmt: skip
+
+
+def _traces() -> Traces:
+    from pyjail.serve import traces
+
+    return traces.Traces()
+
+
+def method(scope: Scope) -> str:
+    """That of HTTP; a WebSocket has none."""
+    return str(scope.get("method", "WEBSOCKET"))
 
 
 def template(scope: Scope) -> str:
