@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import subprocess
-import sys
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,7 @@ import httpx
 import pytest
 
 from pyjail.serve.config import Config, Edge, Files, Token
+from tests.jail.serve import small_disk
 from tests.jail.serve.served import PATIENCE, served
 from tests.scripts import until
 
@@ -255,6 +253,7 @@ FULL = """
 import sys, httpx
 from pathlib import Path
 from pyjail.serve.config import Config, Files
+from tests.jail.serve import small_disk
 from tests.jail.serve.served import PATIENCE, served
 state = sys.argv[1]
 with served(Config(state=state, files=Files(floor=0))) as service:
@@ -277,9 +276,4 @@ with served(Config(state=state, files=Files(floor=0))) as service:
 
 @pytest.mark.needs_root
 def test_a_full_disk_is_told_and_everything_else_goes_on(tmp_path):
-    script = 'mount -t tmpfs -o size=4m tmpfs "$1" && exec "$2" -c "$3" "$1"'
-    done = subprocess.run(
-        ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", str(tmp_path), sys.executable, textwrap.dedent(FULL)],
-        cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    small_disk.script(tmp_path, FULL)

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from pyjail.serve.config import Admission, Config, Files, Jobs
+from tests.jail.serve import small_disk
 from tests.jail.serve.served import PATIENCE, Served, served
 from tests.scripts import until
 
@@ -177,3 +179,36 @@ def test_two_services_do_not_share_a_state_directory(tmp_path):
         except AssertionError as e:
             assert "another service uses this state directory" in str(e)
         assert submit(service, shell("true")).status_code == 202
+
+
+FULL = """
+import os, sys, httpx
+from pathlib import Path
+from pyjail.serve.config import Config, Files
+from tests.jail.serve.served import PATIENCE, served
+state = Path(sys.argv[1])
+with served(Config(state=str(state), files=Files(floor=0))) as service:
+    def submit(script, stdin=""):
+        return httpx.post(service.url + "/v1/runs", json={"args": ["sh", "-c", script], "stdin": stdin},
+                          headers={"Prefer": "respond-async"}, timeout=PATIENCE)
+    def fetch(answer):
+        return httpx.get(service.url + answer.headers["location"], params={"wait": 50}, timeout=PATIENCE).json()
+    early = submit("sleep 3; echo x")
+    long = submit("sleep 3; head -c 300000 /dev/zero | tr '\\\\0' x")
+    assert early.status_code == long.status_code == 202
+    with (state / "ballast").open("wb") as f:
+        free = os.statvfs(state).f_bavail * 4096
+        f.write(b"x" * (free - (200 << 10)))
+    told = submit("true", "x" * 500_000)
+    assert (told.status_code, told.json()["type"]) == (507, "urn:pyjail:problem:disk-full"), told.text
+    assert str(state) not in told.text
+    assert fetch(early)["result"]["stdout"]["bytes"] == "x\\n"
+    assert fetch(long)["problem"]["status"] == 507, fetch(long)
+    (state / "ballast").unlink()
+    assert fetch(submit("cat", "x" * 500_000))["state"] == "done"
+"""
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_refuses_a_run_and_keeps_those_that_it_has(tmp_path):
+    small_disk.script(tmp_path, FULL)
