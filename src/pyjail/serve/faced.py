@@ -47,7 +47,7 @@ FACES: Mapping[str, Made] = {
     "go-judge": Made(lambda _: go_judge.GoJudge()),
     "piston": Made(lambda _: piston.Piston(), ("compile_limits",)),
     "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
-    "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion()),
+    "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion(), ("compile_limits",)),
 }
 MOST_PARTS = 2  # of a form: a file and its name
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from pyjail import Limits, SpecError
+from pyjail import Limits, SpecError, languages
 from pyjail.serve.config import Config
 from pyjail.serve.face import Asked
 from pyjail.serve.problem import Problem
@@ -49,6 +49,16 @@ def text(data: Any) -> str:
     return data.decode("utf-8", "replace") if isinstance(data, bytes) else str(data or "")
 
 
+def compiling(
+    config: Config, language: str, settings: Mapping[str, Any], own: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Limits:
+    """Of a language's compiler: its own, with the face's, the settings' and the request's on top, as `bounded`."""
+    found = config.languages.get(language) or languages.table().get(language)
+    usual = languages.COMPILE if found is None else found.compile_limits
+    given = {**own, **dict(settings.get("compile_limits", {}))}
+    return _on_top(replace(usual, **given), config.maxima, asked)
+
+
 def bounded(config: Config, settings: Mapping[str, Any], own: Mapping[str, Any], asked: Mapping[str, Any]) -> Limits:
     """The service's limits with the face's ``own``, the settings' and the request's on top, in that order.
 
@@ -56,8 +66,12 @@ def bounded(config: Config, settings: Mapping[str, Any], own: Mapping[str, Any],
     """
     usual = {**own, **dict(settings.get("limits", {}))}
     base = replace(config.limits, **{name: _less(config.maxima, name, value) for name, value in usual.items()})
+    return _on_top(base, config.maxima, asked)
+
+
+def _on_top(base: Limits, maxima: Limits, asked: Mapping[str, Any]) -> Limits:
     for name, value in asked.items():
-        bound = getattr(config.maxima, name)
+        bound = getattr(maxima, name)
         if isinstance(bound, (int, float)) and value > bound:
             why = f"{name}: at most {bound:g} is given here, not {value:g}"
             raise Problem(400, "limit", why, field=f"limits.{name}")

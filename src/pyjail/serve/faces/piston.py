@@ -10,7 +10,7 @@ from typing import Any
 
 from pyjail import Limits, Result
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
-from pyjail.serve.faces.common import bounded, parsed, relative, text
+from pyjail.serve.faces.common import bounded, compiling, parsed, relative, text
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
@@ -89,8 +89,8 @@ async def execute(asked: Asked, desk: Desk) -> Answer:
     language, version = _runtime(body["language"], body["version"], await desk.languages())
     job = Job(
         _arguments(body.get("args")), language=language, source=source, stdin=_stdin(body.get("stdin")), files=files,
-        limits=_limits("run", body, desk), compile_limits=_limits("compile", body, desk), jail=desk.config.jail,
-        label=NAME,
+        limits=_limits("run", language, body, desk), compile_limits=_limits("compile", language, body, desk),
+        jail=desk.config.jail, label=NAME,
     )  # fmt: skip
     outcome = await desk.run(job)
     said: dict[str, Any] = {"language": ALIASES.get(language, (language,))[0], "version": version}
@@ -177,9 +177,8 @@ def _stdin(given: Any) -> bytes:
     return (line if line.endswith("\n") else line + "\n").encode("utf-8", "replace")
 
 
-def _limits(stage: str, body: Mapping[str, Any], desk: Desk) -> Limits:
-    own, table = (RUN, "limits") if stage == "run" else (COMPILE, "compile_limits")
-    usual = bounded(desk.config, {"limits": desk.settings.get(table, {})}, own, {})
+def _limits(stage: str, language: str, body: Mapping[str, Any], desk: Desk) -> Limits:
+    usual = _usual(stage, language, desk, {})
     asked: dict[str, Any] = {}
     for name, ours in {**_TIMES, "memory_limit": "memory"}.items():
         value, bound = body.get(f"{stage}_{name}"), getattr(usual, ours)
@@ -193,7 +192,13 @@ def _limits(stage: str, body: Mapping[str, Any], desk: Desk) -> Limits:
         if most is not None and value > most:
             raise Refused(f"{stage}_{name} cannot exceed the configured limit of {most:.0f}")
         asked[ours] = int(value) if ours == "memory" else value / 1000
-    return bounded(desk.config, {"limits": desk.settings.get(table, {})}, own, asked)
+    return _usual(stage, language, desk, asked)
+
+
+def _usual(stage: str, language: str, desk: Desk, asked: Mapping[str, Any]) -> Limits:
+    if stage == "run":
+        return bounded(desk.config, desk.settings, RUN, asked)
+    return compiling(desk.config, language, desk.settings, COMPILE, asked)
 
 
 def _stage(result: Result[Any]) -> dict[str, Any]:

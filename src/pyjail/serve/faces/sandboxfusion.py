@@ -10,7 +10,7 @@ from typing import Any
 
 from pyjail import Jail, Limits, Mount, Result, SpecError, Verdict
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
-from pyjail.serve.faces.common import bounded, failed, parsed, relative, text
+from pyjail.serve.faces.common import bounded, compiling, failed, parsed, relative, text
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json
 from pyjail.serve.job import Job, Outcome
@@ -21,11 +21,10 @@ OWN: Mapping[str, Any] = {"cpu_time": None, "wall_time": 10}
 LANGUAGES: Mapping[str, str] = {
     "python": "python", "cpp": "cpp", "nodejs": "javascript", "go": "go", "java": "java", "php": "php",
     "csharp": "csharp", "bash": "bash", "typescript": "typescript", "rust": "rust", "perl": "perl", "ruby": "ruby",
-    "kotlin_script": "kotlin",
 }  # fmt: skip
 UNKNOWN = (
     "go_test", "sql", "cuda", "lua", "R", "D_ut", "scala", "julia", "pytest", "junit", "jest", "verilog", "python_gpu",
-    "lean", "swift", "racket",
+    "lean", "swift", "racket", "kotlin_script",
 )  # fmt: skip
 _NUMBER = "float_type", "Input should be a valid number"
 
@@ -103,7 +102,8 @@ def _job(body: Mapping[str, Any], language: str, desk: Desk) -> Job:
     jail = desk.config.jail
     return Job(
         language=language, source=body["code"], stdin=(body.get("stdin") or "").encode("utf-8", "replace"), files=files,
-        limits=_limits(desk, asked), compile_limits=_limits(desk, {"wall_time": body.get("compile_timeout") or 10}),
+        limits=_limits(desk, "", asked),
+        compile_limits=_limits(desk, language, {"wall_time": body.get("compile_timeout") or 10}),
         jail=_at_mnt(jail), collect=tuple(_fetched(body)), label=NAME,
     )  # fmt: skip
 
@@ -112,8 +112,11 @@ def _at_mnt(jail: Jail) -> Jail:
     return replace(jail, mounts=(*jail.mounts, Mount.link("/mnt", "/box")))
 
 
-def _limits(desk: Desk, asked: Mapping[str, Any]) -> Limits:
+def _limits(desk: Desk, compiled: str, asked: Mapping[str, Any]) -> Limits:
+    """Of a run, or of what is ``compiled``."""
     try:
+        if compiled:
+            return compiling(desk.config, compiled, desk.settings, {}, asked)
         return bounded(desk.config, desk.settings, OWN, asked)
     except Problem as e:
         raise Wrong(detail([e.field.removeprefix("limits.")], ("less_than_equal", e.detail), None)) from None
