@@ -10,6 +10,7 @@ const SHOWN: [string, string, "s" | "MiB" | ""][] = [
 
 export class Bounds {
   private readonly inputs = new Map<string, HTMLInputElement>();
+  private values: Record<string, string> = {}; // also those that have no control, or not yet
 
   constructor(readonly defaults: Limits, readonly maxima: Limits) {
     for (const [name, label, unit] of SHOWN) {
@@ -26,13 +27,15 @@ export class Bounds {
   }
 
   set(values: Record<string, string>): void {
+    this.values = { ...values };
     for (const [name, input] of this.inputs) input.value = values[name] ?? "";
     byId<HTMLDetailsElement>("limits").open ||= Object.keys(values).length > 0;
   }
 
   /** As typed; "" where nothing is. */
   get(): Record<string, string> {
-    return Object.fromEntries([...this.inputs].filter(([, input]) => input.value !== "").map(([name, input]) => [name, input.value]));
+    const others = Object.entries(this.values).filter(([name]) => !this.inputs.has(name));
+    return Object.fromEntries([...others, ...[...this.inputs].filter(([, input]) => input.value !== "").map(([name, input]) => [name, input.value] as [string, string])]);
   }
 
   /** As the service wants them. Raises RangeError, which says what is wrong. */

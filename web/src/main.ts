@@ -124,7 +124,7 @@ function nameFile(title: string, name: string, use: (name: string) => void): voi
 }
 
 function start(): void {
-  if (runner.running) return;
+  if (runner.running || run.disabled) return;
   let bounds: Record<string, number>, sent: Record<string, unknown>;
   try {
     bounds = limits.asked();
@@ -180,12 +180,12 @@ async function ask(): Promise<void> {
   try {
     const [there, bounds] = await Promise.all([api.languages(), api.limits()]);
     byId("limit-fields").replaceChildren();
-    const set = limits.get(), before = language.value || kept.draft()?.language;
+    const set = limits.get(), before = language.value;
     limits = new Bounds(bounds.defaults, bounds.maxima);
     limits.set(set);
     language.replaceChildren(...there.map((one) => el("option", { value: one.name, disabled: !one.available, title: shown(one.reason || one.version) },
       `${shown(one.title)}${one.available ? "" : ` (${shown(one.reason || "not on this machine", 60)})`}`)));
-    language.value = there.some((one) => one.name === before && one.available) ? before! : there.find((one) => one.available)?.name ?? "";
+    language.value = there.some((one) => one.name === before && one.available) ? before : there.find((one) => one.available)?.name ?? "";
   } catch (error) {
     failed(error, () => void begin());
   }
@@ -202,11 +202,12 @@ function linked(): Program | null {
 }
 
 async function begin(): Promise<void> {
-  const link = linked();
+  load(linked() ?? kept.draft() ?? hello(language.value || "python"));
+  void runner.resume();
+  run.disabled = true; // until it is known what there is
   await ask();
-  const program = link ?? kept.draft() ?? hello(language.value || "python");
-  load(program);
-  await runner.resume();
+  run.disabled = runner.running;
+  void editor.speak(language.value);
 }
 
 for (const name of Object.keys(HELLO)) language.append(el("option", { value: name }, name));

@@ -8,6 +8,7 @@ const TEXT = 1 << 20; // characters that are kept
 const LINE = 8192; // longer ones go on below
 const BLOCK = 250; // lines that a browser lays out together,
 const BLOCK_TEXT = 1 << 16; // unless they are long ones
+const PIECES = 2 * LINES; // of two streams in turn, that wait to be drawn: a page in the background draws nothing
 const BUDGET = 8; // milliseconds of a frame
 
 type Kind = "o" | "e" | "m";
@@ -41,9 +42,11 @@ export class Output {
   add(kind: Kind, text: string, size = text.length): void {
     if (!text) return;
     if (kind !== "m") this.written[kind] += size;
-    this.pending.push({ kind, text });
+    const last = this.pending.at(-1);
+    if (last?.kind === kind && last.text.length < LINE) last.text += text;
+    else this.pending.push({ kind, text });
     this.waiting += text.length;
-    while (this.waiting > TEXT && this.pending.length > 1) { // would never be seen
+    while ((this.waiting > TEXT || this.pending.length > PIECES) && this.pending.length > 1) { // would never be seen
       const lost = this.pending.shift()!.text.length;
       this.waiting -= lost;
       this.dropped += lost;

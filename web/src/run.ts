@@ -5,7 +5,8 @@ import type { Meters } from "./plot.js";
 import { seconds } from "./names.js";
 
 const KEY = "pyjail.run";
-const LARGE = 1 << 20; // bytes of output with which a result is not fetched once more
+const SMALL = 1 << 20; // bytes of output that the page can show whole
+const LARGE = 12 << 20; // with which a result is not fetched once more, for its receipt
 
 export interface Kept { id: string; began: number; limits: api.Limits; expected: string }
 export interface Seen {
@@ -47,6 +48,7 @@ export class Runner {
 
   /** What ran when the page was left. */
   async resume(): Promise<void> {
+    if (this.running) return;
     let kept: Kept | null = null;
     try { kept = JSON.parse(sessionStorage.getItem(KEY) ?? "null") as Kept | null; } catch { /* somebody else's */ }
     if (!kept || typeof kept.id !== "string" || !kept.id) return;
@@ -127,7 +129,7 @@ export class Runner {
       this.show(told.compile);
     }
     if (told.result) {
-      if (now.lagged && size(told) <= LARGE && (!told.result.stdout_bytes || !told.result.stderr_bytes)) {
+      if (now.lagged && size(told) <= SMALL && (!told.result.stdout_bytes || !told.result.stderr_bytes)) {
         this.output.clear(); // what was missed is in the result, and one stream alone has no order to lose
         now.followed = false;
       }

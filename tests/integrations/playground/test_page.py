@@ -163,6 +163,14 @@ def test_one_line_without_an_end_is_bounded_too(visit):
     assert v.output.replace("\n", "") == "x" * 900_000
 
 
+def test_two_streams_in_turn_are_kept_in_order_and_bounded(visit):
+    text = "import os\nfor n in range(20_000):\n    os.write(1, b'%d\\n' % n)\n    os.write(2, b'%d\\n' % n)\n"
+    v = visit().go().write(text).run()
+    lines = [line for line in v.output.split("\n") if line.isdigit()]
+    assert len(lines) <= 5500 and "19999" in lines
+    assert v.page.locator("#output .block").count() <= 25
+
+
 def test_a_service_with_tokens_asks_for_one(visit):
     secret = "a-token-of-this-test"
     config = Config(tokens=(Token("who", hashlib.sha256(secret.encode()).hexdigest()),))
@@ -181,6 +189,11 @@ def test_a_service_with_tokens_asks_for_one(visit):
         assert v.page.evaluate("[JSON.stringify(localStorage), document.cookie]")[1] == ""
         assert secret not in v.page.evaluate("JSON.stringify(localStorage)")
         assert secret not in v.page.url
+        v.tab("terminal")
+        v.page.click("#view-terminal button:has-text('Start')")
+        v.page.keyboard.type("echo $((6*7))\n")
+        expect(v.page.locator("#view-terminal .xterm-rows")).to_contain_text("42")
+        v.page.click("#view-terminal button:has-text('End')")
         v.tab("request")
         assert secret not in v.page.inner_text("#view-request") and "$PYJAIL_TOKEN" in v.page.inner_text(
             "#view-request"
