@@ -215,7 +215,9 @@ async def _program(job: Job, watcher: Watcher | None, queued: float) -> Outcome:
 
 async def _run(given: Mapping[str, Any], data: bytes, watcher: Watcher | None) -> Result:
     if watcher is None:
-        result: Result = await aio.run(**given, input=data)
+        if data:  # none is an empty one, and needs no file in memory
+            given = {**given, "input": data}
+        result: Result = await aio.run(**given)
         return result
     watcher.began("run")
     return await piped.run(given, data, watcher)

@@ -18,6 +18,8 @@ from pyjail.serve.job import Job, Kept, Outcome
 from pyjail.serve.problem import Problem
 
 _LIMITS = tuple(f.name for f in fields(Limits))
+_made: dict[Any, Limits] = {}
+_MOST_MADE = 256
 CONTENT = 'text, or {"base64": "..."} for bytes'
 FILE = CONTENT + ', or {"sha256": "..."} for what /v1/files has'
 
@@ -118,7 +120,24 @@ def content(field: str, given: str | Mapping[str, str], taken: str = CONTENT) ->
 
 
 def limits(asked: Mapping[str, Any], usual: Limits, most: Limits, field: str = "limits") -> Limits:
-    """``usual`` with what is asked for, never above ``most``."""
+    """``usual`` with what is asked for, never above ``most``. The same object for the same question: what a command
+    compiles to is kept by the objects that it was asked with."""
+    if not asked:
+        return usual
+    key = usual, most, field, *sorted((name, type(value).__name__, value) for name, value in asked.items())
+    try:
+        known = _made.get(key)
+    except TypeError:  # not hashable, as a list
+        return _limits(asked, usual, most, field)
+    if known is None:
+        known = _limits(asked, usual, most, field)
+        if len(_made) >= _MOST_MADE:
+            _made.clear()
+        _made[key] = known
+    return known
+
+
+def _limits(asked: Mapping[str, Any], usual: Limits, most: Limits, field: str) -> Limits:
     for name in asked:
         if name not in _LIMITS:
             raise strict.unknown(name, _LIMITS, f"{field}.{name}")
