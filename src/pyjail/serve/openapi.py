@@ -19,6 +19,11 @@ _STATUS = {
     500: "the jail failed, not the program",
     503: "no slot, or the machine cannot enforce what was asked for; Retry-After says when to come again",
 }
+_TEXT = (
+    "Every verdict is an answer with status 200: that a program fails is no error of HTTP. What is no verdict is told "
+    "as RFC 9457 says. A WebSocket at `/v1/terminal` gives a program a terminal. The tokens are those of the service's "
+    "configuration; without any, none is needed."
+)
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -145,7 +150,7 @@ def install(made: FastAPI) -> None:
         if made.openapi_schema is None:
             said = get_openapi(
                 title=made.title, version=pyjail.__version__, routes=made.routes, openapi_version="3.1.0",
-                summary="Programs that nobody trusts, each in a jail of its own",
+                summary="Programs that nobody trusts, each in a jail of its own", description=_TEXT,
             )  # fmt: skip
             schemas = said.setdefault("components", {}).setdefault("schemas", {})
             schemas |= SCHEMAS
@@ -153,7 +158,24 @@ def install(made: FastAPI) -> None:
                 schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas |= schema.pop("$defs", {})
                 schemas[name] = schema
+            _as_problems(said)
             made.openapi_schema = said
         return made.openapi_schema
 
     vars(made)["openapi"] = tell
+
+
+def _as_problems(said: dict[str, Any]) -> None:
+    """Every operation may be refused, as every other one is; none is by the framework's own words."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        said["components"]["schemas"].pop(name, None)
+    said["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    said["security"] = [{"token": []}, {}]
+    for methods in said["paths"].values():
+        for operation in methods.values():
+            answers = operation["responses"]
+            answers["default"] = PROBLEMS[500] | {"description": "any other refusal"}
+            for status, found in list(answers.items()):
+                if status.isdigit() and int(status) >= 400:
+                    text = found.get("description") or _STATUS.get(int(status), "refused")
+                    answers[status] = PROBLEMS[500] | {"description": text}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import httpx
@@ -53,3 +54,25 @@ def test_the_interface_is_a_page_that_asks_nobody_else(client, path):
     for bad in ("x", "README.md", "..%2fabout.py", "%2e%2e/about.py"):
         assert client.get(f"/swagger/{bad}").status_code == 404
     assert "Apache License" in client.get("/swagger/LICENSE").text
+
+
+def test_the_interface_is_told_whole(client):
+    said = client.get("/v1/openapi.json").json()
+    assert said["openapi"].startswith("3.1")
+    schemas = said["components"]["schemas"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(said)))
+    assert named <= set(schemas) and "HTTPValidationError" not in schemas
+    for path, methods in said["paths"].items():
+        assert path.startswith("/v1/")
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                if status == "default" or int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], (path, method, status)
+            sent = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if sent:
+                name = sent["schema"]["$ref"].rpartition("/")[2]
+                assert schemas[name]["examples"] and schemas[name]["additionalProperties"] is False
+                for example in schemas[name]["examples"]:
+                    where = path.replace("/{id}", "")
+                    answer = client.post(where, json=example) if where == path else None
+                    assert answer is None or answer.status_code in (200, 201), (path, answer.text)
