@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pyjail.serve.disk import full
 
 T = TypeVar("T")
+_LOG = 4 << 20  # bytes that the log of changes keeps after a large one
 
 
 class Database:
@@ -27,6 +28,7 @@ class Database:
         made = sqlite3.connect(self._path, isolation_level=None, timeout=10)
         made.row_factory = sqlite3.Row
         made.execute("PRAGMA journal_mode = WAL")
+        made.execute(f"PRAGMA journal_size_limit = {_LOG}")
         made.executescript(self._schema)
         return made
 

@@ -27,6 +27,7 @@ from pyjail.serve.problem import Problem
 CHUNK = 64 << 10  # bytes that are written at once
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
+_INODES = 1000  # that stay free, where they are counted
 _TOUCH = 60.0  # seconds in which the disk is told once that a file was used
 
 
@@ -129,7 +130,7 @@ class FileStore:
     def room(self) -> None:
         """Raises `Problem` 507 where less of the disk is free than is to stay so."""
         there = os.statvfs(self.incoming)
-        if there.f_bavail * there.f_frsize < self.limits.floor:
+        if there.f_bavail * there.f_frsize < self.limits.floor or (there.f_files and there.f_favail < _INODES):
             raise full()
 
     def take(self, owner: str, digest: str, size: int, whole: Path) -> None:

@@ -48,6 +48,8 @@ class Names:
         def work(db: sqlite3.Connection) -> None:
             with whole(db, sure=True):
                 before = _digest(db, tenant, face, path)
+                if before is None and _count(db, tenant, face) >= self._files.limits.count:
+                    raise Problem(507, "quota", f"at most {self._files.limits.count} names are kept for one tenant")
                 db.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", (tenant, face, path, digest))
                 unused = before is not None and before != digest and not _named(db, tenant, before)
             if unused:
@@ -120,6 +122,10 @@ def _digest(db: sqlite3.Connection, tenant: str, face: str, path: str) -> str | 
     asked = (tenant, face, path)
     found = one(db.execute("SELECT digest FROM names WHERE tenant = ? AND face = ? AND path = ?", asked))
     return None if found is None else found["digest"]
+
+
+def _count(db: sqlite3.Connection, tenant: str, face: str) -> int:
+    return int(one(db.execute("SELECT count(*) AS n FROM names WHERE tenant = ? AND face = ?", (tenant, face)))["n"])
 
 
 def _named(db: sqlite3.Connection, tenant: str, digest: str) -> bool:

@@ -112,7 +112,7 @@ class Worker:
         """Until it has ended: the lease is renewed, and then the store is told."""
         try:
             while not (await asyncio.wait((task,), timeout=self._jobs.lease / 3))[0]:
-                if not await self._sure(lambda: self._store.beat(record.id, self.name), True):
+                if not await self._beat(record):
                     await _ended(task)
             await self._tell(record, task)
         except Exception:
@@ -134,6 +134,13 @@ class Worker:
             result = {"problem": Problem(507, "disk-full", "the service had no room for the result").to_dict()}
             mine = await self._finish(record, result)
         self._doer.over(record, *(("done", result) if mine else ("cancelled", None)))
+
+    async def _beat(self, record: Record) -> bool:
+        try:
+            return await self._store.beat(record.id, self.name)
+        except Exception:
+            _log.exception("a lease could not be renewed")
+            return True  # as long as nobody says otherwise; it is tried again
 
     async def _finish(self, record: Record, result: Mapping[str, Any]) -> bool | None:
         """None: there is no room for it."""

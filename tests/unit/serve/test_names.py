@@ -83,6 +83,21 @@ def test_names_outlive_the_service_and_go_with_files_that_expire(tmp_path):
     asyncio.run(main())
 
 
+def test_names_of_one_content_are_bounded_too(tmp_path):
+    async def main():
+        async with named(tmp_path, replace(LIMITS, count=2)) as names:
+            for path in "xyy":
+                await names.put("a", "boxer", path, b"1")
+            with pytest.raises(Problem) as e:
+                await names.put("a", "boxer", "z", b"1")
+            assert e.value.status == 507
+            await names.drop("a", "boxer", "x")
+            await names.put("a", "boxer", "z", b"1")
+            await names.put("b", "boxer", "x", b"1")
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "path", ["", "/x", "../x", "x/..", "x//y", "x/", "./x", "x/./y", "a\0b", "\ud800", "x" * 256, "x/" * 2000 + "x"]
 )

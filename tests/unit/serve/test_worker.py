@@ -232,6 +232,10 @@ class Failing(Memory):
         await self._fail("claim")
         return await super().claim(worker)
 
+    async def beat(self, id, worker):
+        await self._fail("beat")
+        return await super().beat(id, worker)
+
     async def finish(self, id, worker, result):
         await self._fail("finish")
         return await super().finish(id, worker, result)
@@ -245,6 +249,24 @@ def test_a_store_that_fails_once_is_asked_again(call):
         async with working(store, at_once, Jobs(lease=3)) as (_, doing):
             await doing.until(lambda: doing.told)
         assert (await store.get("1", "a")).result == {"id": "1"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [Problem(507, "disk-full", "full"), OSError("gone")])
+def test_a_run_goes_on_when_its_lease_cannot_be_renewed_once(error):
+    async def main():
+        jobs = Jobs(lease=0.6)
+        store = Failing(jobs, ["beat"], error)
+        await store.submit(record("1"))
+
+        async def act(_):
+            await asyncio.sleep(0.5)
+            return {}
+
+        async with working(store, act, jobs) as (_, doing):
+            await doing.until(lambda: doing.told)
+            assert doing.told == [("1", "done", {})] and not store.left["beat"]
 
     asyncio.run(main())
 
