@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 WINDOW = 256 << 10  # bytes of output that can be asked for again, of both streams together
+SIZE = 64 << 20  # of results that can be seen without the store
 STREAMS = ("stdout", "stderr")
 
 
@@ -51,8 +53,8 @@ class Live:
         version: counts changes. ended: time.monotonic() of its end; 0: not yet.
     """
 
-    def __init__(self, id: str, tenant: str) -> None:
-        self.id, self.tenant = id, tenant
+    def __init__(self, id: str, tenant: str, over: Callable[[Live], None] = lambda _: None) -> None:
+        self.id, self.tenant, self._over = id, tenant, over
         self.state, self.step = "queued", ""
         self.result: Mapping[str, Any] | None = None
         self.usage: Mapping[str, Any] | None = None
@@ -94,6 +96,7 @@ class Live:
         if not self.ended:
             self.state, self.step, self.result, self.ended = state, "", result, time.monotonic()
             self._change()
+            self._over(self)
 
     async def change(self, version: int, seconds: float | None) -> bool:
         """Whether there was one since that version, by then."""
@@ -126,18 +129,21 @@ class Live:
 
 
 class Lives:
-    """All runs that can be seen now, by their ids; those that ended a while ago are forgotten."""
+    """All runs that can be seen now, by their ids; those that ended are forgotten after ``keep`` seconds, and earlier
+    when they are more than ``most``, or their results longer than ``size`` together."""
 
-    def __init__(self, keep: float = 60.0, most: int = 256) -> None:
-        self._keep, self._most = keep, most
+    def __init__(self, keep: float = 60.0, most: int = 256, size: int = SIZE) -> None:
+        self._keep, self._most, self._size = keep, most, size
         self._all: dict[str, Live] = {}
+        self._ended: deque[tuple[Live, int]] = deque()  # in the order of their ends, with how long their results are
+        self._sum = 0
 
     def make(self, id: str, tenant: str) -> Live:
         """A new one, or the one of this id that has not ended."""
         self._forget()
         found = self._all.get(id)
         if found is None:
-            found = self._all[id] = Live(id, tenant)
+            found = self._all[id] = Live(id, tenant, self._over)
         return found
 
     def get(self, id: str, tenant: str) -> Live | None:
@@ -153,9 +159,26 @@ class Lives:
         """It never came to be."""
         self._all.pop(id, None)
 
+    def _over(self, live: Live) -> None:
+        self._ended.append((live, length(live.result)))
+        self._sum += self._ended[-1][1]
+        self._forget()
+
     def _forget(self) -> None:
-        ended = sorted((live.ended, live.id) for live in self._all.values() if live.ended)
-        now = time.monotonic()
-        for i, (when, id) in enumerate(ended):
-            if len(ended) - i > self._most or when < now - self._keep:
-                del self._all[id]
+        before = time.monotonic() - self._keep
+        while self._ended and (
+            len(self._ended) > self._most or self._sum > self._size or self._ended[0][0].ended < before
+        ):
+            live, long = self._ended.popleft()
+            self._sum -= long
+            if self._all.get(live.id) is live:
+                del self._all[live.id]
+
+
+def length(value: object) -> int:
+    """Characters and bytes of a value of JSON, about."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(length(key) + length(inner) for key, inner in value.items())
+    return sum(map(length, value)) if isinstance(value, (list, tuple)) else 8

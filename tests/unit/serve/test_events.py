@@ -137,3 +137,15 @@ def test_what_ended_is_forgotten_when_there_is_more_and_what_runs_is_not():
     lives.make("x", "a")
     assert lives.get("r", "a") is running and lives.get("r", "b") is None
     assert [i for i in range(10) if lives.get(str(i), "a")] == [7, 8, 9]
+
+
+def test_results_that_can_be_seen_have_a_size_in_all():
+    lives = Lives(keep=1000, size=1000)
+    for n in range(4):
+        live = lives.make(str(n), "a")
+        live.end("done", {"result": {"stdout": {"bytes": "x" * 300}, "steps": [{"stderr": "x" * 50}]}})
+        live.end("done", {})
+        assert live.result is not None
+    assert [n for n in range(4) if lives.get(str(n), "a")] == [2, 3]
+    lives.make("long", "a").end("done", {"text": "x" * 2000})
+    assert lives.count("done") == 0
