@@ -28,6 +28,7 @@ from pyjail.serve.shown import Shown, cleaned
 
 Place = aio.Session | aio.Box
 LEAST = 0.001  # seconds that a program can start in
+_NO_PLACE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 MOST_FAULT = 300  # characters of what a request called its program
 
 
@@ -166,6 +167,10 @@ async def step(place: Place, job: Job, queued: float = 0.0) -> Outcome:
         result = await place.run(list(job.args), job.limits, input=job.stdin, **given)
     except SetupError as e:
         return Outcome(None, fault=fault(e), queued=queued)
+    except OSError as e:
+        if e.filename not in job.files:
+            raise
+        raise _no_room(f"files.{e.filename}", e) from None
     return Outcome(result, queued=queued)
 
 
@@ -252,6 +257,8 @@ def _short(text: str) -> str:
 
 
 def _no_room(field: str, e: OSError) -> Problem:
+    if e.errno in _NO_PLACE:
+        return Problem(422, "field", f"it cannot be written there: {os.strerror(e.errno or 0)}", field=field)
     if e.errno not in (errno.ENOSPC, errno.EFBIG):
         raise e
     return Problem(422, "field", "it does not fit into /box", field=field, hint="raise limits.disk or limits.inodes")

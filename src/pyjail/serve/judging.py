@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
-from pyjail import HostError, Limits, Subtask, Test, TestResult, aio
+from pyjail import HostError, Judgement, Limits, Subtask, Test, TestResult, aio
 from pyjail.languages import find
 from pyjail.serve import engine, events, leaving, model, strict
 from pyjail.serve.inputs import held
@@ -20,9 +20,11 @@ from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import FILE, Asked
 from pyjail.serve.openapi import EVENTS, PROBLEMS, answer, body
+from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
 MOST_TESTS = 1000
+PROGRAMS, LONGEST = 10, 360.0  # all tests together keep a slot no longer than so many programs may
 _OUTPUT = ("stdout", "stderr")
 _UNTOLD = ("receipt", "image")
 
@@ -120,6 +122,7 @@ def router(service: Service) -> APIRouter:
 
 async def _judged(service: Service, request: Request, case: Case, live: Live) -> dict[str, Any]:
     asked, loop = case.asked, asyncio.get_running_loop()
+    longest = PROGRAMS * (service.config.maxima.wall_time or LONGEST)
 
     def progress(row: TestResult) -> None:
         loop.call_soon_threadsafe(live.row, _row(row.to_dict(), asked.outputs))
@@ -130,14 +133,13 @@ async def _judged(service: Service, request: Request, case: Case, live: Live) ->
     ):
         live.began("run")
         try:
-            judgement = await aio.judge_source(
-                find(asked.language, service.config.languages or None), asked.source, _tests(case, files), case.limits,
-                jail=service.config.jail, stop_on_failure=asked.stop_on_failure, checker=asked.checker,
-                files={path: files[f"files.{path}"] for path in asked.files}, entry=asked.entry, progress=progress,
-                subtasks=[Subtask(one.name, one.points, tuple(one.tests), tuple(one.needs)) for one in asked.subtasks],
-            )  # fmt: skip
+            async with asyncio.timeout(longest):
+                judgement = await _judgement(service, case, files, progress)
         except HostError as e:
             raise engine.missing(e, asked.language) from None
+        except TimeoutError:
+            why = f"the tests took longer than {longest:g} s together"
+            raise Problem(422, "limit", why, field="tests", hint="send fewer at once, or stop_on_failure") from None
     for row in judgement.results:
         if row.result is not None:
             job = Job(language=asked.language, source=asked.source, label="judge")
@@ -147,6 +149,18 @@ async def _judged(service: Service, request: Request, case: Case, live: Live) ->
     if said["compile"] is not None:
         said["compile"] = {name: value for name, value in said["compile"].items() if name not in _UNTOLD}
     return {"queue_s": round(queued, 6), **said}
+
+
+async def _judgement(
+    service: Service, case: Case, files: Mapping[str, Any], progress: Callable[[TestResult], None]
+) -> Judgement:
+    asked = case.asked
+    return await aio.judge_source(
+        find(asked.language, service.config.languages or None), asked.source, _tests(case, files), case.limits,
+        jail=service.config.jail, stop_on_failure=asked.stop_on_failure, checker=asked.checker,
+        files={path: files[f"files.{path}"] for path in asked.files}, entry=asked.entry, progress=progress,
+        subtasks=[Subtask(one.name, one.points, tuple(one.tests), tuple(one.needs)) for one in asked.subtasks],
+    )  # fmt: skip
 
 
 def _tests(case: Case, files: Mapping[str, Any]) -> list[Test]:

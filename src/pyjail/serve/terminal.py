@@ -99,6 +99,8 @@ class Talk:
                 return
 
     def _type(self, data: bytes) -> None:
+        if not data:
+            return  # it would be kept without being counted
         self._unread += len(data)
         if self._unread > UNREAD:
             raise Problem(413, "unread", f"the program has not read {UNREAD} bytes of input")

@@ -109,6 +109,13 @@ def test_a_word_in_any_place_has_an_answer(client, word):
         send(client, path, asked)
 
 
+def test_files_in_each_others_way_are_told(client):
+    for names in (("a", "a/b"), ("a/b", "a"), ("a", "./a"), ("a/b/c", "a/b")):
+        send(client, "/v1/runs", {"args": ["ls"], "files": dict.fromkeys(names, "x")})
+        send(client, "/v1/runs", {"language": "python", "source": "1", "files": dict.fromkeys(names, "x")})
+        send(client, "/codebox/execute", {"sources": dict.fromkeys(names, "x"), "commands": [{"command": "ls"}] * 2})
+
+
 @pytest.mark.parametrize("name", RAW)
 def test_a_body_that_is_none_has_an_answer(client, name):
     for path in ("/v1/runs", "/run", "/execute", "/codebox/execute", "/secure-sandbox/execute"):

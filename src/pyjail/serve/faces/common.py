@@ -14,6 +14,7 @@ from pyjail.serve.config import Config
 from pyjail.serve.face import Asked
 from pyjail.serve.problem import Problem
 
+MOST_SHOWN = 200  # characters of a path that cannot be
 MOST_DIGITS = 100  # of a whole number: no limit has as many
 
 
@@ -97,13 +98,13 @@ def relative(path: str) -> str:
     """A path below a directory, normalised. Raises ValueError for one that leads elsewhere or cannot be."""
     clean = posixpath.normpath(path) if path else "."
     if clean == "." or clean.startswith(("/", "../")) or clean == ".." or "\0" in path:
-        raise ValueError(f'invalid path: "{shown(path)}"')
+        raise ValueError(f'invalid path: "{shown(path[:MOST_SHOWN])}"')
     try:
         parts = clean.encode().split(b"/")
     except UnicodeEncodeError:
-        raise ValueError(f'invalid path: "{shown(path)}"') from None
+        raise ValueError(f'invalid path: "{shown(path[:MOST_SHOWN])}"') from None
     if len(clean) > 4000 or any(len(part) > 255 for part in parts):
-        raise ValueError(f'invalid path: "{shown(path[:100])}"')
+        raise ValueError(f'invalid path: "{shown(path[:MOST_SHOWN])}"')
     return clean
 
 

@@ -10,7 +10,7 @@ import pyjail
 from pyjail import File, Jail, Limits, Mount
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
 from pyjail.serve.faces.common import bounded, parsed, relative, shown
-from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Wanted, answered, named, stored
+from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, answered, named, stored
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
 
@@ -95,11 +95,12 @@ async def run(asked: Asked, desk: Desk) -> Answer:
         raise Refused("pipeMapping is not offered by this server: see /v1/judge")
     if len(commands) > MOST_COMMANDS:
         raise Refused(f"at most {MOST_COMMANDS} cmd are run at once")
-    jobs = [await _job(command, i, desk) for i, command in enumerate(commands)]
+    stock = Stock(desk)
+    jobs = [await _job(command, i, desk, stock) for i, command in enumerate(commands)]
     return Answer([await answered(job, wanted, desk) for job, wanted in jobs])
 
 
-async def _job(command: Any, at: int, desk: Desk) -> tuple[Job, Wanted]:
+async def _job(command: Any, at: int, desk: Desk, stock: Stock) -> tuple[Job, Wanted]:
     if not isinstance(command, dict):
         raise Refused(f"cmd[{at}] is to be an object")
     given = {key: value for key, value in command.items() if value is not None}
@@ -109,14 +110,14 @@ async def _job(command: Any, at: int, desk: Desk) -> tuple[Job, Wanted]:
     args, env = _strings(given, "args", at), _strings(given, "env", at)
     if not args:
         raise Refused(f"cmd[{at}].args: at least one is needed")
-    stdin, collectors = await _streams(given.get("files", []), at, desk)
+    stdin, collectors = await _streams(given.get("files", []), at, stock)
     wanted = Wanted(
         collectors, _strings(given, "copyOut", at), _strings(given, "copyOutCached", at),
         _number(given, "copyOutMax", at) or COLLECTED, bool(given.get("copyOutTruncate")),
     )  # fmt: skip
     limits = _limits(given, wanted, at, desk)
     jail = replace(desk.config.jail, mounts=(*desk.config.jail.mounts, Mount.link("/w", "/box")))
-    files = await _copied_in(given.get("copyIn", {}), at, desk)
+    files = await _copied_in(given.get("copyIn", {}), at, stock)
     if args[0] in files:
         args = (f"./{args[0]}", *args[1:])  # as there, where a name without "/" is one in the working directory
     job = Job(
@@ -158,7 +159,7 @@ def _strings(given: Mapping[str, Any], name: str, at: int) -> tuple[str, ...]:
     return tuple(value)
 
 
-async def _streams(given: Any, at: int, desk: Desk) -> tuple[bytes, tuple[Collector | None, Collector | None]]:
+async def _streams(given: Any, at: int, stock: Stock) -> tuple[bytes, tuple[Collector | None, Collector | None]]:
     if not isinstance(given, list) or len(given) > len(_STREAMS):
         raise Refused(f"cmd[{at}].files: three at most, stdin, stdout and stderr")
     stdin, found = b"", dict[int, Collector]()
@@ -168,7 +169,7 @@ async def _streams(given: Any, at: int, desk: Desk) -> tuple[bytes, tuple[Collec
         if not isinstance(one, dict):
             raise Refused(f"cmd[{at}].files[{i}] is to be an object or null")
         if i == 0:
-            stdin = await _content(one, f"cmd[{at}].files[0]", desk)
+            stdin = await _content(one, f"cmd[{at}].files[0]", stock)
         elif isinstance(one.get("name"), str) and isinstance(one.get("max"), int) and one["max"] > 0:
             found[i] = Collector(one["name"], one["max"])
         elif one.get("src") != "/dev/null":
@@ -176,21 +177,20 @@ async def _streams(given: Any, at: int, desk: Desk) -> tuple[bytes, tuple[Collec
     return stdin, (found.get(1), found.get(2))
 
 
-async def _content(given: Mapping[str, Any], where: str, desk: Desk) -> bytes:
+async def _content(given: Mapping[str, Any], where: str, stock: Stock) -> bytes:
     if isinstance(given.get("content"), str):
-        return str(given["content"]).encode("utf-8", "replace")
+        return stock.held(str(given["content"]).encode("utf-8", "replace"))
     if isinstance(given.get("fileId"), str):
-        name = await named(given["fileId"], desk)
-        data = await desk.get(name) if name else None
+        data = await stock.get(given["fileId"])
         if data is None:
-            raise Refused(f"{where}: file not exists with id {shown(given['fileId'])}")
+            raise Refused(f"{where}: file not exists with id {shown(given['fileId'][:100])}")
         return data
     if given.get("src") == "/dev/null":
         return b""
     raise Refused(f"{where}: content or fileId is needed; files of the host are not offered by this server")
 
 
-async def _copied_in(given: Any, at: int, desk: Desk) -> dict[str, File]:
+async def _copied_in(given: Any, at: int, stock: Stock) -> dict[str, File]:
     if not isinstance(given, dict):
         raise Refused(f"cmd[{at}].copyIn is to be an object")
     found = {}
@@ -201,7 +201,7 @@ async def _copied_in(given: Any, at: int, desk: Desk) -> dict[str, File]:
             raise Refused(f"cmd[{at}].copyIn: {e}") from None
         if not isinstance(one, dict):
             raise Refused(f"cmd[{at}].copyIn: an object is needed")
-        found[clean] = File(await _content(one, f"cmd[{at}].copyIn", desk), 0o755)
+        found[clean] = File(await _content(one, f"cmd[{at}].copyIn", stock), 0o755)
     return found
 
 

@@ -14,6 +14,7 @@ from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Problem
 
 NAME = "go-judge"
+MOST_FILES, MOST_BYTES = 1000, 256 << 20
 SECOND = 1_000_000_000  # its times are nanoseconds
 
 
@@ -52,6 +53,32 @@ async def stored(name: str, data: bytes, desk: Desk) -> str:
 
 async def named(identity: str, desk: Desk) -> str | None:
     return next((name for name in await desk.names() if name.partition("/")[0] == identity), None)
+
+
+class Stock:
+    """What one request takes of the files that are kept: no more of them, and no more bytes, than it may hold while its
+    programs wait for their turn."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._room, self._files = desk, desk.config.maxima.disk or MOST_BYTES, MOST_FILES
+        self._names: dict[str, str] | None = None
+
+    async def get(self, identity: str) -> bytes | None:
+        """None: there is none."""
+        if self._names is None:
+            self._names = {name.partition("/")[0]: name for name in await self._desk.names()}
+        name = self._names.get(identity)
+        data = await self._desk.get(name) if name else None
+        return None if data is None else self.held(data)
+
+    def held(self, data: bytes) -> bytes:
+        """The same. Raises `Refused` where it is too much."""
+        self._files, self._room = self._files - 1, self._room - len(data)
+        if self._files < 0:
+            raise Refused(f"at most {MOST_FILES} files are given to the cmd of one request")
+        if self._room < 0:
+            raise Refused("the files of one request are too large together")
+        return data
 
 
 async def answered(job: Job, wanted: Wanted, desk: Desk) -> dict[str, Any]:
@@ -96,7 +123,7 @@ async def _copied_out(outcome: Outcome, wanted: Wanted, said: dict[str, Any], de
     files, identities, errors = dict[str, str](), dict[str, str](), list[dict[str, str]]()
     for given, cached in [*((name, False) for name in wanted.out), *((name, True) for name in wanted.cached)]:
         name = given.removesuffix("?")
-        data = there.get(name, there.get(relative(name)))
+        data = there[name] if name in there else there.get(relative(name))  # a stream may have any name
         if data is None:
             if not given.endswith("?"):
                 errors.append(_error(name, "CopyOutOpen", result.uncollected.get(name, "not found")))

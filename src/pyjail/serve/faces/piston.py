@@ -122,11 +122,15 @@ def matches(selector: str, version: str) -> bool:
         same = {"^": 1, "~": min(2, len(least)), ">=": 0}[sign]
         return here[:same] == least[:same] and here >= least
     parts = [part for part in wanted.split(".") if part not in ("x", "*")]
-    return all(part.isdigit() for part in parts) and here[: len(parts)] == [int(part) for part in parts]
+    return all(map(_is_number, parts)) and here[: len(parts)] == [int(part) for part in parts]
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(part) if part.isdigit() else 0 for part in version.split(".")]
+    return [int(part) if _is_number(part) else 0 for part in version.split(".")]
+
+
+def _is_number(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) < 10
 
 
 def _files(given: Any) -> tuple[str, dict[str, bytes]]:

@@ -92,7 +92,7 @@ def _job(body: Mapping[str, Any], language: str, desk: Desk) -> Job:
     asked: dict[str, Any] = {"wall_time": body.get("run_timeout") or 10}
     memory = body.get("memory_limit_MB") or -1
     if memory > 0:
-        asked["memory"] = int(memory * (1 << 20))
+        asked["memory"] = int(min(memory, 1e15) * (1 << 20))
     files = {}
     for path, data in (body.get("files") or {}).items():
         try:
