@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections import Counter
 from typing import Any, Protocol
@@ -10,7 +11,21 @@ from typing import Any, Protocol
 from pyjail.serve import client
 from pyjail.serve.config import Edge
 
+_OTHERS = 1024  # fds that jails, files and answers need besides
 _OFTEN = 1.0  # seconds between two looks at all of them, at most
+
+
+def bounded(connections: int) -> int:
+    """So many connections, or fewer where half of the fds that this process may have would not do.
+
+    The soft limit is raised as far as it goes: programs in jails have their own.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHERS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else min(connections, max(soft // 2, soft - _OTHERS))
 
 
 class Speaker(Protocol):
@@ -56,7 +71,7 @@ class Connections:
     """All of one service. They are looked at together: a timer for each would cost every request."""
 
     def __init__(self, edge: Edge) -> None:
-        self.edge = edge
+        self.edge, self._most = edge, bounded(edge.connections)
         self._proxies = client.Proxies(edge.proxies)
         self._lines: dict[int, Line] = {}
         self._of: Counter[str] = Counter()
@@ -74,7 +89,7 @@ class Connections:
         self._of[who] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.often, self._look)
-        if len(self._lines) > self.edge.connections:
+        if len(self._lines) > self._most:
             return "all"
         if self._of[who] > self.edge.connections_per_client and not self._proxies.trusts(line.peer):
             return "client"
