@@ -12,6 +12,7 @@ from typing import Any
 from pyjail import Jail, JailError, Mount, images, languages
 from pyjail.serve.about import Once
 from pyjail.serve.config import Config
+from pyjail.serve.face import Kept
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Job, Outcome, Script
 from pyjail.serve.problem import Problem
@@ -39,6 +40,22 @@ class Counter:
         except (JailError, OSError):
             raise Problem(400, "image", f"unknown image: {name[:200]}; known: {await self._known()}") from None
         return Jail(image=found)
+
+    async def submit(self, body: Mapping[str, Any], id: str) -> str:
+        tenant, face = self._of
+        return (await self._service.later.submit(tenant, {"kind": face, "body": body}, id=id)).id
+
+    async def fetch(self, id: str, seconds: float) -> Kept | None:
+        tenant, face = self._of
+        live = await self._service.later.seen(id, tenant)
+        if live is None:
+            return None
+        await self._service.later.until_ended(live, seconds)
+        record = await self._service.store.get(id, tenant)
+        if record is None or record.spec["kind"] != face:
+            return None
+        state = "running" if record.state == "queued" and live.state == "running" else record.state
+        return Kept(id, state, record.spec["body"], record.result, record.reason, record.created, record.ended)
 
     async def languages(self) -> Mapping[str, str]:
         found: Mapping[str, str] = await self._known_languages.get()

@@ -43,6 +43,23 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A run that is fetched later.
+
+    Attributes: ``id``; ``state`` as `store.Record` has it; ``body``, what was submitted; ``result`` of JSON, when it is
+    done; ``reason`` why it is lost; ``created`` and ``ended``, seconds since the epoch, 0 for not yet.
+    """
+
+    id: str
+    state: str
+    body: Mapping[str, Any]
+    result: Mapping[str, Any] | None = None
+    reason: str = ""
+    created: float = 0.0
+    ended: float = 0.0
+
+
 class Desk(Protocol):
     """What a face may ask the service for. Every method raises `Problem`."""
 
@@ -57,6 +74,12 @@ class Desk(Protocol):
 
     async def image(self, name: str) -> Jail:
         """The jail whose files are that image's. Problem 400 for one that is not in the store."""
+
+    async def submit(self, body: Mapping[str, Any], id: str) -> str:
+        """Have this done later, by the face's own maker of jobs: ``id``, 32 hex digits that nobody can guess."""
+
+    async def fetch(self, id: str, seconds: float) -> Kept | None:
+        """What has become of it, once it has ended or so many seconds are over; None: there is none of this tenant."""
 
     async def languages(self) -> Mapping[str, str]:
         """{name: version} of those whose tools are here."""

@@ -20,7 +20,7 @@ from pyjail.serve.about import Once
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter, known
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
-from pyjail.serve.faces import boxer, codebox, go_judge, piston, sandboxfusion, secure_sandbox, snekbox
+from pyjail.serve.faces import boxer, codebox, go_judge, judge0, piston, sandboxfusion, secure_sandbox, snekbox
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -45,6 +45,7 @@ FACES: Mapping[str, Made] = {
     "codebox": Made(lambda _: codebox.Codebox(), ("timeout", "programs")),
     "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
     "go-judge": Made(lambda _: go_judge.GoJudge()),
+    "judge0": Made(lambda _: judge0.Judge0()),
     "piston": Made(lambda _: piston.Piston(), ("compile_limits",)),
     "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
     "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion(), ("compile_limits",)),
@@ -56,6 +57,7 @@ def mount(app: FastAPI, service: Service) -> Doors:
     """Add the routes of all faces that the configuration does not turn off."""
     config = service.config
     faces, languages = made(config), known(config)
+    service.makers["judge0"] = lambda body: judge0.job_of(body, config)
     routes: dict[tuple[str, str], list[tuple[Face, Endpoint]]] = {}
     for face in faces.values():
         for endpoint in face.endpoints():

@@ -41,9 +41,11 @@ class Later:
         """Begin nothing more; what runs is ended, and waits in the store again."""
         await self._worker.end()
 
-    async def submit(self, tenant: str, spec: Mapping[str, Any], key: str = "", digest: str = "") -> Record:
-        """What is kept of it: this, or what came with the same ``key`` before."""
-        kept, new = await self._store.submit(Record(secrets.token_hex(16), tenant, spec), key, digest)
+    async def submit(
+        self, tenant: str, spec: Mapping[str, Any], key: str = "", digest: str = "", id: str = ""
+    ) -> Record:
+        """What is kept of it: this, or what came with the same ``key`` before. ``id``: one that it is to have."""
+        kept, new = await self._store.submit(Record(id or secrets.token_hex(16), tenant, spec), key, digest)
         if new:
             self._lives.make(kept.id, tenant)
             self._worker.wake()

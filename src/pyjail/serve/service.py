@@ -15,7 +15,7 @@ from pyjail.serve.config import Config, Jobs
 from pyjail.serve.engine import Engine
 from pyjail.serve.files import FileStore
 from pyjail.serve.kept import Places
-from pyjail.serve.later import Later
+from pyjail.serve.later import Later, Maker
 from pyjail.serve.live import Lives
 from pyjail.serve.names import Names
 from pyjail.serve.observer import Observer
@@ -42,6 +42,7 @@ class Service:
         self.observer = Observer(config, self.turns)
         self.engine = Engine(self.turns, self.observer, config.languages)
         self.lives = Lives()
+        self.makers: dict[str, Maker] = {}  # of jobs that are done later, by the faces that they came by
         self.places = Places(config, self.engine)
 
     async def start(self) -> None:
@@ -63,6 +64,7 @@ class Service:
         made.push_async_callback(self.store.close)
         made.push_async_callback(self.engine.checks.close)
         self.later = Later(config, self.engine, self.store, self.lives)
+        self.later.makers |= self.makers
         self.later.start()
         made.push_async_callback(self.later.end)
         self._watch()

@@ -152,7 +152,9 @@ def test_images_are_names_of_the_store_or_of_the_settings():
     assert desk.jobs[-1].jail.image == "alpine"
     assert desk.jobs[-1].env == {"PATH": "/image/bin"}
     run({**HELLO, "image": "python:3.9-slim"}, desk)
-    assert desk.jobs[-1].jail.image is None  # the rule of every Python comes first
+    assert desk.jobs[-1].jail.image == "alpine"
+    run(HELLO, desk)
+    assert desk.jobs[-1].jail.image is None
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def _refused(e: SpecError) -> Problem:
 
 def jail_of(desk: Desk, image: str) -> Jail | str:
     """The jail for an image's name, or the name that it has in the store."""
-    names = {HOST_VIEW: "", **dict(desk.settings.get("images", {}))}
+    names = {**dict(desk.settings.get("images", {})), HOST_VIEW: ""}
     for pattern, name in names.items():
         if fnmatchcase(image, pattern):
             return name or desk.config.jail

@@ -1,0 +1,247 @@
+"""Judge0 CE: submissions that are fetched by their tokens, or waited for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shlex
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyjail.serve.config import Config
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Kept
+from pyjail.serve.faces.common import bounded, parsed
+from pyjail.serve.faces.judge0_answers import NAME, submission
+from pyjail.serve.faces.judge0_tables import (
+    FIELDS,
+    LANGUAGES,
+    LIMITS,
+    MOST_IN_BATCH,
+    REFUSED,
+    STATUSES,
+    USUAL,
+    VERSION,
+    configuration,
+)
+from pyjail.serve.job import Job
+from pyjail.serve.problem import Problem
+
+WAIT = 60.0  # seconds that ``wait=true`` waits at most
+
+
+class Invalid(Problem):
+    """A 422: what is wrong with which field."""
+
+    def __init__(self, found: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(422, "field", "; ".join(f"{name} {', '.join(said)}" for name, said in found.items()))
+        self.found = dict(found)
+
+
+class Judge0:
+    """Its interface."""
+
+    name = NAME
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return (
+            Endpoint("POST", "/submissions/batch", create_batch), Endpoint("GET", "/submissions/batch", fetch_batch),
+            Endpoint("POST", "/submissions", create), Endpoint("GET", "/submissions/{token}", fetch),
+            Endpoint("DELETE", "/submissions/{token}", delete), Endpoint("GET", "/languages", languages),
+            Endpoint("GET", "/languages/all", languages), Endpoint("GET", "/languages/{id}", language),
+            Endpoint("GET", "/statuses", statuses), Endpoint("GET", "/config_info", config_info),
+            Endpoint("GET", "/about", about), Endpoint("GET", "/version", version),
+        )  # fmt: skip
+
+    def problem(self, problem: Problem) -> Answer:
+        if isinstance(problem, Invalid):
+            return Answer(problem.found, 422)
+        detail = {"queue-full": "queue is full"}.get(problem.kind, problem.detail)
+        return Answer({"error": detail}, problem.status, headers=problem.headers)
+
+
+# ---- what it says of itself ----
+
+
+async def about(asked: Asked, desk: Desk) -> Answer:
+    return Answer({"version": VERSION, "homepage": "", "source_code": "", "maintainer": "pyjail"})
+
+
+async def version(asked: Asked, desk: Desk) -> Answer:
+    return Answer(body=VERSION.encode(), type="text/plain; charset=utf-8")
+
+
+async def config_info(asked: Asked, desk: Desk) -> Answer:
+    return Answer(configuration(desk.config.admission.queue))
+
+
+async def statuses(asked: Asked, desk: Desk) -> Answer:
+    return Answer([{"id": number, "description": said} for number, said in STATUSES.items()])
+
+
+async def languages(asked: Asked, desk: Desk) -> Answer:
+    return Answer(await _languages(desk))
+
+
+async def language(asked: Asked, desk: Desk) -> Answer:
+    found = [row for row in await _languages(desk) if str(row["id"]) == asked.params["id"]]
+    if not found:
+        raise Problem(404, "language", f"couldn't find Language with 'id'={asked.params['id'][:20]}")
+    return Answer({**found[0], "is_archived": False})
+
+
+async def _languages(desk: Desk) -> list[dict[str, Any]]:
+    known = await desk.languages()
+    return [{"id": i, "name": f"{name} ({known[ours]})"} for i, (ours, name) in LANGUAGES.items() if ours in known]
+
+
+# ---- submissions ----
+
+
+async def create(asked: Asked, desk: Desk) -> Answer:
+    fields, encoded = _fields(asked), _is(asked, "base64_encoded")
+    token = await desk.submit(await _checked(_object(asked), encoded, desk), uuid.uuid4().hex)
+    if not _is(asked, "wait"):
+        return Answer({"token": _shown(token)}, 201)
+    return Answer(submission(await _kept(token, WAIT, desk), fields, encoded), 201)
+
+
+async def create_batch(asked: Asked, desk: Desk) -> Answer:
+    given, encoded = _object(asked).get("submissions"), _is(asked, "base64_encoded")
+    if not isinstance(given, list) or not given:
+        raise Problem(400, "submissions", "there should be at least one submission in a batch")
+    if len(given) > MOST_IN_BATCH:
+        raise Problem(
+            400, "submissions", f"number of submissions in a batch should be less than or equal to {MOST_IN_BATCH}"
+        )
+    found: list[Any] = []
+    for one in given:
+        try:
+            body = await _checked(one if isinstance(one, dict) else {}, encoded, desk)
+            found.append({"token": _shown(await desk.submit(body, uuid.uuid4().hex))})
+        except Invalid as e:
+            found.append(e.found)
+    return Answer(found, 201)
+
+
+async def fetch(asked: Asked, desk: Desk) -> Answer:
+    return Answer(submission(await _kept(asked.params["token"], 0, desk), _fields(asked), _is(asked, "base64_encoded")))
+
+
+async def fetch_batch(asked: Asked, desk: Desk) -> Answer:
+    fields, encoded = _fields(asked), _is(asked, "base64_encoded")
+    tokens = [token for token in asked.query.get("tokens", "").split(",") if token]
+    if not 0 < len(tokens) <= MOST_IN_BATCH:
+        raise Problem(400, "tokens", f"between 1 and {MOST_IN_BATCH} tokens are needed")
+    found = []
+    for token in tokens:
+        kept = await desk.fetch(token.replace("-", "").lower(), 0)
+        found.append(None if kept is None else submission(kept, fields, encoded))
+    return Answer({"submissions": found})
+
+
+async def delete(asked: Asked, desk: Desk) -> Answer:
+    raise Problem(403, "delete", "delete not allowed")
+
+
+async def _kept(token: str, seconds: float, desk: Desk) -> Kept:
+    kept = await desk.fetch(token.replace("-", "").lower(), seconds)
+    if kept is None:
+        raise Problem(404, "submission", f"couldn't find Submission with 'token'={token[:40]}")
+    return kept
+
+
+def _shown(token: str) -> str:
+    return str(uuid.UUID(token))
+
+
+def _is(asked: Asked, name: str) -> bool:
+    return asked.query.get(name, "false") == "true"
+
+
+def _fields(asked: Asked) -> Sequence[str]:
+    given = asked.query.get("fields", "")
+    if given == "*":
+        return FIELDS
+    wanted = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in FIELDS]
+    if unknown:
+        raise Problem(400, "fields", f"invalid fields: [{', '.join(unknown)[:200]}]")
+    return wanted or USUAL
+
+
+def _object(asked: Asked) -> Mapping[str, Any]:
+    try:
+        body = parsed(asked)
+    except ValueError as e:
+        raise Problem(400, "json", str(e)) from None
+    if not isinstance(body, dict):
+        raise Problem(400, "json", "an object is needed")
+    return body
+
+
+async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[str, Any]:
+    """What is kept of a submission, its texts decoded. Raises `Invalid`."""
+    wrong: dict[str, list[str]] = {}
+    body: dict[str, Any] = {}
+    for name in ("source_code", "stdin", "expected_output", "command_line_arguments"):
+        value = given.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            wrong[name] = ["is not a string"]
+            continue
+        body[name] = _decoded(value) if encoded and name != "command_line_arguments" else value
+    if not body.get("source_code"):
+        wrong["source_code"] = ["can't be blank"]
+    number = given.get("language_id")
+    if isinstance(number, bool) or not isinstance(number, int):
+        wrong["language_id"] = ["can't be blank"]
+    elif LANGUAGES.get(number, ("", ""))[0] not in await desk.languages():
+        wrong["language_id"] = [f"language with id {number} doesn't exist"]
+    body["language_id"] = number
+    wrong |= {name: [why] for name, why in REFUSED.items() if given.get(name)}
+    for name, (_, _, _, least, most) in LIMITS.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            wrong[name] = ["is not a number"]
+        elif not least <= value <= most:
+            wrong[name] = [
+                f"must be {'less' if value > most else 'greater'} than or equal to {most if value > most else least:g}"
+            ]
+        body[name] = value
+    if given.get("number_of_runs") not in (None, 1):
+        wrong["number_of_runs"] = ["must be less than or equal to 1"]
+    body["redirect_stderr_to_stdout"] = given.get("redirect_stderr_to_stdout") is True
+    if wrong:
+        raise Invalid(wrong)
+    try:
+        job_of(body, desk.config)
+    except ValueError as e:
+        raise Invalid({"command_line_arguments": [str(e)]}) from None
+    except Problem as e:
+        raise Invalid({e.field.removeprefix("limits.") or "limits": [e.detail]}) from None
+    return body
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=False).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def job_of(body: Mapping[str, Any], config: Config) -> Job:
+    """What a submission that is kept asks for. Raises `Problem` 400 for a limit above the service's."""
+    own = {ours: factor * default for ours, factor, default, _, _ in (row for row in LIMITS.values())}
+    asked = {ours: body[name] * factor for name, (ours, factor, *_) in LIMITS.items() if body.get(name) is not None}
+    own = {name: value if name.endswith("_time") else int(value) for name, value in own.items()}
+    asked = {name: value if name.endswith("_time") else int(value) for name, value in asked.items()}
+    limits = bounded(config, config.faces.get(NAME, {}), own, asked)
+    return Job(
+        tuple(shlex.split(body.get("command_line_arguments") or "")), language=LANGUAGES[body["language_id"]][0],
+        source=body["source_code"], stdin=(body.get("stdin") or "").encode("utf-8", "surrogateescape"), limits=limits,
+        jail=config.jail, merged=bool(body.get("redirect_stderr_to_stdout")), label=NAME,
+    )  # fmt: skip

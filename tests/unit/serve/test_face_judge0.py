@@ -1,0 +1,165 @@
+"""Judge0's interface, as a table."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+
+import pytest
+
+from pyjail import Limits, Usage, Verdict
+from pyjail.serve import Config
+from pyjail.serve.face import Kept
+from pyjail.serve.faces.judge0 import Judge0, job_of
+from pyjail.serve.job import Outcome
+from pyjail.serve.problem import Problem
+from tests.unit.serve.face_desk import Desk, ask, result
+
+FACE = Judge0()
+HELLO = {"language_id": 71, "source_code": "print(1)"}
+WAIT = {"wait": "true"}
+
+
+def create(body, desk=None, **query):
+    return ask(FACE, "POST", "/submissions", body, desk, query=query)
+
+
+def test_a_submission_has_a_token_and_is_fetched_by_it():
+    ended = result(stdout=b"1\n", wall=0.2824)
+    object.__setattr__(ended, "usage", Usage(wall_time=0.2824, cpu_time=0.1, memory_peak=2048))
+    desk = Desk(ended)
+    answer = create(HELLO, desk)
+    token = answer.content["token"]
+    assert (answer.status, uuid.UUID(token).version) == (201, 4)
+    said = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": token}).content
+    assert said == {
+        "token": token, "time": "0.100", "memory": 2, "stdout": "1\n", "stderr": None, "compile_output": None, "message": None,
+        "status": {"id": 3, "description": "Accepted"},
+    }  # fmt: skip
+    whole = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": token}, query={"fields": "*"}).content
+    assert (whole["created_at"], whole["finished_at"], whole["wall_time"]) == (
+        "1970-01-01T00:00:01.500Z",
+        "1970-01-01T00:00:02.250Z",
+        "0.282",
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "given", "status"),
+    [
+        (Verdict.OK, {}, 3), (Verdict.RUNTIME_ERROR, {}, 11), (Verdict.SIGNALED, {}, 7), (Verdict.SIGNALED, {"signal": 25}, 8), (Verdict.SIGNALED, {"signal": 8}, 9),
+        (Verdict.SIGNALED, {"signal": 6}, 10), (Verdict.SIGNALED, {"signal": 15}, 12), (Verdict.CPU_TIME, {}, 5), (Verdict.WALL_TIME, {}, 5), (Verdict.MEMORY, {}, 12),
+        (Verdict.OUTPUT, {}, 8), (Verdict.SECURITY, {}, 12), (Verdict.JAIL_ERROR, {}, 13),
+    ],
+)  # fmt: skip
+def test_each_verdict_has_its_status(verdict, given, status):
+    said = create(HELLO, Desk(result(verdict, **given)), **WAIT).content
+    assert said["status"]["id"] == status
+    assert "secret" not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "expected", "status"),
+    [(b"a\nb\n", "a\nb", 3), (b"a  \nb", "a\nb\n\n", 3), (b"a", "b", 4), (b"a\n\nb", "a\nb", 4), (b"", "", 3), (b"x", None, 3)],
+)  # fmt: skip
+def test_output_is_compared_without_what_no_one_sees(stdout, expected, status):
+    assert (
+        create({**HELLO, "expected_output": expected}, Desk(result(stdout=stdout)), **WAIT).content["status"]["id"]
+        == status
+    )
+
+
+def test_what_does_not_compile_is_6_and_what_is_lost_13():
+    failed = Outcome(None, result(Verdict.RUNTIME_ERROR, stderr=b"no"))
+    said = create({**HELLO, "language_id": 54}, Desk(failed), **WAIT).content
+    assert (said["status"]["id"], said["compile_output"]) == (6, "no")
+    for state, number in (("queued", 1), ("running", 2), ("lost", 13), ("cancelled", 13)):
+        said = create(HELLO, Desk(Kept("", state, {}, reason="why")), **WAIT).content
+        assert said["status"]["id"] == number
+
+
+def test_base64_goes_both_ways():
+    desk = Desk(result(stdout=b"\xff" * 50))
+    body = {"language_id": 71, "source_code": base64.b64encode("é".encode()).decode() + "\n", "stdin": "YQ=="}
+    said = create(body, desk, base64_encoded="true", fields="stdout,source_code", **WAIT).content
+    encoded = base64.b64encode(b"\xff" * 50).decode()
+    assert said == {"stdout": f"{encoded[:60]}\n{encoded[60:]}\n", "source_code": "w6k=\n"}
+    (kept,) = desk.kept.values()
+    job = job_of(kept.body, desk.config)
+    assert (job.language, job.source, job.stdin) == ("python", "é", b"a")
+    plain = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": kept.id})
+    assert (plain.status, "base64_encoded=true" in plain.content["error"]) == (400, True)
+
+
+def test_limits_and_arguments_become_a_job_s():
+    body = {
+        **HELLO,
+        "cpu_time_limit": 2,
+        "memory_limit": 2048,
+        "command_line_arguments": "a 'b c'",
+        "redirect_stderr_to_stdout": True,
+        "max_processes_and_or_threads": 3,
+    }
+    desk = Desk()
+    create(body, desk)
+    (kept,) = desk.kept.values()
+    job = job_of(kept.body, desk.config)
+    assert (job.args, job.merged, job.label) == (("a", "b c"), True, "judge0")
+    asked = job.limits
+    assert (asked.cpu_time, asked.wall_time, asked.memory, asked.processes, asked.file_size) == (
+        2,
+        10,
+        2 << 20,
+        3,
+        1 << 20,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "text"),
+    [
+        ({"source_code": ""}, "source_code", "can't be blank"), ({"source_code": 1}, "source_code", "can't be blank"), ({"language_id": None}, "language_id", "can't be blank"),
+        ({"language_id": 9999}, "language_id", "language with id 9999 doesn't exist"), ({"language_id": True}, "language_id", "can't be blank"), ({"stdin": 1}, "stdin", "string"),
+        ({"cpu_time_limit": 16}, "cpu_time_limit", "less than or equal to 15"), ({"cpu_time_limit": "x"}, "cpu_time_limit", "number"), ({"memory_limit": 5}, "memory_limit", "greater than or equal to 2048"),
+        ({"enable_network": True}, "enable_network", "not allowed"), ({"callback_url": "http://127.0.0.1"}, "callback_url", "not offered"), ({"additional_files": "UEs="}, "additional_files", "not offered"),
+        ({"compiler_options": "-O3"}, "compiler_options", "not allowed"), ({"number_of_runs": 2}, "number_of_runs", "equal to 1"), ({"command_line_arguments": "'"}, "command_line_arguments", "quotation"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_a_422_by_field(given, field, text):
+    desk = Desk()
+    answer = create({**HELLO, **given}, desk)
+    assert answer.status == 422
+    assert text in answer.content[field][0]
+    assert desk.kept == {}
+
+
+def test_the_service_s_maxima_hold_too():
+    desk = Desk(config=Config(maxima=Limits(cpu_time=3, wall_time=8)))
+    assert create({**HELLO, "cpu_time_limit": 4}, desk).content == {
+        "cpu_time": ["cpu_time: at most 3 is given here, not 4"]
+    }
+
+
+def test_batches():
+    desk = Desk()
+    first, second = ask(FACE, "POST", "/submissions/batch", {"submissions": [HELLO, {}]}, desk).content
+    assert set(second) == {"source_code", "language_id"}
+    said = ask(FACE, "GET", "/submissions/batch", desk=desk, query={"tokens": f"{first['token']},nope"}).content
+    assert said["submissions"][0]["token"] == first["token"]
+    assert said["submissions"][1] is None
+    assert ask(FACE, "POST", "/submissions/batch", {"submissions": [HELLO] * 21}, desk).status == 400
+    assert ask(FACE, "POST", "/submissions/batch", {"submissions": []}, desk).status == 400
+
+
+def test_what_it_says_of_itself():
+    assert len(ask(FACE, "GET", "/config_info").content) == 39
+    assert {"id": 71, "name": "Python (3.11.2)"} in ask(FACE, "GET", "/languages").content
+    assert ask(FACE, "GET", "/languages/{id}", params={"id": "71"}).content["is_archived"] is False
+    assert ask(FACE, "GET", "/languages/{id}", params={"id": "1"}).status == 404
+    assert len(ask(FACE, "GET", "/statuses").content) == 14
+    assert ask(FACE, "GET", "/about").content["version"] == "1.13.1"
+    assert ask(FACE, "GET", "/version").body == b"1.13.1"
+    assert ask(FACE, "DELETE", "/submissions/{token}").status == 403
+    assert ask(FACE, "GET", "/submissions/{token}", params={"token": "x"}).status == 404
+    assert create(HELLO, fields="nope").content == {"error": "invalid fields: [nope]"}
+    assert FACE.problem(Problem(503, "queue-full", "the queue is full", retry=2)).content == {"error": "queue is full"}
