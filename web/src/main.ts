@@ -138,6 +138,7 @@ function start(): void {
   views.request(sent); views.receipt([]); views.collected(null);
   judge({}, EXAMPLES.get(chosen));
   if (document.activeElement === run) stop.disabled = false, stop.focus();
+  if (matchMedia("(max-width: 860px)").matches) byId("outcome").scrollIntoView();
   void runner.start(sent, { ...limits.defaults, ...bounds }, chosen).finally(() => {
     if (document.activeElement === document.body || document.activeElement === stop) run.focus();
   });

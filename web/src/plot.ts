@@ -24,7 +24,7 @@ export class Meters {
 
   constructor() {
     for (const [name, label] of [["cpu_time", "CPU"], ["wall_time", "Clock"], ["memory", "Memory"], ["processes", "Processes"]] as const) {
-      const meter = el("meter", { min: 0, max: 1, value: 0, "aria-label": `${label} of its limit` });
+      const meter = el("meter", { min: 0, max: 1, high: 0.9, optimum: 0.1, value: 0, "aria-label": `${label} of its limit` });
       const text = el("span", {}, "\u2013");
       this.gauges[name] = { meter, text };
       byId("gauges").append(el("label", { "data-gauge": name }, label, meter, text));

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from pyjail import DEVNULL, Limits, Result, Verdict, aio
+from pyjail import DEVNULL, Limits, Receipt, Result, Verdict, aio
 
 CHUNK = 1 << 16
 EVERY = 0.5  # seconds between two looks at what it uses
@@ -97,4 +97,8 @@ def _whole(result: Result, streams: Mapping[str, _Stream]) -> Result:
         found["limits_hit"] = result.limits_hit | {"output"}
         if result.verdict in _OTHERS:
             found["verdict"] = Verdict.OUTPUT
+    most = result.limits.output
+    if most is not None and streams:
+        held = {"enforced_by": "the service, while it reads", "value": f"{most} bytes per stream", "status": "enforced"}
+        found["receipt"] = Receipt(replace(r, **held) if r.name == "output" else r for r in result.receipt)
     return replace(result, **found)

@@ -288,6 +288,8 @@ def test_an_attack_comes_to_what_stands_beside_it(visit, attack):
     }
     assert told.get(attack, "") in v.output
     assert "root:" not in v.output and "connected" not in v.output
+    if attack == "output":
+        assert "while it reads" in v.page.inner_text("#expected")
     if attack == "symlink":
         assert v.page.locator("#collected button").count() == 0
 

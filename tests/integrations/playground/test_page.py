@@ -116,6 +116,12 @@ def test_it_can_be_used_on_360_pixels(visit):
     assert v.page.evaluate(wide) <= 360
     v.write("print('x' * 3000)\nprint('<' + 'é' * 300)").run()
     assert v.page.evaluate(wide) <= 360
+    expect(v.page.locator("#verdict")).to_be_in_viewport()  # where the one column has got to
+    v.page.locator("#output").scroll_into_view_if_needed()
+    v.page.wait_for_timeout(300)
+    assert v.page.locator("#output .block > div").first.evaluate(
+        "e => e.checkVisibility({contentVisibilityAuto: true})"
+    )
     for tab in ("usage", "receipt", "request", "terminal", "output"):
         v.tab(tab)
         v.page.wait_for_timeout(200)

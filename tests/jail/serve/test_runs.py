@@ -162,6 +162,15 @@ def test_a_run_is_fetched_later(client):
     assert client.delete(where).json()["state"] == "done"
 
 
+def test_a_receipt_says_that_the_service_holds_the_output_where_it_reads_it(client):
+    asked = {"args": ["yes"], "limits": {"output": 5000}}
+    later = client.post("/v1/runs", json=asked, headers={"prefer": "respond-async"}).headers["location"]
+    result = client.get(f"{later}?wait=30&receipt=true").json()["result"]
+    assert result["verdict"] == "output"
+    (row,) = [row for row in result["receipt"] if row["name"] == "output"]
+    assert (row["status"], row["value"]) == ("enforced", "5000 bytes per stream") and "service" in row["enforced_by"]
+
+
 def test_what_turns_out_to_be_wrong_later_is_told_later(client):
     answer = client.post("/v1/runs", json={"args": ["ls"], "cwd": "/no"}, headers={"prefer": "respond-async"})
     said = client.get(f"{answer.headers['location']}?wait=60").json()
