@@ -137,10 +137,10 @@ function start(): void {
   ran = now();
   views.request(sent); views.receipt([]); views.collected(null);
   judge({}, EXAMPLES.get(chosen));
-  if (document.activeElement === run) stop.disabled = false, stop.focus();
+  if (document.activeElement === run) stop.disabled = false, stop.focus({ preventScroll: true });
   if (matchMedia("(max-width: 860px)").matches) byId("outcome").scrollIntoView();
   void runner.start(sent, { ...limits.defaults, ...bounds }, chosen).finally(() => {
-    if (document.activeElement === document.body || document.activeElement === stop) run.focus();
+    if (document.activeElement === document.body || document.activeElement === stop) run.focus({ preventScroll: true });
   });
 }
 
