@@ -21,6 +21,7 @@ from pydantic import Field
 
 from pyjail import Limits, Result, SetupError, Verdict, aio
 from pyjail.serve import engine, errors, leaving, model, strict
+from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
@@ -42,6 +43,7 @@ class Terminal(model.Asked):
     limits: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str | dict[str, str]] = Field(default_factory=dict)
     size: list[int] = Field(default=[24, 80], min_length=2, max_length=2)
+    idle: float = Field(IDLE, gt=0, le=IDLE)
 
 
 def router(service: Service) -> APIRouter:
@@ -128,11 +130,18 @@ class Talk:
     async def work(self, first: str) -> None:
         """From the first message to the result."""
         try:
-            parameters = self._parameters(strict.model(Terminal, first.encode()))
+            asked = strict.model(Terminal, first.encode())
+            parameters, files = (
+                self._parameters(asked),
+                {path: model.file(f"files.{path}", data) for path, data in asked.files.items()},
+            )
             scope = self._socket.scope
             await self._say({"state": "queued"})
-            async with self._service.turns.slot(scope.get("tenant", ""), scope.get("token")) as queued:
-                result = await self._run(parameters)
+            async with (
+                held(self._service.files, scope.get("tenant", ""), files) as here,
+                self._service.turns.slot(scope.get("tenant", ""), scope.get("token")) as queued,
+            ):
+                result = await self._run({**parameters, "files": here}, asked.idle)
             self._service.observer.ran(Job(label="terminal"), Outcome(result, queued=queued))
         except Exception as e:
             self._refuse(_problem(e))
@@ -143,19 +152,18 @@ class Talk:
             raise Problem(422, "field", "[rows, columns], each from 1 to 65535", field="size")
         most = config.maxima
         usual = replace(config.limits, wall_time=most.wall_time, cpu_time=most.cpu_time, output=most.output)
-        files = {path: model.content(f"files.{path}", data) for path, data in asked.files.items()}
-        given: dict[str, Any] = {"args": asked.args, "limits": model.limits(asked.limits, usual, most), "files": files}
+        given: dict[str, Any] = {"args": asked.args, "limits": model.limits(asked.limits, usual, most)}
         given |= {"jail": config.jail, "pty": tuple(asked.size)}
         return given | {k: v for k, v in (("env", asked.env), ("cwd", asked.cwd)) if v is not None}
 
-    async def _run(self, parameters: dict[str, Any]) -> Result:
+    async def _run(self, parameters: dict[str, Any], idle: float) -> Result:
         limits: Limits = parameters["limits"]
         async with await aio.start(**parameters) as process:
             self._process = process
             await self._say({"state": "running"})
             if self._size is not None:
                 process.resize(*self._size)
-            others = [asyncio.create_task(one) for one in (self._feed(process), self._watch(process))]
+            others = [asyncio.create_task(one) for one in (self._feed(process), self._watch(process, idle))]
             try:
                 over = await self._show(process, limits.output)
                 await process.wait()
@@ -173,12 +181,12 @@ class Talk:
                 await process.stdin.drain()
                 self._unread -= len(data)
 
-    async def _watch(self, process: aio.AsyncProcess) -> None:
+    async def _watch(self, process: aio.AsyncProcess, idle: float) -> None:
         """End it when nobody has typed anything, and it has shown nothing, for long."""
         while True:
             self._alive.clear()
             try:
-                async with asyncio.timeout(IDLE):
+                async with asyncio.timeout(idle):
                     await self._alive.wait()
             except TimeoutError:
                 process.kill()

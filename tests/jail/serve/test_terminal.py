@@ -117,6 +117,24 @@ def test_output_waits_for_who_has_not_taken_it_and_is_bounded(service):
     assert until(lambda: not service.programs(), PATIENCE)
 
 
+def test_a_program_that_nobody_talks_to_ends_and_one_that_is_talked_to_stays(service):
+    with terminal(service, "sleep", "1000", idle=0.5) as socket:
+        assert read(socket)[1][-1]["result"]["signal"] == 9
+    with terminal(service, "sh", "-c", "for i in 1 2 3 4 5 6; do echo $i; sleep .3; done", idle=3) as socket:
+        assert read(socket)[1][-1]["result"]["verdict"] == "ok"
+
+
+def test_its_files_are_there_also_those_that_were_sent_before(service):
+    digest = hashlib.sha256(b"kept").hexdigest()
+    binary = {"content-type": "application/octet-stream"}
+    assert httpx.put(f"{service.url}/v1/files/{digest}", content=b"kept", headers=binary).is_success
+    with terminal(service, "cat", "a", "b", files={"a": "sent ", "b": {"sha256": digest}}) as socket:
+        assert read(socket)[0] == b"sent kept"
+    with terminal(service, "cat", "a", files={"a": {"sha256": "0" * 64}}) as socket:
+        read(socket)
+        assert socket.close_code == 4422
+
+
 def test_input_that_nobody_reads_is_bounded(service):
     with terminal(service, "sh", "-c", "stty -icanon; echo ready; sleep 1000") as socket:
         read(socket, b"ready")
@@ -135,6 +153,7 @@ def test_input_that_nobody_reads_is_bounded(service):
         ('{"args": ["ls"], "argz": 1}', 4422, "argz"), ('{"args": ["ls"], "size": [0, 1]}', 4422, "size"),
         ('{"args": ["ls"], "size": [true, 1]}', 4422, "size.0"), ('{"args": ["ls"], "size": [1, 99999]}', 4422, "size"),
         ('{"args": ["no-such-program"]}', 4422, "args"), ('{"args": ["ls"], "cwd": "/no"}', 4422, "cwd"),
+        ('{"args": ["ls"], "idle": 1e9}', 4422, "idle"),
         ('{"args": ["ls"], "limits": {"memory": "1T"}}', 4422, "limits.memory"), ('{"args": ["a\\u0000"]}', 4422, "args"),
     ],
 )  # fmt: skip
