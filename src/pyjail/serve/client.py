@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 LOCAL = "local"  # over a unix socket
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -46,6 +47,7 @@ class Proxies:
         return peer
 
 
+@lru_cache(1024)
 def tenant(client: str) -> str:
     """What shares are kept by: an address of IPv4, the /64 of one of IPv6, since one line has that many."""
     found = address(client)

@@ -6,12 +6,14 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pyjail.serve.problem import Problem
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_.-]{1,255}))(?::(?P<port>[0-9]{0,5}))?")
+_LONGEST = 300
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -25,6 +27,11 @@ class Host:
 
 def parse(given: str) -> Host | None:
     """What a Host header says; None: it is none."""
+    return _parsed(given) if len(given) <= _LONGEST else None
+
+
+@lru_cache(256)
+def _parsed(given: str) -> Host | None:
     match = _HOST.fullmatch(given)
     if match is None:
         return None

@@ -16,6 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests import place
+from tests.jail.serve import raw
+from tests.jail.serve.test_smuggling import AMBIGUOUS
 from tests.jail.serve.typed import PATIENCE, ROOT, serving
 
 pytestmark = [
@@ -153,6 +155,22 @@ def test_a_terminal_is_one_through_the_proxy(behind):
                     message = terminal.recv(PATIENCE)
                     shown += message if isinstance(message, bytes) else b""
     assert b"got it" in shown
+
+
+@pytest.mark.parametrize("what", sorted(set(AMBIGUOUS) - {"a TLS hello"}))
+def test_what_is_ambiguous_never_makes_an_answer_go_to_somebody_else(behind, what):
+    """nginx refuses it, or makes it clear; either way its connections to the service stay in step."""
+    asked = AMBIGUOUS[what].replace(b"Host: localhost", f"Host: {NAME}".encode())
+    second = f"GET /healthz HTTP/1.1\r\nHost: {NAME}\r\nX-Request-ID: smuggled\r\nConnection: close\r\n\r\n".encode()
+    with contextlib.closing(behind[0]()) as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        connection.sock.sendall(asked + second)
+        raw.until_closed(connection.sock)
+    for n in range(6):
+        with contextlib.closing(behind[0]()) as connection:
+            connection.request("GET", "/healthz", headers={"X-Request-ID": f"own-{n}"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["X-Request-ID"]) == (200, f"own-{n}")
+            assert json.loads(answer.read()) == {"ok": True}
 
 
 def test_events_come_as_they_happen(behind):
