@@ -85,7 +85,7 @@ def _table(found: Imported) -> Iterator[str]:
     yield f"# {found.service}: what is configured there, and what it is here"
     width = max((len(row.old) for row in found.rows), default=0)
     for row in found.rows:
-        value = "********" if is_secret(row.old) else _toml(row.value)
+        value = "********" if is_secret(row.old) else json.dumps(row.value)
         arrow = "->" if row.became == TAKEN else f"{row.became}:"
         yield f"#   {row.old:<{width}} = {value}  {arrow} {row.said}"
     if not found.rows:

@@ -88,6 +88,12 @@ def _or_none(of: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: "none" if _number(value) == -1 else of(value)
 
 
+def _path(value: Any) -> str:
+    path = os.path.expanduser(str(value))
+    path.encode()  # UnicodeEncodeError is a ValueError
+    return path
+
+
 def _true(value: Any) -> bool:
     return value is True or str(value).strip().lower() in ("true", "1", "yes")
 
@@ -119,7 +125,7 @@ def _token(value: Any) -> dict[str, Any]:
 
 
 _BOXER = {
-    "home": _is("serve.state", lambda value: os.path.expanduser(str(value))),
+    "home": _is("serve.state", _path),
     "runsc_path": _not("pyjail has no gVisor"),
     "platform": _not("pyjail has no gVisor"),
     "listen_addr": _ADDRESS,

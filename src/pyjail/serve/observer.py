@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyjail.serve.traces import Traces
 
 UNKNOWN = "-"  # a route, of a request that has none; a language, of a program that has none
+_WORDS, _LENGTH = 1000, 32  # how many of users' words for languages are kept, and of which length
 _REFUSED = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503})
 
 
@@ -63,7 +64,7 @@ class Observer:
                 found = languages.find(name, self._known).name
             except SpecError:
                 return "unknown"
-            if len(self._languages) >= 1000:
+            if len(self._languages) >= _WORDS or len(name) > _LENGTH:
                 return found
             self._languages[name] = found
         return self._languages[name]

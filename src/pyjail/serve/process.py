@@ -23,6 +23,7 @@ from pyjail.serve.problem import Problem
 from pyjail.serve.trial import Refused
 
 _ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
+_KILLED = 10  # seconds in which jails that are ended are gone; whatever holds one up holds the service up no longer
 _OPTIONS: dict[str, Any] = {
     "loop": "uvloop", "lifespan": "on", "log_config": None, "timeout_graceful_shutdown": _ANSWERS,
 }  # fmt: skip
@@ -94,5 +95,7 @@ class _Server(uvicorn.Server):
         for wait in waits:
             wait.cancel()
         turns.end()
-        await turns.idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_KILLED):
+                await turns.idle()
         self.should_exit = True

@@ -48,6 +48,8 @@ def parsed(text: str) -> list[dict[str, str]]:
         if len(words) != 3:
             raise SpecError("$PYJAIL_SERVE_TOKENS", "...", "NAME:ROLE:SHA256 is needed for each token")
         found.append(dict(zip(("name", "role", "sha256"), words, strict=True)))
+    if not found:  # such as a variable that a template left empty: nobody would need a token
+        raise SpecError("$PYJAIL_SERVE_TOKENS", text, "is empty: NAME:ROLE:SHA256 is needed for each token")
     return found
 
 

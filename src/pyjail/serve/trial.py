@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyjail
-from pyjail import Finding, HostError, Jail, JailError, Limits, ProgramNotFoundError, Result
+from pyjail import Finding, HostError, Jail, JailError, Limits, ProgramNotFoundError, Result, Verdict
 from pyjail.serve.config import Config
 
 _NO = "no"
@@ -114,6 +114,9 @@ def _try(config: Config, name: str) -> Iterator[str]:
         yield f"limits.{name} could not be tried: {e}"
         return
     if trial.held(result):
+        return
+    if result.verdict is Verdict.SECURITY:
+        yield f"limits.{name} was not tried: the filter of the jail ends what would exceed it"
         return
     if config.jail.strict:
         raise Refused(f"limits.{name} does not hold here: a program that exceeds it ended {result.verdict.value}")

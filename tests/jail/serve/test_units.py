@@ -9,12 +9,11 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from tests import place
-from tests.jail.serve.typed import PATIENCE, ROOT, refused, serving
+from tests.jail.serve.typed import PATIENCE, ROOT, post, refused, serving
 
 pytestmark = pytest.mark.needs_cgroups
 UNITS = ROOT / "deploy"
@@ -128,14 +127,21 @@ def test_programs_in_jails_do_not_have_the_socket(listening):
     assert "socket:" not in said and "LISTEN" not in said and "NOTIFY" not in said
 
 
-def test_what_lacks_the_right_to_make_namespaces_does_not_start():
-    """As in a container that was granted nothing."""
-    bound = "import ctypes,os,sys; os.execv(sys.executable,[sys.executable,'-m','pyjail','serve','--port','0'])"
-    if os.geteuid() != 0:
-        pytest.skip(place.WITHOUT_ROOT)
-    limit = Path("/proc/sys/user/max_user_namespaces")
-    within = ["unshare", "--user", "--map-root-user", "--", sys.executable, "-c"]
-    program = f"open({str(limit)!r}, 'w').write('0'); {bound}"
-    said = refused(command=[*within, program])
-    assert "strict jails do not run here" in said
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    ("lacks", "before"),
+    [("namespaces", "echo 0 > /proc/sys/user/max_user_namespaces"), ("cgroups", "mount -t tmpfs none /sys/fs/cgroup")],
+)
+def test_what_lacks_a_right_does_not_start(lacks, before):
+    """As in a container that was granted nothing: it says what is missing, and does not run weaker."""
+    within = ["--user", "--map-root-user"] if lacks == "namespaces" else ["--mount"]
+    script = f'{before} && exec "$0" -m pyjail serve --port 0'
+    said = refused(command=["unshare", *within, "--", "sh", "-c", script, sys.executable])
+    assert "strict jails do not run here: " in said
     assert "fix: " in said
+
+
+def test_what_the_filter_of_the_jail_ends_is_no_limit_that_does_not_hold(tmp_path):
+    (tmp_path / "serve.toml").write_text('[jail]\nseccomp = "strict"')
+    with serving("--config", str(tmp_path / "serve.toml")) as (_, url):
+        assert post(f"{url}/v1/runs", {"args": ["true"]})["result"]["verdict"] == "ok"

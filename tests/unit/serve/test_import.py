@@ -93,6 +93,12 @@ def test_a_value_that_makes_no_sense_is_refused(boxer, name, value):
     assert row.old == f"defaults.{name}"
 
 
+def test_a_path_that_is_no_text_is_refused_and_can_be_shown(boxer):
+    found = boxer('{"home": "\\ud800"}')
+    assert found.refused
+    assert imports.table(found).isascii()
+
+
 def test_null_is_the_default(boxer):
     assert boxer({"home": None}).values == {}
 

@@ -82,6 +82,13 @@ def test_a_run_is_counted_by_words_of_ours(observer):
     assert SECRET.encode() not in observer.metrics.page()
 
 
+def test_words_of_users_are_not_kept_without_bound(observer):
+    for number in range(3000):
+        observer.language(f"{number}.py")
+    observer.language("x" * 10**6 + ".py")
+    assert len(observer._languages) == 1000 and max(map(len, observer._languages)) <= 32
+
+
 def test_what_did_not_compile_is_no_program_that_ran(observer):
     observer.ran(Job(language="c", source="x"), Outcome(None, ran().result))
     assert sample(observer, "pyjail_runs_total", face="v1", verdict="compile_error", language="c") == 1

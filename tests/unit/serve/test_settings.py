@@ -226,6 +226,12 @@ def test_tokens_of_a_variable_replace_those_of_the_file(load):
     assert [(token.name, token.role) for token in found.config.tokens] == [("b", "run"), ("c", "metrics")]
 
 
+def test_an_empty_variable_takes_no_token_away(load):
+    table = f'[[serve.tokens]]\nname = "a"\nsha256 = "{DIGEST}"'
+    with pytest.raises(SpecError, match="is empty"):
+        load(table, {"PYJAIL_SERVE_TOKENS": " "})
+
+
 def test_two_tokens_with_the_same_secret_are_refused(load):
     with pytest.raises(SpecError, match="two tokens have the same secret"):
         load("", {"PYJAIL_SERVE_TOKENS": f"b:run:{DIGEST} c:admin:{DIGEST}"})
