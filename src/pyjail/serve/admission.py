@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from pyjail.serve import watch
 from pyjail.serve.config import Admission, Token
 from pyjail.serve.problem import Problem
 
@@ -54,6 +55,7 @@ class Turns:
         task = asyncio.current_task()
         assert task is not None
         self._inside.add(task)
+        watch.current.get().turn = True
         try:
             yield
         except asyncio.CancelledError:

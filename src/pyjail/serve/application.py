@@ -62,5 +62,5 @@ def make(config: Config) -> FastAPI:
     errors.install(made)
     openapi.install(made)
     made.add_middleware(Edge, config=config, tell=doors.tell, forms=doors.forms)
-    made.add_middleware(Observed, observer=service.observer)
+    made.add_middleware(Observed, observer=service.observer, tell=doors.tell)
     return made

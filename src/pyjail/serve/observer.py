@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +15,7 @@ from pyjail import JailError, SpecError, languages, testing
 from pyjail.serve import logs
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Config
+from pyjail.serve.edge import Tell, tell
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.metrics import Metrics
 from pyjail.serve.problem import Problem
@@ -32,6 +35,7 @@ class Observer:
     def __init__(self, config: Config, turns: Turns) -> None:
         self.turns = turns
         self.metrics, self.log, self._config = Metrics(), logs.stderr(config.observe.log), config.observe
+        self._waiting: dict[_Seen, asyncio.Task[Any]] = {}
         self.traces = _traces() if config.observe.traces else None
         self._ends: list[Callable[[], None]] = []
         self._languages: dict[str, str] = {}
@@ -54,6 +58,35 @@ class Observer:
             self._ends.pop()()
         if self.traces is not None:
             self.traces.end()
+
+    @contextmanager
+    def waiting(self, seen: _Seen) -> Iterator[None]:
+        """Within, this task may be ended by `hurry` until its answer begins."""
+        task = asyncio.current_task()
+        if task is None or seen.kind != "http":
+            yield
+            return
+        self._waiting[seen] = task
+        try:
+            yield
+        finally:
+            self._waiting.pop(seen, None)
+
+    def begun(self, seen: _Seen) -> None:
+        """Its answer has."""
+        self._waiting.pop(seen, None)
+
+    def hurry(self) -> None:
+        """Requests that wait for something else than a slot are told 503; nothing that they wait for will be."""
+        for seen, task in self._waiting.items():
+            if not seen.watch.turn:
+                seen.hurried = True
+                task.cancel()
+
+    def hurried(self, seen: _Seen) -> bool:
+        """Whether it was `hurry` alone that cancelled this task."""
+        task = asyncio.current_task()
+        return seen.hurried and not seen.status and task is not None and not task.uncancel()
 
     def language(self, name: str) -> str:
         """What it is called in the table; a user's own word for it is no label."""
@@ -126,26 +159,40 @@ def _size(content: Any) -> int:
 
 class Observed:
     """An ASGI application before all others: each request is counted and logged when its answer has ended. While the
-    service is being ended, connections are closed after their answers."""
+    service is being ended, connections are closed after their answers, and what `Observer.hurry` ends is 503."""
 
-    def __init__(self, app: ASGIApp, observer: Observer) -> None:
-        self._app, self._observer = app, observer
+    def __init__(self, app: ASGIApp, observer: Observer, tell: Tell = tell) -> None:
+        self._app, self._observer, self._tell = app, observer, tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        seen = _Seen(scope, receive, send, self._observer.turns)
+        seen = _Seen(scope, receive, send, self._observer)
         reset = current.set(seen.watch)
         began = time.monotonic()
         try:
-            if self._observer.traces is None:
-                await self._app(scope, seen.receive, seen.send)
-            else:
-                await self._traced(self._observer.traces, scope, seen)
+            with self._observer.waiting(seen):
+                if self._observer.traces is None:
+                    await self._app(scope, seen.receive, seen.send)
+                else:
+                    await self._traced(self._observer.traces, scope, seen)
+        except asyncio.CancelledError:
+            if not self._observer.hurried(seen):
+                raise
+            await self._ended(scope, seen)
         finally:
             current.reset(reset)
             self._over(scope, seen, time.monotonic() - began)
+
+    async def _ended(self, scope: Scope, seen: _Seen) -> None:
+        problem = Problem(
+            503, "ended", "the service was ended before this was", retry=self._observer.turns.retry_after()
+        )
+        scope["problem"] = problem.kind
+        status, headers, content = self._tell(scope, problem)
+        await seen.send({"type": "http.response.start", "status": status, "headers": headers})
+        await seen.send({"type": "http.response.body", "body": content})
 
     async def _traced(self, traces: Traces, scope: Scope, seen: _Seen) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -190,8 +237,9 @@ def template(scope: Scope) -> str:
 class _Seen:
     """What goes through."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, turns: Turns) -> None:
-        self._scope, self._receive, self._send, self._turns = scope, receive, send, turns
+    def __init__(self, scope: Scope, receive: Receive, send: Send, observer: Observer) -> None:
+        self._scope, self._receive, self._send, self._observer = scope, receive, send, observer
+        self.kind, self.hurried = scope["type"], False
         self.watch, self.status, self.bytes_in, self.bytes_out = Watch(), 0, 0, 0
 
     async def receive(self) -> Message:
@@ -206,7 +254,8 @@ class _Seen:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
-            if self._turns.draining:
+            self._observer.begun(self)
+            if self._observer.turns.draining:
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         elif kind == "websocket.accept":
             self.status = 101

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pyjail.serve.config import Config
 from pyjail.serve.listen import where
 from pyjail.serve.notify import notify
 from pyjail.serve.problem import Problem
+from pyjail.serve.signals import ENDING, Early
 from pyjail.serve.trial import Refused
 
 _ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
@@ -27,14 +27,13 @@ _KILLED = 10  # seconds in which jails that are ended are gone; whatever holds o
 _OPTIONS: dict[str, Any] = {
     "loop": "uvloop", "lifespan": "on", "log_config": None, "timeout_graceful_shutdown": _ANSWERS,
 }  # fmt: skip
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
+def serve(app: FastAPI, config: Config, sockets: list[socket.socket], early: Early) -> None:
     """Until SIGTERM or SIGINT, and the end of what runs then. Raises `Refused` when it cannot start."""
     logging.getLogger().addHandler(logging.NullHandler())  # or tracebacks would go to standard error
     try:
-        _Server(app, config, sockets).run(sockets)
+        _Server(app, config, sockets, early).run(sockets)
     except SystemExit:  # what uvicorn says of a lifespan that failed
         failed = getattr(app.state, "failed", None)
         if failed is None:
@@ -53,21 +52,23 @@ def _why(e: BaseException) -> str:
 class _Server(uvicorn.Server):
     """On the first signal nothing new is run, and what runs has ``config.drain`` seconds; on the second it has none."""
 
-    def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket]) -> None:
+    def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket], early: Early) -> None:
         super().__init__(uvicorn.Config(app, **_OPTIONS, **protocol.options(config.edge)))
-        self._drain, self._service, self._sockets = config.drain, app.state.service, sockets
+        self._drain, self._service, self._sockets, self._early = config.drain, app.state.service, sockets, early
         self._end: asyncio.Task[None] | None = None
         self._now = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        for number in ENDING:
             loop.add_signal_handler(number, self._asked)
+        if self._early.number:
+            self._asked()
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in ENDING:
                 loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,4 +99,5 @@ class _Server(uvicorn.Server):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_KILLED):
                 await turns.idle()
+        self._service.observer.hurry()
         self.should_exit = True

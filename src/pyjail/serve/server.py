@@ -9,23 +9,32 @@ from concurrent.futures import ThreadPoolExecutor
 import pyjail
 from pyjail.serve import listen, room, trial
 from pyjail.serve.config import Config
+from pyjail.serve.signals import Early
 
 
 def main(config: Config) -> int:
     """Serve until a signal says otherwise; the exit code. Raises `trial.Refused` when it does not start, ImportError
     where the extra ``serve`` is not installed."""
+    early = Early()
+    with early.heard():
+        return _served(config, early)
+
+
+def _served(config: Config, early: Early) -> int:
     sockets = listen.sockets(config)
     try:
         with ThreadPoolExecutor(1) as threads:
             tried = threads.submit(_tried, config)  # while the web framework is imported
             from pyjail.serve import application, process
 
+            early.check()
             made = application.make(config)
             for said in tried.result():
                 warn(said)
+        early.check()
         if config.open and not config.tokens:
             warn(f"--open: whoever reaches {', '.join(map(listen.where, sockets))} may run programs, without a token")
-        process.serve(made, config, sockets)
+        process.serve(made, config, sockets, early)
     finally:
         for sock in sockets:
             sock.close()

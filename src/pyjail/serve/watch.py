@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 @dataclass
 class Watch:
-    """Attributes: ``id`` of the request, ``tenant``, ``ran`` and ``queued``: seconds of all programs of it."""
+    """Attributes: ``id`` of the request, ``tenant``, ``ran`` and ``queued``: seconds of all programs of it, ``turn``:
+    whether it has waited for a slot, and so has an answer once nobody does."""
 
     id: str = ""
     tenant: str = ""
     ran: float = 0.0
     queued: float = 0.0
+    turn: bool = False
 
 
 NOBODY = Watch()

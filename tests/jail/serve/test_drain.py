@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -11,6 +16,7 @@ import urllib.request
 
 import pytest
 
+from tests import host_side
 from tests.jail.serve.typed import PATIENCE, post, programs, serving
 
 pytestmark = pytest.mark.needs_cgroups
@@ -110,6 +116,33 @@ def test_a_durable_run_is_queued_again_and_done_by_the_next_service(tmp_path):
     with serving(env=env) as (_, url):
         until(lambda: fetched(url, kept["id"])["state"] == "done")
         assert "done" in str(fetched(url, kept["id"])["result"]["stdout"])
+
+
+def test_who_waits_for_something_else_is_told_that_the_service_ends():
+    """For the end of a run that is fetched later, and with half a body."""
+    with serving(env={"PYJAIL_SERVE_DRAIN": "0.5"}) as (process, url):
+        kept = later(url, LONG)
+        until(lambda: programs(process.pid))
+        with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)) as waits:
+            waits.request("GET", f"/v1/runs/{kept['id']}?wait=60")
+            with socket.create_connection(waits.sock.getpeername(), PATIENCE) as half:
+                head = b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                half.sendall(head + b"Content-Length: 10\r\n\r\n{")
+                time.sleep(0.3)
+                process.send_signal(signal.SIGTERM)
+                answer = waits.getresponse()
+                assert answer.status == 503 and json.load(answer)["type"].endswith(":ended")
+                assert half.makefile("rb").readline().startswith(b"HTTP/1.1 503 ")
+        process.wait(PATIENCE)
+
+
+def test_a_signal_while_it_starts_ends_it():
+    for after in (0.1, 0.4):
+        process = subprocess.Popen([sys.executable, "-m", "pyjail", "serve", "--port", "0"], stdout=subprocess.DEVNULL)
+        time.sleep(after)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        until(lambda: not host_side.cgroups_of(process.pid))  # noqa: B023  # it is asked at once
 
 
 def later(url, body):
