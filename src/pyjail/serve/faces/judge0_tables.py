@@ -7,7 +7,8 @@ from typing import Any
 
 VERSION = "1.13.1"
 LANGUAGES: Mapping[int, tuple[str, str]] = {  # its id: ours, its name
-    46: ("bash", "Bash"), 50: ("c", "C"), 51: ("csharp", "C#"), 54: ("cpp", "C++"), 60: ("go", "Go"),
+    46: ("bash", "Bash"), 48: ("c", "C"), 49: ("c", "C"), 50: ("c", "C"), 52: ("cpp", "C++"), 53: ("cpp", "C++"),
+    51: ("csharp", "C#"), 54: ("cpp", "C++"), 60: ("go", "Go"),
     62: ("java", "Java"), 63: ("javascript", "JavaScript"), 68: ("php", "PHP"), 71: ("python", "Python"),
     72: ("ruby", "Ruby"),
     73: ("rust", "Rust"), 74: ("typescript", "TypeScript"), 78: ("kotlin", "Kotlin"), 85: ("perl", "Perl"),

@@ -1,0 +1,95 @@
+"""Clients of Judge0, Piston and SandboxFusion, from PyPI, unchanged but for the URL, against the real service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import judge0
+import pyston
+import pytest
+import sandbox_fusion
+from judge0.base_types import LanguageAlias, Status
+from judge0.clients import Client
+
+from tests.jail.serve.served import PATIENCE, Served, served
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Served]:
+    with served() as found:
+        # Compilers are asked for their versions when somebody wants to know first: it may take longer than a client waits.
+        assert httpx.get(f"{found.url}/judge0/languages", timeout=PATIENCE).status_code == 200
+        yield found
+
+
+# ---- Judge0 ----
+
+
+@pytest.fixture(scope="module")
+def judge(service) -> Client:
+    return Client(f"{service.url}/judge0", {})
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "status"),
+    [
+        ("print(input())", {"stdin": "hi", "expected_output": "hi"}, Status.ACCEPTED), ("print(1)", {"expected_output": "2"}, Status.WRONG_ANSWER),
+        ("exit(3)", {}, Status.RUNTIME_ERROR_NZEC), ("while True: pass", {"cpu_time_limit": 1}, Status.TIME_LIMIT_EXCEEDED),
+        ("import os; os.abort()", {}, Status.RUNTIME_ERROR_SIGABRT),
+    ],
+)  # fmt: skip
+def test_judge0_s_client_waits_for_submissions(judge, source, given, status):
+    submission = judge0.Submission(source_code=source, language=LanguageAlias.PYTHON, **given)
+    assert judge0.run(client=judge, submissions=submission).status is status
+
+
+def test_judge0_s_client_takes_batches_and_test_cases(judge):
+    cases = [judge0.TestCase(input=str(n), expected_output=str(n * n)) for n in range(4)]
+    source = "print(int(input()) ** 2)"
+    found = judge0.run(client=judge, source_code=source, language=LanguageAlias.PYTHON, test_cases=cases)
+    assert [submission.status for submission in found] == [Status.ACCEPTED] * 4
+    broken = judge0.Submission(source_code="int main() { return x; }", language=LanguageAlias.CPP_GCC)
+    broken = judge0.run(client=judge, submissions=broken)
+    assert broken.status is Status.COMPILATION_ERROR
+    assert "was not declared" in broken.compile_output
+
+
+# ---- Piston ----
+
+
+def test_piston_s_client_runs_programs(service):
+    async def talk():
+        client = pyston.PystonClient(base_url=f"{service.url}/piston/api/v2/")
+        try:
+            runtimes = await client.runtimes()
+            said = await client.execute("python", [pyston.File("print(input())")], stdin="hi")
+            with pytest.raises(pyston.exceptions.ExecutionError, match="runtime is unknown"):
+                await client.execute("python", [pyston.File("")], version="2.x")
+            return {runtime.language for runtime in runtimes}, said
+        finally:
+            await client.close_session()
+
+    languages, said = asyncio.run(talk())
+    assert "python" in languages
+    assert (said.run_stage.stdout, said.run_stage.code) == ("hi\n", 0)
+
+
+# ---- SandboxFusion ----
+
+
+def test_sandbox_fusion_s_client_runs_programs(service):
+    at = {"endpoint": f"{service.url}/sandboxfusion", "max_attempts": 1}
+    asked = sandbox_fusion.RunCodeRequest(
+        code="open('/mnt/b', 'w').write(input()); print(1)", language="python", stdin="sauce", fetch_files=["/mnt/b"]
+    )
+    said = sandbox_fusion.run_code(asked, **at)
+    assert (said.status, said.run_result.stdout, said.files) == (
+        sandbox_fusion.RunStatus.Success,
+        "1\n",
+        {"/mnt/b": "c2F1Y2U="},
+    )
+    late = sandbox_fusion.RunCodeRequest(code="import time; time.sleep(9)", language="python", run_timeout=0.2)
+    said = sandbox_fusion.run_code(late, **at)
+    assert (said.status, said.run_result.status.value) == (sandbox_fusion.RunStatus.Failed, "TimeLimitExceeded")
