@@ -145,7 +145,7 @@ class SQLite:
                 db, id, worker, "state = 'done', worker = '', ended = ?, expires = ?, result = ?, result_digest = ?",
                 now, now + self._jobs.keep, text, digest, sure=True,
             )  # fmt: skip
-            if digest and not mine:
+            if digest and not mine and not _refers(db, id, digest):
                 self._long.drop(id, digest)
             return mine
 
@@ -216,6 +216,11 @@ class SQLite:
             row["id"], row["tenant"], json.loads(row["spec"]), row["state"], json.loads(text) if text else None,
             row["reason"], row["attempts"], row["created"], row["ended"], row["expires"],
         )  # fmt: skip
+
+
+def _refers(db: sqlite3.Connection, id: str, digest: str) -> bool:
+    """Whether its result is that file: another worker had the same to say before."""
+    return one(db.execute("SELECT * FROM jobs WHERE id = ? AND result_digest = ?", (id, digest))) is not None
 
 
 def _mine(db: sqlite3.Connection, id: str, worker: str, change: str, *values: Any, sure: bool) -> bool:
