@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -24,6 +24,7 @@ from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
 MOST_TESTS = 1000
+MOST_OUTPUT = 64 << 20  # bytes of all tests together, that are kept until the last one has ended
 PROGRAMS, LONGEST = 10, 360.0  # all tests together keep a slot no longer than so many programs may
 _OUTPUT = ("stdout", "stderr")
 _UNTOLD = ("receipt", "image")
@@ -87,12 +88,15 @@ class Case:
 def case_of(asked: Judge, service: Service) -> Case:
     """Raises `Problem` 422."""
     config = service.config
-    usual = model.limits(asked.limits, config.limits, config.maxima)
+    each = MOST_OUTPUT // (2 * len(asked.tests))
+    usual = replace(config.limits, output=min(config.limits.output or each, each))
+    most = replace(config.maxima, output=min(config.maxima.output or each, each))
+    usual = model.limits(asked.limits, usual, most)
     files = {f"files.{path}": model.file(f"files.{path}", data) for path, data in asked.files.items()}
     of_tests: list[Limits | None] = []
     for i, test in enumerate(asked.tests):
         where = f"tests.{i}"
-        of_tests.append(model.limits(test.limits, usual, config.maxima, f"{where}.limits") if test.limits else None)
+        of_tests.append(model.limits(test.limits, usual, most, f"{where}.limits") if test.limits else None)
         files[f"{where}.input"] = model.file(f"{where}.input", test.input)
         if test.expected is not None:
             files[f"{where}.expected"] = model.file(f"{where}.expected", test.expected)

@@ -75,7 +75,9 @@ class Place:
         if self.state != "open":
             raise _over(self)
         self.steps += 1
-        return await engine.step(self._made, job, self.tenant, token)
+        outcome = await engine.step(self._made, job, self.tenant, token)
+        self._made.results.clear()  # whoever asked has it
+        return outcome
 
     async def close(self) -> None:
         """All that runs in it is gone when this returns."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from pyjail.serve import errors, leaving, model
 from pyjail.serve.config import Config
 from pyjail.serve.engine import Engine
 from pyjail.serve.job import Job
-from pyjail.serve.live import Live, Lives
+from pyjail.serve.live import STREAMS, Live, Lives
 from pyjail.serve.store import ENDED, Record, Store
 from pyjail.serve.worker import Worker
 
@@ -115,4 +116,14 @@ class Later:
 
 
 def _end(live: Live, record: Record) -> None:
+    """The same as the record. One that nobody has seen running has output, too, for who follows it now."""
+    if not live.ended and record.result is not None and not any(w.total for w in live.streams.values()):
+        for name, data in _output(record.result.get("result") or {}):
+            live.wrote(name, data)
     live.end(record.state, {"reason": record.reason} if record.state == "lost" else record.result)
+
+
+def _output(result: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for name in STREAMS:
+        packed = result.get(name) or {}
+        yield name, base64.b64decode(packed["base64"]) if "base64" in packed else packed.get("bytes", "").encode()

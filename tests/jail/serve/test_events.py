@@ -192,3 +192,18 @@ def test_who_finds_the_queue_full_is_told_by_the_status(service, client):
             assert 1 <= int(answer.headers["retry-after"]) <= 60
     for where in wheres:
         client.delete(where)
+
+
+def test_a_run_of_an_earlier_service_is_followed_from_what_was_kept(tmp_path):
+    config = Config(state=str(tmp_path / "state"))
+    with served(config) as service, httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
+        asked = {"args": ["sh", "-c", "echo one; printf '\\377' >&2"]}
+        where = client.post("/v1/runs", json=asked, headers={"prefer": "respond-async"}).headers["location"]
+        assert client.get(f"{where}?wait=60").json()["state"] == "done"
+    with served(config) as service, httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
+        for at, expected in (("", b"one\n"), ("2.0", b"e\n")):
+            with client.stream("GET", f"{where}/events", headers={"last-event-id": at}) as answer:
+                events = list(parsed(answer.iter_lines()))
+            assert events[-1][1]["result"]["stdout"] == {"bytes": "one\n"}
+            assert "".join(data["t"] for name, data, _ in events if name == "stdout").encode() == expected
+            assert written(events, "stderr") == b"\xff"
