@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pyjail import JailError
-from pyjail.serve import errors, leaving, model
+from pyjail.serve import errors, leaving, model, watch
 from pyjail.serve.config import Config
 from pyjail.serve.engine import Engine
 from pyjail.serve.job import Job
@@ -97,6 +97,7 @@ class Later:
 
     async def do(self, record: Record) -> Mapping[str, Any]:
         """See `worker.Doer`."""
+        watch.current.set(watch.Watch(record.id, record.tenant))  # of the task of this record alone
         live = self._lives.make(record.id, record.tenant)
         token = next((t for t in self._config.tokens if t.name == record.tenant), None)
         try:

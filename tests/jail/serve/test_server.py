@@ -170,3 +170,17 @@ def test_what_users_send_is_in_no_line_of_the_log(tmp_path):
     assert secret not in (tmp_path / "log").read_text()
     (ran,) = [line for line in lines if line["event"] == "run"]
     assert len(ran["sha256"]) == 64 and ran["request_id"] in {line["request_id"] for line in lines if line is not ran}
+
+
+def test_a_run_that_is_fetched_later_is_logged_under_its_own_id(tmp_path):
+    with serving(log=tmp_path / "log") as (_, url):
+        request = urllib.request.Request(
+            f"{url}/v1/runs", b'{"args": ["true"]}', {"Content-Type": "application/json", "Prefer": "respond-async"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            id = json.load(answer)["id"]
+        with urllib.request.urlopen(f"{url}/v1/runs/{id}?wait=60", timeout=PATIENCE) as answer:
+            assert json.load(answer)["state"] == "done"
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    (ran,) = [line for line in lines if line["event"] == "run"]
+    assert (ran["request_id"], ran["tenant"]) == (id, "127.0.0.1")
