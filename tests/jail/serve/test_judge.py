@@ -107,3 +107,12 @@ def test_a_client_that_leaves_ends_it(service, client):
     made.close()
     assert until(lambda: not service.programs(), PATIENCE)
     assert client.post("/v1/runs", json={"args": ["true"]}).json()["queue_s"] < 1
+
+
+def test_all_tests_together_have_a_bounded_output(client):
+    asked = {"language": "python", "source": "print('x' * 500_000)", "tests": [{}] * 100, "stop_on_failure": True}
+    answer = client.post("/v1/judge", json={**asked, "limits": {"output": "10M"}})
+    assert (answer.status_code, answer.json()["field"]) == (422, "limits.output")
+    said = client.post("/v1/judge", json=asked).json()
+    assert said["verdict"] == "output" and said["results"][0]["result"]["limits"]["output"] < 1 << 20
+    assert client.post("/v1/judge", json={**asked, "tests": [{}]}).json()["verdict"] == "ok"
