@@ -31,6 +31,10 @@ TABLE = {
     "/go-judge/run": ({"cmd": [{"args": ["/bin/true"]}]}, "cmd requestId pipeMapping"),
     "/boxer/run": ({"image": "python:3", "cmd": ["true"]}, "image cmd env cwd limits files persist network"),
     "/codebox/execute": ({"sources": {}, "commands": [{"command": "true"}]}, "sources commands"),
+    "/judge0/submissions": (
+        {"language_id": 71, "source_code": "1"},
+        "source_code stdin expected_output command_line_arguments language_id number_of_runs cpu_time_limit memory_limit stack_limit max_file_size callback_url",
+    ),
     "/v1/judge": (
         {"language": "python", "source": "1", "tests": [{"input": ""}]}, "language source tests limits files entry checker stop_on_failure subtasks outputs",
     ),
@@ -99,6 +103,24 @@ def test_a_value_in_any_place_has_an_answer(client, value):
             send(client, path, {**usual, name: value})
     for path, body in inner(value):
         send(client, path, body)
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud800", "\udcff", base64.b64encode(b"\xff#\0").decode(), "a" * 600_000, "'a' " * 100_000, "'"]
+)
+def test_what_judge0_keeps_can_be_fetched(client, value):
+    for name in ("source_code", "stdin", "expected_output", "command_line_arguments"):
+        for encoded in ("true", "false"):
+            answer = send(
+                client,
+                f"/judge0/submissions?base64_encoded={encoded}&wait=true&fields=*",
+                {"language_id": 71, "source_code": "1", name: value},
+            )
+            if answer.status_code == 201 and encoded == "true":
+                for how in ("true", "false"):
+                    token = answer.json()["token"]
+                    fetched = client.get(f"/judge0/submissions/{token}?fields=*&base64_encoded={how}")
+                    assert fetched.status_code in (200, 400), fetched.text[:300]
 
 
 @pytest.mark.parametrize("kind", ["sessions", "boxes"])

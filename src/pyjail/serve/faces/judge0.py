@@ -27,6 +27,7 @@ from pyjail.serve.faces.judge0_tables import (
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
 
+MOST_ARGUMENTS = 512  # characters; to split them takes time by the square of it
 WAIT = 60.0  # seconds that ``wait=true`` waits at most
 
 
@@ -191,7 +192,9 @@ async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[
         if not isinstance(value, str):
             wrong[name] = ["is not a string"]
             continue
-        body[name] = _decoded(value) if encoded and name != "command_line_arguments" else value
+        body[name] = _decoded(value) if encoded and name != "command_line_arguments" else _whole(value)
+    if len(body.get("command_line_arguments", "")) > MOST_ARGUMENTS:
+        wrong["command_line_arguments"] = [f"is too long (maximum is {MOST_ARGUMENTS} characters)"]
     if not body.get("source_code"):
         wrong["source_code"] = ["can't be blank"]
     number = given.get("language_id")
@@ -226,11 +229,16 @@ async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[
     return body
 
 
+def _whole(value: str) -> str:
+    """Without halves of surrogate pairs, which are no characters, and which no file could have."""
+    return value.encode("utf-8", "replace").decode()
+
+
 def _decoded(value: str) -> str:
     try:
         return base64.b64decode(value, validate=False).decode("utf-8", "surrogateescape")
     except (binascii.Error, ValueError):
-        return value
+        return _whole(value)
 
 
 def job_of(body: Mapping[str, Any], config: Config) -> Job:
