@@ -33,7 +33,8 @@ def router(service: Service) -> APIRouter:
     jail, config = service.config.jail, service.config
 
     def look() -> list[dict[str, Any]]:
-        return [_row(language, languages.version(language, jail)) for language in languages.table().values()]
+        known = config.languages or languages.table()
+        return [_row(language, languages.version(language, jail)) for language in known.values()]
 
     async def enforced() -> list[dict[str, Any]]:
         async with service.turns.slot("", patient=True):

@@ -8,6 +8,8 @@ import re
 import httpx
 import pytest
 
+from pyjail import languages
+from pyjail.serve import Config
 from tests.jail.serve.served import PATIENCE, served
 
 
@@ -23,6 +25,24 @@ def test_languages_are_told_with_their_versions_or_what_is_missing(client):
     assert len(rows) >= 10
     assert all(row["available"] or row["reason"] for row in rows.values())
     assert client.get("/v1/languages").json()["languages"] == list(rows.values())
+
+
+def test_languages_of_the_configuration_are_told_and_run():
+    mine = languages.Language("shell", run=("sh", "{source}"), source="a.sh", tools={"sh": "-c"}, title="Mine")
+    gone = languages.Language("gone", run=("no-such-tool", "{source}"), source="a", tools={"no-such-tool": "-v"})
+    config = Config(languages={"shell": mine, "gone": gone})
+    with served(config) as service, httpx.Client(base_url=service.url, timeout=PATIENCE) as one:
+        rows = {row["name"]: row for row in one.get("/v1/languages").json()["languages"]}
+        assert rows["shell"]["available"] and rows["shell"]["title"] == "Mine"
+        assert not rows["gone"]["available"] and "no-such-tool" in rows["gone"]["reason"]
+        said = one.post("/v1/runs", json={"language": "shell", "source": "echo hi"}).json()
+        assert said["result"]["stdout"] == {"bytes": "hi\n"}
+        answer = one.post("/v1/runs", json={"language": "gone", "source": ""})
+        assert (answer.status_code, answer.json()["field"]) == (422, "language")
+        said = one.post(
+            "/v1/judge", json={"language": "shell", "source": "cat", "tests": [{"input": "x", "expected": "x"}]}
+        )
+        assert said.json()["passed"]
 
 
 def test_limits_are_those_that_are_enforced(client):
