@@ -45,8 +45,9 @@ const runner = new Runner(output, meters, {
   },
   failed(error) {
     run.disabled = false; stop.disabled = true;
-    say("It did not run.", "bad");
-    failed(error, start);
+    const forgotten = error instanceof api.Problem && error.status === 404;
+    say(forgotten ? "The service does not know that run any more." : "It did not run.", "bad");
+    if (!forgotten) failed(error, start);
   },
 });
 

@@ -1,11 +1,13 @@
 /** A request, as it is sent, and as people would send it. */
+import { MAIN } from "./examples.js";
 import type { Program } from "./share.js";
 
 /** The body of `POST /v1/runs`. */
 export function body(program: Program, limits: Record<string, number>): Record<string, unknown> {
-  const [main] = program.files;
+  const [main, ...others] = program.files;
   const made: Record<string, unknown> = { language: program.language,
-    source: program.files.length === 1 ? main!.text : Object.fromEntries(program.files.map((file) => [file.name, file.text])) };
+    source: main!.name === MAIN[program.language] ? main!.text : { [main!.name]: main!.text } };
+  if (others.length) made.files = Object.fromEntries(others.map((file) => [file.name, file.text]));
   const args = split(program.args), collect = split(program.collect);
   if (args.length) made.args = args;
   if (program.stdin) made.stdin = program.stdin;

@@ -66,7 +66,6 @@ export function open(place: HTMLElement): { fit(): void } {
       fit.fit();
       begun = true;
       send({ token: token() || undefined, args, env: { TERM: "xterm-256color", HOME: "/box", PATH: "/usr/local/bin:/usr/bin:/bin" }, size: [terminal.rows, terminal.cols] });
-      said.textContent = "running";
       terminal.focus();
     };
     made.onmessage = (event) => {
@@ -78,7 +77,8 @@ export function open(place: HTMLElement): { fit(): void } {
       let told: Record<string, unknown> = {};
       try { told = JSON.parse(String(event.data)) as Record<string, unknown>; } catch { /* not ours */ }
       const result = told.result as Record<string, unknown> | undefined;
-      if (result) said.textContent = `ended: ${shown(String(result.verdict ?? ""))}`;
+      if (told.state === "running") said.textContent = "running";
+      else if (result) said.textContent = `ended: ${shown(String(result.verdict ?? ""))}`;
       else if (told.detail) said.textContent = shown(String(told.detail), 200);
     };
     made.onclose = () => {

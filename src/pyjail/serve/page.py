@@ -11,6 +11,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -88,7 +89,8 @@ def router(config: Config) -> APIRouter:
         packed = "gzip" in request.headers.get("accept-encoding", "").lower()
         if packed:
             sent["Content-Encoding"] = "gzip"
-        return Response(asset.packed if packed else asset.plain, headers=sent, media_type=asset.type)
+        body = await run_in_threadpool(lambda: asset.packed) if packed else asset.plain  # the first time takes a while
+        return Response(body, headers=sent, media_type=asset.type)
 
     made.add_route("/", page, methods=["GET"], include_in_schema=False)
     made.add_route("/static/{name}", static, methods=["GET"], include_in_schema=False)

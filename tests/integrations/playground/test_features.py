@@ -137,6 +137,36 @@ def test_input_arguments_and_files_reach_the_program(visit):
     assert page.locator("#files [role=tab]").all_inner_texts() == ["main.py", "helper.py"]
 
 
+def test_a_compiled_program_has_its_headers_and_its_data(visit):
+    v = visit().go()
+    v.write(
+        '#include <stdio.h>\n#include "n.h"\nint other(void);\nint main(void) {\n'
+        '    FILE *f = fopen("data.txt", "r");\n    printf("%d %d %c\\n", N, other(), f ? fgetc(f) : 63);\n}\n',
+        "c",
+    )
+    for name, text in (("n.h", "#define N 7"), ("other.c", "int other(void) { return 8; }"), ("data.txt", "d")):
+        v.page.click("#add")
+        v.page.fill("#dialog input", name)
+        v.page.keyboard.press("Enter")
+        v.page.locator(".cm-content").click()
+        v.paste(text)
+    v.run()
+    assert v.output.strip() == "7 8 d", v.output + v.verdict
+
+
+def test_a_run_that_is_known_no_more_is_said_to_be_so(visit):
+    v = visit().go()
+    v.allowed.append("status of 404")
+    v.page.evaluate(
+        "sessionStorage.setItem('pyjail.run', JSON.stringify({id: 'f'.repeat(32), began: 0, limits: {}, expected: ''}))"
+    )
+    v.page.reload()
+    v.ready()
+    expect(v.page.locator("#verdict")).to_have_text("The service does not know that run any more.")
+    v.write("print(1)").run()
+    assert v.output.strip() == "1"
+
+
 def test_a_name_that_leaves_the_directory_or_deceives_is_refused(visit):
     v = visit().go()
     v.page.click("#add")

@@ -197,6 +197,7 @@ def test_a_service_with_tokens_asks_for_one(visit):
         assert secret not in v.page.url
         v.tab("terminal")
         v.page.click("#view-terminal button:has-text('Start')")
+        expect(v.page.locator("#view-terminal [role=status]")).to_have_text("running")
         v.page.keyboard.type("echo $((6*7))\n")
         expect(v.page.locator("#view-terminal .xterm-rows")).to_contain_text("42")
         v.page.click("#view-terminal button:has-text('End')")
