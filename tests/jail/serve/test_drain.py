@@ -17,7 +17,7 @@ import urllib.request
 import pytest
 
 from tests import host_side
-from tests.jail.serve.typed import PATIENCE, post, programs, serving
+from tests.jail.serve.typed import PATIENCE, post, programs, serving, until
 
 pytestmark = pytest.mark.needs_cgroups
 
@@ -43,13 +43,6 @@ class Answer(threading.Thread):
         self.join(PATIENCE)
         assert not self.is_alive()
         return self.status
-
-
-def until(true):
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def refused(url, path="/readyz"):

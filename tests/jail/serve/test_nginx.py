@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from tests import place
 from tests.jail.serve import raw
 from tests.jail.serve.test_smuggling import AMBIGUOUS
-from tests.jail.serve.typed import PATIENCE, ROOT, serving
+from tests.jail.serve.typed import PATIENCE, ROOT, serving, until
 
 pytestmark = [
     pytest.mark.needs_cgroups,
@@ -134,9 +134,14 @@ def test_a_page_of_its_own_name_may_ask_and_no_other(behind):
 def test_the_client_is_who_connects_whatever_it_claims(behind):
     headers = {"X-Forwarded-For": "203.0.113.7", "X-Request-ID": "claims"}
     assert ask(behind, "POST", "/v1/runs", {"args": ["true"]}, **headers)[0] == 200
-    lines = [json.loads(line) for line in behind[1]().splitlines() if line.startswith("{")]
-    (line,) = [line for line in lines if line.get("request_id") == "claims" and line["event"] == "request"]
+    (line,) = until(lambda: requests(behind, "claims"))
     assert line["tenant"] == "127.0.0.1"
+
+
+def requests(behind, id):
+    """The lines of the log about this one; they come when its answer has gone."""
+    lines = [json.loads(line) for line in behind[1]().splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("request_id") == id and line["event"] == "request"]
 
 
 def test_metrics_are_not_for_everybody(behind):
@@ -209,7 +214,4 @@ def test_a_client_that_leaves_takes_its_program_with_it_through_the_proxy(behind
     )
     time.sleep(0.5)
     connection.sock.close()
-    end = time.monotonic() + PATIENCE
-    while '"request_id": "gone"' not in behind[1]():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: requests(behind, "gone"))

@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests import host_side
 from tests.conftest import SLOW
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 60 * SLOW
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -93,3 +94,12 @@ def programs(pid: int) -> list[bytes]:
         with contextlib.suppress(OSError):
             found.append(Path(f"/proc/{below}/cmdline").read_bytes())
     return [line for line in found if line and not line.startswith(b"pyjail-")]
+
+
+def until(found: Callable[[], T]) -> T:
+    """What it finds, once it does."""
+    end = time.monotonic() + PATIENCE
+    while not (what := found()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return what

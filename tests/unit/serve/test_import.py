@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from pyjail import Limits, SpecError
+from pyjail import Limits, SpecError, cli
 from pyjail.serve import imports, imports_of, settings
 
 BOXER = {
@@ -184,3 +184,24 @@ def test_what_comes_of_boxer_is_a_configuration(boxer, tmp_path):
     config = settings.load(str(path), {}, {}).config
     assert (config.port, config.address, config.state) == (8080, "127.0.0.1", "/srv/boxer")
     assert config.faces["boxer"]["limits"]["memory"] == 256 << 20
+
+
+def test_the_command_prints_what_can_be_a_file_and_nothing_but_why_when_it_cannot(tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(BOXER))
+    assert cli.main(["serve", "--import", "boxer", str(path)]) == 0
+    said = capsys.readouterr()
+    assert tomllib.loads(said.out)["serve"]["port"] == 8080 and said.err == ""
+    path.write_text(json.dumps({**BOXER, "ignore_cgroups": True}))
+    assert cli.main(["serve", "--import", "boxer", str(path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and "refused: without cgroups" in said.err
+    assert cli.main(["serve", "--import", "bxoer", str(path)]) == 125
+    assert "known are boxer" in capsys.readouterr().err
+
+
+def test_the_command_reads_the_variables_of_a_service(monkeypatch, capsys):
+    for name, value in SECURE_SANDBOX.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["serve", "--compat-env", "secure-sandbox"]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["faces"]["secure-sandbox"]["rate"] == 10
