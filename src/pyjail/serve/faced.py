@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from pyjail import JailError, SpecError
-from pyjail.serve import body, edge, errors, leaving, strict
+from pyjail.serve import body, client, edge, errors, leaving, strict
 from pyjail.serve.about import Once
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter, known
@@ -170,7 +170,8 @@ async def _asked(request: Request, forms: bool) -> Asked:
     return Asked(
         request.method, scope["path"], dict(request.path_params), dict(request.query_params),
         {name.lower(): value for name, value in request.headers.items()}, body, form, filenames,
-        scope.get("tenant", ""), request.client.host if request.client else "", scope.get("request_id", ""),
+        scope.get("tenant", ""), client.tenant(request.client.host) if request.client else "",
+        scope.get("request_id", ""),
     )  # fmt: skip
 
 

@@ -74,3 +74,7 @@ def test_other_problems_have_a_title():
         == "executable_path does not exist"
     )
     assert ask(FACE, "OPTIONS", "/eval").headers == {"Allow": "POST"}
+
+
+def test_what_the_run_finds_wrong_is_a_400_too():
+    assert FACE.problem(Problem(422, "field", "no room")).status == 400

@@ -122,7 +122,7 @@ def placed(sources: Mapping[str, str]) -> tuple[dict[str, bytes], list[dict[str,
     for path, content in sources.items():
         try:
             clean = relative(path.lstrip("/"))
-            files[clean] = content.encode()
+            files[clean] = content.encode("utf-8", "replace")  # half of a pair is no character
             if clean in within:
                 raise ValueError("a file and a directory")
         except ValueError:

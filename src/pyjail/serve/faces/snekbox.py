@@ -44,6 +44,8 @@ class Snekbox:
         return Endpoint("POST", "/eval", evaluate), Endpoint("OPTIONS", "/eval", options)
 
     def problem(self, problem: Problem) -> Answer:
+        if problem.status == 422:
+            problem = Refused(INVALID, problem.detail)
         if isinstance(problem, Refused):
             return Answer({"title": problem.kind, "description": problem.detail}, 400)
         title = f"{problem.status} {problem.to_dict()['title']}"
