@@ -29,11 +29,25 @@ def config(tmp_path: Path, **more) -> Config:
     return Config(state=str(tmp_path / "state"), **{"files": ROOMY, **more})
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def service(directory):
+    with served(config(directory)) as made:
+        yield made
+
+
 @pytest.fixture
-def client(tmp_path):
-    with served(config(tmp_path)) as service:
-        with httpx.Client(base_url=service.url, timeout=PATIENCE) as made:
-            yield made
+def client(service, directory):
+    """Of a service that has no files."""
+    with httpx.Client(base_url=service.url, timeout=PATIENCE) as made:
+        yield made
+        for path in directory.glob("state/files/*/*"):
+            assert made.delete(f"/v1/files/{path.parent.name}{path.name}").status_code == 204
+    assert kept(directory) == []
 
 
 def kept(tmp_path: Path) -> list[Path]:
@@ -43,7 +57,7 @@ def kept(tmp_path: Path) -> list[Path]:
 RAW = {"Content-Type": "application/octet-stream"}
 
 
-def test_a_file_is_put_found_read_and_forgotten(client, tmp_path):
+def test_a_file_is_put_found_read_and_forgotten(client, directory):
     data = os.urandom(300_000)
     where = f"/v1/files/{digest(data)}"
     assert client.head(where).status_code == client.get(where).status_code == 404
@@ -62,7 +76,7 @@ def test_a_file_is_put_found_read_and_forgotten(client, tmp_path):
         assert found.headers["accept-ranges"] == "none"
     assert client.delete(where).status_code == 204
     assert client.delete(where).status_code == client.get(where).status_code == 404
-    assert kept(tmp_path) == []
+    assert kept(directory) == []
 
 
 def test_a_part_of_a_file_is_not_to_be_had(client):
@@ -73,7 +87,7 @@ def test_a_part_of_a_file_is_not_to_be_had(client):
         assert (got.status_code, got.content) == (200, data)
 
 
-def test_a_wrong_digest_is_told_and_nothing_is_kept(client, tmp_path):
+def test_a_wrong_digest_is_told_and_nothing_is_kept(client, directory):
     answer = client.put(f"/v1/files/{digest(b'x')}", content=b"y")
     assert answer.status_code == 422
     assert answer.json()["field"] == "sha256" and digest(b"y") in answer.json()["detail"]
@@ -82,7 +96,7 @@ def test_a_wrong_digest_is_told_and_nothing_is_kept(client, tmp_path):
     for odd in ("x", digest(b"x").upper(), "..%2f..%2fetc%2fpasswd", "a" * 65):
         assert client.put(f"/v1/files/{odd}", content=b"x").status_code in (404, 422)
         assert client.get(f"/v1/files/{odd}").status_code == 404
-    assert kept(tmp_path) == []
+    assert kept(directory) == []
 
 
 def test_forms_and_raw_bodies_are_taken(client):
@@ -124,11 +138,11 @@ FILE = b'Content-Disposition: form-data; name="file"; filename="f"\r\n\r\nx'
         ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
     ],
 )  # fmt: skip
-def test_a_form_that_is_none_is_told_so_and_nothing_is_kept(given, status, client, tmp_path):
+def test_a_form_that_is_none_is_told_so_and_nothing_is_kept(given, status, client, directory):
     answer = client.post("/v1/files", **given)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
-    assert kept(tmp_path) == []
+    assert kept(directory) == []
     assert client.post("/v1/files", content=b"x", headers=RAW).status_code == 201
 
 
@@ -163,7 +177,7 @@ def test_files_are_their_tenants_alone(tmp_path):
         assert httpx.get(where, headers=ann).content == b"x"
 
 
-def test_a_run_has_the_files_that_it_names_by_digest(client, tmp_path):
+def test_a_run_has_the_files_that_it_names_by_digest(client, directory):
     data = os.urandom(100_000)
     client.put(f"/v1/files/{digest(data)}", content=data)
     runs = [

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager, closing
 
 import pytest
@@ -104,6 +105,22 @@ def test_a_full_disk_refuses_a_run_and_harms_none(tmp_path):
             assert e.value.status == 507
             assert (await store.claim("w")).id == "1"
             assert await store.finish("1", "w", {"x": 1})
+
+    asyncio.run(main())
+
+
+def test_no_event_loop_waits_for_the_disk(tmp_path):
+    async def main():
+        async with sqlite(tmp_path) as store:
+            slow, ticks = threading.Event(), 0
+            waiting = asyncio.create_task(store._database.do(lambda _: slow.wait(60)))  # a disk that takes long
+            submitted = asyncio.create_task(store.submit(record("1")))
+            while ticks < 100:
+                await asyncio.sleep(0)
+                ticks += 1
+            assert not submitted.done()
+            slow.set()
+            assert await waiting and (await submitted)[1]
 
     asyncio.run(main())
 
