@@ -59,6 +59,11 @@ class Observer:
         if self.traces is not None:
             self.traces.end()
 
+    def refused(self, problem: Problem) -> None:
+        """A connection was, before there was a request, or with half of one."""
+        self.metrics.rejected(problem.kind)
+        self.log.line("refused", status=problem.status, problem=problem.kind)
+
     @contextmanager
     def waiting(self, seen: _Seen) -> Iterator[None]:
         """Within, this task may be ended by `hurry` until its answer begins."""

@@ -53,7 +53,9 @@ class _Server(uvicorn.Server):
     """On the first signal nothing new is run, and what runs has ``config.drain`` seconds; on the second it has none."""
 
     def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket], early: Early) -> None:
-        super().__init__(uvicorn.Config(app, **_OPTIONS, **protocol.options(config.edge)))
+        super().__init__(
+            uvicorn.Config(app, **_OPTIONS, **protocol.options(config.edge, app.state.service.observer.refused))
+        )
         self._drain, self._service, self._sockets, self._early = config.drain, app.state.service, sockets, early
         self._end: asyncio.Task[None] | None = None
         self._now = asyncio.Event()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -24,12 +25,12 @@ _PIPELINED = 8  # requests that come before the answer to the first
 _REST = 5.0  # seconds in which what is left of a body is thrown away, so that its sender reads why
 
 
-def options(edge: Edge) -> dict[str, Any]:
-    """Of `uvicorn.Config`, for a service whose edge this is."""
+def options(edge: Edge, refused: Callable[[Problem], None] = lambda problem: None) -> dict[str, Any]:
+    """Of `uvicorn.Config`, for a service whose edge this is. ``refused`` is told what no application sees."""
     kept = Connections(edge)
     return {
-        "http": type("_Http", (Http,), {"kept": kept}), "ws": type("_WebSocket", (WebSocket,), {}),
-        "ws_max_size": MESSAGE, "ws_per_message_deflate": False, "proxy_headers": False, "server_header": False,
+        "http": type("_Http", (Http,), {"kept": kept, "refused": staticmethod(refused)}),
+        "ws": type("_WebSocket", (WebSocket,), {}), "ws_max_size": MESSAGE, "ws_per_message_deflate": False, "proxy_headers": False, "server_header": False,
         "access_log": False,
     }  # fmt: skip
 
@@ -43,6 +44,7 @@ class Http(HttpToolsProtocol):
     """
 
     kept: Connections
+    refused: Callable[[Problem], None]
 
     def connection_made(self, transport: Any) -> None:
         self._line = Line(transport, self.kept, self)
@@ -165,6 +167,7 @@ class Http(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer, unless another answer is on its way, and close."""
         self._due = self._began = None
+        self.refused(problem)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_raw(problem))
         self.transport.close()

@@ -150,6 +150,18 @@ def test_metrics_are_on_a_listener_of_their_own_too():
                 assert f"\npyjail_{name} " in page, name
 
 
+def test_what_is_no_request_is_counted_and_logged(tmp_path):
+    with serving(log=tmp_path / "log") as (_, url):
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), PATIENCE) as sock:
+            sock.sendall(b"hunter2\r\n\r\n")
+            assert sock.makefile("rb").readline().startswith(b"HTTP/1.1 400 ")
+        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE) as answer:
+            assert b'pyjail_rejected_total{reason="http"} 1.0' in answer.read()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [(line["status"], line["problem"]) for line in lines if line["event"] == "refused"] == [(400, "http")]
+    assert "hunter2" not in str(lines)
+
+
 def test_what_users_send_is_in_no_line_of_the_log(tmp_path):
     secret = "hunter2"
     with serving(log=tmp_path / "log") as (_, url):
