@@ -30,7 +30,8 @@ def options(edge: Edge, refused: Callable[[Problem], None] = lambda problem: Non
     kept = Connections(edge)
     return {
         "http": type("_Http", (Http,), {"kept": kept, "refused": staticmethod(refused)}),
-        "ws": type("_WebSocket", (WebSocket,), {}), "ws_max_size": MESSAGE, "ws_per_message_deflate": False, "proxy_headers": False, "server_header": False,
+        "ws": type("_WebSocket", (WebSocket,), {}), "ws_max_size": MESSAGE,
+        "ws_per_message_deflate": False, "proxy_headers": False, "server_header": False,
         "access_log": False,
     }  # fmt: skip
 
