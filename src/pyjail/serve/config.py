@@ -61,7 +61,8 @@ class Edge:
         hosts: names that the Host header may have, besides those of the loopback. origins: of pages that may call it,
             besides its own. proxies: addresses whose X-Forwarded-For counts. embed: origins that may frame the page.
         body: bytes of a body. head_time, body_time: seconds in which they have to come; rate: bytes per second that a
-            body has at least. stall: seconds that a reader may take nothing. connections: in all, and of one client.
+            body, and the reader of an answer, have at least. stall: seconds that a reader may take nothing.
+        connections: in all, and of one client.
     """
 
     hosts: tuple[str, ...] = ()

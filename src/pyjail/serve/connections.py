@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
+import sys
+import termios
 import time
 from collections import Counter
 from typing import Any, Protocol
@@ -41,7 +44,8 @@ class Line:
     def __init__(self, transport: asyncio.Transport, kept: Connections, speaker: Speaker) -> None:
         self._transport, self._kept, self.speaker = transport, kept, speaker
         self._written = self._taken = 0
-        self._since = time.monotonic()
+        self._since = self._began = time.monotonic()
+        self._before = 0  # bytes that were taken when something began to wait
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) and peer else client.LOCAL
         self.refused = kept.add(self)
@@ -53,14 +57,24 @@ class Line:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def look(self, now: float, patience: float) -> None:
-        """End it if its reader has taken nothing for that long."""
+    def look(self, now: float, patience: float, rate: int) -> None:
+        """End it if its reader has taken nothing for that long, or fewer bytes a second while there were some."""
         waiting = self._transport.get_write_buffer_size()
-        taken = self._written - waiting
+        taken = self._written - waiting - (self._on_the_way() if waiting else 0)
+        if not waiting:
+            self._began, self._before = now, taken
         if not waiting or taken > self._taken:
             self._taken, self._since = taken, now
-        elif now - self._since > patience:
+        if now - self._since > patience or now - self._began > patience + (taken - self._before) / rate:
             self._transport.abort()
+
+    def _on_the_way(self) -> int:
+        """Bytes that the kernel has and the other end has not: it says nothing of them before a third is gone."""
+        sock = self._transport.get_extra_info("socket")
+        try:
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def gone(self) -> None:
         """It is closed."""
@@ -111,7 +125,7 @@ class Connections:
         self._timer = None
         now = time.monotonic()
         for line in list(self._lines.values()):
-            line.look(now, self.edge.stall)
+            line.look(now, self.edge.stall, self.edge.rate)
             line.speaker.overdue(now)
         if self._lines and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.often, self._look)

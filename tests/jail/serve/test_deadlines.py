@@ -119,6 +119,20 @@ def test_an_answer_that_nobody_reads_ends_its_connection(service: Served):
     assert got < BIG
 
 
+def test_an_answer_that_is_read_drop_by_drop_ends_its_connection():
+    """It is some megabytes that are held for its reader."""
+    with served(Config(edge=Edge(stall=SHORT, rate=1_000_000))) as service, raw.connect(service.port) as sock:
+        asked(service, sock)
+        got = 0
+        end = time.monotonic() + 10 * SHORT
+        with contextlib.suppress(ConnectionResetError):
+            while data := sock.recv(1 << 14):
+                got += len(data)
+                if time.monotonic() < end:
+                    time.sleep(SHORT / 10)
+    assert 0 < got < BIG
+
+
 def test_an_answer_that_is_read_slowly_is_whole(service: Served):
     with raw.connect(service.port) as sock:
         asked(service, sock)
