@@ -113,6 +113,24 @@ class Endpoint:
     forms: bool = False
 
 
+class Line(Protocol):
+    """A WebSocket, as a face has it."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message; None: the client is gone."""
+
+    async def send(self, data: str | bytes) -> None:
+        """A message, unless the client is gone."""
+
+
+@dataclass(frozen=True)
+class Socket:
+    """``path`` of a WebSocket, and who talks on it until it returns; what it has begun has ended then."""
+
+    path: str
+    talk: Callable[[Line, Desk], Awaitable[None]]
+
+
 class Face(Protocol):
     """One other service."""
 
@@ -120,6 +138,8 @@ class Face(Protocol):
 
     def endpoints(self) -> Sequence[Endpoint]:
         """All that it answers to."""
+
+    # One with WebSockets has ``sockets()``, a sequence of `Socket`, besides.
 
     def problem(self, problem: Problem) -> Answer:
         """As its clients expect to be told."""

@@ -15,12 +15,22 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from pyjail import JailError, SpecError
-from pyjail.serve import body, client, edge, errors, leaving, strict
+from pyjail.serve import body, client, edge, errors, leaving, lines, strict
 from pyjail.serve.about import Once
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter, known
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
-from pyjail.serve.faces import boxer, codebox, go_judge, judge0, piston, sandboxfusion, secure_sandbox, snekbox
+from pyjail.serve.faces import (
+    boxer,
+    codebox,
+    go_judge,
+    go_judge_socket,
+    judge0,
+    piston,
+    sandboxfusion,
+    secure_sandbox,
+    snekbox,
+)
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -44,7 +54,7 @@ FACES: Mapping[str, Made] = {
     "boxer": Made(lambda _: boxer.Boxer(), ("output", "upload", "images")),
     "codebox": Made(lambda _: codebox.Codebox(), ("timeout", "programs")),
     "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
-    "go-judge": Made(lambda _: go_judge.GoJudge()),
+    "go-judge": Made(lambda _: go_judge.GoJudge(go_judge_socket.talk)),
     "judge0": Made(lambda _: judge0.Judge0()),
     "piston": Made(lambda _: piston.Piston(), ("compile_limits",)),
     "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
@@ -68,6 +78,7 @@ def mount(app: FastAPI, service: Service) -> Doors:
         route = _route(service, languages, Template(path), choices)
         for form in (path, f"{path}/"):
             app.add_route(form, route, methods=[method], include_in_schema=False)
+    lines.mount(app, service, languages, faces, at_root(config))
     return Doors(faces, config)
 
 

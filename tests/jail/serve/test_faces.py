@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from pyjail.serve import Config
 from pyjail.serve.config import Admission, Edge, Token
@@ -222,3 +224,45 @@ def test_a_busy_service_says_so_in_the_face_s_words():
             assert (status, set(said)) == (503, {key})
             assert int(headers["retry-after"]) >= 1
         sleeping.close()
+
+
+# ---- WebSockets ----
+
+
+def test_go_judge_s_socket_runs_several_at_once_and_cancels(service):
+    streams = [{"content": "hi"}, {"name": "stdout", "max": 100}]
+    slow, hello = (
+        {"args": ["/bin/sleep", "87"], "clockLimit": 90 * 10**9},
+        {"args": ["/bin/cat"], "files": streams, "copyOut": ["stdout"]},
+    )
+    end = time.monotonic() + PATIENCE
+    with connect(f"ws://127.0.0.1:{service.port}/go-judge/ws", compression=None) as line:
+        line.send(json.dumps({"requestId": "slow", "cmd": [slow]}))
+        line.send(json.dumps({"requestId": "quick", "cmd": [hello]}))
+        quick = json.loads(line.recv(PATIENCE))
+        assert (quick["requestId"], quick["results"][0]["files"]) == ("quick", {"stdout": "hi"})
+        line.send(json.dumps({"cancelRequestId": "slow"}))
+        assert json.loads(line.recv(PATIENCE)) == {"requestId": "slow", "error": "cancelled"}
+        line.send(json.dumps({"requestId": "left", "cmd": [slow]}))
+        while not any(b"sleep\x0087" in program for program in service.programs()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    while any(b"sleep\x0087" in program for program in service.programs()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_socket_of_another_site_or_without_a_token_is_refused():
+    token = Token("ci", hashlib.sha256(b"secret").hexdigest())
+    with served(Config(tokens=(token,))) as service:
+        url = f"ws://127.0.0.1:{service.port}/go-judge/ws"
+        asked = json.dumps({"requestId": "1", "cmd": [{"args": ["/bin/true"]}]})
+        bearer = {"Authorization": "Bearer secret"}
+        with pytest.raises(InvalidStatus), connect(url, origin="https://evil.example", additional_headers=bearer):
+            raise AssertionError("let in")
+        with connect(url) as line, pytest.raises(ConnectionClosed):
+            line.send(asked)
+            line.recv(PATIENCE)
+        with connect(url, additional_headers=bearer) as line:
+            line.send(asked)
+            assert json.loads(line.recv(PATIENCE))["results"][0]["status"] == "Accepted"

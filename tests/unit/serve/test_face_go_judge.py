@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 
 from pyjail import Usage, Verdict
 from pyjail.serve.faces.go_judge import GoJudge
+from pyjail.serve.faces.go_judge_socket import talk
 from pyjail.serve.job import Outcome
 from pyjail.serve.problem import Problem
 from tests.unit.serve.face_desk import Desk, ask, result
 
-FACE = GoJudge()
+FACE = GoJudge(talk)
 STREAMS = [{"content": "in"}, {"name": "stdout", "max": 10240}, {"name": "stderr", "max": 1024}]
 HELLO = {"args": ["/bin/cat"], "env": ["PATH=/usr/bin:/bin"], "files": STREAMS, "copyOut": ["stdout", "stderr"]}
 
@@ -132,3 +136,61 @@ def test_problems_of_admission_are_bare_strings():
     full = FACE.problem(Problem(503, "queue-full", "the queue is full", retry=3))
     assert (full.status, full.content, full.headers["Retry-After"]) == (503, "worker queue is full", "3")
     assert (FACE.problem(Problem(401, "token", "a token is needed")).body) == b""
+
+
+class Talk:
+    """A line on which these messages come; it ends when all that were asked for are answered."""
+
+    def __init__(self, *messages, answers):
+        self.messages, self.answers, self.said = list(messages), answers, []
+        self.all = asyncio.Event()
+
+    async def receive(self):
+        await asyncio.sleep(0.01)
+        if self.messages:
+            return self.messages.pop(0)
+        if self.answers:
+            await self.all.wait()
+        return None
+
+    async def send(self, data):
+        self.said.append(json.loads(data))
+        if len(self.said) >= self.answers:
+            self.all.set()
+
+
+def test_requests_of_a_socket_have_ids_and_may_be_cancelled():
+    class Slow(Desk):
+        async def run(self, job):
+            await asyncio.sleep(3600 if job.args == ("slow",) else 0)
+            return Outcome(result())
+
+    asked = [
+        {"requestId": "a", "cmd": [{"args": ["slow"]}]},
+        {"requestId": "b", "cmd": [{"args": ["quick"]}]},
+        {"requestId": "c", "cmd": []},
+        {"cancelRequestId": "a"},
+    ]
+    line = Talk(*map(json.dumps, asked), "{", b"\xff", answers=5)
+    asyncio.run(talk(line, Slow()))
+    said = {one["requestId"]: one for one in line.said if one["requestId"]}
+    assert said["b"]["results"][0]["status"] == "Accepted"
+    assert said["c"]["error"] == "no cmd provided"
+    assert said["a"]["error"] == "cancelled"
+    assert len([one for one in line.said if not one["requestId"] and one["error"]]) == 2
+
+
+def test_who_goes_takes_all_requests_along():
+    ended = []
+
+    class Slow(Desk):
+        async def run(self, job):
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                ended.append(job)
+
+    asyncio.run(
+        talk(Talk(*(json.dumps({"requestId": str(i), "cmd": [{"args": ["x"]}]}) for i in range(3)), answers=0), Slow())
+    )
+    assert len(ended) == 3

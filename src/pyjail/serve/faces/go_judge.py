@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyjail
 from pyjail import File, Jail, Limits, Mount
-from pyjail.serve.face import Answer, Asked, Desk, Endpoint
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Line, Socket
 from pyjail.serve.faces.common import bounded, parsed, relative, shown
 from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, answered, named, stored
 from pyjail.serve.job import Job
@@ -32,6 +32,12 @@ class GoJudge:
     """Its interface."""
 
     name = NAME
+
+    def __init__(self, talk: Callable[[Line, Desk], Awaitable[None]]) -> None:
+        self._talk = talk
+
+    def sockets(self) -> Sequence[Socket]:
+        return (Socket("/ws", self._talk),)
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
