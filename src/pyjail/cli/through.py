@@ -81,19 +81,24 @@ def _pass_on(process: pyjail.Process, targets: list[int], limit: int | None, san
             if stream is not None:
                 selector.register(stream, selectors.EVENT_READ, [target, limit, _machine(sanitize)])
                 streams[stream.fileno()] = stream
-        while selector.get_map():
-            for key, _ in selector.select():
-                target, left, machine = key.data
-                data = os.read(key.fd, CHUNK)
-                fits = data if left is None else data[:left]
-                gone = not _written(target, _shown(machine, fits, not data or len(fits) < len(data)))
-                if len(fits) < len(data):
-                    return True
-                if not data or gone:  # with our end closed, the program's next write is SIGPIPE, as it would be there
-                    selector.unregister(key.fileobj)
-                    streams[key.fd].close()
-                elif left is not None:
-                    key.data[1] = left - len(data)
+        try:
+            while selector.get_map():
+                for key, _ in selector.select():
+                    target, left, machine = key.data
+                    data = os.read(key.fd, CHUNK)
+                    fits = data if left is None else data[:left]
+                    gone = not _written(target, _shown(machine, fits, not data))
+                    if len(fits) < len(data):
+                        return True
+                    if not data or gone:  # our end is closed: the program's next write is SIGPIPE, as it would be there
+                        selector.unregister(key.fileobj)
+                        streams[key.fd].close()
+                    elif left is not None:
+                        key.data[1] = left - len(data)
+        finally:
+            for key in selector.get_map().values():  # interrupted, or at the limit: no colour stays on
+                target, _, machine = key.data
+                _written(target, _shown(machine, b"", True))
     return False
 
 

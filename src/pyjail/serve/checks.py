@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyjail import Jail, precheck
 from pyjail.serve.job import Job
+
+MOST = 100  # findings of one request
+SECONDS = 10.0  # for all of its sources
+LATE = precheck.Construct(1, 1, "complex", "too much to check")
 
 
 class Checks:
@@ -20,23 +25,33 @@ class Checks:
         if job.check == "off":
             return ()
         checker = self._idle.pop() if self._idle else precheck.Checker(jail=Jail(strict=job.jail.strict))
-        found: list[Mapping[str, Any]] = []
         try:
-            for name, source in _sources(job):
-                where = {"file": name} if name else {}
-                constructs = await checker.check(source)
-                found += [{**one.to_dict(), "message": one.message, **where} for one in constructs]
+            found = await _found(job, checker)
         except BaseException:
             await checker.close()
             raise
         self._idle.append(checker)
-        return tuple(found)
+        return tuple(found[:MOST])
 
     async def close(self) -> None:
         """End the jails that nobody uses now."""
         idle, self._idle = self._idle, []
         for checker in idle:
             await checker.close()
+
+
+async def _found(job: Job, checker: precheck.Checker) -> list[Mapping[str, Any]]:
+    """For `SECONDS` at most: what has not been looked at by then is too much."""
+    found: list[Mapping[str, Any]] = []
+    end = time.monotonic() + SECONDS
+    for name, source in _sources(job):
+        late = time.monotonic() > end
+        constructs = [LATE] if late else await checker.check(source)
+        where = {"file": name} if name else {}
+        found += [{**one.to_dict(), "message": one.message, **where} for one in constructs]
+        if late or len(found) >= MOST:
+            break
+    return found
 
 
 def _sources(job: Job) -> Iterator[tuple[str, str]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 
 import pytest
 
+from tests.conftest import SLOW
 from tests.jail.cli.test_cli import cli
 from tests.jail.cli.test_cli_output import RUN
 
@@ -72,6 +74,26 @@ def test_the_end_at_the_limit_is_clean_too():
     script = r"printf '\033[31maaaaaaaaaa'"
     out = cli("run", "--sanitize=keep-colour", "--output", "8", "--", "sh", "-c", script, stdin=subprocess.DEVNULL)
     assert (out.returncode, out.stdout) == (124, "\x1b[31maaa\x1b[0m")
+
+
+def test_no_colour_stays_on_when_it_is_interrupted():
+    ours, theirs = os.openpty()
+    script = r"printf '\033[31mred\n'; sleep 100"
+    with subprocess.Popen(
+        [*RUN, "--sanitize=keep-colour", "--", "sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while b"red" not in said:
+            said += os.read(ours, 1024)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60 * SLOW) == 130
+        while not said.endswith(b"\x1b[0m"):
+            said += os.read(ours, 1024)  # OSError: it has ended without
+    os.close(ours)
 
 
 @pytest.mark.parametrize("other", ["--json", "--timings", "--learn"])

@@ -66,6 +66,15 @@ def test_each_file_of_a_source_is_checked(client):
     assert [(f["file"], f["rule"]) for f in said["findings"]] == [("a.py", "import")]
 
 
+def test_many_sources_have_so_many_findings_and_so_much_time(client):
+    said = python(client, {f"f{i}.py": "import os" for i in range(900)} | {"main.py": "1"}, precheck="warn")
+    assert len(said["findings"]) == 100
+    began = time.monotonic()
+    said = python(client, {f"f{i}.py": HOSTILE[3] for i in range(200)} | {"main.py": "1"}, precheck="reject")
+    assert said["findings"][-1]["text"] == "too much to check" and said["result"] is None
+    assert time.monotonic() - began < PATIENCE
+
+
 def test_what_cannot_be_checked_is_refused_and_not_passed_over(client):
     for asked in ({"language": "c", "source": "int main() {}"}, {"args": ["true"]}):
         answer = client.post("/v1/runs", json={**asked, "precheck": "warn"})
