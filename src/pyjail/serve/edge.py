@@ -36,6 +36,7 @@ _CORS = (
     (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, last-event-id, prefer"),
     (b"access-control-max-age", b"600"),
 )
+_EXPOSED = (b"access-control-expose-headers", b"location, retry-after, ratelimit, ratelimit-policy, x-request-id")
 
 Headers = list[tuple[bytes, bytes]]
 Told = tuple[int, Headers, bytes]
@@ -104,7 +105,7 @@ class Edge:
         origin = headers.get("origin")
         if origin is None or not self._hosts.allows(origin):
             return False
-        more += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+        more += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin"), _EXPOSED]
         asked = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
         return asked and self._hosts.check(headers.get("host"), _server(scope)) is not None
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+from websockets.sync.client import connect
 
 from pyjail.serve.config import Config, Token
 from tests.jail.serve import raw
@@ -226,3 +230,26 @@ def test_no_line_of_the_log_is_a_clients(service: Served):
     raw.said(service.port, b"GET /evil-7f3a HTTP/1.1\r\nevil-7f3a\r\n\r\n")
     run(service, "evil-7f3a", stdin="evil-7f3a", env={"X": "evil-7f3a"})
     assert "evil-7f3a" not in service.log()
+
+
+def test_a_websocket_is_neither_compressed_nor_takes_long_messages(service: Served):
+    with connect(f"ws://127.0.0.1:{service.port}/v1/terminal", compression="deflate") as socket:
+        assert socket.response is not None and "Sec-WebSocket-Extensions" not in socket.response.headers
+        socket.send(json.dumps({"args": ["true"], "env": {"X": "y" * (300 << 10)}}))
+        with pytest.raises(ConnectionClosed) as e:
+            while True:
+                socket.recv(PATIENCE)
+    assert e.value.rcvd is not None and e.value.rcvd.code == 1009
+
+
+def test_a_crowd_of_websockets_that_say_nothing_is_bounded(service: Served):
+    with contextlib.ExitStack() as stack:
+        with pytest.raises((InvalidStatus, InvalidMessage, OSError)):
+            for _ in range(80):
+                stack.enter_context(connect(f"ws://127.0.0.1:{service.port}/v1/terminal"))
+    end = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            if run(service, "true").status_code == 200:
+                break
+        assert time.monotonic() < end

@@ -143,6 +143,7 @@ def test_other_origins_are_told_nothing_unless_they_are_configured():
     assert before.ask(headers={**asked, "origin": "https://other.example"}).status == 403
     answer = before.ask(headers={**asked, "sec-fetch-site": "cross-site"})
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://app.example")
+    assert "retry-after" in answer.headers["access-control-expose-headers"]
     assert before.ask("OPTIONS", headers={**asked, "host": "evil.example"}).status == 421
 
 
