@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pyjail import STDOUT, ExecError, HostError, Result, SetupError, aio
 from pyjail.languages import Language, Program, find
-from pyjail.serve import piped
+from pyjail.serve import bounds, piped
 from pyjail.serve.admission import Turns
 from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
@@ -65,6 +65,7 @@ class Engine:
         `pyjail.run` raises.
         """
         with self._told(job):
+            bounds.check(job)
             async with (
                 held(self.files, tenant, job.files) as files,
                 self.turns.slot(tenant, token, patient=patient) as queued,
@@ -104,6 +105,7 @@ class Engine:
     async def step(self, place: Place, job: Job, tenant: str, token: Token | None = None) -> Outcome:
         """What comes of it in a session or a box, which stays."""
         with self._told(job):
+            bounds.check(job)
             async with held(self.files, tenant, job.files) as files, self.turns.slot(tenant, token) as queued:
                 outcome = await step(place, replace(job, files=files), queued)
         self._seen.ran(job, outcome)
@@ -114,12 +116,14 @@ class Engine:
         by digest; else each of them has been used now."""
         if self.files is not None:
             self.files.room()
+        bounds.check(job)
         async with held(self.files, tenant, job.files):
             pass
 
     async def steps(self, script: Script, tenant: str = "", token: Token | None = None) -> Sequence[Outcome]:
         """What comes of each."""
         with self._told(Job(label=script.label)):
+            bounds.check_script(script)
             outcomes = await self._steps(script, tenant, token)
         for job, outcome in zip(script.steps, outcomes, strict=True):
             self._seen.ran(replace(job, label=script.label), outcome)

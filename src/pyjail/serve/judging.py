@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from pyjail import HostError, Judgement, Limits, Subtask, Test, TestResult, aio
 from pyjail.languages import find
-from pyjail.serve import engine, events, leaving, model, strict
+from pyjail.serve import bounds, engine, events, leaving, model, strict
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
@@ -88,6 +88,7 @@ class Case:
 def case_of(asked: Judge, service: Service) -> Case:
     """Raises `Problem` 422."""
     config = service.config
+    bounds.check(Job(files=asked.files, source=asked.source))
     each = MOST_OUTPUT // (2 * len(asked.tests))
     usual = replace(config.limits, output=min(config.limits.output or each, each))
     most = replace(config.maxima, output=min(config.maxima.output or each, each))

@@ -20,7 +20,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import Field
 
 from pyjail import Limits, Result, SetupError, Verdict, aio
-from pyjail.serve import engine, errors, leaving, model, strict
+from pyjail.serve import bounds, engine, errors, leaving, model, strict
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Problem
@@ -135,6 +135,7 @@ class Talk:
                 self._parameters(asked),
                 {path: model.file(f"files.{path}", data) for path, data in asked.files.items()},
             )
+            bounds.check(Job(tuple(asked.args), env=asked.env, files=files))
             scope = self._socket.scope
             await self._say({"state": "queued"})
             async with (

@@ -114,6 +114,11 @@ WRONG = [
     ({"language": "pyhton", "source": "x"}, 422, "language", ""),
     ({"language": "python"}, 422, "source", ""),
     ({"source": "x"}, 422, "language", ""),
+    ({"args": ["ls"], "collect": ["a"] * 1000}, 422, "collect", ""),
+    ({"args": ["ls"], "env": {f"A{i}": "" for i in range(5000)}}, 422, "env", ""),
+    ({"args": ["ls"], "files": {f"a{i}": "" for i in range(9000)}}, 422, "files", ""),
+    ({"args": ["ls"] * 40_000}, 422, "args", ""),
+    ({"language": "python", "source": {f"a{i}.py": "" for i in range(9000)}}, 422, "source", ""),
     ([], 422, "", ""),
 ]
 
