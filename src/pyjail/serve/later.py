@@ -42,6 +42,11 @@ class Later:
         """Begin nothing more; what runs is ended, and waits in the store again."""
         await self._worker.end()
 
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing that waits would be done."""
+        return self._worker.stalled
+
     async def submit(
         self, tenant: str, spec: Mapping[str, Any], key: str = "", digest: str = "", id: str = ""
     ) -> Record:

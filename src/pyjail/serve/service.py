@@ -86,6 +86,8 @@ class Service:
         disk = os.statvfs(self.state.directory)
         if disk.f_bavail * disk.f_frsize < self.config.files.floor:
             why.append("the disk of the state directory is full")
+        if self.later.stalled:
+            why.append("the store of runs does not answer")
         return why
 
     async def end(self) -> None:

@@ -40,6 +40,7 @@ class Worker:
         self._watching: set[asyncio.Task[None]] = set()
         self._woken, self._ending = asyncio.Event(), False
         self._seen = time.time()  # the last look at the clock
+        self._asked = time.monotonic()  # when the store last answered
         self._claiming: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -49,6 +50,11 @@ class Worker:
     def wake(self) -> None:
         """There may be something to claim."""
         self._woken.set()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing that waits would be done: the store has not answered for the time of a lease."""
+        return time.monotonic() - self._asked > self._jobs.lease
 
     async def stop(self, id: str) -> None:
         """It is not done any more, if it was: when this returns its jail is gone. The store knows already."""
@@ -72,6 +78,7 @@ class Worker:
             try:
                 await self._catch_up()
                 record = await self._store.claim(self.name) if len(self._doing) < self._most else None
+                self._asked = time.monotonic()
             except Exception:
                 _log.exception("no run could be claimed")
                 record = None

@@ -32,6 +32,25 @@ def test_what_a_service_had_when_it_died_is_done_by_another_one(tmp_path, addres
     assert not (tmp_path / "a/jobs.sqlite3").exists()
 
 
+def test_a_service_whose_database_goes_is_not_ready_until_it_is_back(tmp_path, address, server):  # noqa: F811
+    with served(Config(state=str(tmp_path), files=Files(floor=0), jobs=Jobs(lease=2, postgres=address))) as service:
+
+        def ready() -> bool:
+            return httpx.get(f"{service.url}/readyz", timeout=PATIENCE).status_code == 200
+
+        def submit(**headers: str) -> int:
+            asked = {"args": ["true"]}
+            return httpx.post(f"{service.url}/v1/runs", json=asked, headers=headers, timeout=PATIENCE).status_code
+
+        assert ready()
+        server.stop()
+        assert until(lambda: not ready(), PATIENCE)
+        assert (submit(**LATER), submit()) == (503, 200)
+        server.start()
+        assert until(ready, PATIENCE)
+        assert submit(**LATER) == 202
+
+
 def test_a_service_whose_database_does_not_answer_does_not_start(tmp_path):
     try:
         with served(Config(state=str(tmp_path), jobs=Jobs(postgres=f"host={tmp_path} connect_timeout=1"))):

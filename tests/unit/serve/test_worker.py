@@ -271,6 +271,24 @@ def test_a_run_goes_on_when_its_lease_cannot_be_renewed_once(error):
     asyncio.run(main())
 
 
+def test_a_store_that_does_not_answer_is_told_and_so_is_one_that_does_again():
+    async def main():
+        jobs = Jobs(lease=0.3)
+        store = Failing(jobs, ["claim"], OSError("gone"))
+        store.left["claim"] = 1000
+        async with working(store, forever, jobs, most=1) as (worker, _):
+            await store.submit(record("1"))
+            assert not worker.stalled
+            async with asyncio.timeout(PATIENCE):
+                while not worker.stalled:
+                    await asyncio.sleep(0.05)
+                store.left["claim"] = 0
+                while worker.stalled:
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
 def test_a_result_that_there_is_no_room_for_is_told_as_that():
     async def main():
         store = Failing(Jobs(), ["finish"], Problem(507, "disk-full", "full"))
