@@ -38,7 +38,7 @@ class Rates:
     """When each client asked lately, under hashes that mean nothing elsewhere; what is old enough is forgotten.
 
     `limits` reads what rates say. Its store in memory looks at every client, each in a thread, whenever one asks
-    (docs/serve-security.md).
+    (ADR 0032).
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
