@@ -141,6 +141,26 @@ def test_what_lacks_a_right_does_not_start(lacks, before):
     assert "fix: " in said
 
 
+READ_ONLY = """set -e
+mount --make-rprivate /
+mount -t tmpfs none /tmp
+mkdir /tmp/state
+while read -r _ _ _ _ place _; do
+    case $place in /proc* | /sys* | /dev* | /tmp*) ;; *) mount -o remount,bind,ro "$place" || true ;; esac
+done < /proc/self/mountinfo 2> /dev/null
+! touch /var/lib/pyjail-test 2> /dev/null
+exec "$@" """
+
+
+@pytest.mark.needs_root
+def test_it_serves_where_all_but_its_state_and_tmp_is_read_only():
+    """As ProtectSystem=strict and PrivateTmp=yes leave it."""
+    command = ["unshare", "--mount", "--", "sh", "-c", READ_ONLY, "sh", sys.executable, "-m", "pyjail", "serve"]
+    with serving("--state", "/tmp/state", command=[*command, "--port", "0"]) as (_, url):
+        body = {"language": "python", "source": "open('x', 'w').write('y'); print(open('x').read())"}
+        assert post(f"{url}/v1/runs", body)["result"]["verdict"] == "ok"
+
+
 def test_what_the_filter_of_the_jail_ends_is_no_limit_that_does_not_hold(tmp_path):
     (tmp_path / "serve.toml").write_text('[jail]\nseccomp = "strict"')
     with serving("--config", str(tmp_path / "serve.toml")) as (_, url):
