@@ -9,6 +9,7 @@ export function body(program: Program, limits: Record<string, number>): Record<s
     source: main!.name === MAIN[program.language] ? main!.text : { [main!.name]: main!.text } };
   if (others.length) made.files = Object.fromEntries(others.map((file) => [file.name, file.text]));
   const args = split(program.args), collect = split(program.collect);
+  if (program.language === "python") made.env = { PYTHONUNBUFFERED: "1" }; // or it keeps what it prints until its end
   if (args.length) made.args = args;
   if (program.stdin) made.stdin = program.stdin;
   if (collect.length) made.collect = collect;
