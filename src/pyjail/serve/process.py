@@ -19,7 +19,7 @@ from pyjail.serve.config import Config
 from pyjail.serve.listen import where
 from pyjail.serve.notify import notify
 from pyjail.serve.problem import Problem
-from pyjail.serve.signals import ENDING, Early
+from pyjail.serve.signals import Early, ending
 from pyjail.serve.trial import Refused
 
 _ANSWERS = 5  # seconds in which answers have to be taken when nothing runs any more
@@ -63,14 +63,15 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in ENDING:
+        numbers = ending()
+        for number in numbers:
             loop.add_signal_handler(number, self._asked)
         if self._early.number:
             self._asked()
         try:
             yield
         finally:
-            for number in ENDING:
+            for number in numbers:
                 loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -7,7 +7,12 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def ending() -> list[signal.Signals]:
+    """Signals that end the service: those of these that nobody has it ignore, as nohup does."""
+    return [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Early:
@@ -26,7 +31,7 @@ class Early:
         """The handlers are there while the block lasts; only in the main thread."""
         before = {}
         with contextlib.suppress(ValueError):
-            before = {number: signal.signal(number, self._heard) for number in ENDING}
+            before = {number: signal.signal(number, self._heard) for number in ending()}
         try:
             yield
         finally:

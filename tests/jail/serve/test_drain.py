@@ -129,6 +129,32 @@ def test_who_waits_for_something_else_is_told_that_the_service_ends():
         process.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_the_other_signals_that_end_a_process_end_it_as_well(number):
+    command = [
+        "env",
+        "--default-signal",
+        sys.executable,
+        "-m",
+        "pyjail",
+        "serve",
+        "--port",
+        "0",
+    ]  # a shell may ignore some
+    with serving(command=command) as (process, url):
+        running = Answer(url, {"args": ["sleep", "1"]})
+        until(lambda: programs(process.pid))
+        process.send_signal(number)
+        assert running.end() == 200
+        assert process.wait(PATIENCE) == 0
+
+
+def test_what_nohup_has_it_ignore_ends_nothing():
+    with serving(command=["nohup", sys.executable, "-m", "pyjail", "serve", "--port", "0"]) as (process, url):
+        process.send_signal(signal.SIGHUP)
+        assert post(f"{url}/v1/runs", {"args": ["true"]})["result"]["verdict"] == "ok"
+
+
 def test_a_signal_while_it_starts_ends_it():
     for after in (0.1, 0.4):
         process = subprocess.Popen([sys.executable, "-m", "pyjail", "serve", "--port", "0"], stdout=subprocess.DEVNULL)
