@@ -90,11 +90,18 @@ def allows(role: str, method: str, path: str) -> bool:
     return role == "run" or (role == "read" and method in SAFE)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name comes twice")  # whoever reads it next is to see that
+    return made
+
+
 def first_message(text: str) -> tuple[str, str]:
     """(token, the message without it) of the first message of a WebSocket, a JSON object with ``token``: browsers can
     set no header there. ("", the message as it is) where there is none."""
     try:
-        said: Any = json.loads(text)
+        said: Any = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         return "", text
     if not isinstance(said, dict) or "token" not in said:

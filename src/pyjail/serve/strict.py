@@ -15,8 +15,9 @@ from pyjail.serve.problem import Problem
 
 DEEPEST = 32
 PARTS = 100_000  # names, values, lists and objects
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# One that never ends is taken to its end: looking for where else it might end would take the square of its length.
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 M = TypeVar("M", bound=BaseModel)
 

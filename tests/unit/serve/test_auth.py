@@ -128,6 +128,7 @@ def test_what_is_open_is_open_for_reading_alone():
         ('{"token": 5}', "", "{}"),
         ('["token"]', "", '["token"]'),
         ("token", "", "token"),
+        ('{"token": "abc", "args": [1], "args": [2]}', "", '{"token": "abc", "args": [1], "args": [2]}'),
         ("[" * 100_000, "", "[" * 100_000),
     ],
 )

@@ -32,6 +32,9 @@ MANY = strict.PARTS + 10
         b"[" + b"1," * MANY + b"1]",
         b"{" + b",".join(b'"%d":1' % n for n in range(MANY)) + b"}",
         b'{"a": ' + b"9" * 100_000 + b"}",
+        b'["' + b'\\"' * 2_000_000,
+        b'["' + b"\\" * 4_000_001,
+        b"," * MANY + b'"' + b'\\"' * 2_000_000,
     ],
     ids=lambda body: body[:12].decode("latin-1"),
 )
