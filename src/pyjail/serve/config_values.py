@@ -146,6 +146,16 @@ def limits(usual: Limits, given: Mapping[str, Any]) -> Limits:
     return replace(usual, **given)
 
 
+def below(limits: Limits, most: Limits, given: Mapping[str, Any]) -> Limits:
+    """``limits``, of which those that nobody gave are not above ``most``."""
+    lower: dict[str, Any] = {}
+    for field in dataclasses.fields(Limits):
+        usual, bound = getattr(limits, field.name), getattr(most, field.name)
+        if field.name not in given and isinstance(bound, (int, float)) and not isinstance(usual, frozenset):
+            lower[field.name] = bound if usual is None else min(usual, bound)
+    return replace(limits, **lower)
+
+
 def languages(given: Mapping[str, Any], path: str) -> dict[str, Any]:
     """``[languages.NAME]`` tables of this file over those that there are; empty without any."""
     return dict(all_languages.load(path)) if given else {}

@@ -15,11 +15,11 @@ KEYS: Mapping[str, Mapping[str, str]] = {  # of a face: what each of its keys is
     "boxer": {"images": "texts", "output": "int", "upload": "int"},
     "codebox": {"programs": "texts", "timeout": "float"},
     "secure-sandbox": {"rate": "int", "window": "float", "concurrent": "int", "code": "int", "output": "int"},
-    "go-judge": {"src_prefix": "tuple"},
+    "go-judge": {},
+    "judge0": {},
     "piston": {"compile_limits": "limits"},
-    "judge0": {"base64": "bool"},
-    "snekbox": {},
-    "sandboxfusion": {},
+    "snekbox": {"executables": "texts"},
+    "sandboxfusion": {"compile_limits": "limits"},
 }
 
 

@@ -134,6 +134,7 @@ class _Merger:
         for name, usual in _LIMITS.items():
             with config_values.of(f"{name}."):
                 parts[name.removeprefix("serve.")] = config_values.limits(usual, self.limits[name])
+        parts["limits"] = config_values.below(parts["limits"], parts["maxima"], self.limits["limits"])
         return Config(**parts)
 
 

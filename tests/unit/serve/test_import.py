@@ -205,3 +205,28 @@ def test_the_command_reads_the_variables_of_a_service(monkeypatch, capsys):
         monkeypatch.setenv(name, value)
     assert cli.main(["serve", "--compat-env", "secure-sandbox"]) == 0
     assert tomllib.loads(capsys.readouterr().out)["faces"]["secure-sandbox"]["rate"] == 10
+
+
+PISTON = {
+    "PISTON_OUTPUT_MAX_SIZE": "1024", "PISTON_MAX_PROCESS_COUNT": "64", "PISTON_MAX_OPEN_FILES": "1024",
+    "PISTON_MAX_FILE_SIZE": "10000000", "PISTON_COMPILE_TIMEOUT": "10000", "PISTON_RUN_TIMEOUT": "3000",
+    "PISTON_COMPILE_CPU_TIME": "10000", "PISTON_RUN_CPU_TIME": "3000", "PISTON_MAX_CONCURRENT_JOBS": "64",
+}  # fmt: skip
+JUDGE0 = {
+    "CPU_TIME_LIMIT": "5", "MAX_CPU_TIME_LIMIT": "15", "WALL_TIME_LIMIT": "10", "MAX_WALL_TIME_LIMIT": "20",
+    "MEMORY_LIMIT": "128000", "MAX_MEMORY_LIMIT": "512000", "STACK_LIMIT": "64000", "MAX_STACK_LIMIT": "128000",
+    "MAX_PROCESSES_AND_OR_THREADS": "60", "MAX_MAX_PROCESSES_AND_OR_THREADS": "120", "MAX_FILE_SIZE": "1024",
+    "MAX_MAX_FILE_SIZE": "4096", "MAX_QUEUE_SIZE": "100", "COUNT": "4", "AUTHN_TOKEN": "hunter2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("service", "given"),
+    [("secure-sandbox", SECURE_SANDBOX), ("codebox", CODEBOX), ("piston", PISTON), ("judge0", JUDGE0)],
+)
+def test_what_comes_of_the_defaults_of_each_is_a_configuration(service, given, tmp_path):
+    found = imports_of.environment(service, given)
+    assert not found.refused
+    path = tmp_path / "serve.toml"
+    path.write_text(imports.page(found))
+    assert settings.load(str(path), {}, {}).config.faces.get(service) or service == "judge0"

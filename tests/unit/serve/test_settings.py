@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pyjail.serve import Config, effective, face_settings, settings, tokens
 from pyjail.serve.config import DEFAULTS, MAXIMA
 
 DIGEST = "ab" * 32
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -91,6 +93,14 @@ def test_limits_are_those_of_the_service_with_what_the_file_changes(load):
     assert load("[limits]\ncpu_time = 20").config.limits.wall_time == Limits(cpu_time=20).wall_time
 
 
+def test_what_nobody_gave_follows_a_lower_maximum_and_what_somebody_gave_is_refused(load):
+    found = load('[serve.maxima]\nmemory = "64M"\naddress_space = "1G"').config
+    assert (found.limits.memory, found.limits.address_space) == (64 << 20, 1 << 30)
+    with pytest.raises(SpecError, match=r"limits\.memory"):
+        load('[limits]\nmemory = "65M"\n[serve.maxima]\nmemory = "64M"')
+    assert load("[limits]\ncpu_time = 60\n[serve.maxima]\nwall_time = 70").config.limits.wall_time == 70
+
+
 def test_jail_languages_and_faces_are_of_the_same_file(load):
     found = load(
         '[jail]\nhostname = "x"\n[faces.boxer]\n'
@@ -110,9 +120,17 @@ def test_faces_have_sizes_and_times_too(load):
     assert found.config.faces["codebox"] == {"timeout": 0.2, "limits": {"memory": 1 << 20}}
 
 
-def test_every_face_that_there_is_may_be_configured_and_no_other():
+def test_every_face_may_be_configured_by_the_settings_that_it_has_and_no_others():
     faced = pytest.importorskip("pyjail.serve.faced", reason="the extra serve is missing")
-    assert {*faced.FACES} <= {*face_settings.KEYS}
+    assert {name: {*made.settings} for name, made in faced.FACES.items()} == {
+        name: {*kinds} for name, kinds in face_settings.KEYS.items()
+    }
+
+
+def test_the_settings_that_the_page_of_faces_shows_are_some(load):
+    page = (ROOT / "docs/faces.md").read_text()
+    for block in re.findall(r"```toml\n(.*?)```", page, re.S):
+        load(block)
 
 
 def test_other_commands_read_the_same_file(tmp_path):
@@ -259,9 +277,6 @@ def test_what_is_shown_can_be_used_as_a_file(load):
     assert found.config == dataclasses.replace(
         Config(), edge=dataclasses.replace(Config().edge, hosts=("a.example", "b.example"))
     )
-
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_page_shows_the_example_and_names_every_table_and_key(load):
