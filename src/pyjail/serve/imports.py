@@ -9,6 +9,7 @@ from typing import Any
 
 from pyjail import SpecError
 from pyjail.serve import config_values
+from pyjail.serve.config import MAXIMA
 
 TAKEN, UNUSED, REFUSED = "taken", "not used", "refused"
 
@@ -62,13 +63,23 @@ class Imported:
             self.rows.append(Row(old, value, UNUSED, rule.unused))
         else:
             try:
-                new = rule.new(value)
+                new = self._with_maxima(rule.new(value))
             except (TypeError, ValueError) as e:
                 self.rows.append(Row(old, value, REFUSED, str(e)))
                 return
             self.values |= new
             said = ", ".join(f"{name} = {_toml(v)}" for name, v in new.items()) or "as it is here"
             self.rows.append(Row(old, value, TAKEN, f"{said}; {rule.note}" if rule.note else said))
+
+    def _with_maxima(self, new: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is usual there may be more than the maximum here, which is raised then."""
+        more = {}
+        for name, value in new.items():
+            table, _, key = name.rpartition(".")
+            bound = getattr(MAXIMA, key, None) if table.endswith("limits") else None
+            if isinstance(value, (int, float)) and isinstance(bound, (int, float)) and value > bound:
+                more[f"serve.maxima.{key}"] = max(value, self.values.get(f"serve.maxima.{key}", value))
+        return {**new, **more}
 
 
 def page(found: Imported) -> str:

@@ -208,7 +208,7 @@ def test_the_command_reads_the_variables_of_a_service(monkeypatch, capsys):
 
 
 PISTON = {
-    "PISTON_OUTPUT_MAX_SIZE": "1024", "PISTON_MAX_PROCESS_COUNT": "64", "PISTON_MAX_OPEN_FILES": "1024",
+    "PISTON_OUTPUT_MAX_SIZE": "1024", "PISTON_MAX_PROCESS_COUNT": "64", "PISTON_MAX_OPEN_FILES": "2048",
     "PISTON_MAX_FILE_SIZE": "10000000", "PISTON_COMPILE_TIMEOUT": "10000", "PISTON_RUN_TIMEOUT": "3000",
     "PISTON_COMPILE_CPU_TIME": "10000", "PISTON_RUN_CPU_TIME": "3000", "PISTON_MAX_CONCURRENT_JOBS": "64",
 }  # fmt: skip
@@ -218,6 +218,13 @@ JUDGE0 = {
     "MAX_PROCESSES_AND_OR_THREADS": "60", "MAX_MAX_PROCESSES_AND_OR_THREADS": "120", "MAX_FILE_SIZE": "1024",
     "MAX_MAX_FILE_SIZE": "4096", "MAX_QUEUE_SIZE": "100", "COUNT": "4", "AUTHN_TOKEN": "hunter2",
 }  # fmt: skip
+
+
+def test_what_is_usual_there_and_more_than_the_maximum_here_raises_that():
+    found = imports_of.environment("piston", PISTON)
+    assert found.values["serve.maxima.open_files"] == 2048
+    assert "serve.maxima.open_files = 2048" in imports.table(found)
+    assert "serve.maxima.processes" not in found.values
 
 
 @pytest.mark.parametrize(
