@@ -150,7 +150,9 @@ class Http(HttpToolsProtocol):
 
     def overdue(self, now: float) -> None:
         """End the connection if its client takes too long with a head or a body."""
-        if self._due is not None and now > self._due:
+        if self._due is not None and self.cycle is not None and not self.cycle.response_complete:
+            self._due = now + self.kept.edge.head_time  # the one before is not answered: there is no hurry
+        elif self._due is not None and now > self._due:
             self._refuse(Problem(408, "head", "the head of the request did not come in time"))
         elif self._began is not None:
             self._slow(now, self._began)

@@ -73,6 +73,18 @@ def test_empty_lines_between_requests_are_no_way_to_stay(service: Served):
         assert time.monotonic() < end
 
 
+def test_what_comes_while_a_program_runs_does_not_end_it(service: Served):
+    """An empty line after a body, as old clients send it; half of the next request."""
+    body = json.dumps({"args": ["sleep", str(4 * SHORT)], "limits": {"wall_time": 100 * SHORT}}).encode()
+    for more in (b"\r\n", b"GET /healthz HTT"):
+        with raw.connect(service.port) as sock:
+            sock.sendall(raw.head(body=len(body)) + body)
+            time.sleep(SHORT / 5)
+            sock.sendall(more)
+            assert raw.statuses(raw.answer(sock)) == [200]
+            assert raw.statuses(raw.until_closed(sock)) == [408]
+
+
 @pytest.mark.parametrize("line", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_body_that_does_not_come_ends_its_connection(service: Served, line: str):
     with raw.connect(service.port) as sock:
