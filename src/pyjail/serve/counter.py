@@ -15,6 +15,7 @@ from pyjail.serve.config import Config
 from pyjail.serve.face import Kept
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -28,8 +29,8 @@ class Counter:
         self._known_languages = known
         self._service, self._of, self._token = service, (tenant, face), token
 
-    async def run(self, job: Job) -> Outcome:
-        return await self._service.engine.run(job, self._of[0], self._token)
+    async def run(self, job: Job, watcher: Watcher | None = None) -> Outcome:
+        return await self._service.engine.run(job, self._of[0], self._token, watcher=watcher)
 
     async def steps(self, script: Script) -> Sequence[Outcome]:
         return await self._service.engine.steps(script, self._of[0], self._token)

@@ -66,8 +66,8 @@ class Desk(Protocol):
     config: Config
     settings: Mapping[str, Any]  # of this face: [faces.NAME]
 
-    async def run(self, job: Job) -> Outcome:
-        """Once it has had its turn."""
+    async def run(self, job: Job, watcher: Any = None) -> Outcome:
+        """Once it has had its turn. ``watcher``: `piped.Watcher`, which sees it, and may talk to it."""
 
     async def steps(self, script: Script) -> Sequence[Outcome]:
         """As `run`, for all of them."""
@@ -122,13 +122,21 @@ class Line(Protocol):
     async def send(self, data: str | bytes) -> None:
         """A message, unless the client is gone."""
 
+    async def close(self, code: int, reason: str) -> None:
+        """Nothing more is said."""
+
 
 @dataclass(frozen=True)
 class Socket:
-    """``path`` of a WebSocket, and who talks on it until it returns; what it has begun has ended then."""
+    """``path`` of a WebSocket, and who talks on it until it returns; what it has begun has ended then.
+
+    ``patience``: seconds in which the first message has to come, with the ``late`` code and reason else.
+    """
 
     path: str
     talk: Callable[[Line, Desk], Awaitable[None]]
+    patience: float | None = None
+    late: tuple[int, str] = (1008, "")
 
 
 class Face(Protocol):

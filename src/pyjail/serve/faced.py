@@ -27,6 +27,7 @@ from pyjail.serve.faces import (
     go_judge_socket,
     judge0,
     piston,
+    piston_socket,
     sandboxfusion,
     secure_sandbox,
     snekbox,
@@ -56,7 +57,7 @@ FACES: Mapping[str, Made] = {
     "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
     "go-judge": Made(lambda _: go_judge.GoJudge(go_judge_socket.talk)),
     "judge0": Made(lambda _: judge0.Judge0()),
-    "piston": Made(lambda _: piston.Piston(), ("compile_limits",)),
+    "piston": Made(lambda _: piston.Piston(piston_socket.SOCKETS), ("compile_limits",)),
     "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
     "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion(), ("compile_limits",)),
 }

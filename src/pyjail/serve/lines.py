@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fastapi import FastAPI
@@ -29,6 +30,12 @@ class Line:
         except (WebSocketDisconnect, RuntimeError):
             return  # who is gone is told by the next `receive`
 
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            await self._socket.close(code, reason)
+        except (WebSocketDisconnect, RuntimeError):
+            return
+
 
 async def _received(socket: WebSocket) -> str | bytes | None:
     message = await socket.receive()
@@ -50,7 +57,12 @@ def mount(app: FastAPI, service: Service, languages: Once, faces: Mapping[str, F
 def _route(service: Service, languages: Once, face: Face, socket: Socket) -> Callable[[WebSocket], Awaitable[None]]:
     async def talk(connection: WebSocket) -> None:
         await connection.accept()
-        first = await _received(connection)  # who is there is known then
+        try:
+            async with asyncio.timeout(socket.patience):
+                first = await _received(connection)  # who is there is known then
+        except TimeoutError:
+            await connection.close(*socket.late)
+            return
         if first is None:
             return
         scope = connection.scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ _OTHERS = (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)  # a program tha
 
 
 class Watcher(Protocol):
-    """Who sees it. No method may wait."""
+    """Who sees it. No method may wait. One that talks to it, too, has ``started(process)``: its input stays open."""
 
     def began(self, step: str) -> None:
         """The "compile"r runs, or the program: "run"."""
@@ -57,10 +57,13 @@ class _Stream:
 
 async def run(given: Mapping[str, Any], data: bytes, watcher: Watcher) -> Result:
     """As `pyjail.aio.run` with these parameters and ``input=data``. Cancelled, it ends when the jail is gone."""
-    given = given if data else {**given, "stdin": DEVNULL}
+    started: Callable[[aio.AsyncProcess], None] | None = getattr(watcher, "started", None)
+    given = given if data or started else {**given, "stdin": DEVNULL}
     async with await aio.start(**given) as process:
         streams = [_Stream(name, process.limits) for name in ("stdout", "stderr") if getattr(process, name) is not None]
         work = [stream.follow(process, watcher) for stream in streams] + ([_feed(process, data)] if data else [])
+        if started is not None:
+            started(process)
         tasks = [asyncio.ensure_future(one) for one in work]
         looking = asyncio.ensure_future(_look(process, watcher))
         try:

@@ -266,3 +266,44 @@ def test_a_socket_of_another_site_or_without_a_token_is_refused():
         with connect(url, additional_headers=bearer) as line:
             line.send(asked)
             assert json.loads(line.recv(PATIENCE))["results"][0]["status"] == "Accepted"
+
+
+def test_piston_s_socket_talks_to_a_program(service):
+    url = f"ws://127.0.0.1:{service.port}/piston/api/v2/connect"
+    code = """
+import signal, sys, time
+def end(*_):
+    sys.stderr.buffer.write("é".encode())
+    sys.exit(3)
+signal.signal(signal.SIGUSR1, end)
+print(input(), flush=True)
+time.sleep(1000)
+"""
+    with connect(url) as line:
+        line.send(json.dumps({"type": "init", "language": "python", "version": "*", "files": [{"content": code}]}))
+        assert json.loads(line.recv(PATIENCE))["type"] == "runtime"
+        assert json.loads(line.recv(PATIENCE)) == {"type": "stage", "stage": "run"}
+        line.send(json.dumps({"type": "data", "stream": "stdin", "data": "typed\n"}))
+        assert json.loads(line.recv(PATIENCE)) == {"type": "data", "stream": "stdout", "data": "typed\n"}
+        line.send(json.dumps({"type": "signal", "signal": "SIGUSR1"}))
+        assert json.loads(line.recv(PATIENCE)) == {"type": "data", "stream": "stderr", "data": "é"}
+        said = json.loads(line.recv(PATIENCE))
+        assert (said["type"], said["stage"], said["code"], said["signal"]) == ("exit", "run", 3, None)
+        with pytest.raises(ConnectionClosed) as closed:
+            line.recv(PATIENCE)
+        assert closed.value.rcvd.code == 4999
+
+
+def test_piston_s_socket_closes_with_piston_s_codes(service):
+    url = f"ws://127.0.0.1:{service.port}/piston/api/v2/connect"
+    hello = {"type": "init", "language": "python", "version": "*", "files": [{"content": "input()"}]}
+    for messages, code in (
+        ([], 4001), ([{"type": "data", "stream": "stdin", "data": "x"}], 4003), ([{**hello, "language": "cobol"}], 4002), ([hello, hello], 4000),
+        ([hello, {"type": "data", "stream": "stdout", "data": "x"}], 4004), ([hello, {"type": "signal", "signal": "SIGNOT"}], 4005),
+    ):  # fmt: skip
+        with connect(url) as line, pytest.raises(ConnectionClosed) as closed:
+            for message in messages:
+                line.send(json.dumps(message))
+            while True:
+                line.recv(PATIENCE)
+        assert closed.value.rcvd.code == code

@@ -38,7 +38,7 @@ class Desk:
         self.images = {"alpine"}
         self.kept: dict[str, Kept] = {}
 
-    async def run(self, job: Job) -> Outcome:
+    async def run(self, job: Job, watcher: Any = None) -> Outcome:
         self.jobs.append(job)
         await asyncio.sleep(0)
         return self._next()

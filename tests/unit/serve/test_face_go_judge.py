@@ -161,7 +161,7 @@ class Talk:
 
 def test_requests_of_a_socket_have_ids_and_may_be_cancelled():
     class Slow(Desk):
-        async def run(self, job):
+        async def run(self, job, watcher=None):
             await asyncio.sleep(3600 if job.args == ("slow",) else 0)
             return Outcome(result())
 
@@ -184,7 +184,7 @@ def test_who_goes_takes_all_requests_along():
     ended = []
 
     class Slow(Desk):
-        async def run(self, job):
+        async def run(self, job, watcher=None):
             try:
                 await asyncio.sleep(3600)
             finally:

@@ -92,7 +92,7 @@ def test_two_run_at_once():
     class Slow(Desk):
         running = most = 0
 
-        async def run(self, job):
+        async def run(self, job, watcher=None):
             self.running += 1
             self.most = max(self.most, self.running)
             await asyncio.sleep(0.01)

@@ -6,10 +6,11 @@ import base64
 import binascii
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyjail import Limits, Result
-from pyjail.serve.face import Answer, Asked, Desk, Endpoint
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Socket
 from pyjail.serve.faces.common import bounded, compiling, parsed, relative, text
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job
@@ -46,6 +47,12 @@ class Piston:
 
     name = NAME
 
+    def __init__(self, sockets: Sequence[Socket] = ()) -> None:
+        self._sockets = sockets
+
+    def sockets(self) -> Sequence[Socket]:
+        return self._sockets
+
     def endpoints(self) -> Sequence[Endpoint]:
         kept = [Endpoint(method, "/api/v2/packages", no_packages) for method in ("POST", "DELETE")]
         return (
@@ -80,6 +87,19 @@ async def execute(asked: Asked, desk: Desk) -> Answer:
         body = parsed(asked)
     except ValueError as e:
         raise Refused(str(e)) from None
+    job, said = await asked_for(body, desk)
+    outcome = await desk.run(replace(job, stdin=_stdin(body.get("stdin"))))
+    if outcome.compile is not None:
+        said["compile"] = stage(outcome.compile)
+    if outcome.result is not None:
+        said["run"] = stage(outcome.result)
+    else:
+        said["run"] = said.get("compile") or _nothing(outcome.fault)
+    return Answer(said)
+
+
+async def asked_for(body: Any, desk: Desk) -> tuple[Job, dict[str, Any]]:
+    """The job, but for its input, and what is told of its runtime. Raises `Refused`."""
     if not isinstance(body, dict):
         raise Refused("language is required as a string")
     for name in ("language", "version"):
@@ -88,19 +108,11 @@ async def execute(asked: Asked, desk: Desk) -> Answer:
     source, files = _files(body.get("files"))
     language, version = _runtime(body["language"], body["version"], await desk.languages())
     job = Job(
-        _arguments(body.get("args")), language=language, source=source, stdin=_stdin(body.get("stdin")), files=files,
+        _arguments(body.get("args")), language=language, source=source, files=files,
         limits=_limits("run", language, body, desk), compile_limits=_limits("compile", language, body, desk),
         jail=desk.config.jail, label=NAME,
     )  # fmt: skip
-    outcome = await desk.run(job)
-    said: dict[str, Any] = {"language": ALIASES.get(language, (language,))[0], "version": version}
-    if outcome.compile is not None:
-        said["compile"] = _stage(outcome.compile)
-    if outcome.result is not None:
-        said["run"] = _stage(outcome.result)
-    else:
-        said["run"] = said.get("compile") or _nothing(outcome.fault)
-    return Answer(said)
+    return job, {"language": ALIASES.get(language, (language,))[0], "version": version}
 
 
 def _runtime(language: str, version: str, known: Mapping[str, str]) -> tuple[str, str]:
@@ -205,7 +217,8 @@ def _usual(stage: str, language: str, desk: Desk, asked: Mapping[str, Any]) -> L
     return compiling(desk.config, language, desk.settings, COMPILE, asked)
 
 
-def _stage(result: Result[Any]) -> dict[str, Any]:
+def stage(result: Result[Any]) -> dict[str, Any]:
+    """What is told of a compiler, or of a program."""
     cell, code = told(NAME, result)
     status = str(cell.word)
     if status == "OL" and (result.stderr_bytes or 0) > (result.stdout_bytes or 0):
