@@ -138,6 +138,24 @@ def test_a_compiler_and_events_are_shown_so_too(client):
     assert texts[-1]["result"]["stdout"] == {"bytes": "ab"}
 
 
+def test_a_run_that_is_fetched_later_is_checked_and_shown_so_too(client):
+    later = {"Prefer": "respond-async"}
+    asked = {"language": "python", "source": "import os", "precheck": "reject"}
+    where = client.post("/v1/runs", json=asked, headers=later).headers["Location"]
+    said = client.get(f"{where}?wait=60").json()
+    assert said["fault"] == "rejected: import of os" and said["findings"][0]["rule"] == "import"
+    asked = {"args": ["sh", "-c", COLOURS], "sanitize": "keep-colour"}
+    where = client.post("/v1/runs", json=asked, headers=later).headers["Location"]
+    assert client.get(f"{where}?wait=60").json()["result"]["stdout"] == {"bytes": "\x1b[31mred\x1b[0m\n"}
+    events = [
+        json.loads(line[6:]) for line in client.get(f"{where}/events").text.splitlines() if line.startswith("data: ")
+    ]
+    assert "".join(e["t"] for e in events if "t" in e) == "\x1b[31mred\x1b[0m\n"
+    asked = {"language": "python", "source": "import os", "precheck": "reject"}
+    events = client.post("/v1/runs", json=asked, headers={"Accept": "text/event-stream"}).text
+    assert "rejected: import of os" in events
+
+
 @pytest.mark.parametrize("byte", [0x9B, 0x1B, 0x9D])
 def test_much_hostile_output_has_its_answer(client, byte):
     source = f"import sys; sys.stdout.buffer.write(bytes([{byte}]) * 2000000)"
