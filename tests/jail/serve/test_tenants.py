@@ -39,13 +39,16 @@ def test_runs_sessions_and_boxes_of_another_are_not_found(service):
         run = ada.post("/v1/runs", json=SLEEP, headers={"prefer": "respond-async"}).headers["location"]
         for method, path in (("GET", run), ("GET", f"{run}?wait=1"), ("DELETE", run), ("GET", f"{run}/events")):
             assert bob.request(method, path).status_code == 404
-        assert ada.get(run).json()["state"] in ("queued", "running")
-        assert ada.delete(run).json()["state"] == "cancelled"
+        said = ada.get(run).json()
+        assert said["state"] in ("queued", "running"), said
+        said = ada.delete(run).json()
+        assert said["state"] == "cancelled", said
         for kind in ("sessions", "boxes"):
             where = ada.post(f"/v1/{kind}", json={}).headers["location"]
             assert bob.get(where).status_code == bob.delete(where).status_code == 404
             assert bob.post(f"{where}/steps", json={"args": ["ls"]}).status_code == 404
-            assert ada.post(f"{where}/steps", json={"args": ["true"]}).status_code == 200
+            answer = ada.post(f"{where}/steps", json={"args": ["true"]})
+            assert answer.status_code == 200, (answer.text, service.log())
             ada.delete(where)
         assert bob.get("/v1/runs/" + "0" * 32).json() | {"request_id": ""} == bob.get(run).json() | {"request_id": ""}
 
