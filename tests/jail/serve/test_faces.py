@@ -307,3 +307,30 @@ def test_piston_s_socket_closes_with_piston_s_codes(service):
             while True:
                 line.recv(PATIENCE)
         assert closed.value.rcvd.code == code
+
+
+def test_go_judge_s_stream_carries_input_and_output(service):
+    url = f"ws://127.0.0.1:{service.port}/go-judge/stream"
+    files = [{"streamIn": True}, {"streamOut": True}, {"streamOut": True}]
+    command = {"args": ["/bin/cat"], "files": files, "clockLimit": 60 * 10**9, "cpuLimit": 10**9}
+    with connect(url) as line:
+        line.send(b"\x01" + json.dumps({"cmd": [command]}).encode())
+        line.send(b"\x03\x00typed")
+        assert line.recv(PATIENCE) == b"\x02\x01typed"
+        line.send(b"\x03\x00")
+        end = line.recv(PATIENCE)
+        assert (end[:1], json.loads(end[1:])["results"][0]["status"]) == (b"\x01", "Accepted")
+    with connect(url) as line:
+        line.send(b"\x01" + json.dumps({"cmd": [{**command, "args": ["/bin/sleep", "89"]}]}).encode())
+        end = time.monotonic() + PATIENCE
+        while not any(b"sleep\x0089" in program for program in service.programs()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        line.send(b"\x04")
+        with pytest.raises(ConnectionClosed):
+            line.recv(PATIENCE)
+    assert not any(b"sleep\x0089" in program for program in service.programs())
+    for wrong in (b"\x03\x00x", b"\x01{", b'\x01{"cmd": 1}', b"", b'\x01{"cmd": [{"files": [], "args": []}]}'):
+        with connect(url) as line:
+            line.send(wrong)
+            assert "error" in json.loads(line.recv(PATIENCE)[1:])

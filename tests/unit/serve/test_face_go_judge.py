@@ -14,7 +14,7 @@ from pyjail.serve.job import Outcome
 from pyjail.serve.problem import Problem
 from tests.unit.serve.face_desk import Desk, ask, result
 
-FACE = GoJudge(talk)
+FACE = GoJudge()
 STREAMS = [{"content": "in"}, {"name": "stdout", "max": 10240}, {"name": "stderr", "max": 1024}]
 HELLO = {"args": ["/bin/cat"], "env": ["PATH=/usr/bin:/bin"], "files": STREAMS, "copyOut": ["stdout", "stderr"]}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyjail
 from pyjail import File, Jail, Limits, Mount
-from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Line, Socket
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Socket
 from pyjail.serve.faces.common import bounded, parsed, relative, shown
 from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, answered, named, stored
 from pyjail.serve.job import Job
@@ -33,11 +33,11 @@ class GoJudge:
 
     name = NAME
 
-    def __init__(self, talk: Callable[[Line, Desk], Awaitable[None]]) -> None:
-        self._talk = talk
+    def __init__(self, sockets: Sequence[Socket] = ()) -> None:
+        self._sockets = sockets
 
     def sockets(self) -> Sequence[Socket]:
-        return (Socket("/ws", self._talk),)
+        return self._sockets
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
@@ -90,6 +90,11 @@ async def delete(asked: Asked, desk: Desk) -> Answer:
 
 
 async def run(asked: Asked, desk: Desk) -> Answer:
+    return Answer([await answered(job, wanted, desk) for job, wanted in await asked_for(asked, desk)])
+
+
+async def asked_for(asked: Asked, desk: Desk) -> Sequence[tuple[Job, Wanted]]:
+    """The commands of a request. Raises `Refused`."""
     try:
         body = parsed(asked)
     except ValueError as e:
@@ -102,8 +107,7 @@ async def run(asked: Asked, desk: Desk) -> Answer:
     if len(commands) > MOST_COMMANDS:
         raise Refused(f"at most {MOST_COMMANDS} cmd are run at once")
     stock = Stock(desk)
-    jobs = [await _job(command, i, desk, stock) for i, command in enumerate(commands)]
-    return Answer([await answered(job, wanted, desk) for job, wanted in jobs])
+    return [await _job(command, i, desk, stock) for i, command in enumerate(commands)]
 
 
 async def _job(command: Any, at: int, desk: Desk, stock: Stock) -> tuple[Job, Wanted]:

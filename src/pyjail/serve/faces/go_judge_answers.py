@@ -81,8 +81,8 @@ class Stock:
         return data
 
 
-async def answered(job: Job, wanted: Wanted, desk: Desk) -> dict[str, Any]:
-    outcome = await desk.run(job)
+async def answered(job: Job, wanted: Wanted, desk: Desk, watcher: Any = None) -> dict[str, Any]:
+    outcome = await desk.run(job, watcher)
     result = outcome.result
     if result is None:
         return _failed("Nonzero Exit Status" if outcome.fault else "Internal Error", outcome)
