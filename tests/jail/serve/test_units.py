@@ -8,7 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +141,23 @@ def test_what_lacks_a_right_does_not_start(lacks, before):
     said = refused(command=["unshare", *within, "--", "sh", "-c", script, sys.executable])
     assert "strict jails do not run here: " in said
     assert "fix: " in said
+
+
+AS_USER = [sys.executable, str(ROOT / "tests/as_user.py"), sys.executable, "-m", "pyjail", "serve", "--port", "0"]
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(place.is_v2(), reason=place.ELSEWHERE)
+def test_a_user_without_cgroups_is_refused_and_one_who_asked_for_less_is_told_what_it_is():
+    said = refused(command=AS_USER)
+    assert "strict jails do not run here: memory: " in said and "fix: " in said
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        (Path(directory) / "serve.toml").write_text("[jail]\nstrict = false")
+        log = Path(directory) / "log"
+        with serving("--config", f"{directory}/serve.toml", command=AS_USER, log=log) as (_, url):
+            assert post(f"{url}/v1/runs", {"args": ["true"]})["result"]["verdict"] == "ok"
+        assert "limits.memory is not enforced here, and jail.strict is false" in log.read_text()
 
 
 READ_ONLY = """set -e
