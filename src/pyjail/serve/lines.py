@@ -70,7 +70,7 @@ def _route(service: Service, languages: Once, face: Face, socket: Socket) -> Cal
         await socket.talk(Line(connection, first), desk)
         try:
             await connection.close()
-        except RuntimeError:
+        except (WebSocketDisconnect, RuntimeError):
             return  # the client was quicker
 
     return talk

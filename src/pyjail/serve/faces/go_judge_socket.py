@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from pyjail import JailError
+from pyjail import JailError, SpecError
 from pyjail.serve.face import Asked, Desk, Line
 from pyjail.serve.faces.common import parsed
 from pyjail.serve.faces.go_judge import run
@@ -31,6 +31,7 @@ async def talk(line: Line, desk: Desk) -> None:
             else:
                 running[name] = group.create_task(_answer(line, name, message, desk), name=name)
                 running[name].add_done_callback(lambda task: running.pop(task.get_name(), None) and None)
+                await asyncio.sleep(0)  # it begins: one that is cancelled before that would say nothing
         for task in list(running.values()):
             task.cancel()
 
@@ -56,6 +57,8 @@ async def _answer(line: Line, name: str, message: str | bytes, desk: Desk) -> No
         raise
     except Problem as e:
         await _say(line, name, error="worker queue is full" if e.kind == "queue-full" else e.detail)
+    except SpecError as e:
+        await _say(line, name, error=f"{e.field}: {e.reason}")
     except JailError:
         await _say(line, name, error="the jail failed, not the program")
     else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pyjail import JailError, languages
+from pyjail import JailError, SpecError, languages
 from pyjail.serve.face import Asked, Desk, Line, Socket
 from pyjail.serve.faces.common import parsed
 from pyjail.serve.faces.piston import asked_for, stage
@@ -97,9 +97,10 @@ class Talk:
                 if said.get("stream") != "stdin" or self._unread > UNREAD:
                     await self._line.close(4004, "Can only write to stdin")
                     return
-                self._typed.put_nowait(data)
+                if data:  # what is nothing would be kept without being counted
+                    self._typed.put_nowait(data)
             elif said.get("type") == "signal":
-                if said.get("signal") not in SIGNALS:
+                if not isinstance(said.get("signal"), str) or said["signal"] not in SIGNALS:
                     await self._line.close(4005, "Invalid signal")
                     return
                 if self._process is not None:
@@ -166,6 +167,8 @@ async def _work(talked: Talk, job: Job, desk: Desk) -> str:
         return ""
     except Problem as e:
         return e.detail
+    except SpecError as e:
+        return f"{e.field}: {e.reason}"
     except JailError:
         return "the jail failed, not the program"
 
