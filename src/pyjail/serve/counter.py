@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from pyjail import Jail, JailError, Mount, images, languages
@@ -23,10 +23,10 @@ from pyjail.serve.service import Service
 class Counter:
     """`pyjail.serve.face.Desk` of one face and one tenant."""
 
-    def __init__(self, service: Service, known: Once, face: str, tenant: str, token: Any) -> None:
+    def __init__(self, service: Service, known: Known, face: str, tenant: str, token: Any) -> None:
         self.config = service.config
         self.settings: Mapping[str, Any] = service.config.faces.get(face, {})
-        self._known_languages = known
+        self._languages = known
         self._service, self._of, self._token = service, (tenant, face), token
 
     async def run(self, job: Job, watcher: Watcher | None = None) -> Outcome:
@@ -58,9 +58,8 @@ class Counter:
         state = "running" if record.state == "queued" and live.state == "running" else record.state
         return Kept(id, state, record.spec["body"], record.result, record.reason, record.created, record.ended)
 
-    async def languages(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = await self._known_languages.get()
-        return found
+    async def languages(self, *names: str) -> Mapping[str, str]:
+        return await self._languages.versions(names)
 
     async def tools(self, language: str, jail: Jail) -> Jail:
         return await asyncio.to_thread(_with_tools, language, jail)
@@ -86,15 +85,21 @@ class Counter:
         return await self._service.names.names(*self._of)
 
 
-def known(config: Config) -> Once:
-    """The languages whose tools are here, found out when somebody asks first."""
-    table = config.languages or languages.table()
+class Known:
+    """The versions of languages, each found out in a jail when somebody asks first, and kept."""
 
-    def look() -> dict[str, str]:
-        found = ((name, languages.version(language, config.jail)) for name, language in table.items())
-        return {name: version for name, version in found if version is not None}
+    def __init__(self, config: Config) -> None:
+        self._table = config.languages or languages.table()
+        self._of = {name: Once(partial(self._look, language, config.jail)) for name, language in self._table.items()}
 
-    return Once(lambda: asyncio.to_thread(look))
+    async def _look(self, language: languages.Language, jail: Jail) -> str | None:
+        return await asyncio.to_thread(languages.version, language, jail)
+
+    async def versions(self, names: Sequence[str]) -> Mapping[str, str]:
+        """{name: version} of those whose tools are here."""
+        asked = [name for name in names or self._of if name in self._of]
+        found = await asyncio.gather(*(self._of[name].get() for name in asked))
+        return {name: version for name, version in zip(asked, found, strict=True) if version is not None}
 
 
 @lru_cache(maxsize=64)

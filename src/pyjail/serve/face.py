@@ -81,8 +81,8 @@ class Desk(Protocol):
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         """What has become of it, once it has ended or so many seconds are over; None: there is none of this tenant."""
 
-    async def languages(self) -> Mapping[str, str]:
-        """{name: version} of those whose tools are here."""
+    async def languages(self, *names: str) -> Mapping[str, str]:
+        """{name: version} of those whose tools are here: of these names, or of all."""
 
     async def tools(self, language: str, jail: Jail) -> Jail:
         """The jail with what this machine has of a language's tools."""

@@ -16,9 +16,8 @@ from starlette.types import Scope
 
 from pyjail import JailError, SpecError
 from pyjail.serve import body, client, edge, errors, leaving, lines, strict
-from pyjail.serve.about import Once
 from pyjail.serve.config import Config
-from pyjail.serve.counter import Counter, known
+from pyjail.serve.counter import Counter, Known
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
 from pyjail.serve.faces import (
     boxer,
@@ -67,7 +66,7 @@ MOST_PARTS = 2  # of a form: a file and its name
 def mount(app: FastAPI, service: Service) -> Doors:
     """Add the routes of all faces that the configuration does not turn off."""
     config = service.config
-    faces, languages = made(config), known(config)
+    faces, languages = made(config), Known(config)
     service.makers["judge0"] = lambda body: judge0.job_of(body, config)
     routes: dict[tuple[str, str], list[tuple[Face, Endpoint]]] = {}
     for face in faces.values():
@@ -148,7 +147,7 @@ def _matches(template: str, path: str) -> bool:
 
 
 def _route(
-    service: Service, languages: Once, template: Template, choices: Sequence[tuple[Face, Endpoint]]
+    service: Service, languages: Known, template: Template, choices: Sequence[tuple[Face, Endpoint]]
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         face, endpoint = choices[0]

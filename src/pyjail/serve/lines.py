@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pyjail.serve.about import Once
-from pyjail.serve.counter import Counter
+from pyjail.serve.counter import Counter, Known
 from pyjail.serve.face import Face, Socket
 from pyjail.serve.service import Service
 
@@ -45,7 +44,7 @@ async def _received(socket: WebSocket) -> str | bytes | None:
     return given
 
 
-def mount(app: FastAPI, service: Service, languages: Once, faces: Mapping[str, Face], root: Sequence[str]) -> None:
+def mount(app: FastAPI, service: Service, languages: Known, faces: Mapping[str, Face], root: Sequence[str]) -> None:
     """Add those of all faces, under their names and, of those of ``root``, at the root."""
     for face in faces.values():
         sockets: Callable[[], Sequence[Socket]] = getattr(face, "sockets", tuple)
@@ -54,7 +53,7 @@ def mount(app: FastAPI, service: Service, languages: Once, faces: Mapping[str, F
                 app.add_api_websocket_route(path, _route(service, languages, face, socket))
 
 
-def _route(service: Service, languages: Once, face: Face, socket: Socket) -> Callable[[WebSocket], Awaitable[None]]:
+def _route(service: Service, languages: Known, face: Face, socket: Socket) -> Callable[[WebSocket], Awaitable[None]]:
     async def talk(connection: WebSocket) -> None:
         await connection.accept()
         try:

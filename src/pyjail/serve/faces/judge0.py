@@ -91,6 +91,10 @@ async def language(asked: Asked, desk: Desk) -> Answer:
     return Answer({**found[0], "is_archived": False})
 
 
+async def _known(number: int, desk: Desk) -> Mapping[str, str]:
+    return await desk.languages(LANGUAGES[number][0]) if number in LANGUAGES else {}
+
+
 async def _languages(desk: Desk) -> list[dict[str, Any]]:
     known = await desk.languages()
     return [{"id": i, "name": f"{name} ({known[ours]})"} for i, (ours, name) in LANGUAGES.items() if ours in known]
@@ -200,7 +204,7 @@ async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[
     number = given.get("language_id")
     if isinstance(number, bool) or not isinstance(number, int):
         wrong["language_id"] = ["can't be blank"]
-    elif LANGUAGES.get(number, ("", ""))[0] not in await desk.languages():
+    elif LANGUAGES.get(number, ("", ""))[0] not in await _known(number, desk):
         wrong["language_id"] = [f"language with id {number} doesn't exist"]
     body["language_id"] = number
     wrong |= {name: [why] for name, why in REFUSED.items() if given.get(name)}

@@ -106,7 +106,7 @@ async def asked_for(body: Any, desk: Desk) -> tuple[Job, dict[str, Any]]:
         if not body.get(name) or not isinstance(body[name], str):
             raise Refused(f"{name} is required as a string")
     source, files = _files(body.get("files"))
-    language, version = _runtime(body["language"], body["version"], await desk.languages())
+    language, version = await _runtime(body["language"], body["version"], desk)
     job = Job(
         _arguments(body.get("args")), language=language, source=source, files=files,
         limits=_limits("run", language, body, desk), compile_limits=_limits("compile", language, body, desk),
@@ -115,9 +115,9 @@ async def asked_for(body: Any, desk: Desk) -> tuple[Job, dict[str, Any]]:
     return job, {"language": ALIASES.get(language, (language,))[0], "version": version}
 
 
-def _runtime(language: str, version: str, known: Mapping[str, str]) -> tuple[str, str]:
+async def _runtime(language: str, version: str, desk: Desk) -> tuple[str, str]:
     name = next((ours for ours, names in ALIASES.items() if language in names), language)
-    found = known.get(name)
+    found = (await desk.languages(name)).get(name)
     if found is None or not matches(version, found):
         raise Refused(f"{language}-{version} runtime is unknown")
     return name, found

@@ -57,7 +57,7 @@ async def run_code(asked: Asked, desk: Desk) -> Answer:
     if found := list(_wrong(body)):
         raise Wrong(*found)
     name = LANGUAGES.get(body["language"], "")
-    if name not in await desk.languages():
+    if not name or name not in await desk.languages(name):
         return Answer(_answer("Failed", f"language {body['language']} is not installed here"))
     try:
         outcome = await desk.run(_job(body, name, desk))
