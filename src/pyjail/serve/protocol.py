@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from pyjail.serve.config import Edge
@@ -52,6 +52,7 @@ class Http(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._line))
         self._due: float | None = time.monotonic() + self.kept.edge.head_time  # for the rest of the head
         self._head = 0  # bytes of it
+        self._unanswered: list[RequestResponseCycle] = []
         self._began: float | None = None  # when its body began to come
         self._got = self._dress = 0  # bytes of that; with the sizes of chunks, their extensions, and trailers
         if self._line.refused == "all":
@@ -61,6 +62,9 @@ class Http(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.gone()
+        for cycle in self._unanswered:  # the one that is being answered, too, when others wait behind it
+            cycle.disconnected = cycle.disconnected or not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -99,6 +103,10 @@ class Http(HttpToolsProtocol):
         self._due, self._began, self._got, self._dress = None, time.monotonic(), 0, 0
         self._check()
         super().on_headers_complete()
+        if self.cycle is not None:
+            self._unanswered = [c for c in (*self._unanswered, self.cycle) if not c.response_complete]
+        if self.pipeline:
+            self.flow.resume_reading()  # or nobody would see that the client of the first one leaves
         if self.parser.should_upgrade() and not self._should_upgrade():
             self.cycle.keep_alive = False  # whatever follows is not in our language
 

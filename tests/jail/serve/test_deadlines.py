@@ -15,6 +15,7 @@ from pyjail.serve.config import Config, Edge
 from tests.conftest import SLOW
 from tests.jail.serve import raw
 from tests.jail.serve.served import PATIENCE, Served, served
+from tests.scripts import until
 
 SHORT = 0.5 * SLOW
 BIG = 9_000_000
@@ -219,3 +220,13 @@ def test_requests_that_do_not_wait_for_answers_are_bounded(service: Served):
 def test_after_all_that_the_service_answers(service: Served):
     assert answers(service)
     assert "Traceback" not in service.log()
+
+
+def test_who_leaves_after_a_second_request_is_seen_to_leave(service: Served):
+    body = json.dumps({"args": ["sleep", "100"], "limits": {"wall_time": 110}}).encode()
+    with raw.connect(service.port) as sock:
+        sock.sendall(raw.head(body=len(body)) + body)
+        assert until(lambda: any(b"sleep" in line for line in service.programs()), PATIENCE)
+        sock.sendall(HEALTH)
+        time.sleep(SHORT / 5)
+    assert until(lambda: service.programs() == [], PATIENCE / 2)
