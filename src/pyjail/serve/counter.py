@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from pyjail import Jail, JailError, Mount, images, languages
 from pyjail.serve.about import Once
 from pyjail.serve.config import Config
-from pyjail.serve.face import Kept
+from pyjail.serve.face import Hold, Kept
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Job, Outcome, Script
 from pyjail.serve.piped import Watcher
@@ -83,6 +84,23 @@ class Counter:
 
     async def names(self) -> Sequence[str]:
         return await self._service.names.names(*self._of)
+
+    @contextmanager
+    def holding(self) -> Iterator[Hold]:
+        """Raises `Problem` 503, in the block, where requests hold as much as bodies may already."""
+        mine = 0
+
+        def hold(size: int) -> None:
+            nonlocal mine
+            if self._service.held + size > self.config.admission.inflight:
+                raise Problem(503, "inflight", "too many bytes of files are held already", retry=1)
+            mine += size
+            self._service.held += size
+
+        try:
+            yield hold
+        finally:
+            self._service.held -= mine
 
 
 class Known:

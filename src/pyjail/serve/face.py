@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -60,6 +61,9 @@ class Kept:
     ended: float = 0.0
 
 
+Hold = Callable[[int], None]
+
+
 class Desk(Protocol):
     """What a face may ask the service for. Every method raises `Problem`."""
 
@@ -98,6 +102,9 @@ class Desk(Protocol):
 
     async def names(self) -> Sequence[str]:
         """Of all such files."""
+
+    def holding(self) -> AbstractContextManager[Hold]:
+        """While the block lasts, what is called with numbers of bytes counts them as held by the service."""
 
 
 Handler = Callable[[Asked, Desk], Awaitable[Answer]]

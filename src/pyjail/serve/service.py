@@ -42,6 +42,7 @@ class Service:
         self.observer = Observer(config, self.turns)
         self.engine = Engine(self.turns, self.observer, config.languages)
         self.lives = Lives()
+        self.held = 0  # bytes of kept files that requests have read, and wait with
         self.makers: dict[str, Maker] = {}  # of jobs that are done later, by the faces that they came by
         self.places = Places(config, self.engine)
 

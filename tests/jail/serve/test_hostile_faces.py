@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import websockets
 
 from pyjail import Limits
 from pyjail.serve import Config
+from pyjail.serve.config import Admission
 from tests.jail.serve.served import PATIENCE, ROOT, served
 
 JSON = {"Content-Type": "application/json"}
@@ -221,3 +223,23 @@ def test_a_terminal_that_is_misused_is_closed_and_its_program_is_gone(service):
 
     asyncio.run(all_of_them())
     assert service.programs() == []
+
+
+def test_files_that_wait_with_requests_are_bounded_over_all_of_them():
+    admission = Admission(concurrent=1, inflight=24 << 20)
+    with served(Config(admission=admission)) as found, httpx.Client(base_url=found.url, timeout=PATIENCE) as client:
+        identity = client.post("/go-judge/file", files={"file": ("a", b"x" * (9 << 20))}).json()
+        sleep = {"args": ["/bin/sleep", "2"], "copyIn": {"a": {"fileId": identity}, "b": {"fileId": identity}}}
+        with ThreadPoolExecutor(4) as pool:
+            statuses = [*pool.map(lambda _: client.post("/go-judge/run", json={"cmd": [sleep]}).status_code, range(4))]
+        assert set(statuses) == {200, 503}
+        assert (
+            client.post("/go-judge/run", json={"cmd": [{**sleep, "args": ["/bin/true"]}]}).status_code == 200
+        )  # let go
+        for name in ("a", "b"):
+            client.post("/boxer/files", files={"file": b"x" * (9 << 20)}, data={"path": name})
+        asked = {"image": "python:3", "cmd": ["sleep", "2"], "files": ["a", "b"], "persist": True}
+        with ThreadPoolExecutor(4) as pool:
+            statuses = [*pool.map(lambda _: client.post("/boxer/run", json=asked).status_code, range(4))]
+        assert set(statuses) == {200, 503}
+        assert client.post("/boxer/run", json={**asked, "cmd": ["true"]}).status_code == 200

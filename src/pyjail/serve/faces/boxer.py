@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pyjail import File, Jail, Limits, Mount, SpecError, Verdict
-from pyjail.serve.face import Answer, Asked, Desk, Endpoint
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Hold
 from pyjail.serve.faces.common import bounded, failed, parsed, relative, shown, text
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job
@@ -164,18 +164,18 @@ async def run(asked: Asked, desk: Desk) -> Answer:
     jail = jail_of(desk, wanted.image)
     if isinstance(jail, str):
         jail = await desk.image(jail)
-    files = await _inputs(wanted.files, desk, limits.disk or math.inf)
-    name = f"boxer-{uuid.uuid4()}"
-    try:
-        answer = await _ran(job_of(wanted, jail, limits, files), name, output, desk)
-    finally:
-        if not wanted.persist:
-            for path in files:
-                await desk.drop(path)
-    return answer
+    with desk.holding() as hold:
+        files = await _inputs(wanted.files, desk, limits.disk or math.inf, hold)
+        name = f"boxer-{uuid.uuid4()}"
+        try:
+            return await _ran(job_of(wanted, jail, limits, files), name, output, desk)
+        finally:
+            if not wanted.persist:
+                for path in files:
+                    await desk.drop(path)
 
 
-async def _inputs(paths: Sequence[str], desk: Desk, room: float) -> dict[str, bytes]:
+async def _inputs(paths: Sequence[str], desk: Desk, room: float, hold: Hold) -> dict[str, bytes]:
     """Their contents. No more is read than a program can be given: they are held while it waits for its turn."""
     found: dict[str, bytes] = {}
     if len(paths) > MOST_FILES:
@@ -188,6 +188,7 @@ async def _inputs(paths: Sequence[str], desk: Desk, room: float) -> dict[str, by
         data = await desk.get(clean)
         if data is None:
             raise _bad(f"file not found: {shown(path[:4096])}")
+        hold(len(data))
         found[clean] = data
         if sum(map(len, found.values())) > room:
             raise _bad(f"files: more than the {room} bytes that /box has")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyjail
 from pyjail import File, Jail, Limits, Mount
-from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Socket
+from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Hold, Socket
 from pyjail.serve.faces.common import bounded, parsed, relative, shown
 from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, answered, named, stored
 from pyjail.serve.job import Job
@@ -90,10 +90,11 @@ async def delete(asked: Asked, desk: Desk) -> Answer:
 
 
 async def run(asked: Asked, desk: Desk) -> Answer:
-    return Answer([await answered(job, wanted, desk) for job, wanted in await asked_for(asked, desk)])
+    with desk.holding() as hold:
+        return Answer([await answered(job, wanted, desk) for job, wanted in await asked_for(asked, desk, hold)])
 
 
-async def asked_for(asked: Asked, desk: Desk) -> Sequence[tuple[Job, Wanted]]:
+async def asked_for(asked: Asked, desk: Desk, hold: Hold) -> Sequence[tuple[Job, Wanted]]:
     """The commands of a request. Raises `Refused`."""
     try:
         body = parsed(asked)
@@ -106,7 +107,7 @@ async def asked_for(asked: Asked, desk: Desk) -> Sequence[tuple[Job, Wanted]]:
         raise Refused("pipeMapping is not offered by this server: see /v1/judge")
     if len(commands) > MOST_COMMANDS:
         raise Refused(f"at most {MOST_COMMANDS} cmd are run at once")
-    stock = Stock(desk)
+    stock = Stock(desk, hold)
     return [await _job(command, i, desk, stock) for i, command in enumerate(commands)]
 
 

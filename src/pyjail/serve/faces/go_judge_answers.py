@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyjail import Verdict
-from pyjail.serve.face import Desk
+from pyjail.serve.face import Desk, Hold
 from pyjail.serve.faces.common import relative, shown, text
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job, Outcome
@@ -59,7 +59,8 @@ class Stock:
     """What one request takes of the files that are kept: no more of them, and no more bytes, than it may hold while its
     programs wait for their turn."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, hold: Hold) -> None:
+        self._hold = hold
         self._desk, self._room, self._files = desk, desk.config.maxima.disk or MOST_BYTES, MOST_FILES
         self._names: dict[str, str] | None = None
 
@@ -78,6 +79,7 @@ class Stock:
             raise Refused(f"at most {MOST_FILES} files are given to the cmd of one request")
         if self._room < 0:
             raise Refused("the files of one request are too large together")
+        self._hold(len(data))
         return data
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pyjail import JailError
-from pyjail.serve.face import Asked, Desk, Line, Socket
+from pyjail.serve.face import Asked, Desk, Hold, Line, Socket
 from pyjail.serve.faces import go_judge_socket
 from pyjail.serve.faces.common import parsed
 from pyjail.serve.faces.go_judge import asked_for
@@ -86,11 +86,16 @@ class Stream:
 
 async def talk(line: Line, desk: Desk) -> None:
     """From the request to its response, or until the client is gone."""
+    with desk.holding() as hold:
+        await _talk(line, desk, hold)
+
+
+async def _talk(line: Line, desk: Desk, hold: Hold) -> None:
     message = await line.receive() or b""
     data = message.encode() if isinstance(message, str) else message
     try:
         asked, shown = _plain(data)
-        found = await asked_for(asked, desk)
+        found = await asked_for(asked, desk, hold)
         if len(found) != 1:
             raise Refused("one cmd is streamed")
     except Problem as e:
