@@ -100,9 +100,9 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._complete = True
-        self._due, self._began, self._got, self._dress = None, time.monotonic(), 0, 0
         self._check()
         super().on_headers_complete()
+        self._due, self._began, self._got, self._dress = None, time.monotonic(), 0, 0
         if self.cycle is not None:
             self._unanswered = [c for c in (*self._unanswered, self.cycle) if not c.response_complete]
         if self.pipeline:
@@ -135,6 +135,8 @@ class Http(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._got += len(body)
         super().on_body(body)
+        if self.pipeline and self.flow.read_paused:  # then nobody would see that the client of the first one leaves
+            raise _Refusal(Problem(413, "pipelined", "a body that long waits for the answer to the request before it"))
 
     def on_message_complete(self) -> None:
         late = self._began is not None and self.cycle is not None and self.cycle.response_complete
@@ -176,10 +178,11 @@ class Http(HttpToolsProtocol):
             self._refuse(Problem(408, "body", "the body of the request did not come in time"))
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer, unless another answer is on its way, and close."""
+        """Answer, unless another answer is due or on its way, and close."""
+        own = None if self._began is None else self.cycle  # what is wrong is in its body, or else in a head
         self._due = self._began = None
         self.refused(problem)
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        if all(c.response_complete or (c is own and not c.response_started) for c in self._unanswered):
             self.transport.write(_raw(problem))
         self.transport.close()
 

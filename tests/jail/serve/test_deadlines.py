@@ -222,11 +222,21 @@ def test_after_all_that_the_service_answers(service: Served):
     assert "Traceback" not in service.log()
 
 
-def test_who_leaves_after_a_second_request_is_seen_to_leave(service: Served):
+@pytest.mark.parametrize(
+    "more",
+    [HEALTH, raw.head("Content-Length: 10000000") + b" " * 300_000, b"GET / HTTP/1.1\r\nX\r\n\r\n"],
+    ids=["small", "long", "wrong"],
+)
+def test_who_leaves_after_a_second_request_is_seen_to_leave(service: Served, more: bytes):
+    """Nothing is answered to the second before the first: it would be taken for the answer to that."""
     body = json.dumps({"args": ["sleep", "100"], "limits": {"wall_time": 110}}).encode()
     with raw.connect(service.port) as sock:
         sock.sendall(raw.head(body=len(body)) + body)
         assert until(lambda: any(b"sleep" in line for line in service.programs()), PATIENCE)
-        sock.sendall(HEALTH)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(more)
         time.sleep(SHORT / 5)
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            assert sock.recv(1 << 16) == b""
     assert until(lambda: service.programs() == [], PATIENCE / 2)
