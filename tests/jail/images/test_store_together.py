@@ -51,7 +51,7 @@ def unpackers(home: Path) -> list[int]:
 def test_of_processes_that_load_the_same_at_once_one_unpacks_it(home, tmp_path):
     spec = layout(tmp_path / "big", BIG)
     both = [started(spec, name) for name in ("a", "b", "c")]
-    assert until(lambda: unpackers(home), 60)
+    assert until(lambda: unpackers(home) or None not in [process.poll() for process in both], 60)
     said = [process.communicate(timeout=100 * SLOW) for process in both]
     assert [process.returncode for process in both] == [0, 0, 0], said
     assert len({out for out, _ in said}) == 1

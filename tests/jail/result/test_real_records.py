@@ -33,12 +33,18 @@ with socket.create_connection(("127.0.0.1", 3128), 30) as s:
 """
 
 
+async def used():
+    async with await pyjail.aio.start(["cat"]) as p:
+        return p.used()
+
+
 def real():
     """One of each, all of them made by running."""
     r = pyjail.run(["sh", "-c", HOSTILE], collect=("**",), env={"A": "\udcff"})
     assert r.ok and len(r.files) == 1, r
     yield from (r, r.usage, r.limits, r.receipt, r.receipt[0])
     yield from pyjail.precheck.check_jailed("import os")
+    yield asyncio.run(used())
     network = pyjail.Egress(["pypi.org"])
     asked = pyjail.run(["python3", "-c", ASKS], jail=Jail(network=network))
     assert asked.egress and len(asked.egress.rows) == 1, asked

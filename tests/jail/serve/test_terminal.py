@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from contextlib import contextmanager, suppress
@@ -43,7 +44,8 @@ def read(socket, until=None):
             if isinstance(message, bytes):
                 assert len(message) <= 16 << 10
                 shown += message
-                socket.send(json.dumps({"credit": len(message)}))
+                with contextlib.suppress(ConnectionClosed):  # what came before its end is still to be read
+                    socket.send(json.dumps({"credit": len(message)}))
             else:
                 said.append(json.loads(message))
     except ConnectionClosed:

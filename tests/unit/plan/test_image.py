@@ -27,11 +27,11 @@ class Store:
         self.asked: list[str] = []
         self.moved = 0
 
-    def lookup(self, name: str) -> SimpleNamespace:
+    def lookup(self, name: str) -> tuple[str, str, dict[str, object]]:
         self.asked.append(name)
         for record in self.records.values():
             if name in (record.name, record.digest) or name.endswith(f"@{record.digest}"):
-                return record
+                return record.digest, record.root, {"id": record.id, "config": record.config}
         raise HostError("image", f"no image {name!r} in the store", f"pyjail image pull {name}")
 
     def stamp(self, name: str) -> tuple[str, int]:
