@@ -60,7 +60,7 @@ class Document(Shown):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        raise NotImplementedError
+        raise TypeError(f"{cls.__name__} is a Document without a from_dict of its own: define one")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

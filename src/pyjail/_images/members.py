@@ -9,6 +9,7 @@ import io
 import os
 import posixpath
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -53,17 +54,18 @@ def window(fd: int, offset: int, size: int) -> BinaryIO:
     return io.BufferedReader(Window(fd, offset, size))
 
 
-class Members:
+class Members(ABC):
     """Files by name."""
 
+    @abstractmethod
     def open(self, name: str) -> BinaryIO | None:
         """The file of that name, to be closed; None: there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def size(self, name: str) -> int | None:
         """Its bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Gives back what is open."""
 

@@ -16,10 +16,11 @@ from boxer import BoxerAPIError, BoxerClient, BoxerOutputLimitError, BoxerTimeou
 from tests.jail.serve.served import Served, served
 
 SDK = "boxer-sdk==0.1.0"
+# Their tests import it, and the archive has none. With it nothing can be skipped.
 CONFTEST = """
 import os
 import pytest
-needs_server = pytest.mark.skipif(not os.environ["BOXER_URL"], reason="there is a server")
+needs_server = pytest.mark.usefixtures("boxer_url")
 @pytest.fixture
 def boxer_url():
     return os.environ["BOXER_URL"]

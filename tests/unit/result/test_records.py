@@ -253,3 +253,11 @@ def test_pydantic_takes_and_gives_records():
     assert model.model_json_schema()["properties"]["result"]["properties"]["verdict"]["enum"][0] == "ok"
     with pytest.raises(pydantic.ValidationError, match="version"):
         model.model_validate({"result": {**RESULT.to_dict(), "version": 9}})
+
+
+def test_a_document_that_cannot_be_read_back_says_what_is_missing():
+    class Mine(pyjail.records.Document):
+        """Without a from_dict."""
+
+    with pytest.raises(TypeError, match="Mine is a Document without a from_dict of its own: define one"):
+        Mine.from_dict({})

@@ -12,7 +12,7 @@ import pytest
 
 import pyjail
 from pyjail import Limits, SpecError
-from pyjail.serve import Config, effective, face_settings, settings, tokens
+from pyjail.serve import Config, effective, face_settings, faced, settings, tokens
 from pyjail.serve.config import DEFAULTS, MAXIMA
 
 DIGEST = "ab" * 32
@@ -121,7 +121,6 @@ def test_faces_have_sizes_and_times_too(load):
 
 
 def test_every_face_may_be_configured_by_the_settings_that_it_has_and_no_others():
-    faced = pytest.importorskip("pyjail.serve.faced", reason="the extra serve is missing")
     assert {name: {*made.settings} for name, made in faced.FACES.items()} == {
         name: {*kinds} for name, kinds in face_settings.KEYS.items()
     }

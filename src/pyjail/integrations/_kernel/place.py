@@ -18,6 +18,7 @@ NAME = "pyjail-kernel-"
 INSIDE = "/run/jupyter"  # where the jail sees its part
 KERNEL = "/tmp/.kernel"  # inside: the kernel binds KERNEL-1 and so on
 MOST = 107  # bytes of a socket's path, without the NUL
+RANDOM = 8  # characters that tempfile.mkdtemp adds to a name
 _CODE = ("inside.py", "pump.py", "startup.py")
 
 
@@ -66,7 +67,7 @@ def _above() -> str:
     """A directory for it whose path is not too long."""
     tried = [path for path in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp") if path]
     for path in tried:
-        longest = f"{os.path.abspath(path)}/{NAME}XXXXXXXX/s-{len(CHANNELS)}"
+        longest = f"{os.path.abspath(path)}/{NAME}{'x' * RANDOM}/s-{len(CHANNELS)}"
         if os.access(path, os.W_OK | os.X_OK) and len(os.fsencode(longest)) <= MOST:
             return os.path.abspath(path)
     raise RuntimeError(
