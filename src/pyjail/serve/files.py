@@ -110,12 +110,22 @@ class FileStore:
         with self._lock:
             return self._drop(_folder(owner), digest)
 
+    def use(self, owner: str, digests: Collection[str]) -> None:
+        """Those that are this owner's have been used now."""
+        with self._lock:
+            for digest in digests:
+                self._use(_folder(owner), digest)
+
+    def late(self) -> list[tuple[str, str]]:
+        """What `expire` would drop: whose folder, and which."""
+        before = self._now() - self.limits.keep
+        with self._lock:
+            return [(folder, d) for folder, mine in self._of.items() for d, kept in mine.items() if kept.used < before]
+
     def expire(self) -> int:
         """How many files nobody used for too long; they are gone."""
         before, found = self._now() - self.limits.keep, 0
-        with self._lock:
-            late = [(folder, d) for folder, mine in self._of.items() for d, kept in mine.items() if kept.used < before]
-        for folder, digest in late:
+        for folder, digest in self.late():
             with self._lock:  # for each by itself: others wait for it
                 kept = self._of.get(folder, {}).get(digest)
                 if kept is not None and kept.used < before and not self._held[digest]:
@@ -207,11 +217,8 @@ class FileStore:
         """What the disk says; what is nobody's, or not whole, goes."""
         for entry in entries(self.incoming):
             os.unlink(entry.path)
-        sizes = {
-            ab.name + rest.name: rest.stat(follow_symlinks=False).st_size
-            for ab in entries(self._files)
-            for rest in entries(ab.path)
-        }
+        rests = ((ab.name + rest.name, rest) for ab in entries(self._files) for rest in entries(ab.path))
+        sizes = {digest: rest.stat(follow_symlinks=False).st_size for digest, rest in rests}
         for owner in entries(self._owners):
             for mark in entries(owner.path):
                 if _OWNER.fullmatch(owner.name) and mark.name in sizes:

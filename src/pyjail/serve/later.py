@@ -43,8 +43,8 @@ class Later:
         await self._worker.end()
 
     @property
-    def stalled(self) -> bool:
-        """Whether nothing that waits would be done."""
+    def stalled(self) -> str:
+        """See `Worker.stalled`."""
         return self._worker.stalled
 
     async def submit(

@@ -25,7 +25,7 @@ from psycopg.rows import dict_row
 from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
 from pyjail.serve.sqlite_store import MOST, WAITING
-from pyjail.serve.store import ENDED, Record
+from pyjail.serve.store import ENDED, Record, named
 
 QUEUE = TASK = "pyjail"
 _ROWS = {"row_factory": dict_row}
@@ -66,6 +66,9 @@ WHERE id = %(id)s RETURNING *
 """
 _DONE = "state = 'done', worker = '', ended = %(now)s, expires = %(now)s + %(keep)s, result = %(result)s"
 _WAITS = "state = 'queued', worker = '', attempts = attempts - 1"
+_NAMED = """
+SELECT tenant, spec FROM pyjail_runs WHERE state IN ('queued', 'running') AND strpos(spec, '"sha256":') > 0
+"""
 _EXPIRE = "DELETE FROM pyjail_runs WHERE state IN ('done', 'cancelled', 'lost') AND expires < %(now)s"
 
 Connection: TypeAlias = "psycopg.AsyncConnection[dict[str, Any]]"
@@ -189,6 +192,12 @@ class Postgres:
                 await self._over(db, found["job"])
                 found = await self._one(db, _CANCEL, id=id)
         return None if found is None else _record(found)
+
+    async def named(self) -> dict[str, set[str]]:
+        """See `Store.named`."""
+        async with self._whole() as db:
+            found = await db.execute(_NAMED)
+            return named([(row["tenant"], row["spec"]) async for row in found])
 
     async def expire(self) -> int:
         """See `Store.expire`."""

@@ -79,7 +79,11 @@ class Service:
         metrics.watch_each("pyjail_jobs", "runs that are fetched later, of late", "state", jobs)
 
     async def _expire(self) -> None:
-        await asyncio.to_thread(self.files.expire)
+        """What is late, unless a run that has not ended names it."""
+        if await asyncio.to_thread(self.files.late):
+            for tenant, digests in (await self.store.named()).items():
+                await asyncio.to_thread(self.files.use, tenant, digests)
+            await asyncio.to_thread(self.files.expire)
 
     def unready(self) -> list[str]:
         """Why no run would be taken, for people; nothing when one would."""
@@ -87,9 +91,7 @@ class Service:
         disk = os.statvfs(self.state.directory)
         if disk.f_bavail * disk.f_frsize < self.config.files.floor:
             why.append("the disk of the state directory is full")
-        if self.later.stalled:
-            why.append("the store of runs does not answer")
-        return why
+        return [*why, *filter(None, [self.later.stalled])]
 
     async def end(self) -> None:
         """After the last one."""

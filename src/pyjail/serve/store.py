@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,6 +13,7 @@ from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
 
 ENDED = frozenset(("done", "cancelled", "lost"))
+_NAMED = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Store(Protocol):
 
     async def cancel(self, id: str, tenant: str) -> Record | None:
         """Cancelled, unless it has ended: the record then. None as `get`."""
+
+    async def named(self) -> dict[str, set[str]]:
+        """Digests of files that runs name which have not ended, of each tenant; perhaps others besides."""
 
     async def expire(self) -> int:
         """Drop those whose time is over: how many."""
@@ -150,6 +156,10 @@ class Memory:
             return record
         return self._end(id, "cancelled")
 
+    async def named(self) -> dict[str, set[str]]:
+        """See `Store.named`."""
+        return named((r.tenant, json.dumps(r.spec)) for r in self._records.values() if r.state not in ENDED)
+
     async def expire(self) -> int:
         """See `Store.expire`."""
         now = self._clock()
@@ -173,3 +183,12 @@ class Memory:
     def _set(self, id: str, **changes: Any) -> Record:
         self._records[id] = made = replace(self._records[id], **changes)
         return made
+
+
+def named(specs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Of (tenant, spec as JSON): the digests that are named there as those of files."""
+    found: dict[str, set[str]] = {}
+    for tenant, spec in specs:
+        if digests := _NAMED.findall(spec):
+            found.setdefault(tenant, set()).update(digests)
+    return found

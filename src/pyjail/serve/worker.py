@@ -41,20 +41,25 @@ class Worker:
         self._woken, self._ending = asyncio.Event(), False
         self._seen = time.time()  # the last look at the clock
         self._asked = time.monotonic()  # when the store last answered
+        self._failed = False  # it did not when it was asked last
         self._claiming: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """From now on."""
-        self._claiming = asyncio.create_task(self._claim_all())
+        self._claiming = asyncio.create_task(self._claim_all(), name="pyjail-worker")
 
     def wake(self) -> None:
         """There may be something to claim."""
         self._woken.set()
 
     @property
-    def stalled(self) -> bool:
-        """Whether nothing that waits would be done: the store has not answered for the time of a lease."""
-        return time.monotonic() - self._asked > self._jobs.lease
+    def stalled(self) -> str:
+        """Why nothing that waits would be done, for people; "" when it would."""
+        if self._claiming is None or self._claiming.done():
+            return "" if self._ending else "the worker of runs is dead"
+        if self._failed:
+            return "the store of runs fails"
+        return "the store of runs does not answer" if time.monotonic() - self._asked > self._jobs.lease else ""
 
     async def stop(self, id: str) -> None:
         """It is not done any more, if it was: when this returns its jail is gone. The store knows already."""
@@ -77,16 +82,18 @@ class Worker:
             self._woken.clear()
             try:
                 await self._catch_up()
-                record = await self._store.claim(self.name) if len(self._doing) < self._most else None
-                self._asked = time.monotonic()
+                free = len(self._doing) < self._most
+                record = await self._store.claim(self.name) if free else None
+                self._asked, self._failed = time.monotonic(), self._failed and not free
             except Exception:
-                _log.exception("no run could be claimed")
-                record = None
+                if not self._failed:
+                    _log.exception("no run could be claimed")
+                record, self._failed = None, True
             if record is not None:
                 self._begin(record)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL if self._jobs.postgres else self._jobs.lease / 3):
+                async with asyncio.timeout(_POLL if self._jobs.postgres or self._failed else self._jobs.lease / 3):
                     await self._woken.wait()
 
     async def _catch_up(self) -> None:

@@ -9,7 +9,7 @@ import httpx
 
 from pyjail import serve
 from pyjail.serve import service
-from pyjail.serve.config import Config, Files, Jobs, Observe
+from pyjail.serve.config import Admission, Config, Files, Jobs, Observe
 from tests.conftest import SLOW
 from tests.jail.serve.served import PATIENCE
 
@@ -47,5 +47,36 @@ def test_runs_and_files_go_when_their_time_is_over(tmp_path, monkeypatch):
 
     def left():
         return [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != tmp_path]
+
+    asyncio.run(main())
+
+
+def test_a_file_that_a_waiting_run_names_stays_until_the_run_has_had_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "TIDY", 0.05)
+    named, other = ({"sha256": hashlib.sha256(text).hexdigest()} for text in (b"named", b"other"))
+
+    async def main():
+        config = Config(
+            state=str(tmp_path), files=Files(floor=0, keep=2 * SLOW), observe=Observe(log=False),
+            admission=Admission(concurrent=1),
+        )  # fmt: skip
+        app = serve.app(config)
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=PATIENCE) as client,
+        ):
+            for text, file in ((b"named", named), (b"other", other)):
+                assert (await client.put(f"/v1/files/{file['sha256']}", content=text)).status_code == 201
+            later = {"Prefer": "respond-async"}
+            await client.post("/v1/runs", json={"args": ["sleep", str(4 * SLOW)]}, headers=later)
+            asked = {"args": ["cat", "a"], "files": {"a": named}}
+            run = await client.post("/v1/runs", json=asked, headers=later)
+            found = await client.get(run.headers["location"], params={"wait": 50})
+            assert found.json()["result"]["stdout"] == {"bytes": "named"}
+            assert (await client.head(f"/v1/files/{other['sha256']}")).status_code == 404
+            async with asyncio.timeout(PATIENCE):
+                while [path for path in (tmp_path / "files").rglob("*") if path.is_file()]:
+                    await asyncio.sleep(0.05)
 
     asyncio.run(main())

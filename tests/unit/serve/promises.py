@@ -200,3 +200,27 @@ def test_a_caller_that_gives_up_leaves_the_store_as_it_was_or_as_it_is_to_be(ope
             assert found[-1] == "last" and len(set(found)) == len(found)
 
     asyncio.run(main())
+
+
+def test_files_that_a_run_names_are_told_until_it_has_ended(opened):
+    one, two, three = (digit * 64 for digit in "abc")
+
+    def names(id, tenant, *digests):
+        files = {digest[:3]: {"sha256": digest} for digest in digests}
+        return Record(id, tenant, {"kind": "run", "body": {"args": ["x"], "files": {"t": "text", **files}}})
+
+    async def main():
+        async with opened(Jobs()) as store:
+            assert await store.named() == {}
+            await store.submit(names("1", "a", one, two))
+            await store.submit(names("2", "b", one))
+            await store.submit(record("3"))
+            await store.submit(Record("4", "a", {"kind": "run", "body": {"source": f'"sha256":"{three}"'}}))
+            assert await store.named() == {"a": {one, two}, "b": {one}}
+            claimed = await store.claim("w")
+            assert await store.named() == {"a": {one, two}, "b": {one}}
+            await store.finish(claimed.id, "w", {})
+            await store.cancel("2" if claimed.id == "1" else "1", "b" if claimed.id == "1" else "a")
+            assert await store.named() == {}
+
+    asyncio.run(main())

@@ -278,12 +278,36 @@ def test_a_store_that_does_not_answer_is_told_and_so_is_one_that_does_again():
         store.left["claim"] = 1000
         async with working(store, forever, jobs, most=1) as (worker, _):
             await store.submit(record("1"))
-            assert not worker.stalled
             async with asyncio.timeout(PATIENCE):
-                while not worker.stalled:
+                while worker.stalled != "the store of runs fails":
                     await asyncio.sleep(0.05)
                 store.left["claim"] = 0
                 while worker.stalled:
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_died_is_told_and_one_that_was_ended_is_not():
+    async def main():
+        async with working(Memory(Jobs()), at_once) as (worker, _):
+            assert worker.stalled == ""
+            worker._claiming.cancel()
+            await asyncio.wait((worker._claiming,))
+            assert worker.stalled == "the worker of runs is dead"
+        assert worker.stalled == ""
+
+    asyncio.run(main())
+
+
+def test_a_store_whose_thread_died_is_told(tmp_path):
+    async def main():
+        store = await SQLite.open(tmp_path, Jobs())
+        async with working(store, at_once) as (worker, _):
+            store._database._thread.shutdown()
+            worker.wake()
+            async with asyncio.timeout(PATIENCE):
+                while worker.stalled != "the store of runs fails":
                     await asyncio.sleep(0.05)
 
     asyncio.run(main())
