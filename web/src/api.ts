@@ -14,6 +14,7 @@ export interface Language { name: string; title: string; available: boolean; rea
 export type Limits = Record<string, number | null>;
 
 const TOKEN = "pyjail.token";
+const BUDGET = 8; // milliseconds in which events are taken without a pause
 
 export class Problem extends Error {
   constructor(readonly status: number, readonly detail: string, readonly field = "", readonly hint = "", readonly retry = 0) {
@@ -64,13 +65,13 @@ export async function submit(body: object): Promise<Told> {
   return told;
 }
 
-/** What became of it: its jail is gone then. */
+/** What became of it, without its output: its jail is gone then. */
 export async function cancel(id: string): Promise<Told> {
-  return await (await send(`v1/runs/${encodeURIComponent(id)}`, { method: "DELETE" })).json() as Told;
+  return await (await send(`v1/runs/${encodeURIComponent(id)}?output=false`, { method: "DELETE" })).json() as Told;
 }
 
-export async function fetched(id: string, wait = 0): Promise<Told> {
-  return await (await send(`v1/runs/${encodeURIComponent(id)}?receipt=true${wait ? `&wait=${wait}` : ""}`)).json() as Told;
+export async function fetched(id: string, output: boolean): Promise<Told> {
+  return await (await send(`v1/runs/${encodeURIComponent(id)}?receipt=true&output=${output}`)).json() as Told;
 }
 
 export interface Event { kind: string; data: Record<string, unknown> }
@@ -112,7 +113,8 @@ export class Parser {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-/** Hand each event of a run to `take` until its result is there; a broken connection is taken up where it broke. */
+/** Hand each event of a run to `take` until its result is there, which has no output: 100 MB of JSON would be parsed in one
+    go. A broken connection is taken up where it broke. */
 export async function follow(id: string, take: (event: Event) => void, stop: AbortSignal): Promise<void> {
   let failures = 0, last = "", done = false;
   while (!done && !stop.aborted) {
@@ -121,7 +123,7 @@ export async function follow(id: string, take: (event: Event) => void, stop: Abo
     try {
       const headers: Record<string, string> = { Accept: "text/event-stream" };
       if (last) headers["Last-Event-ID"] = last;
-      const answer = await send(`v1/runs/${encodeURIComponent(id)}/events`, { headers, signal: stop });
+      const answer = await send(`v1/runs/${encodeURIComponent(id)}/events?receipt=true&output=false`, { headers, signal: stop });
       if (answer.status === 204) return; // all of it was told
       const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
       let breath = performance.now();
@@ -132,9 +134,9 @@ export async function follow(id: string, take: (event: Event) => void, stop: Abo
         for (const event of parser.feed(value)) {
           take(event);
           if (event.kind === "result") done = true;
+          if (performance.now() - breath > BUDGET) { await pause(0); breath = performance.now(); } // the page draws, too
         }
         last = parser.last;
-        if (performance.now() - breath > 12) { await pause(0); breath = performance.now(); } // the page draws, too
       }
     } catch (error) {
       if (stop.aborted) return;

@@ -6,7 +6,6 @@ import { seconds } from "./names.js";
 
 const KEY = "pyjail.run";
 const SMALL = 1 << 20; // bytes of output that the page can show whole
-const LARGE = 12 << 20; // with which a result is not fetched once more, for its receipt
 
 export interface Kept { id: string; began: number; limits: api.Limits; expected: string }
 export interface Seen {
@@ -71,7 +70,7 @@ export class Runner {
     try {
       const told = await api.cancel(now.kept.id);
       this.seen.gone(`Jail gone in ${seconds((told.gone_ms ?? performance.now() - now.stopped) / 1000)}.`);
-      if (this.current === now) this.end(now, await this.whole(now.kept.id, told));
+      if (this.current === now) this.end(now, await this.mended(now, now.kept.id, await api.fetched(now.kept.id, false).catch(() => told)));
     } catch (error) {
       if (this.current === now) this.fail(now, error);
     }
@@ -109,14 +108,18 @@ export class Runner {
       }
     }, now.stop.signal);
     if (this.current !== now || now.stopped) return;
-    const all = await this.whole(kept.id, told ?? {});
-    this.end(now, all);
+    this.end(now, await this.mended(now, kept.id, told ?? {}));
   }
 
-  /** With its receipt, which events leave out. */
-  private async whole(id: string, told: api.Told): Promise<api.Told> {
-    if (size(told) > LARGE) return told;
-    return await api.fetched(id).catch(() => told);
+  /** With the output, where the page can show all of it and has missed some: one stream alone, for two have an order. */
+  private async mended(now: NonNullable<Runner["current"]>, id: string, told: api.Told): Promise<api.Told> {
+    const { stdout_bytes: out, stderr_bytes: err } = told.result ?? {};
+    if (now.followed && !(now.lagged && size(told) <= SMALL && !(out && err))) return told;
+    const whole = await api.fetched(id, true).catch(() => null);
+    if (!whole || this.current !== now) return told;
+    if (now.followed) this.output.clear();
+    now.followed = false;
+    return whole;
   }
 
   private end(now: NonNullable<Runner["current"]>, told: api.Told): void {
@@ -129,10 +132,6 @@ export class Runner {
       this.show(told.compile);
     }
     if (told.result) {
-      if (now.lagged && size(told) <= SMALL && (!told.result.stdout_bytes || !told.result.stderr_bytes)) {
-        this.output.clear(); // what was missed is in the result, and one stream alone has no order to lose
-        now.followed = false;
-      }
       if (!now.followed) this.show(told.result);
       this.meters.end(told.result);
     }

@@ -64,9 +64,9 @@ def piece(data: bytes, whole: bool) -> tuple[dict[str, Any], int]:
     return {"t": text}, len(data) - len(decoder.getstate()[0])
 
 
-async def of(live: Live, at: Place) -> AsyncIterator[bytes]:
+async def of(live: Live, at: Place, receipt: bool = False, output: bool = True) -> AsyncIterator[bytes]:
     """All events from there on. Who reads slower than the program writes is told so ("lagging"), and goes on with what
-    is kept; he holds nobody up."""
+    is kept; he holds nobody up. ``receipt``, ``output``: whether the result has them."""
     told: Any = None
     usage: Any = None
     rows = 0
@@ -77,10 +77,10 @@ async def of(live: Live, at: Place) -> AsyncIterator[bytes]:
             yield event("state", {"id": live.id, "state": live.state, **({"step": live.step} if live.step else {})}, at)
         more = False
         for name in STREAMS:
-            at, output = _next(live, name, at)
-            if output is not None:
+            at, written = _next(live, name, at)
+            if written is not None:
                 more = True
-                yield output
+                yield written
         for said in live.rows[rows:]:
             rows += 1
             yield event("test", said)
@@ -90,7 +90,7 @@ async def of(live: Live, at: Place) -> AsyncIterator[bytes]:
         if more:
             continue
         if live.ended and live.version == version:
-            whole = {"id": live.id, "state": live.state, **model.without_receipt(live.result or {})}
+            whole = {"id": live.id, "state": live.state, **model.shown(live.result or {}, receipt, output)}
             yield event("result", whole, replace(at, ended=True))
             return
         if not await live.change(version, HEARTBEAT):
@@ -120,12 +120,16 @@ def _moved(at: Place, name: str, to: int) -> Place:
 
 
 class Stream(Response):
-    """The answer that they are. ``work``: what runs meanwhile, and ends when the client goes."""
+    """The answer that they are. ``work``: what runs meanwhile, and ends when the client goes. More as in `of`."""
 
-    def __init__(self, live: Live, at: Place, work: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+    def __init__(
+        self, live: Live, at: Place, work: Callable[[], Coroutine[Any, Any, None]] | None = None, *,
+        receipt: bool = False, output: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(headers=_HEADERS, media_type="text/event-stream")
         del self.headers["content-length"]
         self._live, self._at, self._work = live, at, work
+        self._asked = receipt, output
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them, until the last one is sent or the client is gone."""
@@ -149,7 +153,7 @@ class Stream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for said in of(self._live, self._at):
+        async for said in of(self._live, self._at, *self._asked):
             await send({"type": "http.response.body", "body": said, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

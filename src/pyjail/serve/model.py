@@ -170,10 +170,11 @@ def told(outcome: Outcome, receipt: bool) -> dict[str, Any]:
     return said
 
 
-def without_receipt(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, where nobody has asked for what held the program."""
+def shown(said: Mapping[str, Any], receipt: bool, output: bool = True) -> dict[str, Any]:
+    """The same, without what nobody has asked for: what held the program; or what it wrote, which events have told."""
+    held, wrote = () if receipt else ("receipt", "image"), () if output else ("stdout", "stderr")
     made = dict(said)
-    for name in ("compile", "result"):
-        if made.get(name) is not None:
-            made[name] = {key: value for key, value in made[name].items() if key not in ("receipt", "image")}
+    for name, out in (("compile", held), ("result", held + wrote)):
+        if out and made.get(name) is not None:
+            made[name] = {key: value for key, value in made[name].items() if key not in out}
     return made

@@ -22,6 +22,7 @@ from pyjail.serve.service import Service
 LONGEST_WAIT = 60.0
 _ID = re.compile(r"[0-9a-f]{32}")
 Receipt = Annotated[bool, Query(description="rows that say what held the program")]
+Output = Annotated[bool, Query(description="false: a result without what was written, which events have told")]
 
 
 def router(service: Service) -> APIRouter:
@@ -52,16 +53,17 @@ def router(service: Service) -> APIRouter:
 
     @made.get("/runs/{id}", summary="What became of a run", responses={200: RECORD, **PROBLEMS})
     async def get(
-        id: str, request: Request, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0, receipt: Receipt = False
-    ) -> Response:
+        id: str, request: Request, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0, receipt: Receipt = False,
+        output: Output = True,
+    ) -> Response:  # fmt: skip
         """``wait``: for its end, so many seconds at most."""
         live = await _seen(service, request, id)
         if wait:
             await leaving.while_there(request.receive, service.later.until_ended(live, wait))
-        return JSONResponse(told(live, receipt))
+        return JSONResponse(told(live, receipt, output))
 
     @made.delete("/runs/{id}", summary="Cancel a run", responses={200: RECORD, **PROBLEMS})
-    async def cancel(id: str, request: Request) -> Response:
+    async def cancel(id: str, request: Request, output: Output = True) -> Response:
         """Its jail is gone when this answers; ``gone_ms`` is how long that took. Once more changes nothing."""
         began = asyncio.get_running_loop().time()
         await _seen(service, request, id)
@@ -69,22 +71,23 @@ def router(service: Service) -> APIRouter:
         if live is None:
             raise _unknown(id)
         gone = (asyncio.get_running_loop().time() - began) * 1000
-        return JSONResponse({**told(live, False), "gone_ms": round(gone, 3)})
+        return JSONResponse({**told(live, False, output), "gone_ms": round(gone, 3)})
 
     @made.get("/runs/{id}/events", summary="Follow a run", responses={200: EVENTS, 204: {}, **PROBLEMS})
-    async def follow(id: str, request: Request) -> Response:
+    async def follow(id: str, request: Request, receipt: Receipt = False, output: Output = True) -> Response:
         """Its events from their beginning, or from where ``Last-Event-ID`` says. Who leaves does not end it."""
         live = await _seen(service, request, id)
         at = events.Place.of(request.headers.get("last-event-id", ""))
-        return Response(status_code=204) if at.ended else events.Stream(live, at)
+        if at.ended:
+            return Response(status_code=204)
+        return events.Stream(live, at, receipt=receipt, output=output)
 
     return made
 
 
-def told(live: Live, receipt: bool) -> dict[str, Any]:
+def told(live: Live, receipt: bool, output: bool = True) -> dict[str, Any]:
     """A run that is fetched, as JSON: its state, and what came of it."""
-    result = live.result or {}
-    return {"id": live.id, "state": live.state, **(result if receipt else model.without_receipt(result))}
+    return {"id": live.id, "state": live.state, **model.shown(live.result or {}, receipt, output)}
 
 
 async def _outcome(service: Service, request: Request, job: Job, live: Live | None = None) -> Outcome:

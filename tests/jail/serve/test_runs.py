@@ -156,6 +156,12 @@ def test_errors_of_the_framework_are_told_in_the_same_way(client):
     assert client.get(f"/v1/runs/{'0' * 32}").status_code == 404
 
 
+def without_output(result):
+    """What it wrote is gone, how much that was is not."""
+    assert "stdout_bytes" in result
+    return {name: value for name, value in result.items() if name not in ("stdout", "stderr")}
+
+
 def test_a_run_is_fetched_later(client):
     answer = client.post("/v1/runs", json={"args": ["echo", "hello"]}, headers={"prefer": "respond-async"})
     assert answer.status_code == 202
@@ -164,6 +170,8 @@ def test_a_run_is_fetched_later(client):
     assert said["state"] == "done" and out(said) == "hello\n"
     assert client.get(where).json() == said
     assert "receipt" in client.get(f"{where}?receipt=true").json()["result"]
+    assert client.get(f"{where}?output=false").json()["result"] == without_output(said["result"])
+    assert client.delete(f"{where}?output=false").json()["result"] == without_output(said["result"])
     assert client.delete(where).json()["state"] == "done"
 
 

@@ -76,6 +76,25 @@ def test_a_character_is_never_cut(text, data):
     assert "".join(said["t"] for event, said, _ in seen if event == "stdout") == text
 
 
+def test_the_result_has_what_is_asked_for_and_compilers_keep_their_words():
+    result = {"verdict": "ok", "stdout": {"bytes": "a"}, "stderr": {"bytes": ""}, "stdout_bytes": 1, "receipt": []}
+    live = Live("1", "a")
+    live.wrote("stdout", b"a")
+    live.end("done", {"compile": result, "result": result})
+
+    async def last(receipt, output):
+        told = [parsed(raw) async for raw in events.of(live, Place(), receipt, output)]
+        assert [said["t"] for event, said, _ in told if event == "stdout"] == ["a"]
+        return told[-1][1]
+
+    without = {"verdict": "ok", "stdout_bytes": 1}
+    for receipt, more in ((True, {"receipt": []}), (False, {})):
+        compiled = {**without, "stdout": {"bytes": "a"}, "stderr": {"bytes": ""}, **more}
+        for output in (True, False):
+            said = asyncio.run(last(receipt, output))
+            assert (said["compile"], said["result"]) == (compiled, compiled if output else {**without, **more})
+
+
 def test_who_lags_is_told_and_goes_on_with_what_is_kept():
     live = Live("1", "a")
     for _ in range(100):
