@@ -1,6 +1,7 @@
-"""``python -m tests.together [--at-once N] NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
+"""``python -m tests.together [--at-once N] [--within S] NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
 
-``--at-once``: no more than so many; the next one begins when one has ended. Default: all. ``--parts N NAME COMMAND``
+``--at-once``: no more than so many; the next one begins when one has ended. Default: all. ``--within S``: who takes longer
+is asked where it is (SIGABRT: Python's faulthandler, which pytest has on, tells of all threads), and ended. ``--parts N NAME COMMAND``
 stands for N of them, with ``--part=K/N`` at the end of each.
 What each prints is shown when it has ended; at the end what pytest says of each test that failed, and the last lines of
 all. Fails when one does. Much of what tests
@@ -20,6 +21,7 @@ import time
 from typing import IO, NamedTuple
 
 SEPARATOR = "---"
+DUMP_S = 10.0  # for what SIGABRT has a process say
 FAILURES = ("FAILED ", "ERROR ")  # as lines of pytest's summary begin
 
 
@@ -73,12 +75,20 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def overdue(part: Part, within: float) -> None:
+    """End it, if it has taken longer than so many seconds; what it was doing is in its output."""
+    late = time.monotonic() - part.began - within
+    if late > 0:
+        part.process.send_signal(signal.SIGABRT if late < DUMP_S else signal.SIGKILL)
+
+
 def together(arguments: list[str]) -> int:
     """Run them; the exit code of the first that failed, in the order given."""
-    at_once = len(arguments)
-    if arguments[0] == "--at-once":
-        _, number, *arguments = arguments
-        at_once = int(number)
+    options = {"--at-once": float(len(arguments)), "--within": float("inf")}
+    while arguments[0] in options:
+        option, number, *arguments = arguments
+        options[option] = float(number)
+    at_once, within = options["--at-once"], options["--within"]
     began, told = time.monotonic(), 0
     names, waiting = list(commands(arguments)), list(commands(arguments).items())
     left: list[Part] = []
@@ -89,6 +99,7 @@ def together(arguments: list[str]) -> int:
             while waiting and len(left) < at_once:
                 left.append(start(*waiting.pop(0)))
             for part in list(left):
+                overdue(part, within)
                 before = _cpu()
                 if (code := part.process.poll()) is not None:
                     left.remove(part)

@@ -201,6 +201,9 @@ def test_two_jails_at_once_have_different_outside_ids():
     with contextlib.ExitStack() as stack:
         programs = [stack.enter_context(pyjail.start(["cat"], pyjail.Limits(wall_time=None))) for _ in range(4)]
         for program in programs:
+            program.stdin.write(b"x\n")
+            program.stdin.flush()
+            assert program.stdout.readline() == b"x\n"  # it runs: what it is was read
             program.kill()
             program.wait()
         found = [program.result.receipt["ids"].value for program in programs]

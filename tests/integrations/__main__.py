@@ -6,6 +6,7 @@ printed, and its closing line, is shown when it has ended. Fails when one does, 
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import os
 import sys
@@ -14,6 +15,7 @@ from tests import together
 from tests.integrations import environments
 
 AT_ONCE = "2"
+WITHIN_S = "900"  # a suite, with what it installs: the longest takes four minutes
 
 
 def run(name: str, options: list[str]) -> int:
@@ -38,13 +40,14 @@ def main(arguments: list[str]) -> int:
         return os.EX_OK
     if len(asked) == 1:
         return run(asked[0], options)
-    words: list[str] = ["--at-once", AT_ONCE]
+    words: list[str] = ["--at-once", AT_ONCE, "--within", WITHIN_S]
     for name in asked or there:
         words += [name, sys.executable, "-m", "tests.integrations", name, *options, together.SEPARATOR]
     return together.together(words[:-1])
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # of what is installed, before there is a pytest
     together.stoppable()
     try:
         sys.exit(main(sys.argv[1:]))

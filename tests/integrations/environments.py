@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = re.compile(r"pyjail-linux\[([\w,\s-]+)\]$")  # a line of requirements.txt: the checkout, with these extras, too
+PATIENCE_S = 300  # for pip: the slowest takes half a minute
 ALWAYS = ("pytest>=8", "pytest-timeout>=2.3")
 
 
@@ -52,8 +53,10 @@ def python(name: str) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     pip = [str(binary), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    if subprocess.run([*pip, *wanted], check=False).returncode:  # an index may fail once: what it gave is kept
-        subprocess.run([*pip, *wanted], check=True)
+    try:  # an index may fail once, or never answer: what it gave is kept
+        subprocess.run([*pip, *wanted], check=True, timeout=PATIENCE_S)
+    except subprocess.SubprocessError:
+        subprocess.run([*pip, *wanted], check=True, timeout=PATIENCE_S)
     (site,) = (place / "lib").glob("python*/site-packages")
     (site / "pyjail.pth").write_text(f"{ROOT / 'src'}\n")
     stamp.write_text(told)

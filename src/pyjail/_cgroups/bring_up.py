@@ -9,12 +9,7 @@ import os
 from pyjail._base.fds import not_ours
 from pyjail._cgroups import tree
 from pyjail._host import machine, owner
-from pyjail._host.machine import (
-    Above,
-    Hierarchy,
-    Host,
-    Lacking,
-)
+from pyjail._host.machine import Above, Hierarchy, Host, Lacking
 from pyjail._policy import cgroup
 
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pyjail._core.native import ffi, lib
 
 from pyjail._base import lazy
+from pyjail._base.errors import KeeperError
 from pyjail._base.fds import (
     Fd,
     identity,
@@ -23,6 +24,7 @@ from pyjail._base.fds import (
 )
 from pyjail._core import program
 from pyjail._core.program import pack_head
+from pyjail._host.owner import check_owner
 
 _PATIENCE_S = 5.0  # for a janitor that somebody has stopped
 _END_MS = 2000  # from SIGKILL
@@ -62,6 +64,11 @@ class _Janitor:
 
     def tell(self, path: str) -> None:
         """Raises OSError when it is gone."""
+        try:
+            check_owner(path)
+        except KeeperError:
+            _wanted.pop(path, None)
+            raise
         ours = self.pair[0][0]
         if not self.identity or identity(ours.fileno()) != self.identity:
             raise ConnectionResetError
@@ -124,7 +131,7 @@ def _begin() -> None:
     _current = _Janitor()
     try:
         _current.start()
-        for path in _wanted:
+        for path in tuple(_wanted):
             _current.tell(path)
     except BaseException:
         _end()

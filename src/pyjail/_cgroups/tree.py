@@ -18,7 +18,7 @@ from pyjail._base import lazy
 from pyjail._base.errors import HostError, KeeperError
 from pyjail._base.fds import Fd, not_ours
 from pyjail._host.machine import Hierarchy
-from pyjail._host.owner import owner_name
+from pyjail._host.owner import check_owner, owner_name
 from pyjail._policy.cgroup import Cgroups
 
 TYPE_CHECKING = False
@@ -63,6 +63,7 @@ def clean_stale(directory: str) -> list[str]:
 
 
 def _mkdir(path: str) -> None:
+    check_owner(path)
     ours = path.endswith("/" + owner_name(os.getpid())) and os.access(os.path.dirname(path), os.W_OK)
     if ours:
         janitor().watch(path)
@@ -255,6 +256,7 @@ class KeeperCgroup:
     def hand(self, i: int, path: str, owner: tuple[int, int] | None) -> None:
         """A directory of the plan's hierarchy ``i`` becomes this (uid, gid)'s, but for its limits."""
         if owner is not None and self.tree is not None:
+            check_owner(path)
             os.chown(path, *owner)
             for name in _HANDED & self.tree.files[i]:
                 os.chown(f"{path}/{name}", *owner)

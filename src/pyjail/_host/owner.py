@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 
+from pyjail._base.errors import KeeperError
 from pyjail._host import machine
 
 UNKNOWN_BOOT = "00000000"  # of a masked /proc
@@ -43,3 +44,10 @@ def pid_namespace() -> str:
 def owner_name(pid: int, kind: str = "") -> str:
     """The name of this process's directory in every hierarchy."""
     return f"pyjail-{kind}{pid}-{start_time(pid) or 0}-{pid_namespace()}-{boot_id()}"
+
+
+def check_owner(path: str) -> None:
+    """Raises KeeperError where this is another process's: a child that is forked within a destructor goes on with its
+    parent's call, for Python swallows what is raised there."""
+    if owner_name(os.getpid()) not in path.split("/"):
+        raise KeeperError(f"{path} is of the process that this one was forked from, in the midst of a call")

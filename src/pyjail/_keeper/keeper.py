@@ -18,26 +18,14 @@ from pyjail._core.native import ffi, lib
 
 from pyjail._base import lazy
 from pyjail._base.errors import JailError, KeeperError
-from pyjail._base.fds import (
-    Fd,
-    fill,
-    identity,
-    itself,
-    memfd,
-    readable,
-)
+from pyjail._base.fds import Fd, fill, identity, itself, memfd, readable
 from pyjail._cgroups.tree import KeeperCgroup
 from pyjail._core import program
 from pyjail._host import machine
 from pyjail._host.machine import Host
 from pyjail._keeper.talk import REPORT_SIZE, Gone, Talk
 from pyjail._plan.compile import RunLimits, Template
-from pyjail._plan.wire import (
-    STEPS,
-    Failure,
-    pack_template,
-    parse_reply,
-)
+from pyjail._plan.wire import STEPS, Failure, pack_template, parse_reply
 
 HANDSHAKE_S = 30.0
 _SEQPACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
@@ -173,6 +161,7 @@ class Keeper(Talk):
         return self.sock_identity is None or identity(self.sock.fileno()) == self.sock_identity
 
     def _spawn(self, fds: list[int]) -> None:
+        self._own()
         failure = ffi.new("struct pj_error *")
         exe = program.program()
         pid = lib.pj_spawn(exe.number, fds, len(fds), self.spawned, failure)
@@ -203,6 +192,7 @@ class Keeper(Talk):
         return raw, text
 
     def _expect(self, kind: int) -> tuple[bytes, Fd]:
+        self._own()
         fd = Fd()
         # Not by a TimeoutError of the socket: a signal handler may raise one of its own.
         if not readable(self.sock.fileno(), int(HANDSHAKE_S * 1000)):
@@ -226,21 +216,29 @@ class Keeper(Talk):
         with lazy.lock:
             from pyjail._keeper import id_maps
 
-        id_maps.write(id_maps.pid_of(keeper.number), self.ids, lambda: not readable(keeper.number, 0))
+        def alive() -> bool:
+            self._own()
+            return not readable(keeper.number, 0)
+
+        id_maps.write(id_maps.pid_of(keeper.number), self.ids, alive)
+
+    def _own(self) -> None:
+        """Raises KeeperError in a child that was forked in a destructor, which goes on with its parent's call."""
+        if self.owner != os.getpid():
+            raise KeeperError("this process was forked from the keeper's in the midst of its start")
 
     def how_it_died(self) -> str:
         """After its hang-up: what ended it."""
         with self.closing, contextlib.suppress(ChildProcessError):
             if self.ended or self.pid <= 0:
                 return "pyjail.close() ended it"
-            if not self.pidfd.ours or not readable(self.pidfd.number, 5000):
-                return "it lives, and does not answer"
-            found = os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)  # its pid may be another's by now
-            self.pid = -1
-            if found is not None:
-                code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-                code = 128 - code if code > 128 else code  # the guard tells of the keeper as a shell does
-                return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            with lazy.lock:
+                from pyjail._keeper import death
+
+            if self.pidfd.ours and readable(self.pidfd.number, 5000):
+                said, self.pid = death.reaped(self.pidfd), -1
+                return said
+            return "it lives, and does not answer"
         return "its exit status went to somebody else's wait()"
 
     @property

@@ -10,13 +10,7 @@ from pyjail._base.errors import HostError
 from pyjail._base.records import once
 from pyjail._cgroups import bring_up, tree
 from pyjail._host import machine
-from pyjail._plan.compile import (
-    Request,
-    RunLimits,
-    Template,
-    run_limits,
-    template,
-)
+from pyjail._plan.compile import Request, RunLimits, Template, run_limits, template
 from pyjail._spec.commands import Command
 from pyjail._spec.jail import GIVEN, Jail, Limits
 

@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping
 from types import GenericAlias
 
 from pyjail._base import lazy
-from pyjail._base.records import (
-    dataclass,
-    field,
-    hash_of,
-    names,
-)
+from pyjail._base.records import dataclass, field, hash_of, names
 from pyjail._base.shown import Document
 from pyjail._result.verdict import Verdict  # which every run needs: made here, it is not made while one waits
 from pyjail._spec.jail import Limits

@@ -8,16 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pyjail._base import lazy, units
 from pyjail._base.errors import SpecError
 from pyjail._base.records import NamedTuple
-from pyjail._spec.jail import (
-    CAPTURED,
-    NULL,
-    Env,
-    Jail,
-    Limits,
-    inside,
-    text,
-    with_python,
-)
+from pyjail._spec.jail import CAPTURED, NULL, Env, Jail, Limits, inside, text, with_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
