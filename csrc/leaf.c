@@ -168,14 +168,13 @@ static uint64_t clock_read(void) {
   return minus(now, S->leaf.clock_base);
 }
 
-/* The cgroup namespace that the first process in this leaf has made, for those after it. */
+/* The cgroup namespace that the first process in this leaf has made, for those after it. K.got may be a request's. */
 static void leaf_namespace_take(void) {
   struct leaf *r = &S->leaf;
+  struct fds got = {0};
   char what = 0;
   if (r->namespace >= 0 || !text_keep(TEXT_NS, NS_CGROUP, r->namespace_name)) return;
-  if (message_receive(S->go[0], &what, 1, K_MSG_DONTWAIT, &K.got) != 1 || !K.got.count) return;
-  r->namespace = K.got.fd[0];
-  K.got.count = 0;
+  if (message_receive(S->go[0], &what, 1, K_MSG_DONTWAIT, &got) == 1 && got.count) r->namespace = got.fd[0];
 }
 
 /* Did the watched text change since the start? HOSTILE: its numbers. */

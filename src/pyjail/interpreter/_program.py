@@ -161,7 +161,10 @@ class Program:
                 else:
                     return found
             left = self._pressed(deadline, grace)
-            events = self._poll.poll(None if left is None else max(0, 1 + int(left * 1000)))
+            wait = SOON if left is None else min(left, SOON)
+            events = self._poll.poll(max(0, 1 + int(wait * 1000)))
+            if not events and self.process.poll() is not None:  # its end of the channel is held by somebody else
+                return None
             ready = {fd for fd, _ in events}
             for fd in [fd for fd in self._outputs if fd in ready]:
                 self._hear(fd, heard)

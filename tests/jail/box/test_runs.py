@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from pyjail import (
+    PIPE,
     Box,
     ExecError,
     Jail,
@@ -208,6 +211,26 @@ def test_options_are_those_of_run(box):
         box.run(["true"], nonsense=1)
     with pytest.raises(SpecError, match="orphans"):
         box.run(["true"], orphans="maybe")
+
+
+def test_a_program_that_is_started_as_soon_as_another_has_ended_gets_the_fds_that_it_was_given():
+    """Its slot still has to be put away then, which takes an fd from who has ended."""
+    for _ in range(3):
+        with Box(limits=LIMITS) as box:
+            for number in (2, 3):
+                with ExitStack() as open_:
+                    for program in [open_.enter_context(box.start(["true"])) for _ in range(number)]:
+                        program.wait()
+                    said = []
+                    for _ in range(number):
+                        reading, writing = os.pipe()
+                        os.write(writing, b"x")
+                        os.close(writing)
+                        said.append(open_.enter_context(box.start(["cat"], stdin=reading, stdout=PIPE)))
+                        os.close(reading)
+                    for program in said:
+                        assert program.stdout.read() == b"x"
+                        assert program.wait() == 0
 
 
 def test_a_closed_box_says_so():

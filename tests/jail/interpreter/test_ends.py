@@ -126,3 +126,31 @@ def test_nothing_is_left_of_one_that_nobody_has_closed(nothing_left):
     python.run("import os; os.fork() or __import__('time').sleep(100)")
     del python
     gc.collect()
+
+
+HOLD = """
+import array, os, socket, stat, time
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind("/box/door")
+    listening.listen()
+    print("ready", flush=True)
+    held = socket.recv_fds(listening.accept()[0], 1, 64)
+time.sleep(600)
+"""
+GIVE = """
+import os, socket, stat, time
+ours = [fd for fd in range(64) if os.path.exists(f"/proc/self/fd/{fd}") and stat.S_ISSOCK(os.stat(fd).st_mode)]
+door = socket.socket(socket.AF_UNIX)
+door.connect("/box/door")
+socket.send_fds(door, [b"x"], ours)
+time.sleep(0.2)
+os._exit(3)
+"""
+
+
+def test_the_end_is_told_when_another_program_of_the_box_holds_the_channel(python):
+    with python.box.start(["python3", "-c", HOLD], stdout=pyjail.PIPE) as other:
+        assert other.stdout.readline() == b"ready\n"
+        assert python.run(GIVE, timeout=None).ended == "it exited with 3"
+        assert python.run("1 + 1").text == "2"
+        other.kill()
