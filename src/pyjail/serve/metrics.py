@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -74,6 +75,10 @@ class Metrics:
         """One more gauge, whose value is asked for."""
         Gauge(name, what, registry=self.registry).set_function(value)
 
+    def total(self, name: str, what: str, value: Callable[[], int]) -> None:
+        """One more counter, whose value is asked for."""
+        self.registry.register(_Total(name, what, value))
+
     def watch_each(self, name: str, what: str, label: str, values: Mapping[str, Callable[[], float]]) -> None:
         """One more gauge, for each value of a label."""
         gauge = Gauge(name, what, (label,), registry=self.registry)
@@ -95,3 +100,13 @@ class Metrics:
             thread.join()
 
         return end
+
+
+class _Total:
+    """A counter that somebody else counts."""
+
+    def __init__(self, name: str, what: str, value: Callable[[], int]) -> None:
+        self._name, self._what, self._value = name, what, value
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._what, value=self._value())

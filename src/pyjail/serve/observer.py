@@ -34,12 +34,14 @@ class Observer:
 
     def __init__(self, config: Config, turns: Turns) -> None:
         self.turns = turns
-        self.metrics, self.log, self._config = Metrics(), logs.stderr(config.observe.log), config.observe
+        self.metrics, self.outlet, self._config = Metrics(), logs.outlet(), config.observe
+        self.log = logs.Log(self.outlet.put if config.observe.log else None)
         self._waiting: dict[_Seen, asyncio.Task[Any]] = {}
         self.traces = _traces() if config.observe.traces else None
         self._ends: list[Callable[[], None]] = []
         self._languages: dict[str, str] = {}
         self._known = config.languages or None
+        self.metrics.total("pyjail_log_dropped", "lines that nobody read in time", lambda: self.outlet.dropped)
         self.metrics.watch("pyjail_running", "programs that run", lambda: turns.running)
         self.metrics.watch("pyjail_queued", "runs that wait for a slot", lambda: turns.waiting)
         self.metrics.watch("pyjail_keepers", "warm keepers", lambda: len(testing.idle()) + len(testing.busy()))
@@ -58,11 +60,12 @@ class Observer:
             self._ends.pop()()
         if self.traces is not None:
             self.traces.end()
+        self.outlet.end()
 
     def refused(self, problem: Problem) -> None:
         """A connection was, before there was a request, or with half of one."""
         self.metrics.rejected(problem.kind)
-        self.log.line("refused", status=problem.status, problem=problem.kind)
+        self.log.seldom("refused", status=problem.status, problem=problem.kind)
 
     @contextmanager
     def waiting(self, seen: _Seen) -> Iterator[None]:

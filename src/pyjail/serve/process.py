@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,7 +92,7 @@ class _Server(uvicorn.Server):
         notify(f"STOPPING=1\nSTATUS={turns.running} programs run")
         if turns.running:
             said = f"ending: {turns.running} programs have {self._drain:g} s; a second signal ends them at once"
-            print(f"pyjail serve: {said}", file=sys.stderr, flush=True)
+            self._service.observer.outlet.put(f"pyjail serve: {said}")
         waits = [asyncio.ensure_future(turns.idle()), asyncio.ensure_future(self._now.wait())]
         await asyncio.wait(waits, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

@@ -36,6 +36,7 @@ class Served:
 
     def log(self) -> str:
         """All that it wrote to standard error."""
+        time.sleep(0.1 * SLOW)  # a thread writes it
         return self._log.read_text(errors="replace")
 
     def programs(self) -> list[bytes]:

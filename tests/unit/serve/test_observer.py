@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 from types import SimpleNamespace
@@ -25,9 +24,9 @@ SECRET = "hunter2"
 def observer():
     """One whose lines are in ``lines``."""
     made = Observer(Config(observe=Observe(log=False)), Turns(Admission(concurrent=1)))
-    stream = io.StringIO()
-    made.log = logs.Log(stream)
-    made.lines = lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    said = []
+    made.log = logs.Log(said.append)
+    made.lines = lambda: [json.loads(line) for line in said]
     return made
 
 
@@ -174,17 +173,30 @@ def test_other_libraries_are_told_in_their_own_words_alone(observer):
 
 
 def test_control_characters_are_escaped():
-    stream = io.StringIO()
-    logs.Log(stream).line("x", text="\x1b[31m\n\u202e")
-    assert stream.getvalue().count("\n") == 1
-    assert stream.getvalue().isascii() and stream.getvalue().strip().isprintable()
+    lines = []
+    logs.Log(lines.append).line("x", text="\x1b[31m\n\u202e")
+    (said,) = lines
+    assert said.isascii() and said.isprintable()
 
 
-def test_a_log_that_nobody_reads_ends_nothing():
-    class Gone(io.StringIO):
-        def flush(self):
-            raise BrokenPipeError
+def test_what_clients_can_cause_as_often_as_they_like_is_said_some_times_a_second(observer, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    for _ in range(1000):
+        observer.refused(Problem(400, "http", SECRET))
+    now[0] += 1
+    observer.refused(Problem(400, "http", SECRET))
+    lines = observer.lines()
+    assert len(lines) == 11 and lines[-1]["left_out"] == 990 and SECRET not in str(lines)
+    assert sample(observer, "pyjail_rejected_total", reason="http") == 1001
 
-    log = logs.Log(Gone())
-    log.line("x")
-    log.line("x")
+
+def test_what_uvicorn_says_of_a_request_that_is_none_is_our_line_alone(observer):
+    handler = observer.log.attach()
+    try:
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        for _ in range(100):
+            logging.getLogger("uvicorn.error").warning("Unsupported upgrade request.")
+    finally:
+        logs.detach(handler)
+    assert [line["text"] for line in observer.lines()] == ["Unsupported upgrade request."] * 10
