@@ -59,6 +59,9 @@ class Counter:
         state = "running" if record.state == "queued" and live.state == "running" else record.state
         return Kept(id, state, record.spec["body"], record.result, record.reason, record.created, record.ended)
 
+    async def forget(self, id: str) -> bool:
+        return await self._service.later.forget(id, self._of[0])
+
     async def languages(self, *names: str) -> Mapping[str, str]:
         return await self._languages.versions(names)
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pyjail import STDOUT, ExecError, HostError, Result, SetupError, aio
+from pyjail import STDOUT, ExecError, HostError, Result, SetupError, SpecError, aio
 from pyjail.languages import Language, Program, find
-from pyjail.serve import bounds, piped
+from pyjail.serve import archives, bounds, piped
 from pyjail.serve.admission import Turns
 from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
@@ -93,11 +93,19 @@ class Engine:
         return replace(await cleaned(outcome, job.sanitize), findings=findings)
 
     async def _ran(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+        if job.archive:
+            try:
+                unpacked = await archives.unpacked(job.archive, job.jail)
+            except archives.Unfit as e:
+                return Outcome(None, fault=str(e), queued=queued)
+            job = replace(job, files={**unpacked, **job.files})
+        if job.build is not None:
+            return await _built(job, job.build, watcher, queued)
         if not job.language:
             return await _program(job, watcher, queued)
         if watcher is not None:
             watcher.began("compile")
-        program = await prepared(job, self._known)
+        program = await _prepared(job, self._known)
         if not program.ok:
             return Outcome(None, program.compile, program.fault, queued)
         return await _compiled(job, program, watcher, queued)
@@ -178,12 +186,36 @@ async def step(place: Place, job: Job, queued: float = 0.0) -> Outcome:
     return Outcome(result, queued=queued)
 
 
+async def _built(job: Job, build: Job, watcher: Watcher | None, queued: float) -> Outcome:
+    """Both in one /box; of one that cannot be built, `Outcome.compile` alone."""
+    async with aio.Session(job.jail, limits=job.limits) as session:
+        if watcher is not None:
+            watcher.began("compile")
+        made = await step(session, replace(build, files=job.files), queued)
+        if made.result is None or not made.result.ok:
+            return replace(made, result=None, compile=made.result)
+        if watcher is not None:
+            watcher.began("run")
+        return replace(await step(session, replace(job, files={}), queued), compile=made.result)
+
+
+async def _prepared(job: Job, known: Mapping[str, Language] | None) -> Program:
+    """As `prepared`; a file of an archive that is called as the source is gives way to it."""
+    try:
+        return await prepared(job, known)
+    except SpecError as e:
+        if not job.archive or e.field != "files" or e.value not in job.files:
+            raise
+        return await prepared(replace(job, files={n: d for n, d in job.files.items() if n != e.value}), known)
+
+
 async def prepared(job: Job, known: Mapping[str, Language] | None = None) -> Program:
     """Its program, compiled. Raises `Problem` 422 where this server has no tools for the language."""
     try:
         return await aio.prepare(
-            find(job.language, known), job.source, jail=job.jail, limits=job.compile_limits, files=dict(job.files)
-        )
+            job.how or find(job.language, known), job.source, jail=job.jail, limits=job.compile_limits,
+            files=dict(job.files),
+        )  # fmt: skip
     except HostError as e:
         raise missing(e, job.language) from None
     except SetupError as e:

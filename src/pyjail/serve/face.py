@@ -85,6 +85,9 @@ class Desk(Protocol):
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         """What has become of it, once it has ended or so many seconds are over; None: there is none of this tenant."""
 
+    async def forget(self, id: str) -> bool:
+        """Keep no more what has been submitted, if it has ended; whether it is gone."""
+
     async def languages(self, *names: str) -> Mapping[str, str]:
         """{name: version} of those whose tools are here: of these names, or of all."""
 

@@ -16,7 +16,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {  # of a face: what each of its keys is
     "codebox": {"programs": "texts", "timeout": "float"},
     "secure-sandbox": {"rate": "int", "window": "float", "concurrent": "int", "code": "int", "output": "int"},
     "go-judge": {},
-    "judge0": {},
+    "judge0": {"delete": "bool"},
     "piston": {"compile_limits": "limits"},
     "snekbox": {"executables": "texts"},
     "sandboxfusion": {"compile_limits": "limits"},

@@ -25,6 +25,7 @@ from pyjail.serve.faces import (
     go_judge,
     go_judge_stream,
     judge0,
+    judge0_job,
     piston,
     piston_socket,
     sandboxfusion,
@@ -55,7 +56,7 @@ FACES: Mapping[str, Made] = {
     "codebox": Made(lambda _: codebox.Codebox(), ("timeout", "programs")),
     "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
     "go-judge": Made(lambda _: go_judge.GoJudge(go_judge_stream.SOCKETS)),
-    "judge0": Made(lambda _: judge0.Judge0()),
+    "judge0": Made(lambda _: judge0.Judge0(), ("delete",)),
     "piston": Made(lambda _: piston.Piston(piston_socket.SOCKETS), ("compile_limits",)),
     "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
     "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion(), ("compile_limits",)),
@@ -67,7 +68,7 @@ def mount(app: FastAPI, service: Service) -> Doors:
     """Add the routes of all faces that the configuration does not turn off."""
     config = service.config
     faces, languages = made(config), Known(config)
-    service.makers["judge0"] = lambda body: judge0.job_of(body, config)
+    service.makers["judge0"] = lambda body: judge0_job.job_of(body, config)
     routes: dict[tuple[str, str], list[tuple[Face, Endpoint]]] = {}
     for face in faces.values():
         for endpoint in face.endpoints():

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyjail import Jail, Limits, Result
+from pyjail.languages import Language
+
+MOST_UNPACKED = 10 << 20  # bytes of the files of an archive
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Job:
         check: "off", "warn" or "reject", what `pyjail.precheck` finds. sanitize: "", or a mode of `pyjail.sanitize`,
             for what is shown.
         label: the name of the face that it came by.
+        how: of the language, in place of what is known by its name. archive: a zip whose files are in /box, too, but
+            for those that ``files`` names. build: what runs before it in the same /box, and has to succeed.
     """
 
     args: tuple[str, ...] = ()
@@ -45,6 +50,9 @@ class Job:
     check: str = "off"
     sanitize: str = ""
     label: str = "v1"
+    how: Language | None = None
+    archive: bytes = b""
+    build: Job | None = None
 
 
 LATE = "no time was left for it"

@@ -86,6 +86,13 @@ class Later:
             _end(live, record)
         return live
 
+    async def forget(self, id: str, tenant: str) -> bool:
+        """Whether it is kept no more: one that has ended, and is this tenant's."""
+        gone = await self._store.drop(id, tenant)
+        if gone:
+            self._lives.drop(id)
+        return gone
+
     async def until_ended(self, live: Live, seconds: float | None) -> None:
         """Wait for its end, so long at most; runs of another service are looked for in the store."""
         loop = asyncio.get_running_loop()

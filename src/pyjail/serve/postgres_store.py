@@ -69,6 +69,10 @@ _WAITS = "state = 'queued', worker = '', attempts = attempts - 1"
 _NAMED = """
 SELECT tenant, spec FROM pyjail_runs WHERE state IN ('queued', 'running') AND strpos(spec, '"sha256":') > 0
 """
+_DROP = (
+    "DELETE FROM pyjail_runs WHERE id = %(id)s AND tenant = %(tenant)s AND state IN ('done', 'cancelled', 'lost')"
+    " RETURNING id"
+)
 _EXPIRE = "DELETE FROM pyjail_runs WHERE state IN ('done', 'cancelled', 'lost') AND expires < %(now)s"
 
 Connection: TypeAlias = "psycopg.AsyncConnection[dict[str, Any]]"
@@ -198,6 +202,11 @@ class Postgres:
         async with self._whole() as db:
             found = await db.execute(_NAMED)
             return named([(row["tenant"], row["spec"]) async for row in found])
+
+    async def drop(self, id: str, tenant: str) -> bool:
+        """See `Store.drop`."""
+        async with self._whole() as db:
+            return await self._one(db, _DROP, id=id, tenant=tenant) is not None
 
     async def expire(self) -> int:
         """See `Store.expire`."""

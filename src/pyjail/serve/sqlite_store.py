@@ -190,6 +190,15 @@ class SQLite:
 
         return await self._database.do(work)
 
+    async def drop(self, id: str, tenant: str) -> bool:
+        """See `Store.drop`."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            with whole(db, sure=True):
+                return self._dropped(db, "id = ? AND tenant = ?", id, tenant) > 0
+
+        return await self._database.do(work)
+
     async def expire(self) -> int:
         """See `Store.expire`."""
 
@@ -202,9 +211,12 @@ class SQLite:
         return found
 
     def _expired(self, db: sqlite3.Connection) -> int:
+        return self._dropped(db, "expires < ?", self._clock())
+
+    def _dropped(self, db: sqlite3.Connection, which: str, *values: Any) -> int:
         over = db.execute(
-            "DELETE FROM jobs WHERE state IN ('done', 'cancelled', 'lost') AND expires < ? RETURNING id, result_digest",
-            (self._clock(),),
+            f"DELETE FROM jobs WHERE state IN ('done', 'cancelled', 'lost') AND {which} RETURNING id, result_digest",  # noqa: S608
+            values,
         ).fetchall()
         for row in over:
             if row["result_digest"]:

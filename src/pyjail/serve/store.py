@@ -67,6 +67,9 @@ class Store(Protocol):
     async def named(self) -> dict[str, set[str]]:
         """Digests of files that runs name which have not ended, of each tenant; perhaps others besides."""
 
+    async def drop(self, id: str, tenant: str) -> bool:
+        """Keep it no more, if it has ended. False: it has not; or as None of `get`."""
+
     async def expire(self) -> int:
         """Drop those whose time is over: how many."""
 
@@ -159,6 +162,14 @@ class Memory:
     async def named(self) -> dict[str, set[str]]:
         """See `Store.named`."""
         return named((r.tenant, json.dumps(r.spec)) for r in self._records.values() if r.state not in ENDED)
+
+    async def drop(self, id: str, tenant: str) -> bool:
+        """See `Store.drop`."""
+        record = await self.get(id, tenant)
+        if record is None or record.state not in ENDED:
+            return False
+        del self._records[id]
+        return True
 
     async def expire(self) -> int:
         """See `Store.expire`."""

@@ -12,6 +12,7 @@ import pytest
 import sandbox_fusion
 from judge0.base_types import LanguageAlias, Status
 from judge0.clients import Client
+from judge0.filesystem import File, Filesystem
 
 from tests.jail.serve.served import PATIENCE, Served, served
 
@@ -54,6 +55,20 @@ def test_judge0_s_client_takes_batches_and_test_cases(judge):
     broken = judge0.run(client=judge, submissions=broken)
     assert broken.status is Status.COMPILATION_ERROR
     assert "was not declared" in broken.compile_output
+
+
+def test_judge0_s_client_sends_files_options_and_whole_projects(judge):
+    files = Filesystem(content=[File(name="word.py", content="said = 'hi'")])
+    source = "import sys, word; print(word.said, *sys.argv[1:])"
+    given = {"language": LanguageAlias.PYTHON, "additional_files": files, "command_line_arguments": "a 'b c'"}
+    assert judge0.run(client=judge, submissions=judge0.Submission(source_code=source, **given)).stdout == "hi a b c\n"
+    source = '#include <cstdio>\nint main() { printf("%d", N * M); }'
+    given = {"language": LanguageAlias.CPP_GCC, "compiler_options": "-DN=6 -DM=7"}
+    assert judge0.run(client=judge, submissions=judge0.Submission(source_code=source, **given)).stdout == "42"
+    scripts = {"compile": "echo built > made", "run": "cat made"}
+    files = Filesystem(content=[File(name=name, content=text) for name, text in scripts.items()])
+    project = judge0.Submission(source_code="", additional_files=files, language=LanguageAlias.MULTI_FILE)
+    assert judge0.run(client=judge, submissions=project).stdout == "built\n"
 
 
 # ---- Piston ----

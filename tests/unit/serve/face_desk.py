@@ -75,8 +75,11 @@ class Desk:
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         return self.kept.get(id)
 
+    async def forget(self, id: str) -> bool:
+        return self.kept.pop(id, None) is not None
+
     async def languages(self, *names: str) -> Mapping[str, str]:
-        every = {"python": "3.11.2", "c": "12.2.0", "cpp": "12.2.0"}
+        every = {"python": "3.11.2", "c": "12.2.0", "cpp": "12.2.0", "bash": "5.2"}
         return {name: version for name, version in every.items() if not names or name in names}
 
     async def tools(self, language: str, jail: Jail) -> Jail:

@@ -47,6 +47,27 @@ def test_another_tenant_finds_nothing_and_cancels_nothing(opened):
     asyncio.run(main())
 
 
+def test_what_has_ended_can_be_dropped_by_its_tenant(opened):
+    async def main():
+        async with opened(Jobs()) as store:
+            for id in "123":
+                await store.submit(record(id), f"k{id}", "d")
+            assert not await store.drop("1", "a")
+            await store.claim("w")
+            assert not await store.drop("1", "a")
+            await store.finish("1", "w", {"x": "y" * 100_000})
+            await store.cancel("2", "a")
+            assert not await store.drop("1", "b")
+            assert await store.drop("1", "a")
+            assert await store.drop("2", "a")
+            assert not await store.drop("1", "a")
+            assert await store.get("1", "a") is None
+            assert (await store.submit(record("4"), "k1", "other"))[1]  # its key is free again
+            assert (await store.claim("w")).id == "3"
+
+    asyncio.run(main())
+
+
 def test_what_a_dead_worker_had_is_claimed_again_and_lost_after_two_attempts(opened):
     async def main():
         clock = Clock()

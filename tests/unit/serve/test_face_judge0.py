@@ -121,8 +121,13 @@ def test_limits_and_arguments_become_a_job_s():
         ({"source_code": ""}, "source_code", "can't be blank"), ({"source_code": 1}, "source_code", "can't be blank"), ({"language_id": None}, "language_id", "can't be blank"),
         ({"language_id": 9999}, "language_id", "language with id 9999 doesn't exist"), ({"language_id": True}, "language_id", "can't be blank"), ({"stdin": 1}, "stdin", "string"),
         ({"cpu_time_limit": 16}, "cpu_time_limit", "less than or equal to 15"), ({"cpu_time_limit": "x"}, "cpu_time_limit", "number"), ({"memory_limit": 5}, "memory_limit", "greater than or equal to 2048"),
-        ({"enable_network": True}, "enable_network", "not allowed"), ({"callback_url": "http://127.0.0.1"}, "callback_url", "not offered"), ({"additional_files": "UEs="}, "additional_files", "not offered"),
-        ({"compiler_options": "-O3"}, "compiler_options", "not allowed"), ({"number_of_runs": 2}, "number_of_runs", "equal to 1"), ({"command_line_arguments": "'"}, "command_line_arguments", "quotation"),
+        ({"enable_network": True}, "enable_network", "not allowed"), ({"callback_url": "http://127.0.0.1"}, "callback_url", "setting callback is not allowed"), ({"additional_files": "UEs="}, "additional_files", "is no zip archive"),
+        ({"additional_files": "UEsFB"}, "additional_files", "is no base64"), ({"additional_files": 1}, "additional_files", "string"), ({"compiler_options": "-O3"}, "compiler_options", "only allowed for compiled languages"),
+        ({"compiler_options": "'", "language_id": 50}, "compiler_options", "quotation"), ({"compiler_options": "-DX={stem}", "language_id": 50}, "compiler_options", "{stem} cannot be"), ({"compiler_options": "x" * 513, "language_id": 50}, "compiler_options", "maximum is 512 characters"),
+        ({"language_id": 89}, "additional_files", "can't be blank"), ({"language_id": 89}, "source_code", "must be blank"), ({"language_id": 89, "compiler_options": "-O3"}, "compiler_options", "compiled languages"),
+        ({"cpu_extra_time": 6}, "cpu_extra_time", "less than or equal to 5"), ({"enable_per_process_and_thread_time_limit": True}, "enable_per_process_and_thread_time_limit", "this option cannot be enabled"),
+        ({"enable_per_process_and_thread_memory_limit": True}, "enable_per_process_and_thread_memory_limit", "this option cannot be enabled"),
+        ({"number_of_runs": 2}, "number_of_runs", "equal to 1"), ({"command_line_arguments": "'"}, "command_line_arguments", "quotation"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_a_422_by_field(given, field, text):
@@ -131,6 +136,88 @@ def test_what_is_wrong_is_a_422_by_field(given, field, text):
     assert answer.status == 422
     assert text in answer.content[field][0]
     assert desk.kept == {}
+
+
+ARCHIVE = base64.b64encode(b"PK\5\6" + bytes(18)).decode()  # of nothing: what is in one is looked at in a jail
+
+
+def job(**given):
+    desk = Desk()
+    assert create({**HELLO, "language_id": 50, **given}, desk).status == 201
+    (kept,) = desk.kept.values()
+    return job_of(kept.body, desk.config)
+
+
+def test_compiler_options_stand_behind_its_own_and_before_the_source():
+    words = job(compiler_options="-std=c99 '-DX=a b' -lm").how.compile
+    assert words[words.index("{sources}") - 3 :] == ("-std=c99", "-DX=a b", "-lm", "{sources}", "-lm")
+    assert job().how is None
+
+
+def test_of_files_that_came_with_it_none_is_compiled_unless_the_source_asks_for_it():
+    made = job(additional_files=ARCHIVE)
+    assert (made.archive[:4], made.how.extensions, "{sources}" in made.how.compile) == (b"PK\5\6", (), False)
+    assert made.source == HELLO["source_code"]
+
+
+def test_a_program_of_several_files_has_scripts_of_its_own():
+    made = job(source_code=None, language_id=89, additional_files=ARCHIVE, cpu_time_limit=1)
+    assert (made.language, made.args[0], made.build.args[0]) == ("", "bash", "bash")
+    assert (made.limits.cpu_time, made.build.limits.cpu_time, made.build.merged) == (1, 15, True)
+
+
+def test_what_is_no_language_is_shown_or_started():
+    assert job(language_id=43, source_code="hi").how.run == ("cat", "text.txt")
+    assert job(language_id=44, command_line_arguments="a").how.source == "a.out"
+
+
+def test_additional_files_come_back_as_they_came():
+    desk = Desk()
+    token = create({**HELLO, "additional_files": ARCHIVE[:20] + "\n" + ARCHIVE[20:]}, desk).content["token"]
+    said = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": token}, query={"fields": "*"}).content
+    assert (said["additional_files"], said["enable_network"], said["cpu_extra_time"]) == (f"{ARCHIVE}\n", False, 1)
+
+
+def test_deleting_is_off_unless_the_configuration_says_otherwise():
+    for settings, status in (({}, 400), ({"delete": True}, 200)):
+        desk = Desk(result(stdout=b"1"), settings=settings)
+        token = {"token": create(HELLO, desk).content["token"]}
+        gone = ask(FACE, "DELETE", "/submissions/{token}", desk=desk, params=token)
+        assert gone.status == status
+        assert ask(FACE, "GET", "/config_info", desk=desk).content["enable_submission_delete"] is (status == 200)
+        left = ask(FACE, "GET", "/submissions/{token}", desk=desk, params=token)
+        assert left.status == (404 if status == 200 else 200)
+    assert gone.content["stdout"] == "MQ==\n"
+    assert ask(FACE, "DELETE", "/submissions/{token}").content == {"error": "delete not allowed"}
+
+
+@pytest.mark.parametrize(("state", "status"), [("queued", "1 (In Queue)"), ("running", "2 (Processing)")])
+def test_what_has_not_ended_is_not_deleted(state, status):
+    desk = Desk(Kept("", state, {}), settings={"delete": True})
+    token = {"token": create(HELLO, desk).content["token"]}
+    said = ask(FACE, "DELETE", "/submissions/{token}", desk=desk, params=token)
+    assert (said.status, said.content["error"]) == (
+        400,
+        f"submission cannot be deleted because its status is {status}",
+    )
+    assert len(desk.kept) == 1
+
+
+def test_who_waits_for_what_is_no_text_learns_the_token():
+    desk = Desk(result(stdout=b"\xff"))
+    said = create(HELLO, desk, **WAIT)
+    assert (said.status, uuid.UUID(said.content["token"]).hex in desk.kept) == (201, True)
+    assert "base64_encoded=true" in said.content["error"]
+
+
+def test_a_compiler_that_takes_too_long_says_so():
+    said = create({**HELLO, "language_id": 54}, Desk(Outcome(None, result(Verdict.CPU_TIME))), **WAIT).content
+    assert (said["status"]["id"], said["compile_output"]) == (6, "Compilation time limit exceeded.")
+
+
+def test_what_cannot_be_unpacked_is_told():
+    said = create(HELLO, Desk(Outcome(None, fault="the archive: no")), **WAIT).content
+    assert (said["status"]["id"], said["message"]) == (14, "the archive: no")
 
 
 def test_the_service_s_maxima_hold_too():
@@ -149,6 +236,8 @@ def test_batches():
     assert said["submissions"][1] is None
     assert ask(FACE, "POST", "/submissions/batch", {"submissions": [HELLO] * 21}, desk).status == 400
     assert ask(FACE, "POST", "/submissions/batch", {"submissions": []}, desk).status == 400
+    assert ask(FACE, "POST", "/submissions/batch", {"submissions": [{}]}, desk).status == 422
+    assert ask(FACE, "GET", "/submissions/batch", desk=desk).status == 400
 
 
 def test_what_it_says_of_itself():
@@ -159,7 +248,6 @@ def test_what_it_says_of_itself():
     assert len(ask(FACE, "GET", "/statuses").content) == 14
     assert ask(FACE, "GET", "/about").content["version"] == "1.13.1"
     assert ask(FACE, "GET", "/version").body == b"1.13.1"
-    assert ask(FACE, "DELETE", "/submissions/{token}").status == 403
     assert ask(FACE, "GET", "/submissions/{token}", params={"token": "x"}).status == 404
     assert create(HELLO, fields="nope").content == {"error": "invalid fields: [nope]"}
     assert FACE.problem(Problem(503, "queue-full", "the queue is full", retry=2)).content == {"error": "queue is full"}

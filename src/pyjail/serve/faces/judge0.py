@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import base64
 import binascii
-import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyjail.serve.config import Config
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Kept
-from pyjail.serve.faces.common import bounded, parsed
-from pyjail.serve.faces.judge0_answers import NAME, submission
+from pyjail.serve.faces.common import parsed
+from pyjail.serve.faces.judge0_answers import submission
+from pyjail.serve.faces.judge0_job import archive_of, job_of, language_of, options_of
 from pyjail.serve.faces.judge0_tables import (
     FIELDS,
     LANGUAGES,
     LIMITS,
+    MOST_EXTRA_TIME,
     MOST_IN_BATCH,
+    NAME,
+    NO_VERSION,
+    PROJECT,
     REFUSED,
     STATUSES,
     USUAL,
     VERSION,
     configuration,
 )
-from pyjail.serve.job import Job
+from pyjail.serve.job import MOST_UNPACKED
 from pyjail.serve.problem import Problem
 
 MOST_ARGUMENTS = 512  # characters; to split them takes time by the square of it
+_WORDS = ("compiler_options", "command_line_arguments")
+_ENCODED = ("source_code", "stdin", "expected_output")
 WAIT = 60.0  # seconds that ``wait=true`` waits at most
 
 
@@ -73,7 +78,7 @@ async def version(asked: Asked, desk: Desk) -> Answer:
 
 
 async def config_info(asked: Asked, desk: Desk) -> Answer:
-    return Answer(configuration(desk.config.admission.queue))
+    return Answer(configuration(desk.config.admission.queue, _deletes(desk), MOST_UNPACKED))
 
 
 async def statuses(asked: Asked, desk: Desk) -> Answer:
@@ -97,7 +102,11 @@ async def _known(number: int, desk: Desk) -> Mapping[str, str]:
 
 async def _languages(desk: Desk) -> list[dict[str, Any]]:
     known = await desk.languages()
-    return [{"id": i, "name": f"{name} ({known[ours]})"} for i, (ours, name) in LANGUAGES.items() if ours in known]
+    return [
+        {"id": number, "name": name if number in NO_VERSION else f"{name} ({known[ours]})"}
+        for number, (ours, name) in LANGUAGES.items()
+        if ours in known
+    ]
 
 
 # ---- submissions ----
@@ -108,17 +117,18 @@ async def create(asked: Asked, desk: Desk) -> Answer:
     token = await desk.submit(await _checked(_object(asked), encoded, desk), uuid.uuid4().hex)
     if not _is(asked, "wait"):
         return Answer({"token": _shown(token)}, 201)
-    return Answer(submission(await _kept(token, WAIT, desk), fields, encoded), 201)
+    try:
+        return Answer(submission(await _kept(token, WAIT, desk), fields, encoded), 201)
+    except Problem as e:
+        if e.kind != "text":
+            raise
+        return Answer({"error": e.detail, "token": _shown(token)}, 201)
 
 
 async def create_batch(asked: Asked, desk: Desk) -> Answer:
-    given, encoded = _object(asked).get("submissions"), _is(asked, "base64_encoded")
-    if not isinstance(given, list) or not given:
-        raise Problem(400, "submissions", "there should be at least one submission in a batch")
-    if len(given) > MOST_IN_BATCH:
-        raise Problem(
-            400, "submissions", f"number of submissions in a batch should be less than or equal to {MOST_IN_BATCH}"
-        )
+    sent, encoded = _object(asked).get("submissions"), _is(asked, "base64_encoded")
+    given = sent if isinstance(sent, list) else []
+    _in_batch(given)
     found: list[Any] = []
     for one in given:
         try:
@@ -126,7 +136,15 @@ async def create_batch(asked: Asked, desk: Desk) -> Answer:
             found.append({"token": _shown(await desk.submit(body, uuid.uuid4().hex))})
         except Invalid as e:
             found.append(e.found)
-    return Answer(found, 201)
+    return Answer(found, 201 if any("token" in one for one in found) else 422)
+
+
+def _in_batch(given: Sequence[Any]) -> None:
+    if not given:
+        raise Problem(400, "batch", "there should be at least one submission in a batch")
+    if len(given) > MOST_IN_BATCH:
+        most = f"number of submissions in a batch should be less than or equal to {MOST_IN_BATCH}"
+        raise Problem(400, "batch", most)
 
 
 async def fetch(asked: Asked, desk: Desk) -> Answer:
@@ -136,8 +154,7 @@ async def fetch(asked: Asked, desk: Desk) -> Answer:
 async def fetch_batch(asked: Asked, desk: Desk) -> Answer:
     fields, encoded = _fields(asked), _is(asked, "base64_encoded")
     tokens = [token for token in asked.query.get("tokens", "").split(",") if token]
-    if not 0 < len(tokens) <= MOST_IN_BATCH:
-        raise Problem(400, "tokens", f"between 1 and {MOST_IN_BATCH} tokens are needed")
+    _in_batch(tokens)
     found = []
     for token in tokens:
         kept = await desk.fetch(token.replace("-", "").lower(), 0)
@@ -146,7 +163,18 @@ async def fetch_batch(asked: Asked, desk: Desk) -> Answer:
 
 
 async def delete(asked: Asked, desk: Desk) -> Answer:
-    raise Problem(403, "delete", "delete not allowed")
+    if not _deletes(desk):
+        raise Problem(400, "delete", "delete not allowed")
+    fields, kept = _fields(asked), await _kept(asked.params["token"], 0, desk)
+    if kept.state in ("queued", "running") or not await desk.forget(kept.id):
+        number = 1 if kept.state == "queued" else 2
+        why = f"submission cannot be deleted because its status is {number} ({STATUSES[number]})"
+        raise Problem(400, "delete", why)
+    return Answer(submission(kept, fields, True))
+
+
+def _deletes(desk: Desk) -> bool:
+    return bool(desk.settings.get("delete", False))
 
 
 async def _kept(token: str, seconds: float, desk: Desk) -> Kept:
@@ -166,13 +194,11 @@ def _is(asked: Asked, name: str) -> bool:
 
 def _fields(asked: Asked) -> Sequence[str]:
     given = asked.query.get("fields", "")
-    if given == "*":
-        return FIELDS
     wanted = [name.strip() for name in given.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in FIELDS]
+    unknown = [name for name in wanted if name not in (*FIELDS, "*")]
     if unknown:
         raise Problem(400, "fields", f"invalid fields: [{', '.join(unknown)[:200]}]")
-    return wanted or USUAL
+    return FIELDS if "*" in wanted else wanted or USUAL
 
 
 def _object(asked: Asked) -> Mapping[str, Any]:
@@ -188,37 +214,24 @@ def _object(asked: Asked) -> Mapping[str, Any]:
 async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[str, Any]:
     """What is kept of a submission, its texts decoded. Raises `Invalid`."""
     wrong: dict[str, list[str]] = {}
-    body: dict[str, Any] = {}
-    for name in ("source_code", "stdin", "expected_output", "command_line_arguments"):
-        value = given.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            wrong[name] = ["is not a string"]
-            continue
-        body[name] = _decoded(value) if encoded and name != "command_line_arguments" else _whole(value)
-    if len(body.get("command_line_arguments", "")) > MOST_ARGUMENTS:
-        wrong["command_line_arguments"] = [f"is too long (maximum is {MOST_ARGUMENTS} characters)"]
-    if not body.get("source_code"):
-        wrong["source_code"] = ["can't be blank"]
+    body = {**_texts(given, encoded, wrong), "language_id": given.get("language_id")}
     number = given.get("language_id")
     if isinstance(number, bool) or not isinstance(number, int):
         wrong["language_id"] = ["can't be blank"]
     elif LANGUAGES.get(number, ("", ""))[0] not in await _known(number, desk):
         wrong["language_id"] = [f"language with id {number} doesn't exist"]
-    body["language_id"] = number
+    elif body.get("compiler_options"):
+        try:
+            options_of(body["compiler_options"], language_of(number, desk.config))
+        except ValueError as e:
+            wrong["compiler_options"] = [str(e)]
+    needed, unwanted = ("additional_files", "source_code") if number == PROJECT else ("source_code", "")
+    if not body.get(needed):
+        wrong[needed] = ["can't be blank"]
+    if body.get(unwanted):
+        wrong[unwanted] = ["must be blank"]
     wrong |= {name: [why] for name, why in REFUSED.items() if given.get(name)}
-    for name, (_, _, _, least, most) in LIMITS.items():
-        value = given.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            wrong[name] = ["is not a number"]
-        elif not least <= value <= most:
-            wrong[name] = [
-                f"must be {'less' if value > most else 'greater'} than or equal to {most if value > most else least:g}"
-            ]
-        body[name] = value
+    body |= _numbers(given, wrong)
     if given.get("number_of_runs") not in (None, 1):
         wrong["number_of_runs"] = ["must be less than or equal to 1"]
     body["redirect_stderr_to_stdout"] = given.get("redirect_stderr_to_stdout") is True
@@ -233,6 +246,44 @@ async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[
     return body
 
 
+def _texts(given: Mapping[str, Any], encoded: bool, wrong: dict[str, list[str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("source_code", "stdin", "expected_output", *_WORDS, "additional_files"):
+        value = given.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            wrong[name] = ["is not a string"]
+            continue
+        found[name] = _decoded(value) if encoded and name in _ENCODED else _whole(value)
+    for name in _WORDS:
+        if len(found.get(name, "")) > MOST_ARGUMENTS:
+            wrong[name] = [f"is too long (maximum is {MOST_ARGUMENTS} characters)"]
+            del found[name]
+    try:
+        if found.get("additional_files"):
+            found["additional_files"] = base64.b64encode(archive_of(found["additional_files"])).decode()
+    except ValueError as e:
+        wrong["additional_files"] = [str(e)]
+    return found
+
+
+def _numbers(given: Mapping[str, Any], wrong: dict[str, list[str]]) -> dict[str, Any]:
+    bounds = {name: (least, most) for name, (_, _, _, least, most) in LIMITS.items()}
+    found = {}
+    for name, (least, most) in {**bounds, "cpu_extra_time": (0, MOST_EXTRA_TIME)}.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            wrong[name] = ["is not a number"]
+        elif not least <= value <= most:
+            which, bound = ("less", most) if value > most else ("greater", least)
+            wrong[name] = [f"must be {which} than or equal to {bound:g}"]
+        found[name] = value
+    return found
+
+
 def _whole(value: str) -> str:
     """Without halves of surrogate pairs, which are no characters, and which no file could have."""
     return value.encode("utf-8", "replace").decode()
@@ -243,17 +294,3 @@ def _decoded(value: str) -> str:
         return base64.b64decode(value, validate=False).decode("utf-8", "surrogateescape")
     except (binascii.Error, ValueError):
         return _whole(value)
-
-
-def job_of(body: Mapping[str, Any], config: Config) -> Job:
-    """What a submission that is kept asks for. Raises `Problem` 400 for a limit above the service's."""
-    own = {ours: factor * default for ours, factor, default, _, _ in (row for row in LIMITS.values())}
-    asked = {ours: body[name] * factor for name, (ours, factor, *_) in LIMITS.items() if body.get(name) is not None}
-    own = {name: value if name.endswith("_time") else int(value) for name, value in own.items()}
-    asked = {name: value if name.endswith("_time") else int(value) for name, value in asked.items()}
-    limits = bounded(config, config.faces.get(NAME, {}), own, asked)
-    return Job(
-        tuple(shlex.split(body.get("command_line_arguments") or "")), language=LANGUAGES[body["language_id"]][0],
-        source=body["source_code"], stdin=(body.get("stdin") or "").encode("utf-8", "surrogateescape"), limits=limits,
-        jail=config.jail, merged=bool(body.get("redirect_stderr_to_stdout")), label=NAME,
-    )  # fmt: skip

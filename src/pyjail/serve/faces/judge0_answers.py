@@ -11,17 +11,29 @@ from typing import Any
 from pyjail import Result, Verdict
 from pyjail.serve.face import Kept
 from pyjail.serve.faces.common import text
-from pyjail.serve.faces.judge0_tables import ENCODED, FIELDS, LANGUAGES, LIMITS, OF_SIGNALS, STATUSES
+from pyjail.serve.faces.judge0_tables import (
+    ENCODED,
+    EXTRA_TIME,
+    FIELDS,
+    LANGUAGES,
+    LIMITS,
+    NAME,
+    OF_SIGNALS,
+    OFF,
+    STATUSES,
+)
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.problem import Problem
 
-NAME = "judge0"
+TOO_LATE = "Compilation time limit exceeded."
 _NO_TEXT = "some attributes for this submission cannot be converted to UTF-8, use base64_encoded=true query parameter"
 
 
 def submission(kept: Kept, fields: Sequence[str], encoded: bool) -> dict[str, Any]:
     whole = {
         **dict.fromkeys(FIELDS),
+        **dict.fromkeys(OFF, False),
+        "cpu_extra_time": EXTRA_TIME,
         **kept.body,
         **_ended(kept),
         "token": str(uuid.UUID(kept.id)),
@@ -33,6 +45,8 @@ def submission(kept: Kept, fields: Sequence[str], encoded: bool) -> dict[str, An
     whole["status"] = {"id": status, "description": STATUSES[status]}
     whole["language"] = {"id": kept.body["language_id"], "name": LANGUAGES[kept.body["language_id"]][1]}
     whole["created_at"], whole["finished_at"] = _date(kept.created), _date(kept.ended)
+    if kept.body.get("additional_files"):
+        whole["additional_files"] = _lines(base64.b64decode(kept.body["additional_files"]))
     return {name: _text(whole[name], encoded) if name in ENCODED else whole[name] for name in fields}
 
 
@@ -47,12 +61,16 @@ def _text(value: Any, encoded: bool) -> str | None:
         return None
     data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
     if encoded:
-        plain = base64.b64encode(data).decode()
-        return "".join(f"{plain[i : i + 60]}\n" for i in range(0, len(plain), 60))
+        return _lines(data)
     try:
         return data.decode()
     except UnicodeDecodeError:
         raise Problem(400, "text", _NO_TEXT) from None
+
+
+def _lines(data: bytes) -> str:
+    plain = base64.b64encode(data).decode()
+    return "".join(f"{plain[i : i + 60]}\n" for i in range(0, len(plain), 60))
 
 
 def _ended(kept: Kept) -> dict[str, Any]:
@@ -72,6 +90,8 @@ def _ended(kept: Kept) -> dict[str, Any]:
 
 
 def _output(compiled: Result[Any] | None) -> bytes | None:
+    if compiled is not None and compiled.verdict in (Verdict.CPU_TIME, Verdict.WALL_TIME):
+        return TOO_LATE.encode()
     return None if compiled is None else (compiled.stdout or b"") + (compiled.stderr or b"") or None
 
 
