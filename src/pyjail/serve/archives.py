@@ -43,5 +43,5 @@ async def unpacked(archive: bytes, jail: Jail) -> Mapping[str, File]:
 
 @lru_cache(maxsize=1)
 def _command() -> tuple[str, ...]:
-    text = resources.files("pyjail.serve").joinpath("unzip.py").read_text("utf-8")
+    text = resources.files("pyjail.serve.inside").joinpath("unzip.py").read_text("utf-8")
     return "python3", "-I", "-S", "-B", "-c", text, str(MOST_UNPACKED), str(MOST_ENTRIES)

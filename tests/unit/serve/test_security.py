@@ -39,10 +39,12 @@ def test_every_risk_has_a_control_and_tests_that_are_there(row: list[str]):
 def test_the_service_opens_no_archive_and_reads_no_pickle():
     found = set()
     for path in SERVE.rglob("*.py"):
+        if path.parent.name == "inside":  # what is sent into jails; that nothing else imports it is seen below
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found |= {(path.name, name) for name in names if name.split(".")[0] in READERS}
+            found |= {(path.name, name) for name in names if name.split(".")[0] in READERS or "inside" in name}
     assert found == set()
     assert "decompress" not in "".join(path.read_text() for path in SERVE.rglob("*.py"))
 

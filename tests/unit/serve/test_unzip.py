@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from pyjail.serve.unzip import Unfit, unpack
+from pyjail.serve.inside.unzip import Unfit, unpack
 
 
 def zipped(*members, **given):
