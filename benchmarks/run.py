@@ -25,6 +25,7 @@ import phases
 import plots
 import pyperf
 import report
+import service
 import slowdown
 import sustained
 import throughput
@@ -64,9 +65,12 @@ class Sizes:
     bulk: int = GIB
     bulk_rounds: int = 3
     floor_count: int = 500
+    serve_s: float = 3
+    serve_rounds: int = 5
+    serve_runs: int = 20_000
 
 
-QUICK = Sizes(30, 4, 6, 1, 0.2, 3, 5, 4, 3, 256 << 20, 4, 10, 50, 3, 3, 3, 0.3, 20, 4, 128 << 20, 2, 40)
+QUICK = Sizes(30, 4, 6, 1, 0.2, 3, 5, 4, 3, 256 << 20, 4, 10, 50, 3, 3, 3, 0.3, 20, 4, 128 << 20, 2, 40, 0.3, 1, 500)
 
 
 class Findings:
@@ -125,6 +129,9 @@ class Findings:
     def bulk(self) -> Section:
         return bulk.measure(self.sizes.bulk, self.sizes.bulk_rounds, 30)
 
+    def service(self) -> Section:
+        return service.measure(self.sizes.serve_s, self.sizes.serve_rounds, self.sizes.serve_runs)
+
     def parts(self) -> Section:
         section, self.floor = floor.measure(self.sizes.floor_count, self.clock)
         return section
@@ -147,6 +154,7 @@ PARTS: dict[str, Callable[[Findings], Section]] = {
     "slowdown": Findings.slowdown,
     "kill": Findings.kill,
     "bulk": Findings.bulk,
+    "service": Findings.service,
     "parts": Findings.parts,
     "phases": Findings.by_phase,
 }

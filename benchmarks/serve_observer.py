@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyjail
-from benchmarks.serve import BODY, served
+from benchmarks.serve_client import BODY, served
 from pyjail.serve import Config, logs
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Admission
@@ -62,11 +62,11 @@ def whole(requests: int) -> float:
     """Seconds of CPU of the service's own process for each request."""
 
     def cpu() -> float:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    with served() as (port, pid):
-        client = http.client.HTTPConnection("127.0.0.1", port)
+    with served() as server:
+        client = http.client.HTTPConnection("127.0.0.1", server.port)
         began = 0.0
         for number in range(requests + 20):
             if number == 20:
