@@ -14,7 +14,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from pyjail.serve import errors, leaving, model
+from pyjail.serve import answers, errors, leaving, model
 from pyjail.serve.live import STREAMS, Live
 from pyjail.serve.problem import TYPE
 
@@ -44,8 +44,12 @@ class Place:
 
 def event(name: str, data: Mapping[str, Any], id: Place | None = None) -> bytes:
     """One, as it is sent. JSON has no line ends, so no program can write an event of its own."""
+    return _event(name, json.dumps(data, separators=(",", ":")).encode(), id)
+
+
+def _event(name: str, data: bytes, id: Place | None) -> bytes:
     head = f"event: {name}\n" + (f"id: {id}\n" if id is not None else "")
-    return f"{head}data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    return b"%sdata: %s\n\n" % (head.encode(), data)
 
 
 def problem(e: Exception) -> dict[str, Any]:
@@ -91,7 +95,8 @@ async def of(live: Live, at: Place, receipt: bool = False, output: bool = True) 
             continue
         if live.ended and live.version == version:
             whole = {"id": live.id, "state": live.state, **model.shown(live.result or {}, receipt, output)}
-            yield event("result", whole, replace(at, ended=True))
+            at, encoded = replace(at, ended=True), await answers.encoded(whole, ascii_only=True)
+            yield event("result", whole, at) if encoded is None else _event("result", encoded, at)
             return
         if not await live.change(version, HEARTBEAT):
             yield b": \n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from pyjail import JailError, SpecError
-from pyjail.serve import body, client, edge, errors, leaving, lines, strict
+from pyjail.serve import answers, body, client, edge, errors, leaving, lines, strict
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter, Known
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
@@ -32,6 +33,7 @@ from pyjail.serve.faces import (
     secure_sandbox,
     snekbox,
 )
+from pyjail.serve.live import length
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -157,7 +159,8 @@ def _route(
             asked = await _asked(request, any(e.forms for _, e in choices))
             face, endpoint = chosen(asked, choices)
             desk: Desk = Counter(service, languages, face.name, asked.tenant, request.scope.get("token"))
-            return told(await leaving.while_there(request.receive, _answered(endpoint, asked, desk)))
+            given = await leaving.while_there(request.receive, _answered(endpoint, asked, desk))
+            return await asyncio.to_thread(told, given) if length(given.content) > answers.LONG else told(given)
         except (Problem, JailError) as e:
             problem = errors.of(e)
             request.scope["problem"] = problem.kind
@@ -215,9 +218,7 @@ def told(answer: Answer) -> Response:
     """As HTTP has it."""
     headers = dict(answer.headers)
     if answer.body is None:
-        said = json.dumps(answer.content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        body = said.encode("utf-8", "replace")  # half a surrogate pair that a request had
-        return Response(body, answer.status, headers, "application/json")
+        return Response(answers.text(answer.content), answer.status, headers, "application/json")
     if answer.type == "application/octet-stream":
         headers["Content-Security-Policy"] = "sandbox"
         headers.setdefault("Content-Disposition", "attachment")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
-from pyjail.serve import kept, leaving, model, strict
+from pyjail.serve import answers, kept, leaving, model, strict
 from pyjail.serve.job import Job
 from pyjail.serve.kept import LONGEST, Place
 from pyjail.serve.model import CONTENT, FILE, Asked
@@ -86,7 +86,7 @@ def _routes(made: APIRouter, service: Service, kind: str, path: str) -> None:
         outcome = await leaving.while_there(request.receive, work)
         if outcome.result is not None and outcome.result.verdict == "jail_error":
             raise Problem(500, "jail-error", "the jail failed, not the program")
-        return JSONResponse({"id": secrets.token_hex(16), **model.told(outcome, receipt)})
+        return await answers.response({"id": secrets.token_hex(16), **await answers.told(outcome, receipt)})
 
 
 def _job(asked: Step, service: Service, place: Place) -> Job:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pyjail import JailError
-from pyjail.serve import errors, leaving, model, watch
+from pyjail.serve import answers, errors, leaving, model, watch
 from pyjail.serve.config import Config
 from pyjail.serve.engine import Engine
 from pyjail.serve.job import Job
@@ -117,7 +117,7 @@ class Later:
             outcome = await self._engine.run(job, record.tenant, token, watcher=live, patient=True)
         except (JailError, KeyError, ValidationError) as e:  # also what is 503: waiting makes no other machine of this
             return {"problem": errors.of(e).to_dict()}
-        return model.told(outcome, True)
+        return await answers.told(outcome, True)
 
     def over(self, record: Record, state: str, result: Mapping[str, Any] | None) -> None:
         """See `worker.Doer`."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from pyjail.serve import events, leaving, model, strict
+from pyjail.serve import answers, events, leaving, model, strict
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import Run
@@ -49,7 +49,9 @@ def router(service: Service) -> APIRouter:
         if "text/event-stream" in headers.get("accept", ""):
             return _followed(service, request, job)
         outcome = await leaving.while_there(request.receive, _outcome(service, request, job))
-        return _answer(secrets.token_hex(16), model.told(outcome, receipt))
+        if answers.long(outcome):
+            return await answers.response(_whole(secrets.token_hex(16), await answers.told(outcome, receipt)))
+        return JSONResponse(_whole(secrets.token_hex(16), model.told(outcome, receipt)))
 
     @made.get("/runs/{id}", summary="What became of a run", responses={200: RECORD, **PROBLEMS})
     async def get(
@@ -60,7 +62,7 @@ def router(service: Service) -> APIRouter:
         live = await _seen(service, request, id)
         if wait:
             await leaving.while_there(request.receive, service.later.until_ended(live, wait))
-        return JSONResponse(told(live, receipt, output))
+        return await answers.response(told(live, receipt, output))
 
     @made.delete("/runs/{id}", summary="Cancel a run", responses={200: RECORD, **PROBLEMS})
     async def cancel(id: str, request: Request, output: Output = True) -> Response:
@@ -94,10 +96,10 @@ async def _outcome(service: Service, request: Request, job: Job, live: Live | No
     return await service.engine.run(job, _tenant(request), request.scope.get("token"), watcher=live)
 
 
-def _answer(id: str, said: dict[str, Any]) -> Response:
+def _whole(id: str, said: dict[str, Any]) -> dict[str, Any]:
     if said["result"] is not None and said["result"]["verdict"] == "jail_error":
         raise Problem(500, "jail-error", "the jail failed, not the program")
-    return JSONResponse({"id": id, **said})
+    return {"id": id, **said}
 
 
 async def _keep(
@@ -119,7 +121,7 @@ async def _keep(
     if live.state != "done":
         raise Problem(409, "state", f"the run was {live.state}")
     del said["state"]
-    return _answer(said.pop("id"), said)
+    return await answers.response(_whole(said.pop("id"), said))
 
 
 def _followed(service: Service, request: Request, job: Job) -> Response:
@@ -127,7 +129,7 @@ def _followed(service: Service, request: Request, job: Job) -> Response:
     live = service.lives.make(secrets.token_hex(16), _tenant(request))
 
     async def call() -> dict[str, Any]:
-        return model.told(await _outcome(service, request, job, live), True)
+        return await answers.told(await _outcome(service, request, job, live), True)
 
     return events.followed(live, call)
 

@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pyjail.serve import answers
 from pyjail.serve.config import Files, Jobs
 from pyjail.serve.database import Database, one, whole
 from pyjail.serve.files import FileStore
+from pyjail.serve.live import length
 from pyjail.serve.problem import Problem
 from pyjail.serve.store import ENDED, Record, named
 
@@ -258,4 +260,6 @@ def _mine(db: sqlite3.Connection, id: str, worker: str, change: str, *values: An
 
 
 def _text(value: Mapping[str, Any]) -> str:
+    if length(value) > answers.LONG:
+        return answers.text(value, ascii_only=True).decode()
     return json.dumps(value, separators=(",", ":"))
