@@ -71,8 +71,12 @@ class Engine:
                 self.turns.slot(tenant, token, patient=patient) as queued,
             ):
                 outcome = await self._run(replace(job, files=files), watcher, queued)
-        self._seen.ran(job, outcome)
+        self._count(job, outcome)
         return outcome
+
+    def _count(self, job: Job, outcome: Outcome) -> None:
+        """Have it counted and logged: when the answer is on its way, which does not wait for that."""
+        asyncio.get_running_loop().call_soon(self._seen.ran, job, outcome)
 
     @contextmanager
     def _told(self, job: Job) -> Iterator[None]:
@@ -116,7 +120,7 @@ class Engine:
             bounds.check(job)
             async with held(self.files, tenant, job.files) as files, self.turns.slot(tenant, token) as queued:
                 outcome = await step(place, replace(job, files=files), queued)
-        self._seen.ran(job, outcome)
+        self._count(job, outcome)
         return outcome
 
     async def check(self, job: Job, tenant: str) -> None:
@@ -134,7 +138,7 @@ class Engine:
             bounds.check_script(script)
             outcomes = await self._steps(script, tenant, token)
         for job, outcome in zip(script.steps, outcomes, strict=True):
-            self._seen.ran(replace(job, label=script.label), outcome)
+            self._count(replace(job, label=script.label), outcome)
         return outcomes
 
     async def _steps(self, script: Script, tenant: str, token: Token | None) -> Sequence[Outcome]:

@@ -19,14 +19,28 @@ async def while_there(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What the work comes to; `Left`, once it has ended, when the client goes before. The body has been read."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(gone(receive))
+    left = False
+
+    def leave(_: asyncio.Future[None]) -> None:
+        nonlocal left
+        if not watch.cancelled():
+            watch.exception()  # of a body that was too long after all: nobody is there for an answer, either
+            left = not task.done()
+            task.cancel()
+
+    watch.add_done_callback(leave)
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await ended(task)
-            raise Left
-        return task.result()
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        await ended(task)
+        raise
     finally:
-        await ended(watch, task)
+        watch.remove_done_callback(leave)
+        watch.cancel()
+    if left:
+        await ended(task)
+        raise Left
+    return task.result()
 
 
 async def gone(receive: Receive) -> None:

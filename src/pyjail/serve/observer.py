@@ -191,7 +191,8 @@ class Observed:
             await self._ended(scope, seen)
         finally:
             current.reset(reset)
-            self._over(scope, seen, time.monotonic() - began)
+            # What goes out now does not wait for that.
+            asyncio.get_running_loop().call_soon(self._over, scope, seen, time.monotonic() - began)
 
     async def _ended(self, scope: Scope, seen: _Seen) -> None:
         problem = Problem(
