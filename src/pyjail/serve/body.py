@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import Message, Receive
 
-from pyjail.serve.problem import Problem
+from pyjail.serve.problem import Media, Problem
 
 FORMS = ("multipart/form-data", "application/octet-stream")
 _FILES = re.compile(r"/v1/files(/.*)?")
@@ -41,7 +41,7 @@ def check_kind(method: str, path: str, headers: Mapping[str, str], forms: bool) 
     if not kind and not path.startswith("/v1/"):
         return  # clients of other services: Origin and Sec-Fetch-Site have been looked at
     taken = " or ".join(FORMS) if forms else "application/json"
-    raise Problem(415, "content-type", f"a body has to be {taken}", hint=f"send Content-Type: {taken.split()[0]}")
+    raise Media(kind, f"a body has to be {taken}", f"send Content-Type: {taken.split()[0]}")
 
 
 class Bodies:

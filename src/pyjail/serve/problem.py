@@ -51,3 +51,11 @@ class Problem(Exception):
         }  # fmt: skip
         more = {"field": self.field, "hint": self.hint, "retry": self.retry, "request_id": request_id}
         return said | {name: value for name, value in more.items() if value}
+
+
+class Media(Problem):
+    """A 415: ``given`` is the type of body that is not taken."""
+
+    def __init__(self, given: str, detail: str, hint: str) -> None:
+        super().__init__(415, "content-type", detail, hint=hint)
+        self.given = given

@@ -7,7 +7,7 @@ import pytest
 from pyjail import Verdict
 from pyjail.serve.faces.snekbox import Snekbox
 from pyjail.serve.job import Outcome
-from pyjail.serve.problem import Problem
+from pyjail.serve.problem import Media, Problem
 from tests.unit.serve.face_desk import Desk, ask, result
 
 FACE = Snekbox()
@@ -19,7 +19,7 @@ def evaluate(body, desk=None):
 
 @pytest.mark.parametrize(
     ("body", "args"),
-    [({"input": "x"}, ("-c", "x")), ({"args": ["-c", "x"]}, ("-c", "x")), ({"input": "pass", "args": ["-m", "timeit"]}, ("-m", "timeit", "pass")), ({"args": []}, ())],
+    [({"args": ["", "", "-m", "x", ""]}, ("-m", "x", "")), ({"input": "x"}, ("-c", "x")), ({"args": ["-c", "x"]}, ("-c", "x")), ({"input": "pass", "args": ["-m", "timeit"]}, ("-m", "timeit", "pass")), ({"args": []}, ())],
 )  # fmt: skip
 def test_arguments(body, args):
     desk = Desk()
@@ -54,7 +54,7 @@ def test_each_end(verdict, given, code):
         ({"args": 400}, "Request data failed validation", "400 is not of type 'array'"), ({"args": [], "files": [215]}, "Request data failed validation", "215 is not of type 'object'"),
         ({"args": [], "files": [{"path": "/etc"}]}, "Request data failed validation", "does not match"), ({"args": [], "files": [{"path": r"a\0b"}]}, "Request data failed validation", "does not match"),
         ({"args": [], "files": [{"path": "dir/../../x"}]}, "Request file is invalid", "File path 'dir/../../x' may not traverse beyond root"),
-        ({"args": [], "files": [{"path": "x", "content": "?"}]}, "Request file is invalid", "base64"), (b"{", "Invalid JSON", "Could not parse"), ({"args": ["a\0"]}, "Request data failed validation", "NUL"),
+        ({"args": [], "files": [{"path": "x", "content": "?"}]}, "Request file is invalid", "base64"), (b"{", "Invalid JSON", "Could not parse"),
     ],
 )  # fmt: skip
 def test_what_is_wrong(body, title, text):
@@ -69,12 +69,49 @@ def test_other_problems_have_a_title():
         "description": "full",
     }
     assert evaluate({"input": "x"}, Desk(result(Verdict.JAIL_ERROR))).status == 500
-    assert (
-        evaluate({"input": "x", "executable_path": "/nope"}, Desk(Outcome(None, fault="no"))).content["title"]
-        == "executable_path does not exist"
-    )
+    for fault, why in (("no", "does not exist"), ("/etc: Permission denied", "is not executable")):
+        said = evaluate({"input": "x", "executable_path": "/nope"}, Desk(Outcome(None, fault=fault)))
+        assert (said.status, said.content) == (400, {"title": f"executable_path {why}"})
+    assert FACE.problem(Media("application/xml", "", "")).content == {
+        "title": "415 Unsupported Media Type",
+        "description": "application/xml is an unsupported media type.",
+    }
     assert ask(FACE, "OPTIONS", "/eval").headers == {"Allow": "POST"}
 
 
 def test_what_the_run_finds_wrong_is_a_400_too():
     assert FACE.problem(Problem(422, "field", "no room")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "stdout"),
+    [
+        ({"args": ["a\0"]}, "ValueError: embedded null byte"),
+        ({"args": [], "files": [{"path": "d/x"}, {"path": "d"}]}, "IsADirectoryError: Failed to create file 'd'."),
+        ({"args": [], "files": [{"path": "d"}, {"path": "d/x"}]}, "FileExistsError: Failed to create file 'd/x'."),
+        ({"args": [], "files": [{"path": "d"}, {"path": "d/x/y"}]}, "NotADirectoryError: Failed to create file 'd/x/y'."),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_told_as_output(body, stdout):
+    answer = evaluate(body, Desk(Problem(500, "", "it ran")))
+    assert (answer.status, answer.content) == (200, {"stdout": stdout, "returncode": None, "files": []})
+
+
+def test_what_is_no_text_is_told_as_output():
+    assert evaluate({"input": "x"}, Desk(result(stdout=b"\xff"))).content["stdout"].startswith("UnicodeDecodeError: ")
+    said = evaluate({"input": "x"}, Desk(result(files={"\udcc3.txt": b""}))).content
+    assert (said["returncode"], said["stdout"][:37]) == (None, "FileParsingError: invalid bytes in fi")
+    said = FACE.problem(Problem(422, "field", "no room", field="files.big"))
+    assert (said.status, said.content["stdout"]) == (200, "OSError: Failed to create file 'big'.")
+
+
+def test_hidden_files_do_not_come_back():
+    files = {"a": b"1", ".hidden/b": b"2", "d/.c/e": b"3", "_d/f": b"4"}
+    said = evaluate({"input": "x"}, Desk(result(files=files))).content["files"]
+    assert [file["path"] for file in said] == ["_d/f", "a"]
+
+
+def test_the_last_file_of_a_path_is_the_one():
+    desk = Desk()
+    evaluate({"args": [], "files": [{"path": "a", "content": "MQ=="}, {"path": "b/../a", "content": "Mg=="}]}, desk)
+    assert desk.jobs[0].files == {"a": b"2"}
