@@ -7,15 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from pyjail import Jail, JailError, Mount, images, languages
-from pyjail.serve.about import Once
-from pyjail.serve.config import Config
 from pyjail.serve.face import Hold, Kept
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.known import Known
 from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
@@ -104,23 +103,6 @@ class Counter:
             yield hold
         finally:
             self._service.held -= mine
-
-
-class Known:
-    """The versions of languages, each found out in a jail when somebody asks first, and kept."""
-
-    def __init__(self, config: Config) -> None:
-        self._table = config.languages or languages.table()
-        self._of = {name: Once(partial(self._look, language, config.jail)) for name, language in self._table.items()}
-
-    async def _look(self, language: languages.Language, jail: Jail) -> str | None:
-        return await asyncio.to_thread(languages.version, language, jail)
-
-    async def versions(self, names: Sequence[str]) -> Mapping[str, str]:
-        """{name: version} of those whose tools are here."""
-        asked = [name for name in names or self._of if name in self._of]
-        found = await asyncio.gather(*(self._of[name].get() for name in asked))
-        return {name: version for name, version in zip(asked, found, strict=True) if version is not None}
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,7 @@ from starlette.types import Scope
 from pyjail import JailError, SpecError
 from pyjail.serve import answers, body, client, edge, errors, leaving, lines, strict
 from pyjail.serve.config import Config
-from pyjail.serve.counter import Counter, Known
+from pyjail.serve.counter import Counter
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
 from pyjail.serve.faces import (
     boxer,
@@ -33,6 +33,7 @@ from pyjail.serve.faces import (
     secure_sandbox,
     snekbox,
 )
+from pyjail.serve.known import Known
 from pyjail.serve.live import length
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
@@ -69,7 +70,7 @@ MOST_PARTS = 2  # of a form: a file and its name
 def mount(app: FastAPI, service: Service) -> Doors:
     """Add the routes of all faces that the configuration does not turn off."""
     config = service.config
-    faces, languages = made(config), Known(config)
+    faces, languages = made(config), service.known
     service.makers["judge0"] = lambda body: judge0_job.job_of(body, config)
     routes: dict[tuple[str, str], list[tuple[Face, Endpoint]]] = {}
     for face in faces.values():

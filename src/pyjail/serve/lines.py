@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pyjail.serve.counter import Counter, Known
+from pyjail.serve.counter import Counter
 from pyjail.serve.face import Face, Socket
+from pyjail.serve.known import Known
 from pyjail.serve.service import Service
 
 

@@ -15,6 +15,7 @@ from pyjail.serve.config import Config, Jobs
 from pyjail.serve.engine import Engine
 from pyjail.serve.files import FileStore
 from pyjail.serve.kept import Places
+from pyjail.serve.known import Known
 from pyjail.serve.later import Later, Maker
 from pyjail.serve.live import Lives
 from pyjail.serve.names import Names
@@ -45,6 +46,7 @@ class Service:
         self.held = 0  # bytes of kept files that requests have read, and wait with
         self.makers: dict[str, Maker] = {}  # of jobs that are done later, by the faces that they came by
         self.places = Places(config, self.engine)
+        self.known = Known(config)
 
     async def start(self) -> None:
         """Before the first request. Raises `Problem` and others where it cannot be; nothing is left then."""

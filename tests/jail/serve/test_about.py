@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import httpx
 import pytest
 
 from pyjail import languages
 from pyjail.serve import Config
+from tests.conftest import SLOW
 from tests.jail.serve.served import PATIENCE, served
 
 
@@ -19,12 +21,36 @@ def client():
         yield made
 
 
+def languages_of(client):
+    """{name: row}."""
+    return {row["name"]: row for row in client.get("/v1/languages").json()["languages"]}
+
+
 def test_languages_are_told_with_their_versions_or_what_is_missing(client):
-    rows = {row["name"]: row for row in client.get("/v1/languages").json()["languages"]}
-    assert rows["python"]["available"] and rows["python"]["version"].startswith("3.")
-    assert len(rows) >= 10
+    rows = languages_of(client)
+    assert rows["python"]["available"] and len(rows) >= 10
     assert all(row["available"] or row["reason"] for row in rows.values())
-    assert client.get("/v1/languages").json()["languages"] == list(rows.values())
+    end = time.monotonic() + PATIENCE
+    now = rows
+    while any(row["version"] is None for row in now.values()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+        now = languages_of(client)
+    assert now["python"]["version"].startswith("3.")
+    assert {name: {**row, "version": rows[name]["version"]} for name, row in now.items()} == rows
+
+
+def test_nobody_waits_for_a_tool_that_is_slow_to_tell_its_version():
+    slow = languages.Language("slow", run=("sh", "{source}"), source="a.sh", tools={"sleep": str(50 * SLOW)})
+    quick = languages.Language("quick", run=("sh", "{source}"), source="a.sh", tools={"bash": "--version"})
+    config = Config(languages={"slow": slow, "quick": quick})
+    with served(config) as service, httpx.Client(base_url=service.url, timeout=PATIENCE) as one:
+        began = time.monotonic()
+        rows = languages_of(one)
+        assert rows["slow"]["available"] and rows["slow"]["version"] is None
+        while not languages_of(one)["quick"]["version"]:
+            time.sleep(0.05)
+        assert languages_of(one)["slow"]["version"] is None and time.monotonic() - began < 40 * SLOW
 
 
 def test_languages_of_the_configuration_are_told_and_run():
