@@ -17,6 +17,7 @@ from pyjail.serve.problem import Problem
 _RECENT = 64  # ends that the rate is measured by
 _LATELY = 30.0  # seconds in which they were
 _LONGEST = 60  # seconds of Retry-After
+_Turn = tuple[asyncio.Future[None], int]  # and how many slots it is for
 
 
 class Turns:
@@ -30,7 +31,8 @@ class Turns:
         self.running = self.waiting = 0
         self._of: dict[str, int] = {}  # running programs of each tenant
         self._shares: dict[str, int | None] = {}
-        self._lines: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of whose turn is next
+        self._lines: dict[str, deque[_Turn]] = {}  # in the order of whose turn is next
+        self._large = 0  # of those who wait, those that need several slots
         self._ends: deque[float] = deque(maxlen=_RECENT)
         self.draining = False
         self._inside: set[asyncio.Task[Any]] = set()  # that have a slot, or wait for one
@@ -38,16 +40,19 @@ class Turns:
         self._left = asyncio.Event()
 
     @asynccontextmanager
-    async def slot(self, tenant: str, token: Token | None = None, *, patient: bool = False) -> AsyncIterator[float]:
-        """A slot while the block lasts: the seconds that it was waited for. Raises `Problem` 429 or 503; not to who is
-        ``patient``, as long as the service is not being ended."""
+    async def slot(
+        self, tenant: str, token: Token | None = None, *, patient: bool = False, count: int = 1
+    ) -> AsyncIterator[float]:
+        """A slot while the block lasts, or ``count`` of them, all at once: the seconds that it was waited for. Raises
+        `Problem` 429 or 503, not to who is ``patient``, as long as the service is not being ended; 422 where there are
+        not so many slots."""
         began = time.monotonic()
         with self._counted():
-            await self._enter(tenant, token, patient)
+            await self._enter(tenant, token, patient, count)
             try:
                 yield time.monotonic() - began
             finally:
-                self._leave(tenant)
+                self._leave(tenant, count)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -81,13 +86,17 @@ class Turns:
             self._left.clear()
             await self._left.wait()
 
-    async def _enter(self, tenant: str, token: Token | None, patient: bool) -> None:
+    async def _enter(self, tenant: str, token: Token | None, patient: bool, count: int) -> None:
         if self.draining:
             raise self._busy(503, "draining", "the service is being ended")
         share = token.concurrent if token else None
+        most = self._most if share is None else min(share, self._most)
+        if count > most:
+            raise Problem(422, "slots", f"at most {most} programs may run at the same time here, not {count}")
         line = self._lines.get(tenant)
-        if line is None and self.running < self._most and (share is None or self._of.get(tenant, 0) < share):
-            self._take(tenant)
+        free = self.running + count <= self._most and not self._large
+        if line is None and free and self._allowed(tenant, share, count):
+            self._take(tenant, count)
             return
         if not patient and self.waiting >= self._queue:
             raise self._busy(503, "queue-full", "the queue is full")
@@ -95,38 +104,47 @@ class Turns:
             raise self._busy(429, "share-full", f"{token.queue} requests of this token wait already")
         self._shares[tenant] = share
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(tenant, deque()).append(turn)
-        self.waiting += 1
+        self._lines.setdefault(tenant, deque()).append((turn, count))
+        self._wait(1, count)
+        self._next()  # a slot may be free that is kept for nobody
         try:
             async with asyncio.timeout(None if patient else self._patience):
                 await turn
         except BaseException as e:
             if turn.done() and not turn.cancelled():
-                self._leave(tenant)  # it was ours already
+                self._leave(tenant, count)  # it was ours already
             else:
-                self._forget(tenant, turn)
+                self._forget(tenant, (turn, count))
                 self._next()
             if isinstance(e, TimeoutError):
                 raise self._busy(503, "no-turn", f"no slot was free for {self._patience:g} s") from None
             raise
 
-    def _take(self, tenant: str) -> None:
-        self.running += 1
-        self._of[tenant] = self._of.get(tenant, 0) + 1
+    def _allowed(self, tenant: str, share: int | None, count: int) -> bool:
+        return share is None or self._of.get(tenant, 0) + count <= share
 
-    def _leave(self, tenant: str) -> None:
+    def _take(self, tenant: str, count: int) -> None:
+        self.running += count
+        self._of[tenant] = self._of.get(tenant, 0) + count
+
+    def _wait(self, by: int, count: int) -> None:
+        """One more, or less, waits for so many."""
+        self.waiting += by
+        self._large += by * (count > 1)
+
+    def _leave(self, tenant: str, count: int) -> None:
         self._ends.append(time.monotonic())
-        self.running -= 1
-        self._of[tenant] -= 1
+        self.running -= count
+        self._of[tenant] -= count
         if not self._of[tenant]:
             del self._of[tenant]
         self._next()
 
-    def _forget(self, tenant: str, turn: asyncio.Future[None]) -> None:
+    def _forget(self, tenant: str, turn: _Turn) -> None:
         line = self._lines.get(tenant)
         if line and turn in line:
             line.remove(turn)
-            self.waiting -= 1
+            self._wait(-1, turn[1])
             if not line:
                 del self._lines[tenant], self._shares[tenant]
 
@@ -135,20 +153,23 @@ class Turns:
             pass
 
     def _give_one(self) -> bool:
-        """Whether somebody got a slot: the first of the tenant whose turn it is."""
+        """Whether somebody got what he waits for: the first of the tenant whose turn it is. While that one needs more
+        than is free, nobody overtakes him."""
         for tenant in list(self._lines):
-            share = self._shares[tenant]
-            if share is not None and self._of.get(tenant, 0) >= share:
+            line = self._lines[tenant]
+            while line and line[0][0].done():  # who waited was cancelled, and has not come to tell
+                self._wait(-1, line.popleft()[1])
+            if line and not self._allowed(tenant, self._shares[tenant], line[0][1]):
                 continue
-            line = self._lines.pop(tenant)
-            given = False
-            while line and not given:
-                turn = line.popleft()
-                self.waiting -= 1
-                if not turn.done():  # else who waited was cancelled, and has not come to tell
-                    self._take(tenant)
-                    turn.set_result(None)
-                    given = True
+            if line and self.running + line[0][1] > self._most:
+                return False
+            del self._lines[tenant]
+            given = bool(line)
+            if given:
+                turn, count = line.popleft()
+                self._wait(-1, count)
+                self._take(tenant, count)
+                turn.set_result(None)
             if line:
                 self._lines[tenant] = line  # behind the others
             else:

@@ -16,7 +16,7 @@ from pyjail.serve.problem import Problem
 # Without a token, for GET and HEAD: health, the page and its parts, what describes the interface, what clients probe.
 OPEN = frozenset({
     "/", "/healthz", "/readyz", "/favicon.ico", "/docs", "/swagger", "/v1/openapi.json", "/version", "/boxer/healthz",
-    "/go-judge/version", "/judge0/version",
+    "/config", "/go-judge/version", "/go-judge/config", "/judge0/version",
 })  # fmt: skip
 OPEN_BELOW = ("/static/", "/docs/", "/swagger/")
 METRICS = "/metrics"

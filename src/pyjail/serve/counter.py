@@ -13,7 +13,7 @@ from typing import Any
 from pyjail import Jail, JailError, Mount, images, languages
 from pyjail.serve.face import Hold, Kept
 from pyjail.serve.faces import boxer
-from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.job import Group, Job, Outcome, Script
 from pyjail.serve.known import Known
 from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
@@ -34,6 +34,9 @@ class Counter:
 
     async def steps(self, script: Script) -> Sequence[Outcome]:
         return await self._service.engine.steps(script, self._of[0], self._token)
+
+    async def together(self, group: Group) -> Sequence[Outcome]:
+        return await self._service.engine.together(group, self._of[0], self._token)
 
     async def image(self, name: str) -> Jail:
         try:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
-import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from pyjail import STDOUT, ExecError, HostError, Result, SetupError, SpecError, aio
+from pyjail import STDOUT, HostError, Result, SetupError, SpecError, aio
 from pyjail.languages import Language, Program, find
-from pyjail.serve import archives, bounds, piped
+from pyjail.serve import archives, bounds, joined, piped
 from pyjail.serve.admission import Turns
 from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
+from pyjail.serve.faults import fault, missing, no_room
 from pyjail.serve.files import FileStore
 from pyjail.serve.inputs import held
-from pyjail.serve.job import LATE, Job, Outcome, Script
+from pyjail.serve.job import LATE, Group, Job, Outcome, Script
 from pyjail.serve.piped import Watcher
-from pyjail.serve.problem import Problem
 from pyjail.serve.shown import Shown, cleaned
 
 Place = aio.Session | aio.Box
 LEAST = 0.001  # seconds that a program can start in
-_NO_PLACE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
-MOST_FAULT = 300  # characters of what a request called its program
 
 
 class Seen(Protocol):
@@ -123,6 +120,21 @@ class Engine:
         self._count(job, outcome)
         return outcome
 
+    async def together(self, group: Group, tenant: str = "", token: Token | None = None) -> Sequence[Outcome]:
+        """What comes of each, when all have ended. Cancelled, or where one cannot be run, it ends when all are gone."""
+        with self._told(group.jobs[0]):
+            async with AsyncExitStack() as stack:
+                jobs = []
+                for job in group.jobs:
+                    bounds.check(job)
+                    files = await stack.enter_async_context(held(self.files, tenant, job.files))
+                    jobs.append(replace(job, files=files))
+                queued = await stack.enter_async_context(self.turns.slot(tenant, token, count=len(jobs)))
+                outcomes = await joined.run(jobs, group.pipes, partial(_program, queued=queued))
+        for job, outcome in zip(group.jobs, outcomes, strict=True):
+            self._count(job, outcome)
+        return outcomes
+
     async def check(self, job: Job, tenant: str) -> None:
         """Whether it can wait: raises `Problem` 507 where the disk is full, 422 where a file is missing that it names
         by digest; else each of them has been used now."""
@@ -153,7 +165,7 @@ class Engine:
                         name, await asyncio.to_thread(data.read_bytes) if isinstance(data, Path) else data
                     )
                 except OSError as e:
-                    raise _no_room(f"files.{name}", e) from None
+                    raise no_room(f"files.{name}", e) from None
             return [outcome async for outcome in _in_time(session, script, queued)]
 
 
@@ -186,7 +198,7 @@ async def step(place: Place, job: Job, queued: float = 0.0) -> Outcome:
     except OSError as e:
         if e.filename not in job.files:
             raise
-        raise _no_room(f"files.{e.filename}", e) from None
+        raise no_room(f"files.{e.filename}", e) from None
     return Outcome(result, queued=queued)
 
 
@@ -227,13 +239,6 @@ async def prepared(job: Job, known: Mapping[str, Language] | None = None) -> Pro
         raise
 
 
-def missing(e: HostError, language: str) -> Exception:
-    """`Problem` 422 where the language's tools are what this machine lacks; else what it was."""
-    if e.control != "language":
-        return e
-    return Problem(422, "language", f"{language} is not installed here", field="language")
-
-
 async def _compiled(job: Job, program: Program, watcher: Watcher | None, queued: float) -> Outcome:
     given = _parameters(job)
     if job.env is not None:
@@ -248,17 +253,25 @@ async def _compiled(job: Job, program: Program, watcher: Watcher | None, queued:
     return Outcome(result, program.compile, queued=queued)
 
 
-async def _program(job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+async def _program(job: Job, watcher: Watcher | None, queued: float, ends: joined.Ends | None = None) -> Outcome:
     given = _parameters(job) | {"args": list(job.args), "limits": job.limits}
     if job.files:
         given["files"] = dict(job.files)
+    if job.terminal is not None:
+        given["pty"] = job.terminal
     try:
-        return Outcome(await _run(given, job.stdin, watcher), queued=queued)
+        return Outcome(await _run(given, job.stdin, watcher, ends), queued=queued)
     except SetupError as e:
         return Outcome(None, fault=fault(e), queued=queued)
 
 
-async def _run(given: Mapping[str, Any], data: bytes, watcher: Watcher | None) -> Result:
+async def _run(
+    given: Mapping[str, Any], data: bytes, watcher: Watcher | None, ends: joined.Ends | None = None
+) -> Result:
+    if ends is not None:
+        return await piped.run({**given, **ends.streams}, data, watcher or piped.Nobody(), ends.close)
+    if watcher is None and "pty" in given:
+        watcher = piped.Nobody()
     if watcher is None:
         if data:  # none is an empty one, and needs no file in memory
             given = {**given, "input": data}
@@ -277,28 +290,3 @@ def _parameters(job: Job) -> dict[str, Any]:
     if job.merged:
         given["stderr"] = STDOUT
     return given
-
-
-def fault(e: SetupError) -> str:
-    """Why the program could not be started, where that is its own fault. Raises `Problem` 422 where the request names
-    what is not there or does not fit, and else what it was."""
-    why = os.strerror(e.errno or 0)
-    if isinstance(e, ExecError):
-        return f"{_short(e.detail)}: {why}"
-    if e.step == "cwd":
-        raise Problem(422, "field", f"{e.detail}: {why}", field="cwd") from None
-    if e.step == "open" and e.detail.startswith("files["):
-        raise _no_room(f"files.{e.detail[6:-1].strip(chr(39) + chr(34))}", e) from None
-    raise e
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MOST_FAULT else f"{text[:MOST_FAULT]}..."
-
-
-def _no_room(field: str, e: OSError) -> Problem:
-    if e.errno in _NO_PLACE:
-        return Problem(422, "field", f"it cannot be written there: {os.strerror(e.errno or 0)}", field=field)
-    if e.errno not in (errno.ENOSPC, errno.EFBIG):
-        raise e
-    return Problem(422, "field", "it does not fit into /box", field=field, hint="raise limits.disk or limits.inodes")

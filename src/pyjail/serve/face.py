@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pyjail import Jail
 from pyjail.serve.config import Config
-from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.job import Group, Job, Outcome, Script
 from pyjail.serve.problem import Problem
 
 
@@ -75,6 +75,9 @@ class Desk(Protocol):
 
     async def steps(self, script: Script) -> Sequence[Outcome]:
         """As `run`, for all of them."""
+
+    async def together(self, group: Group) -> Sequence[Outcome]:
+        """As `run`, for all of them at once: when there is a slot for each."""
 
     async def image(self, name: str) -> Jail:
         """The jail whose files are that image's. Problem 400 for one that is not in the store."""

@@ -1,4 +1,4 @@
-"""What a request asks to be run, whatever words it came in, and what came of it: `Job`, `Script`, `Outcome`."""
+"""What a request asks to be run, whatever words it came in: `Job`, `Script`, `Group`; what came of it: `Outcome`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Job:
         jail: what it runs in. collect: patterns of what comes back. merged: stderr goes where stdout goes.
         check: "off", "warn" or "reject", what `pyjail.precheck` finds. sanitize: "", or a mode of `pyjail.sanitize`,
             for what is shown.
+        terminal: (rows, columns) of one that it has for its streams; what it shows is its stdout.
         label: the name of the face that it came by.
         how: of the language, in place of what is known by its name. archive: a zip whose files are in /box, too, but
             for those that ``files`` names. build: what runs before it in the same /box, and has to succeed.
@@ -49,6 +50,7 @@ class Job:
     merged: bool = False
     check: str = "off"
     sanitize: str = ""
+    terminal: tuple[int, int] | None = None
     label: str = "v1"
     how: Language | None = None
     archive: bytes = b""
@@ -74,6 +76,31 @@ class Script:
     seconds: float | None = None
 
 
+End = tuple[int, str]  # which program of a `Group`, and which stream of it
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """What ``source`` writes to its "stdout" or "stderr" is the "stdin" of ``target``.
+
+    Attributes: ``drained``: who writes when the reader is gone writes on, for nobody; else a signal ends it. ``most``:
+    bytes of it that are kept, of one that is drained.
+    """
+
+    source: End
+    target: End
+    drained: bool = False
+    most: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Programs that run at the same time, joined by pipes: ``args`` of each `Job`, without a check of a source."""
+
+    jobs: tuple[Job, ...]
+    pipes: tuple[Pipe, ...]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a `Job`.
@@ -81,7 +108,7 @@ class Outcome:
     Attributes:
         result: of the program; None: there was nothing to run. compile: of the compiler; None: there was none.
         fault: why there was nothing to run, where no compiler says it; "" else. queued: seconds that it waited.
-        findings: of `pyjail.precheck`, as dicts.
+        findings: of `pyjail.precheck`, as dicts. kept: the first bytes of its streams that are pipes which keep some.
     """
 
     result: Result | None
@@ -89,3 +116,4 @@ class Outcome:
     fault: str = ""
     queued: float = 0.0
     findings: tuple[Mapping[str, Any], ...] = ()
+    kept: Mapping[str, bytes] = field(default_factory=dict)

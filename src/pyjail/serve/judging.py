@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from pyjail import HostError, Judgement, Limits, Subtask, Test, TestResult, aio
 from pyjail.languages import find
-from pyjail.serve import bounds, engine, events, leaving, model, strict
+from pyjail.serve import bounds, events, faults, leaving, model, strict
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
@@ -141,7 +141,7 @@ async def _judged(service: Service, request: Request, case: Case, live: Live) ->
             async with asyncio.timeout(longest):
                 judgement = await _judgement(service, case, files, progress)
         except HostError as e:
-            raise engine.missing(e, asked.language) from None
+            raise faults.missing(e, asked.language) from None
         except TimeoutError:
             why = f"the tests took longer than {longest:g} s together"
             raise Problem(422, "limit", why, field="tests", hint="send fewer at once, or stop_on_failure") from None

@@ -13,6 +13,7 @@ from pyjail import DEVNULL, Limits, Receipt, Result, Verdict, aio
 
 CHUNK = 1 << 16
 EVERY = 0.5  # seconds between two looks at what it uses
+EOT = b"\x04"  # what ends the input of a program that has a terminal
 _OTHERS = (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)  # a program that is stopped for its output ends so
 
 
@@ -27,6 +28,19 @@ class Watcher(Protocol):
 
     def used(self, usage: Mapping[str, Any]) -> None:
         """So much until now."""
+
+
+class Nobody:
+    """A `Watcher` that looks away."""
+
+    def began(self, step: str) -> None:
+        return
+
+    def wrote(self, name: str, data: bytes) -> None:
+        return
+
+    def used(self, usage: Mapping[str, Any]) -> None:
+        return
 
 
 class _Stream:
@@ -55,24 +69,32 @@ class _Stream:
                 process.kill()
 
 
-async def run(given: Mapping[str, Any], data: bytes, watcher: Watcher) -> Result:
-    """As `pyjail.aio.run` with these parameters and ``input=data``. Cancelled, it ends when the jail is gone."""
+async def run(
+    given: Mapping[str, Any], data: bytes, watcher: Watcher, begun: Callable[[], None] = lambda: None
+) -> Result:
+    """As `pyjail.aio.run` with these parameters and ``input=data``, or with ``pty=``. ``begun``: called when it runs.
+    Cancelled, it ends when the jail is gone."""
     started: Callable[[aio.AsyncProcess], None] | None = getattr(watcher, "started", None)
-    given = given if data or started else {**given, "stdin": DEVNULL}
+    terminal = "pty" in given
+    if not (data or started or terminal):
+        given = {"stdin": DEVNULL, **given}
     async with await aio.start(**given) as process:
+        begun()
         streams = [_Stream(name, process.limits) for name in ("stdout", "stderr") if getattr(process, name) is not None]
-        work = [stream.follow(process, watcher) for stream in streams] + ([_feed(process, data)] if data else [])
+        others = [_look(process, watcher)]
+        if data or (terminal and not started):
+            others.append(_feed(process, data, terminal))
         if started is not None:
             started(process)
-        tasks = [asyncio.ensure_future(one) for one in work]
-        looking = asyncio.ensure_future(_look(process, watcher))
+        tasks = [asyncio.ensure_future(stream.follow(process, watcher)) for stream in streams]
+        beside = [asyncio.ensure_future(one) for one in others]
         try:
             await asyncio.gather(*tasks)
             await process.wait()
         finally:
-            for task in (*tasks, looking):
+            for task in (*tasks, *beside):
                 task.cancel()
-            await asyncio.gather(*tasks, looking, return_exceptions=True)
+            await asyncio.gather(*tasks, *beside, return_exceptions=True)
     return _whole(process.result, {stream.name: stream for stream in streams})
 
 
@@ -85,11 +107,12 @@ async def _look(process: aio.AsyncProcess, watcher: Watcher) -> None:
         await asyncio.sleep(EVERY)
 
 
-async def _feed(process: aio.AsyncProcess, data: bytes) -> None:
-    with suppress(BrokenPipeError):
-        process.stdin.write(data)
+async def _feed(process: aio.AsyncProcess, data: bytes, terminal: bool) -> None:
+    with suppress(OSError):
+        process.stdin.write(data + EOT if terminal else data)
         await process.stdin.drain()
-    await process.stdin.close()
+    if not terminal:
+        await process.stdin.close()
 
 
 def _whole(result: Result, streams: Mapping[str, _Stream]) -> Result:

@@ -20,7 +20,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import Field
 
 from pyjail import Limits, Result, SetupError, Verdict, aio
-from pyjail.serve import bounds, engine, errors, leaving, model, strict
+from pyjail.serve import bounds, errors, faults, leaving, model, strict
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Problem
@@ -256,7 +256,7 @@ def _told(result: Result) -> dict[str, Any]:
 def _problem(e: Exception) -> Problem:
     """What of it is the request's fault is told so."""
     try:
-        return Problem(422, "field", engine.fault(e), field="args") if isinstance(e, SetupError) else errors.of(e)
+        return Problem(422, "field", faults.fault(e), field="args") if isinstance(e, SetupError) else errors.of(e)
     except Exception as other:
         return errors.of(other)
 

@@ -11,7 +11,7 @@ from typing import Any
 from pyjail import Jail, Limits, Result, Usage, Verdict
 from pyjail.serve import Config, model
 from pyjail.serve.face import Answer, Asked, Face, Kept
-from pyjail.serve.job import Job, Outcome, Script
+from pyjail.serve.job import Group, Job, Outcome, Script
 from pyjail.serve.problem import Problem
 
 ENDS: Mapping[Verdict, Mapping[str, Any]] = {
@@ -34,7 +34,7 @@ class Desk:
     def __init__(self, *answers: Any, config: Config | None = None, settings: Mapping[str, Any] | None = None) -> None:
         self.config = config or Config()
         self.settings: Mapping[str, Any] = settings or {}
-        self.answers, self.jobs, self.scripts = list(answers), [], []
+        self.answers, self.jobs, self.scripts, self.groups = list(answers), [], [], []
         self.files: dict[str, bytes] = {}
         self.images = {"alpine"}
         self.kept: dict[str, Kept] = {}
@@ -47,6 +47,10 @@ class Desk:
     async def steps(self, script: Script) -> Sequence[Outcome]:
         self.scripts.append(script)
         return [self._next() for _ in script.steps]
+
+    async def together(self, group: Group) -> Sequence[Outcome]:
+        self.groups.append(group)
+        return [self._next() for _ in group.jobs]
 
     def _next(self) -> Outcome:
         answer = self.answers.pop(0) if self.answers else result()

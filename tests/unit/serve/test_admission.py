@@ -31,11 +31,13 @@ class Clients:
         self.gates: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def come(self, name: str, tenant: str, token: Token | None = None, patient: bool = False) -> None:
+    async def come(
+        self, name: str, tenant: str, token: Token | None = None, patient: bool = False, count: int = 1
+    ) -> None:
         self.gates[name] = asyncio.Event()
 
         async def stay():
-            async with self.turns.slot(tenant, token, patient=patient):
+            async with self.turns.slot(tenant, token, patient=patient, count=count):
                 self.order.append(name)
                 await self.gates[name].wait()
 
@@ -161,6 +163,66 @@ def test_who_was_given_a_slot_and_is_cancelled_before_he_knows_gives_it_on():
     asyncio.run(main())
 
 
+def test_who_needs_several_slots_gets_them_all_at_once_and_nobody_overtakes():
+    async def main():
+        c = Clients(turns(3))
+        for name in ("a1", "a2"):
+            await c.come(name, "a")
+        await c.come("b", "b", count=3)
+        for name in ("c1", "c2"):
+            await c.come(name, "c")  # a slot is free, and kept for who came before
+        assert (c.turns.running, c.turns.waiting, c.order) == (2, 3, ["a1", "a2"])
+        await c.go("a1")
+        assert c.order == ["a1", "a2"]
+        await c.go("a2")
+        assert (c.turns.running, c.turns.waiting, c.order[2:]) == (3, 2, ["b"])
+        await c.go("b")
+        assert (c.turns.running, c.turns.waiting, c.order[3:]) == (2, 0, ["c1", "c2"])
+
+    asyncio.run(main())
+
+
+def test_who_is_gone_while_slots_are_kept_for_him_keeps_none():
+    async def main():
+        c = Clients(turns(2))
+        await c.come("a", "a")
+        await c.come("large", "b", count=2)
+        await c.come("c", "c")
+        c.tasks["large"].cancel()
+        await settle()
+        assert (c.turns.running, c.turns.waiting, c.order) == (2, 0, ["a", "c"])
+
+    asyncio.run(main())
+
+
+def test_more_slots_than_there_are_or_than_a_share_are_refused_at_once():
+    async def main():
+        made = turns(3)
+        for token, count in ((None, 4), (Token("a", "", concurrent=2), 3)):
+            with pytest.raises(Problem) as refused:
+                async with made.slot("a", token, count=count):
+                    raise AssertionError
+            assert (refused.value.status, refused.value.retry) == (422, 0)
+        async with made.slot("a", Token("a", "", concurrent=2), count=2):
+            assert made.running == 2
+        assert (made.running, made.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_his_share_alone_holds_nobody_up():
+    async def main():
+        c, token = Clients(turns(4)), Token("a", "", concurrent=2)
+        await c.come("a1", "a", token)
+        await c.come("a2", "a", token, count=2)
+        await c.come("b", "b")
+        assert c.order == ["a1", "b"]
+        await c.go("a1")
+        assert c.order == ["a1", "b", "a2"]
+
+    asyncio.run(main())
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 6))
 def test_whoever_comes_leaves_and_is_cancelled_the_bounds_hold_and_no_slot_is_lost(seed, concurrent, queue):
@@ -171,18 +233,19 @@ def test_whoever_comes_leaves_and_is_cancelled_the_bounds_hold_and_no_slot_is_lo
         tokens = {"a": Token("a", "", concurrent=1), "b": Token("b", "", queue=1), "c": None}
 
         async def client(tenant):
+            count = 1 if tenant == "a" or chance.random() < 0.7 else chance.randint(1, concurrent)
             try:
-                async with made.slot(tenant, tokens[tenant]):
-                    inside["all"] += 1
-                    inside[tenant] = inside.get(tenant, 0) + 1
+                async with made.slot(tenant, tokens[tenant], count=count):
+                    inside["all"] += count
+                    inside[tenant] = inside.get(tenant, 0) + count
                     assert inside["all"] <= concurrent
                     assert inside.get("a", 0) <= 1
                     assert made.waiting <= queue
                     try:
                         await asyncio.sleep(chance.choice((0, 0, 0.0005)))
                     finally:
-                        inside["all"] -= 1
-                        inside[tenant] -= 1
+                        inside["all"] -= count
+                        inside[tenant] -= count
             except Problem as e:
                 assert e.status in (429, 503)
 
@@ -195,7 +258,7 @@ def test_whoever_comes_leaves_and_is_cancelled_the_bounds_hold_and_no_slot_is_lo
                 await asyncio.sleep(0)
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
-        assert (made.running, made.waiting) == (0, 0)
+        assert (made.running, made.waiting, made._large) == (0, 0, 0)
         assert not made._lines and not made._shares and not made._of  # nothing is kept of who was here
 
     asyncio.run(main())

@@ -86,7 +86,8 @@ def test_what_does_not_come_out_is_a_file_error_unless_it_need_not():
     (said,) = run({**HELLO, "copyOut": ["big"], "copyOutMax": 2}, desk=Desk(result(files={"big": b"123"}))).content
     assert said["fileError"][0]["type"] == "CopyOutSizeExceeded"
     big = {**HELLO, "copyOut": ["big"], "copyOutMax": 2, "copyOutTruncate": True}
-    assert run(big, desk=Desk(result(files={"big": b"123"}))).content[0]["files"] == {"big": "12"}
+    (said,) = run(big, desk=Desk(result(files={"big": b"123"}))).content
+    assert (said["status"], said["files"]["big"]) == ("File Error", "12")  # cut, and told
 
 
 def test_each_stream_has_a_limit_of_its_own():
@@ -103,7 +104,7 @@ def test_a_program_that_is_not_there_is_not_ours():
     ("body", "text"),
     [
         (b"{", ""), ({}, "no cmd provided"), ({"cmd": []}, "no cmd provided"), ({"cmd": [1]}, "object"), ({"cmd": [{"args": []}]}, "args"),
-        ({"cmd": [HELLO], "pipeMapping": [{}]}, "pipeMapping"), ({"cmd": [{**HELLO, "tty": True}]}, "tty"), ({"cmd": [HELLO] * 17}, "16"),
+        ({"cmd": [HELLO], "pipeMapping": [{}]}, "pipeMapping"), ({"cmd": [HELLO] * 17}, "16"),
         ({"cmd": [{**HELLO, "files": [{"src": "/etc/passwd"}]}]}, "files of the host are not offered"),
         ({"cmd": [{**HELLO, "copyIn": {"a": {"src": "/etc/passwd"}}}]}, "files of the host are not offered"),
         ({"cmd": [{**HELLO, "copyIn": {"../a": {"content": ""}}}]}, "invalid path"), ({"cmd": [{**HELLO, "copyOut": ["/etc/passwd"]}]}, "invalid path"),
@@ -194,3 +195,19 @@ def test_who_goes_takes_all_requests_along():
         talk(Talk(*(json.dumps({"requestId": str(i), "cmd": [{"args": ["x"]}]}) for i in range(3)), answers=0), Slow())
     )
     assert len(ended) == 3
+
+
+def test_what_it_is_is_said_as_there_and_nothing_of_the_machine():
+    said, told = ask(FACE, "GET", "/version").content, ask(FACE, "GET", "/config").content
+    offered = {
+        "copyOutOptional", "pipeProxy", "symlink", "addressSpaceLimit", "stream", "procPeak", "copyOutTruncate",
+        "pipeProxyZeroCopy", "fixSymlinkEscape",
+    }  # fmt: skip
+    assert said.keys() == offered | {"buildVersion", "goVersion", "platform", "os"}
+    assert told.keys() == offered | {"fileStorePath", "runnerConfig"}
+    assert (told["fileStorePath"], told["runnerConfig"]) == ("", {})
+
+
+def test_what_shows_only_when_it_is_run_is_told_by_its_name():
+    answer = FACE.problem(Problem(422, "field", "there is no such CPU", field="cpus"))
+    assert (answer.status, answer.content) == (422, "cpus: there is no such CPU")

@@ -18,6 +18,7 @@ OPEN = {
     ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/static/{name}"), ("GET", "/v1/openapi.json"),
     ("GET", "/docs"), ("GET", "/docs/{name}"), ("GET", "/swagger"), ("GET", "/swagger/{name}"), ("GET", "/favicon.ico"),
     ("GET", "/boxer/healthz"), ("GET", "/version"), ("GET", "/go-judge/version"), ("GET", "/judge0/version"),
+    ("GET", "/config"), ("GET", "/go-judge/config"),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pyjail
 from pyjail import File, Jail, Limits, Mount
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Hold, Socket
+from pyjail.serve.faces import go_judge_pipes
 from pyjail.serve.faces.common import bounded, parsed, relative, shown
-from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, answered, named, stored
+from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, named, stored
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
 
@@ -23,9 +25,9 @@ _LIMITS = {
     "procLimit": ("processes", 1), "cpuRateLimit": ("cpus", 0.001),
 }  # fmt: skip
 _STREAMS = ("stdin", "stdout", "stderr")
-_REFUSED = {
-    "tty": "a terminal is not offered here: see /v1/terminal", "cpuSetLimit": "programs choose no CPUs here",
-}  # fmt: skip
+_PLATFORM = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+_TERMINAL = (24, 80)  # rows and columns, until a client of /stream says others
+_MOST_CPUS = 4096  # that a list of them may name
 
 
 class GoJudge:
@@ -50,18 +52,25 @@ class GoJudge:
     def problem(self, problem: Problem) -> Answer:
         if problem.status in (401, 404):
             return Answer(body=b"", status=problem.status, type="text/plain", headers=problem.headers)
-        detail = {"queue-full": "worker queue is full"}.get(problem.kind, problem.detail)
+        field = f"{problem.field}: " if problem.kind == "field" and problem.field else ""
+        detail = {"queue-full": "worker queue is full"}.get(problem.kind, field + problem.detail)
         return Answer(detail, problem.status, headers=problem.headers)
 
 
+_OFFERED = {
+    "copyOutOptional": True, "pipeProxy": True, "symlink": False, "addressSpaceLimit": True, "stream": True,
+    "procPeak": True, "copyOutTruncate": True, "pipeProxyZeroCopy": False, "fixSymlinkEscape": True,
+}  # fmt: skip
+
+
 async def version(asked: Asked, desk: Desk) -> Answer:
-    return Answer({"buildVersion": f"pyjail {pyjail.__version__}", "platform": "linux"})
+    own = {"buildVersion": f"pyjail {pyjail.__version__}", "goVersion": "", "platform": _PLATFORM, "os": "linux"}
+    return Answer(own | _OFFERED)
 
 
 async def config(asked: Asked, desk: Desk) -> Answer:
-    return Answer(
-        {"copyOutOptional": True, "pipeProxy": False, "symlink": False, "fileStorePath": "", "runnerConfig": {}}
-    )
+    """Without what it says there of the machine: it needs no token."""
+    return Answer({**_OFFERED, "fileStorePath": "", "runnerConfig": {}})
 
 
 async def listed(asked: Asked, desk: Desk) -> Answer:
@@ -91,11 +100,11 @@ async def delete(asked: Asked, desk: Desk) -> Answer:
 
 async def run(asked: Asked, desk: Desk) -> Answer:
     with desk.holding() as hold:
-        return Answer([await answered(job, wanted, desk) for job, wanted in await asked_for(asked, desk, hold)])
+        return Answer(await go_judge_pipes.results(await asked_for(asked, desk, hold), desk))
 
 
-async def asked_for(asked: Asked, desk: Desk, hold: Hold) -> Sequence[tuple[Job, Wanted]]:
-    """The commands of a request. Raises `Refused`."""
+async def asked_for(asked: Asked, desk: Desk, hold: Hold) -> go_judge_pipes.Request:
+    """What a request asks for. Raises `Refused`."""
     try:
         body = parsed(asked)
     except ValueError as e:
@@ -103,29 +112,34 @@ async def asked_for(asked: Asked, desk: Desk, hold: Hold) -> Sequence[tuple[Job,
     commands = body.get("cmd") if isinstance(body, dict) else None
     if not commands or not isinstance(commands, list):
         raise Refused("no cmd provided")
-    if body.get("pipeMapping"):
-        raise Refused("pipeMapping is not offered by this server: see /v1/judge")
     if len(commands) > MOST_COMMANDS:
         raise Refused(f"at most {MOST_COMMANDS} cmd are run at once")
     stock = Stock(desk, hold)
-    return [await _job(command, i, desk, stock) for i, command in enumerate(commands)]
+    made = [await _job(command, i, desk, stock) for i, command in enumerate(commands)]
+    most = desk.config.maxima.output or COLLECTED
+    return go_judge_pipes.joined(body.get("pipeMapping") or [], commands, made, most)
 
 
 async def _job(command: Any, at: int, desk: Desk, stock: Stock) -> tuple[Job, Wanted]:
     if not isinstance(command, dict):
         raise Refused(f"cmd[{at}] is to be an object")
     given = {key: value for key, value in command.items() if value is not None}
-    for name, why in _REFUSED.items():
-        if given.get(name):
-            raise Refused(f"cmd[{at}].{name}: {why}")
     args, env = _strings(given, "args", at), _strings(given, "env", at)
     if not args:
         raise Refused(f"cmd[{at}].args: at least one is needed")
     stdin, collectors = await _streams(given.get("files", []), at, stock)
-    wanted = Wanted(
-        collectors, _strings(given, "copyOut", at), _strings(given, "copyOutCached", at),
-        _number(given, "copyOutMax", at) or COLLECTED, bool(given.get("copyOutTruncate")),
-    )  # fmt: skip
+    tty = bool(given.get("tty"))
+    first, second = collectors
+    same = first is not None and second is not None and first.name == second.name
+    if tty or same:  # one stream, whose name is the first that there is
+        collectors = (first or second, None)
+    unsaid = second.name if second is not None and second not in collectors and not same else None
+    out, cached = (
+        tuple(name for name in _strings(given, field, at) if name.removesuffix("?") != unsaid)
+        for field in ("copyOut", "copyOutCached")
+    )
+    most, truncate = _number(given, "copyOutMax", at) or COLLECTED, bool(given.get("copyOutTruncate"))
+    wanted = Wanted(collectors, out, cached, most, truncate)
     limits = _limits(given, wanted, at, desk)
     jail = replace(desk.config.jail, mounts=(*desk.config.jail.mounts, Mount.link("/w", "/box")))
     files = await _copied_in(given.get("copyIn", {}), at, stock)
@@ -133,7 +147,8 @@ async def _job(command: Any, at: int, desk: Desk, stock: Stock) -> tuple[Job, Wa
         args = (f"./{args[0]}", *args[1:])  # as there, where a name without "/" is one in the working directory
     job = Job(
         args, stdin=stdin, files=files, env=_environment(env, jail),
-        cwd="/w", limits=limits, jail=jail, collect=tuple(_collected(wanted)), label=NAME,
+        cwd="/w", limits=limits, jail=jail, collect=tuple(_collected(wanted)), merged=same and not tty,
+        terminal=_TERMINAL if tty else None, label=NAME,
     )  # fmt: skip
     return job, wanted
 
@@ -153,7 +168,34 @@ def _limits(given: Mapping[str, Any], wanted: Wanted, at: int, desk: Desk) -> Li
     if given.get("addressSpaceLimit") and "memory" in asked:
         asked["address_space"] = asked["memory"]
     most = max((c.most for c in wanted.collectors if c is not None), default=0)
-    return bounded(desk.config, desk.settings, {**OWN, **({"output": most} if most else {})}, asked)
+    limits = bounded(desk.config, desk.settings, {**OWN, **({"output": most} if most else {})}, asked)
+    return _pinned(limits, given, at, desk) if given.get("cpuSetLimit") else limits
+
+
+def _pinned(limits: Limits, given: Mapping[str, Any], at: int, desk: Desk) -> Limits:
+    """On the CPUs of its ``cpuSetLimit``; whether this machine has them shows when it is run."""
+    where = f"cmd[{at}].cpuSetLimit"
+    if given.get("cpuRateLimit"):
+        raise Refused(f"{where}: either this or cpuRateLimit is given here")
+    cpus, bound = _cpus(given["cpuSetLimit"], where), desk.config.maxima.cpus
+    if isinstance(bound, float) and len(cpus) > bound:
+        raise Refused(f"{where}: at most {bound:g} CPUs are given here, not {len(cpus)}")
+    if isinstance(bound, frozenset) and not cpus <= bound:
+        raise Refused(f"{where}: of CPUs {sorted(bound)} alone")
+    return replace(limits, cpus=cpus)
+
+
+def _cpus(text: Any, where: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(",") if isinstance(text, str) and len(text) < _MOST_CPUS else [""]:
+        low, dash, high = (one.strip() for one in part.partition("-"))
+        ends = [low, high] if dash else [low, low]
+        if not all(end.isascii() and end.isdigit() and int(end) < _MOST_CPUS for end in ends):
+            raise Refused(f'{where}: a list of CPUs is needed, such as "0" or "0-1,3"')
+        found |= set(range(int(ends[0]), int(ends[1]) + 1))
+    if not found:
+        raise Refused(f'{where}: a list of CPUs is needed, such as "0" or "0-1,3"')
+    return frozenset(found)
 
 
 def _number(given: Mapping[str, Any], name: str, at: int) -> int:

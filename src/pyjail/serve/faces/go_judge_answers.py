@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from pyjail import Verdict
 from pyjail.serve.face import Desk, Hold
 from pyjail.serve.faces.common import relative, shown, text
 from pyjail.serve.faces.verdicts import told
-from pyjail.serve.job import Job, Outcome
+from pyjail.serve.job import Outcome
 from pyjail.serve.problem import Problem
 
 NAME = "go-judge"
@@ -83,8 +84,8 @@ class Stock:
         return data
 
 
-async def answered(job: Job, wanted: Wanted, desk: Desk, watcher: Any = None) -> dict[str, Any]:
-    outcome = await desk.run(job, watcher)
+async def told_of(outcome: Outcome, wanted: Wanted, desk: Desk, kept: Mapping[str, bytes]) -> dict[str, Any]:
+    """As it is answered. ``kept``: of its pipes, by the names that they come back as."""
     result = outcome.result
     if result is None:
         return _failed("Nonzero Exit Status" if outcome.fault else "Internal Error", outcome)
@@ -98,7 +99,7 @@ async def answered(job: Job, wanted: Wanted, desk: Desk, watcher: Any = None) ->
     }  # fmt: skip
     if usage.processes_peak is not None:
         said["procPeak"] = usage.processes_peak
-    return said | await _copied_out(outcome, wanted, said, desk)
+    return said | await _copied_out(outcome, wanted, said, desk, kept)
 
 
 def _failed(status: str, outcome: Outcome) -> dict[str, Any]:
@@ -113,32 +114,45 @@ def _failed(status: str, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-async def _copied_out(outcome: Outcome, wanted: Wanted, said: dict[str, Any], desk: Desk) -> dict[str, Any]:
+async def _copied_out(
+    outcome: Outcome, wanted: Wanted, said: dict[str, Any], desk: Desk, kept: Mapping[str, bytes]
+) -> dict[str, Any]:
     result = outcome.result
     assert result is not None
-    there = dict(result.files)
+    streams = dict(kept)
     for collector, data in zip(wanted.collectors, (result.stdout, result.stderr), strict=True):
         if collector is not None:
-            there[collector.name] = (data or b"")[: collector.most]
+            streams[collector.name] = (data or b"")[: collector.most]
             if len(data or b"") > collector.most and said["status"] == "Accepted":
                 said["status"] = "Output Limit Exceeded"
-    files, identities, errors = dict[str, str](), dict[str, str](), list[dict[str, str]]()
-    for given, cached in [*((name, False) for name in wanted.out), *((name, True) for name in wanted.cached)]:
+    there = dict(streams)
+    errors = list[dict[str, str]]()
+    cached = {name.removesuffix("?") for name in wanted.cached}
+    for given in (*wanted.out, *wanted.cached):
         name = given.removesuffix("?")
-        data = there[name] if name in there else there.get(relative(name))  # a stream may have any name
+        if name in streams:
+            continue
+        data = result.files.get(name, result.files.get(relative(name)))
         if data is None:
             if not given.endswith("?"):
-                errors.append(_error(name, "CopyOutOpen", result.uncollected.get(name, "not found")))
-        elif len(data) > wanted.most and not wanted.truncate:
-            errors.append(_error(name, "CopyOutSizeExceeded", f"file size exceeds {wanted.most}"))
-        elif cached:
-            identities[name] = await stored(name, data[: wanted.most], desk)
-        else:
-            files[name] = text(data[: wanted.most])
+                errors.append(_missing(name, result.uncollected.get(relative(name), "not found")))
+            continue
+        if over := len(data) > wanted.most:
+            errors.append(_error(name, "CopyOutSizeExceeded", f"{name!r} size ({len(data)}) exceeds {wanted.most}"))
+        if not over or wanted.truncate:
+            there[name] = data[: wanted.most]
+    files = {name: text(data) for name, data in there.items() if name not in cached}
+    identities = {name: await stored(name, there[name], desk) for name in there if name in cached}
+    said = {"status": said["status"]}
     if errors and said["status"] == "Accepted":
-        said["status"] = "File Error"
+        said = {"status": "File Error", "error": errors[0]["message"]}
     more = {"files": files, "fileIds": identities, "fileError": errors}
-    return {name: value for name, value in more.items() if value} | {"status": said["status"]}
+    return {name: value for name, value in more.items() if value} | said
+
+
+def _missing(name: str, why: str) -> dict[str, str]:
+    special = "regular" in why
+    return _error(name, "CopyOutNotRegularFile" if special else "CopyOutOpen", f"{name!r}: {why}")
 
 
 def _error(name: str, kind: str, message: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pyjail.serve.face import Asked, Desk, Hold, Line, Socket
 from pyjail.serve.faces import go_judge_socket
 from pyjail.serve.faces.common import parsed
 from pyjail.serve.faces.go_judge import asked_for
-from pyjail.serve.faces.go_judge_answers import Refused, answered
+from pyjail.serve.faces.go_judge_answers import Refused, told_of
 from pyjail.serve.problem import Problem
 
 REQUEST, RESIZE, INPUT, CANCEL = 1, 2, 3, 4  # from the client: the first byte of a message
@@ -95,14 +95,14 @@ async def _talk(line: Line, desk: Desk, hold: Hold) -> None:
     data = message.encode() if isinstance(message, str) else message
     try:
         asked, shown = _plain(data)
-        found = await asked_for(asked, desk, hold)
-        if len(found) != 1:
+        request = await asked_for(asked, desk, hold)
+        if len(request.commands) != 1 or request.pipes:
             raise Refused("one cmd is streamed")
     except Problem as e:
         await line.send(bytes((RESPONSE,)) + json.dumps({"error": e.detail}).encode())
         return
     stream = Stream(line, shown)
-    job, wanted = found[0]
+    job, wanted = request.commands[0]
     work = asyncio.ensure_future(_work(stream, job, wanted, desk))
     hearing, feeding, pump = (asyncio.ensure_future(one) for one in (stream.hear(), stream.feed(), stream.pump()))
     try:
@@ -117,7 +117,7 @@ async def _talk(line: Line, desk: Desk, hold: Hold) -> None:
 
 async def _work(stream: Stream, job: Any, wanted: Any, desk: Desk) -> None:
     try:
-        stream.over({"results": [await answered(job, wanted, desk, stream)]})
+        stream.over({"results": [await told_of(await desk.run(job, stream), wanted, desk, {})]})
     except Problem as e:
         stream.over({"error": e.detail})
     except JailError:
