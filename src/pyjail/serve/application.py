@@ -56,7 +56,7 @@ def make(config: Config) -> FastAPI:
     made.include_router(file_routes.router(service))
     made.include_router(about.router(service))
     made.include_router(terminal.router(service))
-    made.include_router(swagger_page.router())
+    made.include_router(swagger_page.router(bool(config.faces.get("boxer", {}).get("enabled", True))))
     made.include_router(page.router(config))
     doors = faced.mount(made, service)
     errors.install(made)

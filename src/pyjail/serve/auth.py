@@ -16,9 +16,10 @@ from pyjail.serve.problem import Problem
 # Without a token, for GET and HEAD: health, the page and its parts, what describes the interface, what clients probe.
 OPEN = frozenset({
     "/", "/healthz", "/readyz", "/favicon.ico", "/docs", "/swagger", "/v1/openapi.json", "/version", "/boxer/healthz",
-    "/config", "/go-judge/version", "/go-judge/config", "/judge0/version",
+    "/config", "/go-judge/version", "/go-judge/config", "/judge0/version", "/boxer/swagger", "/secure-sandbox",
+    "/secure-sandbox/",
 })  # fmt: skip
-OPEN_BELOW = ("/static/", "/docs/", "/swagger/")
+OPEN_BELOW = ("/static/", "/docs/", "/swagger/", "/boxer/swagger/")
 METRICS = "/metrics"
 _LONGEST = 512  # characters of a token that is looked at
 

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from pyjail.serve.config import Config
 from pyjail.serve.problem import Problem
 
+SECURE_SANDBOX = "/secure-sandbox"  # its page; without a "/" at the end, for the page asks for what lies beside itself
 _NONCE = "__NONCE__"  # where the page wants it
 _FOR_EVER = "public, max-age=31536000, immutable"  # a file's name has the hash of its content
 _WITHOUT = ("camera", "microphone", "geolocation", "usb", "serial", "payment", "display-capture", "fullscreen")
@@ -92,6 +93,12 @@ def router(config: Config) -> APIRouter:
         body = await run_in_threadpool(lambda: asset.packed) if packed else asset.plain  # the first time takes a while
         return Response(body, headers=sent, media_type=asset.type)
 
+    async def there(_: Request) -> Response:
+        return Response(status_code=307, headers={**_ALWAYS, "Location": f"..{SECURE_SANDBOX}"})
+
     made.add_route("/", page, methods=["GET"], include_in_schema=False)
+    if config.faces.get("secure-sandbox", {}).get("enabled", True):
+        made.add_route(SECURE_SANDBOX, page, methods=["GET"], include_in_schema=False)
+        made.add_route(f"{SECURE_SANDBOX}/", there, methods=["GET"], include_in_schema=False)
     made.add_route("/static/{name}", static, methods=["GET"], include_in_schema=False)
     return made

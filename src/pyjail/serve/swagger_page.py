@@ -1,8 +1,11 @@
-"""``/docs`` and ``/swagger``: the interface as a page, by Swagger UI, whose files come from here and nowhere else."""
+"""``/docs`` and ``/swagger``: the interface as a page, by Swagger UI, whose files come from here and nowhere else.
+``/boxer/swagger``: Boxer's, at its paths."""
 
 from __future__ import annotations
 
 import gzip
+import json
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
@@ -10,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pyjail.serve.faces import boxer_doc
 from pyjail.serve.problem import Problem
 
 _TYPES = {
@@ -36,12 +40,16 @@ def _file(name: str) -> tuple[bytes, bytes]:
     return plain, gzip.compress(plain, 6, mtime=0)
 
 
-def router() -> APIRouter:
-    """Its routes."""
-    made = APIRouter()
+def _page(below: str = "swagger/", described: str = "v1/openapi.json") -> Callable[[Request], Response]:
+    """The page whose files are ``below`` its own path; ``described``: where what it shows is described."""
+    plain = _file("index.html")[0]
+    text = plain.replace(b'"swagger/', b'"' + below.encode()).replace(b"v1/openapi.json", described.encode())
+    return lambda _: Response(text, headers=_HEADERS, media_type="text/html")
 
-    def page(_: Request) -> Response:
-        return Response(_file("index.html")[0], headers=_HEADERS, media_type="text/html")
+
+def router(boxer: bool) -> APIRouter:
+    """Its routes; those of ``boxer``, too."""
+    made = APIRouter()
 
     def part(request: Request) -> Response:
         name = request.path_params["name"]
@@ -51,7 +59,19 @@ def router() -> APIRouter:
         headers = _HEADERS | {"Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if packed else {})
         return Response(_file(name)[packed], headers=headers, media_type=_TYPES[name])
 
-    for path in ("/docs", "/swagger"):
-        made.add_route(path, page, methods=["GET"], include_in_schema=False)
-    made.add_route("/swagger/{name}", part, methods=["GET"], include_in_schema=False)
+    def described(base: str) -> Callable[[Request], Response]:
+        said = json.dumps(boxer_doc.description(base)).encode()
+        return lambda _: Response(said, headers=_HEADERS, media_type="application/json")
+
+    routes = {"/docs": _page(), "/swagger": _page()}
+    if boxer:
+        inner = _page("", "doc.json")
+        routes |= {
+            "/swagger/doc.json": described("/"), "/boxer/swagger/doc.json": described("/boxer"),
+            "/boxer/swagger": _page("swagger/", "swagger/doc.json"), "/boxer/swagger/": inner,
+            "/boxer/swagger/index.html": inner, "/boxer/swagger/{name}": part,
+        }  # fmt: skip
+    routes["/swagger/{name}"] = part
+    for path, answer in routes.items():
+        made.add_route(path, answer, methods=["GET"], include_in_schema=False)
     return made

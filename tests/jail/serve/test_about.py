@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -87,7 +88,9 @@ def test_the_receipt_says_what_holds_a_program(client):
     assert not [name for name, row in rows.items() if row["status"] == "not_enforced"]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/swagger"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/swagger", "/boxer/swagger", "/boxer/swagger/", "/boxer/swagger/index.html"]
+)
 def test_the_interface_is_a_page_that_asks_nobody_else(client, path):
     page = client.get(path)
     assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
@@ -95,11 +98,19 @@ def test_the_interface_is_a_page_that_asks_nobody_else(client, path):
     assert len(parts) == 5
     for part in parts:
         if part != "data:,":
-            assert client.get(f"/{part}").status_code == 200, part
+            assert client.get(urljoin(path, part)).status_code == 200, part
     assert "://" not in page.text
     for bad in ("x", "README.md", "..%2fabout.py", "%2e%2e/about.py"):
         assert client.get(f"/swagger/{bad}").status_code == 404
     assert "Apache License" in client.get("/swagger/LICENSE").text
+
+
+@pytest.mark.parametrize("base", ["", "/boxer"])
+def test_boxer_s_interface_is_described_where_its_clients_look(client, base):
+    said = client.get(f"{base}/swagger/doc.json").json()
+    assert (said["swagger"], said["basePath"]) == ("2.0", base or "/")
+    asked = {path: set(methods) for path, methods in said["paths"].items()}
+    assert asked == {"/run": {"post"}, "/files": {"get", "post"}, "/healthz": {"get"}}
 
 
 def test_the_interface_is_told_whole(client):

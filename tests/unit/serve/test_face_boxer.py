@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 import pyjail
 from pyjail import Limits, Verdict
 from pyjail.serve import Config
-from pyjail.serve.faces.boxer import Boxer
+from pyjail.serve.faces.boxer import Boxer, Request, request_of
+from pyjail.serve.faces.boxer_doc import description
 from pyjail.serve.job import Outcome
 from pyjail.serve.problem import Problem
 from tests.unit.serve.face_desk import Desk, ask, result
@@ -203,3 +207,21 @@ def test_no_more_is_read_than_a_program_can_be_given():
 
 def test_what_is_unknown_does_not_come_back_whole():
     assert len(str(run({**HELLO, "env": ["x" * 100_000]}).content)) < 500
+
+
+def test_what_it_says_of_itself_is_what_it_takes():
+    said = description("/boxer")
+    asked = said["definitions"]["api.RunRequest"]
+    assert set(asked["properties"]) == {field.name for field in dataclasses.fields(Request)}
+    body = {
+        "image": "python:3",
+        **{name: given["example"] for name, given in asked["properties"].items() if "example" in given},
+    }
+    limits = dict.fromkeys(said["definitions"]["config.ResourceLimits"]["properties"], 1)
+    assert len(request_of({**body, "limits": limits}).limits) == 5
+    answer = run({name: value for name, value in body.items() if name != "files"}, Desk(result()))
+    assert set(answer.content) == set(said["definitions"]["api.RunResponse"]["properties"])
+    known = {f"#/definitions/{name}" for name in said["definitions"]}
+    assert set(re.findall(r"'(#/definitions/[^']+)'", str(said))) <= known
+    endpoints = {(e.method.lower(), e.path) for e in Boxer().endpoints()}
+    assert {(method, path) for path, methods in said["paths"].items() for method in methods} == endpoints

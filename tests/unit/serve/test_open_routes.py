@@ -17,7 +17,9 @@ from tests.unit.serve.before import SECRET, TOKEN
 OPEN = {
     ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/static/{name}"), ("GET", "/v1/openapi.json"),
     ("GET", "/docs"), ("GET", "/docs/{name}"), ("GET", "/swagger"), ("GET", "/swagger/{name}"), ("GET", "/favicon.ico"),
-    ("GET", "/boxer/healthz"), ("GET", "/version"), ("GET", "/go-judge/version"), ("GET", "/judge0/version"),
+    ("GET", "/secure-sandbox"), ("GET", "/secure-sandbox/"), ("GET", "/boxer/swagger"), ("GET", "/boxer/swagger/"), ("GET", "/boxer/swagger/{name}"),
+    ("GET", "/boxer/swagger/index.html"),
+    ("GET", "/boxer/swagger/doc.json"), ("GET", "/swagger/doc.json"), ("GET", "/boxer/healthz"), ("GET", "/version"), ("GET", "/go-judge/version"), ("GET", "/judge0/version"),
     ("GET", "/config"), ("GET", "/go-judge/config"),
 }  # fmt: skip
 

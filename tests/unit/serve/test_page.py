@@ -40,6 +40,19 @@ def anyio_backend():
 
 
 @pytest.mark.anyio
+async def test_the_page_is_where_secure_sandbox_s_was_unless_that_is_turned_off():
+    transport = httpx.ASGITransport(app(Config()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", follow_redirects=True) as client:
+        answer = await client.get("/secure-sandbox/")
+        assert (answer.status_code, answer.url.path) == (200, "/secure-sandbox")
+        assert "playground" in answer.text and "'none'" in answer.headers["content-security-policy"]
+        (script,) = re.findall(r'src="([^"]+)"', answer.text)
+        assert (await client.get(str(answer.url.join(script)))).status_code == 200
+    off = Config(faces={"secure-sandbox": {"enabled": False}})
+    assert [(await get(path, off)).status_code for path in ("/secure-sandbox", "/secure-sandbox/")] == [404, 404]
+
+
+@pytest.mark.anyio
 async def test_the_page_lets_in_nothing_but_its_own_files():
     answer = await get("/")
     assert answer.status_code == 200 and answer.headers["content-type"] == "text/html; charset=utf-8"
