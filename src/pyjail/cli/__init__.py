@@ -92,6 +92,12 @@ def _command(asked: argparse.Namespace) -> int:
     if asked.command == "doctor":
         from pyjail.cli import doctor
 
+        if asked.unit:
+            return doctor.unit(asked.config)
+        if asked.config is not None:
+            from pyjail.cli import complaint
+
+            raise complaint.UsageError("doctor", "--config is for --unit")
         return doctor.main(asked.json)
     if asked.command == "check":
         from pyjail.cli import check

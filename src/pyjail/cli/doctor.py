@@ -28,6 +28,17 @@ def main(json_wanted: bool) -> int:
     return 0 if ran(found) else 1
 
 
+def unit(config: str | None) -> int:
+    """Print a unit of ``pyjail serve`` for this machine, with what has to be done before; 0 when strict jails run here,
+    else 1."""
+    from pyjail.serve import command
+
+    found = doctor()
+    undone = [] if ran(found) else [conclusion(found), *(row.fix for row in found if row.fix and row.required)]
+    print(command.unit(config, undone))
+    return 0 if ran(found) else 1
+
+
 def ran(found: tuple[Finding, ...]) -> bool:
     """Whether a strict jail with default limits ran here."""
     return any(row.layer == STRICT and row.status != NO for row in found)

@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
         "doctor", help="what can be enforced here, and the fix for what cannot", epilog=_DOCTOR
     )
     doctor.add_argument("--json", action="store_true", help="print the rows as JSON")
+    doctor.add_argument("--unit", action="store_true", help="print a unit of systemd for pyjail serve on this machine")
+    doctor.add_argument("--config", metavar="FILE.toml", help="with --unit: the service's configuration")
     test = commands.add_parser("selftest", help="try to break out on this very machine, and measure the limits",
                                epilog="Exit code: 0 when nothing escaped, 1 when something did or an attempt failed, "
                                "125 when pyjail failed.")  # fmt: skip

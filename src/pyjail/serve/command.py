@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyjail.serve.trial import Refused as Refused
@@ -43,6 +43,14 @@ def main(options: Mapping[str, Any]) -> int:
     from pyjail.serve import server
 
     return server.main(found.config)
+
+
+def unit(config: str | None, undone: Sequence[str]) -> str:
+    """A unit of systemd for this machine, and the service of that file. ``undone``: what has to be done before."""
+    from pyjail.serve import settings, unit
+
+    given = settings.load(config, {}, {})
+    return unit.text(given.config, unit.Here.found(undone), given.file)
 
 
 def _imported(options: Mapping[str, Any]) -> int:

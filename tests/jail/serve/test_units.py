@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -38,6 +39,39 @@ def test_systemd_has_nothing_to_say_about_them(tmp_path):
     )  # fmt: skip
     said = [line for line in (done.stdout + done.stderr).splitlines() if "pyjail" in line]
     assert (said, done.returncode) == ([], 0), done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=f"systemd-analyze {place.WITHOUT_TOOL}")
+@pytest.mark.parametrize("odd", [False, True])
+def test_systemd_has_nothing_to_say_about_the_unit_of_this_machine_whose_command_is_one(tmp_path, odd):
+    (tmp_path / "units").mkdir()
+    file = tmp_path / ("50% of $HOME; 'a' \"b\".toml" if odd else "serve.toml")
+    file.write_text("[serve]\ndrain = 7")
+    done = subprocess.run(
+        [sys.executable, "-m", "pyjail", "doctor", "--unit", "--config", str(file)], capture_output=True, text=True,
+        timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    written = tmp_path / "units/pyjail.service"
+    written.write_text(done.stdout)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(written)], capture_output=True, text=True, timeout=PATIENCE,
+        check=False, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{written.parent}:"},
+    )  # fmt: skip
+    said = [line for line in (verified.stdout + verified.stderr).splitlines() if "pyjail" in line]
+    assert (said, verified.returncode) == ([], 0)
+    (command,) = (line.removeprefix("ExecStart=") for line in done.stdout.splitlines() if line.startswith("ExecStart="))
+    words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(command)]
+    assert words[-4:] == ["--config", str(file), "--state", "/var/lib/pyjail"]
+    checked = subprocess.run([*words, "--check"], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert "drain = 7" in checked.stdout
+
+
+def test_a_configuration_is_for_the_unit_alone():
+    done = subprocess.run(
+        [sys.executable, "-m", "pyjail", "doctor", "--config", "x"], capture_output=True, text=True, timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 125 and "--unit" in done.stderr and done.stdout == ""
 
 
 def test_the_command_of_the_unit_is_one():
