@@ -20,6 +20,7 @@ PEAK_CLIENTS = 16
 OFFERED = 4  # times the peak
 GOODPUT, REFUSAL = 0.9, 5.0  # of the peak; ms
 STEADY = 2.0  # seconds below which it is the beginning that is seen
+RAMP = 1.0  # seconds in which the queue fills, which are not looked at
 _CONNECTIONS = 768  # more than wait in the queue, so that who is refused finds one
 _EDGE = f"[serve.edge]\nconnections = {2 * _CONNECTIONS}\nconnections_per_client = {_CONNECTIONS + 64}\n"
 _PATIENCE = 60.0  # seconds for what was asked before the end
@@ -36,8 +37,9 @@ class Offered:
 
     sent: int = 0
     good: int = 0  # in time
-    late: int = 0  # answered after the end
+    late: int = 0  # before the start, or after the end
     refused: list[float] = field(default_factory=list)  # seconds until 429 or 503
+    early: int = 0  # refused before the start
     wrong: collections.Counter[int] = field(default_factory=collections.Counter)  # other statuses
     lost: int = 0
     held: int = 0  # for which no connection was free
@@ -53,9 +55,11 @@ def overload(sizes: Sizes) -> list[Found]:
             rows.append((peak, looped(_offer(server.port, OFFERED * peak, sizes.seconds))))
     peak = statistics.median(peak for peak, _ in rows)
     ratio = statistics.median(load.good / sizes.seconds / peak for peak, load in rows)
-    offered = statistics.median(load.sent / sizes.seconds / peak for peak, load in rows)
+    offered = statistics.median(load.sent / (RAMP + sizes.seconds) / peak for peak, load in rows)
     refused = [took for _, load in rows for took in load.refused]
-    total = {name: sum(getattr(load, name) for _, load in rows) for name in ("sent", "good", "late", "lost", "held")}
+    total = {
+        name: sum(getattr(load, name) for _, load in rows) for name in ("sent", "good", "late", "early", "lost", "held")
+    }
     steady = sizes.seconds >= STEADY
     wrong = sum((load.wrong for _, load in rows), collections.Counter[int]())
     found = [
@@ -65,7 +69,7 @@ def overload(sizes: Sizes) -> list[Found]:
         ),
         Found(
             "requests without an answer, or with another than 200, 429, 503",
-            f"{total['lost'] + wrong.total()} of {total['sent']} ({total['good'] + total['late']} done, {len(refused)} "
+            f"{total['lost'] + wrong.total()} of {total['sent']} ({total['good'] + total['late']} done, {len(refused) + total['early']} "
             f"refused" + (f"; statuses {dict(wrong)}" if wrong else "") + ")",
             "0", not total["lost"] and not wrong,
         ),
@@ -89,13 +93,14 @@ async def _offer(port: int, rate: float, seconds: float) -> Offered:
     clients = [await Client.connect(port) for _ in range(_CONNECTIONS)]
     idle, waiting = list(clients), 0
     begin = loop.time()
-    end = begin + seconds
+    start = begin + RAMP
+    end = start + seconds
 
     def send(client: Client) -> None:
         nonlocal waiting
         load.sent += 1
         waiting += 1
-        at = time.perf_counter()
+        at = loop.time()
 
         def told(answer: tuple[int, bytes] | None) -> None:
             nonlocal waiting
@@ -106,11 +111,12 @@ async def _offer(port: int, rate: float, seconds: float) -> Offered:
                 return
             idle.append(client)
             if answer[0] == 200:
-                in_time = loop.time() < end
+                in_time = start <= loop.time() < end
                 load.good += in_time
                 load.late += not in_time
             elif answer[0] in (429, 503):
-                load.refused.append(time.perf_counter() - at)
+                load.early += at < start
+                load.refused += [loop.time() - at] if at >= start else []
             else:
                 load.wrong[answer[0]] += 1
 

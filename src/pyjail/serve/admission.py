@@ -73,6 +73,28 @@ class Turns:
             if not self._inside:
                 self._left.set()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the queue is full."""
+        return self.waiting >= self._queue
+
+    def refusal(self, tenant: str, token: Token | None = None, count: int = 1) -> Problem | None:
+        """Why who comes now for so many slots would not even wait. None: they are free, or the queue has room."""
+        if self.draining:
+            return self._busy(503, "draining", "the service is being ended")
+        if self._free(tenant, token, count):
+            return None
+        if self.crowded:
+            return self._busy(503, "queue-full", "the queue is full")
+        if token and token.queue is not None and len(self._lines.get(tenant, ())) >= token.queue:
+            return self._busy(429, "share-full", f"{token.queue} requests of this token wait already")
+        return None
+
+    def _free(self, tenant: str, token: Token | None, count: int) -> bool:
+        """Whether he would have them at once: nobody before him waits for what is free."""
+        free = self.running + count <= self._most and not self._large
+        return free and tenant not in self._lines and self._allowed(tenant, token.concurrent if token else None, count)
+
     def end(self) -> None:
         """Cancels all that run and all that wait: each is 503, and nobody has a turn after them."""
         self.draining = True
@@ -87,21 +109,15 @@ class Turns:
             await self._left.wait()
 
     async def _enter(self, tenant: str, token: Token | None, patient: bool, count: int) -> None:
-        if self.draining:
-            raise self._busy(503, "draining", "the service is being ended")
         share = token.concurrent if token else None
         most = self._most if share is None else min(share, self._most)
-        if count > most:
+        if not self.draining and count > most:
             raise Problem(422, "slots", f"at most {most} programs may run at the same time here, not {count}")
-        line = self._lines.get(tenant)
-        free = self.running + count <= self._most and not self._large
-        if line is None and free and self._allowed(tenant, share, count):
+        if (not patient or self.draining) and (problem := self.refusal(tenant, token, count)) is not None:
+            raise problem
+        if self._free(tenant, token, count):
             self._take(tenant, count)
             return
-        if not patient and self.waiting >= self._queue:
-            raise self._busy(503, "queue-full", "the queue is full")
-        if not patient and token and token.queue is not None and len(line or ()) >= token.queue:
-            raise self._busy(429, "share-full", f"{token.queue} requests of this token wait already")
         self._shares[tenant] = share
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lines.setdefault(tenant, deque()).append((turn, count))

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 import pyjail
 from pyjail.serve import (
     about,
+    crowd,
     errors,
     faced,
     file_routes,
@@ -61,6 +62,7 @@ def make(config: Config) -> FastAPI:
     doors = faced.mount(made, service)
     errors.install(made)
     openapi.install(made)
-    made.add_middleware(Edge, config=config, tell=doors.tell, forms=doors.forms)
+    full = crowd.refusal(service.turns, {**crowd.OURS, **doors.runs})
+    made.add_middleware(Edge, config=config, tell=doors.tell, forms=doors.forms, refusal=full)
     made.add_middleware(Observed, observer=service.observer, tell=doors.tell)
     return made

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import re
-import secrets
 import traceback
 from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pyjail.serve import auth, body, client
+from pyjail.serve import auth, body, client, crowd
 from pyjail.serve.config import Config
 from pyjail.serve.hosts import SAFE, Hosts
 from pyjail.serve.problem import TYPE, Problem
@@ -52,13 +52,17 @@ def tell(scope: Scope, problem: Problem) -> Told:
 
 
 class Edge:
-    """An ASGI application before another one. ``forms``: where bodies are taken that are no JSON.
+    """An ASGI application before another one. ``forms``: where bodies are taken that are no JSON. ``refusal``: who need
+    not be read, since the queue is full.
 
     Raises ValueError for a rate or a proxy that is none.
     """
 
-    def __init__(self, app: ASGIApp, config: Config, tell: Tell = tell, forms: body.Forms = body.no_forms) -> None:
-        self._app, self._tell, self._forms = app, tell, forms
+    def __init__(
+        self, app: ASGIApp, config: Config, tell: Tell = tell, forms: body.Forms = body.no_forms,
+        refusal: crowd.Refusal = crowd.nobody,
+    ) -> None:  # fmt: skip
+        self._app, self._tell, self._forms, self._refusal = app, tell, forms, refusal
         self._proxies = client.Proxies(config.edge.proxies)
         self._hosts = Hosts((*config.edge.hosts, config.address), config.edge.origins)
         self._guard = auth.Guard(config.tokens)
@@ -83,6 +87,8 @@ class Edge:
                 await answer.whole((204, list(_CORS), b""))
                 return
             answer.more += self._check(scope, headers)
+            if (refused := self._refusal(scope, headers)) is not None:
+                raise refused
             if body.comes(headers):
                 method, path = scope["method"], scope["path"]
                 self._bodies.check_length(headers)
@@ -182,7 +188,9 @@ def _read(scope: Scope) -> dict[str, str]:
     if ranged:
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _RANGE]
     given = headers.get("x-request-id", "")
-    scope["request_id"] = given if _ID.fullmatch(given) else secrets.token_hex(8)
+    scope["request_id"] = (
+        given if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+    )  # names, and opens nothing
     scope["doubled"] = doubled
     return headers
 

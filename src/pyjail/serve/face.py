@@ -118,12 +118,14 @@ Handler = Callable[[Asked, Desk], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """``path`` with ``{name}`` for a part, ``{name:path}`` for the rest. ``forms``: bodies need not be JSON."""
+    """``path`` with ``{name}`` for a part, ``{name:path}`` for the rest. ``forms``: bodies need not be JSON. ``runs``:
+    it runs what was sent while the client waits, and does nothing else; its path has no parts."""
 
     method: str
     path: str
     handler: Handler
     forms: bool = False
+    runs: bool = False
 
 
 class Line(Protocol):

@@ -19,6 +19,7 @@ from pyjail import JailError, SpecError
 from pyjail.serve import answers, body, client, edge, errors, leaving, lines, strict
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter
+from pyjail.serve.crowd import Routes, Template
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
 from pyjail.serve.faces import (
     boxer,
@@ -39,12 +40,6 @@ from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
 SEEDS = ("boxer", "codebox", "secure-sandbox")
-
-
-class Template(NamedTuple):
-    """A route, as the log and the metrics name it."""
-
-    path: str
 
 
 class Made(NamedTuple):
@@ -83,7 +78,13 @@ def mount(app: FastAPI, service: Service) -> Doors:
         for form in (path, f"{path}/"):
             app.add_route(form, route, methods=[method], include_in_schema=False)
     lines.mount(app, service, languages, faces, at_root(config))
-    return Doors(faces, config)
+    runs = {
+        (method, form): Template(path)
+        for (method, path), choices in routes.items()
+        for form in (path, f"{path}/")
+        if all(endpoint.runs for _, endpoint in choices)
+    }
+    return Doors(faces, config, runs)
 
 
 def made(config: Config) -> dict[str, Face]:
@@ -112,10 +113,14 @@ def at_root(config: Config) -> Sequence[str]:
 
 
 class Doors:
-    """What stands before the routes asks by the path alone: how a problem is told there, whether forms are taken."""
+    """What stands before the routes asks by the path alone: how a problem is told there, whether forms are taken.
 
-    def __init__(self, faces: Mapping[str, Face], config: Config) -> None:
-        self._faces = faces
+    ``runs``: routes of which nothing else comes than a program's run.
+    """
+
+    def __init__(self, faces: Mapping[str, Face], config: Config, runs: Routes) -> None:
+        self._faces, self.runs = faces, runs
+        self._endpoints = {name: tuple(face.endpoints()) for name, face in faces.items()}
         self._root = [faces[name] for name in at_root(config) if name in faces]
 
     def tell(self, scope: Scope, problem: Problem) -> edge.Told:
@@ -131,7 +136,9 @@ class Doors:
         found = self._at(path)
         if found is None:
             return body.no_forms(method, path)
-        return any(e.forms and e.method == method and _matches(e.path, found[1]) for e in found[0].endpoints())
+        return any(
+            e.forms and e.method == method and _matches(e.path, found[1]) for e in self._endpoints[found[0].name]
+        )
 
     def _at(self, path: str) -> tuple[Face, str] | None:
         """The face, and the path in it."""
@@ -140,7 +147,7 @@ class Doors:
         if name in self._faces:
             return self._faces[name], f"/{rest}"
         for face in self._root:
-            if any(_matches(endpoint.path, path) for endpoint in face.endpoints()):
+            if any(_matches(endpoint.path, path) for endpoint in self._endpoints[face.name]):
                 return face, path
         return None
 

@@ -10,10 +10,19 @@ import pytest
 
 from pyjail.serve import Config
 from pyjail.serve.config import Admission
+from tests.jail.serve import raw
 from tests.jail.serve.served import PATIENCE, served
 from tests.scripts import until
 
 STREAM = {"accept": "text/event-stream"}
+JSON = {"content-type": "application/json"}
+_DETAIL = {"detail": "the queue is full"}
+FULL = {
+    "/run": {"error": "the queue is full"}, "/boxer/run": {"error": "the queue is full"}, "/codebox/execute": _DETAIL,
+    "/execute": _DETAIL, "/execute/": _DETAIL, "/secure-sandbox/execute": _DETAIL, "/sandboxfusion/run_code": _DETAIL,
+    "/go-judge/run": "worker queue is full", "/piston/api/v2/execute": {"message": "the queue is full"},
+    "/snekbox/eval": {"title": "503 Service Unavailable", "description": "the queue is full"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +199,15 @@ def test_who_finds_the_queue_full_is_told_by_the_status(service, client):
             answer = client.post("/v1/runs", json={"args": ["true"]}, headers=headers)
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:pyjail:problem:queue-full")
             assert 1 <= int(answer.headers["retry-after"]) <= 60
+        for path, said in FULL.items():
+            answer = client.post(path, content=b"{", headers=JSON)  # nobody has looked into it
+            assert (answer.status_code, answer.json()) == (503, said), path
+        assert client.post("/v1/runs", content=b"{", headers=JSON | later).status_code == 400
+        wheres.append(client.post("/v1/runs", json={"args": ["true"]}, headers=later).headers["location"])
+        with raw.connect(service.port) as sock:  # no part of the body comes
+            sock.sendall(b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+            sock.sendall(b"Content-Length: 1000000\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 503"
     for where in wheres:
         client.delete(where)
 

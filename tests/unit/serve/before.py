@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pyjail.serve import crowd
 from pyjail.serve.config import Config, Token
 from pyjail.serve.edge import Edge
 
@@ -51,9 +52,9 @@ class Answer:
 class Before:
     """A `Route` with an edge before it."""
 
-    def __init__(self, config: Config, route: Any = None) -> None:
+    def __init__(self, config: Config, route: Any = None, refusal: crowd.Refusal = crowd.nobody) -> None:
         self.route = Route() if route is None else route
-        self.edge = Edge(self.route, config)
+        self.edge = Edge(self.route, config, refusal=refusal)
 
     def ask(
         self, method: str = "POST", path: str = "/v1/runs", headers: Mapping[str, str] | None = None, body: bytes = b"",

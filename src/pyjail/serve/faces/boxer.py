@@ -138,7 +138,7 @@ class Boxer:
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
-            Endpoint("POST", "/run", run), Endpoint("POST", "/files", upload, forms=True),
+            Endpoint("POST", "/run", run, runs=True), Endpoint("POST", "/files", upload, forms=True),
             Endpoint("GET", "/files", download), Endpoint("GET", "/healthz", health),
         )  # fmt: skip
 

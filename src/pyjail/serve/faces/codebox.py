@@ -194,7 +194,7 @@ class Codebox:
     name = NAME
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return Endpoint("POST", "/execute", execute), Endpoint("GET", "/languages", languages)
+        return Endpoint("POST", "/execute", execute, runs=True), Endpoint("GET", "/languages", languages)
 
     def problem(self, problem: Problem) -> Answer:
         if isinstance(problem, Wrong):

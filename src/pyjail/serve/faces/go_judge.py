@@ -43,7 +43,7 @@ class GoJudge:
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
-            Endpoint("POST", "/run", run), Endpoint("GET", "/file", listed),
+            Endpoint("POST", "/run", run, runs=True), Endpoint("GET", "/file", listed),
             Endpoint("POST", "/file", upload, forms=True), Endpoint("GET", "/file/{id}", download),
             Endpoint("DELETE", "/file/{id}", delete),
             Endpoint("GET", "/version", version), Endpoint("GET", "/config", config),

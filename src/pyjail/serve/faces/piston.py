@@ -56,7 +56,7 @@ class Piston:
     def endpoints(self) -> Sequence[Endpoint]:
         kept = [Endpoint(method, "/api/v2/packages", no_packages) for method in ("POST", "DELETE")]
         return (
-            Endpoint("GET", "/api/v2/runtimes", runtimes), Endpoint("POST", "/api/v2/execute", execute),
+            Endpoint("GET", "/api/v2/runtimes", runtimes), Endpoint("POST", "/api/v2/execute", execute, runs=True),
             Endpoint("GET", "/api/v2/packages", packages), *kept,
         )  # fmt: skip
 

@@ -35,7 +35,7 @@ class SandboxFusion:
     name = NAME
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return Endpoint("POST", "/run_code", run_code), Endpoint("GET", "/v1/ping", ping)
+        return Endpoint("POST", "/run_code", run_code, runs=True), Endpoint("GET", "/v1/ping", ping)
 
     def problem(self, problem: Problem) -> Answer:
         if isinstance(problem, Wrong):

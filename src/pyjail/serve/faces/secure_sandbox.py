@@ -87,7 +87,7 @@ class SecureSandbox:
         self._code, self._output = int(given.get("code", CODE)), int(given.get("output", OUTPUT))
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return (Endpoint("POST", "/execute", self.execute),)
+        return (Endpoint("POST", "/execute", self.execute, runs=True),)
 
     def problem(self, problem: Problem) -> Answer:
         if isinstance(problem, Wrong):

@@ -56,7 +56,7 @@ class Snekbox:
     name = NAME
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return Endpoint("POST", "/eval", evaluate), Endpoint("OPTIONS", "/eval", options)
+        return Endpoint("POST", "/eval", evaluate, runs=True), Endpoint("OPTIONS", "/eval", options)
 
     def problem(self, problem: Problem) -> Answer:
         if problem.status == 422 and problem.field.startswith("files."):
