@@ -1,4 +1,4 @@
-"""Clients of Judge0, Piston and SandboxFusion, from PyPI, unchanged but for the URL, against the real service."""
+"""Clients of Judge0, Piston, SandboxFusion and go-judge, from PyPI, unchanged but for the URL, against the real service."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import judge0
 import pyston
 import pytest
 import sandbox_fusion
+from go_judge.client import RemoteSandbox
 from judge0.base_types import LanguageAlias, Status
 from judge0.clients import Client
 from judge0.filesystem import File, Filesystem
@@ -108,3 +109,31 @@ def test_sandbox_fusion_s_client_runs_programs(service):
     late = sandbox_fusion.RunCodeRequest(code="import time; time.sleep(9)", language="python", run_timeout=0.2)
     said = sandbox_fusion.run_code(late, **at)
     assert (said.status, said.run_result.status.value) == (sandbox_fusion.RunStatus.Failed, "TimeLimitExceeded")
+
+
+# ---- go-judge ----
+
+
+@pytest.fixture
+def sandbox(service) -> Iterator[RemoteSandbox]:
+    made = RemoteSandbox(f"{service.url}/go-judge", max_workers=4)
+    yield made
+    made.close()
+
+
+def test_go_judge_s_client_compiles_once_and_runs_many(sandbox, service):
+    assert sandbox.check_health()
+    source = "#include <iostream>\nint main() { int n; std::cin >> n; std::cout << n * n; }"
+    found = sandbox.run_multiple("cpp", source, [str(n) for n in range(6)])
+    assert [(one["status"], one["stdout"]) for one in found] == [("Accepted", str(n * n)) for n in range(6)]
+    assert httpx.get(f"{service.url}/go-judge/file").json() == {}  # what it had kept is deleted
+    broken = sandbox.run("cpp", "int main() { return x; }")
+    assert broken["status"] == "Compile Error" and "was not declared" in broken["stderr"]
+
+
+def test_go_judge_s_client_sees_how_programs_end(sandbox):
+    ends = {"print(input())": "Accepted", "exit(3)": "Nonzero Exit Status", "import os; os.abort()": "Signalled"}
+    for source, status in ends.items():
+        assert sandbox.run("python", source, "hi")["status"] == status
+    late = sandbox.run("python", "while True: pass", exec_cpu_limit_ns=10**9)
+    assert (late["status"], late["time_ns"] >= 10**9) == ("Time Limit Exceeded", True)
