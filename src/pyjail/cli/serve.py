@@ -22,6 +22,8 @@ def add(commands: Any) -> None:
     made.add_argument("--check", action="store_true", help="print what it comes to and where it is from; serve nothing")
     made.add_argument("--state", metavar="DIR", help="where it keeps files, jobs and results")
     made.add_argument("--root", metavar="NAME", help="whose paths are at /: seeds, none or a face")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                      help="any other key, such as serve.places.share=4 or limits.memory=64M")  # fmt: skip
     made.add_argument("--import", nargs=2, dest="import_", metavar=("boxer", "FILE"),
                       help="print what a configuration of Boxer is here; serve nothing")  # fmt: skip
     made.add_argument("--compat-env", choices=("secure-sandbox", "codebox", "piston", "judge0"),

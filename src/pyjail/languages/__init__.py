@@ -12,7 +12,7 @@ from pyjail.languages._judge import judge_source
 from pyjail.languages._judgement import Judgement, JudgeVerdict, Subtask, SubtaskResult, TestResult
 from pyjail.languages._language import COMPILE, Language
 from pyjail.languages._machine import Watch, held_up, patiently
-from pyjail.languages._program import Program, prepare
+from pyjail.languages._program import Program, prepare, preparing
 from pyjail.languages._table import find, load, table
 from pyjail.languages._test import Checker, Test
 from pyjail.languages._tools import available, jail_for, version
@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "patiently",
     "prepare",
+    "preparing",
     "table",
     "used_files",
     "version",

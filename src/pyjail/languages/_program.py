@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -184,6 +184,44 @@ def prepare(
     >>> program.run(input=b"12\\n").stdout
     b'144\\n'
     """
+    making = preparing(language, source, jail=jail, limits=limits, files=files, entry=entry)
+    try:
+        asked = next(making)
+        while True:
+            try:
+                said = run_module.run(**asked)
+            except SetupError as e:
+                asked = making.throw(e)
+            else:
+                asked = making.send(said)
+    except StopIteration as done:
+        program: Program = done.value
+    return program.checked(limits) if syntax else program
+
+
+def preparing(
+    language: Language | str,
+    source: Source,
+    *,
+    jail: Jail | None = None,
+    limits: Limits | None = None,
+    files: Mapping[str, Any] | None = None,
+    entry: str | None = None,
+) -> Generator[dict[str, Any], Result, Program]:
+    """What `prepare` does, for who runs the compiler by himself, in a `Session` or a `Box` say.
+
+    It yields the parameters of `pyjail.run` for the compiler, none or several times, takes the `Result` (or is thrown
+    the SetupError), and returns the `Program`. Parameters and exceptions are those of `prepare`.
+
+    >>> import pyjail
+    >>> from pyjail import languages
+    >>> making = languages.preparing("bash", "echo $((6 * 7))")
+    >>> try:
+    ...     next(making)
+    ... except StopIteration as done:
+    ...     done.value.run().stdout
+    b'42\\n'
+    """
     language = language if isinstance(language, Language) else find(language)
     jail = _typed("jail", jail, Jail, Jail())
     limits = _typed("limits", limits, Limits, language.compile_limits)
@@ -203,16 +241,15 @@ def prepare(
     every = {**parts, **given}
     if not language.compile:
         jail, found = where
-        program = Program(
+        return Program(
             language, found.jail(jail), main, every, None, found.path, given=frozenset(given), submitted=submitted
         )
-        return program.checked(limits) if syntax else program
     try:
-        made = build(language, main, every, found, jail, limits)
+        made = yield building(language, main, every, found, jail, limits)
         other = None if made.ok or several or entry else renamed(language, made.stderr + made.stdout)
         if other is not None and other != main and other not in given:
             every = {other: parts[main], **given}
-            main, made = other, build(language, other, every, found, jail, limits)
+            main, made = other, (yield building(language, other, every, found, jail, limits))
     except SetupError as e:
         if not _too_large(e, every.keys() - given.keys()):
             raise
@@ -256,10 +293,13 @@ def reading(program: Program, limits: Limits) -> dict[str, Any]:
     return {"args": args, "limits": limits, "jail": program.jail, "env": env, "files": program.files}
 
 
-def build(language: Language, name: str, files: Mapping[str, Any], found: Tools, jail: Jail, limits: Limits) -> Result:
-    """Compile. What the compiler made is in the result; other files and processes that it left go with its jail."""
+def building(
+    language: Language, name: str, files: Mapping[str, Any], found: Tools, jail: Jail, limits: Limits
+) -> dict[str, Any]:
+    """The parameters of `pyjail.run` for the compiler, whose result has what it made; other files and processes that it
+    leaves go with its jail."""
     collect = arguments(language.artefacts, values(language, limits, 1, name))
-    return run_module.run(**compiling(language, name, files, found, jail, limits), collect=collect)
+    return {**compiling(language, name, files, found, jail, limits), "collect": collect}
 
 
 def compiling(

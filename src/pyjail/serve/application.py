@@ -16,6 +16,7 @@ from pyjail.serve import (
     file_routes,
     health,
     judging,
+    kept_files,
     kept_routes,
     openapi,
     page,
@@ -54,6 +55,7 @@ def make(config: Config) -> FastAPI:
     made.include_router(health.router(service))
     made.include_router(judging.router(service))
     made.include_router(kept_routes.router(service))
+    made.include_router(kept_files.router(service))
     made.include_router(file_routes.router(service))
     made.include_router(about.router(service))
     made.include_router(terminal.router(service))

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive
 from pyjail.serve.problem import Media, Problem
 
 FORMS = ("multipart/form-data", "application/octet-stream")
-_FILES = re.compile(r"/v1/files(/.*)?")
+_FILES = re.compile(r"/v1/files(/.*)?|/v1/(sessions|boxes)/[0-9a-f]+/files")
 
 Forms = Callable[[str, str], bool]  # whether (method, path) takes a body that is no JSON
 

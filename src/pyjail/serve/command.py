@@ -28,6 +28,7 @@ def main(options: Mapping[str, Any]) -> int:
     from pyjail.serve import settings
 
     given = {name: (f"--{key}", options[key]) for key, name in _OPTIONS.items() if options[key] not in (None, False)}
+    given = settings.of_options(options["set"]) | given
     found = settings.load(options["config"], os.environ, given)
     if options["check"]:
         from pyjail.serve import effective

@@ -105,6 +105,43 @@ class Jobs:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Sessions and boxes.
+
+    Attributes:
+        count: that are open at once; share: of them, one tenant's. idle: seconds that one stays unused, where it names
+            none; longest_idle: that it may name. lifetime: seconds that one is there, whoever uses it.
+        file: bytes of a file that is written into one, or read from it, by itself.
+    """
+
+    count: int = 32
+    share: int = 8
+    idle: float = 300.0
+    longest_idle: float = 3600.0
+    lifetime: float = 86400.0
+    file: int = 64 << 20
+
+
+@dataclass(frozen=True)
+class Terminals:
+    """Terminals over WebSockets.
+
+    Attributes:
+        count: that are open at once, those that wait for a slot included; share: of them, one tenant's.
+        idle: seconds in which nothing is typed or shown, where one names none, and at most.
+        lifetime: seconds that a program before a terminal may have; 0: as serve.maxima.wall_time says.
+        unread: bytes of input that a program has not read. window: bytes that are shown before they have been taken.
+    """
+
+    count: int = 32
+    share: int = 8
+    idle: float = 120.0
+    lifetime: float = 0.0
+    unread: int = 256 << 10
+    window: int = 64 << 10
+
+
+@dataclass(frozen=True)
 class Observe:
     """What is told of the service: whether there is a ``log`` on standard error, "ADDRESS:PORT" where ``metrics`` are
     besides /metrics, whether there are ``traces`` by OpenTelemetry."""
@@ -140,6 +177,8 @@ class Config:
     edge: Edge = field(default_factory=Edge)
     files: Files = field(default_factory=Files)
     jobs: Jobs = field(default_factory=Jobs)
+    places: Places = field(default_factory=Places)
+    terminals: Terminals = field(default_factory=Terminals)
     observe: Observe = field(default_factory=Observe)
     languages: Mapping[str, Language] = field(default_factory=dict)
     faces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -17,7 +17,9 @@ from pyjail import languages as all_languages
 from pyjail.serve.config import Config
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_AT_LEAST_ONE = ("concurrent", "connections", "connections_per_client", "attempts", "body", "file")
+_AT_LEAST_ONE = (
+    "concurrent", "connections", "connections_per_client", "attempts", "body", "file", "share", "unread", "window",
+)  # fmt: skip
 _MOST_AT_ONCE = 4096  # of `pyjail.aio.set_concurrency`
 _ORIGIN = re.compile(r"https?://[^/?#\s@]+")
 RATE = re.compile(r"[1-9]\d*\s*/\s*([1-9]\d*\s*)?(second|minute|hour|day)s?")
@@ -116,6 +118,8 @@ def _number(name: str, value: Any, kind: str, positive: bool) -> Any:
 def _of_text(name: str, text: str, kind: str) -> float | int:
     if text.isascii() and text.isdigit() and len(text) < 20:
         return int(text)
+    if kind.startswith("float") and re.fullmatch(r"0*\.0+", text):
+        return 0.0
     try:  # as limits are typed
         found = Limits(wall_time=text).wall_time if kind.startswith("float") else Limits(disk=text).disk
     except SpecError as e:
@@ -185,6 +189,14 @@ def checked(config: Config) -> None:
     host, colon, port = config.observe.metrics.rpartition(":")
     if config.observe.metrics and not (host and colon and port.isdigit() and int(port) <= 65535):
         raise SpecError("serve.observe.metrics", config.observe.metrics, "ADDRESS:PORT is needed")
+    for table, part in (("places", config.places), ("terminals", config.terminals)):
+        if not part.idle:
+            raise SpecError(f"serve.{table}.idle", part.idle, "more than 0 is needed")
+    if config.places.idle > config.places.longest_idle:
+        most = f"serve.places.longest_idle is {config.places.longest_idle:g}, which is less"
+        raise SpecError("serve.places.idle", config.places.idle, most)
+    if not config.places.lifetime:
+        raise SpecError("serve.places.lifetime", config.places.lifetime, "more than 0 is needed")
     if config.precheck not in ("off", "warn", "reject"):
         raise SpecError("serve.precheck", config.precheck, "off, warn or reject is needed")
     for field in dataclasses.fields(Limits):

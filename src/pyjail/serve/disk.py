@@ -40,3 +40,8 @@ def sync(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def too_long(most: int) -> Problem:
+    """413."""
+    return Problem(413, "file-size", f"a file has at most {most} bytes here")

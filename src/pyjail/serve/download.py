@@ -10,7 +10,7 @@ from urllib.parse import quote
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from pyjail.serve.files import CHUNK
+from pyjail.serve.upload import CHUNK
 
 TYPE = "application/octet-stream"
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`|~")  # RFC 8187: attr-char

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pyjail import STDOUT, HostError, Result, SetupError, SpecError, aio
 from pyjail.languages import Language, Program, find
-from pyjail.serve import archives, bounds, joined, piped
+from pyjail.serve import archives, bounds, joined, piped, within
 from pyjail.serve.admission import Turns
 from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
@@ -24,8 +24,9 @@ from pyjail.serve.inputs import held
 from pyjail.serve.job import LATE, Group, Job, Outcome, Script
 from pyjail.serve.piped import Watcher
 from pyjail.serve.shown import Shown, cleaned
+from pyjail.serve.within import Inside
 
-Place = aio.Session | aio.Box
+Call = Callable[[Job, Watcher | None, float], Awaitable[Outcome]]
 LEAST = 0.001  # seconds that a program can start in
 
 
@@ -83,12 +84,12 @@ class Engine:
             self._seen.failed(job, e)
             raise
 
-    async def _run(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+    async def _run(self, job: Job, watcher: Watcher | None, queued: float, call: Call | None = None) -> Outcome:
         findings = await self.checks.of(job)
         if findings and job.check == "reject":
             return Outcome(None, fault=f"rejected: {findings[0]['text']}", queued=queued, findings=findings)
         shown = Shown(watcher, job.sanitize) if watcher is not None and job.sanitize else None
-        outcome = await self._ran(job, shown or watcher, queued)
+        outcome = await (call or self._ran)(job, shown or watcher, queued)
         if shown is not None:
             shown.end()
         return replace(await cleaned(outcome, job.sanitize), findings=findings)
@@ -111,12 +112,18 @@ class Engine:
             return Outcome(None, program.compile, program.fault, queued)
         return await _compiled(job, program, watcher, queued)
 
-    async def step(self, place: Place, job: Job, tenant: str, token: Token | None = None) -> Outcome:
+    async def step(
+        self, inside: Inside, job: Job, tenant: str, token: Token | None = None, *, watcher: Watcher | None = None
+    ) -> Outcome:
         """What comes of it in a session or a box, which stays."""
+
+        async def call(job: Job, watcher: Watcher | None, queued: float) -> Outcome:
+            return await within.ran(inside, job, self._known, watcher, queued)
+
         with self._told(job):
             bounds.check(job)
             async with held(self.files, tenant, job.files) as files, self.turns.slot(tenant, token) as queued:
-                outcome = await step(place, replace(job, files=files), queued)
+                outcome = await self._run(replace(job, files=files), watcher, queued, call)
         self._count(job, outcome)
         return outcome
 
@@ -179,27 +186,11 @@ async def _in_time(session: aio.Session, script: Script, queued: float) -> Async
         usual = job.limits.wall_time
         if left < (math.inf if usual is None else usual):
             job = replace(job, limits=replace(job.limits, wall_time=left))
-        yield await step(session, job, queued)
+        yield await _step(session, job, queued)
 
 
-async def step(place: Place, job: Job, queued: float = 0.0) -> Outcome:
-    """One program of a session, or of a box."""
-    given: dict[str, Any] = {name: value for name, value in (("env", job.env), ("cwd", job.cwd)) if value is not None}
-    if job.merged:
-        given["stderr"] = STDOUT
-    if job.files:
-        given["files"] = dict(job.files)
-    if job.collect:
-        given["collect"] = job.collect
-    try:
-        result = await place.run(list(job.args), job.limits, input=job.stdin, **given)
-    except SetupError as e:
-        return Outcome(None, fault=fault(e), queued=queued)
-    except OSError as e:
-        if e.filename not in job.files:
-            raise
-        raise no_room(f"files.{e.filename}", e) from None
-    return Outcome(result, queued=queued)
+async def _step(session: aio.Session, job: Job, queued: float) -> Outcome:
+    return await within.ran(Inside(session, job.jail, job.limits), job, None, None, queued)
 
 
 async def _built(job: Job, build: Job, watcher: Watcher | None, queued: float) -> Outcome:
@@ -207,12 +198,12 @@ async def _built(job: Job, build: Job, watcher: Watcher | None, queued: float) -
     async with aio.Session(job.jail, limits=job.limits) as session:
         if watcher is not None:
             watcher.began("compile")
-        made = await step(session, replace(build, files=job.files), queued)
+        made = await _step(session, replace(build, files=job.files), queued)
         if made.result is None or not made.result.ok:
             return replace(made, result=None, compile=made.result)
         if watcher is not None:
             watcher.began("run")
-        return replace(await step(session, replace(job, files={}), queued), compile=made.result)
+        return replace(await _step(session, replace(job, files={}), queued), compile=made.result)
 
 
 async def _prepared(job: Job, known: Mapping[str, Language] | None) -> Program:
@@ -241,13 +232,9 @@ async def prepared(job: Job, known: Mapping[str, Language] | None = None) -> Pro
 
 async def _compiled(job: Job, program: Program, watcher: Watcher | None, queued: float) -> Outcome:
     given = _parameters(job)
-    if job.env is not None:
-        given.pop("env")
-    with program.command(job.limits, job.args) as more:
-        if job.env is not None:
-            more["env"] = {**more["env"], **job.env}
+    with within.command(program, job) as more:
         try:
-            result = await _run({**given, "jail": program.jail, **more}, job.stdin, watcher)
+            result = await _run({**given, **more}, job.stdin, watcher)
         except SetupError as e:
             return Outcome(None, program.compile, program.blames(e) or fault(e), queued)
     return Outcome(result, program.compile, queued=queued)

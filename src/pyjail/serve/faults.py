@@ -38,8 +38,8 @@ def no_room(field: str, e: OSError) -> Problem:
     return Problem(422, "field", "it does not fit into /box", field=field, hint="raise limits.disk or limits.inodes")
 
 
-def missing(e: HostError, language: str) -> Exception:
+def missing(e: HostError, language: str, field: str = "language") -> Exception:
     """`Problem` 422 where the language's tools are what this machine lacks; else what it was."""
     if e.control != "language":
         return e
-    return Problem(422, "language", f"{language} is not installed here", field="language")
+    return Problem(422, "language", f"{language} is not installed here", field=field)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterable
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from pyjail.serve.disk import too_long
 from pyjail.serve.download import Download, headers
-from pyjail.serve.files import CHUNK, FileStore, is_digest
+from pyjail.serve.files import FileStore, is_digest
 from pyjail.serve.multipart import Form
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
+from pyjail.serve.upload import CHUNK, Upload
 
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FORM = {
@@ -82,21 +85,26 @@ async def _keep(files: FileStore, request: Request, expected: str = "") -> Respo
     length = request.headers.get("content-length", "")
     form = Form(kind, request.stream()) if kind.lower().startswith("multipart/") else None
     if form is None and length.isdigit() and int(length) > files.limits.file:
-        raise Problem(413, "file-size", f"a file has at most {files.limits.file} bytes here")
+        raise too_long(files.limits.file)
     upload = await asyncio.to_thread(files.upload, _owner(request))
     try:
-        pending = bytearray()
-        async for piece in form or request.stream():
-            pending += piece
-            if len(pending) >= CHUNK:
-                await asyncio.to_thread(upload.write, pending)
-                pending = bytearray()
-        await asyncio.to_thread(upload.write, pending)
+        await fill(upload, form or request.stream())
         digest = await asyncio.to_thread(upload.keep, expected or (form.fields.get("sha256", "") if form else ""))
     finally:
         await asyncio.shield(asyncio.to_thread(upload.close))
     where = f"/v1/files/{digest}"
     return JSONResponse({"sha256": digest, "size": upload.size}, 201, headers={"Location": where})
+
+
+async def fill(upload: Upload, pieces: AsyncIterable[bytes]) -> None:
+    """Write what comes, a chunk at a time."""
+    pending = bytearray()
+    async for piece in pieces:
+        pending += piece
+        if len(pending) >= CHUNK:
+            await asyncio.to_thread(upload.write, pending)
+            pending = bytearray()
+    await asyncio.to_thread(upload.write, pending)
 
 
 def _size(file: BinaryIO) -> int:

@@ -12,19 +12,18 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from pyjail.serve.config import Files
-from pyjail.serve.disk import entries, full, sync, writing
+from pyjail.serve.disk import entries, full, sync
 from pyjail.serve.problem import Problem
+from pyjail.serve.upload import Upload
 
-CHUNK = 64 << 10  # bytes that are written at once
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
 _INODES = 1000  # that stay free, where they are counted
@@ -59,10 +58,11 @@ class FileStore:
         self._held: Counter[str] = Counter()  # runs that use it
         self._read()
 
-    def upload(self, owner: str) -> Upload:
-        """Something new, to be written. Raises `Problem` 507 where the disk is too full for more."""
+    def upload(self, owner: str, most: int | None = None) -> Upload:
+        """Something new, to be written, of ``most`` bytes (default: what a file may have). Raises `Problem` 507 where
+        the disk is too full for more."""
         self.room()
-        return Upload(self, owner)
+        return Upload(self, owner, self.limits.file if most is None else most)
 
     def put(self, owner: str, data: bytes) -> str:
         """The digest of ``data``, which is kept from now on. Raises `Problem` as an upload does."""
@@ -241,58 +241,6 @@ class Held:
     def __exit__(self, *_: object) -> None:
         wanted, self._wanted = self._wanted, {}
         self._store.release(wanted.values())
-
-
-class Upload:
-    """A file on its way into a store. What is not kept when the block ends is gone."""
-
-    def __init__(self, store: FileStore, owner: str) -> None:
-        self._store, self._owner, self.size = store, owner, 0
-        self._hash = hashlib.sha256()
-        self._lock = threading.Lock()  # whoever gives up closes it while a thread still writes
-        self._name = store.incoming / secrets.token_hex(16)
-        self._fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.fchmod(self._fd, 0o644)  # as it is in jails, whatever our umask
-
-    def __enter__(self) -> Upload:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """What was not kept is gone."""
-        with self._lock:
-            fd, self._fd = self._fd, -1
-            if fd >= 0:
-                os.close(fd)
-                self._name.unlink(missing_ok=True)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """More of it. Raises `Problem` 413 when it is longer than a file may be, 507 when the disk is full."""
-        self.size += len(data)
-        if self.size > self._store.limits.file:
-            raise Problem(413, "file-size", f"a file has at most {self._store.limits.file} bytes here")
-        with self._lock, writing():
-            for part in _parts(memoryview(data)):
-                self._store.room()
-                self._hash.update(part)
-                while part:
-                    part = part[os.write(self._fd, part) :]
-
-    def keep(self, expected: str = "") -> str:
-        """Its digest, once it is on the disk and its owner's. Raises `Problem` 422 when it is not the ``expected``."""
-        digest = self._hash.hexdigest()
-        if expected and digest != expected:
-            raise Problem(422, "digest", f"what came has the SHA-256 {digest}", field="sha256")
-        with self._lock, writing():
-            os.fsync(self._fd)
-            self._store.take(self._owner, digest, self.size, self._name)
-        return digest
-
-
-def _parts(data: memoryview) -> Iterator[memoryview]:
-    return (data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
 
 
 def _folder(owner: str) -> str:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from pyjail import JailError, KeeperError, Limits, aio
+from pyjail import Jail, JailError, KeeperError, Limits, aio
+from pyjail.serve import config as configs
 from pyjail.serve import leaving
 from pyjail.serve.config import Config, Token
 from pyjail.serve.engine import Engine
 from pyjail.serve.job import Job, Outcome
+from pyjail.serve.piped import Watcher
 from pyjail.serve.problem import Problem
+from pyjail.serve.within import Inside
 
-LONGEST = 3600.0  # seconds that one may stay unused
-MOST, MOST_OF_TENANT = 32, 8
+_OFTEN = 0.5  # seconds between two looks at who is still used
 _REMEMBERED = 1000  # that were closed
+_READING = 4  # files that are read out of them at once
 
 
 class Place:
@@ -26,57 +29,85 @@ class Place:
 
     Attributes:
         id, tenant, kind: "session" or "box". state: "open", "lost" or "closed". steps: programs that it has run.
-        ttl: seconds that it may stay unused. limits: of a program that names none.
+        ttl: seconds that it may stay unused. limits: of a program that names none. jail: of its programs.
+        using: programs and file requests that are there now.
     """
 
-    def __init__(self, kind: str, tenant: str, config: Config, limits: Limits, ttl: float) -> None:
+    def __init__(self, kind: str, tenant: str, jail: Jail, limits: Limits, ttl: float, lifetime: float) -> None:
         self.id, self.tenant, self.kind, self.ttl, self.limits = secrets.token_hex(16), tenant, kind, ttl, limits
-        self.state, self.steps, self.using = "open", 0, 0
+        self.jail, self.state, self.steps, self.using = jail, "open", 0, 0
         self.used = time.monotonic()
+        self._over = self.used + lifetime
         self._lock = asyncio.Lock()
-        self._made: aio.Session | aio.Box
+        self.made: aio.Session | aio.Box
         if kind == "box":
-            self._made = aio.Box(config.jail, limits, disk=limits.disk or "256M", inodes=limits.inodes or 65536)
+            self.made = aio.Box(jail, limits, disk=limits.disk or "256M", inodes=limits.inodes or 65536)
         else:
-            self._made = aio.Session(config.jail, limits=limits, disk=limits.disk, inodes=limits.inodes)
+            self.made = aio.Session(jail, limits=limits, disk=limits.disk, inodes=limits.inodes)
 
     @property
     def left(self) -> float:
         """Seconds until it goes, if nobody uses it."""
-        return self.ttl if self.using else max(0.0, self.ttl - (time.monotonic() - self.used))
+        now = time.monotonic()
+        return max(0.0, min(self.ttl if self.using else self.ttl - (now - self.used), self._over - now))
 
-    async def run(self, engine: Engine, job: Job, token: Token | None, patience: float) -> Outcome:
-        """One program. A client that goes ends it; a session is lost then, a box is not. Raises `Problem` 409 when
-        there is nothing to run it in, or others have run in it for too long."""
+    @property
+    def due(self) -> bool:
+        """Whether it is to go now, whoever uses it; or nobody does, for too long."""
+        return time.monotonic() >= self._over or (not self.using and (self.left <= 0 or self.state == "lost"))
+
+    def touch(self) -> None:
+        """It is used now. Raises `Problem` 409 when it is there no more."""
+        if self.state != "open":
+            raise _over(self)
+        self.used = time.monotonic()
+
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[aio.Session | aio.Box]:
+        """What it is, for as long as the block lasts. Raises `Problem` 409 when it is there no more."""
+        self.touch()
         self.using += 1
         try:
+            yield self.made
+        except KeeperError:
+            if self.state == "open":
+                self.state = "lost"
+            raise _over(self) from None
+        finally:
+            self.using -= 1
+            self.used = time.monotonic()
+
+    async def run(
+        self, engine: Engine, job: Job, token: Token | None, patience: float, watcher: Watcher | None, orphans: str
+    ) -> Outcome:
+        """One program. A client that goes ends it; a session is lost then, a box is not. Raises `Problem` 409 when
+        there is nothing to run it in, or others have run in it for too long."""
+        inside = Inside(self.made, self.jail, self.limits, orphans)
+        async with self.in_use():
             if self.kind == "box":
-                return await self._step(engine, job, token)
+                return await self._step(engine, inside, job, token, watcher)
             try:
                 async with asyncio.timeout(patience):
                     await self._lock.acquire()
             except TimeoutError:
                 raise Problem(409, "busy", "another program of this session runs", retry=1) from None
             try:
-                return await self._step(engine, job, token)
+                return await self._step(engine, inside, job, token, watcher)
             except asyncio.CancelledError:
                 self.state = "lost"
                 raise
             finally:
                 self._lock.release()
-        except KeeperError:
-            self.state = "lost"
-            raise _over(self) from None
-        finally:
-            self.using -= 1
-            self.used = time.monotonic()
 
-    async def _step(self, engine: Engine, job: Job, token: Token | None) -> Outcome:
-        if self.state != "open":
-            raise _over(self)
+    async def _step(
+        self, engine: Engine, inside: Inside, job: Job, token: Token | None, watcher: Watcher | None
+    ) -> Outcome:
+        self.touch()
         self.steps += 1
-        outcome = await engine.step(self._made, job, self.tenant, token)
-        self._made.results.clear()  # whoever asked has it
+        outcome = await engine.step(inside, job, self.tenant, token, watcher=watcher)
+        self.made.results.clear()  # whoever asked has it
+        if self.state != "open" and outcome.result is not None and outcome.result.verdict == "jail_error":
+            raise _over(self)  # it was closed meanwhile
         return outcome
 
     async def close(self) -> None:
@@ -84,7 +115,7 @@ class Place:
         if self.state != "closed":
             self.state = "closed"
             with suppress(JailError):
-                await self._made.close()
+                await self.made.close()
 
 
 class Places:
@@ -95,20 +126,38 @@ class Places:
         self._all: dict[str, Place] = {}
         self._closed: dict[str, Place] = {}
         self._tending: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
+        self.reading = asyncio.Semaphore(_READING)
 
-    def open(self, kind: str, tenant: str, limits: Limits, ttl: float) -> Place:
+    @property
+    def bounds(self) -> configs.Places:
+        """Of the configuration."""
+        return self._config.places
+
+    def open(self, kind: str, tenant: str, jail: Jail, limits: Limits, ttl: float) -> Place:
         """A new one. Raises `Problem` 429 or 503 when there are enough."""
-        if self._engine.turns.draining:
-            raise Problem(503, "draining", "the service is being ended", retry=5)
-        if sum(place.tenant == tenant for place in self._all.values()) >= MOST_OF_TENANT:
-            raise Problem(429, "share-full", f"{MOST_OF_TENANT} sessions and boxes are open already", retry=30)
-        if len(self._all) >= MOST:
-            raise Problem(503, "places-full", f"{MOST} sessions and boxes are open already", retry=30)
-        place = Place(kind, tenant, self._config, limits, ttl)
+        bounds = self.bounds
+        self.room(tenant)
+        place = Place(kind, tenant, jail, limits, ttl, bounds.lifetime)
         self._all[place.id] = place
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())
         return place
+
+    def room(self, tenant: str) -> None:
+        """Raises `Problem` 429 or 503 when there are enough."""
+        bounds = self.bounds
+        if self._engine.turns.draining:
+            raise Problem(503, "draining", "the service is being ended", retry=5)
+        if len(self.of(tenant)) >= bounds.share:
+            why = f"{bounds.share} sessions and boxes of this tenant are open already"
+            raise Problem(429, "share-full", why, hint="close one; share in [serve.places]", retry=30)
+        if len(self._all) >= bounds.count:
+            raise Problem(503, "places-full", f"{bounds.count} sessions and boxes are open already", retry=30)
+
+    def of(self, tenant: str, kind: str = "") -> list[Place]:
+        """Those that this tenant has open now, the oldest first."""
+        return [p for p in self._all.values() if p.tenant == tenant and kind in ("", p.kind)]
 
     def get(self, kind: str, id: str, tenant: str) -> Place:
         """Raises `Problem` 404."""
@@ -117,9 +166,11 @@ class Places:
             raise Problem(404, "not-found", f"there is no such {kind}")
         return place
 
-    async def run(self, place: Place, job: Job, token: Token | None) -> Outcome:
+    async def run(
+        self, place: Place, job: Job, token: Token | None, watcher: Watcher | None = None, orphans: str = "kill"
+    ) -> Outcome:
         """See `Place.run`."""
-        return await place.run(self._engine, job, token, self._config.admission.patience)
+        return await place.run(self._engine, job, token, self._config.admission.patience, watcher, orphans)
 
     async def close(self, place: Place) -> None:
         """See `Place.close`."""
@@ -129,31 +180,31 @@ class Places:
                 del self._closed[next(iter(self._closed))]
         await place.close()
 
+    def drain(self) -> None:
+        """From now on those go that nobody uses."""
+        self._ending.set()
+
     async def end(self) -> None:
         """None is left."""
         if self._tending is not None:
             await leaving.ended(self._tending)
-        for place in list(self._all.values()):
-            await self.close(place)
+        await asyncio.gather(*map(self.close, list(self._all.values())), return_exceptions=True)
 
     async def _tend(self) -> None:
         while True:
-            await asyncio.sleep(0.5)
-            for place in list(self._all.values()):
-                if not place.using and (place.left <= 0 or place.state == "lost"):
-                    await self.close(place)
-
-
-def job_in(place: Place, job: Job) -> Job:
-    """The same as a program of that place: its disk is the place's."""
-    return replace(job, limits=replace(job.limits, disk=place.limits.disk, inodes=place.limits.inodes))
+            ending = self._ending.is_set()
+            due = [p for p in list(self._all.values()) if p.due or (ending and not p.using)]
+            await asyncio.gather(*map(self.close, due), return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_OFTEN):
+                    await (asyncio.sleep(_OFTEN) if ending else self._ending.wait())
 
 
 def told(place: Place) -> dict[str, Any]:
     """As JSON."""
     return {
-        "id": place.id, "kind": place.kind, "state": place.state, "steps": place.steps, "ttl": place.ttl,
-        "expires_in": round(place.left, 3) if place.state == "open" else 0,
+        "id": place.id, "kind": place.kind, "state": place.state, "steps": place.steps, "running": place.using,
+        "ttl": place.ttl, "expires_in": round(place.left, 3) if place.state == "open" else 0,
     }  # fmt: skip
 
 

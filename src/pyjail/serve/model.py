@@ -30,8 +30,20 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Run(Asked):
-    """A program to run: ``args``, or ``source`` in a ``language`` with ``args`` for it."""
+class Program(Asked):
+    """A program: ``args``, or ``source`` in a ``language`` with ``args`` for it."""
+
+    args: list[str] = Field(default_factory=list, description="the program and its arguments, as of pyjail.run")
+    language: str = Field("", description="a name of /v1/languages")
+    source: str | dict[str, str] | None = Field(None, description="its text, or {name: text} of several files")
+    env: dict[str, str] | None = Field(None, description="the whole environment; in a language, more of it")
+    cwd: str | None = Field(None, description="an absolute path inside; /box when it is not given")
+    limits: dict[str, Any] = Field(default_factory=dict, description="limits of /v1/limits, never above their maxima")
+    files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {FILE}")
+
+
+class Run(Program):
+    """A program to run."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -47,14 +59,7 @@ class Run(Asked):
             ]
         }
     )
-    args: list[str] = Field(default_factory=list, description="the program and its arguments, as of pyjail.run")
-    language: str = Field("", description="a name of /v1/languages")
-    source: str | dict[str, str] | None = Field(None, description="its text, or {name: text} of several files")
     stdin: str | dict[str, str] = Field("", description=CONTENT)
-    env: dict[str, str] | None = Field(None, description="the whole environment; in a language, more of it")
-    cwd: str | None = Field(None, description="an absolute path inside; /box when it is not given")
-    limits: dict[str, Any] = Field(default_factory=dict, description="limits of /v1/limits, never above their maxima")
-    files: dict[str, str | dict[str, str]] = Field(default_factory=dict, description=f"path below /box: {FILE}")
     collect: list[str] = Field(default_factory=list, description="patterns of files that come back")
     merged: bool = Field(False, description="stderr goes where stdout goes")
     precheck: Literal["off", "warn", "reject"] | None = Field(
@@ -65,18 +70,23 @@ class Run(Asked):
     )
 
 
-def job_of(asked: Run, config: Config) -> Job:
-    """What is asked for. Raises `Problem` 422."""
+def program(asked: Program) -> None:
+    """Nothing, where it says what is to be run. Raises `Problem` 422."""
     if asked.language and asked.source is None:
         raise Problem(422, "field", "a language needs a source", field="source")
     if asked.source is not None and not asked.language:
         raise Problem(422, "field", "a source needs a language", field="language")
     if not asked.language and not asked.args:
         raise Problem(422, "field", "there is nothing to run", field="args", hint="or give language and source")
+
+
+def job_of(asked: Run, config: Config, usual: Limits | None = None) -> Job:
+    """What is asked for; ``usual``: limits where it names none, the service's unless given. Raises `Problem` 422."""
+    program(asked)
     files = {path: file(f"files.{path}", data) for path, data in asked.files.items()}
     return Job(
         tuple(asked.args), asked.language, asked.source or "", content("stdin", asked.stdin), files, asked.env,
-        asked.cwd, limits(asked.limits, config.limits, config.maxima), jail=config.jail,
+        asked.cwd, limits(asked.limits, usual or config.limits, config.maxima), jail=config.jail,
         collect=tuple(asked.collect), merged=asked.merged, check=_check(asked, config),
         sanitize=asked.sanitize,
     )  # fmt: skip

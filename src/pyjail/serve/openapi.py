@@ -65,16 +65,27 @@ SCHEMAS: dict[str, Any] = {
     "Outcome": {"type": "object", "properties": _OUTCOME, "examples": [{"id": _ONE, **_RAN}]},
     "Place": {
         "type": "object",
-        "required": ["id", "kind", "state", "steps", "ttl", "expires_in"],
+        "required": ["id", "kind", "state", "steps", "running", "ttl", "expires_in"],
         "properties": {
             "id": {"type": "string"},
             "kind": {"type": "string", "enum": ["session", "box"]},
             "state": {"type": "string", "enum": ["open", "lost", "closed"]},
             "steps": {"type": "integer", "description": "programs that it has run"},
+            "running": {"type": "integer", "description": "programs and file requests that are there now"},
             "ttl": {"type": "number", "description": "seconds that it may stay unused"},
             "expires_in": {"type": "number", "description": "seconds until it goes, if nobody uses it"},
         },
-        "examples": [{"id": _ONE, "kind": "session", "state": "open", "steps": 2, "ttl": 300.0, "expires_in": 298.5}],
+        "examples": [
+            {
+                "id": _ONE,
+                "kind": "session",
+                "state": "open",
+                "steps": 2,
+                "running": 0,
+                "ttl": 300.0,
+                "expires_in": 298.5,
+            }
+        ],
     },
     "Judgement": {
         "type": "object",
@@ -126,6 +137,11 @@ def answer(name: str, text: str) -> dict[str, Any]:
 EVENTS = {
     "description": "events: state, stdout, stderr, usage, test, lagging, result",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+_LIST = {"type": "array", "items": {"$ref": "#/components/schemas/Place"}}
+PLACES: dict[str, Any] = {
+    "description": "those that are open",
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"sessions": _LIST, "boxes": _LIST}}}},
 }
 RESULT = answer("Outcome", "what came of it; every verdict is one")
 RECORD = answer("Record", "where it stands, and what came of it once it is done")

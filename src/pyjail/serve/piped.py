@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from pyjail import DEVNULL, Limits, Receipt, Result, Verdict, aio
 
 CHUNK = 1 << 16
 EVERY = 0.5  # seconds between two looks at what it uses
+Start = Callable[..., Awaitable[aio.AsyncProcess]]  # `pyjail.aio.start`, or that of a box
 EOT = b"\x04"  # what ends the input of a program that has a terminal
 _OTHERS = (Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.SIGNALED)  # a program that is stopped for its output ends so
 
@@ -70,15 +71,16 @@ class _Stream:
 
 
 async def run(
-    given: Mapping[str, Any], data: bytes, watcher: Watcher, begun: Callable[[], None] = lambda: None
-) -> Result:
+    given: Mapping[str, Any], data: bytes, watcher: Watcher, begun: Callable[[], None] = lambda: None,
+    start: Start | None = None,
+) -> Result:  # fmt: skip
     """As `pyjail.aio.run` with these parameters and ``input=data``, or with ``pty=``. ``begun``: called when it runs.
-    Cancelled, it ends when the jail is gone."""
+    Cancelled, it ends when the program is gone."""
     started: Callable[[aio.AsyncProcess], None] | None = getattr(watcher, "started", None)
     terminal = "pty" in given
     if not (data or started or terminal):
         given = {"stdin": DEVNULL, **given}
-    async with await aio.start(**given) as process:
+    async with await (start or aio.start)(**given) as process:
         begun()
         streams = [_Stream(name, process.limits) for name in ("stdout", "stderr") if getattr(process, name) is not None]
         others = [_look(process, watcher)]

@@ -88,7 +88,7 @@ class _Server(uvicorn.Server):
     async def _drained(self) -> None:
         """`uvicorn.Server` closes its connections after this."""
         turns = self._service.turns
-        turns.draining = True
+        self._service.drain()
         notify(f"STOPPING=1\nSTATUS={turns.running} programs run")
         if turns.running:
             said = f"ending: {turns.running} programs have {self._drain:g} s; a second signal ends them at once"

@@ -47,6 +47,7 @@ class Service:
         self.makers: dict[str, Maker] = {}  # of jobs that are done later, by the faces that they came by
         self.places = Places(config, self.engine)
         self.known = Known(config)
+        self.ending = asyncio.Event()  # set by `drain`
 
     async def start(self) -> None:
         """Before the first request. Raises `Problem` and others where it cannot be; nothing is left then."""
@@ -70,6 +71,7 @@ class Service:
         self.later.makers |= self.makers
         self.later.start()
         made.push_async_callback(self.later.end)
+        made.push_async_callback(self.places.end)
         self._watch()
         chores = (self.store.expire, self._expire, self.names.prune, self.engine.checks.close)
         made.push_async_callback(leaving.ended, asyncio.create_task(every(TIDY, *chores)))
@@ -86,6 +88,12 @@ class Service:
             for tenant, digests in (await self.store.named()).items():
                 await asyncio.to_thread(self.files.use, tenant, digests)
             await asyncio.to_thread(self.files.expire)
+
+    def drain(self) -> None:
+        """Nothing new is run, and who does nothing is told to go."""
+        self.turns.draining = True
+        self.places.drain()
+        self.ending.set()
 
     def unready(self) -> list[str]:
         """Why no run would be taken, for people; nothing when one would."""

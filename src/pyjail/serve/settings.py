@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,6 +170,19 @@ def _merged(
     config_values.checked(made)
     face_settings.check_root(made.root)
     return Settings(made, merger.origins, path, bool(named["images"]))
+
+
+def of_options(given: Iterable[str]) -> dict[str, tuple[str, Any]]:
+    """What ``--set KEY=VALUE`` says, as `load` takes it. Raises SpecError."""
+    names, found = set(variables().values()) - {"serve.tokens"}, dict[str, tuple[str, Any]]()
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError("--set", text, "KEY=VALUE is needed, such as serve.admission.queue=64")
+        with config_values.named("--set"):
+            known("", {name: value}, names)
+        found[name] = (f"--set {name}", value)
+    return found
 
 
 def variables() -> dict[str, str]:

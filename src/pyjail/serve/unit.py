@@ -137,7 +137,8 @@ def text(config: Config, here: Here, file: str = "") -> str:
         command=" ".join(quoted(word).replace("$", "$$") for word in command),
         user=here.user, places="\n".join(f"{key}={quoted(value)}" for key, value in places.items()),
         memory="\n".join(_memory(config, here)), fds=min(_FDS, here.fds),
-        tasks=(config.admission.concurrent + kept.MOST) * processes + _OWN_TASKS, stop=int(config.drain) + _ANSWERS,
+        tasks=(config.admission.concurrent + config.places.count) * processes + _OWN_TASKS,
+        stop=int(config.drain) + _ANSWERS,
         home="read-only" if _below(hidden, _HOMES) else "yes", tmp="no" if _below(hidden, _TMP) else "yes",
     )  # fmt: skip
 

@@ -13,8 +13,9 @@ from hashlib import sha256
 import pytest
 
 from pyjail.serve.config import Files
-from pyjail.serve.files import CHUNK, FileStore
+from pyjail.serve.files import FileStore
 from pyjail.serve.problem import Problem
+from pyjail.serve.upload import CHUNK
 from tests.instants import some
 
 ROOMY = Files(floor=0)

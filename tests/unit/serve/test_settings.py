@@ -48,6 +48,31 @@ def test_options_win_over_variables_and_variables_over_the_file(load):
     assert found.origins["serve.admission.concurrent"].endswith("serve.toml")
 
 
+def test_any_key_is_an_option_too(load):
+    given = settings.of_options(
+        ["serve.places.share=2", "serve.terminals.idle=1m", "limits.memory=64M", "serve.open=yes"]
+    )
+    found = load("[serve.places]\nshare = 3", {"PYJAIL_SERVE_PLACES_SHARE": "4"}, given)
+    assert (found.config.places.share, found.config.terminals.idle, found.config.open) == (2, 60, True)
+    assert found.config.limits.memory == 64 << 20
+    assert found.origins["serve.places.share"] == "--set serve.places.share"
+    assert "# --set serve.places.share" in effective.page(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("serve.places.shar=1", "did you mean 'serve.places.share'?"), ("serve.places.share", "KEY=VALUE is needed"),
+        ("serve.tokens=x", "there is no such key"), ("serve.places.share=x", "--set serve.places.share='x'"),
+        ("serve.places.share=0", "at least 1 is needed"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_an_option_is_said_by_its_name(load, text, said):
+    with pytest.raises(SpecError) as raised:
+        load("", {}, settings.of_options([text]))
+    assert said in str(raised.value)
+
+
 def test_the_file_may_be_named_by_a_variable(tmp_path):
     (tmp_path / "a.toml").write_text("[serve]\nport = 7")
     found = settings.load(None, {"PYJAIL_SERVE_CONFIG": str(tmp_path / "a.toml")}, {})
@@ -181,6 +206,15 @@ def test_other_commands_read_the_same_file(tmp_path):
         ('[faces.boxer]\nlimits = 1', "faces.boxer.limits=1: a table of limits is needed"),
         ('[faces.boxer]\nimages = ["a"]', "faces.boxer.images=['a']: a table of texts is needed"),
         ("[faces.codebox]\ntimeout = true", "faces.codebox.timeout=True: a number is needed"),
+        ("[serve.places]\nidel = 1", "serve.places.idel=1: there is no such key; did you mean 'idle'?"),
+        ("[serve.places]\nidle = 0", "serve.places.idle=0.0: more than 0 is needed"),
+        ("[serve.places]\nidle = 4000", "serve.places.idle=4000.0: serve.places.longest_idle is 3600, which is less"),
+        ("[serve.places]\nlifetime = 0", "serve.places.lifetime=0.0: more than 0 is needed"),
+        ("[serve.places]\nshare = 0", "serve.places.share=0: at least 1 is needed"),
+        ("[serve.places]\nfile = 0", "serve.places.file=0: at least 1 is needed"),
+        ("[serve.terminals]\nidle = 0", "serve.terminals.idle=0.0: more than 0 is needed"),
+        ("[serve.terminals]\nwindow = 0", "serve.terminals.window=0: at least 1 is needed"),
+        ("[serve.terminals]\nunread = -1", "serve.terminals.unread=-1: a number of at least 0 is needed"),
         ("[serve", "is not TOML"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pyjail import Limits
-from pyjail.serve import Config, kept, unit
+from pyjail.serve import Config, unit
 from pyjail.serve.config import Admission
 
 GIB = 1 << 30
@@ -34,7 +34,7 @@ def test_programs_have_as_much_as_they_may_have_and_a_machine_that_has_less_is_t
     config = Config(admission=Admission(concurrent=8), maxima=Limits(memory="2G", processes=100), drain=7)
     found = keys(config)
     assert found["MemoryMax"] == f"{8 * 2048 + 512}M"
-    assert int(found["TasksMax"]) >= (8 + kept.MOST) * 100 and int(found["TimeoutStopSec"]) >= 7 + 10
+    assert int(found["TasksMax"]) >= (8 + config.places.count) * 100 and int(found["TimeoutStopSec"]) >= 7 + 10
     small = replace(HERE, memory=10 * GIB, fds=1000)
     assert keys(config, small)["MemoryMax"] == f"{9 << 10}M" and keys(config, small)["LimitNOFILE"] == "1000"
     assert "lower serve.maxima.memory" in unit.text(config, small)
