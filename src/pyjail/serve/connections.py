@@ -15,6 +15,7 @@ from pyjail.serve import client
 from pyjail.serve.config import Edge
 
 _OTHERS = 1024  # fds that jails, files and answers need besides
+_JOINED = 64 << 10  # bytes that are copied to be sent with a head
 _OFTEN = 1.0  # seconds between two looks at all of them, at most
 
 
@@ -39,10 +40,14 @@ class Speaker(Protocol):
 
 
 class Line:
-    """A transport, and what went out on it. ``refused``: why it may not stay; "" for nothing."""
+    """A transport, and what went out on it. ``refused``: why it may not stay; "" for nothing.
+
+    The head of an answer is sent with what comes next: a packet of its own would wake its client for nothing.
+    """
 
     def __init__(self, transport: asyncio.Transport, kept: Connections, speaker: Speaker) -> None:
         self._transport, self._kept, self.speaker = transport, kept, speaker
+        self._loop, self._head = asyncio.get_running_loop(), b""
         self._written = self._taken = 0
         self._since = self._began = time.monotonic()
         self._before = 0  # bytes that were taken when something began to wait
@@ -52,7 +57,27 @@ class Line:
 
     def write(self, data: Any) -> None:
         self._written += len(data)
+        if self._head and len(data) <= _JOINED:
+            data, self._head = self._head + data, b""
+        elif data[:5] == b"HTTP/" and not self._head:
+            self._head = bytes(data)
+            self._loop.call_soon(self._flush)  # if nothing comes next
+            return
+        self._flush()
         self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._head = b""
+        self._transport.abort()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
