@@ -16,6 +16,10 @@ from pyjail._plan.wire import (
     failure_of,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
 # struct pj_facts as far as `used`, and from there as far as `space`
 FACTS, MORE = struct.Struct("<4I2i6Ii5I10Q"), struct.Struct("<37Q")
@@ -62,12 +66,13 @@ class Facts:
     out_kept: tuple[int, int] = (0, 0)
     tmpfs_count = 0
     raw = b""
+    reading: Any = None  # `verdict.Reading` of this, once somebody has looked
 
     @once
     def _more(self) -> tuple[int, ...]:
         return MORE.unpack_from(self.raw, FACTS.size) if self.raw else (0,) * 37
 
-    @property
+    @once
     def rusage(self) -> tuple[int, ...]:
         """user µs, system µs, page faults minor, major, switches voluntary, involuntary."""
         now, before = self._more[:18], self._more[18:36]

@@ -129,7 +129,9 @@ def _look(known: tuple[Any, ...], name: str) -> Any:
         return Receipt(receipt.receipt(template, run_part, facts, ids, ready, captured, env))
     if name == SUMS:
         return measured.sums(facts, run_part)
-    reading = verdict_module.Reading(facts, run_part)
+    reading = facts.reading
+    if reading is None:
+        reading = facts.reading = verdict_module.Reading(facts, run_part)
     if name == "limits_hit":
         return measured.limits_hit(facts, run_part, reading, kills)
     return measured.usage(facts, reading) if facts.status is not None or facts.started else Usage()

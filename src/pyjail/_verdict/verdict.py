@@ -90,10 +90,10 @@ class Reading:
 
     def __init__(self, facts: Facts, run: RunLimits) -> None:
         self.texts: dict[str, list[tuple[str, str]]] = {}  # (at the end, at the start or "")
-        self.tables: dict[str, dict[str, int]] = {}
+        reads, before = facts.reads, facts.before
         for i, row in enumerate(run.cgroup):
-            if i in facts.reads:
-                self.texts.setdefault(row.file, []).append((facts.reads[i], facts.before.get(i, "")))
+            if i in reads:
+                self.texts.setdefault(row.file, []).append((reads[i], before.get(i, "")))
 
     def number(self, name: str) -> int | None:
         text, before = self.texts.get(name, [("", "")])[0]
@@ -106,14 +106,12 @@ class Reading:
         return None if found is None else number_in(found or "0")
 
     def value(self, name: str, key: str) -> int | None:
-        """The number after ``key`` in a file of "key value" lines."""
-        found = self.tables.get(name)
-        if found is None:
-            found = self.tables[name] = {}
-            for text, before in reversed(self.texts.get(name, ())):  # the first file of that name has precedence
-                then = _table(before) if before else {}
-                found |= {k: now - then.get(k, 0) for k, now in _table(text).items()}
-        return found.get(key)
+        """The number after ``key`` in a file of "key value" lines: in the first file of that name that has it."""
+        for text, before in self.texts.get(name, ()):
+            now = _entry(text, key)
+            if now is not None:
+                return now - (_entry(before, key) or 0)
+        return None
 
     def total(self, name: str, key: str) -> int | None:
         """The sum of all ``key=number`` words in a file."""
@@ -123,9 +121,13 @@ class Reading:
         return _total(text, key) - _total(before, key)
 
 
-def _table(text: str) -> dict[str, int]:
-    pairs = [line.split(" ") for line in text.splitlines()]
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and _is_number(pair[1])}
+def _entry(text: str, key: str) -> int | None:
+    head = f"{key} "
+    at = 0 if text.startswith(head) else text.find(f"\n{head}") + 1
+    if not at and not text.startswith(head):
+        return None
+    number = text[at + len(head) :].partition("\n")[0]
+    return int(number) if _is_number(number) else None
 
 
 def _total(text: str, key: str) -> int:

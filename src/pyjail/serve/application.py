@@ -51,7 +51,8 @@ def make(config: Config) -> FastAPI:
         openapi_url="/v1/openapi.json", redirect_slashes=False,
     )  # fmt: skip
     made.state.service = service
-    made.include_router(runs.router(service))  # first: what is asked for most is found first
+    runs.install(made.router, service)
+    made.include_router(runs.router(service))
     made.include_router(health.router(service))
     made.include_router(judging.router(service))
     made.include_router(kept_routes.router(service))

@@ -122,6 +122,10 @@ class Doors:
         self._faces, self.runs = faces, runs
         self._endpoints = {name: tuple(face.endpoints()) for name, face in faces.items()}
         self._root = [faces[name] for name in at_root(config) if name in faces]
+        firsts = {
+            e.path.partition("{")[0][1:].partition("/")[0] for face in self._root for e in self._endpoints[face.name]
+        }
+        self._firsts = frozenset(firsts) if "" not in firsts else None  # what their paths begin with; None: anything
 
     def tell(self, scope: Scope, problem: Problem) -> edge.Told:
         """As the client of that path expects it."""
@@ -146,6 +150,8 @@ class Doors:
         name, _, rest = path[1:].partition("/")
         if name in self._faces:
             return self._faces[name], f"/{rest}"
+        if self._firsts is not None and name not in self._firsts:
+            return None
         for face in self._root:
             if any(_matches(endpoint.path, path) for endpoint in self._endpoints[face.name]):
                 return face, path

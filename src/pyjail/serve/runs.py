@@ -29,9 +29,9 @@ Receipt = Annotated[bool, Query(description="rows that say what held the program
 Output = Annotated[bool, Query(description="false: a result without what was written, which events have told")]
 
 
-def router(service: Service) -> APIRouter:
-    """Its routes."""
-    made = APIRouter(prefix="/v1", tags=["runs"])
+def install(made: APIRouter, service: Service) -> None:
+    """Have ``POST /v1/runs`` be a route of ``made``, and not of one that is included: what is asked for most is found
+    first, and at once."""
 
     async def run(request: Request, receipt: Receipt = False) -> Response:
         """Waits for it; a client that goes takes its program with it. ``Accept: text/event-stream``: its events while
@@ -40,13 +40,13 @@ def router(service: Service) -> APIRouter:
         text = await request.body()
         asked = strict.model(Run, text)
         job = model.job_of(asked, service.config)
-        headers = request.headers
-        later = "respond-async" in headers.get("prefer", "").lower()
-        key = headers.get("idempotency-key", "")
+        headers = _told_by(request, b"prefer", b"idempotency-key", b"accept")
+        later = "respond-async" in headers.get(b"prefer", "").lower()
+        key = headers.get(b"idempotency-key", "")
         if later or key:
             await service.engine.check(job, _tenant(request))
             return await _keep(service, request, asked, text, key, None if later else receipt)
-        if "text/event-stream" in headers.get("accept", ""):
+        if "text/event-stream" in headers.get(b"accept", ""):
             return _followed(service, request, job)
         outcome = await leaving.while_there(request.receive, _outcome(service, request, job))
         if answers.long(outcome):
@@ -54,9 +54,15 @@ def router(service: Service) -> APIRouter:
         return JSONResponse(_whole(secrets.token_hex(16), model.told(outcome, receipt)))
 
     made.add_api_route(
-        "/runs", run, methods=["POST"], route_class_override=Direct, openapi_extra=body(Run), summary="Run a program",
+        "/v1/runs", run, methods=["POST"], route_class_override=Direct, openapi_extra=body(Run),
+        summary="Run a program", tags=["runs"],
         responses={200: RESULT | {"content": RESULT["content"] | EVENTS["content"]}, 202: RECORD, **PROBLEMS},
     )  # fmt: skip
+
+
+def router(service: Service) -> APIRouter:
+    """The other routes."""
+    made = APIRouter(prefix="/v1", tags=["runs"])
 
     @made.get("/runs/{id}", summary="What became of a run", responses={200: RECORD, **PROBLEMS})
     async def get(
@@ -117,6 +123,11 @@ def _asks(request: Request, name: str) -> bool:
 def told(live: Live, receipt: bool, output: bool = True) -> dict[str, Any]:
     """A run that is fetched, as JSON: its state, and what came of it."""
     return {"id": live.id, "state": live.state, **model.shown(live.result or {}, receipt, output)}
+
+
+def _told_by(request: Request, *names: bytes) -> dict[bytes, str]:
+    """These headers, by one look at all of them."""
+    return {name: value.decode("latin-1") for name, value in request.scope["headers"] if name in names}
 
 
 async def _outcome(service: Service, request: Request, job: Job, live: Live | None = None) -> Outcome:
