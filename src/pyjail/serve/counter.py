@@ -35,8 +35,8 @@ class Counter:
     async def steps(self, script: Script) -> Sequence[Outcome]:
         return await self._service.engine.steps(script, self._of[0], self._token)
 
-    async def together(self, group: Group) -> Sequence[Outcome]:
-        return await self._service.engine.together(group, self._of[0], self._token)
+    async def together(self, group: Group, watchers: Sequence[Watcher | None]) -> Sequence[Outcome]:
+        return await self._service.engine.together(group, watchers, self._of[0], self._token)
 
     async def image(self, name: str) -> Jail:
         try:

@@ -127,7 +127,9 @@ class Engine:
         self._count(job, outcome)
         return outcome
 
-    async def together(self, group: Group, tenant: str = "", token: Token | None = None) -> Sequence[Outcome]:
+    async def together(
+        self, group: Group, watchers: Sequence[Watcher | None], tenant: str = "", token: Token | None = None
+    ) -> Sequence[Outcome]:
         """What comes of each, when all have ended. Cancelled, or where one cannot be run, it ends when all are gone."""
         with self._told(group.jobs[0]):
             async with AsyncExitStack() as stack:
@@ -137,7 +139,7 @@ class Engine:
                     files = await stack.enter_async_context(held(self.files, tenant, job.files))
                     jobs.append(replace(job, files=files))
                 queued = await stack.enter_async_context(self.turns.slot(tenant, token, count=len(jobs)))
-                outcomes = await joined.run(jobs, group.pipes, partial(_program, queued=queued))
+                outcomes = await joined.run(jobs, group.pipes, watchers, partial(_program, queued=queued))
         for job, outcome in zip(group.jobs, outcomes, strict=True):
             self._count(job, outcome)
         return outcomes

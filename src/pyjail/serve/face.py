@@ -76,8 +76,8 @@ class Desk(Protocol):
     async def steps(self, script: Script) -> Sequence[Outcome]:
         """As `run`, for all of them."""
 
-    async def together(self, group: Group) -> Sequence[Outcome]:
-        """As `run`, for all of them at once: when there is a slot for each."""
+    async def together(self, group: Group, watchers: Sequence[Any]) -> Sequence[Outcome]:
+        """As `run`, for all of them at once: when there is a slot for each. ``watchers``: of each, or None."""
 
     async def image(self, name: str) -> Jail:
         """The jail whose files are that image's. Problem 400 for one that is not in the store."""

@@ -38,14 +38,17 @@ class One(Protocol):
         """What comes of it; ``ends`` are its streams, and are to be closed once it runs."""
 
 
-async def run(jobs: Sequence[Job], pipes: Sequence[Pipe], one: One) -> list[Outcome]:
+async def run(
+    jobs: Sequence[Job], pipes: Sequence[Pipe], watchers: Sequence[Watcher | None], one: One
+) -> list[Outcome]:
     """What comes of each. Where one raises, the others are ended first; nothing of the pipes is left then."""
     ends = [Ends() for _ in jobs]
     carriers: list[_Carrier] = []
     try:
         for pipe in pipes:
             carriers += _made(pipe, ends)
-        outcomes = await _all([_ended(one, job, mine) for job, mine in zip(jobs, ends, strict=True)])
+        programs = zip(jobs, watchers, ends, strict=True)
+        outcomes = await _all([_ended(one, job, watcher, mine) for job, watcher, mine in programs])
     finally:
         for mine in ends:
             mine.close()
@@ -57,9 +60,9 @@ async def run(jobs: Sequence[Job], pipes: Sequence[Pipe], one: One) -> list[Outc
     return outcomes
 
 
-async def _ended(one: One, job: Job, ends: Ends) -> Outcome:
+async def _ended(one: One, job: Job, watcher: Watcher | None, ends: Ends) -> Outcome:
     try:
-        return await one(job, None, ends=ends)
+        return await one(job, watcher, ends=ends)
     finally:
         ends.close()  # who could not be started has no end, too
 

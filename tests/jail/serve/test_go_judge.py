@@ -8,6 +8,7 @@ import threading
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pyjail.serve import Config
@@ -197,3 +198,70 @@ def test_a_program_has_the_cpus_that_it_asks_for(client):
     assert said[0]["files"]["stdout"].split() == ["Cpus_allowed_list:", str(own)]
     status, why = run(client, [sh("true", cpuSetLimit="4000")])
     assert (status, why.startswith("cpus: ")) == (422, True), why
+
+
+IN, SHOWN = {"streamIn": True}, {"streamOut": True}
+
+
+def stream(service):
+    return connect(f"ws://127.0.0.1:{service.port}/go-judge/stream", compression=None)
+
+
+def heard(line):
+    """{index and fd of a stream: what came of it}, and the response."""
+    found: dict[int, bytes] = {}
+    while True:
+        data = line.recv(PATIENCE)
+        if data[0] == 1:
+            return found, json.loads(data[1:])
+        found[data[1]] = found.get(data[1], b"") + data[2:]
+
+
+def request(*commands, pipes=()):
+    return b"\x01" + json.dumps({"cmd": list(commands), "pipeMapping": list(pipes)}).encode()
+
+
+def test_a_stream_has_several_commands_that_talk(service):
+    first = {**sh("read x; echo $x; echo said $x >&2; cat >&2"), "files": [IN, None, SHOWN]}
+    second = {**sh("read y; echo heard $y; exit 3"), "files": [None, SHOWN, None]}
+    with stream(service) as line:
+        line.send(request(first, second, pipes=[pipe((0, 1), (1, 0))]))
+        line.send(b"\x03\x00hi\n")
+        line.send(b"\x03\x00more")
+        line.send(b"\x03\x00")
+        found, end = heard(line)
+    assert found == {2: b"said hi\nmore", 17: b"heard hi\n"}
+    assert [(one["status"], one["exitStatus"]) for one in end["results"]] == [
+        ("Accepted", 0),
+        ("Nonzero Exit Status", 3),
+    ]
+
+
+def test_a_command_whose_input_is_not_streamed_has_an_end_of_it(service):
+    with stream(service) as line:
+        line.send(request({**sh("cat; echo end"), "files": [None, SHOWN, None]}))
+        found, end = heard(line)
+    assert (found, end["results"][0]["status"]) == ({1: b"end\n"}, "Accepted")
+
+
+def test_a_terminal_of_a_stream_has_the_size_that_its_client_says(service):
+    command = {**sh("read x; stty size; cat"), "files": [IN, SHOWN, SHOWN], "tty": True}
+    with stream(service) as line:
+        line.send(request(command))
+        line.send(b"\x02" + json.dumps({"index": 0, "fd": 0, "rows": 7, "cols": 99}).encode())
+        line.send(b"\x03\x00go\n")
+        line.send(b"\x03\x00")
+        found, end = heard(line)
+    assert (found[1].split(), end["results"][0]["status"]) == ([b"go", b"7", b"99"], "Accepted")
+
+
+@pytest.mark.parametrize(
+    "message", [b"\x03\x10x", b"\x03\x01x", b"\x03", b"", b"\x02{", b"\x02[]", b'\x02{"rows": 7, "cols": 9}', b"\x09", b"\x02" + b"[" * 50_000]
+)  # fmt: skip
+def test_what_cannot_be_said_ends_it(service, message):
+    with stream(service) as line:
+        line.send(request({**sh(f"sleep {LOST}"), "files": [IN, SHOWN, None]}))
+        line.send(message)
+        with pytest.raises(ConnectionClosed):
+            line.recv(PATIENCE)
+    assert until(lambda: service.programs() == [], PATIENCE)

@@ -48,7 +48,7 @@ class Desk:
         self.scripts.append(script)
         return [self._next() for _ in script.steps]
 
-    async def together(self, group: Group) -> Sequence[Outcome]:
+    async def together(self, group: Group, watchers: Sequence[Any]) -> Sequence[Outcome]:
         self.groups.append(group)
         return [self._next() for _ in group.jobs]
 

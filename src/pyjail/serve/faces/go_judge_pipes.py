@@ -74,17 +74,17 @@ def _kept(one: Mapping[str, Any], where: str, most: int) -> tuple[bool, str, int
     return True, name, size if name else 0
 
 
-async def results(request: Request, desk: Desk) -> list[dict[str, Any]]:
+async def results(request: Request, desk: Desk, watchers: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """What is answered to it: those that are joined run at the same time or not at all, the others as they have their
-    turns. Cancelled, or where one cannot be run, all end."""
+    turns. Cancelled, or where one cannot be run, all end. ``watchers``: of each command, as `Desk.run` takes one."""
     parts = _parts(len(request.commands), request.pipes)
     found: dict[int, Outcome] = {}
     if len(parts) == 1:
-        found = await _run(parts[0], request, desk)
+        found = await _run(parts[0], request, desk, watchers)
     else:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_run(part, request, desk)) for part in parts]
+                tasks = [group.create_task(_run(part, request, desk, watchers)) for part in parts]
         except BaseExceptionGroup as e:
             raise e.exceptions[0] from None
         for task in tasks:
@@ -97,7 +97,7 @@ async def results(request: Request, desk: Desk) -> list[dict[str, Any]]:
     return answer
 
 
-async def _run(part: Sequence[int], request: Request, desk: Desk) -> dict[int, Outcome]:
+async def _run(part: Sequence[int], request: Request, desk: Desk, watchers: Sequence[Any]) -> dict[int, Outcome]:
     own = {at: i for i, at in enumerate(part)}
     pipes = tuple(
         replace(p, source=(own[p.source[0]], p.source[1]), target=(own[p.target[0]], p.target[1]))
@@ -105,9 +105,10 @@ async def _run(part: Sequence[int], request: Request, desk: Desk) -> dict[int, O
         if p.source[0] in own
     )
     jobs = tuple(request.commands[at][0] for at in part)
+    see = [watchers[at] if watchers else None for at in part]
     if not pipes:
-        return {part[0]: await desk.run(jobs[0])}
-    return dict(zip(part, await desk.together(Group(jobs, pipes)), strict=True))
+        return {part[0]: await desk.run(jobs[0], see[0])}
+    return dict(zip(part, await desk.together(Group(jobs, pipes), see), strict=True))
 
 
 def _parts(count: int, pipes: Sequence[Pipe]) -> list[list[int]]:
