@@ -111,5 +111,10 @@ def test_runtimes_and_packages():
         "language_version": "12.2.0",
         "installed": True,
     }
-    assert [ask(FACE, method, "/api/v2/packages").status for method in ("POST", "DELETE")] == [403, 403]
+    for method in ("POST", "DELETE"):
+        for language, version, status in (("python", "3.11.2", 403), ("python", "2.7.18", 404), ("zig", "0.10.1", 404)):
+            answer = ask(FACE, method, "/api/v2/packages", {"language": language, "version": version})
+            assert answer.status == status and f"{language}-{version}" in answer.content["message"]
+        assert ask(FACE, method, "/api/v2/packages", b"{").status == 400
+        assert ask(FACE, method, "/api/v2/packages", []).status == 404
     assert FACE.problem(Problem(429, "rate", "too many", retry=1)).content == {"message": "too many"}

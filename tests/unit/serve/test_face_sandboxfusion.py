@@ -7,6 +7,7 @@ import pytest
 from pyjail import Verdict
 from pyjail.serve.faces.sandboxfusion import SandboxFusion
 from pyjail.serve.job import Outcome
+from pyjail.serve.problem import Problem
 from tests.unit.serve.face_desk import Desk, ask, result
 
 FACE = SandboxFusion()
@@ -82,3 +83,51 @@ def test_what_is_wrong_is_a_422(body, at):
 
 def test_ping():
     assert ask(FACE, "GET", "/v1/ping").content == "pong"
+
+
+def job(language, code="x", **files):
+    desk = Desk()
+    desk.languages = every
+    assert (
+        run({"language": language, "code": code, "files": {name.replace("_", "."): "" for name in files}}, desk).status
+        == 200
+    )
+    return desk.jobs[0]
+
+
+async def every(*names):
+    return dict.fromkeys(names, "1")
+
+
+def test_java_has_assertions_and_the_archives_that_came_with_it():
+    made = job("java", b_jar=1, a_jar=1, c_txt=1).how
+    assert made.run[:4] == ("java", "-cp", ".:a.jar:b.jar", "-ea")
+    assert made.compile[:3] == ("javac", "-cp", ".:a.jar:b.jar")
+    assert job("java").how.run[:2] == ("java", "-ea")
+
+
+def test_typescript_is_not_checked_and_scripts_of_kotlin_and_tests_of_python_are_run_as_such():
+    assert job("typescript").how.compile[0] == "node"
+    assert job("kotlin_script").how.run == ("kotlinc", "-script", "{source}")
+    assert "pytest" in job("pytest").how.run
+    assert job("python").how is None
+
+
+@pytest.mark.parametrize(
+    ("code", "same"), [("class A {}", False), ("#define X\nclass A {}", True), ("extern  alias X;", True)]
+)
+def test_csharp_has_what_its_projects_import_unasked_where_that_may_stand(code, same):
+    source = job("csharp", code).source
+    assert source.endswith(code)
+    assert (source == code) is same and source.count("\n") == code.count("\n")
+    assert same or source.startswith("using System; ")
+
+
+def test_a_tool_that_is_missing_is_no_error_of_the_sandbox():
+    said = run(HELLO, Desk(Problem(422, "language", "no", field="language")))
+    assert (said.status, said.content["status"], said.content["message"]) == (
+        200,
+        "Failed",
+        "language python is not installed here",
+    )
+    assert run(HELLO, Desk(Problem(422, "field", "no", field="files.x"))).status == 422

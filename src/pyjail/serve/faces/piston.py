@@ -28,6 +28,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {  # as there; the first is its name th
     "csharp": ("csharp", "csharp.net", "cs", "c#"), "ruby": ("ruby", "ruby3", "rb"), "perl": ("perl", "pl"),
     "php": ("php", "php8", "html"), "bash": ("bash", "sh"),
 }  # fmt: skip
+_PACKAGE = ("language", "version")
 _TIMES = {"timeout": "wall_time", "cpu_time": "cpu_time"}
 _SAYS = {
     "RE": "Exited with error status {code}", "SG": "Caught fatal signal {number}", "TO": "Time limit exceeded",
@@ -73,13 +74,27 @@ async def runtimes(asked: Asked, desk: Desk) -> Answer:
 
 
 async def packages(asked: Asked, desk: Desk) -> Answer:
+    return Answer(await _packages(desk))
+
+
+async def _packages(desk: Desk) -> list[dict[str, Any]]:
     known = await desk.languages()
     rows = [(ALIASES.get(name, (name,))[0], version) for name, version in known.items()]
-    return Answer([{"language": name, "language_version": version, "installed": True} for name, version in rows])
+    return [{"language": name, "language_version": version, "installed": True} for name, version in rows]
 
 
 async def no_packages(asked: Asked, desk: Desk) -> Answer:
-    raise Problem(403, "packages", "packages are what this machine has: nothing is installed over HTTP")
+    """Those that there are stay as they are; for others it says what it says there."""
+    try:
+        body = parsed(asked)
+    except ValueError as e:
+        raise Refused(str(e)) from None
+    language, version = (str(body.get(name))[:100] if isinstance(body, dict) else "" for name in _PACKAGE)
+    here = {row["language"]: row["language_version"] for row in await _packages(desk)}
+    if language not in here or not matches(version, here[language]):
+        raise Problem(404, "packages", f"Requested package {language}-{version} does not exist")
+    why = f"{language}-{version} is what this machine has: nothing is installed or removed over HTTP"
+    raise Problem(403, "packages", why)
 
 
 async def execute(asked: Asked, desk: Desk) -> Answer:

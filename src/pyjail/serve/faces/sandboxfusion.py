@@ -11,6 +11,7 @@ from typing import Any
 from pyjail import Jail, Limits, Mount, Result, SpecError, Verdict
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
 from pyjail.serve.faces.common import bounded, compiling, failed, parsed, relative, text
+from pyjail.serve.faces.sandboxfusion_languages import LANGUAGES, UNKNOWN, how, source_of
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json
 from pyjail.serve.job import Job, Outcome
@@ -18,14 +19,6 @@ from pyjail.serve.problem import Problem
 
 NAME = "sandboxfusion"
 OWN: Mapping[str, Any] = {"cpu_time": None, "wall_time": 10}
-LANGUAGES: Mapping[str, str] = {
-    "python": "python", "cpp": "cpp", "nodejs": "javascript", "go": "go", "java": "java", "php": "php",
-    "csharp": "csharp", "bash": "bash", "typescript": "typescript", "rust": "rust", "perl": "perl", "ruby": "ruby",
-}  # fmt: skip
-UNKNOWN = (
-    "go_test", "sql", "cuda", "lua", "R", "D_ut", "scala", "julia", "pytest", "junit", "jest", "verilog", "python_gpu",
-    "lean", "swift", "racket", "kotlin_script",
-)  # fmt: skip
 _NUMBER = "float_type", "Input should be a valid number"
 
 
@@ -56,11 +49,15 @@ async def run_code(asked: Asked, desk: Desk) -> Answer:
         raise Wrong(detail([], OBJECT, body))
     if found := list(_wrong(body)):
         raise Wrong(*found)
-    name = LANGUAGES.get(body["language"], "")
+    name, absent = LANGUAGES.get(body["language"], ""), f"language {body['language']} is not installed here"
     if not name or name not in await desk.languages(name):
-        return Answer(_answer("Failed", f"language {body['language']} is not installed here"))
+        return Answer(_answer("Failed", absent))
     try:
         outcome = await desk.run(_job(body, name, desk))
+    except Problem as e:
+        if (e.status, e.field) != (422, "language"):
+            raise
+        return Answer(_answer("Failed", absent))
     except SpecError as e:
         raise Wrong(detail([], ("value_error", f"{e.field}: {e.reason}"), None)) from None
     return Answer(content_of(outcome, body))
@@ -99,9 +96,10 @@ def _job(body: Mapping[str, Any], language: str, desk: Desk) -> Job:
             files[inside(path)] = base64.b64decode(data or "", validate=True)
         except (binascii.Error, ValueError) as e:
             raise Wrong(detail(["files", path], ("value_error", str(e)), data)) from None
-    jail = desk.config.jail
+    jail, name = desk.config.jail, body["language"]
     return Job(
-        language=language, source=body["code"], stdin=(body.get("stdin") or "").encode("utf-8", "replace"), files=files,
+        language=language, how=how(name, desk.config, files), source=source_of(name, body["code"]),
+        stdin=(body.get("stdin") or "").encode("utf-8", "replace"), files=files,
         limits=_limits(desk, "", asked),
         compile_limits=_limits(desk, language, {"wall_time": body.get("compile_timeout") or 10}),
         jail=_at_mnt(jail), collect=tuple(_fetched(body)), label=NAME,
