@@ -85,6 +85,7 @@ async def of(live: Live, at: Place, receipt: bool = False, output: bool = True) 
             if written is not None:
                 more = True
                 yield written
+        rows = min(rows, len(live.rows))  # (It began anew.)
         for said in live.rows[rows:]:
             rows += 1
             yield event("test", said)

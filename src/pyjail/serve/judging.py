@@ -14,12 +14,13 @@ from pydantic import ConfigDict, Field
 
 from pyjail import HostError, Judgement, Limits, Subtask, Test, TestResult, aio
 from pyjail.languages import find
-from pyjail.serve import bounds, events, faults, leaving, model, strict
+from pyjail.serve import bounds, events, faults, keeping, leaving, model, strict
+from pyjail.serve.config import Token
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import FILE, Asked
-from pyjail.serve.openapi import EVENTS, PROBLEMS, answer, body
+from pyjail.serve.openapi import EVENTS, PROBLEMS, RECORD, answer, body
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -108,24 +109,39 @@ def router(service: Service) -> APIRouter:
     """Its route."""
     made = APIRouter(prefix="/v1", tags=["runs"])
     judged = answer("Judgement", "what it is worth, test by test")
-    responses = {200: judged | {"content": judged["content"] | EVENTS["content"]}, **PROBLEMS}
+    responses = {200: judged | {"content": judged["content"] | EVENTS["content"]}, 202: RECORD, **PROBLEMS}
+
+    async def later(body: Mapping[str, Any], live: Live, token: Token | None) -> Mapping[str, Any]:
+        return await _judged(service, token, case_of(Judge.model_validate(body), service), live, patient=True)
+
+    service.doers["judge"] = later
 
     @made.post("/judge", openapi_extra=body(Judge), responses=responses, summary="Judge a program")
     async def judge(request: Request) -> Response:
         """Compiles once, runs on each test in a fresh jail. ``Accept: text/event-stream``: a "test" event for each
-        verdict once it is known. A client that goes takes it all along."""
-        case = case_of(strict.model(Judge, await request.body()), service)
+        verdict once it is known. A client that goes takes it all along. ``Prefer: respond-async`` and
+        ``Idempotency-Key`` as of a run: it is fetched, followed and cancelled as one."""
+        text = await request.body()
+        asked = strict.model(Judge, text)
+        case, token = case_of(asked, service), request.scope.get("token")
         live = Live(secrets.token_hex(16), str(request.scope.get("tenant", "")))
-        if "text/event-stream" in request.headers.get("accept", ""):
+        headers = keeping.told_by(request, b"prefer", b"idempotency-key", b"accept")
+        if keeping.wanted(headers):
+            async with held(service.files, live.tenant, case.files):
+                service.files.room()
+            return await keeping.keep(service, request, "judge", asked, text, False)
+        if "text/event-stream" in headers.get(b"accept", ""):
             live = service.lives.make(live.id, live.tenant)
-            return events.followed(live, lambda: _judged(service, request, case, live))
-        said = await leaving.while_there(request.receive, _judged(service, request, case, live))
+            return events.followed(live, lambda: _judged(service, token, case, live))
+        said = await leaving.while_there(request.receive, _judged(service, token, case, live))
         return JSONResponse({"id": live.id, **said})
 
     return made
 
 
-async def _judged(service: Service, request: Request, case: Case, live: Live) -> dict[str, Any]:
+async def _judged(
+    service: Service, token: Token | None, case: Case, live: Live, *, patient: bool = False
+) -> dict[str, Any]:
     asked, loop = case.asked, asyncio.get_running_loop()
     longest = PROGRAMS * (service.config.maxima.wall_time or LONGEST)
 
@@ -134,7 +150,7 @@ async def _judged(service: Service, request: Request, case: Case, live: Live) ->
 
     async with (
         held(service.files, live.tenant, case.files) as files,
-        service.turns.slot(live.tenant, request.scope.get("token")) as queued,
+        service.turns.slot(live.tenant, token, patient=patient) as queued,
     ):
         live.began("run")
         try:

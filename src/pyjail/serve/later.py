@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from pyjail import JailError
 from pyjail.serve import answers, errors, leaving, model, watch
-from pyjail.serve.config import Config
+from pyjail.serve.config import Config, Token
 from pyjail.serve.engine import Engine
 from pyjail.serve.job import Job
 from pyjail.serve.live import STREAMS, Live, Lives
@@ -21,18 +21,22 @@ from pyjail.serve.worker import Worker
 
 LOOK = 1.0  # seconds between two looks for what others do
 Maker = Callable[[Mapping[str, Any]], Job]
+Doer = Callable[[Mapping[str, Any], Live, Token | None], Awaitable[Mapping[str, Any]]]
 
 
 class Later:
     """What a `Worker` has done, and what is to be seen of it.
 
-    Attributes: ``makers``, by the "kind" of a record's spec: its "body" -> the `Job`.
+    Attributes: ``makers``, by the "kind" of a record's spec: its "body" -> the `Job`. ``doers``, of those that are more
+    than one program: its "body" -> the result.
     """
 
     def __init__(self, config: Config, engine: Engine, store: Store, lives: Lives) -> None:
         self._config, self._engine, self._store, self._lives = config, engine, store, lives
         self._worker = Worker(store, self, config.jobs, config.admission.concurrent)
         self.makers: dict[str, Maker] = {"run": lambda body: model.job_of(model.Run.model_validate(body), config)}
+
+        self.doers: dict[str, Doer] = {}
 
     def start(self) -> None:
         """Do what waits, from now on."""
@@ -113,6 +117,8 @@ class Later:
         live = self._lives.make(record.id, record.tenant)
         token = next((t for t in self._config.tokens if t.name == record.tenant), None)
         try:
+            if (doer := self.doers.get(record.spec["kind"])) is not None:
+                return await doer(record.spec["body"], live, token)
             job = self.makers[record.spec["kind"]](record.spec["body"])
             outcome = await self._engine.run(job, record.tenant, token, watcher=live, patient=True)
         except (JailError, KeyError, ValidationError) as e:  # also what is 503: waiting makes no other machine of this
@@ -133,6 +139,8 @@ def _end(live: Live, record: Record) -> None:
     if not live.ended and record.result is not None and not any(w.total for w in live.streams.values()):
         for name, data in _output(record.result.get("result") or {}):
             live.wrote(name, data)
+    if not live.ended and not live.rows and record.result is not None:
+        live.rows = list(record.result.get("results") or ())  # of a judgement
     live.end(record.state, {"reason": record.reason} if record.state == "lost" else record.result)
 
 

@@ -87,7 +87,7 @@ class Live:
 
     def waits(self) -> None:
         """It runs no more, and will once again, from its beginning."""
-        self.state, self.step, self.usage = "queued", "", None
+        self.state, self.step, self.usage, self.rows = "queued", "", None, []
         self.streams = {name: Window() for name in STREAMS}
         self._change()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import secrets
 from collections.abc import Callable, Coroutine
@@ -14,12 +13,12 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
-from pyjail.serve import answers, events, leaving, model, strict
+from pyjail.serve import answers, events, keeping, leaving, model, strict
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import Run
 from pyjail.serve.openapi import EVENTS, PROBLEMS, RECORD, RESULT, body
-from pyjail.serve.problem import TYPE, Problem
+from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
 LONGEST_WAIT = 60.0
@@ -40,18 +39,16 @@ def install(made: APIRouter, service: Service) -> None:
         text = await request.body()
         asked = strict.model(Run, text)
         job = model.job_of(asked, service.config)
-        headers = _told_by(request, b"prefer", b"idempotency-key", b"accept")
-        later = "respond-async" in headers.get(b"prefer", "").lower()
-        key = headers.get(b"idempotency-key", "")
-        if later or key:
+        headers = keeping.told_by(request, b"prefer", b"idempotency-key", b"accept")
+        if keeping.wanted(headers):
             await service.engine.check(job, _tenant(request))
-            return await _keep(service, request, asked, text, key, None if later else receipt)
+            return await keeping.keep(service, request, "run", asked, text, receipt)
         if "text/event-stream" in headers.get(b"accept", ""):
             return _followed(service, request, job)
         outcome = await leaving.while_there(request.receive, _outcome(service, request, job))
         if answers.long(outcome):
-            return await answers.response(_whole(secrets.token_hex(16), await answers.told(outcome, receipt)))
-        return JSONResponse(_whole(secrets.token_hex(16), model.told(outcome, receipt)))
+            return await answers.response(keeping.whole(secrets.token_hex(16), await answers.told(outcome, receipt)))
+        return JSONResponse(keeping.whole(secrets.token_hex(16), model.told(outcome, receipt)))
 
     made.add_api_route(
         "/v1/runs", run, methods=["POST"], route_class_override=Direct, openapi_extra=body(Run),
@@ -70,26 +67,26 @@ def router(service: Service) -> APIRouter:
         output: Output = True,
     ) -> Response:  # fmt: skip
         """``wait``: for its end, so many seconds at most."""
-        live = await _seen(service, request, id)
+        live = await keeping.seen(service, request, id)
         if wait:
             await leaving.while_there(request.receive, service.later.until_ended(live, wait))
-        return await answers.response(told(live, receipt, output))
+        return await answers.response(keeping.told(live, receipt, output))
 
     @made.delete("/runs/{id}", summary="Cancel a run", responses={200: RECORD, **PROBLEMS})
     async def cancel(id: str, request: Request, output: Output = True) -> Response:
         """Its jail is gone when this answers; ``gone_ms`` is how long that took. Once more changes nothing."""
         began = asyncio.get_running_loop().time()
-        await _seen(service, request, id)
+        await keeping.seen(service, request, id)
         live = await service.later.cancel(id, _tenant(request))
         if live is None:
-            raise _unknown(id)
+            raise keeping.unknown()
         gone = (asyncio.get_running_loop().time() - began) * 1000
-        return JSONResponse({**told(live, False, output), "gone_ms": round(gone, 3)})
+        return JSONResponse({**keeping.told(live, False, output), "gone_ms": round(gone, 3)})
 
     @made.get("/runs/{id}/events", summary="Follow a run", responses={200: EVENTS, 204: {}, **PROBLEMS})
     async def follow(id: str, request: Request, receipt: Receipt = False, output: Output = True) -> Response:
         """Its events from their beginning, or from where ``Last-Event-ID`` says. Who leaves does not end it."""
-        live = await _seen(service, request, id)
+        live = await keeping.seen(service, request, id)
         at = events.Place.of(request.headers.get("last-event-id", ""))
         if at.ended:
             return Response(status_code=204)
@@ -120,46 +117,8 @@ def _asks(request: Request, name: str) -> bool:
         raise Problem(422, "field", e.errors()[0]["msg"], field=name) from None
 
 
-def told(live: Live, receipt: bool, output: bool = True) -> dict[str, Any]:
-    """A run that is fetched, as JSON: its state, and what came of it."""
-    return {"id": live.id, "state": live.state, **model.shown(live.result or {}, receipt, output)}
-
-
-def _told_by(request: Request, *names: bytes) -> dict[bytes, str]:
-    """These headers, by one look at all of them."""
-    return {name: value.decode("latin-1") for name, value in request.scope["headers"] if name in names}
-
-
 async def _outcome(service: Service, request: Request, job: Job, live: Live | None = None) -> Outcome:
     return await service.engine.run(job, _tenant(request), request.scope.get("token"), watcher=live)
-
-
-def _whole(id: str, said: dict[str, Any]) -> dict[str, Any]:
-    if said["result"] is not None and said["result"]["verdict"] == "jail_error":
-        raise Problem(500, "jail-error", "the jail failed, not the program")
-    return {"id": id, **said}
-
-
-async def _keep(
-    service: Service, request: Request, asked: Run, text: bytes, key: str, receipt: bool | None
-) -> Response:
-    """A run that the store keeps; ``receipt``: it is waited for."""
-    if len(key) > 255:
-        raise Problem(422, "field", "at most 255 characters", field="Idempotency-Key")
-    spec = {"kind": "run", "body": asked.model_dump(exclude_defaults=True)}
-    record = await service.later.submit(_tenant(request), spec, key, hashlib.sha256(text).hexdigest())
-    live = await _seen(service, request, record.id)
-    where = {"Location": f"/v1/runs/{record.id}"}
-    if receipt is None:
-        return JSONResponse(told(live, False), 202, headers={**where, "Preference-Applied": "respond-async"})
-    await leaving.while_there(request.receive, service.later.until_ended(live, None))
-    said = told(live, receipt)
-    if "problem" in said:
-        return JSONResponse(said["problem"], said["problem"]["status"], media_type=TYPE)
-    if live.state != "done":
-        raise Problem(409, "state", f"the run was {live.state}")
-    del said["state"]
-    return await answers.response(_whole(said.pop("id"), said))
 
 
 def _followed(service: Service, request: Request, job: Job) -> Response:
@@ -170,17 +129,6 @@ def _followed(service: Service, request: Request, job: Job) -> Response:
         return await answers.told(await _outcome(service, request, job, live), True)
 
     return events.followed(live, call)
-
-
-async def _seen(service: Service, request: Request, id: str) -> Live:
-    live = await service.later.seen(id, _tenant(request)) if _ID.fullmatch(id) else None
-    if live is None:
-        raise _unknown(id)
-    return live
-
-
-def _unknown(id: str) -> Problem:
-    return Problem(404, "not-found", "there is no such run")
 
 
 def _tenant(request: Request) -> str:

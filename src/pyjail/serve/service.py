@@ -16,7 +16,7 @@ from pyjail.serve.engine import Engine
 from pyjail.serve.files import FileStore
 from pyjail.serve.kept import Places
 from pyjail.serve.known import Known
-from pyjail.serve.later import Later, Maker
+from pyjail.serve.later import Doer, Later, Maker
 from pyjail.serve.live import Lives
 from pyjail.serve.names import Names
 from pyjail.serve.observer import Observer
@@ -45,6 +45,7 @@ class Service:
         self.lives = Lives()
         self.held = 0  # bytes of kept files that requests have read, and wait with
         self.makers: dict[str, Maker] = {}  # of jobs that are done later, by the faces that they came by
+        self.doers: dict[str, Doer] = {}
         self.places = Places(config, self.engine)
         self.known = Known(config)
         self.ending = asyncio.Event()  # set by `drain`
@@ -69,6 +70,7 @@ class Service:
         made.push_async_callback(self.engine.checks.close)
         self.later = Later(config, self.engine, self.store, self.lives)
         self.later.makers |= self.makers
+        self.later.doers |= self.doers
         self.later.start()
         made.push_async_callback(self.later.end)
         made.push_async_callback(self.places.end)
