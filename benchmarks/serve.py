@@ -20,10 +20,11 @@ from benchmarks.serve_client import Found, Sizes
 from benchmarks.serve_go_judge import go_judge
 from benchmarks.serve_load import memory, overload, stream
 from benchmarks.serve_speed import cpu, latency, throughput
+from benchmarks.serve_workers import workers
 
 PARTS = {
     "latency": latency, "throughput": throughput, "cpu": cpu, "overload": overload, "stream": stream, "memory": memory,
-    "go-judge": go_judge,
+    "workers": workers, "go-judge": go_judge,
 }  # fmt: skip
 QUICK = Sizes(seconds=0.5, rounds=1, runs=1000)
 

@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
     made.add_argument("--config", metavar="FILE.toml", help="[serve] and its other tables; options here win over it")
     made.add_argument("--check", action="store_true", help="print what it comes to and where it is from; serve nothing")
     made.add_argument("--state", metavar="DIR", help="where it keeps files, jobs and results")
+    made.add_argument("--workers", metavar="N", help="1, as there is one process; docs/serve.md says how to have more")
     made.add_argument("--root", metavar="NAME", help="whose paths are at /: seeds, none or a face")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                       help="any other key, such as serve.places.share=4 or limits.memory=64M")  # fmt: skip

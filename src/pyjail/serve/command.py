@@ -25,6 +25,9 @@ def main(options: Mapping[str, Any]) -> int:
         return 0
     if options["import_"] or options["compat_env"]:
         return _imported(options)
+    if options["workers"] not in (None, "1"):
+        why = "one process serves: sessions, boxes, rates and the queue live in it, and programs need the CPUs"
+        raise Refused(why, "for more, several services behind a proxy, as deploy/nginx-several.conf has it")
     from pyjail.serve import settings
 
     given = {name: (f"--{key}", options[key]) for key, name in _OPTIONS.items() if options[key] not in (None, False)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -55,8 +56,8 @@ def free_port():
 
 
 @contextlib.contextmanager
-def proxy(directory, upstream):
-    """The port of an nginx that is there while the block lasts."""
+def proxy(directory, *upstreams):
+    """The port of an nginx that is there while the block lasts, before one service or two."""
     port, key, certificate = free_port(), directory / "key.pem", directory / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
@@ -64,8 +65,11 @@ def proxy(directory, upstream):
         check=True, capture_output=True, timeout=PATIENCE,
     )  # fmt: skip
     text = (ROOT / "deploy/nginx.conf").read_text()
+    if len(upstreams) > 1:
+        (one,) = re.findall(r"^upstream pyjail \{.*?^\}$", text, re.MULTILINE | re.DOTALL)
+        text = text.replace(one, (ROOT / "deploy/nginx-several.conf").read_text())
     for old, new in (
-        ("127.0.0.1:8000", f"127.0.0.1:{upstream}"), ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        *((f"127.0.0.1:{8000 + n}", f"127.0.0.1:{port}") for n, port in enumerate(upstreams)), ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("/etc/ssl/certs/run.example.org.pem", str(certificate)), ("/etc/ssl/private/run.example.org.key", str(key)),
     ):  # fmt: skip
         assert text.count(old) == 1
