@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Awaitable, Sequence
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from pyjail.serve.job import Job, Outcome, Pipe
 from pyjail.serve.piped import Watcher
+from pyjail.serve.problem import Problem
 
 CHUNK = 1 << 16
 
@@ -46,7 +48,7 @@ async def run(
     carriers: list[_Carrier] = []
     try:
         for pipe in pipes:
-            carriers += _made(pipe, ends)
+            carriers += _carried(pipe, ends)
         programs = zip(jobs, watchers, ends, strict=True)
         outcomes = await _all([_ended(one, job, watcher, mine) for job, watcher, mine in programs])
     finally:
@@ -79,6 +81,14 @@ async def _all(work: Sequence[Awaitable[Outcome]]) -> list[Outcome]:
     return [task.result() for task in tasks]
 
 
+def _carried(pipe: Pipe, ends: Sequence[Ends]) -> list[_Carrier]:
+    """`_made`. Raises `Problem` 503 where this process has no fds, or no threads, left for it."""
+    try:
+        return _made(pipe, ends)
+    except OSError as e:
+        raise Problem(503, "pipes", f"no pipe can be made: {os.strerror(e.errno or errno.EAGAIN)}", retry=1) from None
+
+
 def _made(pipe: Pipe, ends: Sequence[Ends]) -> list[_Carrier]:
     """One of the kernel, with an end for each of the two; or two, and who carries from one to the other."""
     source, target = ends[pipe.source[0]].streams, ends[pipe.target[0]].streams
@@ -105,7 +115,7 @@ class _Carrier:
             threading.Thread(target=self._work, name="pyjail-serve-pipe", daemon=True).start()
         except RuntimeError as e:
             self._close()
-            raise OSError(str(e)) from None
+            raise OSError(errno.EAGAIN, str(e)) from None
 
     def kept(self) -> bytes:
         """The first bytes that were written."""
