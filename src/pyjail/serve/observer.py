@@ -16,6 +16,8 @@ from pyjail.serve import logs
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Config
 from pyjail.serve.edge import Tell, tell
+from pyjail.serve.faces import go_judge_answers
+from pyjail.serve.go_judge_metrics import GoJudgeMetrics
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.metrics import Metrics
 from pyjail.serve.problem import Problem
@@ -42,6 +44,8 @@ class Observer:
         self._languages: dict[str, str] = {}
         self._known = config.languages or None
         self.metrics.total("pyjail_log_dropped", "lines that nobody read in time", lambda: self.outlet.dropped)
+        offered = config.faces.get(go_judge_answers.NAME, {}).get("enabled", True)
+        self._go_judge = GoJudgeMetrics(self.metrics, turns) if offered else None
         self.metrics.watch("pyjail_running", "programs that run", lambda: turns.running)
         self.metrics.watch("pyjail_queued", "runs that wait for a slot", lambda: turns.waiting)
         self.metrics.watch("pyjail_keepers", "warm keepers", lambda: len(testing.idle()) + len(testing.busy()))
@@ -122,6 +126,8 @@ class Observer:
         watch.ran += (seconds or 0.0) + (compiled or 0.0)
         watch.queued += outcome.queued
         self.metrics.run(job.label, verdict, language, seconds, outcome.queued)
+        if self._go_judge is not None and job.label == go_judge_answers.NAME and result is not None:
+            self._go_judge.ran(result)
         about: dict[str, Any] = {"face": job.label, "language": language, "verdict": verdict}
         if self.traces is not None:
             self.traces.run((seconds or 0.0) + (compiled or 0.0) + outcome.queued, {**about, "queue_s": outcome.queued})

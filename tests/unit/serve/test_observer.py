@@ -88,6 +88,24 @@ def test_words_of_users_are_not_kept_without_bound(observer):
     assert len(observer._languages) == 1000 and max(map(len, observer._languages)) <= 32
 
 
+def test_go_judge_s_commands_are_counted_by_its_names_too(observer):
+    for verdict in (Verdict.OK, Verdict.CPU_TIME, Verdict.CPU_TIME):
+        outcome = ran(verdict)
+        outcome.result.exit_code, outcome.result.signal = 0, None
+        observer.ran(Job(("x",), label="go-judge"), outcome)
+    observer.ran(Job(("x",)), ran())
+    observer.turns.running, observer.turns.waiting = 2, 5
+    assert sample(observer, "go_judge_exec_time_seconds_count", status="Accepted") == 1
+    assert sample(observer, "go_judge_exec_time_seconds_sum", status="Time Limit Exceeded") == 0.25
+    assert sample(observer, "go_judge_exec_memory_bytes_sum", status="Accepted") == 1 << 20
+    assert [sample(observer, f"go_judge_worker_{name}_count") for name in ("queue", "running")] == [5, 2]
+
+
+def test_a_face_that_is_not_offered_has_no_metrics():
+    made = Observer(Config(faces={"go-judge": {"enabled": False}}), Turns(Admission()))
+    assert b"go_judge" not in made.metrics.page()
+
+
 def test_what_did_not_compile_is_no_program_that_ran(observer):
     observer.ran(Job(language="c", source="x"), Outcome(None, ran().result))
     assert sample(observer, "pyjail_runs_total", face="v1", verdict="compile_error", language="c") == 1
