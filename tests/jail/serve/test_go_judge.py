@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -12,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pyjail.serve import Config
-from pyjail.serve.config import Admission
+from pyjail.serve.config import Admission, Token
 from tests.jail.serve.served import PATIENCE, served
 from tests.scripts import until
 
@@ -265,3 +266,19 @@ def test_what_cannot_be_said_ends_it(service, message):
         with pytest.raises(ConnectionClosed):
             line.recv(PATIENCE)
     assert until(lambda: service.programs() == [], PATIENCE)
+
+
+def test_a_small_share_is_enough_for_many_commands():
+    """One program at once and none that waits: they run one after the other, but not those that are joined."""
+    token = Token("ci", hashlib.sha256(b"secret").hexdigest(), concurrent=1, queue=0)
+    with (
+        served(Config(tokens=(token,), admission=Admission(concurrent=4))) as found,
+        httpx.Client(base_url=found.url, timeout=PATIENCE, headers={"Authorization": "Bearer secret"}) as client,
+    ):
+        assert [one["status"] for one in run(client, [sh("true")] * 5)] == ["Accepted"] * 5
+        assert run(client, [sh("cat")] * 2, ring(2))[0] == 422
+        assert [httpx.get(f"{found.url}/go-judge/{name}").status_code for name in ("version", "config", "file")] == [
+            200,
+            200,
+            401,
+        ]

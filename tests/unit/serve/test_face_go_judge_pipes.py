@@ -54,9 +54,21 @@ def test_a_name_without_a_proxy_keeps_nothing():
 
 
 def test_where_one_cannot_be_run_the_whole_request_is_refused():
-    full = Problem(503, "queue-full", "the queue is full", retry=1)
-    answer = asked([NONE, NONE, NONE], (), Desk(result(), full, result()))
-    assert (answer.status, answer.content) == (503, "worker queue is full")
+    wrong = Problem(422, "field", "it is not there", field="cwd")
+    answer = asked([NONE, NONE, NONE], (), Desk(result(), wrong, result()))
+    assert (answer.status, answer.content) == (422, "cwd: it is not there")
+
+
+def test_a_request_needs_no_more_of_the_queue_than_one_command():
+    """Of a token that may have one program at once, and none that waits: the others have their turns afterwards."""
+    full = Problem(429, "share-full", "0 requests of this token wait already", retry=1)
+    desk = Desk(result(stderr=b"0"), full, full, result(stderr=b"1"), result(stderr=b"2"))
+    said = asked([NONE] * 3, (), desk).content
+    assert [one["files"]["stderr"] for one in said] == ["0", "1", "2"]
+    answer = asked([NONE] * 3, (), Desk(full, full, full))
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+    answer = asked([NONE] * 3, (), Desk(result(), full, full, full))
+    assert answer.status == 429
 
 
 @pytest.mark.parametrize(

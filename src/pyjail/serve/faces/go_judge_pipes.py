@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pyjail.serve.face import Desk
 from pyjail.serve.faces.go_judge_answers import Refused, Wanted, told_of
 from pyjail.serve.job import Group, Job, Outcome, Pipe
+from pyjail.serve.problem import Problem
 
+Part = Sequence[int]  # numbers of commands that pipes join
 _WRITTEN = {1: "stdout", 2: "stderr"}
 
 
@@ -78,17 +81,8 @@ async def results(request: Request, desk: Desk, watchers: Sequence[Any] = ()) ->
     """What is answered to it: those that are joined run at the same time or not at all, the others as they have their
     turns. Cancelled, or where one cannot be run, all end. ``watchers``: of each command, as `Desk.run` takes one."""
     parts = _parts(len(request.commands), request.pipes)
-    found: dict[int, Outcome] = {}
-    if len(parts) == 1:
-        found = await _run(parts[0], request, desk, watchers)
-    else:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_run(part, request, desk, watchers)) for part in parts]
-        except BaseExceptionGroup as e:
-            raise e.exceptions[0] from None
-        for task in tasks:
-            found |= task.result()
+    work = partial(_run, request=request, desk=desk, watchers=watchers)
+    found = await work(parts[0]) if len(parts) == 1 else await _all(parts, work, desk.config.admission.concurrent)
     names = request.names or {}
     answer = []
     for at, (_, wanted) in enumerate(request.commands):
@@ -97,7 +91,37 @@ async def results(request: Request, desk: Desk, watchers: Sequence[Any] = ()) ->
     return answer
 
 
-async def _run(part: Sequence[int], request: Request, desk: Desk, watchers: Sequence[Any]) -> dict[int, Outcome]:
+async def _all(
+    parts: Sequence[Part], run: Callable[[Part], Awaitable[dict[int, Outcome]]], most: int
+) -> dict[int, Outcome]:
+    """Of all parts, at the same time as far as there are turns. Those for which the queue had no room have theirs one
+    after the other, once those that had one are done: a request needs no more of it than one command does."""
+    found, left = dict[int, Outcome](), list[tuple[Part, Problem]]()
+    gate = asyncio.Semaphore(most)  # more would but wait
+
+    async def one(part: Part) -> None:
+        async with gate:
+            try:
+                found.update(await run(part))
+            except Problem as e:
+                if e.status not in (429, 503):
+                    raise
+                left.append((part, e))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(one(part))
+    except BaseExceptionGroup as e:
+        raise e.exceptions[0] from None
+    if not found:
+        raise left[0][1]
+    for part, _ in left:
+        found |= await run(part)
+    return found
+
+
+async def _run(part: Part, request: Request, desk: Desk, watchers: Sequence[Any]) -> dict[int, Outcome]:
     own = {at: i for i, at in enumerate(part)}
     pipes = tuple(
         replace(p, source=(own[p.source[0]], p.source[1]), target=(own[p.target[0]], p.target[1]))
