@@ -67,26 +67,32 @@ class Live:
 
     def wrote(self, name: str, data: bytes) -> None:
         """The program wrote this."""
-        self.streams[name].add(data)
-        self._change()
+        if not self.ended:
+            self.streams[name].add(data)
+            self._change()
 
     def began(self, step: str) -> None:
         """The compiler, or the program, runs now."""
-        self.state, self.step = "running", step
-        self._change()
+        if not self.ended:
+            self.state, self.step = "running", step
+            self._change()
 
     def used(self, usage: Mapping[str, Any]) -> None:
         """This was measured."""
-        self.usage = usage
-        self._change()
+        if not self.ended:
+            self.usage = usage
+            self._change()
 
     def row(self, said: Mapping[str, Any]) -> None:
         """So one test ended."""
-        self.rows.append(said)
-        self._change()
+        if not self.ended:
+            self.rows.append(said)
+            self._change()
 
     def waits(self) -> None:
         """It runs no more, and will once again, from its beginning."""
+        if self.ended:
+            return
         self.state, self.step, self.usage, self.rows = "queued", "", None, []
         self.streams = {name: Window() for name in STREAMS}
         self._change()

@@ -38,6 +38,7 @@ class Worker:
         self._store, self._doer, self._jobs, self._most = store, doer, jobs, most
         self._doing: dict[str, asyncio.Task[Mapping[str, Any]]] = {}
         self._watching: set[asyncio.Task[None]] = set()
+        self._stopped: set[str] = set()  # while one is claimed, which is not known to be done here yet
         self._woken, self._ending = asyncio.Event(), False
         self._seen = time.time()  # the last look at the clock
         self._asked = time.monotonic()  # when the store last answered
@@ -63,6 +64,7 @@ class Worker:
 
     async def stop(self, id: str) -> None:
         """It is not done any more, if it was: when this returns its jail is gone. The store knows already."""
+        self._stopped.add(id)
         if task := self._doing.get(id):
             await _ended(task)
 
@@ -90,7 +92,8 @@ class Worker:
                     _log.exception("no run could be claimed")
                 record, self._failed = None, True
             if record is not None:
-                self._begin(record)
+                if record.id not in self._stopped:
+                    self._begin(record)
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL if self._jobs.postgres or self._failed else self._jobs.lease / 3):

@@ -168,3 +168,18 @@ def test_results_that_can_be_seen_have_a_size_in_all():
     assert [n for n in range(4) if lives.get(str(n), "a")] == [2, 3]
     lives.make("long", "a").end("done", {"text": "x" * 2000})
     assert lives.count("done") == 0
+
+
+def test_nothing_changes_what_has_ended():
+    live = Live("1", "a")
+    live.wrote("stdout", b"x")
+    live.end("cancelled")
+    version = live.version
+    live.began("run")
+    live.wrote("stdout", b"y")
+    live.used({"cpu": 1})
+    live.row({})
+    live.waits()
+    live.end("done", {})
+    assert (live.state, live.step, live.usage, live.rows, live.result) == ("cancelled", "", None, [], None)
+    assert (live.streams["stdout"].read(0, 9), live.version) == (b"x", version)

@@ -142,6 +142,36 @@ def test_what_is_cancelled_is_ended_before_its_canceller_goes_on():
     asyncio.run(main())
 
 
+def test_what_is_cancelled_while_it_is_claimed_is_not_begun():
+    """A store of others may tell of the cancelling before it tells of the claim."""
+
+    class Slow(Memory):
+        claimed, told = asyncio.Event(), asyncio.Event()
+
+        async def claim(self, worker):
+            found = await super().claim(worker)
+            if found is not None and found.id == "1":
+                self.claimed.set()
+                await self.told.wait()
+            return found
+
+    async def main():
+        store = Slow(Jobs())
+        async with working(store, at_once) as (worker, doing):
+            for id in "12":
+                await store.submit(record(id))
+            worker.wake()
+            async with asyncio.timeout(PATIENCE):
+                await store.claimed.wait()
+            await store.cancel("1", "a")
+            await worker.stop("1")
+            store.told.set()
+            await doing.until(lambda: doing.told)
+            assert doing.told == [("2", "done", {"id": "2"})]
+
+    asyncio.run(main())
+
+
 def test_what_was_cancelled_elsewhere_is_ended_by_the_next_beat():
     async def main():
         jobs = Jobs(lease=0.15)
