@@ -158,7 +158,7 @@ def _told(field: str) -> Iterator[None]:
     try:
         yield
     except SpecError as e:
-        named = e.field if e.field in ("pattern", "mode", "limit") else field
+        named = {"collect": "pattern"}.get(e.field, e.field if e.field in ("mode", "limit") else field)
         if named == "limit":
             raise Problem(413, "file-size", f"the file is longer than {e.value} bytes", field=field) from None
         raise Problem(422, "field", e.reason, field=named) from None

@@ -71,7 +71,10 @@ def _whole(made: APIRouter, service: Service, kind: str, path: str) -> None:
         if ttl > bounds.longest_idle:
             raise Problem(422, "limit", f"at most {bounds.longest_idle:g} s are given here", field="ttl")
         service.places.room(tenant)
-        jail = await asyncio.to_thread(_jail, service, asked.languages) if asked.languages else config.jail
+        jail = config.jail
+        if asked.languages:
+            async with service.turns.slot(tenant, request.scope.get("token")):  # what looks for tools is a program
+                jail = await asyncio.to_thread(_jail, service, asked.languages)
         place = service.places.open(kind, tenant, jail, limits, ttl)
         return JSONResponse(kept.told(place), 201, headers={"Location": f"/v1{path}/{place.id}"})
 

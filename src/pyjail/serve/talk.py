@@ -165,6 +165,8 @@ class Talk:
                 await process.wait()
             finally:
                 await leaving.ended(*others)
+        if process.result.verdict == Verdict.JAIL_ERROR:  # also of a box that was closed
+            raise Problem(500, "jail-error", "the jail failed, not the program")
         return _judged(process.result, over)
 
     async def _feed(self, process: aio.AsyncProcess) -> None:
@@ -214,8 +216,9 @@ class Talk:
     async def _leave(self) -> None:
         """When the service is being ended, and this one does nothing: nothing is typed, shown or computed."""
         await self._service.ending.wait()
-        with contextlib.suppress(RuntimeError, OSError):
-            await self._say({"state": "ending"})
+        with contextlib.suppress(RuntimeError, OSError):  # also TimeoutError, of who reads nothing
+            async with asyncio.timeout(QUIET):
+                await self._say({"state": "ending"})
         self._seen = max(self._seen, time.monotonic() - QUIET / 2)
         while self._busy and await self._works():
             pass
