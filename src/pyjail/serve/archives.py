@@ -11,6 +11,7 @@ from pyjail import File, Jail, JailError, Limits, Verdict, aio
 from pyjail.serve.job import MOST_UNPACKED
 
 MOST_ENTRIES = 1024
+_ALL = "**"
 _BLOCK = 4096
 # A file takes whole blocks of /box, and so does each directory of its path.
 LIMITS = Limits(
@@ -30,12 +31,12 @@ async def unpacked(archive: bytes, jail: Jail) -> Mapping[str, File]:
     ``jail``: whose strictness the other one has. Raises `Unfit`; what `pyjail.run` raises where there can be no jail.
     """
     place = Jail(strict=jail.strict)
-    result = await aio.run(_command(), LIMITS, jail=place, input=archive, collect=("**",))
+    result = await aio.run(_command(), LIMITS, jail=place, input=archive, collect=(_ALL,))
     if result.verdict is Verdict.RUNTIME_ERROR:
         raise Unfit(f"the archive: {result.stderr.decode('utf-8', 'replace')[:400]}")
     if result.verdict is Verdict.JAIL_ERROR:
         raise JailError(result.error)
-    if not result.ok or result.uncollected:
+    if not result.ok or result.uncollected.keys() - {_ALL}:  # which finds nothing where there is nothing
         raise Unfit("the archive: it takes too much to unpack")
     executable = set(json.loads(result.stdout))
     return {path: File(data, 0o755 if path in executable else 0o644) for path, data in result.files.items()}

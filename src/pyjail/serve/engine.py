@@ -95,12 +95,19 @@ class Engine:
         return replace(await cleaned(outcome, job.sanitize), findings=findings)
 
     async def _ran(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
-        if job.archive:
-            try:
-                unpacked = await archives.unpacked(job.archive, job.jail)
-            except archives.Unfit as e:
-                return Outcome(None, fault=str(e), queued=queued)
-            job = replace(job, files={**unpacked, **job.files})
+        if not job.archive:
+            return await self._started(job, watcher, queued)
+        try:
+            unpacked = await archives.unpacked(job.archive, job.jail)
+            return await self._started(replace(job, files={**unpacked, **job.files}), watcher, queued)
+        except archives.Unfit as e:
+            return Outcome(None, fault=str(e), queued=queued)
+        except SpecError as e:
+            if e.field != "files":
+                raise
+            return Outcome(None, fault=f"the archive: {e.reason}", queued=queued)
+
+    async def _started(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
         if job.build is not None:
             return await _built(job, job.build, watcher, queued)
         if not job.language:

@@ -95,12 +95,24 @@ def test_scripts_end_as_programs_do(service, files, status, field, text):
     [
         ({"__etc__x": "x"}, "'/etc/x' is no path below the archive's own"), ({"a": (stat.S_IFLNK | 0o777, "/etc/passwd")}, "'a' is a link"),
         ({"bomb": bytes(200 * MIB)}, "it unpacks to more than 10485760 bytes"), ({f"f{i}": "" for i in range(3000)}, "it has 3000 entries, at most 1024"),
+        ({"d__" * 65 + "x": ""}, "is deeper than 64 directories"), ({"main_dot_py__x": ""}, "'main.py' cannot be a file and a directory"),
     ],
 )  # fmt: skip
 def test_archives_that_are_no_good_are_told_and_nothing_runs(service, files, why):
     said = submit(service, source_code="print('ran')", additional_files=zipped(**files))
     assert (said["status"]["id"], said["stdout"]) == (14, None)
     assert why in said["message"]
+
+
+def test_names_that_are_no_text_are_told(service):
+    data = base64.b64decode(zipped(**{"é": ""})).replace("é".encode(), b"\xc3\x28")
+    said = submit(service, source_code="print('ran')", additional_files=base64.b64encode(data).decode())
+    assert (said["status"]["id"], said["message"]) == (14, "the archive: a name in it is no UTF-8")
+
+
+def test_an_archive_of_nothing_is_one(service):
+    assert submit(service, source_code="print('ran')", additional_files=zipped())["stdout"] == "ran\n"
+    assert submit(service, source_code="print('ran')", additional_files=zipped(**{"d__": ""}))["stdout"] == "ran\n"
 
 
 def test_as_much_as_may_be_unpacked_is(service):

@@ -240,6 +240,14 @@ def test_batches():
     assert ask(FACE, "GET", "/submissions/batch", desk=desk).status == 400
 
 
+def test_what_a_batch_answers_counts_as_held():
+    desk = Desk()
+    token = create({**HELLO, "source_code": "x" * 1000}, desk).content["token"]
+    query = {"tokens": f"{token},{token}", "fields": "source_code"}
+    ask(FACE, "GET", "/submissions/batch", desk=desk, query=query)
+    assert desk.held == [1000, 1000]
+
+
 def test_what_it_says_of_itself():
     assert len(ask(FACE, "GET", "/config_info").content) == 39
     assert {"id": 71, "name": "Python (3.11.2)"} in ask(FACE, "GET", "/languages").content

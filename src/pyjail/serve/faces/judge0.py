@@ -155,10 +155,12 @@ async def fetch_batch(asked: Asked, desk: Desk) -> Answer:
     fields, encoded = _fields(asked), _is(asked, "base64_encoded")
     tokens = [token for token in asked.query.get("tokens", "").split(",") if token]
     _in_batch(tokens)
-    found = []
-    for token in tokens:
-        kept = await desk.fetch(token.replace("-", "").lower(), 0)
-        found.append(None if kept is None else submission(kept, fields, encoded))
+    found: list[Any] = []
+    with desk.holding() as hold:
+        for token in tokens:
+            kept = await desk.fetch(token.replace("-", "").lower(), 0)
+            found.append(None if kept is None else submission(kept, fields, encoded))
+            hold(sum(len(value) for value in (found[-1] or {}).values() if isinstance(value, str)))
     return Answer({"submissions": found})
 
 
@@ -238,7 +240,7 @@ async def _checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[
     if wrong:
         raise Invalid(wrong)
     try:
-        job_of(body, desk.config)
+        job_of({**body, "additional_files": None}, desk.config)  # which has been looked at
     except ValueError as e:
         raise Invalid({"command_line_arguments": [str(e)]}) from None
     except Problem as e:

@@ -45,7 +45,7 @@ def submission(kept: Kept, fields: Sequence[str], encoded: bool) -> dict[str, An
     whole["status"] = {"id": status, "description": STATUSES[status]}
     whole["language"] = {"id": kept.body["language_id"], "name": LANGUAGES[kept.body["language_id"]][1]}
     whole["created_at"], whole["finished_at"] = _date(kept.created), _date(kept.ended)
-    if kept.body.get("additional_files"):
+    if "additional_files" in fields and kept.body.get("additional_files"):
         whole["additional_files"] = _lines(base64.b64decode(kept.body["additional_files"]))
     return {name: _text(whole[name], encoded) if name in ENCODED else whole[name] for name in fields}
 

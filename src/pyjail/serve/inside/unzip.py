@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STORED, DEFLATED = 0, 8
 ENCRYPTED = 1
 UNIX = 3
+DEEPEST = 64  # directories, as files are collected
 CHUNK = 1 << 16
 
 
@@ -61,6 +62,8 @@ def check(entry: zipfile.ZipInfo) -> None:
         raise Unfit(f"{shown(name)} is no path below the archive's own")
     if "\0" in entry.orig_filename:
         raise Unfit(f"{shown(name)} holds a NUL")
+    if name.count("/") > DEEPEST:
+        raise Unfit(f"{shown(name)} is deeper than {DEEPEST} directories")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise Unfit(f"{shown(name)} is a link, or no file")
     if entry.flag_bits & ENCRYPTED:
@@ -87,6 +90,8 @@ def main() -> int:
         why = str(e)
     except OSError as e:
         why = f"{shown(str(e.filename or ''))} cannot be written: {os.strerror(e.errno or 0)}"
+    except UnicodeDecodeError:
+        why = "a name in it is no UTF-8"
     except Exception:  # of its reader, which promises nothing of those it raises
         why = "it cannot be read as a zip"
     else:
