@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from pyjail import Jail, JailError, Mount, images, languages
+from pyjail.serve import host_files
 from pyjail.serve.face import Hold, Kept
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Group, Job, Outcome, Script
@@ -84,6 +85,9 @@ class Counter:
 
     async def get(self, path: str) -> bytes | None:
         return await self._service.names.get(*self._of, path)
+
+    async def host(self, path: str, directories: Sequence[str], most: int) -> bytes:
+        return await asyncio.to_thread(host_files.read, path, directories, most)
 
     async def drop(self, path: str) -> bool:
         return await self._service.names.drop(*self._of, path)

@@ -103,6 +103,9 @@ class Desk(Protocol):
     async def get(self, path: str) -> bytes | None:
         """The file of that name; None: there is none."""
 
+    async def host(self, path: str, directories: Sequence[str], most: int) -> bytes:
+        """What a file of this machine holds that lies below one of these. Problem 400 for any other."""
+
     async def drop(self, path: str) -> bool:
         """Whether there was one."""
 

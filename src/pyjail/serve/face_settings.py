@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {  # of a face: what each of its keys is
     "boxer": {"images": "texts", "output": "int", "upload": "int"},
     "codebox": {"programs": "texts", "timeout": "float"},
     "secure-sandbox": {"rate": "int", "window": "float", "concurrent": "int", "code": "int", "output": "int"},
-    "go-judge": {},
+    "go-judge": {"src_prefix": "directories"},
     "judge0": {"delete": "bool"},
     "piston": {"compile_limits": "limits"},
     "snekbox": {"executables": "texts"},
@@ -48,7 +49,17 @@ def _value(name: str, value: Any, kind: str, maxima: Limits) -> Any:
         if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
             raise SpecError(name, value, "a table of texts is needed")
         return dict(value)
+    if kind == "directories":
+        return _directories(name, value)
     return config_values.of_kind(name, value, kind)
+
+
+def _directories(name: str, value: Any) -> tuple[str, ...]:
+    found: tuple[str, ...] = config_values.of_kind(name, value, "tuple[str, ...]")
+    for one in found:
+        if not one.startswith("/") or posixpath.normpath(one) != one or one in ("/", "//"):
+            raise SpecError(name, one, "the path of a directory is needed, such as /srv/tests")
+    return found
 
 
 def _limits(name: str, value: Any, maxima: Limits) -> dict[str, Any]:

@@ -282,3 +282,21 @@ def test_a_small_share_is_enough_for_many_commands():
             200,
             401,
         ]
+
+
+def test_files_of_this_machine_are_those_that_the_configuration_offers(tmp_path, client):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/1.in").write_bytes(b"given")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "tests/link").symlink_to("../secret")
+
+    def asked(path):
+        return {**sh("cat - copied", OUT), "files": [{"src": path}, OUT[1]], "copyIn": {"copied": {"src": path}}}
+
+    assert run(client, [asked(f"{tmp_path}/tests/1.in")])[0] == 400  # none without that
+    settings = {"go-judge": {"src_prefix": (f"{tmp_path}/tests",)}}
+    with served(Config(faces=settings)) as found, httpx.Client(base_url=found.url, timeout=PATIENCE) as own:
+        assert run(own, [asked(f"{tmp_path}/tests/1.in")])[0]["files"]["stdout"] == "givengiven"
+        for path in ("secret", "tests/link", "tests/../secret", "tests", "tests/gone"):
+            status, why = run(own, [asked(f"{tmp_path}/{path}")])
+            assert (status, str(tmp_path) in why) == (400, False), path

@@ -96,6 +96,9 @@ class Desk:
     async def get(self, path: str) -> bytes | None:
         return self.files.get(path)
 
+    async def host(self, path: str, directories: Sequence[str], most: int) -> bytes:
+        return f"{path} of {directories}, {most} at most".encode()
+
     async def drop(self, path: str) -> bool:
         return self.files.pop(path, None) is not None
 

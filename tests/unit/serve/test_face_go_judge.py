@@ -211,3 +211,20 @@ def test_what_it_is_is_said_as_there_and_nothing_of_the_machine():
 def test_what_shows_only_when_it_is_run_is_told_by_its_name():
     answer = FACE.problem(Problem(422, "field", "there is no such CPU", field="cpus"))
     assert (answer.status, answer.content) == (422, "cpus: there is no such CPU")
+
+
+def test_files_of_the_host_are_those_that_the_configuration_offers():
+    desk = Desk(settings={"src_prefix": ("/srv/tests",)})
+    files = [{"src": "/srv/tests/1.in"}, {"name": "stdout", "max": 10}]
+    assert (
+        run({**HELLO, "files": files, "copyOut": [], "copyIn": {"a": {"src": "/srv/tests/a"}}}, desk=desk).status == 200
+    )
+    assert desk.jobs[0].stdin.startswith(b"/srv/tests/1.in of ('/srv/tests',), ")
+    assert desk.jobs[0].files["a"].data.startswith(b"/srv/tests/a of ")
+
+    class None_(Desk):
+        async def host(self, path, directories, most):
+            raise Problem(400, "field", "No such file or directory")
+
+    answer = run({**HELLO, "files": files}, desk=None_(settings={"src_prefix": ("/srv/tests",)}))
+    assert (answer.status, answer.content) == (400, "cmd[0].files[0].src: No such file or directory")

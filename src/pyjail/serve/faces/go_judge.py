@@ -240,7 +240,9 @@ async def _content(given: Mapping[str, Any], where: str, stock: Stock) -> bytes:
         return data
     if given.get("src") == "/dev/null":
         return b""
-    raise Refused(f"{where}: content or fileId is needed; files of the host are not offered by this server")
+    if isinstance(given.get("src"), str):
+        return await stock.host(given["src"], where)
+    raise Refused(f"{where}: content or fileId is needed")
 
 
 async def _copied_in(given: Any, at: int, stock: Stock) -> dict[str, File]:

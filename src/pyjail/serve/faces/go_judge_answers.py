@@ -73,6 +73,18 @@ class Stock:
         data = await self._desk.get(name) if name else None
         return None if data is None else self.held(data)
 
+    async def host(self, path: str, where: str) -> bytes:
+        """Of a file of this machine. Raises `Refused` unless ``src_prefix`` of the face's settings offers it."""
+        offered = self._desk.settings.get("src_prefix", ())
+        if not offered:
+            raise Refused(f"{where}: content or fileId is needed; files of the host are not offered by this server")
+        try:
+            return self.held(await self._desk.host(path, offered, max(0, self._room)))
+        except Refused:
+            raise
+        except Problem as e:
+            raise Refused(f"{where}.src: {e.detail}") if e.status == 400 else e from None
+
     def held(self, data: bytes) -> bytes:
         """The same. Raises `Refused` where it is too much."""
         self._files, self._room = self._files - 1, self._room - len(data)
