@@ -37,6 +37,7 @@ def router(service: Service) -> APIRouter:
             "defaults": config.limits.to_dict(), "maxima": config.maxima.to_dict(),
             "concurrent": config.admission.concurrent, "queue": config.admission.queue,
             "patience": config.admission.patience, "body": config.edge.body, "file": config.files.file,
+            "places": asdict(config.places), "terminals": asdict(config.terminals),
         }  # fmt: skip
 
     @made.get("/receipt", responses=PROBLEMS, summary="What holds a program here, control by control")

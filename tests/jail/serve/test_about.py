@@ -78,6 +78,7 @@ def test_limits_are_those_that_are_enforced(client):
         if isinstance(most, (int, float)) and most:
             answer = client.post("/v1/runs", json={"args": ["true"], "limits": {name: most * 2}})
             assert (answer.status_code, answer.json()["field"]) == (422, f"limits.{name}"), name
+    assert said["places"]["share"] >= 1 and said["terminals"]["idle"] > 0
     ran = client.post("/v1/runs", json={"args": ["true"]}).json()["result"]["limits"]
     assert ran == said["defaults"]
 
