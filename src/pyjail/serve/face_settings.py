@@ -17,7 +17,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {  # of a face: what each of its keys is
     "codebox": {"programs": "texts", "timeout": "float"},
     "secure-sandbox": {"rate": "int", "window": "float", "concurrent": "int", "code": "int", "output": "int"},
     "go-judge": {"src_prefix": "directories"},
-    "judge0": {"delete": "bool"},
+    "judge0": {"delete": "bool", "additional_files": "bool", "compiler_options": "bool"},
     "piston": {"compile_limits": "limits"},
     "snekbox": {"executables": "texts"},
     "sandboxfusion": {"compile_limits": "limits"},

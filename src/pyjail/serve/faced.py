@@ -54,7 +54,7 @@ FACES: Mapping[str, Made] = {
     "codebox": Made(lambda _: codebox.Codebox(), ("timeout", "programs")),
     "secure-sandbox": Made(secure_sandbox.SecureSandbox, ("rate", "window", "concurrent", "code", "output")),
     "go-judge": Made(lambda _: go_judge.GoJudge(go_judge_stream.SOCKETS), ("src_prefix",)),
-    "judge0": Made(lambda _: judge0.Judge0(), ("delete",)),
+    "judge0": Made(lambda _: judge0.Judge0(), ("delete", "additional_files", "compiler_options")),
     "piston": Made(lambda _: piston.Piston(piston_socket.SOCKETS), ("compile_limits",)),
     "snekbox": Made(lambda _: snekbox.Snekbox(), ("executables",)),
     "sandboxfusion": Made(lambda _: sandboxfusion.SandboxFusion(), ("compile_limits",)),

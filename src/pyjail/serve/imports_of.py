@@ -12,6 +12,7 @@ from typing import Any
 from pyjail import SpecError
 from pyjail.serve import imports
 from pyjail.serve.imports import Imported, Rule
+from pyjail.serve.job import MOST_UNPACKED
 
 FILES = ("boxer",)
 ENVIRONMENTS = ("secure-sandbox", "codebox", "piston", "judge0")
@@ -185,6 +186,7 @@ _PISTON = {
     "PISTON_MAX_CONCURRENT_JOBS": _is("serve.admission.concurrent", _whole),
     "PISTON_LIMIT_OVERRIDES": _not("limits of one language are those of its request"),
 }
+_EXTRACT = MOST_UNPACKED >> 10
 _LIMITS_OF_JUDGE0 = {
     "CPU_TIME_LIMIT": ("cpu_time", _positive), "WALL_TIME_LIMIT": ("wall_time", _positive),
     "MEMORY_LIMIT": ("memory", _sized(1 << 10)), "STACK_LIMIT": ("stack", _sized(1 << 10)),
@@ -195,6 +197,13 @@ _JUDGE0 = {
     **{f"MAX_{name}": _is(f"serve.maxima.{here}", of) for name, (here, of) in _LIMITS_OF_JUDGE0.items()},
     "MAX_QUEUE_SIZE": _is("serve.admission.queue", _whole),
     "COUNT": _is("serve.admission.concurrent", _whole),
+    "ENABLE_SUBMISSION_DELETE": _is("faces.judge0.delete", _true),
+    "ENABLE_ADDITIONAL_FILES": _is("faces.judge0.additional_files", _true),
+    "ENABLE_COMPILER_OPTIONS": _is("faces.judge0.compiler_options", _true),
+    "MAX_EXTRACT_SIZE": Rule(
+        refused=lambda value: "" if _whole(value) >= _EXTRACT else f"{_EXTRACT} KiB are what is unpacked here at most",
+        unused=f"{_EXTRACT} KiB of files are unpacked at most",
+    ),
     "MAX_SUBMISSION_BATCH_SIZE": _not("20 submissions are taken at once"),
     "AUTHN_HEADER": _not("Authorization and X-Auth-Token are taken"),
     "AUTHN_TOKEN": Rule(_token, note="its digest alone is kept"),

@@ -10,7 +10,8 @@ import pytest
 from pyjail import Limits, Usage, Verdict
 from pyjail.serve import Config
 from pyjail.serve.face import Kept
-from pyjail.serve.faces.judge0 import Judge0, job_of
+from pyjail.serve.faces.judge0 import Judge0
+from pyjail.serve.faces.judge0_job import job_of
 from pyjail.serve.job import Outcome
 from pyjail.serve.problem import Problem
 from tests.unit.serve.face_desk import Desk, ask, result
@@ -176,6 +177,17 @@ def test_additional_files_come_back_as_they_came():
     token = create({**HELLO, "additional_files": ARCHIVE[:20] + "\n" + ARCHIVE[20:]}, desk).content["token"]
     said = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": token}, query={"fields": "*"}).content
     assert (said["additional_files"], said["enable_network"], said["cpu_extra_time"]) == (f"{ARCHIVE}\n", False, 1)
+
+
+@pytest.mark.parametrize("name", ["additional_files", "compiler_options"])
+def test_what_the_configuration_turns_off_is_refused(name):
+    desk = Desk(settings={name: False})
+    body = {**HELLO, "language_id": 50, "additional_files": ARCHIVE, "compiler_options": "-O1"}
+    answer = create(body, desk)
+    assert (answer.status, list(answer.content)) == (422, [name])
+    assert answer.content[name] == [f"setting {name.replace('_', ' ')} is not allowed"]
+    assert ask(FACE, "GET", "/config_info", desk=desk).content[f"enable_{name}"] is False
+    assert create({**body, name: ""}, desk).status == 201
 
 
 def test_deleting_is_off_unless_the_configuration_says_otherwise():

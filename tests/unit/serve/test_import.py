@@ -158,6 +158,14 @@ def test_what_would_make_the_service_or_programs_connect_is_refused(name):
     assert not imports_of.environment("judge0", {name: "false"}).refused
 
 
+def test_what_judge0_turns_off_is_off_and_what_is_unpacked_is_no_more_than_it_says():
+    given = {"ENABLE_SUBMISSION_DELETE": "true", "ENABLE_ADDITIONAL_FILES": "false", "ENABLE_COMPILER_OPTIONS": "false"}
+    loaded = tomllib.loads(imports.page(imports_of.environment("judge0", given)))
+    assert loaded["faces"]["judge0"] == {"delete": True, "additional_files": False, "compiler_options": False}
+    assert imports_of.environment("judge0", {"MAX_EXTRACT_SIZE": "1024"}).refused
+    assert not imports_of.environment("judge0", {"MAX_EXTRACT_SIZE": "10240"}).refused
+
+
 def test_any_origin_is_refused():
     assert imports_of.environment("judge0", {"ALLOW_ORIGIN": "*"}).refused
 

@@ -37,6 +37,11 @@ REFUSED: Mapping[str, str] = {
     "enable_per_process_and_thread_time_limit": "this option cannot be enabled",
     "enable_per_process_and_thread_memory_limit": "this option cannot be enabled",
 }  # fmt: skip
+# What the settings may turn off, with what is said then.
+OPTIONAL: Mapping[str, str] = {
+    "additional_files": "setting additional files is not allowed",
+    "compiler_options": "setting compiler options is not allowed",
+}
 FIELDS = (
     "source_code", "language_id", "stdin", "expected_output", "stdout", "status_id", "created_at", "finished_at",
     "time", "memory", "stderr", "token", "number_of_runs", "cpu_time_limit", "cpu_extra_time", "wall_time_limit",
@@ -51,8 +56,9 @@ USUAL = ("token", "time", "memory", "stdout", "stderr", "compile_output", "messa
 ENCODED = ("source_code", "stdin", "expected_output", "stdout", "stderr", "compile_output", "message")
 
 
-def configuration(queue: int, delete: bool, extract: int) -> dict[str, Any]:
-    """What ``/config_info`` says; the client needs all of it. ``extract``: bytes of files that are unpacked."""
+def configuration(queue: int, on: Mapping[str, bool], extract: int) -> dict[str, Any]:
+    """What ``/config_info`` says; the client needs all of it. ``on``: what the settings turn on and off; ``extract``:
+    bytes of files that are unpacked."""
     usual = {name: default for name, (_, _, default, _, _) in LIMITS.items()}
     most = {f"max_{name}": most for name, (_, _, _, _, most) in LIMITS.items()}
     off = (
@@ -63,8 +69,10 @@ def configuration(queue: int, delete: bool, extract: int) -> dict[str, Any]:
     return {
         **dict.fromkeys(off, False), **usual, **most, "allowed_languages_for_compile_options": [],
         "callbacks_max_tries": 0, "callbacks_timeout": 0, "cpu_extra_time": EXTRA_TIME,
-        "max_cpu_extra_time": MOST_EXTRA_TIME, "enable_additional_files": True, "enable_batched_submissions": True,
-        "enable_command_line_arguments": True, "enable_compiler_options": True, "enable_submission_delete": delete,
+        "max_cpu_extra_time": MOST_EXTRA_TIME, "enable_additional_files": on["additional_files"],
+        "enable_batched_submissions": True,
+        "enable_command_line_arguments": True, "enable_compiler_options": on["compiler_options"],
+        "enable_submission_delete": on["delete"],
         "enable_wait_result": True, "max_extract_size": extract // 1024, "max_number_of_runs": 1, "number_of_runs": 1,
         "max_queue_size": queue, "max_submission_batch_size": MOST_IN_BATCH, "submission_cache_duration": 0,
     }  # fmt: skip
