@@ -84,8 +84,11 @@ class Line:
 
     def look(self, now: float, patience: float, rate: int) -> None:
         """End it if its reader has taken nothing for that long, or fewer bytes a second while there were some."""
+        if self._taken == self._written:  # all that there was
+            self._since, self._began, self._before = now, now, self._taken
+            return
         waiting = self._transport.get_write_buffer_size()
-        taken = self._written - waiting - (self._on_the_way() if waiting else 0)
+        taken = self._written - waiting - self._on_the_way()
         if not waiting:
             self._began, self._before = now, taken
         if not waiting or taken > self._taken:

@@ -7,7 +7,8 @@ import base64
 import codecs
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from pyjail.serve import answers, errors, leaving, model
-from pyjail.serve.live import STREAMS, Live
-from pyjail.serve.problem import TYPE
+from pyjail.serve.live import STREAMS, Live, length
+from pyjail.serve.problem import TYPE, Problem
 
 HEARTBEAT = 15.0
 PIECE = 16 << 10  # bytes of output in one event
@@ -44,12 +45,27 @@ class Place:
 
 def event(name: str, data: Mapping[str, Any], id: Place | None = None) -> bytes:
     """One, as it is sent. JSON has no line ends, so no program can write an event of its own."""
-    return _event(name, json.dumps(data, separators=(",", ":")).encode(), id)
+    return b"%s%s\n\n" % (_head(name, id), json.dumps(data, separators=(",", ":")).encode())
 
 
-def _event(name: str, data: bytes, id: Place | None) -> bytes:
-    head = f"event: {name}\n" + (f"id: {id}\n" if id is not None else "")
-    return b"%sdata: %s\n\n" % (head.encode(), data)
+def _head(name: str, id: Place | None) -> bytes:
+    return (f"event: {name}\n" + (f"id: {id}\n" if id is not None else "") + "data: ").encode()
+
+
+async def _result(live: Live, whole: Mapping[str, Any], at: Place) -> AsyncGenerator[bytes, None]:
+    """The last event; of a long one, piece by piece."""
+    if length(whole) <= answers.LONG:
+        yield event("result", whole, at)
+        return
+    try:
+        with answers.held(live.tenant, answers.weight(whole)):
+            yield _head("result", at)
+            made = answers.blocks(whole, ascii_only=True)
+            while (block := await asyncio.to_thread(next, made, None)) is not None:
+                yield block
+            yield b"\n\n"
+    except Problem as e:
+        yield event("result", {"id": live.id, "state": live.state, "problem": e.to_dict()}, at)
 
 
 def problem(e: Exception) -> dict[str, Any]:
@@ -68,7 +84,7 @@ def piece(data: bytes, whole: bool) -> tuple[dict[str, Any], int]:
     return {"t": text}, len(data) - len(decoder.getstate()[0])
 
 
-async def of(live: Live, at: Place, receipt: bool = False, output: bool = True) -> AsyncIterator[bytes]:
+async def of(live: Live, at: Place, receipt: bool = False, output: bool = True) -> AsyncGenerator[bytes, None]:
     """All events from there on. Who reads slower than the program writes is told so ("lagging"), and goes on with what
     is kept; he holds nobody up. ``receipt``, ``output``: whether the result has them."""
     told: Any = None
@@ -96,8 +112,9 @@ async def of(live: Live, at: Place, receipt: bool = False, output: bool = True) 
             continue
         if live.ended and live.version == version:
             whole = {"id": live.id, "state": live.state, **model.shown(live.result or {}, receipt, output)}
-            at, encoded = replace(at, ended=True), await answers.encoded(whole, ascii_only=True)
-            yield event("result", whole, at) if encoded is None else _event("result", encoded, at)
+            async with aclosing(_result(live, whole, replace(at, ended=True))) as parts:
+                async for part in parts:
+                    yield part
             return
         if not await live.change(version, HEARTBEAT):
             yield b": \n\n"
@@ -159,8 +176,9 @@ class Stream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for said in of(self._live, self._at, *self._asked):
-            await send({"type": "http.response.body", "body": said, "more_body": True})
+        async with aclosing(of(self._live, self._at, *self._asked)) as every:  # however it ends
+            async for said in every:
+                await send({"type": "http.response.body", "body": said, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

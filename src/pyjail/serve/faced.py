@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -174,7 +173,9 @@ def _route(
             face, endpoint = chosen(asked, choices)
             desk: Desk = Counter(service, languages, face.name, asked.tenant, request.scope.get("token"))
             given = await leaving.while_there(request.receive, _answered(endpoint, asked, desk))
-            return await asyncio.to_thread(told, given) if length(given.content) > answers.LONG else told(given)
+            if given.body is None and length(given.content) > answers.LONG:
+                return answers.Long(given.content, given.status, given.headers)
+            return told(given)
         except (Problem, JailError) as e:
             problem = errors.of(e)
             request.scope["problem"] = problem.kind

@@ -62,11 +62,67 @@ def test_others_have_their_turn_while_an_answer_of_60_mb_is_made(piece):
         await asyncio.sleep(0)
         told = await answers.told(outcome, False)
         half = turns
-        response = await answers.response(told)
+        said = await sent(await answers.response(told))
         task.cancel()
-        return told, response, half, turns - half
+        return told, said, half, turns - half
 
-    told, response, *turns = asyncio.run(main())
+    told, (start, body), *turns = asyncio.run(main())
     assert min(turns) > 10, turns  # in one piece it is none or one
-    assert response.headers["content-type"] == "application/json"
-    assert json.loads(bytes(response.body)) == told == model.told(outcome, False)
+    assert dict(start["headers"])[b"content-type"] == b"application/json"
+    assert json.loads(body) == told == model.told(outcome, False)
+
+
+async def sent(response, *, tenant="a", version="1.1", leaves=False):
+    """(how it starts, its body); ``leaves``: the client is gone after the first part."""
+    messages, gone = [], asyncio.Event()
+
+    async def receive():
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        messages.append(message)
+        if leaves and message.get("body"):
+            gone.set()
+            await asyncio.Event().wait()
+
+    await response({"type": "http", "tenant": tenant, "http_version": version}, receive, send)
+    return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
+
+
+LONG = {"a": "x" * (2 << 20)}
+
+
+def test_who_knows_no_chunks_is_told_the_length():
+    start, body = asyncio.run(sent(answers.Long(LONG), version="1.0"))
+    assert dict(start["headers"])[b"content-length"] == str(len(body)).encode() and json.loads(body) == LONG
+    start, body = asyncio.run(sent(answers.Long(LONG)))
+    assert b"content-length" not in dict(start["headers"]) and json.loads(body) == LONG
+
+
+def test_what_waits_to_be_read_is_bounded_for_all_and_for_one(monkeypatch):
+    size = answers.weight(LONG)
+    monkeypatch.setattr(answers, "MOST", 4 * size)
+
+    async def main():
+        async def status(tenant):
+            return (await sent(answers.Long(LONG), tenant=tenant))[0]["status"]
+
+        with answers.held("a", size):
+            assert await status("a") == 200
+            with answers.held("a", size):
+                assert await status("a") == 503 and await status("b") == 200
+                with answers.held("b", 2 * size):
+                    assert await status("b") == 503 and await status("c") == 503
+                assert await status("b") == 200
+        with answers.held("d", 100 * size):  # one may always
+            pass
+        assert await status("a") == 200
+
+    asyncio.run(main())
+    assert not answers._held
+
+
+def test_nothing_is_held_for_who_is_gone():
+    asyncio.run(sent(answers.Long(LONG), leaves=True))
+    assert not answers._held
