@@ -7,6 +7,7 @@ from fastapi.exception_handlers import http_exception_handler, request_validatio
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from pyjail import HostError, JailError, SpecError
 from pyjail.serve import strict
@@ -60,7 +61,8 @@ def install(made: FastAPI) -> None:
 
     for kind in (Problem, JailError, Exception):
         made.add_exception_handler(kind, told)
-    made.add_exception_handler(Left, left)
+    for gone in (Left, ClientDisconnect):  # the other one is of a body that has not come to its end
+        made.add_exception_handler(gone, left)
     made.add_exception_handler(RequestValidationError, invalid)
     made.add_exception_handler(HTTPException, http)
 

@@ -181,6 +181,8 @@ def test_who_leaves_in_the_middle_leaves_nothing(service, client, where, state):
     assert until(lambda: not os.listdir(incoming), PATIENCE)
     assert until(lambda: not client.get(where).json()["running"], PATIENCE)
     assert client.get(f"{where}/files").json()["files"] == []
+    assert until(lambda: '"status": 499' in service.log(), PATIENCE)
+    assert "ClientDisconnect" not in service.log() and '"status": 500' not in service.log()
 
 
 def test_who_never_reads_holds_a_bounded_number_of_bytes(service, client, box):
@@ -249,4 +251,4 @@ def test_one_is_there_for_so_long_only_whoever_uses_it():
         assert client.get(where).json()["ttl"] == 0.5
         answer = client.post(f"{where}/steps", json={"args": ["sleep", "1000"], "limits": {"wall_time": 100}})
         assert answer.status_code == 409 and json.loads(answer.text)["detail"] == "the box is closed"
-        assert not service.programs()
+        assert until(lambda: not service.programs(), PATIENCE)
