@@ -92,12 +92,13 @@ def _command(asked: argparse.Namespace) -> int:
     if asked.command == "doctor":
         from pyjail.cli import doctor
 
-        if asked.unit:
+        if asked.unit and not asked.json:
             return doctor.unit(asked.config)
-        if asked.config is not None:
+        if asked.unit or asked.config is not None:
             from pyjail.cli import complaint
 
-            raise complaint.UsageError("doctor", "--config is for --unit")
+            why = "--unit prints no JSON" if asked.unit else "--config is for --unit"
+            raise complaint.UsageError("doctor", why)
         return doctor.main(asked.json)
     if asked.command == "check":
         from pyjail.cli import check

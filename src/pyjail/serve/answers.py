@@ -87,10 +87,14 @@ class Long(Response):
     """An answer that is long: made while it is sent, so that it is nowhere whole as JSON, which may be six times as
     long as what it says. Who reads slowly keeps what it says: `held` bounds that."""
 
-    def __init__(self, content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None,
+        tell: Callable[[Problem], Response] | None = None,
+    ) -> None:  # fmt: skip
+        """``tell``: how a problem is told there."""
         super().__init__(None, status, headers, "application/json")
         del self.headers["content-length"]
-        self._content = content
+        self._content, self._tell = content, tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, or `Problem` 503 in its place."""
@@ -99,7 +103,8 @@ class Long(Response):
                 await leaving.while_there(receive, self._send(send, scope.get("http_version") == "1.0"))
         except Problem as e:
             scope["problem"] = e.kind
-            refused = JSONResponse(e.to_dict(scope.get("request_id", "")), e.status, e.headers, TYPE)
+            said = e.to_dict(scope.get("request_id", ""))
+            refused = self._tell(e) if self._tell is not None else JSONResponse(said, e.status, e.headers, TYPE)
             await refused(scope, receive, send)
 
     async def _send(self, send: Send, whole: bool) -> None:

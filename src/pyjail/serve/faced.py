@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
@@ -174,14 +175,18 @@ def _route(
             desk: Desk = Counter(service, languages, face.name, asked.tenant, request.scope.get("token"))
             given = await leaving.while_there(request.receive, _answered(endpoint, asked, desk))
             if given.body is None and length(given.content) > answers.LONG:
-                return answers.Long(given.content, given.status, given.headers)
+                return answers.Long(given.content, given.status, given.headers, partial(_refused, face))
             return told(given)
         except (Problem, JailError) as e:
             problem = errors.of(e)
             request.scope["problem"] = problem.kind
-            return told(face.problem(problem))
+            return _refused(face, problem)
 
     return answer
+
+
+def _refused(face: Face, problem: Problem) -> Response:
+    return told(face.problem(problem))
 
 
 async def _answered(endpoint: Endpoint, asked: Asked, desk: Desk) -> Answer:

@@ -74,6 +74,12 @@ def test_a_configuration_is_for_the_unit_alone():
     assert done.returncode == 125 and "--unit" in done.stderr and done.stdout == ""
 
 
+def test_a_unit_is_no_json():
+    command = [sys.executable, "-m", "pyjail", "doctor", "--unit", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 125 and "no JSON" in done.stdout and "Delegate" not in done.stdout
+
+
 def test_the_command_of_the_unit_is_one():
     command = unit("pyjail.service")["ExecStart"].split()
     given = [word for word in command[2:] if word.startswith("--")]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import JSONResponse
 
 from pyjail.serve import answers, model
 from pyjail.serve.job import Outcome
@@ -121,6 +122,17 @@ def test_what_waits_to_be_read_is_bounded_for_all_and_for_one(monkeypatch):
 
     asyncio.run(main())
     assert not answers._held
+
+
+def test_a_face_tells_it_in_its_own_words(monkeypatch):
+    monkeypatch.setattr(answers, "MOST", 1)
+
+    async def main():
+        with answers.held("a", 1):
+            return await sent(answers.Long(LONG, tell=lambda problem: JSONResponse([problem.kind], 500)))
+
+    start, body = asyncio.run(main())
+    assert (start["status"], json.loads(body)) == (500, ["answers"])
 
 
 def test_nothing_is_held_for_who_is_gone():
