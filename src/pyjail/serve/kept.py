@@ -21,7 +21,7 @@ from pyjail.serve.within import Inside
 
 _OFTEN = 0.5  # seconds between two looks at who is still used
 _REMEMBERED = 1000  # that were closed
-_READING = 4  # files that are read out of them at once
+_READING = 2  # files that are read out of them at once, each of which takes twice its size then
 
 
 class Place:
