@@ -65,7 +65,7 @@ class _Often:
     """How often something was said of late."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._until, self._said, self._left_out = 0.0, 0, 0
 
     def left_out(self) -> int | None:

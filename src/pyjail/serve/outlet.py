@@ -25,7 +25,7 @@ class Outlet:
         self._fd, self._told, self._most = fd, told, most
         self._lines: deque[bytes] = deque()
         self._size = self._untold = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is collected while a line is taken may have a line to say, too
         self._come = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended = False
@@ -47,13 +47,16 @@ class Outlet:
             self._come.set()
 
     def end(self) -> None:
-        """What waits is written, if somebody reads it soon; nothing else is taken."""
+        """What waits is written, if somebody reads it soon; else nothing more is taken."""
         with self._lock:
             self._ended, thread = True, self._thread
         self._come.set()
         if thread is not None:
             thread.join(_LAST)
             atexit.unregister(self.end)
+        with self._lock:
+            if thread is None or not thread.is_alive():
+                self._thread, self._ended = None, False  # whatever comes now begins anew
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines

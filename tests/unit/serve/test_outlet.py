@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 
 import pytest
 
@@ -98,6 +99,34 @@ def test_a_reader_that_is_gone_ends_nothing():
     until(lambda: made.dropped == 2)
     made.end()
     os.close(write)
+
+
+def test_what_comes_after_its_end_is_written_too(pipe):
+    made = outlet(pipe[1])
+    for text in ("one", "two", "three"):
+        made.put(text)
+        made.end()
+        assert lines(pipe[0], 1) == [text.encode()]
+        assert made._thread is None
+    assert made.dropped == 0
+
+
+def test_a_line_that_is_said_while_another_is_taken_holds_up_nothing(pipe):
+    """As by `__del__`, whenever something is collected."""
+    made = outlet(pipe[1])
+
+    class Lines(deque):
+        def append(self, line):
+            if line == b"outer\n":
+                made.put("inner")
+            super().append(line)
+
+    made._lines = Lines()
+    thread = threading.Thread(target=made.put, args=("outer",), daemon=True)
+    thread.start()
+    assert sorted(lines(pipe[0], 2)) == [b"inner", b"outer"]
+    thread.join(PATIENCE)
+    made.end()
 
 
 def test_nothing_to_say_takes_no_thread(pipe):
