@@ -92,8 +92,13 @@ class Turns:
 
     def _free(self, tenant: str, token: Token | None, count: int) -> bool:
         """Whether he would have them at once: nobody before him waits for what is free."""
-        free = self.running + count <= self._most and not self._large
+        free = self.running + count <= self._most and not self._kept()
         return free and tenant not in self._lines and self._allowed(tenant, token.concurrent if token else None, count)
+
+    def _kept(self) -> bool:
+        """Whether what is free is kept for somebody who needs more, and whose share would allow it."""
+        heads = ((tenant, line[0][1]) for tenant, line in self._lines.items()) if self._large else ()
+        return any(count > 1 and self._allowed(tenant, self._shares[tenant], count) for tenant, count in heads)
 
     def end(self) -> None:
         """Cancels all that run and all that wait: each is 503, and nobody has a turn after them."""

@@ -212,7 +212,7 @@ def test_more_slots_than_there_are_or_than_a_share_are_refused_at_once():
 
 def test_who_waits_for_his_share_alone_holds_nobody_up():
     async def main():
-        c, token = Clients(turns(4)), Token("a", "", concurrent=2)
+        c, token = Clients(turns(4, queue=1)), Token("a", "", concurrent=2)  # and the queue is full then
         await c.come("a1", "a", token)
         await c.come("a2", "a", token, count=2)
         await c.come("b", "b")
