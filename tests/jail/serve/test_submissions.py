@@ -12,9 +12,10 @@ import pytest
 
 from pyjail.serve import Config
 from pyjail.serve.config import Admission
-from tests.jail.serve.served import served
+from tests.jail.serve.served import PATIENCE, served
 from tests.jail.serve.test_faces import call, post
 from tests.place import WITHOUT_TOOL
+from tests.scripts import until
 
 PYTHON, C, PROJECT = 71, 50, 89
 MIB = 1 << 20
@@ -74,6 +75,16 @@ def test_a_program_of_several_files_is_built_and_run_by_its_own_scripts_in_one_p
     )  # fmt: skip
     said = submit(service, language_id=PROJECT, additional_files=files, stdin="x", expected_output="from b")
     assert (said["status"]["id"], said["stdout"], said["compile_output"]) == (3, "from b\n", "built\n")
+
+
+@pytest.mark.parametrize("script", ["compile", "run"])
+def test_scripts_end_with_their_run_when_it_is_cancelled(service, script):
+    files = zipped(**{"run": "echo", script: "sleep 1000 & sleep 1000"})
+    asked = {"language_id": PROJECT, "additional_files": files, "wall_time_limit": 20}
+    token = post(service, "/judge0/submissions", asked)[1]["token"]
+    assert until(lambda: any(b"sleep" in line for line in service.programs()), PATIENCE)
+    assert call(service, "DELETE", f"/v1/runs/{token.replace('-', '')}")[1]["state"] == "cancelled"
+    assert not service.programs()
 
 
 @pytest.mark.parametrize(
