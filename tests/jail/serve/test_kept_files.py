@@ -17,6 +17,8 @@ from pyjail.serve.config import Admission, Edge, Files, Places, Token
 from tests.jail.serve.served import PATIENCE, served
 from tests.scripts import until
 
+pytestmark = pytest.mark.needs_cgroups
+
 BINARY = {"content-type": "application/octet-stream"}
 SECRETS = {name: name * 43 for name in "abr"}
 TOKENS = tuple(

@@ -10,9 +10,12 @@ import pytest
 
 from pyjail.serve import Config
 from pyjail.serve.config import Admission
+from tests import place
 from tests.jail.serve.served import PATIENCE, served
 from tests.jail.serve.test_events import parsed
 from tests.scripts import until
+
+pytestmark = pytest.mark.needs_cgroups
 
 C = '#include <stdio.h>\n#include "n.h"\nint main(void) { printf("%d\\n", N); return 0; }\n'
 
@@ -66,7 +69,7 @@ def test_a_compiler_sees_the_files_that_are_there_and_leaves_what_it_made(client
 def test_a_language_whose_tools_lie_elsewhere_is_named_when_it_is_opened(client):
     known = {row["name"]: row for row in client.get("/v1/languages").json()["languages"]}
     if not known["rust"]["available"]:
-        pytest.skip("needs rustc")
+        pytest.skip(f"rustc {place.WITHOUT_TOOL}")
     where = client.post("/v1/boxes", json={"languages": ["rust"]}).headers["location"]
     said = step(client, where, language="rust", source='fn main() { println!("{}", 6 * 7); }')
     assert said["result"]["stdout"]["bytes"] == "42\n", said

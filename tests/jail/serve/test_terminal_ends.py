@@ -20,6 +20,8 @@ from tests.jail.serve.test_terminal import MAXIMA, read
 from tests.jail.serve.typed import programs, serving
 from tests.scripts import until
 
+pytestmark = pytest.mark.needs_cgroups
+
 DRAIN = 40.0  # what a service that does not look waits for
 
 
@@ -151,7 +153,6 @@ def port_of(url):
     return int(url.rpartition(":")[2])
 
 
-@pytest.mark.needs_cgroups
 def test_an_idle_terminal_is_told_and_does_not_hold_the_service_up():
     with serving(env={"PYJAIL_SERVE_DRAIN": str(DRAIN)}) as (process, url), terminal(port_of(url), args=["sh"]) as made:
         with connect(f"ws://127.0.0.1:{port_of(url)}/v1/terminal") as silent:
@@ -164,7 +165,6 @@ def test_an_idle_terminal_is_told_and_does_not_hold_the_service_up():
         assert process.wait(PATIENCE) == 0 and time.monotonic() - began < DRAIN / 2
 
 
-@pytest.mark.needs_cgroups
 def test_a_terminal_that_works_has_the_time_of_what_runs():
     code = "i=0; while [ $i -lt 5 ]; do sleep .5; echo $i; i=$((i+1)); done; echo done; exit 7"
     with serving(env={"PYJAIL_SERVE_DRAIN": str(DRAIN)}) as (process, url):
@@ -175,7 +175,6 @@ def test_a_terminal_that_works_has_the_time_of_what_runs():
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.needs_cgroups
 def test_a_terminal_that_computes_silently_works():
     code = "import time\nend = time.process_time() + 3\nwhile time.process_time() < end: pass\nraise SystemExit(8)"
     with serving(env={"PYJAIL_SERVE_DRAIN": str(DRAIN)}) as (process, url):
@@ -186,7 +185,6 @@ def test_a_terminal_that_computes_silently_works():
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.needs_cgroups
 @pytest.mark.parametrize("kind", ["sessions", "boxes"])
 def test_what_nobody_uses_is_closed_and_what_runs_in_one_has_its_time(kind):
     with (
