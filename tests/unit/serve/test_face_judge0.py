@@ -246,6 +246,8 @@ def test_batches():
     said = ask(FACE, "GET", "/submissions/batch", desk=desk, query={"tokens": f"{first['token']},nope"}).content
     assert said["submissions"][0]["token"] == first["token"]
     assert said["submissions"][1] is None
+    said = ask(FACE, "GET", "/submissions/batch", desk=desk, headers={"tokens": first["token"]}).content
+    assert [one["token"] for one in said["submissions"]] == [first["token"]]
     assert ask(FACE, "POST", "/submissions/batch", {"submissions": [HELLO] * 21}, desk).status == 400
     assert ask(FACE, "POST", "/submissions/batch", {"submissions": []}, desk).status == 400
     assert ask(FACE, "POST", "/submissions/batch", {"submissions": [{}]}, desk).status == 422
@@ -268,6 +270,7 @@ def test_what_it_says_of_itself():
     assert len(ask(FACE, "GET", "/statuses").content) == 14
     assert ask(FACE, "GET", "/about").content["version"] == "1.13.1"
     assert ask(FACE, "GET", "/version").body == b"1.13.1"
+    assert [ask(FACE, "POST", path).status for path in ("/authenticate", "/authorize")] == [200, 403]
     assert ask(FACE, "GET", "/submissions/{token}", params={"token": "x"}).status == 404
     assert create(HELLO, fields="nope").content == {"error": "invalid fields: [nope]"}
     assert FACE.problem(Problem(503, "queue-full", "the queue is full", retry=2)).content == {"error": "queue is full"}

@@ -40,6 +40,7 @@ class Judge0:
             Endpoint("GET", "/languages/all", languages), Endpoint("GET", "/languages/{id}", language),
             Endpoint("GET", "/statuses", statuses), Endpoint("GET", "/config_info", config_info),
             Endpoint("GET", "/about", about), Endpoint("GET", "/version", version),
+            Endpoint("POST", "/authenticate", authenticate), Endpoint("POST", "/authorize", authorize),
         )  # fmt: skip
 
     def problem(self, problem: Problem) -> Answer:
@@ -54,6 +55,16 @@ class Judge0:
 
 async def about(asked: Asked, desk: Desk) -> Answer:
     return Answer({"version": VERSION, "homepage": "", "source_code": "", "maintainer": "pyjail"})
+
+
+async def authenticate(asked: Asked, desk: Desk) -> Answer:
+    """Who has no token does not come here."""
+    return Answer(body=b"", type="text/plain")
+
+
+async def authorize(asked: Asked, desk: Desk) -> Answer:
+    """As there without an authorization token: nobody may see what others have submitted."""
+    return Answer(body=b"", type="text/plain", status=403)
 
 
 async def version(asked: Asked, desk: Desk) -> Answer:
@@ -132,7 +143,7 @@ async def fetch(asked: Asked, desk: Desk) -> Answer:
 
 async def fetch_batch(asked: Asked, desk: Desk) -> Answer:
     fields, encoded = _fields(asked), _is(asked, "base64_encoded")
-    tokens = [token for token in asked.query.get("tokens", "").split(",") if token]
+    tokens = [token for token in (asked.headers.get("tokens") or asked.query.get("tokens", "")).split(",") if token]
     _in_batch(tokens)
     found: list[Any] = []
     with desk.holding() as hold:
