@@ -147,11 +147,18 @@ export async function follow(id: string, take: (event: Event) => void, stop: Abo
   }
 }
 
+/** Bytes that were written in base64. */
+export function decoded(base64: string): Uint8Array<ArrayBuffer> {
+  const text = atob(base64), made = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) made[at] = text.charCodeAt(at);
+  return made;
+}
+
 /** What `pyjail` packed: text, or bytes that are no text. */
 export function unpacked(given: Packed | string | null | undefined): Uint8Array {
   if (given == null) return new Uint8Array();
   if (typeof given === "string") return new TextEncoder().encode(given);
   const base64 = given.base64;
-  if (base64 !== undefined) return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  if (base64 !== undefined) return decoded(base64);
   return new TextEncoder().encode(given.bytes ?? given.text ?? "");
 }

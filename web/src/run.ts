@@ -91,7 +91,7 @@ export class Runner {
       if (this.current !== now) return;
       now.followed = true;
       if (kind === "stdout" || kind === "stderr") {
-        const raw = typeof data.b64 === "string" ? Uint8Array.from(atob(data.b64), (c) => c.charCodeAt(0)) : null;
+        const raw = typeof data.b64 === "string" ? api.decoded(data.b64) : null;
         const text = raw ? decoders[kind].decode(raw, { stream: true }) : String(data.t ?? "");
         const from = Number(data.o ?? at[kind]);
         if (from > at[kind]) now.lagged = true, this.output.say(`[${from - at[kind]} bytes were too quick for this page; they are in the result]`);

@@ -103,7 +103,8 @@ class Visit:
 
     @property
     def output(self) -> str:
-        self.page.wait_for_timeout(150)  # a frame or two
+        self.page.wait_for_timeout(150)  # what has come is taken
+        expect(self.page.locator("#output")).not_to_have_attribute("aria-busy", "true")  # and drawn
         lines = self.page.locator("#output .block > div").evaluate_all("all => all.map(e => e.textContent)")
         return "\n".join(lines).replace("\u200b", "")
 
