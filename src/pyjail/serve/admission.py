@@ -29,6 +29,7 @@ class Turns:
     def __init__(self, admission: Admission) -> None:
         self._most, self._queue, self._patience = admission.concurrent, admission.queue, admission.patience
         self.running = self.waiting = 0
+        self._coming = 0  # requests that were let in, and have not come here yet
         self._of: dict[str, int] = {}  # running programs of each tenant
         self._shares: dict[str, int | None] = {}
         self._lines: dict[str, deque[_Turn]] = {}  # in the order of whose turn is next
@@ -75,16 +76,28 @@ class Turns:
 
     @property
     def crowded(self) -> bool:
-        """Whether the queue is full."""
-        return self.waiting >= self._queue
+        """Whether the queue will be full when all are here that were let in."""
+        return self.waiting + self._coming >= self._queue
 
-    def refusal(self, tenant: str, token: Token | None = None, count: int = 1) -> Problem | None:
+    def expect(self) -> None:
+        """This request will come for a slot, or end."""
+        seen = watch.current.get()
+        self._coming += not seen.coming
+        seen.coming = True
+
+    def came(self) -> None:
+        """It has."""
+        seen = watch.current.get()
+        self._coming -= seen.coming
+        seen.coming = False
+
+    def refusal(self, tenant: str, token: Token | None = None, count: int = 1, early: bool = False) -> Problem | None:
         """Why who comes now for so many slots would not even wait. None: they are free, or the queue has room."""
         if self.draining:
             return self._busy(503, "draining", "the service is being ended")
         if self._free(tenant, token, count):
             return None
-        if self.crowded:
+        if self.crowded if early else self.waiting >= self._queue:
             return self._busy(503, "queue-full", "the queue is full")
         if token and token.queue is not None and len(self._lines.get(tenant, ())) >= token.queue:
             return self._busy(429, "share-full", f"{token.queue} requests of this token wait already")
@@ -114,6 +127,7 @@ class Turns:
             await self._left.wait()
 
     async def _enter(self, tenant: str, token: Token | None, patient: bool, count: int) -> None:
+        self.came()
         share = token.concurrent if token else None
         most = self._most if share is None else min(share, self._most)
         if not self.draining and count > most:

@@ -32,14 +32,14 @@ def refusal(turns: Turns, routes: Routes) -> Refusal:
     """What says why a request would not even wait; None where it may, or where that is not known yet."""
 
     def of(scope: Scope, headers: Mapping[str, str]) -> Problem | None:
-        if not turns.crowded:
-            return None
         route = routes.get((scope["method"], scope["path"]))
         if route is None or any(name in headers for name in _LATER):
             return None
-        problem = turns.refusal(scope["tenant"], scope["token"])
+        problem = turns.refusal(scope["tenant"], scope["token"], early=True) if turns.crowded else None
         if problem is not None:
             scope["route"] = route
+        else:
+            turns.expect()  # or all that come at the same time would be let in
         return problem
 
     return of

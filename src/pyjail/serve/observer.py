@@ -196,6 +196,7 @@ class Observed:
                 raise
             await self._ended(scope, seen)
         finally:
+            self._observer.turns.came()  # or it never will
             current.reset(reset)
             # What goes out now does not wait for that.
             asyncio.get_running_loop().call_soon(self._over, scope, seen, time.monotonic() - began)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 @dataclass
 class Watch:
     """Attributes: ``id`` of the request, ``tenant``, ``ran`` and ``queued``: seconds of all programs of it, ``turn``:
-    whether it has waited for a slot, and so has an answer once nobody does."""
+    whether it has waited for a slot, and so has an answer once nobody does; ``coming``: whether it is counted as one
+    that will wait for one."""
 
     id: str = ""
     tenant: str = ""
     ran: float = 0.0
     queued: float = 0.0
     turn: bool = False
+    coming: bool = False
 
 
 NOBODY = Watch()

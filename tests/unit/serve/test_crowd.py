@@ -11,6 +11,7 @@ from pyjail.serve.admission import Turns
 from pyjail.serve.config import Admission, Config, Token
 from pyjail.serve.crowd import OURS, Template
 from pyjail.serve.problem import Problem
+from pyjail.serve.watch import Watch, current
 from tests.unit.serve.before import JSON, Before
 
 ROUTES = {**OURS, ("POST", "/boxer/run"): Template("/boxer/run")}
@@ -18,6 +19,13 @@ ROUTES = {**OURS, ("POST", "/boxer/run"): Template("/boxer/run")}
 
 def scope(path="/v1/runs", method="POST", tenant="x", token=None):
     return {"method": method, "path": path, "tenant": tenant, "token": token}
+
+
+@pytest.fixture(autouse=True)
+def request_of_its_own():
+    reset = current.set(Watch())
+    yield
+    current.reset(reset)
 
 
 async def crowded(turns: Turns) -> list[asyncio.Task[None]]:
@@ -44,6 +52,7 @@ def test_only_who_would_wait_for_a_slot_is_refused():
         turns = Turns(Admission(concurrent=1, queue=2))
         full = crowd.refusal(turns, ROUTES)
         assert full(scope(), {}) is None
+        turns.came()
         tasks = await crowded(turns)
         for path in ("/v1/runs", "/v1/judge", "/boxer/run"):
             asked = scope(path)
@@ -57,6 +66,32 @@ def test_only_who_would_wait_for_a_slot_is_refused():
             assert full(scope(), {header: "respond-async"}) is None
         await gone(tasks)
         assert full(scope(), {}) is None
+
+    asyncio.run(main())
+
+
+def test_those_who_come_at_the_same_time_are_not_all_let_in():
+    async def main():
+        turns = Turns(Admission(concurrent=1, queue=2))
+        full = crowd.refusal(turns, ROUTES)
+
+        async def stay():
+            async with turns.slot("a"):
+                await asyncio.sleep(1000)
+
+        tasks = [asyncio.create_task(stay())]
+        await asyncio.sleep(0)
+        told = []
+        for _ in range(4):  # requests whose bodies are still read
+            reset = current.set(Watch())
+            told.append(full(scope(), {}) is None)
+            seen = current.get()
+            current.reset(reset)
+        assert told == [True, True, False, False] and not turns.waiting
+        current.set(seen)
+        turns.came()  # one that was refused was not counted
+        assert turns.crowded
+        await gone(tasks)
 
     asyncio.run(main())
 
