@@ -40,7 +40,6 @@ def floor(place: Path, count: int) -> None:
                     "sums": ["sha256sum", *map(str, [*blobs, *plain])],
                 }
                 found[way].append(timed(command[way]))
-                shutil.rmtree(target)
     by = {way: [statistics.median(t) for t in zip(*rows, strict=True)] for way, rows in found.items()}
     for way, (wall, cpu) in by.items():
         print(
