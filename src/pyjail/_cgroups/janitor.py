@@ -69,6 +69,10 @@ class _Janitor:
         except KeeperError:
             _wanted.pop(path, None)
             raise
+        self.say(path)
+
+    def say(self, path: str) -> None:
+        """`tell`, of whosever it is: the janitor looks at its name, too."""
         ours = self.pair[0][0]
         if not self.identity or identity(ours.fileno()) != self.identity:
             raise ConnectionResetError
