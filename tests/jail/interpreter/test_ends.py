@@ -148,8 +148,11 @@ os._exit(3)
 """
 
 
-def test_the_end_is_told_when_another_program_of_the_box_holds_the_channel(python):
-    with python.box.start(["python3", "-c", HOLD], stdout=pyjail.PIPE) as other:
+def test_the_end_is_told_when_another_program_of_the_box_holds_the_channel():
+    with (
+        Interpreter() as python,
+        python.box.start(["python3", "-c", HOLD], stdout=pyjail.PIPE) as other,
+    ):
         assert other.stdout.readline() == b"ready\n"
         assert python.run(GIVE, timeout=None).ended == "it exited with 3"
         assert python.run("1 + 1").text == "2"
