@@ -69,12 +69,8 @@ class Engine:
                 self.turns.slot(tenant, token, patient=patient) as queued,
             ):
                 outcome = await self._run(replace(job, files=files), watcher, queued)
-        self._count(job, outcome)
+        self._seen.ran(job, outcome)
         return outcome
-
-    def _count(self, job: Job, outcome: Outcome) -> None:
-        """Have it counted and logged: when the answer is on its way, which does not wait for that."""
-        asyncio.get_running_loop().call_soon(self._seen.ran, job, outcome)
 
     @contextmanager
     def _told(self, job: Job) -> Iterator[None]:
@@ -131,7 +127,7 @@ class Engine:
             bounds.check(job)
             async with held(self.files, tenant, job.files) as files, self.turns.slot(tenant, token) as queued:
                 outcome = await self._run(replace(job, files=files), watcher, queued, call)
-        self._count(job, outcome)
+        self._seen.ran(job, outcome)
         return outcome
 
     async def together(
@@ -148,7 +144,7 @@ class Engine:
                 queued = await stack.enter_async_context(self.turns.slot(tenant, token, count=len(jobs)))
                 outcomes = await joined.run(jobs, group.pipes, watchers, partial(_program, queued=queued))
         for job, outcome in zip(group.jobs, outcomes, strict=True):
-            self._count(job, outcome)
+            self._seen.ran(job, outcome)
         return outcomes
 
     async def check(self, job: Job, tenant: str) -> None:
@@ -166,7 +162,7 @@ class Engine:
             bounds.check_script(script)
             outcomes = await self._steps(script, tenant, token)
         for job, outcome in zip(script.steps, outcomes, strict=True):
-            self._count(replace(job, label=script.label), outcome)
+            self._seen.ran(replace(job, label=script.label), outcome)
         return outcomes
 
     async def _steps(self, script: Script, tenant: str, token: Token | None) -> Sequence[Outcome]:

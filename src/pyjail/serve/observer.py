@@ -115,8 +115,15 @@ class Observer:
         return self._languages[name]
 
     def ran(self, job: Job, outcome: Outcome) -> None:
-        """A run has ended."""
-        result, watch = outcome.result, current.get()
+        """A run has ended. Its answer does not wait until that is counted and logged."""
+        watch = current.get()
+        if watch.after is None:
+            self._ran(job, outcome, watch)
+        else:
+            watch.after.append(lambda: self._ran(job, outcome, watch))
+
+    def _ran(self, job: Job, outcome: Outcome, watch: Watch) -> None:
+        result = outcome.result
         verdict = "not_started" if result is None else result.verdict.value
         if result is None and outcome.compile is not None:
             verdict = "compile_error"
@@ -220,6 +227,9 @@ class Observed:
 
     def _over(self, scope: Scope, seen: _Seen, seconds: float) -> None:
         route, watch = template(scope), seen.watch
+        after, watch.after = watch.after or (), None
+        for do in after:
+            do()
         overhead = seconds - watch.ran - watch.queued if watch.ran else None
         self._observer.metrics.request(route, seen.status, overhead)
         problem = scope.get("problem", "")
@@ -256,7 +266,8 @@ class _Seen:
     def __init__(self, scope: Scope, receive: Receive, send: Send, observer: Observer) -> None:
         self._scope, self._receive, self._send, self._observer = scope, receive, send, observer
         self.kind, self.hurried = scope["type"], False
-        self.watch, self.status, self.bytes_in, self.bytes_out = Watch(), 0, 0, 0
+        self.watch = Watch(after=[] if self.kind == "http" else None)
+        self.status = self.bytes_in = self.bytes_out = 0
 
     async def receive(self) -> Message:
         self._know()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 class Watch:
     """Attributes: ``id`` of the request, ``tenant``, ``ran`` and ``queued``: seconds of all programs of it, ``turn``:
     whether it has waited for a slot, and so has an answer once nobody does; ``coming``: whether it is counted as one
-    that will wait for one."""
+    that will wait for one. ``after``: what is to be done when its answer is on its way; None: at
+    once, for no answer waits."""
 
     id: str = ""
     tenant: str = ""
@@ -18,6 +20,7 @@ class Watch:
     queued: float = 0.0
     turn: bool = False
     coming: bool = False
+    after: list[Callable[[], object]] | None = None
 
 
 NOBODY = Watch()
