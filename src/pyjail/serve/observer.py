@@ -115,9 +115,10 @@ class Observer:
         return self._languages[name]
 
     def ran(self, job: Job, outcome: Outcome) -> None:
-        """A run has ended. Its answer does not wait until that is counted and logged."""
+        """A run has ended. Its answer does not wait until that is counted and logged; a span has to be within that of
+        its request."""
         watch = current.get()
-        if watch.after is None:
+        if watch.after is None or self.traces is not None:
             self._ran(job, outcome, watch)
         else:
             watch.after.append(lambda: self._ran(job, outcome, watch))
