@@ -89,5 +89,6 @@ def test_who_leaves_at_once_is_forgotten(count: int):
         asyncio.run(all_of_them(service.port))
         assert runs(service)
         assert until(lambda: service.programs() == [], PATIENCE)
-        assert until(lambda: fds(service) <= before + 40, PATIENCE)  # a few keepers more are warm
+        # Who finds only keepers that are being armed is given one more, after some times: as many as stay warm at most.
+        assert until(lambda: fds(service) <= before + min(count - 100, 400), PATIENCE)
         assert "Traceback" not in service.log()
