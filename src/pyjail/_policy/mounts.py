@@ -87,7 +87,7 @@ class Node:
 
     def rows(self, target: str, on_top: bool) -> list[MountRow]:
         """Of a fs or part; ``on_top``: there is a mount point."""
-        raise NotImplementedError
+        raise AssertionError(f"a {self.kind} is no file system of its own")
 
 
 def put(root: Node, path: str, node: Node, listing: Listing, kind: Kind) -> None:
