@@ -58,7 +58,7 @@ def _unpacked(call: object, name: str) -> list[str]:
     kinds = import_module("pyjail._spec.parameters")
     defaults = inspect.signature(pyjail.run).parameters
     words = typing.get_type_hints(getattr(kinds, found[1]))
-    live = dict.fromkeys(("stdin", "stdout", "stderr"), pyjail.PIPE) if found[1] in ("Live", "Streamed") else {}
+    live = dict.fromkeys(("stdin", "stdout", "stderr"), pyjail.PIPE) if found[1] == "Live" else {}
     return [f"{word}={live.get(word, defaults[word].default)!r}" for word in defaults if word in words]
 
 

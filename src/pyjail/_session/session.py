@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
         AsBytes,
         AsText,
         Encoded,
+        Live,
         Options,
-        Streamed,
     )
 
 
@@ -146,21 +147,21 @@ class Session(Claimed, Shown):
         *,
         pty: bool | tuple[int, int] = False,
         read_only: bool = False,
-        **options: Unpack[Streamed],
+        **options: Unpack[Live],
     ) -> live_process.Process:
-        """Start a program in this session's /box, with live streams: `pyjail.start` without ``files``, ``collect``."""
-        streams, claim, process = live_streams.taken(options, pty), Claim(), None
+        """Start a program in this session's /box, with live streams, as `pyjail.start`; ``read_only`` and ``files`` as
+        of `run`. Raises what `run` raises before a program starts."""
+        streams, turn, process = live_streams.taken(options, pty), None, None
         try:
-            self._enter(claim, args)
-            command = streams.command(args, limits or self.limits, self.jail, options)
-            turn = SessionTurn(self, claim, command._replace(read_only=read_only))
+            turn = turn_of(self, args, limits, read_only, streams, options)
             turn.open()
             process = live_process.begin(turn, streams)
             return process
         finally:
             if process is None:
-                claim.over = True
                 streams.close()
+                if turn is not None:
+                    turn.claim.over = True
                 self._end_unfinished()
 
     def steps(
@@ -345,3 +346,19 @@ class Session(Claimed, Shown):
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def turn_of(
+    session: Session, args: Any, limits: Limits | None, read_only: bool, streams: live_streams.Streams, options: Any
+) -> SessionTurn:
+    """What `Session.start` begins with these arguments: nobody else's program runs then until it is over."""
+    claim, files = Claim(), options.pop("files", None)
+    try:
+        session._enter(claim, args)
+        command = streams.command(args, limits or session.limits, session.jail, options)
+        turn = SessionTurn(session, claim, command._replace(read_only=read_only))
+    except BaseException:
+        claim.over = True
+        raise
+    turn.writes = [partial(session.write, path, data) for path, data in (files or {}).items()]
+    return turn

@@ -134,6 +134,11 @@ class Snapshot(Document):
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its files that it holds: holes are none, and a file of several names counts once."""
+        return sum({id(content): content.stored for _, content in self._stored.values()}.values())
+
     def _words(self) -> Iterator[str]:
         yield f"{len(self.files)} files of {sum(content.size for _, content in self._stored.values())} bytes"
         yield f"{len(self.directories)} directories, {len(self.links)} links, {len(self.skipped)} skipped"

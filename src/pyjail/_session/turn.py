@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -156,15 +156,18 @@ class Claimed:
 class SessionTurn(Turn):
     """A program's turn of the keeper of a session, which stays with that."""
 
-    __slots__ = ("claim", "session")
+    __slots__ = ("claim", "session", "writes")
 
     keeper: SharedKeeper
 
     def __init__(self, session: Claimed, claim: Claim, command: Command) -> None:
         super().__init__(command, session._keepers)
         self.session, self.claim = session, claim
+        self.writes: Sequence[Callable[[], object]] = ()  # of files, before it starts
 
     def open(self) -> None:
+        for write in self.writes:
+            write()
         self.keeper = self.session._ready()
         self.prepare()
         if self.plan.template != self.keeper.template:

@@ -94,8 +94,8 @@ class Timed(_Handed, total=False):
     collect: Sequence[str]
 
 
-class Streamed(TypedDict, total=False):
-    """The keywords of `Session.start`."""
+class Live(TypedDict, total=False):
+    """The keywords of `start`, beside ``jail`` and ``pty``, and of `Session.start` and `Box.start`."""
 
     stdin: object
     stdout: object
@@ -106,11 +106,6 @@ class Streamed(TypedDict, total=False):
     encoding: str | None
     errors: str | None
     universal_newlines: bool | None
-
-
-class Live(Streamed, total=False):
-    """The keywords of `start`, beside ``jail`` and ``pty``."""
-
     files: Mapping[str, object] | None
     collect: Sequence[str]
 

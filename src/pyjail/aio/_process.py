@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -248,6 +250,35 @@ class AsyncProcess:
         self.close()
 
 
+class SessionProcess(AsyncProcess):
+    """One in a session: a thread waits for its end, for others read the keeper's socket, too."""
+
+    def __init__(self, process: Process, turn: Turn, fds: list[Fd]) -> None:
+        super().__init__(process, turn, fds)
+        self._flag: Any = None  # of the task that waits
+        try:
+            self._over = _over(partial(_conclude, process), self._tell)
+        except OSError:
+            end(process)
+            raise
+
+    def _tell(self) -> None:
+        if self._flag is not None:
+            self._flag.set()
+
+    async def _watch(self, loop: Loop, seconds: float | None, shield: bool) -> bool:
+        self._watching, self._flag = True, loop.flag()
+        try:
+            return self._over.is_set() or await loop.wait(self._flag, seconds, shield=shield)
+        except GeneratorExit:
+            self._process.kill()
+            raise
+        finally:
+            self._watching = False
+            for flag in self._others:
+                flag.set()
+
+
 class _Expired(Exception):
     """The time of `_within` is over."""
 
@@ -279,6 +310,24 @@ def _conclude(process: Process) -> None:
     """Its error, if there is one, is told by `Process.wait`."""
     with contextlib.suppress(Exception):
         process.wait()
+
+
+def _over(call: Callable[[], None], tell: Callable[[], None]) -> threading.Event:
+    """Set when this call is done, in a thread of its own, which tells so then."""
+    over = threading.Event()
+
+    def work() -> None:
+        try:
+            call()
+        finally:
+            over.set()
+            tell()
+
+    try:
+        threading.Thread(target=work, name="pyjail-aio-wait", daemon=True).start()
+    except RuntimeError as e:
+        raise OSError(errno.EAGAIN, f"{e}: raise RLIMIT_NPROC or the cgroup's pids.max") from None
+    return over
 
 
 def end(process: Process) -> None:

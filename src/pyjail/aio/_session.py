@@ -5,16 +5,22 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pyjail._live import streams as live_streams
 from pyjail._result.result import Result
 from pyjail._session.session import Session as Sync
+from pyjail._session.session import turn_of
 from pyjail._spec.jail import Jail, Limits
+from pyjail.aio._process import AsyncProcess, SessionProcess
+from pyjail.aio._start import started
 from pyjail.aio._twin import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from typing import Unpack
 
     from pyjail._session.changes import RootChange
     from pyjail._session.commit import Image
+    from pyjail._spec.parameters import Args, Live
 
     Awaited = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -30,8 +36,8 @@ class Session:
     when a `pyjail.Session` is interrupted; in any other method it is cancelled when that is done.
 
     Args, Attributes, Raises:
-        Those of `pyjail.Session`. Live streams (`pyjail.Session.start`) are had there only: its keeper has one socket,
-        for file requests, too, so no event loop can wait for it.
+        Those of `pyjail.Session`. A thread waits for the end of what `start` has started: the keeper of a session has
+        one socket, for file requests, too, so no event loop can wait for it.
 
     >>> import asyncio, pyjail
     >>> async def main():
@@ -81,6 +87,22 @@ class Session:
         commit = Method(Sync.commit)
         root_changes = Method(Sync.root_changes)
         close = Method(Sync.close, anyway=True)
+
+    async def start(
+        self,
+        args: Args,
+        limits: Limits | None = None,
+        *,
+        pty: bool | tuple[int, int] = False,
+        read_only: bool = False,
+        **options: Unpack[Live],
+    ) -> AsyncProcess:
+        """As `pyjail.Session.start`: an `AsyncProcess`, as of `pyjail.aio.start`. Leaving its block by a cancellation
+        ends that program; the session stays."""
+        streams = live_streams.taken(options, pty)
+        return await started(
+            streams, lambda: turn_of(self._sync, args, limits, read_only, streams, options), SessionProcess
+        )
 
     @property
     def results(self) -> Any:

@@ -59,7 +59,9 @@ async def start(
     return await started(streams, lambda: Turn(streams.command(args, limits, jail, options), run.idle))
 
 
-async def started(streams: live_streams.Streams, make: Callable[[], Turn]) -> AsyncProcess:
+async def started(
+    streams: live_streams.Streams, make: Callable[[], Turn], kind: type[AsyncProcess] = AsyncProcess
+) -> AsyncProcess:
     """A program that has these streams, of the turn that is made of them. It closes them, whatever comes out."""
     try:
         loop = current()
@@ -92,7 +94,7 @@ async def started(streams: live_streams.Streams, make: Callable[[], Turn]) -> As
         except BaseException:
             await in_thread(loop, partial(end, process))
             raise
-        return AsyncProcess(process, turn, ours)
+        return kind(process, turn, ours)
     except BaseException:
         for fd in ours:
             fd.close()

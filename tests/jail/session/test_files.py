@@ -50,6 +50,15 @@ def test_no_symlink_leads_out(s):
         s.write("d/x", "x")
 
 
+def test_a_live_program_gets_files_and_what_it_made_is_collected(s):
+    with s.start(["sh", "-c", "cat a; cat > b"], files={"a": "given"}, collect=["b"]) as p:
+        assert p.communicate(b"made") == (b"given", b"")
+    assert p.result.files == {"b": b"made"}
+    with pytest.raises(SpecError):
+        s.start(["true"], files={"../a": "b"})
+    assert s.run(["cat", "a"]).stdout == b"given"
+
+
 def test_files_while_something_runs(s):
     with s.start(
         ["sh", "-c", "cat; while [ ! -e go ]; do sleep 0.05; done; cat go; rm go; echo z > made"], text=True

@@ -57,6 +57,7 @@ def test_a_snapshot_holds_what_the_disk_does_whatever_the_files_seem_to_be(s):
     before = rss()
     snap = s.snapshot()
     assert len(pickle.dumps(snap)) < 6 << 20
+    assert snap.size == (4 << 20) + sum(len(data) for _, data in snap.files.stored["islands"][1].pieces)
     assert len({snap, pickle.loads(pickle.dumps(snap))}) == 1
     assert len(repr(snap)) < 300
     assert rss() - before < 64 << 20
