@@ -12,7 +12,7 @@ from typing import Any
 
 from pyjail import Jail, JailError, Mount, images, languages
 from pyjail.serve import host_files
-from pyjail.serve.face import Hold, Kept
+from pyjail.serve.face import Hold, Kept, Load
 from pyjail.serve.faces import boxer
 from pyjail.serve.job import Group, Job, Outcome, Script
 from pyjail.serve.known import Known
@@ -63,6 +63,9 @@ class Counter:
         state = "running" if record.state == "queued" and live.state == "running" else record.state
         return Kept(id, state, record.spec["body"], record.result, record.reason, record.created, record.ended)
 
+    async def submitted(self, skip: int, most: int) -> tuple[Sequence[str], int]:
+        return await self._service.store.listed(*self._of, skip, most)
+
     async def forget(self, id: str) -> bool:
         return await self._service.later.forget(id, self._of[0])
 
@@ -94,6 +97,11 @@ class Counter:
 
     async def names(self) -> Sequence[str]:
         return await self._service.names.names(*self._of)
+
+    def load(self) -> Load:
+        turns, lives = self._service.turns, self._service.lives
+        slots = self.config.admission.concurrent
+        return Load(slots, turns.running, lives.count("queued"), lives.count("lost"), turns.draining)
 
     @contextmanager
     def holding(self) -> Iterator[Hold]:

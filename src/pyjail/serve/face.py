@@ -61,6 +61,18 @@ class Kept:
     ended: float = 0.0
 
 
+@dataclass(frozen=True)
+class Load:
+    """How busy the service is: ``slots`` for programs, ``running`` in them, runs that are ``waiting`` to be done later,
+    and those of late that are ``lost``; whether nobody has a slot any more, as it is ``ending``."""
+
+    slots: int
+    running: int
+    waiting: int
+    lost: int
+    ending: bool
+
+
 Hold = Callable[[int], None]
 
 
@@ -88,6 +100,10 @@ class Desk(Protocol):
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         """What has become of it, once it has ended or so many seconds are over; None: there is none of this tenant."""
 
+    async def submitted(self, skip: int, most: int) -> tuple[Sequence[str], int]:
+        """Ids of what this tenant has submitted by this face, the newest first, at most so many after so many others;
+        and how many there are in all."""
+
     async def forget(self, id: str) -> bool:
         """Keep no more what has been submitted, if it has ended; whether it is gone."""
 
@@ -111,6 +127,9 @@ class Desk(Protocol):
 
     async def names(self) -> Sequence[str]:
         """Of all such files."""
+
+    def load(self) -> Load:
+        """Now."""
 
     def holding(self) -> AbstractContextManager[Hold]:
         """While the block lasts, what is called with numbers of bytes counts them as held by the service."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class Job:
             for what is shown.
         terminal: (rows, columns) of one that it has for its streams; what it shows is its stdout.
         label: the name of the face that it came by.
+        times: how often it is run, of one that is fetched later: each time from its beginning and when it has its turn,
+            as long as its last result is ``good``.
         how: of the language, in place of what is known by its name. archive: a zip whose files are in /box, too, but
             for those that ``files`` names. build: what runs before it in the same /box, and has to succeed.
     """
@@ -55,6 +57,8 @@ class Job:
     how: Language | None = None
     archive: bytes = b""
     build: Job | None = None
+    times: int = 1
+    good: Callable[[Result], bool] | None = None
 
 
 LATE = "no time was left for it"

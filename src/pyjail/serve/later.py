@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pyjail import JailError
-from pyjail.serve import answers, errors, leaving, model, watch
+from pyjail.serve import errors, leaving, model, repeated, watch
 from pyjail.serve.config import Config, Token
 from pyjail.serve.engine import Engine
 from pyjail.serve.job import Job
@@ -120,10 +120,9 @@ class Later:
             if (doer := self.doers.get(record.spec["kind"])) is not None:
                 return await doer(record.spec["body"], live, token)
             job = self.makers[record.spec["kind"]](record.spec["body"])
-            outcome = await self._engine.run(job, record.tenant, token, watcher=live, patient=True)
+            return await repeated.run(self._engine, job, record.tenant, token, live)
         except (JailError, KeyError, ValidationError) as e:  # also what is 503: waiting makes no other machine of this
             return {"problem": errors.of(e).to_dict()}
-        return await answers.told(outcome, True)
 
     def over(self, record: Record, state: str, result: Mapping[str, Any] | None) -> None:
         """See `worker.Doer`."""

@@ -25,7 +25,7 @@ from psycopg.rows import dict_row
 from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
 from pyjail.serve.sqlite_store import MOST, WAITING
-from pyjail.serve.store import ENDED, Record, named
+from pyjail.serve.store import ENDED, Record, beginning, named
 
 QUEUE = TASK = "pyjail"
 _ROWS = {"row_factory": dict_row}
@@ -42,6 +42,7 @@ CREATE INDEX IF NOT EXISTS pyjail_runs_running ON pyjail_runs (lease_until) WHER
 CREATE INDEX IF NOT EXISTS pyjail_runs_waiting ON pyjail_runs (tenant) WHERE state = 'queued';
 CREATE INDEX IF NOT EXISTS pyjail_runs_job ON pyjail_runs (job);
 CREATE INDEX IF NOT EXISTS pyjail_runs_expires ON pyjail_runs (expires);
+CREATE INDEX IF NOT EXISTS pyjail_runs_kinds ON pyjail_runs (tenant, split_part(left(spec, 100), ',', 1), created, id);
 """
 _SUBMIT = """
 INSERT INTO pyjail_runs (id, tenant, state, created, expires, spec, idem_key, idem_digest)
@@ -66,6 +67,9 @@ WHERE id = %(id)s RETURNING *
 """
 _DONE = "state = 'done', worker = '', ended = %(now)s, expires = %(now)s + %(keep)s, result = %(result)s"
 _WAITS = "state = 'queued', worker = '', attempts = attempts - 1"
+_KIND = "FROM pyjail_runs WHERE tenant = %(tenant)s AND split_part(left(spec, 100), ',', 1) = %(kind)s"
+_LISTED = f"SELECT id {_KIND} ORDER BY created DESC, id DESC LIMIT %(count)s OFFSET %(skip)s"
+_COUNTED = f"SELECT count(*) AS n {_KIND}"
 _NAMED = """
 SELECT tenant, spec FROM pyjail_runs WHERE state IN ('queued', 'running') AND strpos(spec, '"sha256":') > 0
 """
@@ -186,6 +190,15 @@ class Postgres:
             asked = "SELECT * FROM pyjail_runs WHERE id = %(id)s AND tenant = %(tenant)s"
             found = await self._one(db, asked, id=id, tenant=tenant)
         return None if found is None else _record(found)
+
+    async def listed(self, tenant: str, kind: str, skip: int, most: int) -> tuple[list[str], int]:
+        """See `Store.listed`."""
+        of = {"tenant": tenant, "kind": beginning(kind)}
+        async with self._whole() as db:
+            found = await db.execute(_LISTED, {**of, "count": most, "skip": skip})
+            ids = [row["id"] async for row in found]
+            counted = await self._one(db, _COUNTED, **of)
+        return ids, counted["n"] if counted else 0
 
     async def cancel(self, id: str, tenant: str) -> Record | None:
         """See `Store.cancel`."""

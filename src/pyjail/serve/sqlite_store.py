@@ -21,7 +21,7 @@ from pyjail.serve.database import Database, one, whole
 from pyjail.serve.files import FileStore
 from pyjail.serve.live import length
 from pyjail.serve.problem import Problem
-from pyjail.serve.store import ENDED, Record, named
+from pyjail.serve.store import ENDED, Record, beginning, named
 
 MOST = 100_000  # runs in all
 WAITING = 10_000  # of one tenant
@@ -39,6 +39,7 @@ CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (tenant, seq) WHERE state = 'que
 CREATE INDEX IF NOT EXISTS jobs_running ON jobs (lease_until) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (expires) WHERE state IN ('done', 'cancelled', 'lost');
 CREATE INDEX IF NOT EXISTS jobs_turns ON jobs (tenant, turn);
+CREATE INDEX IF NOT EXISTS jobs_kinds ON jobs (tenant, substr(spec, 1, instr(spec, ',') - 1), seq);
 """
 # Tenants take turns, and those of one tenant come in the order of their coming.
 _CLAIM = """
@@ -49,6 +50,8 @@ ORDER BY (SELECT max(turn) FROM jobs WHERE jobs.tenant = first.tenant), first.se
 ) RETURNING *
 """
 _CANCEL = "UPDATE jobs SET state = 'cancelled', worker = '', ended = ?, expires = ? WHERE id = ? RETURNING *"
+_KIND = "FROM jobs WHERE tenant = ? AND substr(spec, 1, instr(spec, ',') - 1) = ?"
+_LISTED = f"SELECT id {_KIND} ORDER BY seq DESC LIMIT ? OFFSET ?"
 _NAMED = "SELECT tenant, spec FROM jobs WHERE state = ? AND instr(spec, '\"sha256\":')"
 _LAPSE = """
 UPDATE jobs SET worker = '', state = iif(attempts >= :most, 'lost', 'queued'),
@@ -167,6 +170,16 @@ class SQLite:
         def work(db: sqlite3.Connection) -> Record | None:
             found = one(db.execute("SELECT * FROM jobs WHERE id = ? AND tenant = ?", (id, tenant)))
             return found and self._record(found)
+
+        return await self._database.do(work)
+
+    async def listed(self, tenant: str, kind: str, skip: int, most: int) -> tuple[list[str], int]:
+        """See `Store.listed`."""
+        of = tenant, beginning(kind)
+
+        def work(db: sqlite3.Connection) -> tuple[list[str], int]:
+            found = [row["id"] for row in db.execute(_LISTED, (*of, most, skip))]
+            return found, one(db.execute(f"SELECT count(*) AS n {_KIND}", of))["n"]
 
         return await self._database.do(work)
 

@@ -61,6 +61,10 @@ class Store(Protocol):
     async def get(self, id: str, tenant: str) -> Record | None:
         """None: there is none, or it is another tenant's."""
 
+    async def listed(self, tenant: str, kind: str, skip: int, most: int) -> tuple[list[str], int]:
+        """Ids of this tenant's whose spec has this ``kind``, the newest first, at most so many of them after so many
+        others; and how many there are in all."""
+
     async def cancel(self, id: str, tenant: str) -> Record | None:
         """Cancelled, unless it has ended: the record then. None as `get`."""
 
@@ -152,6 +156,11 @@ class Memory:
         record = self._records.get(id)
         return record if record is not None and record.tenant == tenant else None
 
+    async def listed(self, tenant: str, kind: str, skip: int, most: int) -> tuple[list[str], int]:
+        """See `Store.listed`."""
+        found = [r.id for r in self._records.values() if r.tenant == tenant and r.spec.get("kind") == kind]
+        return found[::-1][skip : skip + most], len(found)
+
     async def cancel(self, id: str, tenant: str) -> Record | None:
         """See `Store.cancel`."""
         record = await self.get(id, tenant)
@@ -194,6 +203,11 @@ class Memory:
     def _set(self, id: str, **changes: Any) -> Record:
         self._records[id] = made = replace(self._records[id], **changes)
         return made
+
+
+def beginning(kind: str) -> str:
+    """Of specs of this kind as JSON without spaces, up to their first comma."""
+    return json.dumps({"kind": kind}, separators=(",", ":"))[:-1]
 
 
 def named(specs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import shutil
 import stat
+import time
 import zipfile
 
 import pytest
 
 from pyjail.serve import Config
-from pyjail.serve.config import Admission
+from pyjail.serve.config import Admission, Files, Token
 from tests.jail.serve.served import PATIENCE, served
 from tests.jail.serve.test_faces import call, post
 from tests.place import WITHOUT_TOOL
@@ -152,3 +154,49 @@ def test_what_is_deleted_is_gone_and_what_runs_is_not(service):
     for method in ("GET", "DELETE"):
         assert call(service, method, f"/judge0/submissions/{token}")[0] == 404
     assert call(service, "GET", f"/v1/runs/{token.replace('-', '')}")[0] == 404
+
+
+def test_a_program_that_is_to_run_several_times_does_as_long_as_it_is_accepted(service):
+    source = "import sys, time; t = time.process_time()\nwhile time.process_time() < t + 0.1: pass\nprint('x')"
+    said = submit(service, source_code=source, number_of_runs=3, expected_output="x")
+    assert (said["status"]["id"], said["stdout"], float(said["time"]) >= 0.1) == (3, "x\n", True)
+    runs = {"number_of_runs": 20, "wall_time_limit": 20, "cpu_time_limit": 15}
+    for source, status, fields in (
+        ("import time; time.sleep(1); exit(1)", 11, {}),
+        ("import time; time.sleep(1); print('y')", 4, {"expected_output": "x"}),
+    ):
+        began = time.monotonic()
+        said = submit(service, source_code=source, **runs, **fields)
+        assert (said["status"]["id"], time.monotonic() - began < 15) == (status, True)
+    kept = call(service, "GET", f"/judge0/submissions/{said['token']}?fields=number_of_runs,memory")[1]
+    assert kept["number_of_runs"] == 20 and kept["memory"] > 0
+
+
+def test_a_program_that_runs_again_and_again_is_cancelled_as_any(service):
+    asked = {"language_id": PYTHON, "source_code": "import time; time.sleep(0.5)", "number_of_runs": 20}
+    token = post(service, "/judge0/submissions", asked)[1]["token"].replace("-", "")
+    assert until(lambda: bool(service.programs()), PATIENCE)
+    assert call(service, "GET", "/judge0/workers")[1][0]["working"] in (0, 1)  # between two runs nothing works
+    assert call(service, "DELETE", f"/v1/runs/{token}")[1]["state"] == "cancelled"
+    assert not service.programs()
+
+
+def test_whose_submissions_they_are_may_list_them_and_nobody_else(tmp_path):
+    tokens = [Token(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("one", "two")]
+    with served(Config(state=str(tmp_path), files=Files(floor=0), tokens=tuple(tokens))) as service:
+
+        def listed(who, query=""):
+            return call(service, "GET", f"/judge0/submissions{query}", X_Auth_Token=who)
+
+        mine = []
+        for n in range(3):
+            asked = {"language_id": PYTHON, "source_code": f"print({n})"}
+            said = post(service, "/judge0/submissions?wait=true", asked, X_Auth_Token="one")[1]
+            mine.append(said["token"])
+        post(service, "/v1/runs", {"args": ["true"]}, X_Auth_Token="one", Prefer="respond-async")
+        status, said, _ = listed("one", "?per_page=2&fields=token,stdout&page=1")
+        assert (status, said["meta"]["total_count"], said["meta"]["next_page"]) == (200, 3, 2)
+        assert said["submissions"] == [{"token": mine[n], "stdout": f"{n}\n"} for n in (2, 1)]
+        assert listed("two")[1]["submissions"] == []
+        assert listed("three")[0] == 401
+        assert post(service, "/judge0/authorize", {}, X_Auth_Token="one")[0] == 200

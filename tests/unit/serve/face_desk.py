@@ -10,7 +10,7 @@ from typing import Any
 
 from pyjail import Jail, Limits, Result, Usage, Verdict
 from pyjail.serve import Config, model
-from pyjail.serve.face import Answer, Asked, Face, Kept
+from pyjail.serve.face import Answer, Asked, Face, Kept, Load
 from pyjail.serve.job import Group, Job, Outcome, Script
 from pyjail.serve.problem import Problem
 
@@ -39,6 +39,7 @@ class Desk:
         self.images = {"alpine"}
         self.kept: dict[str, Kept] = {}
         self.held: list[int] = []
+        self.ending = False
 
     async def run(self, job: Job, watcher: Any = None) -> Outcome:
         self.jobs.append(job)
@@ -79,6 +80,12 @@ class Desk:
 
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         return self.kept.get(id)
+
+    async def submitted(self, skip: int, most: int) -> tuple[Sequence[str], int]:
+        return list(self.kept)[::-1][skip : skip + most], len(self.kept)
+
+    def load(self) -> Load:
+        return Load(4, 1, 3, 0, self.ending)
 
     async def forget(self, id: str) -> bool:
         return self.kept.pop(id, None) is not None

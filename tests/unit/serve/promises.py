@@ -245,3 +245,30 @@ def test_files_that_a_run_names_are_told_until_it_has_ended(opened):
             assert await store.named() == {}
 
     asyncio.run(main())
+
+
+def test_a_tenant_s_runs_of_one_kind_are_listed_the_newest_first(opened):
+    async def main():
+        clock = Clock()
+        async with opened(Jobs(keep=10), clock=clock) as store:
+            for id, tenant, kind in (
+                ("1", "a", "x"),
+                ("2", "a", "x"),
+                ("3", "b", "x"),
+                ("4", "a", "run"),
+                ("5", "a", "x"),
+            ):
+                await store.submit(Record(id, tenant, {"kind": kind, "body": {"text": ',"kind":"run",' * 9}}))
+                clock.now += 1
+            await store.claim("w")
+            assert await store.listed("a", "x", 0, 9) == (["5", "2", "1"], 3)
+            assert await store.listed("a", "x", 1, 1) == (["2"], 3)
+            assert await store.listed("a", "x", 3, 9) == ([], 3)
+            assert await store.listed("b", "x", 0, 9) == (["3"], 1)
+            assert await store.listed("a", "run", 0, 9) == (["4"], 1)
+            assert await store.listed("a", "ru", 0, 9) == await store.listed("c", "x", 0, 9) == ([], 0)
+            await store.cancel("2", "a")
+            assert await store.drop("2", "a")
+            assert await store.listed("a", "x", 0, 9) == (["5", "1"], 2)
+
+    asyncio.run(main())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from pyjail import Limits, Usage, Verdict
 from pyjail.serve import Config
+from pyjail.serve.config import Token
 from pyjail.serve.face import Kept
 from pyjail.serve.faces.judge0 import Judge0
 from pyjail.serve.faces.judge0_job import job_of
@@ -38,6 +40,12 @@ def test_a_submission_has_a_token_and_is_fetched_by_it():
         "status": {"id": 3, "description": "Accepted"},
     }  # fmt: skip
     whole = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": token}, query={"fields": "*"}).content
+    assert whole["language"] == {"id": 71, "name": "Python (3.11.2)"}
+    assert (whole["queued_at"], whole["updated_at"], whole["execution_host"]) == (
+        whole["created_at"],
+        whole["finished_at"],
+        None,
+    )
     assert (whole["created_at"], whole["finished_at"], whole["wall_time"]) == (
         "1970-01-01T00:00:01.500Z",
         "1970-01-01T00:00:02.250Z",
@@ -128,7 +136,8 @@ def test_limits_and_arguments_become_a_job_s():
         ({"language_id": 89}, "additional_files", "can't be blank"), ({"language_id": 89}, "source_code", "must be blank"), ({"language_id": 89, "compiler_options": "-O3"}, "compiler_options", "compiled languages"),
         ({"cpu_extra_time": 6}, "cpu_extra_time", "less than or equal to 5"), ({"enable_per_process_and_thread_time_limit": True}, "enable_per_process_and_thread_time_limit", "this option cannot be enabled"),
         ({"enable_per_process_and_thread_memory_limit": True}, "enable_per_process_and_thread_memory_limit", "this option cannot be enabled"),
-        ({"number_of_runs": 2}, "number_of_runs", "equal to 1"), ({"command_line_arguments": "'"}, "command_line_arguments", "quotation"),
+        ({"number_of_runs": 21}, "number_of_runs", "less than or equal to 20"), ({"number_of_runs": "0"}, "number_of_runs", "greater than or equal to 1"),
+        ({"enable_network": "true"}, "enable_network", "not allowed"), ({"command_line_arguments": "'"}, "command_line_arguments", "quotation"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_a_422_by_field(given, field, text):
@@ -137,6 +146,83 @@ def test_what_is_wrong_is_a_422_by_field(given, field, text):
     assert answer.status == 422
     assert text in answer.content[field][0]
     assert desk.kept == {}
+
+
+TOKENS = Config(tokens=(Token("a", "0" * 64),))
+
+
+def test_numbers_and_switches_may_be_texts_as_rails_takes_them():
+    desk = Desk()
+    body = {"language_id": "71", "cpu_time_limit": "1.5", "number_of_runs": "3", "enable_network": "false", "callback_url": "", "redirect_stderr_to_stdout": "true"}  # fmt: skip
+    assert create({**HELLO, **body}, desk).status == 201
+    (kept,) = desk.kept.values()
+    made = job_of(kept.body, desk.config)
+    assert (made.limits.cpu_time, made.times, made.merged, made.language) == (1.5, 3, True, "python")
+
+
+def test_a_program_that_runs_several_times_is_told_with_the_means_of_all():
+    desk = Desk()
+    token = create({**HELLO, "number_of_runs": 3, "expected_output": "1"}, desk).content["token"]
+    (id,) = desk.kept
+    kept = desk.kept[id]
+    made = job_of(kept.body, desk.config)
+    assert made.times == 3 and made.good
+    assert made.good(result(stdout=b"1\n")) and not made.good(result(stdout=b"2"))
+    assert not made.good(result(Verdict.RUNTIME_ERROR, stdout=b"1"))
+    means = {"runs": 3, "cpu_time": 0.25, "memory_peak": 5 << 20}
+    desk.kept[id] = replace(kept, result={**(kept.result or {}), "means": means})
+    query = {"fields": "time,memory,number_of_runs,wall_time"}
+    said = ask(FACE, "GET", "/submissions/{token}", desk=desk, params={"token": token}, query=query).content
+    assert said == {"time": "0.250", "memory": 5120, "number_of_runs": 3, "wall_time": "0.250"}
+    assert ask(FACE, "GET", "/config_info").content["max_number_of_runs"] == 20
+
+
+def listing(desk, **query):
+    return ask(FACE, "GET", "/submissions", desk=desk, query=query)
+
+
+def test_submissions_are_listed_page_by_page():
+    desk = Desk(config=TOKENS)
+    tokens = [create({**HELLO, "source_code": f"print({n})"}, desk).content["token"] for n in range(5)]
+    said = listing(desk, page="2", per_page="2", fields="token,source_code", base64_encoded="true").content
+    source = base64.b64encode(b"print(2)").decode() + "\n"
+    assert said["submissions"][0] == {"token": tokens[2], "source_code": source}
+    assert said["meta"] == {"current_page": 2, "next_page": 3, "prev_page": 1, "total_pages": 3, "total_count": 5}
+    said = listing(desk).content
+    assert [one["token"] for one in said["submissions"]] == tokens[::-1]
+    assert said["meta"] == {"current_page": 1, "next_page": None, "prev_page": None, "total_pages": 1, "total_count": 5}
+    assert listing(desk, page="9").content["submissions"] == []
+    assert sum(desk.held) > 0
+    for query in (
+        {"page": "0"},
+        {"page": "x"},
+        {"per_page": "-2"},
+        {"per_page": "101"},
+        {"fields": "nope"},
+        {"page": "9" * 50},
+    ):
+        said = listing(desk, **query)
+        assert (said.status, said.content["error"].startswith("invalid ")) == (400, True)
+    assert listing(Desk(config=TOKENS)).content["meta"]["total_pages"] == 1
+
+
+def test_who_has_no_token_gets_no_list():
+    said = listing(Desk())
+    assert (said.status, "those who have a token" in said.content["error"]) == (403, True)
+
+
+def test_workers_are_slots():
+    desk = Desk()
+    usual = {"queue": "default", "size": 3, "available": 4, "idle": 3, "working": 1, "paused": 0, "failed": 0}
+    assert ask(FACE, "GET", "/workers", desk=desk).content == [usual]
+    desk.ending = True
+    assert ask(FACE, "GET", "/workers", desk=desk).content == [{**usual, "idle": 0, "paused": 3}]
+
+
+@pytest.mark.parametrize("path", ["/system_info", "/statistics"])
+def test_what_is_not_told_says_why(path):
+    said = ask(FACE, "GET", path)
+    assert (said.status, "is not told" in said.content["error"]) == (403, True)
 
 
 ARCHIVE = base64.b64encode(b"PK\5\6" + bytes(18)).decode()  # of nothing: what is in one is looked at in a jail
@@ -265,12 +351,19 @@ def test_what_a_batch_answers_counts_as_held():
 def test_what_it_says_of_itself():
     assert len(ask(FACE, "GET", "/config_info").content) == 39
     assert {"id": 71, "name": "Python (3.11.2)"} in ask(FACE, "GET", "/languages").content
-    assert ask(FACE, "GET", "/languages/{id}", params={"id": "71"}).content["is_archived"] is False
+    said = ask(FACE, "GET", "/languages/{id}", params={"id": "50"}).content
+    assert (said["is_archived"], said["source_file"], said["compile_cmd"].split()[0]) == (False, "main.c", "gcc")
+    assert ask(FACE, "GET", "/languages/{id}", params={"id": "89"}).content["run_cmd"] is None
+    names = [row["name"] for row in ask(FACE, "GET", "/languages/all").content if not row["is_archived"]]
+    assert names == sorted(names, key=str.lower) and "Bash (5.2)" in names
+    assert b"pyjail" in ask(FACE, "GET", "/isolate").body and b"MIT" in ask(FACE, "GET", "/license").body
     assert ask(FACE, "GET", "/languages/{id}", params={"id": "1"}).status == 404
     assert len(ask(FACE, "GET", "/statuses").content) == 14
     assert ask(FACE, "GET", "/about").content["version"] == "1.13.1"
     assert ask(FACE, "GET", "/version").body == b"1.13.1"
-    assert [ask(FACE, "POST", path).status for path in ("/authenticate", "/authorize")] == [200, 403]
+    for config, status in ((Config(), 403), (TOKENS, 200)):
+        found = [ask(FACE, "POST", path, desk=Desk(config=config)).status for path in ("/authenticate", "/authorize")]
+        assert found == [200, status]
     assert ask(FACE, "GET", "/submissions/{token}", params={"token": "x"}).status == 404
     assert create(HELLO, fields="nope").content == {"error": "invalid fields: [nope]"}
     assert FACE.problem(Problem(503, "queue-full", "the queue is full", retry=2)).content == {"error": "queue is full"}

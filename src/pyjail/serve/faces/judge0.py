@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Kept
 from pyjail.serve.faces.common import parsed
+from pyjail.serve.faces.judge0_about import ABOUT, listing
 from pyjail.serve.faces.judge0_answers import submission
 from pyjail.serve.faces.judge0_body import Invalid, checked, on
-from pyjail.serve.faces.judge0_tables import (
-    FIELDS,
-    LANGUAGES,
-    MOST_IN_BATCH,
-    NAME,
-    NO_VERSION,
-    STATUSES,
-    USUAL,
-    VERSION,
-    configuration,
-)
-from pyjail.serve.job import MOST_UNPACKED
+from pyjail.serve.faces.judge0_tables import FIELDS, LANGUAGES, MOST_IN_BATCH, NAME, STATUSES, USUAL
 from pyjail.serve.problem import Problem
 
 WAIT = 60.0  # seconds that ``wait=true`` waits at most
+PAGE, MOST_OF_PAGE, MOST_PAGES = 20, 100, 1_000_000  # submissions that are listed at once
+_WHOLE = re.compile(r"\s*([+-]?\d{1,9})")
 
 
 class Judge0:
@@ -35,12 +28,9 @@ class Judge0:
     def endpoints(self) -> Sequence[Endpoint]:
         return (
             Endpoint("POST", "/submissions/batch", create_batch), Endpoint("GET", "/submissions/batch", fetch_batch),
-            Endpoint("POST", "/submissions", create), Endpoint("GET", "/submissions/{token}", fetch),
-            Endpoint("DELETE", "/submissions/{token}", delete), Endpoint("GET", "/languages", languages),
-            Endpoint("GET", "/languages/all", languages), Endpoint("GET", "/languages/{id}", language),
-            Endpoint("GET", "/statuses", statuses), Endpoint("GET", "/config_info", config_info),
-            Endpoint("GET", "/about", about), Endpoint("GET", "/version", version),
-            Endpoint("POST", "/authenticate", authenticate), Endpoint("POST", "/authorize", authorize),
+            Endpoint("POST", "/submissions", create), Endpoint("GET", "/submissions", listed),
+            Endpoint("GET", "/submissions/{token}", fetch), Endpoint("DELETE", "/submissions/{token}", delete),
+            *ABOUT,
         )  # fmt: skip
 
     def problem(self, problem: Problem) -> Answer:
@@ -50,65 +40,13 @@ class Judge0:
         return Answer({"error": detail}, problem.status, headers=problem.headers)
 
 
-# ---- what it says of itself ----
-
-
-async def about(asked: Asked, desk: Desk) -> Answer:
-    return Answer({"version": VERSION, "homepage": "", "source_code": "", "maintainer": "pyjail"})
-
-
-async def authenticate(asked: Asked, desk: Desk) -> Answer:
-    """Who has no token does not come here."""
-    return Answer(body=b"", type="text/plain")
-
-
-async def authorize(asked: Asked, desk: Desk) -> Answer:
-    """As there without an authorization token: nobody may see what others have submitted."""
-    return Answer(body=b"", type="text/plain", status=403)
-
-
-async def version(asked: Asked, desk: Desk) -> Answer:
-    return Answer(body=VERSION.encode(), type="text/plain; charset=utf-8")
-
-
-async def config_info(asked: Asked, desk: Desk) -> Answer:
-    return Answer(configuration(desk.config.admission.queue, on(desk), MOST_UNPACKED))
-
-
-async def statuses(asked: Asked, desk: Desk) -> Answer:
-    return Answer([{"id": number, "description": said} for number, said in STATUSES.items()])
-
-
-async def languages(asked: Asked, desk: Desk) -> Answer:
-    return Answer(await _languages(desk))
-
-
-async def language(asked: Asked, desk: Desk) -> Answer:
-    found = [row for row in await _languages(desk) if str(row["id"]) == asked.params["id"]]
-    if not found:
-        raise Problem(404, "language", f"couldn't find Language with 'id'={asked.params['id'][:20]}")
-    return Answer({**found[0], "is_archived": False})
-
-
-async def _languages(desk: Desk) -> list[dict[str, Any]]:
-    known = await desk.languages()
-    return [
-        {"id": number, "name": name if number in NO_VERSION else f"{name} ({known[ours]})"}
-        for number, (ours, name) in LANGUAGES.items()
-        if ours in known
-    ]
-
-
-# ---- submissions ----
-
-
 async def create(asked: Asked, desk: Desk) -> Answer:
     fields, encoded = _fields(asked), _is(asked, "base64_encoded")
     token = await desk.submit(await checked(_object(asked), encoded, desk), uuid.uuid4().hex)
     if not _is(asked, "wait"):
         return Answer({"token": _shown(token)}, 201)
     try:
-        return Answer(submission(await _kept(token, WAIT, desk), fields, encoded), 201)
+        return Answer(await _told(await _kept(token, WAIT, desk), fields, encoded, desk), 201)
     except Problem as e:
         if e.kind != "text":
             raise
@@ -138,20 +76,53 @@ def _in_batch(given: Sequence[Any]) -> None:
 
 
 async def fetch(asked: Asked, desk: Desk) -> Answer:
-    return Answer(submission(await _kept(asked.params["token"], 0, desk), _fields(asked), _is(asked, "base64_encoded")))
+    kept = await _kept(asked.params["token"], 0, desk)
+    return Answer(await _told(kept, _fields(asked), _is(asked, "base64_encoded"), desk))
+
+
+async def listed(asked: Asked, desk: Desk) -> Answer:
+    """The caller's own, the newest first."""
+    listing(desk)
+    fields, encoded = _fields(asked), _is(asked, "base64_encoded")
+    page, count = _counted(asked, "page", 1, MOST_PAGES), _counted(asked, "per_page", PAGE, MOST_OF_PAGE)
+    ids, total = await desk.submitted((page - 1) * count, count)
+    found = [one for one in await _each(ids, fields, encoded, desk) if one is not None]
+    pages = max(1, -(-total // count))
+    after, before = page + 1 if page < pages else None, page - 1 if page > 1 else None
+    meta = {
+        "current_page": page, "next_page": after, "prev_page": before, "total_pages": pages, "total_count": total,
+    }  # fmt: skip
+    return Answer({"submissions": found, "meta": meta})
+
+
+def _counted(asked: Asked, name: str, usual: int, most: int) -> int:
+    given = asked.query.get(name)
+    if given is None:
+        return usual
+    found = _WHOLE.match(given)
+    number = int(found[1]) if found else 0
+    if not 0 < number <= most:
+        raise Problem(400, "page", f"invalid {name}: {given[:20]}" + (f", at most {most}" if number > most else ""))
+    return number
 
 
 async def fetch_batch(asked: Asked, desk: Desk) -> Answer:
     fields, encoded = _fields(asked), _is(asked, "base64_encoded")
     tokens = [token for token in (asked.headers.get("tokens") or asked.query.get("tokens", "")).split(",") if token]
     _in_batch(tokens)
-    found: list[Any] = []
+    ids = [token.replace("-", "").lower() for token in tokens]
+    return Answer({"submissions": await _each(ids, fields, encoded, desk)})
+
+
+async def _each(ids: Sequence[str], fields: Sequence[str], encoded: bool, desk: Desk) -> list[dict[str, Any] | None]:
+    """Of those that there are; what is told counts as held until all of it is."""
+    found: list[dict[str, Any] | None] = []
     with desk.holding() as hold:
-        for token in tokens:
-            kept = await desk.fetch(token.replace("-", "").lower(), 0)
-            found.append(None if kept is None else submission(kept, fields, encoded))
+        for id in ids:
+            kept = await desk.fetch(id, 0)
+            found.append(None if kept is None else await _told(kept, fields, encoded, desk))
             hold(sum(len(value) for value in (found[-1] or {}).values() if isinstance(value, str)))
-    return Answer({"submissions": found})
+    return found
 
 
 async def delete(asked: Asked, desk: Desk) -> Answer:
@@ -162,7 +133,13 @@ async def delete(asked: Asked, desk: Desk) -> Answer:
         number = 1 if kept.state == "queued" else 2
         why = f"submission cannot be deleted because its status is {number} ({STATUSES[number]})"
         raise Problem(400, "delete", why)
-    return Answer(submission(kept, fields, True))
+    return Answer(await _told(kept, fields, True, desk))
+
+
+async def _told(kept: Kept, fields: Sequence[str], encoded: bool, desk: Desk) -> dict[str, Any]:
+    ours = LANGUAGES[kept.body["language_id"]][0]
+    known = await desk.languages(ours) if "language" in fields else {}
+    return submission(kept, fields, encoded, known.get(ours, ""))
 
 
 async def _kept(token: str, seconds: float, desk: Desk) -> Kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from pyjail.serve.faces.judge0_tables import (
     LANGUAGES,
     LIMITS,
     NAME,
+    NO_VERSION,
     OF_SIGNALS,
     OFF,
     STATUSES,
@@ -29,25 +30,33 @@ TOO_LATE = "Compilation time limit exceeded."
 _NO_TEXT = "some attributes for this submission cannot be converted to UTF-8, use base64_encoded=true query parameter"
 
 
-def submission(kept: Kept, fields: Sequence[str], encoded: bool) -> dict[str, Any]:
+def submission(kept: Kept, fields: Sequence[str], encoded: bool, version: str = "") -> dict[str, Any]:
+    """These of its fields. ``version``: of its language."""
     whole = {
         **dict.fromkeys(FIELDS),
         **dict.fromkeys(OFF, False),
         "cpu_extra_time": EXTRA_TIME,
+        "number_of_runs": 1,
         **kept.body,
         **_ended(kept),
         "token": str(uuid.UUID(kept.id)),
-        "number_of_runs": 1,
     }
     for name, (_, _, default, _, _) in LIMITS.items():
         whole[name] = kept.body.get(name, default)
     status = whole["status_id"]
     whole["status"] = {"id": status, "description": STATUSES[status]}
-    whole["language"] = {"id": kept.body["language_id"], "name": LANGUAGES[kept.body["language_id"]][1]}
-    whole["created_at"], whole["finished_at"] = _date(kept.created), _date(kept.ended)
+    whole["language"] = {"id": kept.body["language_id"], "name": named(kept.body["language_id"], version)}
+    whole["created_at"] = whole["queued_at"] = _date(kept.created)
+    whole["finished_at"], whole["updated_at"] = _date(kept.ended), _date(kept.ended or kept.created)
     if "additional_files" in fields and kept.body.get("additional_files"):
         whole["additional_files"] = _lines(base64.b64decode(kept.body["additional_files"]))
     return {name: _text(whole[name], encoded) if name in ENCODED else whole[name] for name in fields}
+
+
+def named(number: int, version: str) -> str:
+    """The language of that id, as clients show it."""
+    name = LANGUAGES[number][1]
+    return name if number in NO_VERSION or not version else f"{name} ({version})"
 
 
 def _date(seconds: float) -> str | None:
@@ -86,7 +95,18 @@ def _ended(kept: Kept) -> dict[str, Any]:
         if compiled is not None and compiled.verdict is Verdict.JAIL_ERROR:
             return {"status_id": 13, "message": "the jail failed, not the program"}
         return {**said, "status_id": 6 if compiled is not None else 14, "message": given.get("fault")}
-    return said | _of_result(Result.from_dict(given["result"]), kept.body.get("expected_output"))
+    said |= _of_result(Result.from_dict(given["result"]), kept.body.get("expected_output"))
+    return said | _means(given["means"]) if "means" in given else said
+
+
+def accepted(result: Result[Any], expected: str | None) -> bool:
+    """Whether its status is 3."""
+    return bool(_of_result(result, expected)["status_id"] == 3)
+
+
+def _means(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all runs; what else is told is the last one's, as there."""
+    return {"time": f"{given['cpu_time']:.3f}", "memory": given["memory_peak"] // 1024}
 
 
 def _output(compiled: Result[Any] | None) -> bytes | None:

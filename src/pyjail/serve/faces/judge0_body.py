@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyjail.serve.face import Desk
 from pyjail.serve.faces.judge0_job import archive_of, job_of, language_of, options_of
-from pyjail.serve.faces.judge0_tables import LANGUAGES, LIMITS, MOST_EXTRA_TIME, OPTIONAL, PROJECT, REFUSED
+from pyjail.serve.faces.judge0_tables import (
+    LANGUAGES,
+    LIMITS,
+    MOST_EXTRA_TIME,
+    MOST_RUNS,
+    OFF,
+    OPTIONAL,
+    PROJECT,
+    REFUSED,
+)
 from pyjail.serve.problem import Problem
 
 MOST_ARGUMENTS = 512  # characters; to split them takes time by the square of it
 _ENCODED = ("source_code", "stdin", "expected_output")
+_SWITCHES = (*OFF, "redirect_stderr_to_stdout")
+_NO = (0, "", "0", "f", "F", "false", "FALSE", "off", "OFF")
+_NUMBERS = ("language_id", "cpu_extra_time", "number_of_runs", *LIMITS)
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
 _WORDS = ("compiler_options", "command_line_arguments")
 
 
@@ -31,8 +45,9 @@ def on(desk: Desk) -> Mapping[str, bool]:
     return {name: bool(desk.settings.get(name, given)) for name, given in usual.items()}
 
 
-async def checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[str, Any]:
+async def checked(sent: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[str, Any]:
     """What is kept of a submission, its texts decoded. Raises `Invalid`."""
+    given = {name: _cast(name, value) for name, value in sent.items()}
     wrong: dict[str, list[str]] = {}
     body = {**_texts(given, encoded, wrong), "language_id": given.get("language_id")}
     number = given.get("language_id")
@@ -53,8 +68,6 @@ async def checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[s
     off = {name: why for name, why in OPTIONAL.items() if not on(desk)[name]}
     wrong |= {name: [why] for name, why in {**REFUSED, **off}.items() if given.get(name)}
     body |= _numbers(given, wrong)
-    if given.get("number_of_runs") not in (None, 1):
-        wrong["number_of_runs"] = ["must be less than or equal to 1"]
     body["redirect_stderr_to_stdout"] = given.get("redirect_stderr_to_stdout") is True
     if wrong:
         raise Invalid(wrong)
@@ -65,6 +78,15 @@ async def checked(given: Mapping[str, Any], encoded: bool, desk: Desk) -> dict[s
     except Problem as e:
         raise Invalid({e.field.removeprefix("limits.") or "limits": [e.detail]}) from None
     return body
+
+
+def _cast(name: str, value: Any) -> Any:
+    """As Rails takes what is text, as it is of a form, for a number or for true or false."""
+    if name in _SWITCHES:
+        return value not in _NO if isinstance(value, str | int | float) else value is not None
+    if name in _NUMBERS and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value) if "." in value else int(value)
+    return value
 
 
 def _texts(given: Mapping[str, Any], encoded: bool, wrong: dict[str, list[str]]) -> dict[str, Any]:
@@ -92,7 +114,8 @@ def _texts(given: Mapping[str, Any], encoded: bool, wrong: dict[str, list[str]])
 def _numbers(given: Mapping[str, Any], wrong: dict[str, list[str]]) -> dict[str, Any]:
     bounds = {name: (least, most) for name, (_, _, _, least, most) in LIMITS.items()}
     found = {}
-    for name, (least, most) in {**bounds, "cpu_extra_time": (0, MOST_EXTRA_TIME)}.items():
+    more = {"cpu_extra_time": (0, MOST_EXTRA_TIME), "number_of_runs": (1, MOST_RUNS)}
+    for name, (least, most) in {**bounds, **more}.items():
         value = given.get(name)
         if value is None:
             continue

@@ -8,11 +8,13 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyjail import Limits, languages
 from pyjail.serve.config import Config
 from pyjail.serve.faces.common import bounded
+from pyjail.serve.faces.judge0_answers import accepted
 from pyjail.serve.faces.judge0_tables import LANGUAGES, LIMITS, NAME, PROJECT
 from pyjail.serve.job import Job
 
@@ -69,6 +71,7 @@ def job_of(body: Mapping[str, Any], config: Config) -> Job:
     job = Job(
         stdin=(body.get("stdin") or "").encode("utf-8", "surrogateescape"), limits=_limits(body, config),
         jail=config.jail, merged=bool(body.get("redirect_stderr_to_stdout")), label=NAME, archive=archive,
+        times=int(body.get("number_of_runs") or 1), good=partial(accepted, expected=body.get("expected_output")),
     )  # fmt: skip
     if language is None:
         return _project(job, config)

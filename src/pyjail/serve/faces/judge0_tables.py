@@ -48,9 +48,11 @@ FIELDS = (
     "memory_limit", "stack_limit", "max_processes_and_or_threads", "enable_per_process_and_thread_time_limit",
     "enable_per_process_and_thread_memory_limit", "max_file_size", "compile_output", "exit_code", "exit_signal",
     "message", "wall_time", "compiler_options", "command_line_arguments", "redirect_stderr_to_stdout", "callback_url",
-    "additional_files", "enable_network", "status", "language",
+    "additional_files", "enable_network", "started_at", "queued_at", "updated_at", "queue_host", "execution_host",
+    "status", "language",
 )  # fmt: skip
 OFF = tuple(name for name in REFUSED if name != "callback_url")
+MOST_RUNS = 20
 MOST_EXTRA_TIME, EXTRA_TIME = 5, 1  # seconds that a program is let run on there, so that they can tell how late it was
 USUAL = ("token", "time", "memory", "stdout", "stderr", "compile_output", "message", "status")
 ENCODED = ("source_code", "stdin", "expected_output", "stdout", "stderr", "compile_output", "message")
@@ -73,6 +75,7 @@ def configuration(queue: int, on: Mapping[str, bool], extract: int) -> dict[str,
         "enable_batched_submissions": True,
         "enable_command_line_arguments": True, "enable_compiler_options": on["compiler_options"],
         "enable_submission_delete": on["delete"],
-        "enable_wait_result": True, "max_extract_size": extract // 1024, "max_number_of_runs": 1, "number_of_runs": 1,
+        "enable_wait_result": True, "max_extract_size": extract // 1024, "max_number_of_runs": MOST_RUNS,
+        "number_of_runs": 1,
         "max_queue_size": queue, "max_submission_batch_size": MOST_IN_BATCH, "submission_cache_duration": 0,
     }  # fmt: skip
