@@ -15,6 +15,8 @@ from pyjail._base.errors import SpecError
 from pyjail._spec import config_file, toml
 from pyjail.languages._language import Language, from_table
 
+_LONGEST_NAME = 80  # characters: of more, to look for the nearest takes seconds
+
 
 @functools.cache
 def table() -> Mapping[str, Language]:
@@ -69,6 +71,6 @@ def find(name: str, languages: Mapping[str, Language] | None = None) -> Language
         if lower == language.title.lower() or extension in language.extensions:
             return language
     names = {n for one in known.values() for n in (one.name, one.title.lower(), *one.extensions)}
-    near = difflib.get_close_matches(lower, sorted(names), 1)
+    near = difflib.get_close_matches(lower[:_LONGEST_NAME], sorted(names), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
     raise SpecError("language", name, f"there is no such language; {hint}")

@@ -84,10 +84,13 @@ class Engine:
         findings = await self.checks.of(job)
         if findings and job.check == "reject":
             return Outcome(None, fault=f"rejected: {findings[0]['text']}", queued=queued, findings=findings)
-        shown = Shown(watcher, job.sanitize) if watcher is not None and job.sanitize else None
-        outcome = await (call or self._ran)(job, shown or watcher, queued)
-        if shown is not None:
-            shown.end()
+        run = call or self._ran
+        if watcher is not None and job.sanitize:
+            async with Shown(watcher, job.sanitize) as shown:
+                outcome = await run(job, shown, queued)
+                await shown.end()
+        else:
+            outcome = await run(job, watcher, queued)
         return replace(await cleaned(outcome, job.sanitize), findings=findings)
 
     async def _ran(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:

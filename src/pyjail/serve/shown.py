@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from pyjail import Result, sanitize
+from pyjail.serve import leaving
 from pyjail.serve.job import Outcome
 from pyjail.serve.piped import Watcher
 
-AT_ONCE = 64 << 10  # bytes that the loop has time for
+AT_ONCE = 64 << 10  # bytes of a result that the loop has time for
+LIVE_AT_ONCE = 4 << 10  # bytes, of which a program that writes without an end writes many
 
 
 async def cleaned(outcome: Outcome, mode: str) -> Outcome:
@@ -33,25 +36,45 @@ async def _clean(result: Result, mode: str) -> Result:
 
 
 class Shown:
-    """A `Watcher` that tells another one what is left of the output."""
+    """A `Watcher` that tells another one what is left of the output. What takes longer is cleaned by a thread, each
+    stream in its order; leaving the block ends that."""
 
     def __init__(self, watcher: Watcher, mode: str) -> None:
         self._watcher = watcher
         self._machines = {name: sanitize.Sanitizer(mode) for name in ("stdout", "stderr")}
+        self._waiting: dict[str, deque[bytes]] = {name: deque() for name in self._machines}
+        self._work: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Shown:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await leaving.ended(*self._work.values())
 
     def began(self, step: str) -> None:
         self._watcher.began(step)
 
     def wrote(self, name: str, data: bytes) -> None:
-        self._tell(name, self._machines[name].feed(data))
+        if name not in self._work and len(data) <= LIVE_AT_ONCE:
+            self._tell(name, self._machines[name].feed(data))
+            return
+        self._waiting[name].append(data)
+        if name not in self._work:
+            self._work[name] = asyncio.create_task(self._clean(name))
 
     def used(self, usage: Mapping[str, Any]) -> None:
         self._watcher.used(usage)
 
-    def end(self) -> None:
-        """What was held, now that nothing more comes."""
+    async def end(self) -> None:
+        """What is held, now that nothing more comes; raises what went wrong."""
+        await asyncio.gather(*self._work.values())
         for name, machine in self._machines.items():
             self._tell(name, machine.end())
+
+    async def _clean(self, name: str) -> None:
+        while waiting := self._waiting[name]:
+            self._tell(name, await asyncio.to_thread(self._machines[name].feed, waiting.popleft()))
+        del self._work[name]
 
     def _tell(self, name: str, data: bytes) -> None:
         if data:

@@ -15,6 +15,7 @@ from pyjail.serve.problem import Problem
 
 DEEPEST = 32
 PARTS = 100_000  # names, values, lists and objects
+_LONGEST_NAME = 80  # characters: of more, to look for the nearest takes seconds
 # One that never ends is taken to its end: looking for where else it might end would take the square of its length.
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
@@ -78,9 +79,9 @@ def refused(errors: Sequence[Any], kind: type[BaseModel] | None = None) -> Probl
 
 def unknown(name: str, known: Sequence[str], field: str) -> Problem:
     """422 for a name that there is not, with the nearest."""
-    near = get_close_matches(name, known, 1, 0.5)
+    near = get_close_matches(name, known, 1, 0.5) if len(name) <= _LONGEST_NAME else []
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}" if known else ""
-    return Problem(422, "field", f"there is no {name[:80]!r} here", field=field[:200], hint=hint)
+    return Problem(422, "field", f"there is no {name[:_LONGEST_NAME]!r} here", field=field[:200], hint=hint)
 
 
 def _names(kind: type[BaseModel] | None, way: Sequence[str]) -> list[str]:
@@ -119,7 +120,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise Problem(400, "malformed", f"{twice[:80]!r} comes twice in one object")
+        raise Problem(400, "malformed", f"{twice[:_LONGEST_NAME]!r} comes twice in one object")
     return made
 
 

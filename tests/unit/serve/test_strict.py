@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyjail import Limits
+from pyjail import Limits, SpecError, languages
 from pyjail.serve import model, strict
 from pyjail.serve.config import Config
 from pyjail.serve.job import Job
@@ -74,6 +75,19 @@ def test_any_request_is_a_job_or_a_problem_that_names_a_field(asked, limits, goo
         for name in limits if good else ():
             most, got = getattr(config.maxima, name), getattr(job.limits, name)
             assert most is None or (got is not None and got <= most), name
+
+
+def test_the_nearest_of_a_very_long_name_is_not_looked_for(monkeypatch):
+    def near(name, *_):
+        assert len(name) < 100  # what it takes goes with the length: a body may have 16 MB
+        return []
+
+    monkeypatch.setattr(strict, "get_close_matches", near)
+    monkeypatch.setattr(difflib, "get_close_matches", near)
+    long = "m" * 1000
+    assert strict.unknown(long, ["memory"], f"limits.{long}").status == 422
+    with pytest.raises(SpecError, match="no such language"):
+        languages.find(long)
 
 
 def test_an_unknown_name_is_told_with_the_nearest_one():
