@@ -17,7 +17,9 @@ from pyjail.serve import (
     health,
     judging,
     kept_files,
+    kept_processes,
     kept_routes,
+    kept_snapshots,
     openapi,
     page,
     runs,
@@ -57,6 +59,8 @@ def make(config: Config) -> FastAPI:
     made.include_router(judging.router(service))
     made.include_router(kept_routes.router(service))
     made.include_router(kept_files.router(service))
+    made.include_router(kept_processes.router(service))
+    made.include_router(kept_snapshots.router(service))
     made.include_router(file_routes.router(service))
     made.include_router(about.router(service))
     made.include_router(terminal.router(service))

@@ -111,7 +111,8 @@ class Places:
     Attributes:
         count: that are open at once; share: of them, one tenant's. idle: seconds that one stays unused, where it names
             none; longest_idle: that it may name. lifetime: seconds that one is there, whoever uses it.
-        file: bytes of a file that is written into one, or read from it, by itself.
+        file: bytes of a file that is written into one, or read from it, by itself. snapshots: bytes of memory that all
+            snapshots of them may take; those of one tenant, half of that.
     """
 
     count: int = 32
@@ -120,6 +121,7 @@ class Places:
     longest_idle: float = 3600.0
     lifetime: float = 86400.0
     file: int = 64 << 20
+    snapshots: int = 256 << 20
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
-from pyjail import Jail, JailError, KeeperError, Limits, aio
+from pyjail import Jail, JailError, KeeperError, Limits, Snapshot, aio
 from pyjail.serve import config as configs
 from pyjail.serve import leaving
 from pyjail.serve.config import Config, Token
@@ -24,18 +25,28 @@ _REMEMBERED = 1000  # that were closed
 _READING = 2  # files that are read out of them at once, each of which takes twice its size then
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A snapshot of one, and the bytes of memory that it takes, about. ``at``: seconds since the epoch."""
+
+    snapshot: Snapshot
+    size: int
+    at: float
+
+
 class Place:
     """A session, whose programs run one after the other, or a box, whose programs run side by side.
 
     Attributes:
         id, tenant, kind: "session" or "box". state: "open", "lost" or "closed". steps: programs that it has run.
         ttl: seconds that it may stay unused. limits: of a program that names none. jail: of its programs.
-        using: programs and file requests that are there now.
+        using: programs and file requests that are there now. snapshots: by their names.
     """
 
     def __init__(self, kind: str, tenant: str, jail: Jail, limits: Limits, ttl: float, lifetime: float) -> None:
         self.id, self.tenant, self.kind, self.ttl, self.limits = secrets.token_hex(16), tenant, kind, ttl, limits
         self.jail, self.state, self.steps, self.using = jail, "open", 0, 0
+        self.snapshots: dict[str, Taken] = {}
         self.used = time.monotonic()
         self._over = self.used + lifetime
         self._lock = asyncio.Lock()
@@ -62,20 +73,47 @@ class Place:
             raise _over(self)
         self.used = time.monotonic()
 
-    @asynccontextmanager
-    async def in_use(self) -> AsyncIterator[aio.Session | aio.Box]:
-        """What it is, for as long as the block lasts. Raises `Problem` 409 when it is there no more."""
-        self.touch()
-        self.using += 1
+    @contextmanager
+    def there(self) -> Iterator[aio.Session | aio.Box]:
+        """What it is, to be looked at. Raises `Problem` 409 when it is there no more."""
+        if self.state != "open":
+            raise _over(self)
         try:
             yield self.made
         except KeeperError:
             if self.state == "open":
                 self.state = "lost"
             raise _over(self) from None
+
+    @contextmanager
+    def in_use(self) -> Iterator[aio.Session | aio.Box]:
+        """The same, which is used for as long as the block lasts."""
+        self.touch()
+        self.using += 1
+        try:
+            with self.there() as made:
+                yield made
         finally:
             self.using -= 1
             self.used = time.monotonic()
+
+    @asynccontextmanager
+    async def alone(self, patience: float) -> AsyncIterator[None]:
+        """A block in which no other program of a session runs; those of a box may. Raises `Problem` 409 when others
+        have run in it for too long."""
+        if self.kind == "box":
+            yield
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Problem(409, "busy", "another program of this session runs", retry=1) from None
+        try:
+            self.touch()
+            yield
+        finally:
+            self._lock.release()
 
     async def run(
         self, engine: Engine, job: Job, token: Token | None, patience: float, watcher: Watcher | None, orphans: str
@@ -83,26 +121,18 @@ class Place:
         """One program. A client that goes ends it; a session is lost then, a box is not. Raises `Problem` 409 when
         there is nothing to run it in, or others have run in it for too long."""
         inside = Inside(self.made, self.jail, self.limits, orphans)
-        async with self.in_use():
-            if self.kind == "box":
-                return await self._step(engine, inside, job, token, watcher)
-            try:
-                async with asyncio.timeout(patience):
-                    await self._lock.acquire()
-            except TimeoutError:
-                raise Problem(409, "busy", "another program of this session runs", retry=1) from None
-            try:
-                return await self._step(engine, inside, job, token, watcher)
-            except asyncio.CancelledError:
-                self.state = "lost"
-                raise
-            finally:
-                self._lock.release()
+        with self.in_use():
+            async with self.alone(patience):
+                try:
+                    return await self._step(engine, inside, job, token, watcher)
+                except asyncio.CancelledError:
+                    if self.kind == "session":
+                        self.state = "lost"
+                    raise
 
     async def _step(
         self, engine: Engine, inside: Inside, job: Job, token: Token | None, watcher: Watcher | None
     ) -> Outcome:
-        self.touch()
         self.steps += 1
         outcome = await engine.step(inside, job, self.tenant, token, watcher=watcher)
         self.made.results.clear()  # whoever asked has it
@@ -114,6 +144,7 @@ class Place:
         """All that runs in it is gone when this returns."""
         if self.state != "closed":
             self.state = "closed"
+            self.snapshots.clear()
             with suppress(JailError):
                 await self.made.close()
 
@@ -128,11 +159,17 @@ class Places:
         self._tending: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
         self.reading = asyncio.Semaphore(_READING)
+        self.taking = asyncio.Semaphore(1)  # one snapshot at a time: how large it is shows when it is there
 
     @property
     def bounds(self) -> configs.Places:
         """Of the configuration."""
         return self._config.places
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which one waits for his turn."""
+        return self._config.admission.patience
 
     def open(self, kind: str, tenant: str, jail: Jail, limits: Limits, ttl: float) -> Place:
         """A new one. Raises `Problem` 429 or 503 when there are enough."""
@@ -159,6 +196,11 @@ class Places:
         """Those that this tenant has open now, the oldest first."""
         return [p for p in self._all.values() if p.tenant == tenant and kind in ("", p.kind)]
 
+    def snapshots(self, tenant: str | None = None) -> int:
+        """Bytes of memory that all of them take, or this tenant's."""
+        places = self._all.values() if tenant is None else self.of(tenant)
+        return sum(taken.size for place in places for taken in place.snapshots.values())
+
     def get(self, kind: str, id: str, tenant: str) -> Place:
         """Raises `Problem` 404."""
         place = self._all.get(id) or self._closed.get(id)
@@ -170,7 +212,7 @@ class Places:
         self, place: Place, job: Job, token: Token | None, watcher: Watcher | None = None, orphans: str = "kill"
     ) -> Outcome:
         """See `Place.run`."""
-        return await place.run(self._engine, job, token, self._config.admission.patience, watcher, orphans)
+        return await place.run(self._engine, job, token, self.patience, watcher, orphans)
 
     async def close(self, place: Place) -> None:
         """See `Place.close`."""
@@ -205,6 +247,7 @@ def told(place: Place) -> dict[str, Any]:
     return {
         "id": place.id, "kind": place.kind, "state": place.state, "steps": place.steps, "running": place.using,
         "ttl": place.ttl, "expires_in": round(place.left, 3) if place.state == "open" else 0,
+        "cpu_time": round(place.made.cpu_time, 6), "memory_peak": place.made.memory_peak,
     }  # fmt: skip
 
 

@@ -83,8 +83,8 @@ def _routes(made: APIRouter, service: Service, kind: str, path: str) -> None:
                  operation_id=f"remove_in_{kind}")  # fmt: skip
     async def delete(id: str, request: Request, path: Path, recursive: bool = False) -> Response:
         """A directory, too; with all that is in it when ``recursive``."""
-        async with place_of(id, request).in_use() as made:
-            with _told("path"):
+        with place_of(id, request).in_use() as made:
+            with telling("path"):
                 await made.remove(path, recursive=recursive)
         return Response(status_code=204)
 
@@ -96,12 +96,12 @@ async def _write(service: Service, request: Request, place: Place, path: str, mo
         raise Problem(415, "content-type", "the body is the file", hint="send Content-Type: application/octet-stream")
     if length.isdigit() and int(length) > most:
         raise too_long(most)
-    async with place.in_use() as made:
+    with place.in_use() as made:
         upload = await asyncio.to_thread(service.files.upload, place.tenant, most)
         try:
             await fill(upload, request.stream())
             whole = upload.path(mode)
-            with _told("path"):
+            with telling("path"):
                 if isinstance(made, aio.Box):
                     await made.copy_in(whole, path)
                 else:
@@ -113,8 +113,8 @@ async def _write(service: Service, request: Request, place: Place, path: str, mo
 
 async def _read(service: Service, place: Place, path: str) -> Response:
     most = service.places.bounds.file
-    async with place.in_use() as made, service.places.reading:
-        with _told("path"):
+    with place.in_use() as made, telling("path"):
+        async with service.places.reading:
             data = await made.read(path, limit=most)
     if service.held + len(data) > service.config.admission.inflight:
         raise Problem(503, "inflight", "too many bytes of files are held already", retry=1)
@@ -122,8 +122,8 @@ async def _read(service: Service, place: Place, path: str) -> Response:
 
 
 async def _list(place: Place, root: str, pattern: str) -> Response:
-    async with place.in_use() as made:
-        with _told("root"):
+    with place.in_use() as made:
+        with telling("root"):
             if isinstance(made, aio.Box):
                 names = await made.list(pattern, root)
             elif root != "/box":
@@ -153,7 +153,7 @@ class _Whole(Download):
 
 
 @contextmanager
-def _told(field: str) -> Iterator[None]:
+def telling(field: str) -> Iterator[None]:
     """What the kernel says of a path is told by its field."""
     try:
         yield

@@ -115,8 +115,7 @@ def _programs(made: APIRouter, service: Service, kind: str, path: str) -> None:
     )  # fmt: skip
     async def step(id: str, request: Request, receipt: bool = False) -> Response:
         """Its files are there for the next one, and what a compiler made. A client that goes takes its program with it,
-        and a session, too. ``Accept: text/event-stream``: its events while it runs; a session tells what was written
-        at the end."""
+        and a session, too. ``Accept: text/event-stream``: its events while it runs."""
         place = service.places.get(kind, id, tenant_of(request))
         asked = strict.model(Step, await request.body())
         if kind == "session" and asked.orphans != "kill":

@@ -60,6 +60,23 @@ _RAN = {
     },
 }  # fmt: skip
 _ONE = "9f86d081884c7d659a2feaa0c55ad015"
+_SNAPSHOT: dict[str, Any] = {
+    "name": {"type": "string"},
+    "size": {"type": "integer", "description": "bytes of its files; holes are none"},
+    **{name: {"type": "integer"} for name in ("files", "directories", "links")},
+    "skipped": {"type": "integer", "description": "what could not be taken, such as FIFOs"},
+    "created": {"type": "number", "description": "seconds since the epoch"},
+}
+
+
+def _listed(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [name],
+        "properties": {name: {"type": "array", "items": {"type": "object", "properties": properties}}},
+    }
+
+
 SCHEMAS: dict[str, Any] = {
     "Problem": _PROBLEM,
     "Outcome": {"type": "object", "properties": _OUTCOME, "examples": [{"id": _ONE, **_RAN}]},
@@ -74,6 +91,8 @@ SCHEMAS: dict[str, Any] = {
             "running": {"type": "integer", "description": "programs and file requests that are there now"},
             "ttl": {"type": "number", "description": "seconds that it may stay unused"},
             "expires_in": {"type": "number", "description": "seconds until it goes, if nobody uses it"},
+            "cpu_time": {"type": "number", "description": "seconds, of all its programs that have ended"},
+            "memory_peak": {"type": ["integer", "null"], "description": "bytes, of the program that had most"},
         },
         "examples": [
             {
@@ -84,9 +103,25 @@ SCHEMAS: dict[str, Any] = {
                 "running": 0,
                 "ttl": 300.0,
                 "expires_in": 298.5,
+                "cpu_time": 0.0021,
+                "memory_peak": 892928,
             }
         ],
     },
+    "Processes": _listed(
+        "processes",
+        {
+            "pid": {"type": "integer", "description": "inside"},
+            "args": {"type": "array", "items": {"type": "string"}, "description": "at most 4096 bytes"},
+            "command": {"type": "string", "description": "the name that the kernel has for it"},
+            "kept": {"type": "boolean", "description": "whether a program that has ended left it behind"},
+            "started": {"type": "number", "description": "seconds since the epoch"},
+            "memory": {"type": "integer", "description": "resident bytes, roughly"},
+        },
+    ),
+    "Receipt": _listed("receipt", {}),
+    "Snapshot": {"type": "object", "properties": _SNAPSHOT},
+    "Snapshots": _listed("snapshots", _SNAPSHOT),
     "Judgement": {
         "type": "object",
         "properties": {

@@ -22,21 +22,27 @@ class Terminal(model.Program):
     size: list[int] = Field(default=[24, 80], min_length=2, max_length=2)
     idle: float | None = Field(None, gt=0, description="seconds in which nothing is typed or shown")
     box: str = Field("", description="the id of a box that it runs in; else it has a jail of its own")
+    session: str = Field("", description="the same, of a session")
 
 
 @asynccontextmanager
 async def inside_of(asked: Terminal, service: Service, tenant: str) -> AsyncIterator[Inside | None]:
-    """The box that is meant, which is used while the block lasts; None: none is. Raises `Problem` 404 or 409."""
-    if not asked.box:
+    """The box or session that is meant, which is used while the block lasts; None: none is. Raises `Problem` 404, or
+    409 where it is there no more, or another program of a session runs for too long."""
+    kind, id = ("session", asked.session) if asked.session else ("box", asked.box)
+    if not id:
         yield None
         return
+    if asked.session and asked.box:
+        raise Problem(422, "field", "a program runs in one of them", field="session", hint="name a box or a session")
     try:
-        place = service.places.get("box", asked.box, tenant)
+        place = service.places.get(kind, id, tenant)
     except Problem as e:
-        raise Problem(404, e.kind, e.detail, field="box") from None
-    async with place.in_use() as made:
-        place.steps += 1
-        yield Inside(made, place.jail, place.limits)
+        raise Problem(404, e.kind, e.detail, field=kind) from None
+    with place.in_use() as made:
+        async with place.alone(service.places.patience):
+            place.steps += 1
+            yield Inside(made, place.jail, place.limits)
 
 
 def job_of(asked: Terminal, config: Config, inside: Inside | None) -> Job:

@@ -41,24 +41,18 @@ class Inside:
         return replace(limits, disk=self.limits.disk, inodes=self.limits.inodes, cpus=cpus)
 
     async def start(self, **given: Any) -> aio.AsyncProcess:
-        """One program of a box, with its streams."""
-        assert isinstance(self.made, aio.Box)
-        return await self.made.start(**given)
+        """One program, with its streams."""
+        process: aio.AsyncProcess = await self.made.start(**given)
+        return process
 
     async def run(self, given: Mapping[str, Any], data: bytes, watcher: Watcher | None) -> Result:
         """One program, with these parameters of `pyjail.run`. Raises what that does."""
-        if not isinstance(self.made, aio.Box):
-            result = await self.made.run(**given, input=data)
-            if watcher is not None:  # a session has no streams to follow: what was written is told at the end
-                for name in ("stdout", "stderr"):
-                    if getattr(result, name):
-                        watcher.wrote(name, getattr(result, name))
-            return result
-        given = {**given, "orphans": self.orphans}
-        if watcher is None:
-            made: Result = await self.made.run(**given, input=data)
-            return made
-        return await piped.run(given, data, watcher, start=self.made.start)
+        if isinstance(self.made, aio.Box):
+            given = {**given, "orphans": self.orphans}
+        if watcher is not None:
+            return await piped.run(given, data, watcher, start=self.start)
+        made: Result = await self.made.run(**given, input=data)
+        return made
 
 
 async def ran(

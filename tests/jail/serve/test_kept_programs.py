@@ -107,24 +107,34 @@ def test_output_is_looked_at_and_sanitized_as_of_a_run(client, where):
     assert said["result"] is None and "rejected" in said["fault"]
 
 
-def test_a_box_tells_what_is_written_while_it_is(client):
-    where = client.post("/v1/boxes", json={}).headers["location"]
+def test_what_is_written_is_told_while_it_is(client, where):
     asked = {"language": "python", "source": "import time\nprint(input(), flush=True)\ntime.sleep(2)", "stdin": "one\n"}
     with client.stream("POST", f"{where}/steps", json=asked, headers={"accept": "text/event-stream"}) as answer:
         events = [*parsed(answer.iter_lines())]
     names = [name for name, _, _ in events]
     assert names.index("stdout") < names.index("result") and "usage" in names[names.index("stdout") :]
     assert events[-1][1]["result"]["stdout"]["bytes"] == "one\n"
-    client.delete(where)
 
 
-def test_a_session_tells_what_was_written_at_the_end(client):
-    where = client.post("/v1/sessions", json={}).headers["location"]
-    headers = {"accept": "text/event-stream"}
-    with client.stream("POST", f"{where}/steps", json={"args": ["echo", "x"]}, headers=headers) as answer:
+def test_a_step_that_is_watched_has_files_and_limits_as_every_other(client, where):
+    asked = {"args": ["sh", "-c", "cat a > b; cat b; exec yes"], "files": {"a": "given\n"}, "collect": ["b"]}
+    asked |= {"limits": {"output": 5000}}
+    with client.stream("POST", f"{where}/steps", json=asked, headers={"accept": "text/event-stream"}) as answer:
         events = [*parsed(answer.iter_lines())]
-    assert [name for name, _, _ in events if name in ("stdout", "result")] == ["stdout", "result"]
-    client.delete(where)
+    result = events[-1][1]["result"]
+    assert (result["verdict"], result["files"]) == ("output", {"b": {"bytes": "given\n"}})
+    assert result["stdout"]["bytes"].startswith("given\ny\n") and len(result["stdout"]["bytes"]) == 5000
+    assert step(client, where, args=["cat", "b"])["result"]["stdout"]["bytes"] == "given\n"
+    for wrong, field in (
+        ({"files": {"a/b": ""}}, "files.a/b"),
+        ({"files": {"../a": ""}}, "files"),
+        ({"cwd": "/no"}, "cwd"),
+    ):
+        asked = {"args": ["true"], **wrong}
+        with client.stream("POST", f"{where}/steps", json=asked, headers={"accept": "text/event-stream"}) as answer:
+            early = json.loads(answer.read()) if answer.status_code == 422 else None
+            said = early or [*parsed(answer.iter_lines())][-1][1]["problem"]
+        assert (said["status"], said["field"]) == (422, field)
 
 
 def test_what_a_program_of_a_box_leaves_behind_is_kept_where_that_is_asked_for(service, client):

@@ -76,6 +76,7 @@ def test_what_does_not_compile_is_a_result(service):
         ({"language": "pythn", "source": ""}, 4422, "language"), ({"language": "c"}, 4422, "source"),
         ({"source": "x"}, 4422, "language"), ({}, 4422, "args"), ({"args": ["sh"], "langauge": "c"}, 4422, "langauge"),
         ({"args": ["sh"], "idle": 51}, 4422, "idle"), ({"args": ["sh"], "box": "0" * 32}, 4404, "box"),
+        ({"args": ["sh"], "session": "0" * 32}, 4404, "session"), ({"args": ["sh"], "session": "x", "box": "x"}, 4422, "session"),
         ({"args": ["sh"], "limits": {"wall_time": 201}}, 4422, "limits.wall_time"),
     ],
 )  # fmt: skip
@@ -105,6 +106,29 @@ def test_a_box_has_terminals_too(service):
         ) as made:
             assert closed(made)[2][-1]["result"]["exit_code"] == 5
         with terminal(service.port, args=["sleep", "1000"], box=where.rpartition("/")[2]) as made:
+            assert until(lambda: service.programs(), PATIENCE)
+            client.delete(where)
+            assert closed(made)[0] in (4409, 4500)
+    assert until(lambda: not service.programs(), PATIENCE)
+
+
+def test_a_session_has_one_at_a_time_and_outlives_it(service):
+    with httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
+        where = client.post("/v1/sessions", json={}).headers["location"]
+        id = where.rpartition("/")[2]
+        with terminal(service.port, args=["sh"], session=id, files={"given": "x"}) as made:
+            made.send(b"stty size; cat given; echo left > here; exit 4\n")
+            shown, said = read(made)
+        assert b"24 80" in shown and said[-1]["result"]["exit_code"] == 4
+        with terminal(service.port, args=["sleep", "1000"], session=id) as made:
+            assert until(lambda: service.programs(), PATIENCE)
+            assert client.get(f"{where}/files", params={"path": "here"}).content == b"left\n"
+            made.socket.close()
+        answer = client.post(f"{where}/steps", json={"args": ["cat", "here"]})
+        assert answer.json()["result"]["stdout"]["bytes"] == "left\n"
+        with terminal(service.port, language="c", source="int main(void) { return 5; }", session=id) as made:
+            assert closed(made)[2][-1]["result"]["exit_code"] == 5
+        with terminal(service.port, args=["sleep", "1000"], session=id) as made:
             assert until(lambda: service.programs(), PATIENCE)
             client.delete(where)
             assert closed(made)[0] in (4409, 4500)
