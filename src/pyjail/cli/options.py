@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,13 +38,20 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**given, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        namespace, rest = super().parse_known_args(args, namespace)
+        self._typed = list(sys.argv[1:] if args is None else args)
+        namespace, rest = super().parse_known_args(self._typed, namespace)
         if rest:
-            self.error(f"there is no {rest[0]}{_near(rest[0].partition('=')[0], self._option_string_actions)}")
+            self._none(rest[0])
         return namespace, rest
+
+    def _none(self, word: str) -> None:
+        self.error(f"there is no {word}{_near(word.partition('=')[0], self._option_string_actions)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
+            before = self._typed[: self._typed.index(value)] if value in self._typed else []
+            if before and before[-1].startswith("--") and before[-1] not in self._option_string_actions:
+                self._none(before[-1])  # what it takes for a command is the value of an option that there is not
             near = _near(value, action.choices)
             raise argparse.ArgumentError(action, f"there is no {value!r}{near or ': ' + ', '.join(action.choices)}")
 
@@ -52,7 +60,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
+    found = difflib.get_close_matches(word, known)
+    near = sorted(found, key=lambda name: sorted(name) != sorted(word))[:1]  # of several, one of the same letters
     return f"; did you mean {near[0]}?" if near else ""
 
 

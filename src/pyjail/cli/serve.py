@@ -14,7 +14,7 @@ _MORE = {"opentelemetry": "serve,otel", "procrastinate": "serve,serve-postgres",
 def add(commands: Any) -> None:
     """The command and its options."""
     made = commands.add_parser("serve", help="an HTTP service: runs for whoever asks, each in a jail", epilog=EPILOG)
-    made.add_argument("--host", metavar="ADDRESS", help="where it listens; default 127.0.0.1")
+    made.add_argument("--host", "--address", dest="host", metavar="ADDRESS", help="where it listens; default 127.0.0.1")
     made.add_argument("--port", metavar="N", help="default 8000; 0 for any that is free")
     made.add_argument("--unix", metavar="PATH", help="listen on a socket there, on no port")
     made.add_argument("--open", action="store_true", help="without tokens, on an address that other machines reach")

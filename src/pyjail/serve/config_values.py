@@ -8,12 +8,13 @@ import difflib
 import ipaddress
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pyjail import Limits, SpecError
 from pyjail import languages as all_languages
+from pyjail.serve import hosts
 from pyjail.serve.config import Config
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -21,9 +22,8 @@ _AT_LEAST_ONE = (
     "concurrent", "connections", "connections_per_client", "attempts", "body", "file", "share", "unread", "window",
 )  # fmt: skip
 _MOST_AT_ONCE = 4096  # of `pyjail.aio.set_concurrency`
-_ORIGIN = re.compile(r"https?://[^/?#\s@]+")
+_ORIGIN = re.compile(r"https?://[^/?#\s@,;'\"]+")  # no more than one source of a Content-Security-Policy
 RATE = re.compile(r"[1-9]\d*\s*/\s*([1-9]\d*\s*)?(second|minute|hour|day)s?")
-_HOST = re.compile(r"[^\s/]+")
 
 
 def known(where: str, table: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -31,9 +31,14 @@ def known(where: str, table: Mapping[str, Any], names: Iterable[str]) -> None:
     names = list(names)
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(key, names, 1)
+            near = _near(key, names)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
             raise SpecError(f"{where}.{key}".lstrip("."), table[key], f"there is no such key; {hint}")
+
+
+def _near(key: str, names: Sequence[str]) -> list[str]:
+    """The nearest; of several, one of the same letters."""
+    return sorted(difflib.get_close_matches(key, names), key=lambda name: sorted(name) != sorted(key))[:1]
 
 
 def table(data: Mapping[str, Any], name: str, within: str = "") -> dict[str, Any]:
@@ -120,10 +125,11 @@ def _of_text(name: str, text: str, kind: str) -> float | int:
         return int(text)
     if kind.startswith("float") and re.fullmatch(r"0*\.0+", text):
         return 0.0
+    size = not kind.startswith("float")
     try:  # as limits are typed
-        found = Limits(wall_time=text).wall_time if kind.startswith("float") else Limits(disk=text).disk
+        found = Limits(disk=text).disk if size else Limits(wall_time=text).wall_time
     except SpecError as e:
-        raise SpecError(name, text, e.reason) from None
+        raise SpecError(name, text, 'a whole number is needed, or a size such as "16M"' if size else e.reason) from None
     if found is None:
         raise SpecError(name, text, "a number is needed")
     return found
@@ -162,7 +168,10 @@ def below(limits: Limits, most: Limits, given: Mapping[str, Any]) -> Limits:
 
 def languages(given: Mapping[str, Any], path: str) -> dict[str, Any]:
     """``[languages.NAME]`` tables of this file over those that there are; empty without any."""
-    return dict(all_languages.load(path)) if given else {}
+    try:
+        return dict(all_languages.load(path)) if given else {}
+    except SpecError as e:
+        raise SpecError(e.field.removeprefix(f"{path}: "), e.value, e.reason) from None  # (Ours names it, too.)
 
 
 def checked(config: Config) -> None:
@@ -174,7 +183,7 @@ def checked(config: Config) -> None:
         raise SpecError("serve.admission.concurrent", config.admission.concurrent, why)
     for name in ("origins", "embed"):
         for origin in getattr(config.edge, name):
-            if not _ORIGIN.fullmatch(origin):
+            if not _ORIGIN.fullmatch(origin) or (name == "origins" and hosts.origin(origin) is None):
                 raise SpecError(f"serve.edge.{name}", origin, "an origin such as https://example.org is needed")
     for proxy in config.edge.proxies:
         try:
@@ -182,7 +191,7 @@ def checked(config: Config) -> None:
         except ValueError as e:
             raise SpecError("serve.edge.proxies", proxy, f"an address or a network is needed: {e}") from None
     for host in config.edge.hosts:
-        if not _HOST.fullmatch(host):
+        if hosts.parse(host) is None:
             raise SpecError("serve.edge.hosts", host, "a name such as run.example.org is needed")
     if config.admission.rate and not RATE.fullmatch(config.admission.rate):
         raise SpecError("serve.admission.rate", config.admission.rate, "a rate such as 60/minute is needed")
@@ -204,4 +213,4 @@ def checked(config: Config) -> None:
         if isinstance(most, (int, float)) and not (isinstance(usual, (int, float)) and usual <= most):
             if isinstance(usual, frozenset):
                 continue
-            raise SpecError(f"limits.{field.name}", usual, f"serve.maxima.{field.name} is {most:g}, which is less")
+            raise SpecError(f"limits.{field.name}", usual, f"serve.maxima.{field.name} is {most:.15g}, which is less")

@@ -71,5 +71,5 @@ def _limits(name: str, value: Any, maxima: Limits) -> dict[str, Any]:
     for key in value:
         usual, most = getattr(made, key), getattr(maxima, key)
         if isinstance(most, (int, float)) and not (isinstance(usual, (int, float)) and usual <= most):
-            raise SpecError(f"{name}.{key}", usual, f"serve.maxima.{key} is {most:g}, which is less")
+            raise SpecError(f"{name}.{key}", usual, f"serve.maxima.{key} is {most:.15g}, which is less")
     return {key: getattr(made, key) for key in value}

@@ -179,7 +179,7 @@ def of_options(given: Iterable[str]) -> dict[str, tuple[str, Any]]:
         name, equals, value = text.partition("=")
         if not equals:
             raise SpecError("--set", text, "KEY=VALUE is needed, such as serve.admission.queue=64")
-        with config_values.named("--set"):
+        with config_values.named(f"--set {name}"):
             known("", {name: value}, names)
         found[name] = (f"--set {name}", value)
     return found

@@ -61,3 +61,22 @@ def test_any_words_are_a_command_or_an_error_of_usage(args):
         assert e.command.startswith("pyjail")
     except SystemExit as e:
         assert e.code == 0  # --help, --version
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["serve", "--hots", "x"], "there is no --hots; did you mean --host?"),
+        (["serve", "--prot", "1"], "there is no --prot; did you mean --port?"),
+        (["serve", "foo"], "there is no 'foo'"), (["--josn", "run"], "there is no --josn"),
+        (["serve", "--check", "foo"], "there is no 'foo'"), (["serve", "--adress=x"], "did you mean --address?"),
+    ],
+)  # fmt: skip
+def test_an_option_that_there_is_not_is_told_whatever_stands_behind_it(args, said):
+    with pytest.raises(UsageError) as e:
+        options.parser().parse_args(args)
+    assert said in str(e.value)
+
+
+def test_where_it_listens_is_an_option_by_the_name_of_its_key_too():
+    assert options.parser().parse_args(["serve", "--address", "::1"]).host == "::1"

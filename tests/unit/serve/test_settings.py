@@ -63,7 +63,7 @@ def test_any_key_is_an_option_too(load):
     ("text", "said"),
     [
         ("serve.places.shar=1", "did you mean 'serve.places.share'?"), ("serve.places.share", "KEY=VALUE is needed"),
-        ("serve.tokens=x", "there is no such key"), ("serve.places.share=x", "--set serve.places.share='x'"),
+        ("serve.tokens=x", "--set serve.tokens='x': there is no such key"), ("serve.prot=1", "did you mean 'serve.port'?"), ("serve.places.share=x", "--set serve.places.share='x'"),
         ("serve.places.share=0", "at least 1 is needed"),
     ],
 )  # fmt: skip
@@ -178,6 +178,12 @@ def test_other_commands_read_the_same_file(tmp_path):
         ("[serve]\nedge = 1", "serve.edge=1: a [serve.edge] table is needed"),
         ("[serve]\nport = 65536", "serve.port=65536: a number from 0 to 65535 is needed"),
         ("[serve]\nport = -1", "serve.port=-1: a number of at least 0 is needed"),
+        ("[serve]\nprot = 1", "serve.prot=1: there is no such key; did you mean 'port'?"),
+        ('[serve]\nport = "x"', "serve.port='x': a whole number is needed, or a size"),
+        ('[serve.edge]\nembed = ["https://a;script-src"]', "serve.edge.embed='https://a;script-src': an origin such as"),
+        ('[serve.edge]\norigins = ["https://*.a"]', "serve.edge.origins='https://*.a': an origin such as"),
+        ('[serve.edge]\nhosts = ["a;b"]', "serve.edge.hosts='a;b': a name such as"),
+        ("[languages.foo]\nrnu = 1", "serve.toml: languages.foo.rnu=1: there is no such key; did you mean 'run'?"),
         ("[serve]\nport = true", "serve.port=True: a number is needed"),
         ("[serve]\nport = 1.5", "serve.port=1.5: a whole number is needed"),
         ("[serve]\ndrain = nan", "serve.drain=nan: a number of at least 0 is needed"),
@@ -193,7 +199,7 @@ def test_other_commands_read_the_same_file(tmp_path):
         ('[serve.edge]\nproxies = ["10.0.0.1/8"]', "serve.edge.proxies='10.0.0.1/8': an address or a network is needed"),
         ('[serve]\nroot = "x"', "serve.root='x': seeds, none or a face is needed"),
         ('[serve]\nprecheck = "jail"', "serve.precheck='jail': off, warn or reject is needed"),
-        ('[limits]\nmemory = "2G"', "limits.memory=2147483648: serve.maxima.memory is 1.07374e+09, which is less"),
+        ('[limits]\nmemory = "2G"', "limits.memory=2147483648: serve.maxima.memory is 1073741824, which is less"),
         ('[limits]\nmemory = "none"', "limits.memory=None: serve.maxima.memory"),
         ("[serve]\ntokens = 1", "serve.tokens=1: [[serve.tokens]] tables are needed"),
         ('[[serve.tokens]]\nname = "a"', "serve.tokens[1].sha256=None: is missing"),
@@ -225,7 +231,7 @@ def test_what_is_wrong_is_said_by_its_name(load, text, said):
     with pytest.raises(SpecError) as raised:
         load(text)
     assert said in str(raised.value)
-    assert "serve.toml" in str(raised.value)
+    assert str(raised.value).count("serve.toml") == 1
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def _on_top(base: Limits, maxima: Limits, asked: Mapping[str, Any]) -> Limits:
     for name, value in asked.items():
         bound = getattr(maxima, name)
         if isinstance(bound, (int, float)) and value > bound:
-            why = f"{name}: at most {bound:g} is given here, not {value:g}"
+            why = f"{name}: at most {bound:.15g} is given here, not {value:.15g}"
             raise Problem(400, "limit", why, field=f"limits.{name}")
     try:
         return replace(base, **asked)

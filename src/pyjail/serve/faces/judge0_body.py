@@ -123,7 +123,7 @@ def _numbers(given: Mapping[str, Any], wrong: dict[str, list[str]]) -> dict[str,
             wrong[name] = ["is not a number"]
         elif not least <= value <= most:
             which, bound = ("less", most) if value > most else ("greater", least)
-            wrong[name] = [f"must be {which} than or equal to {bound:g}"]
+            wrong[name] = [f"must be {which} than or equal to {bound:.15g}"]
         found[name] = value
     return found
 
