@@ -60,7 +60,7 @@ def _around(owner: Any, name: str, before: str, after: str = "") -> None:
 
 def serve(told: str) -> None:
     """Be the service; its steps go to this file when it ends."""
-    from pyjail.serve import connections, edge, engine, leaving, model, observer, protocol, strict
+    from pyjail.serve import connections, direct, edge, engine, leaving, model, observer, protocol, strict
 
     received = protocol.Http.data_received
 
@@ -72,9 +72,10 @@ def serve(told: str) -> None:
     protocol.Http.data_received = begin  # type: ignore[method-assign]
     _around(observer.Observed, "__call__", "a task is begun")
     _around(edge.Edge, "_check", "the observer", "host, origin, token, rate")
-    _around(strict, "model", "the framework's way to the route", "JSON, strictly")
+    _around(direct.Direct, "__call__", "the queue, the body's kind and length")
+    _around(strict, "model", "the way to the endpoint, its body", "JSON, strictly")
     _around(leaving, "while_there", "the job", "the way back to the request")
-    _around(engine.Engine, "run", "a task, and one that watches the client", "the slot is given back")
+    _around(engine.Engine, "run", "who asks", "the slot is given back")
     _around(engine, "_run", "files, slot, bounds", "`aio.run`")
     _around(model, "told", "", "usage, and the result as plain data")
     _around(connections.Line, "write", "JSON and the response", "what is written")

@@ -72,7 +72,7 @@ def name_of(key: str) -> str:
 def part(record: Any) -> dict[str, Any]:
     """The fields of a record."""
     names = getattr(record, "_fields", None) or records.names(record)
-    return {name: plain(getattr(record, name)) for name in names}
+    return {name: v if type(v := getattr(record, name)) in _AS_IT_IS else plain(v) for name in names}
 
 
 def plain(value: Any) -> Any:

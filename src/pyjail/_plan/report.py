@@ -98,8 +98,20 @@ class Facts:
     @once
     def reads(self) -> dict[int, str]:
         """CGROUP_READ, watch and clock rows, by index."""
-        found = records(self.texts, self.reads_at)
-        return {row: data.decode("latin-1") for _, row, failed, data in found if not failed}
+        found = {}
+        raw, at, unpack, head = self.raw, SIZE + self.reads_at, _TEXT.unpack_from, _TEXT.size
+        end = len(raw)
+        while at < end:  # as `records`, which is a call for each: whoever looks at a run looks at all of them
+            if at + head > end:
+                raise damaged("half a record")
+            _, row, failed, length = unpack(raw, at)
+            at += head
+            if length > end - at:
+                raise damaged(f"a record of {length} bytes in {end - at}")
+            if not failed:
+                found[row] = raw[at : at + length].decode("latin-1")
+            at += (length + 7) & ~7
+        return found
 
     @property
     def unread(self) -> dict[int, int]:

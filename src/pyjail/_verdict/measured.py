@@ -75,22 +75,30 @@ _KINDS = ("anon", "file", "shmem", "kernel", "sock")
 
 
 def _memory_left(reading: Reading) -> dict[str, int] | None:
+    if "memory.stat" not in reading.texts:
+        return None
     found = {kind: reading.value("memory.stat", kind) for kind in _KINDS}
     return {k: v for k, v in found.items() if v is not None} or None
 
 
 def _pressure(reading: Reading) -> dict[str, int] | None:
     found = {}
-    for resource in ("cpu", "memory", "io"):
-        text, before = reading.texts.get(f"{resource}.pressure", [("", "")])[0]
-        if "total=" in text:
-            found[resource] = _stalled(text) - _stalled(before)
+    for resource, file in _PRESSURES:
+        if file in reading.texts:
+            text, before = reading.texts[file][0]
+            if "total=" in text:
+                found[resource] = _stalled(text) - (_stalled(before) if before else 0)
     return found or None
+
+
+_PRESSURES = tuple((resource, f"{resource}.pressure") for resource in ("cpu", "memory", "io"))
 
 
 def _stalled(text: str) -> int:
     """µs in the "some" line, the first, of a pressure file."""
-    return number_in(text.partition("total=")[2].partition("\n")[0]) if text else 0
+    at = text.find("total=") + len("total=")
+    end = text.find("\n", at)
+    return number_in(text[at : end if end >= 0 else None])
 
 
 def workspaces(run: RunLimits, facts: Facts) -> dict[str, tuple[int, int, int, int]]:
@@ -112,7 +120,9 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> fr
                 hit.add("disk")
             if inodes and run.limits.inodes is not None and inodes_free == 0:
                 hit.add("inodes")
-    trips = {"cpu": "cpu_time", "wall": "wall_time", "output": "output", "memory": "memory"}
-    if facts.trip in trips:
-        hit.add(trips[facts.trip])
+    if facts.trip in _TRIPS:
+        hit.add(_TRIPS[facts.trip])
     return frozenset(hit)
+
+
+_TRIPS = {"cpu": "cpu_time", "wall": "wall_time", "output": "output", "memory": "memory"}

@@ -90,15 +90,17 @@ class Reading:
 
     def __init__(self, facts: Facts, run: RunLimits) -> None:
         self.texts: dict[str, list[tuple[str, str]]] = {}  # (at the end, at the start or "")
-        reads, before = facts.reads, facts.before
-        for i, row in enumerate(run.cgroup):
-            if i in reads:
-                self.texts.setdefault(row.file, []).append((reads[i], before.get(i, "")))
+        texts, rows, before = self.texts, run.cgroup, facts.before
+        for i, text in sorted(facts.reads.items()):
+            if i < len(rows):
+                texts.setdefault(rows[i].file, []).append((text, before.get(i, "")))
 
     def number(self, name: str) -> int | None:
-        text, before = self.texts.get(name, [("", "")])[0]
+        if name not in self.texts:
+            return None
+        text, before = self.texts[name][0]
         now = number_of(text)
-        return None if now is None else now - number_in(before or "0")
+        return None if now is None else now - number_in(before) if before else now
 
     def before(self, *names: str) -> int | None:
         """The number that the first of these files held at the start; 0 in a new leaf, None without such a file."""
@@ -110,7 +112,7 @@ class Reading:
         for text, before in self.texts.get(name, ()):
             now = _entry(text, key)
             if now is not None:
-                return now - (_entry(before, key) or 0)
+                return now - (_entry(before, key) or 0) if before else now
         return None
 
     def total(self, name: str, key: str) -> int | None:
@@ -122,11 +124,15 @@ class Reading:
 
 
 def _entry(text: str, key: str) -> int | None:
-    head = f"{key} "
-    at = 0 if text.startswith(head) else text.find(f"\n{head}") + 1
-    if not at and not text.startswith(head):
+    head = f"\n{key} "
+    if text.startswith(key + " "):
+        at = len(head) - 1
+    elif (at := text.find(head)) >= 0:
+        at += len(head)
+    else:
         return None
-    number = text[at + len(head) :].partition("\n")[0]
+    end = text.find("\n", at)
+    number = text[at : end if end >= 0 else None]
     return int(number) if _is_number(number) else None
 
 
@@ -140,20 +146,24 @@ def _is_number(text: str) -> bool:
 
 def number_in(text: str) -> int:
     """A number as the kernel writes it."""
-    number = text.strip()  # which takes more for blanks than int does
-    if not _is_number(number):
+    number = number_of(text)
+    if number is None:
         raise damaged(f"{text[:40]!r} for a number")
-    return int(number)
+    return number
 
 
 def number_of(text: str) -> int | None:
     """The number that the text is; None when it is none."""
-    return number_in(text) if _is_number(text.strip()) else None
+    number = text.strip()  # which takes more for blanks than int does
+    return int(number) if _is_number(number) else None
 
 
 def first(*values: int | None) -> int | None:
     """The first that is known."""
-    return next((v for v in values if v is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def cpu_time(facts: Facts) -> float:

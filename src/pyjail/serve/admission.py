@@ -6,8 +6,6 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pyjail.serve import watch
@@ -18,6 +16,32 @@ _RECENT = 64  # ends that the rate is measured by
 _LATELY = 30.0  # seconds in which they were
 _LONGEST = 60  # seconds of Retry-After
 _Turn = tuple[asyncio.Future[None], int]  # and how many slots it is for
+
+
+class Slot:
+    """See `Turns.slot`."""
+
+    def __init__(self, turns: Turns, tenant: str, token: Token | None, patient: bool, count: int) -> None:
+        self._turns, self._asked = turns, (tenant, token, patient, count)
+        self._task: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> float:
+        self._task = task = asyncio.current_task()
+        assert task is not None
+        began = time.monotonic()
+        self._turns._begin(task)
+        try:
+            await self._turns._enter(*self._asked)
+        except BaseException as e:
+            self._turns._end(task, e)
+            raise
+        return time.monotonic() - began
+
+    async def __aexit__(self, kind: object, e: BaseException | None, trace: object) -> None:
+        assert self._task is not None
+        tenant, _, _, count = self._asked
+        self._turns._leave(tenant, count)
+        self._turns._end(self._task, e)
 
 
 class Turns:
@@ -40,39 +64,26 @@ class Turns:
         self._ended: set[asyncio.Task[Any]] = set()  # of these, those that `end` cancelled
         self._left = asyncio.Event()
 
-    @asynccontextmanager
-    async def slot(
-        self, tenant: str, token: Token | None = None, *, patient: bool = False, count: int = 1
-    ) -> AsyncIterator[float]:
+    def slot(self, tenant: str, token: Token | None = None, *, patient: bool = False, count: int = 1) -> Slot:
         """A slot while the block lasts, or ``count`` of them, all at once: the seconds that it was waited for. Raises
         `Problem` 429 or 503, not to who is ``patient``, as long as the service is not being ended; 422 where there are
         not so many slots."""
-        began = time.monotonic()
-        with self._counted():
-            await self._enter(tenant, token, patient, count)
-            try:
-                yield time.monotonic() - began
-            finally:
-                self._leave(tenant, count)
+        return Slot(self, tenant, token, patient, count)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Within, `end` cancels this task, and what comes of that is 503."""
-        task = asyncio.current_task()
-        assert task is not None
+    def _begin(self, task: asyncio.Task[Any]) -> None:
+        """From now on `end` cancels this task."""
         self._inside.add(task)
         watch.current.get().turn = True
-        try:
-            yield
-        except asyncio.CancelledError:
-            if task in self._ended and not task.uncancel():
-                raise self._busy(503, "ended", "the service was ended before this was") from None
-            raise
-        finally:
-            self._inside.discard(task)
-            self._ended.discard(task)
-            if not self._inside:
-                self._left.set()
+
+    def _end(self, task: asyncio.Task[Any], e: BaseException | None) -> None:
+        """Not any more. Raises `Problem` 503 if it did, and nobody else."""
+        ended = task in self._ended
+        self._inside.discard(task)
+        self._ended.discard(task)
+        if not self._inside:
+            self._left.set()
+        if ended and isinstance(e, asyncio.CancelledError) and not task.uncancel():
+            raise self._busy(503, "ended", "the service was ended before this was") from None
 
     @property
     def crowded(self) -> bool:
@@ -132,11 +143,11 @@ class Turns:
         most = self._most if share is None else min(share, self._most)
         if not self.draining and count > most:
             raise Problem(422, "slots", f"at most {most} programs may run at the same time here, not {count}")
-        if (not patient or self.draining) and (problem := self.refusal(tenant, token, count)) is not None:
-            raise problem
-        if self._free(tenant, token, count):
+        if not self.draining and self._free(tenant, token, count):
             self._take(tenant, count)
             return
+        if (not patient or self.draining) and (problem := self.refusal(tenant, token, count)) is not None:
+            raise problem
         self._shares[tenant] = share
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lines.setdefault(tenant, deque()).append((turn, count))

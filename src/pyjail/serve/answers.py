@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi.responses import JSONResponse
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -80,7 +81,19 @@ async def response(content: Mapping[str, Any], status: int = 200, headers: Mappi
     """It as an answer."""
     if length(content) > LONG:
         return Long(content, status, headers)
-    return JSONResponse(content, status, headers)
+    return Json(content, status, headers)
+
+
+class Json(Response):
+    """An answer that is short."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        try:
+            return to_json(content, inf_nan_mode="null")  # in a quarter of the time that `json` takes
+        except PydanticSerializationError:  # half a surrogate pair
+            return text(content)
 
 
 class Long(Response):
@@ -100,7 +113,7 @@ class Long(Response):
         """Send it, or `Problem` 503 in its place."""
         try:
             with held(str(scope.get("tenant", "")), weight(self._content)), suppress(leaving.Left):
-                await leaving.while_there(receive, self._send(send, scope.get("http_version") == "1.0"))
+                await leaving.while_there(scope, self._send(send, scope.get("http_version") == "1.0"))
         except Problem as e:
             scope["problem"] = e.kind
             said = e.to_dict(scope.get("request_id", ""))

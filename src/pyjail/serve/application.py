@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 import pyjail
 from pyjail.serve import (
@@ -27,9 +28,20 @@ from pyjail.serve import (
     terminal,
 )
 from pyjail.serve.config import Config
+from pyjail.serve.direct import Direct
 from pyjail.serve.edge import Edge
 from pyjail.serve.observer import Observed
 from pyjail.serve.service import Service
+
+
+class Application(FastAPI):
+    """The framework's, behind what stands before all routes: ``outside`` makes that of it."""
+
+    outside: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What requests come to first."""
+        return self.outside(super().build_middleware_stack())
 
 
 def make(config: Config) -> FastAPI:
@@ -48,12 +60,12 @@ def make(config: Config) -> FastAPI:
         finally:
             await service.end()
 
-    made = FastAPI(
+    made = Application(
         title="pyjail", version=pyjail.__version__, lifespan=life, docs_url=None, redoc_url=None,
         openapi_url="/v1/openapi.json", redirect_slashes=False,
     )  # fmt: skip
     made.state.service = service
-    runs.install(made.router, service)
+    ours = runs.install(made.router, service)
     made.include_router(runs.router(service))
     made.include_router(health.router(service))
     made.include_router(judging.router(service))
@@ -69,7 +81,13 @@ def make(config: Config) -> FastAPI:
     doors = faced.mount(made, service)
     errors.install(made)
     openapi.install(made)
-    full = crowd.refusal(service.turns, {**crowd.OURS, **doors.runs})
-    made.add_middleware(Edge, config=config, tell=doors.tell, forms=doors.forms, refusal=full)
-    made.add_middleware(Observed, observer=service.observer, tell=doors.tell)
+    endpoints = {**ours, **doors.direct}
+    full = crowd.refusal(service.turns, {**crowd.OURS, **{key: template for key, (template, _) in endpoints.items()}})
+
+    def outside(app: ASGIApp) -> ASGIApp:
+        found = Direct(app, endpoints)
+        edge = Edge(found, config, tell=doors.tell, forms=doors.forms, refusal=full)
+        return Observed(edge, service.observer, tell=doors.tell)
+
+    made.outside = outside
     return made

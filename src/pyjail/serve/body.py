@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 from pyjail.serve.problem import Media, Problem
@@ -42,6 +43,18 @@ def check_kind(method: str, path: str, headers: Mapping[str, str], forms: bool) 
         return  # clients of other services: Origin and Sec-Fetch-Site have been looked at
     taken = " or ".join(FORMS) if forms else "application/json"
     raise Media(kind, f"a body has to be {taken}", f"send Content-Type: {taken.split()[0]}")
+
+
+async def whole(request: Request) -> bytes:
+    """All of it. Raises `ClientDisconnect` where it does not come to its end."""
+    message = await request.receive()
+    parts = [message.get("body", b"")]
+    while message.get("more_body") or message["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        message = await request.receive()
+        parts.append(message.get("body", b""))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Bodies:

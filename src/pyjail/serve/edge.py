@@ -100,7 +100,8 @@ class Edge:
             await answer.problem(e)
         except Exception as e:
             _LOG.error("%s: %s", scope["request_id"], _where(e))
-            await answer.problem(Problem(500, "internal", "the service failed"))
+            if not answer.ended:  # by who saw it before
+                await answer.problem(Problem(500, "internal", "the service failed"))
         finally:
             if answer.reading is not None:
                 answer.reading.done()
@@ -202,7 +203,7 @@ class _Answer:
         self._scope, self._send, self._tell = scope, send, tell
         self.more = [(b"x-content-type-options", b"nosniff"), (b"x-request-id", scope["request_id"].encode())]
         self.reading: body.Reading | None = None
-        self._started = self._replaced = False
+        self._started = self._replaced = self.ended = False
 
     async def send(self, message: Message) -> None:
         if self._replaced:
@@ -213,6 +214,8 @@ class _Answer:
                 return
             self._started = True
             message["headers"] = self._with_more(message.get("headers", ()))
+        else:
+            self.ended = not message.get("more_body", False)
         await self._send(message)
 
     async def problem(self, problem: Problem) -> None:

@@ -62,13 +62,16 @@ class Engine:
         Raises `Problem` for want of a slot, or where the request is wrong in a way that shows only now; else what
         `pyjail.run` raises.
         """
-        with self._told(job):
+        try:
             bounds.check(job)
             async with (
                 held(self.files, tenant, job.files) as files,
                 self.turns.slot(tenant, token, patient=patient) as queued,
             ):
-                outcome = await self._run(replace(job, files=files), watcher, queued)
+                outcome = await self._run(_with(job, files), watcher, queued)
+        except BaseException as e:
+            self._seen.failed(job, e)
+            raise
         self._seen.ran(job, outcome)
         return outcome
 
@@ -91,7 +94,9 @@ class Engine:
                 await shown.end()
         else:
             outcome = await run(job, watcher, queued)
-        return replace(await cleaned(outcome, job.sanitize), findings=findings)
+        if job.sanitize:
+            outcome = await cleaned(outcome, job.sanitize)
+        return replace(outcome, findings=findings) if findings else outcome
 
     async def _ran(self, job: Job, watcher: Watcher | None, queued: float) -> Outcome:
         if not job.archive:
@@ -129,7 +134,7 @@ class Engine:
         with self._told(job):
             bounds.check(job)
             async with held(self.files, tenant, job.files) as files, self.turns.slot(tenant, token) as queued:
-                outcome = await self._run(replace(job, files=files), watcher, queued, call)
+                outcome = await self._run(_with(job, files), watcher, queued, call)
         self._seen.ran(job, outcome)
         return outcome
 
@@ -143,7 +148,7 @@ class Engine:
                 for job in group.jobs:
                     bounds.check(job)
                     files = await stack.enter_async_context(held(self.files, tenant, job.files))
-                    jobs.append(replace(job, files=files))
+                    jobs.append(_with(job, files))
                 queued = await stack.enter_async_context(self.turns.slot(tenant, token, count=len(jobs)))
                 outcomes = await joined.run(jobs, group.pipes, watchers, partial(_program, queued=queued))
         for job, outcome in zip(group.jobs, outcomes, strict=True):
@@ -182,6 +187,10 @@ class Engine:
                 except OSError as e:
                     raise no_room(f"files.{name}", e) from None
             return [outcome async for outcome in _in_time(session, script, queued)]
+
+
+def _with(job: Job, files: Mapping[str, Any]) -> Job:
+    return job if files is job.files else replace(job, files=files)
 
 
 async def _in_time(session: aio.Session, script: Script, queued: float) -> AsyncIterator[Outcome]:

@@ -166,7 +166,7 @@ class Stream(Response):
             await JSONResponse(refused, refused["status"], headers, TYPE)(scope, receive, send)
             return
         try:
-            await leaving.while_there(receive, self._send(send))
+            await leaving.while_there(scope, self._send(send))
         except leaving.Left:
             pass
         finally:

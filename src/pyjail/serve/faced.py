@@ -19,7 +19,9 @@ from pyjail import JailError, SpecError
 from pyjail.serve import answers, body, client, edge, errors, leaving, lines, strict
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter
-from pyjail.serve.crowd import Routes, Template
+from pyjail.serve.crowd import Template
+from pyjail.serve.direct import Endpoint as Ask
+from pyjail.serve.direct import Endpoints
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
 from pyjail.serve.faces import (
     boxer,
@@ -73,18 +75,16 @@ def mount(app: FastAPI, service: Service) -> Doors:
             routes.setdefault((endpoint.method, f"/{face.name}{endpoint.path}"), []).append((face, endpoint))
             if face.name in at_root(config):
                 routes.setdefault((endpoint.method, endpoint.path), []).append((face, endpoint))
+    direct: dict[tuple[str, str], tuple[Template, Ask]] = {}
     for (method, path), choices in routes.items():
-        route = _route(service, languages, Template(path), choices)
+        template = Template(path)
+        route = _route(service, languages, template, choices)
         for form in (path, f"{path}/"):
             app.add_route(form, route, methods=[method], include_in_schema=False)
+            if all(endpoint.runs for _, endpoint in choices):
+                direct[method, form] = template, route
     lines.mount(app, service, languages, faces, at_root(config))
-    runs = {
-        (method, form): Template(path)
-        for (method, path), choices in routes.items()
-        for form in (path, f"{path}/")
-        if all(endpoint.runs for _, endpoint in choices)
-    }
-    return Doors(faces, config, runs)
+    return Doors(faces, config, direct)
 
 
 def made(config: Config) -> dict[str, Face]:
@@ -115,11 +115,11 @@ def at_root(config: Config) -> Sequence[str]:
 class Doors:
     """What stands before the routes asks by the path alone: how a problem is told there, whether forms are taken.
 
-    ``runs``: routes of which nothing else comes than a program's run.
+    ``direct``: endpoints of which nothing else comes than a program's run.
     """
 
-    def __init__(self, faces: Mapping[str, Face], config: Config, runs: Routes) -> None:
-        self._faces, self.runs = faces, runs
+    def __init__(self, faces: Mapping[str, Face], config: Config, direct: Endpoints) -> None:
+        self._faces, self.direct = faces, direct
         self._endpoints = {name: tuple(face.endpoints()) for name, face in faces.items()}
         self._root = [faces[name] for name in at_root(config) if name in faces]
         firsts = {
@@ -173,7 +173,7 @@ def _route(
             asked = await _asked(request, any(e.forms for _, e in choices))
             face, endpoint = chosen(asked, choices)
             desk: Desk = Counter(service, languages, face.name, asked.tenant, request.scope.get("token"))
-            given = await leaving.while_there(request.receive, _answered(endpoint, asked, desk))
+            given = await leaving.while_there(request.scope, _answered(endpoint, asked, desk))
             if given.body is None and length(given.content) > answers.LONG:
                 return answers.Long(given.content, given.status, given.headers, partial(_refused, face))
             return told(given)
@@ -196,15 +196,15 @@ async def _answered(endpoint: Endpoint, asked: Asked, desk: Desk) -> Answer:
 async def _asked(request: Request, forms: bool) -> Asked:
     scope = request.scope
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    form, filenames, body = None, dict[str, str](), b""
+    form, filenames, said = None, dict[str, str](), b""
     if forms and kind == "multipart/form-data":
         form, filenames = await _form(request)
     else:
-        body = await request.body()
-        strict.few(body)
+        said = await body.whole(request)
+        strict.few(said)
     return Asked(
         request.method, scope["path"], dict(request.path_params), dict(request.query_params),
-        {name.lower(): value for name, value in request.headers.items()}, body, form, filenames,
+        {name.lower(): value for name, value in request.headers.items()}, said, form, filenames,
         scope.get("tenant", ""), client.tenant(request.client.host) if request.client else "",
         scope.get("request_id", ""),
     )  # fmt: skip
@@ -238,7 +238,7 @@ def told(answer: Answer) -> Response:
     """As HTTP has it."""
     headers = dict(answer.headers)
     if answer.body is None:
-        return Response(answers.text(answer.content), answer.status, headers, "application/json")
+        return answers.Json(answer.content, answer.status, headers)
     if answer.type == "application/octet-stream":
         headers["Content-Security-Policy"] = "sandbox"
         headers.setdefault("Content-Disposition", "attachment")

@@ -13,12 +13,12 @@ from pyjail.serve.problem import Problem
 
 
 @asynccontextmanager
-async def held(store: FileStore | None, tenant: str, files: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """The same files with a path of this machine in the place of each `Kept`, which stays while the block lasts.
-    Raises `Problem` 422 for one that this tenant has not."""
+async def held(store: FileStore | None, tenant: str, files: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    """The files with a path of this machine in the place of each `Kept`, which stays while the block lasts; the same
+    object where there is none. Raises `Problem` 422 for one that this tenant has not."""
     wanted = {path: data.digest for path, data in files.items() if isinstance(data, Kept)}
     if not wanted:
-        yield dict(files)
+        yield files
         return
     if store is None:
         raise Problem(501, "files", "this service keeps no files")

@@ -133,7 +133,7 @@ def router(service: Service) -> APIRouter:
         if "text/event-stream" in headers.get(b"accept", ""):
             live = service.lives.make(live.id, live.tenant)
             return events.followed(live, lambda: _judged(service, token, case, live))
-        said = await leaving.while_there(request.receive, _judged(service, token, case, live))
+        said = await leaving.while_there(request.scope, _judged(service, token, case, live))
         return JSONResponse({"id": live.id, **said})
 
     return made

@@ -43,7 +43,7 @@ async def keep(service: Service, request: Request, kind: str, asked: BaseModel, 
     where = {"Location": f"/v1/runs/{record.id}"}
     if _later(headers):
         return JSONResponse(told(live, False), 202, headers={**where, "Preference-Applied": "respond-async"})
-    await leaving.while_there(request.receive, service.later.until_ended(live, None))
+    await leaving.while_there(request.scope, service.later.until_ended(live, None))
     said = told(live, receipt)
     if "problem" in said:
         return JSONResponse(said["problem"], said["problem"]["status"], media_type=TYPE)

@@ -76,8 +76,8 @@ def _routes(made: APIRouter, service: Service, kind: str, path: str) -> None:
         """With ``path`` all of that file, always. Without, the names below ``root`` that match ``pattern``."""
         place = place_of(id, request)
         if path is not None:
-            return await leaving.while_there(request.receive, _read(service, place, path))
-        return await leaving.while_there(request.receive, _list(place, root, pattern))
+            return await leaving.while_there(request.scope, _read(service, place, path))
+        return await leaving.while_there(request.scope, _list(place, root, pattern))
 
     @made.delete(path, status_code=204, responses=PROBLEMS, summary=f"Remove a file of a {kind}",
                  operation_id=f"remove_in_{kind}")  # fmt: skip

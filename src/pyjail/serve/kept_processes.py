@@ -35,7 +35,7 @@ def router(service: Service) -> APIRouter:
     async def those(id: str, request: Request) -> Response:
         """Of its programs, and of those that have ended ("kept"), the oldest first. To ask is no use of it."""
         with place_of(id, request).there() as box:
-            found = await leaving.while_there(request.receive, _processes(box))
+            found = await leaving.while_there(request.scope, _processes(box))
         return await answers.response({"processes": [_told(process) for process in found]})
 
     @made.delete("/processes", status_code=204, responses=PROBLEMS, summary="End all that runs in a box",

@@ -129,7 +129,7 @@ def _programs(made: APIRouter, service: Service, kind: str, path: str) -> None:
 
             return events.followed(live, call)
         work = service.places.run(place, job, token, orphans=asked.orphans)
-        outcome = await leaving.while_there(request.receive, work)
+        outcome = await leaving.while_there(request.scope, work)
         if outcome.result is not None and outcome.result.verdict == "jail_error":
             raise Problem(500, "jail-error", "the jail failed, not the program")
         return await answers.response({"id": secrets.token_hex(16), **await answers.told(outcome, receipt)})

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+CLIENT = "pyjail.client"  # of a scope: its `Client`, by who speaks HTTP
 
 
 class Left(Exception):
     """The client is gone: nobody reads an answer."""
 
 
-async def while_there(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What the work comes to; `Left`, once it has ended, when the client goes before. The body has been read."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(gone(receive))
-    left = False
+class Client:
+    """Who asked. A task that looks for his end would cost a request more than all that is looked at before it runs."""
 
-    def leave(_: asyncio.Future[None]) -> None:
-        nonlocal left
-        if not watch.cancelled():
-            watch.exception()  # of a body that was too long after all: nobody is there for an answer, either
-            left = not task.done()
-            task.cancel()
+    def __init__(self, listen: Callable[[], object]) -> None:
+        """``listen``: reads on, for nobody else hears whether he is there."""
+        self._listen, self._gone, self._left = listen, False, False
+        self._task: asyncio.Task[Any] | None = None
 
-    watch.add_done_callback(leave)
+    def waits_for(self, task: asyncio.Task[Any] | None) -> None:
+        """This task is cancelled when he goes."""
+        self._task = task
+        if task is not None:
+            self._listen()
+
+    def go(self) -> None:
+        """He is gone."""
+        self._gone = True
+        if self._task is not None:
+            self._left = True
+            self._task.cancel()
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
+
+    def left(self, task: asyncio.Task[Any]) -> bool:
+        """Whether that alone cancelled it."""
+        return self._left and not task.uncancel()
+
+
+async def while_there(scope: Mapping[str, Any], work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to; `Left`, once it has ended, when the client of this scope goes before. His body has been
+    read."""
+    client: Client | None = scope.get(CLIENT)
+    if client is None:
+        return await work
+    if client.gone:
+        work.close()
+        raise Left
+    task = asyncio.current_task()
+    assert task is not None
+    client.waits_for(task)
     try:
-        await asyncio.wait((task,))
-    except asyncio.CancelledError:
-        await ended(task)
+        came = await work
+    except BaseException:
+        if client.left(task):
+            raise Left from None
         raise
     finally:
-        watch.remove_done_callback(leave)
-        watch.cancel()
-    if left:
-        await ended(task)
+        client.waits_for(None)
+    if client.left(task):
         raise Left
-    return task.result()
-
-
-async def gone(receive: Receive) -> None:
-    """Returns when the client is gone."""
-    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
-        pass
+    return came
 
 
 async def ended(*tasks: asyncio.Future[Any]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,21 +70,14 @@ class Observer:
         self.metrics.rejected(problem.kind)
         self.log.seldom("refused", status=problem.status, problem=problem.kind)
 
-    @contextmanager
-    def waiting(self, seen: _Seen) -> Iterator[None]:
-        """Within, this task may be ended by `hurry` until its answer begins."""
+    def waits(self, seen: _Seen) -> None:
+        """This task may be ended by `hurry` until its answer has `begun`."""
         task = asyncio.current_task()
-        if task is None or seen.kind != "http":
-            yield
-            return
-        self._waiting[seen] = task
-        try:
-            yield
-        finally:
-            self._waiting.pop(seen, None)
+        if task is not None and seen.kind == "http":
+            self._waiting[seen] = task
 
     def begun(self, seen: _Seen) -> None:
-        """Its answer has."""
+        """See `waits`."""
         self._waiting.pop(seen, None)
 
     def hurry(self) -> None:
@@ -193,17 +185,18 @@ class Observed:
         seen = _Seen(scope, receive, send, self._observer)
         reset = current.set(seen.watch)
         began = time.monotonic()
+        self._observer.waits(seen)
         try:
-            with self._observer.waiting(seen):
-                if self._observer.traces is None:
-                    await self._app(scope, seen.receive, seen.send)
-                else:
-                    await self._traced(self._observer.traces, scope, seen)
+            if self._observer.traces is None:
+                await self._app(scope, seen.receive, seen.send)
+            else:
+                await self._traced(self._observer.traces, scope, seen)
         except asyncio.CancelledError:
             if not self._observer.hurried(seen):
                 raise
             await self._ended(scope, seen)
         finally:
+            self._observer.begun(seen)
             self._observer.turns.came()  # or it never will
             current.reset(reset)
             # What goes out now does not wait for that.

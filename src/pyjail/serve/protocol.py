@@ -15,6 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from pyjail.serve.config import Edge
 from pyjail.serve.connections import Connections, Line
+from pyjail.serve.leaving import CLIENT, Client
 from pyjail.serve.problem import TYPE, Problem
 
 MESSAGE = 256 << 10  # bytes of one WebSocket message
@@ -65,6 +66,8 @@ class Http(HttpToolsProtocol):
         for cycle in self._unanswered:  # the one that is being answered, too, when others wait behind it
             cycle.disconnected = cycle.disconnected or not cycle.response_complete
             cycle.message_event.set()
+            if cycle.disconnected:
+                cast("dict[str, Any]", cycle.scope)[CLIENT].go()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -101,6 +104,7 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._complete = True
         self._check()
+        cast("dict[str, Any]", self.scope)[CLIENT] = Client(self.flow.resume_reading)
         super().on_headers_complete()
         self._due, self._began, self._got, self._dress = None, time.monotonic(), 0, 0
         if self.cycle is not None:
@@ -112,13 +116,18 @@ class Http(HttpToolsProtocol):
 
     def _check(self) -> None:
         version = self.parser.get_http_version()
-        names = [name for name, _ in self.headers]
-        chunks = [value for name, value in self.headers if name == b"transfer-encoding"]
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD:
+        length, hosts, chunks = len(self.url), 0, []
+        for name, value in self.headers:
+            length += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                chunks.append(value)
+        if length > _HEAD:
             raise _Refusal(_too_long())
         if version not in ("1.0", "1.1"):
             raise _Refusal(Problem(505, "version", "HTTP/1.1 is spoken here"))
-        if names.count(b"host") != 1:
+        if hosts != 1:
             raise _Refusal(Problem(400, "host-header", "exactly one Host header is needed"))
         if chunks and (version == "1.0" or [value.lower() for value in chunks] != [b"chunked"]):
             raise _Refusal(Problem(501, "transfer-encoding", 'only "chunked" is taken, and only in HTTP/1.1'))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
-from pyjail.serve import answers, events, keeping, leaving, model, strict
+from pyjail.serve import answers, body, events, keeping, leaving, model, openapi, strict
+from pyjail.serve.crowd import Template
+from pyjail.serve.direct import Endpoints
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.live import Live
 from pyjail.serve.model import Run
-from pyjail.serve.openapi import EVENTS, PROBLEMS, RECORD, RESULT, body
+from pyjail.serve.openapi import EVENTS, PROBLEMS, RECORD, RESULT
 from pyjail.serve.problem import Problem
 from pyjail.serve.service import Service
 
@@ -28,15 +28,14 @@ Receipt = Annotated[bool, Query(description="rows that say what held the program
 Output = Annotated[bool, Query(description="false: a result without what was written, which events have told")]
 
 
-def install(made: APIRouter, service: Service) -> None:
-    """Have ``POST /v1/runs`` be a route of ``made``, and not of one that is included: what is asked for most is found
-    first, and at once."""
+def install(made: APIRouter, service: Service) -> Endpoints:
+    """``POST /v1/runs``, that is to be found at once. It is a route of ``made``, too, which documents it."""
 
     async def run(request: Request, receipt: Receipt = False) -> Response:
         """Waits for it; a client that goes takes its program with it. ``Accept: text/event-stream``: its events while
         it runs. ``Prefer: respond-async``: 202 and where it is to be fetched. ``Idempotency-Key``: the same request
         once more is the same run."""
-        text = await request.body()
+        text = await body.whole(request)
         asked = strict.model(Run, text)
         job = model.job_of(asked, service.config)
         headers = keeping.told_by(request, b"prefer", b"idempotency-key", b"accept")
@@ -45,16 +44,20 @@ def install(made: APIRouter, service: Service) -> None:
             return await keeping.keep(service, request, "run", asked, text, receipt)
         if "text/event-stream" in headers.get(b"accept", ""):
             return _followed(service, request, job)
-        outcome = await leaving.while_there(request.receive, _outcome(service, request, job))
+        outcome = await leaving.while_there(request.scope, _outcome(service, request, job))
         if answers.long(outcome):
             return await answers.response(keeping.whole(secrets.token_hex(16), await answers.told(outcome, receipt)))
-        return JSONResponse(keeping.whole(secrets.token_hex(16), model.told(outcome, receipt)))
+        return answers.Json(keeping.whole(secrets.token_hex(16), model.told(outcome, receipt)))
 
     made.add_api_route(
-        "/v1/runs", run, methods=["POST"], route_class_override=Direct, openapi_extra=body(Run),
-        summary="Run a program", tags=["runs"],
+        "/v1/runs", run, methods=["POST"], openapi_extra=openapi.body(Run), summary="Run a program", tags=["runs"],
         responses={200: RESULT | {"content": RESULT["content"] | EVENTS["content"]}, 202: RECORD, **PROBLEMS},
     )  # fmt: skip
+
+    async def direct(request: Request) -> Response:
+        return await run(request, _asks(request, "receipt"))
+
+    return {("POST", "/v1/runs"): (Template("/v1/runs"), direct)}
 
 
 def router(service: Service) -> APIRouter:
@@ -69,7 +72,7 @@ def router(service: Service) -> APIRouter:
         """``wait``: for its end, so many seconds at most."""
         live = await keeping.seen(service, request, id)
         if wait:
-            await leaving.while_there(request.receive, service.later.until_ended(live, wait))
+            await leaving.while_there(request.scope, service.later.until_ended(live, wait))
         return await answers.response(keeping.told(live, receipt, output))
 
     @made.delete("/runs/{id}", summary="Cancel a run", responses={200: RECORD, **PROBLEMS})
@@ -93,18 +96,6 @@ def router(service: Service) -> APIRouter:
         return events.Stream(live, at, receipt=receipt, output=output)
 
     return made
-
-
-class Direct(APIRoute):
-    """Calls its endpoint with the request and what its query says of a receipt, and nothing else: to solve what else
-    there might be takes FastAPI as long as all the rest of a short run takes us."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        async def handler(request: Request) -> Response:
-            answer: Response = await self.endpoint(request, _asks(request, "receipt"))
-            return answer
-
-        return handler
 
 
 def _asks(request: Request, name: str) -> bool:

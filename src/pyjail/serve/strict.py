@@ -33,7 +33,7 @@ def read(body: bytes) -> Any:
         raise _malformed(f"the body is no UTF-8 at byte {e.start}") from None
     _shallow(body)
     try:
-        said = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
+        said = _DECODER.decode(text)
     except RecursionError:
         raise _malformed("the body is nested too deep") from None
     except ValueError as e:
@@ -126,6 +126,9 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> Any:
     raise _malformed(f"{name} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
 
 
 def _whole(said: Any) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from pyjail.serve import answers, model
 from pyjail.serve.job import Outcome
+from pyjail.serve.leaving import CLIENT, Client
 from tests.unit.serve.face_desk import result
 
 JSON = st.recursive(
@@ -75,19 +76,19 @@ def test_others_have_their_turn_while_an_answer_of_60_mb_is_made(piece):
 
 async def sent(response, *, tenant="a", version="1.1", leaves=False):
     """(how it starts, its body); ``leaves``: the client is gone after the first part."""
-    messages, gone = [], asyncio.Event()
+    messages, client = [], Client(lambda: None)
 
     async def receive():
-        await gone.wait()
         return {"type": "http.disconnect"}
 
     async def send(message):
         messages.append(message)
         if leaves and message.get("body"):
-            gone.set()
+            client.go()
             await asyncio.Event().wait()
 
-    await response({"type": "http", "tenant": tenant, "http_version": version}, receive, send)
+    scope = {"type": "http", "tenant": tenant, "http_version": version, CLIENT: client}
+    await response(scope, receive, send)
     return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
 
 
