@@ -21,7 +21,7 @@ _PUBLIC = {  # what is public, by where it is; type checkers read __init__.pyi
         "HostError", "JailError", "KeeperError", "SetupError", "SpecError",
     ),
     "_run.run": ("close", "run"),
-    "_spec.jail": ("DEVNULL", "File", "Jail", "Limits", "Mount", "PIPE", "STDOUT"),
+    "_spec.jail": ("DEVNULL", "File", "Jail", "Limits", "Link", "Mount", "PIPE", "STDOUT"),
     # loaded when one of them is first used
     "_session.artefacts": ("ArtefactCache",),
     "_box.box": ("Box",),

@@ -42,7 +42,7 @@ from pyjail._session.snapshot import Snapshot
 from pyjail._session.steps import load_steps
 from pyjail._spec.config_file import from_toml
 from pyjail._spec.egress import Egress
-from pyjail._spec.jail import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Mount
+from pyjail._spec.jail import DEVNULL, PIPE, STDOUT, File, Jail, Limits, Link, Mount
 from pyjail._spec.seccomp import SeccompPolicy, SeccompRule
 from pyjail._spec.terminal import Terminal
 from pyjail.interpreter import Execution, Interpreter
@@ -82,6 +82,7 @@ __all__ = [
     "KeeperError",
     "Learned",
     "Limits",
+    "Link",
     "Measurement",
     "Mount",
     "OutputDecodeError",

@@ -53,7 +53,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def sources(files: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What ``files=`` takes: bytes, text or a `File` as such; {"path": ...} of what is to be copied."""
+    """What ``files=`` takes: bytes, text, a `File` or a `Link` as such; {"path": ...} of what is to be copied."""
     if files is None:
         return None
     return {

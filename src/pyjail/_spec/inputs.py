@@ -11,7 +11,7 @@ from pyjail._base import lazy
 from pyjail._base.errors import SpecError
 from pyjail._base.glob import Glob
 from pyjail._base.records import NamedTuple
-from pyjail._spec.jail import File, text
+from pyjail._spec.jail import File, Link, text
 
 
 class Input(NamedTuple):
@@ -39,6 +39,8 @@ def check_inputs(files: object) -> tuple[Input, ...]:
         if isinstance(value, File):
             data = value.data
             found[path] = Input(path, value.mode, _encode(path, data) if isinstance(data, str) else data, None)
+        elif isinstance(value, Link):
+            found[path] = Input(path, 0o777, os.fsencode(value.target), None, None, "link")
         elif isinstance(value, (bytes, bytearray, memoryview)):
             found[path] = Input(path, 0o644, bytes(value), None)
         elif isinstance(value, str):
@@ -56,7 +58,7 @@ def check_inputs(files: object) -> tuple[Input, ...]:
                 raise SpecError("files", value, f"the source of {path!r} is neither a regular file nor a directory")
             found[path] = Input(path, stat.S_IMODE(st.st_mode) & 0o777, None, source)
         else:
-            raise SpecError("files", value, f"what {path!r} is to hold must be bytes, str, a Path or a File")
+            raise SpecError("files", value, f"what {path!r} is to hold must be bytes, str, a Path, a File or a Link")
     for path in found:
         parent = os.path.dirname(path)
         while parent:

@@ -1,4 +1,4 @@
-"""What the user wants besides `Limits`, as frozen, validated data: `Mount`, `File`, `Jail`. No I/O here."""
+"""What the user wants besides `Limits`, as frozen, validated data: `Mount`, `File`, `Link`, `Jail`. No I/O here."""
 
 from __future__ import annotations
 
@@ -150,6 +150,19 @@ class File(Shown):
             raise SpecError("data", self.data, "bytes or str is needed")
         if isinstance(self.mode, bool) or not isinstance(self.mode, int) or not 0 <= self.mode <= 0o777:
             raise SpecError("mode", self.mode, "permission bits from 0 to 0o777 are needed")
+
+
+@dataclass(frozen=True, repr=False)
+class Link(Shown):
+    """A symlink of ``files=``: ``Link("/dev/stdin")`` leads there for who follows it inside; nothing outside does."""
+
+    target: str
+
+    def __post_init__(self) -> None:
+        target = text("target", self.target)
+        if not 0 < len(os.fsencode(target)) < 4096:
+            raise SpecError("target", self.target, "a path of 1 to 4095 bytes is needed")
+        _set(self, "target", target)
 
 
 class Env(Mapping[str, str]):

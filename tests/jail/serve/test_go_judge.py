@@ -300,3 +300,21 @@ def test_files_of_this_machine_are_those_that_the_configuration_offers(tmp_path,
         for path in ("secret", "tests/link", "tests/../secret", "tests", "tests/gone"):
             status, why = run(own, [asked(f"{tmp_path}/{path}")])
             assert (status, str(tmp_path) in why) == (400, False), path
+
+
+def test_links_that_are_copied_in_lead_where_they_say_inside_alone(client, tmp_path):
+    (tmp_path / "secret").write_text("of the host")
+    links = {"in": "/dev/stdin", "out": "/dev/stdout", "d/up": "../word", "host": f"{tmp_path}/secret"}
+    files = {"word": {"content": "W"}, **{name: {"symlink": target} for name, target in links.items()}}
+    script = "cat in d/up > out; cat host"
+    streams = ({"content": "typed "}, {"name": "stdout", "max": 10240})
+    (said,) = run(client, [sh(script, streams, copyIn=files, copyOut=["word", "in?"])])
+    assert (said["files"]["stdout"], said["files"]["word"], "in" in said["files"]) == ("typed W", "W", False)
+    assert "No such file" in said["files"]["stderr"]
+    (said,) = run(client, [sh("true", OUT, copyIn=files, copyOut=["in"])])
+    assert (said["status"], said["fileError"][0]["type"]) == ("File Error", "CopyOutNotRegularFile")
+
+
+def test_names_with_marks_of_patterns_come_out(client):
+    (said,) = run(client, [sh("echo x > 'a[1]*'; echo no > a1b", OUT, copyOut=["a[1]*"])])
+    assert {name: text for name, text in said["files"].items() if text} == {"a[1]*": "x\n"}

@@ -45,7 +45,16 @@ class Theirs:
             raise ValueError(self.size)
 
 
-PUBLIC = (pyjail.Limits, pyjail.Mount, pyjail.File, pyjail.Jail, pyjail.Result, pyjail.Usage, pyjail.Control)
+PUBLIC = (
+    pyjail.Limits,
+    pyjail.Mount,
+    pyjail.File,
+    pyjail.Link,
+    pyjail.Jail,
+    pyjail.Result,
+    pyjail.Usage,
+    pyjail.Control,
+)
 
 
 def both(call: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from pyjail import Usage, Verdict
+from pyjail import Link, Usage, Verdict
 from pyjail.serve.faces.go_judge import GoJudge
 from pyjail.serve.faces.go_judge_socket import talk
 from pyjail.serve.job import Outcome
@@ -79,6 +79,31 @@ def test_a_name_that_is_copied_in_is_run():
     assert desk.jobs[0].args == ("./a", "1")
 
 
+def test_links_are_made_in_the_jail():
+    desk = Desk()
+    run({**HELLO, "copyIn": {"in": {"symlink": "/dev/stdin"}, "/w/d/up": {"symlink": "../x"}}}, desk=desk)
+    assert desk.jobs[0].files == {"in": Link("/dev/stdin"), "d/up": Link("../x")}
+
+
+def test_names_that_come_out_are_no_patterns_and_may_begin_with_the_directory():
+    desk = Desk(result(files={"a[1]*": b"x", "b": b"y"}))
+    (said,) = run({**HELLO, "copyOut": ["a[1]*", "/w/b"]}, desk=desk).content
+    assert desk.jobs[0].collect == ("a[[]1][*]", "b")
+    assert {name: said["files"][name] for name in ("a[1]*", "/w/b")} == {"a[1]*": "x", "/w/b": "y"}
+
+
+def test_addresses_are_limited_as_memory_is():
+    desk = Desk()
+    for given in (
+        {},
+        {"memoryLimit": 64 << 20},
+        {"memoryLimit": 64 << 20, "addressSpaceLimit": True},
+        {"addressSpaceLimit": True},
+    ):
+        run({**HELLO, "memoryLimit": 0, **given}, desk=desk)
+    assert [job.limits.address_space for job in desk.jobs] == [None, None, 64 << 20, 256 << 20]
+
+
 def test_what_does_not_come_out_is_a_file_error_unless_it_need_not():
     (said,) = run({**HELLO, "copyOut": ["gone", "maybe?"]}).content
     assert said["status"] == "File Error"
@@ -108,6 +133,8 @@ def test_a_program_that_is_not_there_is_not_ours():
         ({"cmd": [{**HELLO, "files": [{"src": "/etc/passwd"}]}]}, "files of the host are not offered"),
         ({"cmd": [{**HELLO, "copyIn": {"a": {"src": "/etc/passwd"}}}]}, "files of the host are not offered"),
         ({"cmd": [{**HELLO, "copyIn": {"../a": {"content": ""}}}]}, "invalid path"), ({"cmd": [{**HELLO, "copyOut": ["/etc/passwd"]}]}, "invalid path"),
+        ({"cmd": [{**HELLO, "copyIn": {"a": {"symlink": ""}}}]}, "symlink is to be a path"), ({"cmd": [{**HELLO, "copyIn": {"a": {"symlink": 5}}}]}, "symlink is to be a path"),
+        ({"cmd": [{**HELLO, "copyIn": {"../a": {"symlink": "x"}}}]}, "invalid path"), ({"cmd": [{**HELLO, "files": [None] * 4}]}, "three at most"),
         ({"cmd": [{**HELLO, "copyIn": {"a": {"fileId": "none"}}}]}, "file not exists with id none"), ({"cmd": [{**HELLO, "memoryLimit": -1}]}, "memoryLimit"),
         ({"cmd": [{**HELLO, "memoryLimit": 1 << 62}]}, "memory: at most"), ({"cmd": [{**HELLO, "cpuLimit": 10**15}]}, "cpu_time: at most"),
         ({"cmd": [{**HELLO, "files": [None, {"src": "/tmp/x"}]}]}, "name and max"), ({"cmd": [{**HELLO, "memoryLimit": True}]}, "memoryLimit"),
@@ -124,7 +151,8 @@ def test_files_have_ids():
     desk = Desk()
     identity = ask(FACE, "POST", "/file", desk=desk, form={"file": b"x"}, filenames={"file": "../../a b"}).content
     assert ask(FACE, "GET", "/file", desk=desk).content == {identity: "a b"}
-    assert ask(FACE, "GET", "/file/{id}", desk=desk, params={"id": identity}).body == b"x"
+    said = ask(FACE, "GET", "/file/{id}", desk=desk, params={"id": identity})
+    assert (said.body, said.headers["Content-Disposition"]) == (b"x", 'attachment; filename="a b"')
     assert ask(FACE, "DELETE", "/file/{id}", desk=desk, params={"id": identity}).status == 200
     assert [ask(FACE, m, "/file/{id}", desk=desk, params={"id": identity}).status for m in ("GET", "DELETE")] == [
         404,

@@ -19,6 +19,7 @@ from pyjail import (
     File,
     Jail,
     Limits,
+    Link,
     Mount,
     SpecError,
 )
@@ -268,7 +269,7 @@ def test_jail_refuses_nonsense(field, value):
         lambda: Jail(mounts=(Mount.link("/", "/box"),)), lambda: Jail(mounts=(Mount.link("/w", "/box"), Mount.tmpfs("/w", 5))),
         lambda: Jail(mounts=(Mount.bind("/usr", "/a"), Mount.tmpfs("/a", 5))), lambda: Jail(mounts=(Mount.bind("/usr", "/"),)),
         lambda: Jail(mounts=(Mount.bind("/dev"),)), lambda: Jail(mounts=(Mount.bind("/usr/bin/env", "/dev/null"),)),
-        lambda: Jail(mounts=(Mount.bind("/usr", "/proc/x"),)), lambda: File(5), lambda: File(b"", 0o4755), lambda: File(b"", True),
+        lambda: Jail(mounts=(Mount.bind("/usr", "/proc/x"),)), lambda: File(5), lambda: File(b"", 0o4755), lambda: File(b"", True), lambda: Link(""), lambda: Link("a\0"), lambda: Link("x" * 4096), lambda: Link(5),
         lambda: pyjail.SeccompPolicy(base="off"), lambda: pyjail.SeccompPolicy(allow="open"),
         lambda: pyjail.SeccompPolicy(allow=("open",), kill=("open",)),
     ],

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import glob
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyjail
-from pyjail import File, Jail, Limits, Mount
+from pyjail import File, Jail, Limits, Link, Mount, SpecError
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Hold, Socket
 from pyjail.serve.faces import go_judge_pipes
-from pyjail.serve.faces.common import bounded, parsed, relative, shown
-from pyjail.serve.faces.go_judge_answers import NAME, SECOND, Collector, Refused, Stock, Wanted, named, stored
+from pyjail.serve.faces.common import bounded, parsed, shown
+from pyjail.serve.faces.go_judge_answers import (
+    NAME,
+    SECOND,
+    Collector,
+    Refused,
+    Stock,
+    Wanted,
+    attached,
+    below,
+    named,
+    stored,
+)
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
 
@@ -58,7 +70,7 @@ class GoJudge:
 
 
 _OFFERED = {
-    "copyOutOptional": True, "pipeProxy": True, "symlink": False, "addressSpaceLimit": True, "stream": True,
+    "copyOutOptional": True, "pipeProxy": True, "symlink": True, "addressSpaceLimit": True, "stream": True,
     "procPeak": True, "copyOutTruncate": True, "pipeProxyZeroCopy": False, "fixSymlinkEscape": True,
 }  # fmt: skip
 
@@ -86,9 +98,9 @@ async def upload(asked: Asked, desk: Desk) -> Answer:
 async def download(asked: Asked, desk: Desk) -> Answer:
     name = await named(asked.params["id"], desk)
     data = await desk.get(name) if name else None
-    if data is None:
+    if name is None or data is None:
         raise Problem(404, "file", "no such file")
-    return Answer(body=data, type="application/octet-stream")
+    return Answer(body=data, type="application/octet-stream", headers=attached(name.partition("/")[2]))
 
 
 async def delete(asked: Asked, desk: Desk) -> Answer:
@@ -165,10 +177,10 @@ def _limits(given: Mapping[str, Any], wanted: Wanted, at: int, desk: Desk) -> Li
     if "cpu_time" in asked and "wall_time" not in asked:
         most = desk.config.maxima.wall_time
         asked["wall_time"] = min(2 * asked["cpu_time"], most or 2 * asked["cpu_time"])
-    if given.get("addressSpaceLimit") and "memory" in asked:
-        asked["address_space"] = asked["memory"]
     most = max((c.most for c in wanted.collectors if c is not None), default=0)
     limits = bounded(desk.config, desk.settings, {**OWN, **({"output": most} if most else {})}, asked)
+    if given.get("addressSpaceLimit"):
+        limits = replace(limits, address_space=limits.memory)
     return _pinned(limits, given, at, desk) if given.get("cpuSetLimit") else limits
 
 
@@ -245,25 +257,39 @@ async def _content(given: Mapping[str, Any], where: str, stock: Stock) -> bytes:
     raise Refused(f"{where}: content or fileId is needed")
 
 
-async def _copied_in(given: Any, at: int, stock: Stock) -> dict[str, File]:
+async def _copied_in(given: Any, at: int, stock: Stock) -> dict[str, File | Link]:
     if not isinstance(given, dict):
         raise Refused(f"cmd[{at}].copyIn is to be an object")
-    found = {}
+    found = dict[str, File | Link]()
     for path, one in given.items():
         try:
-            clean = relative(path.removeprefix("/w/"))
+            clean = below(path)
         except ValueError as e:
             raise Refused(f"cmd[{at}].copyIn: {e}") from None
         if not isinstance(one, dict):
             raise Refused(f"cmd[{at}].copyIn: an object is needed")
-        found[clean] = File(await _content(one, f"cmd[{at}].copyIn", stock), 0o755)
+        where = f"cmd[{at}].copyIn"
+        if one.get("symlink") is not None:
+            found[clean] = _link(one["symlink"], where, stock)
+        else:
+            found[clean] = File(await _content(one, where, stock), 0o755)
     return found
+
+
+def _link(target: Any, where: str, stock: Stock) -> Link:
+    """Made in the jail, and followed there alone."""
+    try:
+        made = Link(target if isinstance(target, str) else "")
+    except SpecError:
+        raise Refused(f"{where}: symlink is to be a path") from None
+    stock.held(made.target.encode("utf-8", "replace"))
+    return made
 
 
 def _collected(wanted: Wanted) -> list[str]:
     streams = {c.name for c in wanted.collectors if c is not None}
     names = [name.removesuffix("?") for name in (*wanted.out, *wanted.cached)]
     try:
-        return sorted({relative(name) for name in names if name not in streams})
+        return sorted({glob.escape(below(name)) for name in names if name not in streams})
     except ValueError as e:
         raise Refused(f"copyOut: {e}") from None

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from pyjail import Verdict
 from pyjail.serve.face import Desk, Hold
@@ -43,6 +44,17 @@ class Refused(Problem):
 
     def __init__(self, detail: str) -> None:
         super().__init__(400, "field", detail)
+
+
+def below(path: str) -> str:
+    """A path below /w, which may begin with that. Raises ValueError for one that leads elsewhere."""
+    return relative(path.removeprefix("/w/"))
+
+
+def attached(name: str) -> dict[str, str]:
+    """Headers of a file that has this name."""
+    said = f"filename*=UTF-8''{quote(name, safe='')}" if '"' in name or not name.isascii() else f'filename="{name}"'
+    return {"Content-Disposition": f"attachment; {said}"}
 
 
 async def stored(name: str, data: bytes, desk: Desk) -> str:
@@ -144,10 +156,10 @@ async def _copied_out(
         name = given.removesuffix("?")
         if name in streams:
             continue
-        data = result.files.get(name, result.files.get(relative(name)))
+        data = result.files.get(below(name))
         if data is None:
             if not given.endswith("?"):
-                errors.append(_missing(name, result.uncollected.get(relative(name), "not found")))
+                errors.append(_missing(name, result.uncollected.get(below(name), "not found")))
             continue
         if over := len(data) > wanted.most:
             errors.append(_error(name, "CopyOutSizeExceeded", f"{name!r} size ({len(data)}) exceeds {wanted.most}"))
