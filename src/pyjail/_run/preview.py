@@ -19,6 +19,12 @@ from pyjail._spec.commands import Command
 from pyjail._spec.jail import Jail, Limits
 from pyjail._verdict import view
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pyjail._spec.parameters import Planned
+
 _FLAGS = {1: "ro", 2: "nosuid", 4: "nodev", 8: "noexec"}
 _NAMESPACES = {
     0x20000: "mnt", 0x2000000: "cgroup", 0x4000000: "uts", 0x8000000: "ipc", 0x10000000: "user", 0x20000000: "pid",
@@ -50,12 +56,16 @@ class Plan(Shown):
 
 
 def plan(
-    args: Sequence[str | bytes | os.PathLike[str]], limits: Limits | None = None, *, jail: Jail | None = None
+    args: Sequence[str | bytes | os.PathLike[str]],
+    limits: Limits | None = None,
+    *,
+    jail: Jail | None = None,
+    **options: Unpack[Planned],
 ) -> Plan:
     """What `run` would do with these arguments here, step by step; nothing is started, and nothing is changed.
 
     Args:
-        args, limits, jail: as of `run`.
+        args, limits, jail, env, cwd, files, collect: as of `run`. No file is opened.
 
     Returns:
         A `Plan`: namespaces, mounts, cgroups, limits and every decision of the filter, each with its reason.
@@ -67,12 +77,12 @@ def plan(
     >>> [step["what"] for step in pyjail.plan(["true"]).steps if step["step"] == "exec"]
     ['true']
     """
-    command = image.in_place(commands.make(args, limits, jail))
+    command = image.in_place(commands.make(args, limits, jail, **options))
     words = tuple(os.fsdecode(arg) for arg in command.argv)
-    return Plan(words, tuple(_steps(command, words)))
+    return Plan(words, tuple(_steps(command, words, options.get("collect", ()))))
 
 
-def _steps(command: Command, program: Sequence[str]) -> list[dict[str, Any]]:
+def _steps(command: Command, program: Sequence[str], collect: Sequence[str]) -> list[dict[str, Any]]:
     jail, limits = command.jail, command.limits
     host = machine.host()
     t = template(jail, host, isinstance(limits.cpus, frozenset))
@@ -111,6 +121,10 @@ def _steps(command: Command, program: Sequence[str]) -> list[dict[str, Any]]:
     for rule in t.landlock.rules:
         add("landlock", f"{rule.path}: {rule.access:#x}", rule.why)
     steps += _filter(t, jail)
+    for file in command.files:
+        add("file", f"/box/{file.path}", "given")
+    if collect:
+        add("collect", ", ".join(collect), "asked for")
     add("close_rest", "every fd but 0-2")
     names = [p.decode("utf-8", "surrogateescape") for p in search(command.argv[0], command.env)]
     add("exec", " ".join(program), "tried: " + ", ".join(names))

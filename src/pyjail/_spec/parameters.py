@@ -88,6 +88,15 @@ class Watched(_Handed, total=False):
     timeout: float | str | None
 
 
+class Planned(TypedDict, total=False):
+    """The keywords of `plan`, beside ``jail``."""
+
+    env: Mapping[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    files: Mapping[str, object] | None
+    collect: Sequence[str]
+
+
 class Timed(_Handed, total=False):
     """The keywords of `timings`, beside ``jail``."""
 

@@ -17,6 +17,7 @@ from pyjail.languages._table import find, load, table
 from pyjail.languages._test import Checker, Test
 from pyjail.languages._tools import available, jail_for, version
 from pyjail.languages._used import used_files
+from pyjail.languages._validate import validate
 
 __all__ = [
     "COMPILE",
@@ -43,6 +44,7 @@ __all__ = [
     "preparing",
     "table",
     "used_files",
+    "validate",
     "version",
 ]
 

@@ -105,7 +105,7 @@ def judge_source(
         raise SpecError("workers", workers, "a number from 1 to 1024 is needed, or None for 1")
     if checker_limits is not None and not isinstance(checker_limits, Limits):
         raise SpecError("checker_limits", checker_limits, "a pyjail.Limits is needed")
-    _check_subtasks(subtasks, cases)
+    check_subtasks(subtasks, cases)
     way = Way(
         limits, _file("input_file", input_file), _file("output_file", output_file), judge_of(checker, checker_limits)
     )
@@ -154,7 +154,7 @@ def _file(field: str, name: str | None) -> str | None:
     return None if name is None else inputs.relative(field, name)
 
 
-def _check_subtasks(subtasks: Sequence[Subtask], cases: Sequence[Test]) -> None:
+def check_subtasks(subtasks: Sequence[Subtask], cases: Sequence[Test]) -> None:
     """SpecError for one without tests, two of a name, or a need that comes later."""
     seen: set[str] = set()
     for one in subtasks:

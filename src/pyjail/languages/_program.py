@@ -225,40 +225,48 @@ def preparing(
     language = language if isinstance(language, Language) else find(language)
     jail = _typed("jail", jail, Jail, Jail())
     limits = _typed("limits", limits, Limits, language.compile_limits)
-    given = _given(files)
+    theirs = given(files)
     if entry is not None and not isinstance(entry, str):
         raise SpecError("entry", entry, "a file's name is needed")
     (jail, found), where = places(language, jail)
     several = isinstance(source, Mapping)
     try:
-        parts = submission(language, source, given)
-        main = entry or next(iter(parts))
-        if main not in {**parts, **given}:
-            raise SpecError("entry", main, "is no file of the program")
+        parts, main = chosen(language, source, theirs, entry)
     except NotAProgram as e:
         return Program(language, jail, language.source, {}, None, fault=str(e))
     submitted = next(iter(parts))
-    every = {**parts, **given}
+    every = {**parts, **theirs}
     if not language.compile:
         jail, found = where
         return Program(
-            language, found.jail(jail), main, every, None, found.path, given=frozenset(given), submitted=submitted
+            language, found.jail(jail), main, every, None, found.path, given=frozenset(theirs), submitted=submitted
         )
     try:
         made = yield building(language, main, every, found, jail, limits)
         other = None if made.ok or several or entry else renamed(language, made.stderr + made.stdout)
-        if other is not None and other != main and other not in given:
-            every = {other: parts[main], **given}
+        if other is not None and other != main and other not in theirs:
+            every = {other: parts[main], **theirs}
             main, made = other, (yield building(language, other, every, found, jail, limits))
     except SetupError as e:
-        if not _too_large(e, every.keys() - given.keys()):
+        if not _too_large(e, every.keys() - theirs.keys()):
             raise
         return Program(language, jail, main, {}, None, fault=f"the compiler cannot be given it: {e}")
-    kept = {name: data for name, data in given.items() if not name.endswith(language.extensions or ("\0",))}
+    kept = {name: data for name, data in theirs.items() if not name.endswith(language.extensions or ("\0",))}
     return _made(language, main, made, *where, kept)
 
 
-def _given(files: Mapping[str, Any] | None) -> dict[str, Any]:
+def chosen(
+    language: Language, source: Source, theirs: Mapping[str, Any], entry: str | None
+) -> tuple[dict[str, bytes], str]:
+    """The files of the source, and which of these and the caller's is the program. Raises what `submission` raises."""
+    parts = submission(language, source, theirs)
+    main = entry or next(iter(parts))
+    if main not in {**parts, **theirs}:
+        raise SpecError("entry", main, "is no file of the program")
+    return parts, main
+
+
+def given(files: Mapping[str, Any] | None) -> dict[str, Any]:
     """The caller's files by the names that they have in /box."""
     inputs.check_inputs(files)
     return {"." if name == "." else inputs.relative("files", name): data for name, data in (files or {}).items()}

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pyjail import STDOUT, HostError, Result, SetupError, SpecError, aio
 from pyjail.languages import Language, Program, find
-from pyjail.serve import archives, bounds, joined, piped, within
+from pyjail.serve import archives, beforehand, bounds, joined, piped, within
 from pyjail.serve.admission import Turns
 from pyjail.serve.checks import Checks
 from pyjail.serve.config import Token
@@ -157,10 +157,11 @@ class Engine:
 
     async def check(self, job: Job, tenant: str) -> None:
         """Whether it can wait: raises `Problem` 507 where the disk is full, 422 where a file is missing that it names
-        by digest; else each of them has been used now."""
+        by digest, or something is wrong whatever comes of it; else each of the files has been used now."""
         if self.files is not None:
             self.files.room()
         bounds.check(job)
+        await beforehand.check(job, self._known)
         async with held(self.files, tenant, job.files):
             pass
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, Field
 
 from pyjail import HostError, Judgement, Limits, Subtask, Test, TestResult, aio
 from pyjail.languages import find
-from pyjail.serve import bounds, events, faults, keeping, leaving, model, strict
+from pyjail.serve import beforehand, bounds, events, faults, keeping, leaving, model, strict
 from pyjail.serve.config import Token
 from pyjail.serve.inputs import held
 from pyjail.serve.job import Job, Outcome
@@ -127,7 +128,8 @@ def router(service: Service) -> APIRouter:
         live = Live(secrets.token_hex(16), str(request.scope.get("tenant", "")))
         headers = keeping.told_by(request, b"prefer", b"idempotency-key", b"accept")
         if keeping.wanted(headers):
-            async with held(service.files, live.tenant, case.files):
+            await asyncio.to_thread(_check, case, service)
+            async with _held(service, live.tenant, case):
                 service.files.room()
             return await keeping.keep(service, request, "judge", asked, text, False)
         if "text/event-stream" in headers.get(b"accept", ""):
@@ -149,7 +151,7 @@ async def _judged(
         loop.call_soon_threadsafe(live.row, _row(row.to_dict(), asked.outputs))
 
     async with (
-        held(service.files, live.tenant, case.files) as files,
+        _held(service, live.tenant, case) as files,
         service.turns.slot(live.tenant, token, patient=patient) as queued,
     ):
         live.began("run")
@@ -172,6 +174,17 @@ async def _judged(
     return {"queue_s": round(queued, 6), **said}
 
 
+@asynccontextmanager
+async def _held(service: Service, tenant: str, case: Case) -> AsyncIterator[dict[str, Any]]:
+    """As `held`. One that is missing is told by the field that names it."""
+    try:
+        async with held(service.files, tenant, case.files) as files:
+            yield files
+    except Problem as e:
+        e.field = e.field.removeprefix("files.") if e.kind == "file" else e.field
+        raise
+
+
 async def _judgement(
     service: Service, case: Case, files: Mapping[str, Any], progress: Callable[[TestResult], None]
 ) -> Judgement:
@@ -180,8 +193,22 @@ async def _judgement(
         find(asked.language, service.config.languages or None), asked.source, _tests(case, files), case.limits,
         jail=service.config.jail, stop_on_failure=asked.stop_on_failure, checker=asked.checker,
         files={path: files[f"files.{path}"] for path in asked.files}, entry=asked.entry, progress=progress,
-        subtasks=[Subtask(one.name, one.points, tuple(one.tests), tuple(one.needs)) for one in asked.subtasks],
+        subtasks=_subtasks(asked),
     )  # fmt: skip
+
+
+def _check(case: Case, service: Service) -> None:
+    """Raises what judging would, as far as that is known before."""
+    asked, known = case.asked, service.config.languages or None
+    files = beforehand.empty(asked.files)
+    tests = _tests(case, beforehand.empty(case.files))
+    beforehand.validate(
+        asked.language, asked.source, service.config.jail, known, files, tests, asked.entry, _subtasks(asked)
+    )
+
+
+def _subtasks(asked: Judge) -> list[Subtask]:
+    return [Subtask(one.name, one.points, tuple(one.tests), tuple(one.needs)) for one in asked.subtasks]
 
 
 def _tests(case: Case, files: Mapping[str, Any]) -> list[Test]:

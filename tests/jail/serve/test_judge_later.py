@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import httpx
 import pytest
 
+from pyjail import Limits
+from pyjail.languages import Language
 from pyjail.serve import Config
-from pyjail.serve.config import Admission, Files
+from pyjail.serve.config import MAXIMA, Admission, Files
 from tests.jail.serve.served import PATIENCE, served
 from tests.jail.serve.test_events import parsed
 from tests.scripts import until
@@ -88,19 +91,13 @@ def test_the_same_key_is_the_same_judgement(client):
     assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key"), answer.text
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [({"tests": [{"inptu": ""}]}, "tests.0.inptu"), ({"limits": {"memory": "1T"}}, "limits.memory"),
-     ({"tests": [{"input": {"sha256": "0" * 64}}]}, "files.tests.0.input")],
-)  # fmt: skip
-def test_what_is_wrong_is_told_at_once(client, change, field):
-    answer = client.post("/v1/judge", json={**ASKED, **change}, headers=LATER)
-    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
-
-
-def test_what_is_wrong_later_is_its_result(client):
-    said = fetched(client, submitted(client, {**ASKED, "language": "pyhton"}))
-    assert said["state"] == "done" and said["problem"]["status"] == 422 and said["problem"]["field"] == "language"
+def test_what_shows_only_later_to_be_wrong_is_its_result():
+    tight = Limits(wall_time=0.2, cpu_time=0.2)
+    with served(config(limits=tight, maxima=replace(MAXIMA, wall_time=0.2, cpu_time=0.2))) as service:
+        with httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
+            asked = {"language": "bash", "source": "sleep 10", "tests": [{}] * 20}  # together longer than ten programs
+            said = fetched(client, submitted(client, asked))
+    assert said["state"] == "done" and said["problem"]["status"] == 422 and said["problem"]["field"] == "tests"
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
@@ -118,3 +115,37 @@ def test_it_outlives_the_service(tmp_path, end):
     with served(made) as service, httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
         assert fetched(client, where) == said
         assert [name for name, _, _ in events_of(client, where)].count("test") == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"language": "pythn"}, "language"), ({"entry": "no.py"}, "entry"), ({"files": {"../x": ""}}, "files"),
+        ({"files": {"main.py": ""}}, "files"), ({"subtasks": [{"name": "a", "points": 1, "tests": ["x"]}]}, "subtasks"),
+        ({"subtasks": [{"name": "a", "points": 1, "tests": ["1"], "needs": ["b"]}]}, "subtasks"),
+        ({"tests": [{"input": {"sha256": "0" * 64}}]}, "tests.0.input"), ({"files": {"a": {"sha256": "0" * 64}}}, "files.a"),
+        ({"limits": {"memory": "1T"}}, "limits.memory"), ({"tests": []}, "tests"), ({"tests": [{"inptu": ""}]}, "tests.0.inptu"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_at_once_and_as_when_it_is_waited_for(client, more, field):
+    asked = {**ASKED, **more}
+    now = client.post("/v1/judge", json=asked)
+    for headers in (LATER, {"idempotency-key": f"wrong {more}"}, {**LATER, "idempotency-key": f"wrong {more}"}):
+        later = client.post("/v1/judge", json=asked, headers=headers)
+        assert (later.status_code, later.json()["field"]) == (422, field) == (now.status_code, now.json()["field"])
+        assert later.json()["detail"] == now.json()["detail"]
+
+
+def test_a_source_that_is_no_program_is_a_verdict(client):
+    for source in ({"a.txt": ""}, {}, {"../a.py": ""}):
+        said = fetched(client, submitted(client, {**ASKED, "source": source}))
+        assert (said["state"], said["verdict"]) == ("done", "compile_error")
+
+
+def test_a_language_that_is_not_installed_is_told_at_once():
+    away = Language("away", run=("no-such-tool", "{source}"), source="a", tools={"no-such-tool": "-c"})
+    with served(config(languages={"away": away})) as service:
+        for path, more in (("runs", {}), ("judge", {"tests": [{}]})):
+            asked = {"language": "away", "source": "", **more}
+            answer = httpx.post(f"{service.url}/v1/{path}", json=asked, headers=LATER, timeout=PATIENCE)
+            assert (answer.status_code, answer.json()["field"]) == (422, "language"), answer.text

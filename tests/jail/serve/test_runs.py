@@ -204,3 +204,21 @@ def test_the_interface_describes_itself(client):
     assert said["openapi"].startswith("3.1")
     assert "requestBody" in said["paths"]["/v1/runs"]["post"]
     assert said["components"]["schemas"]["Run"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"language": "pythn", "source": ""}, "language"), ({"language": "python", "source": "", "files": {"main.py": ""}}, "files"),
+        ({"language": "python", "source": "", "args": ["a\0"]}, "args"), ({"args": ["true"], "files": {"../x": ""}}, "files"),
+        ({"args": ["true"], "cwd": "box"}, "cwd"), ({"args": ["tr\0ue"]}, "args"), ({"args": ["ls"], "collect": ["../x"]}, "collect"),
+        ({"args": ["true"], "env": {"A=B": ""}}, "env"), ({"args": ["true"], "env": {"A": "\0"}}, "env"),
+        ({"args": ["true"], "files": {"a": {"sha256": "0" * 64}}}, "files.a"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_run_for_later_is_told_at_once(client, asked, field):
+    now = client.post("/v1/runs", json=asked)
+    for headers in ({"prefer": "respond-async"}, {"idempotency-key": f"wrong {asked}".replace("\0", "")}):
+        later = client.post("/v1/runs", json=asked, headers=headers)
+        assert (later.status_code, later.json()["field"]) == (422, field) == (now.status_code, now.json()["field"])
+        assert later.json()["detail"] == now.json()["detail"]
