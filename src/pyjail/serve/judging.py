@@ -175,7 +175,7 @@ async def _judged(
 
 
 @asynccontextmanager
-async def _held(service: Service, tenant: str, case: Case) -> AsyncIterator[dict[str, Any]]:
+async def _held(service: Service, tenant: str, case: Case) -> AsyncIterator[Mapping[str, Any]]:
     """As `held`. One that is missing is told by the field that names it."""
     try:
         async with held(service.files, tenant, case.files) as files:
