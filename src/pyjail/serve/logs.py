@@ -16,7 +16,10 @@ from pyjail.serve.outlet import Outlet
 OURS = "pyjail.serve"
 _OTHERS_LENGTH = 80  # characters of what another library says: of its own text, not of what it has filled in
 _OFTEN = 10  # lines of one event in a second, of those that `Log.seldom` writes
-_TOLD = frozenset(("Invalid HTTP request received.",))  # what uvicorn says, and we say in a line of our own
+_TOLD = frozenset({  # what uvicorn says, and we say in a line of our own
+    "Invalid HTTP request received.",
+    "ASGI callable returned without completing handshake.",  # of a WebSocket that was refused by an answer
+})  # fmt: skip
 _STDERR = 2
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from fastapi import WebSocket
+from fastapi import WebSocket, WebSocketDisconnect
 
 from pyjail import Limits, Result, SetupError, Verdict, aio
 from pyjail.serve import bounds, engine, errors, faults, leaving, model, strict, within
@@ -216,7 +216,7 @@ class Talk:
     async def _leave(self) -> None:
         """When the service is being ended, and this one does nothing: nothing is typed, shown or computed."""
         await self._service.ending.wait()
-        with contextlib.suppress(RuntimeError, OSError):  # also TimeoutError, of who reads nothing
+        with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect):  # also TimeoutError, of who reads nothing
             async with asyncio.timeout(QUIET):
                 await self._say({"state": "ending"})
         self._seen = max(self._seen, time.monotonic() - QUIET / 2)
@@ -253,7 +253,7 @@ class Talk:
         code, said, why = self._end
         if not code:
             return
-        with contextlib.suppress(RuntimeError, OSError):
+        with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect):
             if said is not None:
                 await self._say(said)
             await self._socket.close(code, why or None)

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 from pyjail.serve import Config
 from pyjail.serve.config import Admission, Edge, Terminals
+from tests.jail.serve import raw
 from tests.jail.serve.served import PATIENCE, served
 from tests.jail.serve.test_terminal import MAXIMA, read
 from tests.jail.serve.typed import programs, serving
@@ -227,3 +228,22 @@ def test_what_nobody_uses_is_closed_and_what_runs_in_one_has_its_time(kind):
             said = made.makefile("rb").read()
             assert said.startswith(b"HTTP/1.1 200 ") and b'"verdict":"ok"' in said.replace(b" ", b"")
         assert process.wait(PATIENCE) == 0
+
+
+def test_who_leaves_or_is_refused_before_the_first_message_is_no_error_of_the_service(service):
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+               "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")  # fmt: skip
+    before = service.log().count('"level": "error"')
+
+    def head(*more, path="/v1/terminal"):
+        return raw.head(*upgrade, *more, method="GET", path=path)
+
+    with raw.connect(service.port) as sock:
+        sock.sendall(head())
+        assert raw.statuses(sock.recv(1 << 16)) == [101]
+        seen = service.log().count('"WEBSOCKET"')
+    assert until(lambda: service.log().count('"WEBSOCKET"') > seen, PATIENCE)
+    assert raw.statuses(raw.said(service.port, head("Origin: http://elsewhere"))) == [403]
+    assert raw.statuses(raw.said(service.port, head(path="/nowhere"))) == [403]
+    assert until(lambda: service.log().count('"WEBSOCKET"') > seen + 2, PATIENCE)
+    assert service.log().count('"level": "error"') == before
