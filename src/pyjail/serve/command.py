@@ -46,7 +46,7 @@ def main(options: Mapping[str, Any]) -> int:
             os.environ["PYJAIL_IMAGES"] = store  # that of all runs of this process
     from pyjail.serve import server
 
-    return server.main(found.config)
+    return server.main(found.config, learn=True)
 
 
 def unit(config: str | None, undone: Sequence[str]) -> str:

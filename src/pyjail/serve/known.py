@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,6 +15,8 @@ from pyjail.serve.config import Config
 
 T = TypeVar("T")
 _AT_ONCE = 2  # tools that tell their versions: some take seconds of CPU time for that
+_PATIENCE = 20.0  # seconds after which a tool that has not told it is left out of lists
+_QUIET = 0.25  # seconds between two looks whether anybody runs something
 
 
 class Once:
@@ -22,16 +25,23 @@ class Once:
     def __init__(self, find: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._find = find
         self._found: asyncio.Task[Any] | None = None
+        self.since = 0.0  # time.monotonic() of its beginning
 
     def begin(self) -> asyncio.Task[Any]:
         """Find it out, if nobody has. A failure is not kept."""
         if self._found is None or (self._found.done() and (self._found.cancelled() or self._found.exception())):
-            self._found = asyncio.create_task(self._find())
+            self._found, self.since = asyncio.create_task(self._find()), time.monotonic()
         return self._found
 
     async def get(self) -> Any:
         """It, once it is found out."""
         return await asyncio.shield(self.begin())
+
+    async def soon(self) -> Any:
+        """It; None: it has not been found out in time, or not at all."""
+        task = self.begin()
+        await asyncio.wait((task,), timeout=max(0.0, self.since + _PATIENCE - time.monotonic()))
+        return self.now()
 
     def now(self) -> Any:
         """It; None: it is not known yet."""
@@ -57,10 +67,21 @@ class Known:
             return await _apart(partial(languages.version, language, self._jail))
 
     async def versions(self, names: Sequence[str]) -> Mapping[str, str]:
-        """{name: version} of those whose tools are here; all, where none is named."""
+        """{name: version} of those whose tools are here; all, where none is named, but for those whose tools have not
+        told it for too long."""
         asked = [name for name in names or self._of if name in self._of]
-        found = await asyncio.gather(*(self._of[name].get() for name in asked))
+        told = Once.get if names else Once.soon
+        found = await asyncio.gather(*(told(self._of[name]) for name in asked))
         return {name: version for name, version in zip(asked, found, strict=True) if version is not None}
+
+    async def learn(self, busy: Callable[[], bool]) -> None:
+        """Find out all versions, one after the other and only while it is not ``busy``, so that nobody waits for them
+        who asks later."""
+        for once in self._of.values():
+            while busy():
+                await asyncio.sleep(_QUIET)
+            with suppress(Exception):
+                await once.get()
 
     async def rows(self) -> list[dict[str, Any]]:
         """All of them for ``/v1/languages``. Whether tools are here is soon found out; which versions they are may take

@@ -29,11 +29,11 @@ _OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def serve(app: FastAPI, config: Config, sockets: list[socket.socket], early: Early) -> None:
+def serve(app: FastAPI, config: Config, sockets: list[socket.socket], early: Early, learn: bool) -> None:
     """Until SIGTERM or SIGINT, and the end of what runs then. Raises `Refused` when it cannot start."""
     logging.getLogger().addHandler(logging.NullHandler())  # or tracebacks would go to standard error
     try:
-        _Server(app, config, sockets, early).run(sockets)
+        _Server(app, config, sockets, early, learn).run(sockets)
     except SystemExit:  # what uvicorn says of a lifespan that failed
         failed = getattr(app.state, "failed", None)
         if failed is None:
@@ -52,11 +52,12 @@ def _why(e: BaseException) -> str:
 class _Server(uvicorn.Server):
     """On the first signal nothing new is run, and what runs has ``config.drain`` seconds; on the second it has none."""
 
-    def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket], early: Early) -> None:
+    def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket], early: Early, learn: bool) -> None:
         super().__init__(
             uvicorn.Config(app, **_OPTIONS, **protocol.options(config.edge, app.state.service.observer.refused))
         )
         self._drain, self._service, self._sockets, self._early = config.drain, app.state.service, sockets, early
+        self._learn = learn
         self._end: asyncio.Task[None] | None = None
         self._now = asyncio.Event()
 
@@ -82,6 +83,8 @@ class _Server(uvicorn.Server):
         if not self.should_exit:
             print("pyjail serves on", ", ".join(map(where, self._sockets)), flush=True)
             notify("READY=1")
+            if self._learn:
+                self._service.learn()
 
     def _asked(self) -> None:
         if self._end is None:

@@ -12,15 +12,15 @@ from pyjail.serve.config import Config
 from pyjail.serve.signals import Early
 
 
-def main(config: Config) -> int:
-    """Serve until a signal says otherwise; the exit code. Raises `trial.Refused` when it does not start, ImportError
-    where the extra ``serve`` is not installed."""
+def main(config: Config, *, learn: bool = False) -> int:
+    """Serve until a signal says otherwise; the exit code. ``learn``: see `Service.learn`. Raises `trial.Refused` when
+    it does not start, ImportError where the extra ``serve`` is not installed."""
     early = Early()
     with early.heard():
-        return _served(config, early)
+        return _served(config, early, learn)
 
 
-def _served(config: Config, early: Early) -> int:
+def _served(config: Config, early: Early, learn: bool) -> int:
     sockets = listen.sockets(config)
     try:
         with ThreadPoolExecutor(1) as threads:
@@ -34,7 +34,7 @@ def _served(config: Config, early: Early) -> int:
         early.check()
         if config.open and not config.tokens:
             warn(f"--open: whoever reaches {', '.join(map(listen.where, sockets))} may run programs, without a token")
-        process.serve(made, config, sockets, early)
+        process.serve(made, config, sockets, early, learn)
     finally:
         for sock in sockets:
             sock.close()

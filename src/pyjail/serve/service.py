@@ -78,6 +78,12 @@ class Service:
         chores = (self.store.expire, self._expire, self.names.prune, self.engine.checks.close)
         made.push_async_callback(leaving.ended, asyncio.create_task(every(TIDY, *chores)))
 
+    def learn(self) -> None:
+        """Find out what takes long, while nobody runs anything."""
+        turns = self.turns
+        learning = asyncio.create_task(self.known.learn(lambda: bool(turns.running or turns.waiting or turns.draining)))
+        self._made.push_async_callback(leaving.ended, learning)
+
     def _watch(self) -> None:
         metrics, lives = self.observer.metrics, self.lives
         metrics.watch("pyjail_store_bytes", "bytes of files that wait for runs", self.files.total)
