@@ -79,7 +79,7 @@ def make(config: Config) -> FastAPI:
     made.include_router(swagger_page.router(bool(config.faces.get("boxer", {}).get("enabled", True))))
     made.include_router(page.router(config))
     doors = faced.mount(made, service)
-    errors.install(made)
+    errors.install(made, doors.refused)
     openapi.install(made)
     endpoints = {**ours, **doors.direct}
     full = crowd.refusal(service.turns, {**crowd.OURS, **{key: template for key, (template, _) in endpoints.items()}})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from pyjail import HostError, JailError, SpecError
 from pyjail.serve import strict
@@ -37,8 +40,8 @@ def response(request: Request, problem: Problem) -> JSONResponse:
     return JSONResponse(body, problem.status, headers=dict(problem.headers), media_type=TYPE)
 
 
-def install(made: FastAPI) -> None:
-    """Have the application answer so."""
+def install(made: FastAPI, faced: Callable[[Scope, Problem], Response | None]) -> None:
+    """Have the application answer so. ``faced``: what the client of a face is told; None: it is none."""
 
     async def told(request: Request, e: Exception) -> Response:
         return response(request, of(e))
@@ -54,10 +57,11 @@ def install(made: FastAPI) -> None:
 
     async def http(request: Request, e: Exception) -> Response:
         assert isinstance(e, HTTPException)
-        if not _native(request):
-            return await http_exception_handler(request, e)
         kind = {404: "not-found", 405: "method"}.get(e.status_code, "http")
-        return response(request, Problem(e.status_code, kind, str(e.detail), headers=e.headers))
+        problem = Problem(e.status_code, kind, str(e.detail), headers=e.headers)
+        if _native(request):
+            return response(request, problem)
+        return faced(request.scope, problem) or await http_exception_handler(request, e)
 
     for kind in (Problem, JailError, Exception):
         made.add_exception_handler(kind, told)

@@ -135,6 +135,14 @@ class Doors:
         answer = told(found[0].problem(problem))
         return answer.status_code, list(answer.raw_headers), bytes(answer.body)
 
+    def refused(self, scope: Scope, problem: Problem) -> Response | None:
+        """As `tell`, of a path that only looks like one of a face; None: it does not."""
+        found = self._at(str(scope.get("path", "")))
+        if found is None:
+            return None
+        scope["problem"] = problem.kind
+        return told(found[0].problem(problem))
+
     def forms(self, method: str, path: str) -> bool:
         """Whether a body there may be no JSON."""
         found = self._at(path)

@@ -334,3 +334,23 @@ def test_go_judge_s_stream_carries_input_and_output(service):
         with connect(url) as line:
             line.send(wrong)
             assert "error" in json.loads(line.recv(PATIENCE)[1:])
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [("/piston/x", "message"), ("/judge0/x", "error"), ("/snekbox/x", "title"), ("/codebox/x", "detail"), ("/boxer/x", "error"), ("/v1/x", "type")],
+)  # fmt: skip
+def test_what_is_no_path_is_told_as_the_face_s_client_expects(service, path, shape):
+    status, said, _ = call(service, "GET", path)
+    assert status == 404 and shape in (said if isinstance(said, dict) else json.loads(said))
+
+
+def test_piston_s_programs_import_each_other_by_their_names(service):
+    texts = {
+        "app.py": "import main, lib; print(lib.said, main.n, __file__)", "main.py": "n = 1",
+        "lib.py": "import os; said = os.environ['PISTON_LANGUAGE']",
+    }  # fmt: skip
+    files = [{"name": name, "content": text} for name, text in texts.items()]
+    asked = {"language": "python", "version": ">=3 <4", "files": files}
+    status, said = post(service, "/piston/api/v2/execute", asked)
+    assert (status, said["run"]["stdout"]) == (200, "python 1 /box/app.py\n")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyjail import Limits, Result
+from pyjail import Limits, Result, languages
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Socket
-from pyjail.serve.faces.common import bounded, compiling, parsed, relative, text
+from pyjail.serve.faces.common import bounded, compiling, parsed, text
+from pyjail.serve.faces.piston_files import Refused, called, sent
+from pyjail.serve.faces.piston_versions import matches
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job
 from pyjail.serve.problem import Problem
@@ -34,13 +34,6 @@ _SAYS = {
     "RE": "Exited with error status {code}", "SG": "Caught fatal signal {number}", "TO": "Time limit exceeded",
     "OL": "stdout length exceeded", "EL": "stderr length exceeded", "XX": "the jail failed, not the program",
 }  # fmt: skip
-
-
-class Refused(Problem):
-    """A 400."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(400, "field", detail)
 
 
 class Piston:
@@ -120,14 +113,17 @@ async def asked_for(body: Any, desk: Desk) -> tuple[Job, dict[str, Any]]:
     for name in ("language", "version"):
         if not body.get(name) or not isinstance(body[name], str):
             raise Refused(f"{name} is required as a string")
-    source, files = _files(body.get("files"))
+    main, files = sent(body.get("files"))
     language, version = await _runtime(body["language"], body["version"], desk)
+    known = (desk.config.languages or languages.table())[language]
+    source, how = called(main, files, known)
+    theirs = ALIASES.get(language, (language,))[0]
     job = Job(
         _arguments(body.get("args")), language=language, source=source, files=files,
         limits=_limits("run", language, body, desk), compile_limits=_limits("compile", language, body, desk),
-        jail=desk.config.jail, label=NAME,
+        jail=desk.config.jail, label=NAME, how=how, env={"PISTON_LANGUAGE": theirs},
     )  # fmt: skip
-    return job, {"language": ALIASES.get(language, (language,))[0], "version": version}
+    return job, {"language": theirs, "version": version}
 
 
 async def _runtime(language: str, version: str, desk: Desk) -> tuple[str, str]:
@@ -136,61 +132,6 @@ async def _runtime(language: str, version: str, desk: Desk) -> tuple[str, str]:
     if found is None or not matches(version, found):
         raise Refused(f"{language}-{version} runtime is unknown")
     return name, found
-
-
-def matches(selector: str, version: str) -> bool:
-    """Whether ``*``, ``3``, ``3.x``, ``^3.1``, ``~3.1``, ``>=3`` or ``3.11.2`` selects a version."""
-    wanted = selector.strip().lstrip("v=")
-    if wanted in ("*", "x", "latest", ""):
-        return True
-    here = _numbers(version)
-    if wanted.startswith(("^", "~", ">=")):
-        sign, least = wanted[:2] if wanted[0] == ">" else wanted[0], _numbers(wanted.lstrip("^~>="))
-        same = {"^": 1, "~": min(2, len(least)), ">=": 0}[sign]
-        return here[:same] == least[:same] and here >= least
-    parts = [part for part in wanted.split(".") if part not in ("x", "*")]
-    return all(map(_is_number, parts)) and here[: len(parts)] == [int(part) for part in parts]
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) if _is_number(part) else 0 for part in version.split(".")]
-
-
-def _is_number(part: str) -> bool:
-    return part.isascii() and part.isdigit() and len(part) < 10
-
-
-def _files(given: Any) -> tuple[str, dict[str, bytes]]:
-    """The main source, the other files."""
-    if not given or not isinstance(given, list):
-        raise Refused("files is required as an array")
-    main, files = None, dict[str, bytes]()
-    for i, file in enumerate(given):
-        if not isinstance(file, dict) or not isinstance(file.get("content"), str):
-            raise Refused(f"files[{i}].content is required as a string")
-        data = _decoded(file, i)
-        if main is None and file.get("encoding", "utf8") == "utf8":
-            main = file["content"]
-            continue
-        try:
-            files[relative(str(file.get("name") or f"file{i}.code"))] = data
-        except ValueError as e:
-            raise Refused(f"files[{i}].name: {e}") from None
-    if main is None:
-        raise Refused("files must include at least one utf8 encoded file")
-    return main, files
-
-
-def _decoded(file: Mapping[str, Any], at: int) -> bytes:
-    content, encoding = file["content"], file.get("encoding") or "utf8"
-    try:
-        if encoding == "base64":
-            return base64.b64decode(content, validate=True)
-        if encoding == "hex":
-            return bytes.fromhex(content)
-        return str(content).encode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        raise Refused(f"files[{at}].content is no {encoding}") from None
 
 
 def _arguments(given: Any) -> tuple[str, ...]:
