@@ -35,6 +35,9 @@ def bounded(connections: int) -> int:
 class Speaker(Protocol):
     """What speaks on a connection."""
 
+    def data_received(self, data: bytes) -> None:
+        """This came from the client."""
+
     def overdue(self, now: float) -> None:
         """Called every now and then: end the connection if its client takes too long."""
 

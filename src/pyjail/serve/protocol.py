@@ -12,10 +12,12 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from pyjail.serve.config import Edge
 from pyjail.serve.connections import Connections, Line
 from pyjail.serve.leaving import CLIENT, Client
+from pyjail.serve.old_answers import OldAnswer
 from pyjail.serve.problem import TYPE, Problem
 
 MESSAGE = 256 << 10  # bytes of one WebSocket message
@@ -80,6 +82,7 @@ class Http(HttpToolsProtocol):
             self._head += len(data)
         else:
             self._dress += len(data)
+        self._came = data
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -87,6 +90,14 @@ class Http(HttpToolsProtocol):
             self._refuse(_too_long())
         elif self._began is not None and self._dress > _DRESS + 8 * self._got:
             self._refuse(Problem(400, "chunks", "the body is made of too little besides the dress of its chunks"))
+
+    def handle_websocket_upgrade(self) -> None:
+        """Also with what came behind the handshake: the client need not wait for an answer."""
+        super().handle_websocket_upgrade()
+        upgrade = sys.exc_info()[1]
+        rest = self._came[upgrade.args[0] :] if upgrade is not None and upgrade.args else b""
+        if rest and not self.transport.is_closing():
+            self._line.speaker.data_received(rest)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -108,6 +119,8 @@ class Http(HttpToolsProtocol):
         super().on_headers_complete()
         self._due, self._began, self._got, self._dress = None, time.monotonic(), 0, 0
         if self.cycle is not None:
+            if self.scope["http_version"] == "1.0":
+                self.cycle.__class__ = OldAnswer
             self._unanswered = [c for c in (*self._unanswered, self.cycle) if not c.response_complete]
         if self.pipeline:
             self.flow.resume_reading()  # or nobody would see that the client of the first one leaves
@@ -197,7 +210,9 @@ class Http(HttpToolsProtocol):
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """One connection that was HTTP before."""
+    """One connection that was HTTP before. What comes before the handshake is answered is heard afterwards."""
+
+    _early = b""
 
     def connection_made(self, transport: Any) -> None:
         transport.speaker = self
@@ -206,6 +221,21 @@ class WebSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         cast(Line, self.transport).gone()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated and not self.handshake_complete:
+            self._early += data
+            if len(self._early) > MESSAGE:
+                self.transport.close()
+        else:
+            super().data_received(data)
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self._early and self.handshake_complete:
+            early, self._early = self._early, b""
+            if self.conn.state is State.OPEN and not self.transport.is_closing():
+                super().data_received(early)
 
     def overdue(self, now: float) -> None:
         """Its application says how long it lasts."""
