@@ -202,13 +202,25 @@ def test_all_clients_together_have_so_many_connections_and_no_more():
         assert raw.statuses(raw.said(service.port, b"")) == [503]
 
 
+def upgrade(path: str) -> bytes:
+    return raw.head(
+        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", method="GET", path=path,
+    )  # fmt: skip
+
+
 def test_a_connection_that_became_a_websocket_counts_until_it_ends(service: Served):
     for _ in range(60):
-        came = raw.said(service.port, raw.head(
-            "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", method="GET", path="/nowhere",
-        ))  # fmt: skip
-        assert raw.statuses(came)[0] in (403, 404)
+        assert raw.statuses(raw.said(service.port, upgrade("/nowhere")))[0] in (403, 404)
+    with (
+        served(Config(edge=Edge(connections_per_client=5, head_time=PATIENCE))) as other,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(5):
+            sock = stack.enter_context(raw.connect(other.port))
+            sock.sendall(upgrade("/v1/terminal"))
+            assert raw.statuses(sock.recv(1 << 16)) == [101]
+        assert raw.statuses(raw.said(other.port, b"")) == [429]
 
 
 def test_requests_that_do_not_wait_for_answers_are_bounded(service: Served):

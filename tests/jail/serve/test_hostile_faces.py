@@ -16,6 +16,7 @@ import websockets
 from pyjail import Limits
 from pyjail.serve import Config
 from pyjail.serve.config import Admission
+from pyjail.serve.job import LATE
 from tests.jail.serve.served import PATIENCE, ROOT, served
 
 JSON = {"Content-Type": "application/json"}
@@ -188,6 +189,15 @@ def test_tests_keep_a_slot_no_longer_than_ten_programs_may():
         answer = client.post("/v1/judge", json=asked)
         assert (answer.status_code, answer.json()["field"]) == (422, "tests")
         assert found.programs() == []
+
+
+def test_commands_keep_a_slot_no_longer_than_one_program_may():
+    with served(Config(maxima=Limits(wall_time=1, cpu_time=60, memory="1G", output="10M"))) as found:
+        with httpx.Client(base_url=found.url, timeout=PATIENCE) as client:
+            commands = [{"command": "sleep 0.7", "timeout": 1}] * 20
+            answer = client.post("/codebox/execute", json={"sources": {}, "commands": commands}).json()
+    assert [entry["exit_code"] for entry in answer] == [0] + [-1] * 19
+    assert [entry["stderr"] for entry in answer[2:]] == [f"{LATE}\n"] * 18
 
 
 FIRST = [

@@ -81,6 +81,22 @@ def test_a_limit_that_cannot_be_enforced_is_refused_by_its_name():
     assert "[limits]" in said and "cpus" in said
 
 
+@pytest.mark.needs_root
+def test_where_limits_cannot_be_enforced_it_does_not_start_and_says_what_is_in_the_way():
+    hidden = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        'mount -t tmpfs tmpfs /sys/fs/cgroup && exec "$@"',
+        "sh",
+    ]
+    said = refused("--port", "0", command=[*hidden, sys.executable, "-m", "pyjail", "serve"])
+    assert "strict jails do not run here: " in said and "fix: " in said
+
+
 def test_what_is_wrong_in_the_configuration_is_said_before_anything_is_tried(tmp_path):
     (tmp_path / "serve.toml").write_text("[serve]\nprot = 1")
     assert "serve.prot=1: there is no such key" in refused("--config", str(tmp_path / "serve.toml"))

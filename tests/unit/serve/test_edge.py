@@ -211,6 +211,13 @@ def test_bytes_that_are_held_are_bounded_over_all_requests():
     assert edge.ask(body=b" " * 1000).status == 200  # what is answered is not held
 
 
+def test_a_length_that_would_be_too_many_bytes_at_once_is_refused_before_any_of_it_is_read():
+    before = Before(Config(admission=Admission(inflight=1500)))
+    answer = before.ask(body=b" " * 2000)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1") and before.unread
+    assert before.route.bodies == []
+
+
 def test_a_client_that_asks_too_often_is_told_when_to_come_back():
     before = Before(Config(admission=Admission(rate="2/minute")))
     assert before.ask(body=b"{}").headers["ratelimit"] == '"default";r=1;t=60'
