@@ -62,7 +62,7 @@ class NsJail:
     def __init__(self, *args, memfs_instance_size=SIZE, files_timeout=5, **given):
         self.memfs_instance_size, self.files_timeout, self.read_chunk_size, self.max_output_size = (
             memfs_instance_size, files_timeout, 10_000, 1_000_000)
-        self.config = types.SimpleNamespace(cgroup_mem_max=52428800, cgroup_pids_max=6)
+        self.config = types.SimpleNamespace(cgroup_mem_max=73400320, cgroup_pids_max=15)
     def python3(self, py_args, files=(), nsjail_args=(), executable_path=DEFAULT_EXECUTABLE_PATH):
         if nsjail_args or self.memfs_instance_size != SIZE or self.files_timeout != 5:
             raise unittest.SkipTest("what is no part of a request: nsjail's arguments, sizes and times of its own")

@@ -25,8 +25,8 @@ def test_a_program_with_files():
         "stdin": "5",
         "run_timeout": 2,
         "memory_limit_MB": 64,
-        "files": {"/mnt/d/f": "Zg==", "g": None},
-        "fetch_files": ["a.txt", "/mnt/b", "gone"],
+        "files": {"/mnt/d/f": "Z\ng==", "g": None, "IGNORE_THIS_FILE": "Zg=="},
+        "fetch_files": ["a.txt", "/mnt/b", "[gone]"],
     }
     assert run(body, desk).content == {
         "status": "Success", "message": "", "compile_result": None, "executor_pod_name": None, "files": {"a.txt": "YQ==", "/mnt/b": "Yg=="},
@@ -37,8 +37,8 @@ def test_a_program_with_files():
         "python",
         "print(1)",
         b"5",
-        {"d/f": b"f", "g": b""},
-        ("a.txt", "b", "gone"),
+        {"d/f": b"f"},
+        ("a.txt", "b", "[[]gone]"),
     )
     assert (job.limits.wall_time, job.limits.memory, job.compile_limits.wall_time) == (2, 64 << 20, 10)
 
@@ -55,6 +55,7 @@ def test_a_program_s_fault_is_never_the_sandbox_s(verdict, status, stage, code):
     answer = run(HELLO, Desk(result(verdict)))
     said = answer.content["run_result"]
     assert (answer.status, answer.content["status"], said["status"], said["return_code"]) == (200, status, stage, code)
+    assert said["execution_time"] == 0.25
 
 
 def test_the_jail_s_fault_is():
@@ -72,7 +73,7 @@ def test_what_does_not_compile_has_no_run():
     ("body", "at"),
     [
         ({}, ["body", "code"]), ({**HELLO, "code": 1}, ["body", "code"]), ({**HELLO, "language": "x"}, ["body", "language"]), ({**HELLO, "run_timeout": "x"}, ["body", "run_timeout"]),
-        ({**HELLO, "run_timeout": 10**6}, ["body", "wall_time"]), ({**HELLO, "files": [1]}, ["body", "files"]), ({**HELLO, "files": {"a": "?"}}, ["body", "files", "a"]), (b"{", ["body"]), ([], ["body"]),
+        ({**HELLO, "run_timeout": 10**6}, ["body", "wall_time"]), ({**HELLO, "files": [1]}, ["body", "files"]), ({**HELLO, "files": {"a": "b"}}, ["body", "files", "a"]), (b"{", ["body"]), ([], ["body"]),
         ({**HELLO, "fetch_files": ["../x"]}, ["body", "fetch_files"]), ({**HELLO, "files": {"/etc/x": ""}}, ["body", "files", "/etc/x"]),
     ],
 )  # fmt: skip

@@ -26,11 +26,14 @@ def test_arguments(body, args):
     assert evaluate(body, desk).content == {"stdout": "", "returncode": 0, "files": []}
     (job,) = desk.jobs
     assert (job.args, job.cwd, job.merged, job.limits.wall_time) == (("python3", *args), "/home", True, 6)
+    limits, env = job.limits, job.env
+    assert (limits.memory, limits.processes, limits.address_space, limits.disk) == (70 << 20, 15, 700 << 20, 48 << 20)
+    assert (env["OMP_NUM_THREADS"], env["PYTHON_COLORS"]) == ("15", "1")
 
 
 def test_new_and_changed_files_come_back():
     desk = Desk(result(files={"same": b"1", "changed": b"2", "d/new": b"3"}))
-    files = [{"path": "same", "content": "MQ=="}, {"path": "d/../changed", "content": "MQ=="}]
+    files = [{"path": "same", "content": "MQ=="}, {"path": "d/../changed", "content": "M\nQ=="}]
     assert evaluate({"args": ["x"], "files": files}, desk).content["files"] == [
         {"path": "changed", "size": 1, "content": "Mg=="}, {"path": "d/new", "size": 1, "content": "Mw=="},
     ]  # fmt: skip
@@ -54,7 +57,7 @@ def test_each_end(verdict, given, code):
         ({"args": 400}, "Request data failed validation", "400 is not of type 'array'"), ({"args": [], "files": [215]}, "Request data failed validation", "215 is not of type 'object'"),
         ({"args": [], "files": [{"path": "/etc"}]}, "Request data failed validation", "does not match"), ({"args": [], "files": [{"path": r"a\0b"}]}, "Request data failed validation", "does not match"),
         ({"args": [], "files": [{"path": "dir/../../x"}]}, "Request file is invalid", "File path 'dir/../../x' may not traverse beyond root"),
-        ({"args": [], "files": [{"path": "x", "content": "?"}]}, "Request file is invalid", "base64"), (b"{", "Invalid JSON", "Could not parse"),
+        ({"args": [], "files": [{"path": "x", "content": "a"}]}, "Request file is invalid", "Invalid base64 encoding for file 'x'"), (b"{", "Invalid JSON", "Could not parse"),
     ],
 )  # fmt: skip
 def test_what_is_wrong(body, title, text):

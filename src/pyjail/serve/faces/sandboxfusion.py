@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from pyjail.serve.problem import Problem
 
 NAME = "sandboxfusion"
 OWN: Mapping[str, Any] = {"cpu_time": None, "wall_time": 10}
+IGNORED = "IGNORE_THIS_FILE"  # in the names of those that are not for the program
 _NUMBER = "float_type", "Input should be a valid number"
 
 
@@ -92,8 +94,10 @@ def _job(body: Mapping[str, Any], language: str, desk: Desk) -> Job:
         asked["memory"] = int(min(memory, 1e15) * (1 << 20))
     files = {}
     for path, data in (body.get("files") or {}).items():
+        if data is None or IGNORED in path:
+            continue
         try:
-            files[inside(path)] = base64.b64decode(data or "", validate=True)
+            files[inside(path)] = base64.b64decode(data)  # what is no base64 is passed over, as there
         except (binascii.Error, ValueError) as e:
             raise Wrong(detail(["files", path], ("value_error", str(e)), data)) from None
     jail, name = desk.config.jail, body["language"]
@@ -128,7 +132,7 @@ def inside(path: str) -> str:
 def _fetched(body: Mapping[str, Any]) -> Iterator[str]:
     for path in body.get("fetch_files") or []:
         try:
-            yield inside(path)
+            yield glob.escape(inside(path))
         except ValueError as e:
             raise Wrong(detail(["fetch_files"], ("value_error", str(e)), path)) from None
 
@@ -157,8 +161,8 @@ def _stage(result: Result[Any]) -> dict[str, Any]:
     cell, code = told(NAME, result)
     late = cell.word == "TimeLimitExceeded"
     return {
-        "status": cell.word, "execution_time": None if late else result.usage.wall_time,
-        "return_code": None if late else code, "stdout": text(result.stdout), "stderr": text(result.stderr),
+        "status": cell.word, "execution_time": result.usage.wall_time, "return_code": None if late else code,
+        "stdout": text(result.stdout), "stderr": text(result.stderr),
     }  # fmt: skip
 
 
