@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TRIPS = {n: name.removeprefix("TRIP_").lower() for n, name in ffi.typeof("enum pj_trip").elements.items()}
 # struct pj_facts as far as `used`, and from there as far as `space`
 FACTS, MORE = struct.Struct("<4I2i6Ii5I10Q"), struct.Struct("<37Q")
-_SPACE = struct.Struct("<15Q")  # struct statfs
+_SPACE = struct.Struct("<7Q64x")  # struct statfs
 _SPACE_AT = FACTS.size + MORE.size
 _TEXT = struct.Struct("<IIiI")  # struct pj_text
 SIZE = _SPACE_AT + lib.PJ_MAX_TMPFS * _SPACE.size
@@ -87,8 +87,11 @@ class Facts:
     @property
     def tmpfs(self) -> tuple[tuple[int, int, int, int], ...]:
         """(bytes, bytes free, inodes, inodes free) of each."""
-        spaces = [_SPACE.unpack_from(self.raw, _SPACE_AT + i * _SPACE.size) for i in range(self.tmpfs_count)]
-        return tuple([(s[2] * s[1], s[4] * s[1], s[5], s[6]) for s in spaces])
+        found = []
+        for at in range(_SPACE_AT, _SPACE_AT + self.tmpfs_count * _SPACE.size, _SPACE.size):
+            _, block, blocks, _, free, inodes, inodes_free = _SPACE.unpack_from(self.raw, at)
+            found.append((blocks * block, free * block, inodes, inodes_free))
+        return tuple(found)
 
     @property
     def texts(self) -> bytes:
@@ -98,20 +101,7 @@ class Facts:
     @once
     def reads(self) -> dict[int, str]:
         """CGROUP_READ, watch and clock rows, by index."""
-        found = {}
-        raw, at, unpack, head = self.raw, SIZE + self.reads_at, _TEXT.unpack_from, _TEXT.size
-        end = len(raw)
-        while at < end:  # as `records`, which is a call for each: whoever looks at a run looks at all of them
-            if at + head > end:
-                raise damaged("half a record")
-            _, row, failed, length = unpack(raw, at)
-            at += head
-            if length > end - at:
-                raise damaged(f"a record of {length} bytes in {end - at}")
-            if not failed:
-                found[row] = raw[at : at + length].decode("latin-1")
-            at += (length + 7) & ~7
-        return found
+        return _texts(self.raw, SIZE + self.reads_at)
 
     @property
     def unread(self) -> dict[int, int]:
@@ -121,12 +111,26 @@ class Facts:
     @once
     def before(self) -> dict[int, str]:
         """Those that only count up: what they said before this run."""
-        found = {}
-        for kind, row, _, data in records(self.texts):
-            if kind != lib.TEXT_BASE:
-                break
-            found[row] = data.decode("latin-1")
-        return found
+        return _texts(self.raw, SIZE, lib.TEXT_BASE)
+
+
+def _texts(raw: bytes, at: int, only: int | None = None) -> dict[int, str]:
+    """The data of the records from there on, by row, as far as they are of that kind. As `records`, which is a call for
+    each: whoever looks at a run looks at all of them."""
+    found, unpack, head, end = {}, _TEXT.unpack_from, _TEXT.size, len(raw)
+    while at < end:
+        if at + head > end:
+            raise damaged("half a record")
+        kind, row, failed, length = unpack(raw, at)
+        if only is not None and kind != only:
+            break
+        at += head
+        if length > end - at:
+            raise damaged(f"a record of {length} bytes in {end - at}")
+        if not failed:
+            found[row] = raw[at : at + length].decode("latin-1")
+        at += (length + 7) & ~7
+    return found
 
 
 def not_started(failure: Failure) -> Facts:

@@ -114,11 +114,12 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> fr
         hit.add("processes")
     if kills:
         hit.add("memory")
-    for target, (size, free, inodes, inodes_free) in workspaces(run, facts).items():
+    disk, inodes = run.limits.disk is not None, run.limits.inodes is not None
+    for target, (bytes_, free, all_inodes, inodes_free) in workspaces(run, facts).items() if disk or inodes else ():
         if target in ("/box", "/tmp"):
-            if size and run.limits.disk is not None and free == 0:
+            if disk and bytes_ and free == 0:
                 hit.add("disk")
-            if inodes and run.limits.inodes is not None and inodes_free == 0:
+            if inodes and all_inodes and inodes_free == 0:
                 hit.add("inodes")
     if facts.trip in _TRIPS:
         hit.add(_TRIPS[facts.trip])

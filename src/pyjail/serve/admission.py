@@ -230,7 +230,8 @@ class Turns:
     def retry_after(self) -> int:
         """Seconds, by how quickly programs ended lately; not the same for all, or all come back at once."""
         now = time.monotonic()
-        ends = sum(now - end < _LATELY for end in self._ends)
+        lately = bool(self._ends) and now - self._ends[0] < _LATELY  # so are all after it
+        ends = len(self._ends) if lately else sum(now - end < _LATELY for end in self._ends)
         since = now - self._ends[-ends] if ends else 0.0
         rate = ends / max(since, 0.1) if ends > 1 else 1.0
         seconds = (self.waiting + 1) / rate * random.uniform(1, 1.5)  # noqa: S311

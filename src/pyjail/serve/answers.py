@@ -17,12 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi.responses import JSONResponse
-from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pyjail import Result
 from pyjail.serve import leaving, model
+from pyjail.serve.encoded import encoded
 from pyjail.serve.job import Outcome
 from pyjail.serve.live import length
 from pyjail.serve.problem import TYPE, Problem
@@ -90,10 +90,7 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        try:
-            return to_json(content, inf_nan_mode="null")  # in a quarter of the time that `json` takes
-        except PydanticSerializationError:  # half a surrogate pair
-            return text(content)
+        return encoded(content)
 
 
 class Long(Response):

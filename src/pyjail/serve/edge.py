@@ -7,7 +7,6 @@ until then its ``tenant`` is "".
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyjail.serve import auth, body, client, crowd
 from pyjail.serve.config import Config
+from pyjail.serve.encoded import encoded
 from pyjail.serve.hosts import SAFE, Hosts
 from pyjail.serve.problem import TYPE, Problem
 from pyjail.serve.rates import Rates
@@ -45,7 +45,7 @@ Tell = Callable[[Scope, Problem], Told]  # a problem as the client of that path 
 
 def tell(scope: Scope, problem: Problem) -> Told:
     """As RFC 9457 says."""
-    said = json.dumps(problem.to_dict(scope.get("request_id", ""))).encode()
+    said = encoded(problem.to_dict(scope.get("request_id", "")))
     headers = [(b"content-type", TYPE.encode()), (b"content-length", b"%d" % len(said))]
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     return problem.status, headers, said

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 TYPE = "application/problem+json"
+PHRASES = {status.value: status.phrase for status in HTTPStatus}  # an enum takes as long as all else of a problem
 
 
 class Problem(Exception):
@@ -46,7 +47,7 @@ class Problem(Exception):
     def to_dict(self, request_id: str = "") -> dict[str, Any]:
         """Its body."""
         said: dict[str, Any] = {
-            "type": f"urn:pyjail:problem:{self.kind}", "title": HTTPStatus(self.status).phrase, "status": self.status,
+            "type": f"urn:pyjail:problem:{self.kind}", "title": PHRASES[self.status], "status": self.status,
             "detail": self.detail,
         }  # fmt: skip
         more = {"field": self.field, "hint": self.hint, "retry": self.retry, "request_id": request_id}

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -18,7 +17,7 @@ from pyjail.serve.config import Edge
 from pyjail.serve.connections import Connections, Line
 from pyjail.serve.leaving import CLIENT, Client
 from pyjail.serve.old_answers import OldAnswer
-from pyjail.serve.problem import TYPE, Problem
+from pyjail.serve.problem import PHRASES, TYPE, Problem
 
 MESSAGE = 256 << 10  # bytes of one WebSocket message
 _HEAD = 32 << 10  # bytes of a head
@@ -255,7 +254,7 @@ def _too_long() -> Problem:
 
 def _raw(problem: Problem) -> bytes:
     said = json.dumps(problem.to_dict()).encode()
-    head = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", f"content-type: {TYPE}"]
+    head = [f"HTTP/1.1 {problem.status} {PHRASES[problem.status]}", f"content-type: {TYPE}"]
     head += [f"content-length: {len(said)}", "connection: close"]
     head += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
     return "\r\n".join([*head, "", ""]).encode() + said
