@@ -29,16 +29,26 @@ def _run() -> None:
 
 
 def latency(sizes: Sizes) -> list[Found]:
-    """One client that comes again at once, beside `pyjail.run`: p50, p99."""
-    rows = []
-    with served() as server, Caller(server.port) as caller:
-        data = request(server.port)
-        for warm in (_run, lambda: caller.call(data)):
+    """One client that comes again at once, beside `pyjail.run`: p50, p99; and the floor."""
+    rows, floor = [], []
+    bare = [sys.executable, "-m", "benchmarks.serve_floor", "run"]
+    with (
+        served() as server, serve_client.listening(bare) as other, Caller(server.port) as caller,
+        Caller(other.port) as least,
+    ):  # fmt: skip
+        data, same = request(server.port), request(other.port)
+        for warm in (_run, lambda: caller.call(data), lambda: least.call(same)):
             repeated(warm, 0.5)
         for _ in range(sizes.rounds):
             own = repeated(_run, sizes.seconds)
             rows.append((own, repeated(lambda: caller.call(data), sizes.seconds)))
-    found = []
+            floor.append(quantile(repeated(lambda: least.call(same), sizes.seconds), 0.5) / quantile(own, 0.5))
+    found = [
+        Found(
+            "the floor: p50 of no framework and no check, which runs it and tells the verdict",
+            f"{statistics.median(floor):.2f} x ({min(floor):.2f} to {max(floor):.2f})",
+        )
+    ]
     for name, part, most in (("p50", 0.5, P50), ("p99", 0.99, P99)):
         pairs = [(quantile(own, part) * 1e3, quantile(http, part) * 1e3) for own, http in rows]
         own, http = median(pairs)
