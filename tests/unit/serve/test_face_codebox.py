@@ -50,6 +50,14 @@ def test_nothing_to_run_is_an_empty_list_and_one_command_needs_no_session():
     assert [dict(job.files) for job in desk.jobs] == [{"a": b"b"}]
 
 
+def test_a_timeout_may_be_text_and_the_answer_tells_how_long_it_took():
+    desk = Desk()
+    answer = execute({}, [{"command": "x", "timeout": " 1.5"}], desk)
+    assert desk.jobs[0].limits.wall_time == 1.5
+    assert float(answer.headers["X-Processed-Time"]) >= 0
+    assert desk.jobs[0].env["PYTHONIOENCODING"] == "utf-8:strict"
+
+
 def test_without_a_timeout_the_server_s_maximum_holds():
     desk = Desk()
     execute({}, [{"command": "x", "timeout": None}], desk)
@@ -113,9 +121,10 @@ def test_what_is_no_command_does_not_stop_the_others():
         ({"sources": {}, "commands": [{}]}, ["body", "commands", 0, "command"], "missing"),
         ({"sources": {}, "commands": [{"command": None}]}, ["body", "commands", 0, "command"], "string_type"),
         ({"sources": {}, "commands": [{"command": "x", "stdin": 1}]}, ["body", "commands", 0, "stdin"], "string_type"),
-        ({"sources": {}, "commands": [{"command": "x", "timeout": "1"}]}, ["body", "commands", 0, "timeout"], "float_type"),
+        ({"sources": {}, "commands": [{"command": "x", "timeout": "1s"}]}, ["body", "commands", 0, "timeout"], "float_type"),
         ({"sources": {}, "commands": [{"command": "x", "timeout": True}]}, ["body", "commands", 0, "timeout"], "float_type"),
         ({"sources": {}, "commands": [{"command": "x", "timeout": 0}]}, ["body", "commands", 0, "timeout"], "greater_than"),
+        ({"sources": {}, "commands": [{"command": "x", "timeout": "0.0"}]}, ["body", "commands", 0, "timeout"], "greater_than"),
         ({"sources": {}, "commands": [{"command": "x", "timeout": 1e308}]}, ["body", "commands", 0, "timeout"], "less_than_equal"),
     ],
 )  # fmt: skip

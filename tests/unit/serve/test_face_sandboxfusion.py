@@ -23,7 +23,7 @@ def test_a_program_with_files():
     body = {
         **HELLO,
         "stdin": "5",
-        "run_timeout": 2,
+        "run_timeout": "2",
         "memory_limit_MB": 64,
         "files": {"/mnt/d/f": "Z\ng==", "g": None, "IGNORE_THIS_FILE": "Zg=="},
         "fetch_files": ["a.txt", "/mnt/b", "[gone]"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from pyjail import Jail, Limits, Mount, SpecError, Verdict
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
 from pyjail.serve.faces.common import bounded, failed, parsed, relative, shown
 from pyjail.serve.faces.verdicts import told
-from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json
+from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json, number
 from pyjail.serve.job import LATE, Job, Outcome, Script
 from pyjail.serve.problem import Problem
 
@@ -52,7 +53,8 @@ def request_of(body: Any, timeout: float, most: float | None) -> tuple[Mapping[s
     found = [*_of_sources(body), *_of_commands(body, most)]
     if found:
         raise Wrong(*found)
-    commands = [Command(c["command"], c.get("stdin"), c.get("timeout", timeout)) for c in body["commands"]]
+    given = body["commands"]
+    commands = [Command(c["command"], c.get("stdin"), number(c.get("timeout", timeout))) for c in given]
     return body["sources"], commands
 
 
@@ -102,7 +104,7 @@ def _of_command(at: Sequence[str | int], command: Any, most: float | None) -> It
         given = command.get(name)
         if not isinstance(given, str | None) or (name == "command" in command and given is None):
             yield detail([*at, name], STRING, given)
-    seconds = command.get("timeout")
+    seconds = number(command.get("timeout"))
     if seconds is None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
@@ -160,7 +162,7 @@ async def jail_of(desk: Desk) -> Jail:
     path = f"/venv/bin:{dict(base.env).get('PATH', '/usr/bin:/bin')}"
     return replace(
         base, mounts=(*(m for m in base.mounts if m.dst not in there), *given),
-        env={**base.env, "HOME": "/sandbox", "PATH": path},
+        env={"PYTHONIOENCODING": "utf-8:strict", **base.env, "HOME": "/sandbox", "PATH": path},
     )  # fmt: skip
 
 
@@ -205,6 +207,13 @@ class Codebox:
 
 
 async def execute(asked: Asked, desk: Desk) -> Answer:
+    """With the seconds that it took, in a header."""
+    began = time.monotonic()
+    answer = await _executed(asked, desk)
+    return replace(answer, headers={"X-Processed-Time": f"{time.monotonic() - began:.6f}"})
+
+
+async def _executed(asked: Asked, desk: Desk) -> Answer:
     try:
         body = parsed(asked)
     except ValueError as e:

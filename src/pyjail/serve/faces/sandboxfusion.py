@@ -14,12 +14,13 @@ from pyjail.serve.face import Answer, Asked, Desk, Endpoint
 from pyjail.serve.faces.common import bounded, compiling, failed, parsed, relative, text
 from pyjail.serve.faces.sandboxfusion_languages import LANGUAGES, UNKNOWN, how, source_of
 from pyjail.serve.faces.verdicts import told
-from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json
+from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json, number
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Problem
 
 NAME = "sandboxfusion"
 OWN: Mapping[str, Any] = {"cpu_time": None, "wall_time": 10}
+_NUMBERS = ("compile_timeout", "run_timeout", "memory_limit_MB")
 IGNORED = "IGNORE_THIS_FILE"  # in the names of those that are not for the program
 _NUMBER = "float_type", "Input should be a valid number"
 
@@ -49,6 +50,7 @@ async def run_code(asked: Asked, desk: Desk) -> Answer:
         raise no_json(e) from None
     if not isinstance(body, dict):
         raise Wrong(detail([], OBJECT, body))
+    body |= {name: number(body[name]) for name in _NUMBERS if name in body}
     if found := list(_wrong(body)):
         raise Wrong(*found)
     name, absent = LANGUAGES.get(body["language"], ""), f"language {body['language']} is not installed here"
@@ -76,7 +78,7 @@ def _wrong(body: Mapping[str, Any]) -> Iterator[Detail]:
         yield detail(["language"], ("literal_error", f"Input should be {every}"), given)
     if not isinstance(body.get("stdin"), str | None):
         yield detail(["stdin"], STRING, body["stdin"])
-    for name in ("compile_timeout", "run_timeout", "memory_limit_MB"):
+    for name in _NUMBERS:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             yield detail([name], _NUMBER, value)

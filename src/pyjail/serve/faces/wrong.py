@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,14 @@ OBJECT = "model_attributes_type", "Input should be a valid dictionary or object 
 STRING = "string_type", "Input should be a valid string"
 Kind = tuple[str, str]
 Detail = Mapping[str, Any]
+
+
+_NUMBER = re.compile(r"\s*[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})\s*")
+
+
+def number(given: Any) -> Any:
+    """The same; of text that is a number, that one, as FastAPI takes it."""
+    return float(given) if isinstance(given, str) and _NUMBER.fullmatch(given) else given
 
 
 class Wrong(Problem):
