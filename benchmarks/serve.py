@@ -3,7 +3,7 @@
 A real `pyjail serve` on the loopback, beside the same runs in process. What is compared takes alternate turns, each
 without a pause; told are the medians of the turns, and of their ratios. Clients keep their connections, and share this
 machine's CPUs with the service: what they use is the service's loss (`cpu` tells how much). Parts: latency, throughput,
-cpu, overload, stream, memory, and go-judge where --go-judge names its binary.
+cpu, overload, stream, cancel, bulk, faces, memory, workers, and go-judge where --go-judge names its binary.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.serve_bulk import bulk
+from benchmarks.serve_cancel import cancel
 from benchmarks.serve_client import Found, Sizes
+from benchmarks.serve_faces import faces
 from benchmarks.serve_go_judge import go_judge
 from benchmarks.serve_load import memory, overload, stream
 from benchmarks.serve_speed import cpu, latency, throughput
 from benchmarks.serve_workers import workers
 
 PARTS = {
-    "latency": latency, "throughput": throughput, "cpu": cpu, "overload": overload, "stream": stream, "memory": memory,
+    "latency": latency, "throughput": throughput, "cpu": cpu, "overload": overload, "stream": stream, "cancel": cancel,
+    "bulk": bulk, "faces": faces, "memory": memory,
     "workers": workers, "go-judge": go_judge,
 }  # fmt: skip
 QUICK = Sizes(seconds=0.5, rounds=1, runs=1000)

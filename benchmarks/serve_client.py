@@ -143,18 +143,25 @@ class Answers:
     """Bytes that come -> answers: (status, body) each. They have a length, as all have that are asked for here."""
 
     def __init__(self) -> None:
-        self._data = b""
+        self._parts: list[bytes] = []
+        self._lacks = 0  # bytes of a long one, all of whose head is there
 
     def feed(self, data: bytes) -> tuple[int, bytes] | None:
         """The answer, once it is whole."""
-        self._data = self._data + data if self._data else data
-        head, gap, body = self._data.partition(b"\r\n\r\n")
-        if not gap:
+        if self._parts:
+            self._parts.append(data)
+            self._lacks -= len(data)
+            if self._lacks > 0:
+                return None
+            data = b"".join(self._parts)
+            self._parts = []
+        head, gap, body = data.partition(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]) if gap else 0
+        if not gap or len(body) < size:
+            self._parts, self._lacks = [data], size - len(body)
             return None
-        size = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(body) < size:
-            return None
-        self._data = body[size:]
+        if len(body) > size:
+            self._parts, self._lacks = [body[size:]], 0
         return int(head[9:12]), body[:size]
 
 

@@ -14,7 +14,9 @@ from pyjail.serve.problem import Problem
 
 
 async def check(job: Job, known: Mapping[str, Language] | None) -> None:
-    """Raises what running it would, of a job without an archive."""
+    """Raises what running it would, of a job without an archive; nothing of one that names no program."""
+    if not job.args and not job.language:
+        return
     await asyncio.to_thread(_check, job, known)
 
 
