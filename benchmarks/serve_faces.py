@@ -10,7 +10,7 @@ from benchmarks.serve_client import Caller, Found, Sizes, quantile, repeated, re
 
 MOST = 1.1  # times `/v1`
 CODE = "print('hello')"
-_CONFIG = '[faces.secure-sandbox]\nrate = 1000000\n'
+_CONFIG = "[faces.secure-sandbox]\nrate = 1000000\n"
 _COMMAND = {"args": ["python3", "-c", CODE]}
 _SOURCE = {"language": "python", "source": CODE}
 _FILE = {"args": ["python3", "main.py"], "files": {"main.py": CODE}}
