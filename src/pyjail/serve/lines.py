@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -31,10 +32,13 @@ class Line:
             return  # who is gone is told by the next `receive`
 
     async def close(self, code: int, reason: str) -> None:
-        try:
-            await self._socket.close(code, reason)
-        except (WebSocketDisconnect, RuntimeError):
-            return
+        await _close(self._socket, code, reason)
+
+
+async def _close(socket: WebSocket, code: int = 1000, reason: str = "") -> None:
+    """Unless the client was quicker."""
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await socket.close(code, reason or None)
 
 
 async def _received(socket: WebSocket) -> str | bytes | None:
@@ -61,16 +65,13 @@ def _route(service: Service, languages: Known, face: Face, socket: Socket) -> Ca
             async with asyncio.timeout(socket.patience):
                 first = await _received(connection)  # who is there is known then
         except TimeoutError:
-            await connection.close(*socket.late)
+            await _close(connection, *socket.late)
             return
         if first is None:
             return
         scope = connection.scope
         desk = Counter(service, languages, face.name, scope.get("tenant", ""), scope.get("token"))
         await socket.talk(Line(connection, first), desk)
-        try:
-            await connection.close()
-        except (WebSocketDisconnect, RuntimeError):
-            return  # the client was quicker
+        await _close(connection)
 
     return talk
