@@ -48,7 +48,7 @@ class Counter:
 
     async def submit(self, body: Mapping[str, Any], id: str) -> str:
         tenant, face = self._of
-        await self._service.engine.check(Job(), tenant)  # whether there is room for it on the disk
+        self._service.files.room()
         return (await self._service.later.submit(tenant, {"kind": face, "body": body}, id=id)).id
 
     async def fetch(self, id: str, seconds: float) -> Kept | None:

@@ -12,7 +12,7 @@ from pyjail.serve.faces.common import parsed
 from pyjail.serve.faces.judge0_about import ABOUT, listing
 from pyjail.serve.faces.judge0_answers import submission
 from pyjail.serve.faces.judge0_body import Invalid, checked, on
-from pyjail.serve.faces.judge0_tables import FIELDS, LANGUAGES, MOST_IN_BATCH, NAME, STATUSES, USUAL
+from pyjail.serve.faces.judge0_tables import FIELDS, LANGUAGES, LATER, MOST_IN_BATCH, NAME, STATUSES, USUAL
 from pyjail.serve.problem import Problem
 
 WAIT = 60.0  # seconds that ``wait=true`` waits at most
@@ -160,7 +160,7 @@ def _is(asked: Asked, name: str) -> bool:
 def _fields(asked: Asked) -> Sequence[str]:
     given = asked.query.get("fields", "")
     wanted = [name.strip() for name in given.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in (*FIELDS, "*")]
+    unknown = [name for name in wanted if name not in (*FIELDS, *LATER, "*")]
     if unknown:
         raise Problem(400, "fields", f"invalid fields: [{', '.join(unknown)[:200]}]")
     return FIELDS if "*" in wanted else wanted or USUAL

@@ -16,6 +16,7 @@ from pyjail.serve.faces.judge0_tables import (
     EXTRA_TIME,
     FIELDS,
     LANGUAGES,
+    LATER,
     LIMITS,
     NAME,
     NO_VERSION,
@@ -33,7 +34,7 @@ _NO_TEXT = "some attributes for this submission cannot be converted to UTF-8, us
 def submission(kept: Kept, fields: Sequence[str], encoded: bool, version: str = "") -> dict[str, Any]:
     """These of its fields. ``version``: of its language."""
     whole = {
-        **dict.fromkeys(FIELDS),
+        **dict.fromkeys((*FIELDS, *LATER)),
         **dict.fromkeys(OFF, False),
         "cpu_extra_time": EXTRA_TIME,
         "number_of_runs": 1,
