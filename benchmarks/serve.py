@@ -44,7 +44,7 @@ def main() -> None:
     usual, doc = Sizes(), __doc__ or ""
     parser = argparse.ArgumentParser(prog="./dev bench-serve", description=doc.split("\n\n")[1])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="half a minute; says little about speed")
+    parser.add_argument("--quick", action="store_true", help="a minute; says little about speed")
     parser.add_argument("--seconds", type=float, help=f"of one turn (default {usual.seconds:g})")
     parser.add_argument("--rounds", type=int, help=f"turns of each (default {usual.rounds})")
     parser.add_argument("--runs", type=int, help=f"of memory (default {usual.runs})")

@@ -20,7 +20,7 @@ def measure(seconds: float, rounds: int, runs: int) -> Section:
         result = Path(place, "found.json")
         sizes = ["--seconds", str(seconds), "--rounds", str(rounds), "--runs", str(runs)]
         command = [sys.executable, "-m", "benchmarks.serve", *sizes, "--json", str(result)]
-        patience = _PATIENCE + 20 * seconds * rounds + runs / 100
+        patience = _PATIENCE + 40 * seconds * rounds + runs / 100
         out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience, check=False)
         if out.returncode:
             raise RuntimeError(out.stderr.strip()[-2000:])
