@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from pyjail.serve.config import Config
 
-OWN = 512 << 20  # of the service itself
+_OWN = 256 << 20  # of the service itself, without what requests and answers hold
+_HELD = 3  # times its length is what a body takes while it is read, and what is made of it until it is answered
 _V2, _V1 = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")
 
 
@@ -17,13 +18,18 @@ def lacking(config: Config, there: int | None = None) -> str:
     if most is None:
         return ""
     there = available() if there is None else there
-    needed = config.admission.concurrent * most + OWN
+    needed = config.admission.concurrent * most + own(config)
     if there >= needed:
         return ""
     return (
         f"{config.admission.concurrent} programs of serve.maxima.memory and the service may need {needed >> 20} MiB, "
         f"and there are {there >> 20} MiB: when all take what they may, the kernel ends some of them, or the service"
     )
+
+
+def own(config: Config) -> int:
+    """Bytes that the service itself may take: with as many of bodies as it holds at once."""
+    return _OWN + _HELD * config.admission.inflight
 
 
 def available() -> int:

@@ -44,6 +44,7 @@ def install(made: APIRouter, service: Service) -> Endpoints:
             return await keeping.keep(service, request, "run", asked, text, receipt)
         if "text/event-stream" in headers.get(b"accept", ""):
             return _followed(service, request, job)
+        del asked, text  # several times their length, which nobody needs while it waits and runs
         outcome = await leaving.while_there(request.scope, _outcome(service, request, job))
         if answers.long(outcome):
             return await answers.response(keeping.whole(secrets.token_hex(16), await answers.told(outcome, receipt)))

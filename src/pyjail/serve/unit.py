@@ -148,8 +148,9 @@ def _memory(config: Config, here: Here) -> list[str]:
     most, there = config.maxima.memory, here.memory // 10 * 9
     if most is None:
         return ["# Nine tenths of this machine: serve.maxima.memory is no limit.", f"MemoryMax={there >> 20}M"]
-    needed = config.admission.concurrent * most + room.OWN
-    said = f"{config.admission.concurrent} programs of serve.maxima.memory, and {room.OWN >> 20} MiB for the service"
+    own = room.own(config)
+    needed = config.admission.concurrent * most + own
+    said = f"{config.admission.concurrent} programs of serve.maxima.memory, and {own >> 20} MiB for the service"
     if needed <= there:
         return [f"# {said}.", f"MemoryMax={needed >> 20}M"]
     return [

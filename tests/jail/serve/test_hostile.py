@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -250,3 +253,22 @@ def test_four_times_as_many_as_there_is_room_for_are_served_or_told_to_come_agai
         assert statuses.count(200) >= 6 and statuses.count(503) >= 1
         answer = httpx.post(f"{found.url}/v1/runs", json={"args": ["echo", "still"]}, timeout=PATIENCE)
         assert answer.json()["result"]["stdout"] == {"bytes": "still\n"}
+
+
+def test_bodies_that_wait_take_no_more_than_three_times_their_length():
+    """A character beyond the first 65,536 makes four bytes of each other one, in a text of Python."""
+    held = 128 << 20
+    body = b'{"args":["sleep","3"],"stdin":"' + b"a" * ((16 << 20) - 1000) + '\U0001f600"}'.encode()
+
+    def memory(pid: int) -> int:
+        return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) << 10
+
+    with served(Config(admission=Admission(concurrent=8, inflight=held))) as found:
+        before = memory(found.pid)
+
+        def send(_: int) -> int:
+            return httpx.post(f"{found.url}/v1/runs", content=body, headers=JSON, timeout=PATIENCE).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert [*pool.map(send, range(8))].count(200) >= 7
+        assert memory(found.pid) - before < 3 * held + (128 << 20)
