@@ -14,6 +14,7 @@ from go_judge.client import RemoteSandbox
 from judge0.base_types import LanguageAlias, Status
 from judge0.clients import Client
 from judge0.filesystem import File, Filesystem
+from judge0_client import Judge0Client, SingleFileSubmission
 
 from tests.jail.serve.served import PATIENCE, Served, served
 
@@ -70,6 +71,21 @@ def test_judge0_s_client_sends_files_options_and_whole_projects(judge):
     files = Filesystem(content=[File(name=name, content=text) for name, text in scripts.items()])
     project = judge0.Submission(source_code="", additional_files=files, language=LanguageAlias.MULTI_FILE)
     assert judge0.run(client=judge, submissions=project).stdout == "built\n"
+
+
+def test_another_client_of_judge0_asks_for_its_workers_and_for_several_runs(service):
+    async def talk():
+        async with Judge0Client(f"{service.url}/judge0", timeout=PATIENCE) as client:
+            (workers,) = await client.get_workers()
+            assert workers.available == workers.idle + workers.working > 0
+            assert "pyjail" in await client.get_isolate() and "MIT" in await client.get_license()
+            asked = SingleFileSubmission(source_code="print(input())", language_id=71, stdin="hi", number_of_runs=2)
+            token = (await client.create_submission(asked)).token
+            while (found := await client.get_submission(token)).status.id in (1, 2):
+                await asyncio.sleep(0.05)
+            assert (found.status.id, found.stdout) == (3, "hi\n")
+
+    asyncio.run(talk())
 
 
 # ---- Piston ----
