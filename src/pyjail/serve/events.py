@@ -182,7 +182,7 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def followed(live: Live, call: Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]) -> Stream:
+def followed(live: Live, call: Callable[[], Coroutine[Any, Any, Mapping[str, Any]]], receipt: bool = False) -> Stream:
     """The events of what this call does, whose outcome is the result; it is cancelled when the client goes."""
 
     async def work() -> None:
@@ -196,4 +196,4 @@ def followed(live: Live, call: Callable[[], Coroutine[Any, Any, Mapping[str, Any
         finally:
             live.task = None
 
-    return Stream(live, Place(), work)
+    return Stream(live, Place(), work, receipt=receipt)

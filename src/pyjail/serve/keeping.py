@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from pyjail.serve import answers, leaving, model
+from pyjail.serve import answers, events, leaving, model
 from pyjail.serve.live import Live
 from pyjail.serve.problem import TYPE, Problem
 from pyjail.serve.service import Service
@@ -31,9 +31,9 @@ def wanted(headers: Mapping[bytes, str]) -> bool:
 
 
 async def keep(service: Service, request: Request, kind: str, asked: BaseModel, text: bytes, receipt: bool) -> Response:
-    """202 and where it is to be fetched; or what comes of it, which is waited for. ``kind``: who does it later, see
-    `later.Later`. ``text``: the body that came; another one with the same key is refused."""
-    headers = told_by(request, b"prefer", b"idempotency-key")
+    """202 and where it is to be fetched; or its events; or what comes of it, which is waited for. ``kind``: who does it
+    later, see `later.Later`. ``text``: the body that came; another one with the same key is refused."""
+    headers = told_by(request, b"prefer", b"idempotency-key", b"accept")
     key = headers.get(b"idempotency-key", "")
     if len(key) > _LONGEST:
         raise Problem(422, "field", f"at most {_LONGEST} characters", field="Idempotency-Key")
@@ -43,6 +43,8 @@ async def keep(service: Service, request: Request, kind: str, asked: BaseModel, 
     where = {"Location": f"/v1/runs/{record.id}"}
     if _later(headers):
         return JSONResponse(told(live, False), 202, headers={**where, "Preference-Applied": "respond-async"})
+    if "text/event-stream" in headers.get(b"accept", ""):
+        return events.Stream(live, events.Place(), receipt=receipt)
     await leaving.while_there(request.scope, service.later.until_ended(live, None))
     said = told(live, receipt)
     if "problem" in said:

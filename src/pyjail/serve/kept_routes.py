@@ -127,7 +127,7 @@ def _programs(made: APIRouter, service: Service, kind: str, path: str) -> None:
             async def call() -> dict[str, Any]:
                 return await answers.told(await service.places.run(place, job, token, live, asked.orphans), True)
 
-            return events.followed(live, call)
+            return events.followed(live, call, receipt)
         work = service.places.run(place, job, token, orphans=asked.orphans)
         outcome = await leaving.while_there(request.scope, work)
         if outcome.result is not None and outcome.result.verdict == "jail_error":

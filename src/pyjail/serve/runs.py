@@ -120,7 +120,7 @@ def _followed(service: Service, request: Request, job: Job) -> Response:
     async def call() -> dict[str, Any]:
         return await answers.told(await _outcome(service, request, job, live), True)
 
-    return events.followed(live, call)
+    return events.followed(live, call, _asks(request, "receipt"))
 
 
 def _tenant(request: Request) -> str:

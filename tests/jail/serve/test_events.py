@@ -90,6 +90,31 @@ def test_output_comes_while_the_program_runs_and_the_result_last(client):
     assert len(used) >= 2 and used[-1]["wall_time"] > 0
 
 
+def test_what_held_a_program_is_told_where_that_is_asked_for(client):
+    where = client.post("/v1/boxes", json={}).headers["location"]
+    for path in ("/v1/runs", f"{where}/steps"):
+        for query, told in (("?receipt=true", True), ("", False)):
+            with client.stream("POST", path + query, json={"args": ["true"]}, headers=STREAM) as answer:
+                result = list(parsed(answer.iter_lines()))[-1][1]["result"]
+            assert ("receipt" in result) is told
+    client.delete(where)
+
+
+def test_a_run_with_a_key_is_told_as_events_each_time_and_runs_once(client):
+    asked = {"args": ["sh", "-c", "echo $$; sleep 0.3; cat /proc/sys/kernel/random/uuid"]}
+    seen = []
+    for _ in range(2):
+        with client.stream("POST", "/v1/runs", json=asked, headers={**STREAM, "idempotency-key": "events"}) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            seen.append(list(parsed(answer.iter_lines())))
+    assert seen[0][-1][1]["id"] == seen[1][-1][1]["id"]
+    assert written(seen[0]) == written(seen[1]) != b""
+    judged = {"language": "bash", "source": "cat", "tests": [{"input": "x", "expected": "x"}]}
+    with client.stream("POST", "/v1/judge", json=judged, headers={**STREAM, "idempotency-key": "judged"}) as answer:
+        names = [name for name, _, _ in parsed(answer.iter_lines())]
+    assert "test" in names and names[-1] == "result"
+
+
 def test_bytes_that_are_no_text_come_whole_and_characters_are_never_cut(client):
     code = "import sys, time\nfor c in '\\u20ac\\U0001f600x'.encode(): sys.stdout.buffer.write(bytes([c])); sys.stdout.flush(); time.sleep(.05)"
     events = followed(client, {"language": "python", "source": code})
