@@ -29,7 +29,7 @@ MOST_TESTS = 1000
 MOST_OUTPUT = 64 << 20  # bytes of all tests together, that are kept until the last one has ended
 PROGRAMS, LONGEST = 10, 360.0  # all tests together keep a slot no longer than so many programs may
 _OUTPUT = ("stdout", "stderr")
-_UNTOLD = ("receipt", "image")
+_HELD = ("receipt", "image")
 
 
 class JudgeTest(Asked):
@@ -75,6 +75,7 @@ class Judge(Asked):
     stop_on_failure: bool = Field(False, description="tests after the first that fails are skipped")
     subtasks: list[JudgeSubtask] = Field(default_factory=list, max_length=MOST_TESTS)
     outputs: bool = Field(False, description="tell what the program wrote, too")
+    receipts: bool = Field(False, description="tell what held each run, too")
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ async def _judged(
     longest = PROGRAMS * (service.config.maxima.wall_time or LONGEST)
 
     def progress(row: TestResult) -> None:
-        loop.call_soon_threadsafe(live.row, _row(row.to_dict(), asked.outputs))
+        loop.call_soon_threadsafe(live.row, _row(row.to_dict(), asked))
 
     async with (
         _held(service, live.tenant, case) as files,
@@ -168,9 +169,9 @@ async def _judged(
             job = Job(language=asked.language, source=asked.source, label="judge")
             service.observer.ran(job, Outcome(row.result, queued=queued))
     said = judgement.to_dict()
-    said["results"] = [_row(row, asked.outputs) for row in said["results"]]
-    if said["compile"] is not None:
-        said["compile"] = {name: value for name, value in said["compile"].items() if name not in _UNTOLD}
+    said["results"] = [_row(row, asked) for row in said["results"]]
+    if said["compile"] is not None and not asked.receipts:
+        said["compile"] = {name: value for name, value in said["compile"].items() if name not in _HELD}
     return {"queue_s": round(queued, 6), **said}
 
 
@@ -218,10 +219,10 @@ def _tests(case: Case, files: Mapping[str, Any]) -> list[Test]:
     ]
 
 
-def _row(row: Mapping[str, Any], outputs: bool) -> dict[str, Any]:
-    """Of one test, without its receipt, and without its output unless that was asked for."""
+def _row(row: Mapping[str, Any], asked: Judge) -> dict[str, Any]:
+    """Of one test, without what was not asked for: what held it, and what it wrote."""
     made = dict(row)
-    untold = _UNTOLD if outputs else (*_UNTOLD, *_OUTPUT)
+    untold = (*(() if asked.receipts else _HELD), *(() if asked.outputs else _OUTPUT))
     for name in ("result", "checker"):
         if made.get(name) is not None:
             made[name] = {key: value for key, value in made[name].items() if key not in untold}

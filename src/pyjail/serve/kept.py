@@ -40,12 +40,15 @@ class Place:
     Attributes:
         id, tenant, kind: "session" or "box". state: "open", "lost" or "closed". steps: programs that it has run.
         ttl: seconds that it may stay unused. limits: of a program that names none. jail: of its programs.
-        using: programs and file requests that are there now. snapshots: by their names.
+        using: programs and file requests that are there now. snapshots: by their names. cpu_time: of its programs and
+            compilers that have ended, in s. memory_peak: bytes, of the one that had most; None: none has told any.
     """
 
     def __init__(self, kind: str, tenant: str, jail: Jail, limits: Limits, ttl: float, lifetime: float) -> None:
         self.id, self.tenant, self.kind, self.ttl, self.limits = secrets.token_hex(16), tenant, kind, ttl, limits
         self.jail, self.state, self.steps, self.using = jail, "open", 0, 0
+        self.cpu_time = 0.0
+        self.memory_peak: int | None = None
         self.snapshots: dict[str, Taken] = {}
         self.used = time.monotonic()
         self._over = self.used + lifetime
@@ -136,6 +139,9 @@ class Place:
         self.steps += 1
         outcome = await engine.step(inside, job, self.tenant, token, watcher=watcher)
         self.made.results.clear()  # whoever asked has it
+        for result in filter(None, (outcome.compile, outcome.result)):
+            self.cpu_time += result.usage.cpu_time or 0.0
+            self.memory_peak = max(self.memory_peak or 0, result.usage.memory_peak or 0) or None
         if self.state != "open" and outcome.result is not None and outcome.result.verdict == "jail_error":
             raise _over(self)  # it was closed meanwhile
         return outcome
@@ -247,7 +253,7 @@ def told(place: Place) -> dict[str, Any]:
     return {
         "id": place.id, "kind": place.kind, "state": place.state, "steps": place.steps, "running": place.using,
         "ttl": place.ttl, "expires_in": round(place.left, 3) if place.state == "open" else 0,
-        "cpu_time": round(place.made.cpu_time, 6), "memory_peak": place.made.memory_peak,
+        "cpu_time": round(place.cpu_time, 6), "memory_peak": place.memory_peak,
     }  # fmt: skip
 
 

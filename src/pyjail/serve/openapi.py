@@ -91,7 +91,7 @@ SCHEMAS: dict[str, Any] = {
             "running": {"type": "integer", "description": "programs and file requests that are there now"},
             "ttl": {"type": "number", "description": "seconds that it may stay unused"},
             "expires_in": {"type": "number", "description": "seconds until it goes, if nobody uses it"},
-            "cpu_time": {"type": "number", "description": "seconds, of all its programs that have ended"},
+            "cpu_time": {"type": "number", "description": "seconds, of all its programs and compilers that have ended"},
             "memory_peak": {"type": ["integer", "null"], "description": "bytes, of the program that had most"},
         },
         "examples": [

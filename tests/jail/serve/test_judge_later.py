@@ -136,6 +136,14 @@ def test_what_is_wrong_is_told_at_once_and_as_when_it_is_waited_for(client, more
         assert later.json()["detail"] == now.json()["detail"]
 
 
+def test_what_held_each_run_is_told_where_that_is_asked_for(client):
+    asked = {"language": "c", "source": "int main(void) { return 0; }", "tests": [{}], "receipts": True}
+    later = client.get(f"{submitted(client, asked)}?wait=50&receipt=true").json()
+    for said in (client.post("/v1/judge", json=asked).json(), later):
+        rows = {row["name"]: row for row in said["results"][0]["result"]["receipt"]}
+        assert rows["wall_time"]["status"] == "enforced" and said["compile"]["receipt"]
+
+
 def test_a_source_that_is_no_program_is_a_verdict(client):
     for source in ({"a.txt": ""}, {}, {"../a.py": ""}):
         said = fetched(client, submitted(client, {**ASKED, "source": source}))

@@ -55,7 +55,8 @@ def test_what_a_program_leaves_is_there_for_the_next(client, kind):
     assert step(client, where, "sh", "-c", "echo x > c", collect=["c"])["result"]["files"] == {"c": {"bytes": "x\n"}}
     assert "no-such" in step(client, where, "no-such")["fault"]
     assert client.post(f"{where}/steps", json={"args": ["ls"], "cwd": "/no"}).json()["field"] == "cwd"
-    assert client.get(where).json()["steps"] == 5
+    told = client.get(where).json()
+    assert told["steps"] == 5 and told["cpu_time"] > 0
     assert client.delete(where).json()["state"] == "closed"
     assert client.delete(where).json()["state"] == "closed"
     assert client.post(f"{where}/steps", json={"args": ["ls"]}).status_code == 409
