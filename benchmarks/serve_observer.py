@@ -21,7 +21,8 @@ from pyjail.serve import Config, logs
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Admission
 from pyjail.serve.job import Job, Outcome
-from pyjail.serve.observer import Observed, Observer
+from pyjail.serve.observed import Observed
+from pyjail.serve.observer import Observer
 
 ROUTE = SimpleNamespace(path="/v1/runs")
 

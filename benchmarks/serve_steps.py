@@ -60,19 +60,20 @@ def _around(owner: Any, name: str, before: str, after: str = "") -> None:
 
 def serve(told: str) -> None:
     """Be the service; its steps go to this file when it ends."""
-    from pyjail.serve import connections, direct, edge, engine, leaving, model, observer, protocol, strict
+    from pyjail.serve import connections, direct, edge, engine, entrance, leaving, model, observed, protocol, strict
 
     received = protocol.Http.data_received
 
     def begin(self: Any, data: bytes) -> None:
         _last[:] = [time.perf_counter()]
         received(self, data)
-        _mark("the parser")
+        _mark("the parser, the body")
 
     protocol.Http.data_received = begin  # type: ignore[method-assign]
-    _around(observer.Observed, "__call__", "a task is begun")
-    _around(edge.Edge, "_check", "the observer", "host, origin, token, rate")
-    _around(direct.Direct, "__call__", "the queue, the body's kind and length")
+    _around(entrance.Entrance, "enter", "the parser", "host, origin, token, rate, the queue")
+    _around(observed.Observed, "__call__", "a task is begun")
+    _around(edge.Edge, "_http", "the observer")
+    _around(direct.Direct, "__call__", "who answers it")
     _around(strict, "model", "the way to the endpoint, its body", "JSON, strictly")
     _around(leaving, "while_there", "the job", "the way back to the request")
     _around(engine.Engine, "run", "who asks", "the slot is given back")

@@ -90,9 +90,8 @@ class Turns:
         """Whether the queue will be full when all are here that were let in."""
         return self.waiting + self._coming >= self._queue
 
-    def expect(self) -> None:
+    def expect(self, seen: watch.Watch) -> None:
         """This request will come for a slot, or end."""
-        seen = watch.current.get()
         self._coming += not seen.coming
         seen.coming = True
 

@@ -30,7 +30,8 @@ from pyjail.serve import (
 from pyjail.serve.config import Config
 from pyjail.serve.direct import Direct
 from pyjail.serve.edge import Edge
-from pyjail.serve.observer import Observed
+from pyjail.serve.entrance import Entrance
+from pyjail.serve.observed import Observed, at_once
 from pyjail.serve.service import Service
 
 
@@ -84,10 +85,11 @@ def make(config: Config) -> FastAPI:
     endpoints = {**ours, **doors.direct}
     full = crowd.refusal(service.turns, {**crowd.OURS, **{key: template for key, (template, _) in endpoints.items()}})
 
+    entrance = Entrance(config, tell=doors.tell, forms=doors.forms, refusal=full)
+
     def outside(app: ASGIApp) -> ASGIApp:
-        found = Direct(app, endpoints)
-        edge = Edge(found, config, tell=doors.tell, forms=doors.forms, refusal=full)
+        edge = Edge(Direct(app, endpoints), entrance, config.edge.head_time)
         return Observed(edge, service.observer, tell=doors.tell)
 
-    made.outside = outside
+    made.outside, made.state.at_once = outside, at_once(service.observer, entrance)
     return made

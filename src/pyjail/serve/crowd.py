@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
+from pyjail.serve import watch
 from pyjail.serve.admission import Turns
 from pyjail.serve.problem import Problem
 
@@ -39,7 +40,7 @@ def refusal(turns: Turns, routes: Routes) -> Refusal:
         if problem is not None:
             scope["route"] = route
         else:
-            turns.expect()  # or all that come at the same time would be let in
+            turns.expect(watch.of(scope))  # or all that come at the same time would be let in
         return problem
 
     return of

@@ -1,76 +1,22 @@
-"""What stands before the routes: Host, Origin, tokens, rates, bodies, in this order, the cheapest first.
-
-Nothing is parsed or kept before a request has passed. It leaves in the scope: ``request_id``, ``client`` (behind
-proxies, too), ``tenant`` and ``token``. A WebSocket that has no token in its headers brings it in its first message;
-until then its ``tenant`` is "".
-"""
+"""What stands before the routes: an entrance, and whoever has passed it is answered in one way."""
 
 from __future__ import annotations
 
-import logging
-import os
-import random
-import re
-import traceback
-from collections.abc import Callable, Iterable
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pyjail.serve import auth, body, client, crowd
-from pyjail.serve.config import Config
-from pyjail.serve.encoded import encoded
-from pyjail.serve.hosts import SAFE, Hosts
-from pyjail.serve.problem import TYPE, Problem
-from pyjail.serve.rates import Rates
+from pyjail.serve import body
+from pyjail.serve.entrance import Entrance, Headers, Passed, Tell, Told, failed, with_more
+from pyjail.serve.problem import Problem
 from pyjail.serve.socket_gate import Gate
 
-_LOG = logging.getLogger("pyjail.serve")
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ONCE = frozenset({
-    "host", "origin", "sec-fetch-site", "authorization", "x-auth-token", "content-length", "content-type",
-    "content-encoding", "transfer-encoding", "x-request-id",
-})  # fmt: skip
-_RANGE = (b"range", b"if-range")
-_CORS = (
-    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
-    (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, last-event-id, prefer"),
-    (b"access-control-max-age", b"600"),
-)
-_EXPOSED = (b"access-control-expose-headers", b"location, retry-after, ratelimit, ratelimit-policy, x-request-id")
-
-Headers = list[tuple[bytes, bytes]]
-Told = tuple[int, Headers, bytes]
-Tell = Callable[[Scope, Problem], Told]  # a problem as the client of that path expects to be told
-
-
-def tell(scope: Scope, problem: Problem) -> Told:
-    """As RFC 9457 says."""
-    said = encoded(problem.to_dict(scope.get("request_id", "")))
-    headers = [(b"content-type", TYPE.encode()), (b"content-length", b"%d" % len(said))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    return problem.status, headers, said
+PASSED = "pyjail.passed"  # of a scope: its `Passed`, where whoever speaks HTTP has asked the entrance
 
 
 class Edge:
-    """An ASGI application before another one. ``forms``: where bodies are taken that are no JSON. ``refusal``: who need
-    not be read, since the queue is full.
+    """An ASGI application before another one. ``patience``: seconds in which a WebSocket has to bring its token."""
 
-    Raises ValueError for a rate or a proxy that is none.
-    """
-
-    def __init__(
-        self, app: ASGIApp, config: Config, tell: Tell = tell, forms: body.Forms = body.no_forms,
-        refusal: crowd.Refusal = crowd.nobody,
-    ) -> None:  # fmt: skip
-        self._app, self._tell, self._forms, self._refusal = app, tell, forms, refusal
-        self._proxies = client.Proxies(config.edge.proxies)
-        self._hosts = Hosts((*config.edge.hosts, config.address), config.edge.origins)
-        self._guard = auth.Guard(config.tokens)
-        self._rate, self._rates = config.admission.rate, Rates()
-        for rate in filter(None, (self._rate, *(token.rate for token in config.tokens))):
-            self._rates.know(rate)
-        self._bodies = body.Bodies(config.edge.body, config.admission.inflight)
-        self._patience = config.edge.head_time
+    def __init__(self, app: ASGIApp, entrance: Entrance, patience: float) -> None:
+        self._app, self._entrance, self._patience = app, entrance, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -81,127 +27,43 @@ class Edge:
             await self._websocket(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers, answer = _read(scope), _Answer(scope, send, self._tell)
+        passed: Passed = scope.pop(PASSED, None) or self._entrance.enter(scope)
+        answer = _Answer(scope, send, self._entrance.tell, passed.more)
+        if passed.told is not None:
+            await answer.whole(passed.told)
+            return
+        if passed.reads:
+            answer.reading = body.Reading(self._entrance.bodies, receive)
+            receive = answer.reading.receive
         try:
-            if self._preflight(headers, scope, answer.more):
-                await answer.whole((204, list(_CORS), b""))
-                return
-            answer.more += self._check(scope, headers)
-            if (refused := self._refusal(scope, headers)) is not None:
-                raise refused
-            if body.comes(headers):
-                method, path = scope["method"], scope["path"]
-                self._bodies.check_length(headers)
-                body.check_kind(method, path, headers, self._forms(method, path))
-                answer.reading = body.Reading(self._bodies, receive)
-                receive = answer.reading.receive
             await self._app(scope, receive, answer.send)
         except Problem as e:
             await answer.problem(e)
         except Exception as e:
-            _LOG.error("%s: %s", scope["request_id"], _where(e))
+            problem = failed(scope, e)
             if not answer.ended:  # by who saw it before
-                await answer.problem(Problem(500, "internal", "the service failed"))
+                await answer.problem(problem)
         finally:
             if answer.reading is not None:
                 answer.reading.done()
 
-    def _preflight(self, headers: dict[str, str], scope: Scope, more: Headers) -> bool:
-        """Whether it is what a browser asks for first on behalf of a page of another origin. Only those that are
-        configured are told anything."""
-        origin = headers.get("origin")
-        if origin is None or not self._hosts.allows(origin):
-            return False
-        more += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin"), _EXPOSED]
-        asked = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
-        return asked and self._hosts.check(headers.get("host"), _server(scope)) is not None
-
-    def _check(self, scope: Scope, headers: dict[str, str]) -> Headers:
-        """Headers of the answer. Raises `Problem`."""
-        method, path = scope.get("method", "CONNECT"), scope["path"]
-        self._may_come(scope, headers, method)
-        where = client.tenant(scope["client"][0])
-        scope["tenant"], scope["token"] = where, None
-        if auth.is_open(method, path):
-            return []
-        if self._guard.needed:
-            self._enter(scope, auth.secret(headers), method)
-        return self._asked(scope)
-
-    def _may_come(self, scope: Scope, headers: dict[str, str], method: str) -> None:
-        if doubled := scope.pop("doubled"):
-            raise Problem(400, "header", f"{', '.join(sorted(doubled))}: more than one")
-        host = self._hosts.check(headers.get("host"), _server(scope))
-        if method not in SAFE:
-            self._hosts.check_origin(host, headers.get("origin"), headers.get("sec-fetch-site"))
-        peer = scope["client"][0] if scope.get("client") else client.LOCAL
-        forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        scope["client"] = (self._proxies.client(peer, forwarded), scope["client"][1] if scope.get("client") else 0)
-
-    def _enter(self, scope: Scope, secret: str, method: str) -> None:
-        token = self._guard.enter(secret, method, scope["path"])
-        scope["tenant"], scope["token"] = token.name, token
-
-    def _asked(self, scope: Scope) -> Headers:
-        token = scope["token"]
-        rate = token.rate if token is not None and token.rate else self._rate
-        return self._rates.hit(rate, scope["tenant"]).headers() if rate else []
-
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = _read(scope)
+        admit = self._entrance.admit
         try:
-            self._may_come(scope, headers, "CONNECT")
-            scope["tenant"], scope["token"] = client.tenant(scope["client"][0]), None
-            secret = auth.secret(headers)
-            later = self._guard.needed and not secret
-            if later:
-                scope["tenant"] = ""
-            else:
-                self._admit(scope, secret)
+            later = self._entrance.socket(scope)
         except Problem as e:
             scope["problem"] = e.kind
-            await _refuse(scope, send, self._tell(scope, e))
+            await _refuse(scope, send, self._entrance.tell(scope, e))
             return
-        gate = Gate(receive, send, self._patience, (lambda given: self._admit(scope, given)) if later else None)
+        gate = Gate(receive, send, self._patience, (lambda given: admit(scope, given)) if later else None)
         await gate.run(self._app, scope)
-
-    def _admit(self, scope: Scope, secret: str) -> None:
-        if self._guard.needed:
-            self._enter(scope, secret, "CONNECT")
-        self._asked(scope)
-
-
-def _server(scope: Scope) -> str:
-    return str((scope.get("server") or ("",))[0])
-
-
-def _read(scope: Scope) -> dict[str, str]:
-    """Its headers; the scope gets a ``request_id``, and loses what asks for a part of an answer."""
-    headers: dict[str, str] = {}
-    doubled: set[str] = set()
-    ranged = False
-    for raw, value in scope["headers"]:
-        name = raw.decode("latin-1")
-        if name in headers and name in _ONCE:
-            doubled.add(name)
-        headers[name] = value.decode("latin-1")
-        ranged = ranged or raw in _RANGE
-    if ranged:
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _RANGE]
-    given = headers.get("x-request-id", "")
-    scope["request_id"] = (
-        given if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
-    )  # names, and opens nothing
-    scope["doubled"] = doubled
-    return headers
 
 
 class _Answer:
     """What goes back: with ``more`` headers, and a problem of the body that was read instead of what was made of it."""
 
-    def __init__(self, scope: Scope, send: Send, tell: Tell) -> None:
-        self._scope, self._send, self._tell = scope, send, tell
-        self.more = [(b"x-content-type-options", b"nosniff"), (b"x-request-id", scope["request_id"].encode())]
+    def __init__(self, scope: Scope, send: Send, tell: Tell, more: Headers) -> None:
+        self._scope, self._send, self._tell, self._more = scope, send, tell, more
         self.reading: body.Reading | None = None
         self._started = self._replaced = self.ended = False
 
@@ -213,7 +75,7 @@ class _Answer:
                 await self.problem(self.reading.problem)
                 return
             self._started = True
-            message["headers"] = self._with_more(message.get("headers", ()))
+            message["headers"] = with_more(message.get("headers", ()), self._more)
         else:
             self.ended = not message.get("more_body", False)
         await self._send(message)
@@ -229,19 +91,8 @@ class _Answer:
 
     async def whole(self, told: Told) -> None:
         status, headers, content = told
-        await self._send({"type": "http.response.start", "status": status, "headers": self._with_more(headers)})
+        await self._send({"type": "http.response.start", "status": status, "headers": with_more(headers, self._more)})
         await self._send({"type": "http.response.body", "body": content})
-
-    def _with_more(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        said = list(headers)
-        have = {name.lower() for name, _ in said}
-        return said + [(name, value) for name, value in self.more if name not in have]
-
-
-def _where(e: BaseException) -> str:
-    """What went wrong and where, without its text: that may be the client's."""
-    frames = traceback.extract_tb(e.__traceback__)[-4:]
-    return " < ".join([type(e).__name__, *(f"{os.path.basename(f.filename)}:{f.lineno}" for f in reversed(frames))])
 
 
 async def _refuse(scope: Scope, send: Send, told: Told) -> None:

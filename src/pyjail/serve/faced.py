@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from pyjail import JailError, SpecError
-from pyjail.serve import answers, body, client, edge, errors, leaving, lines, strict
+from pyjail.serve import answers, body, client, entrance, errors, leaving, lines, strict
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter
 from pyjail.serve.crowd import Template
@@ -127,11 +127,11 @@ class Doors:
         }
         self._firsts = frozenset(firsts) if "" not in firsts else None  # what their paths begin with; None: anything
 
-    def tell(self, scope: Scope, problem: Problem) -> edge.Told:
+    def tell(self, scope: Scope, problem: Problem) -> entrance.Told:
         """As the client of that path expects it."""
         found = self._at(str(scope.get("path", "")))
         if found is None:
-            return edge.tell(scope, problem)
+            return entrance.tell(scope, problem)
         answer = told(found[0].problem(problem))
         return answer.status_code, list(answer.raw_headers), bytes(answer.body)
 

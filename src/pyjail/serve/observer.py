@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyjail import JailError, SpecError, languages, testing
 from pyjail.serve import logs
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Config
-from pyjail.serve.edge import Tell, tell
 from pyjail.serve.faces import go_judge_answers
 from pyjail.serve.go_judge_metrics import GoJudgeMetrics
 from pyjail.serve.job import Job, Outcome
@@ -27,7 +23,14 @@ if TYPE_CHECKING:
 
 UNKNOWN = "-"  # a route, of a request that has none; a language, of a program that has none
 _WORDS, _LENGTH = 1000, 32  # how many of users' words for languages are kept, and of which length
-_REFUSED = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 503})
+
+
+class Waiter:
+    """A request, until its answer begins. ``status``: of that; 0 before."""
+
+    def __init__(self, kind: str, watch: Watch) -> None:
+        self.kind, self.watch = kind, watch
+        self.status, self.hurried = 0, False
 
 
 class Observer:
@@ -37,7 +40,7 @@ class Observer:
         self.turns = turns
         self.metrics, self.outlet, self._config = Metrics(), logs.outlet(), config.observe
         self.log = logs.Log(self.outlet.put if config.observe.log else None)
-        self._waiting: dict[_Seen, asyncio.Task[Any]] = {}
+        self._waiting: dict[Waiter, asyncio.Task[Any]] = {}
         self.traces = _traces() if config.observe.traces else None
         self._ends: list[Callable[[], None]] = []
         self._languages: dict[str, str] = {}
@@ -70,13 +73,13 @@ class Observer:
         self.metrics.rejected(problem.kind)
         self.log.seldom("refused", status=problem.status, problem=problem.kind)
 
-    def waits(self, seen: _Seen) -> None:
+    def waits(self, seen: Waiter) -> None:
         """This task may be ended by `hurry` until its answer has `begun`."""
         task = asyncio.current_task()
         if task is not None and seen.kind == "http":
             self._waiting[seen] = task
 
-    def begun(self, seen: _Seen) -> None:
+    def begun(self, seen: Waiter) -> None:
         """See `waits`."""
         self._waiting.pop(seen, None)
 
@@ -87,7 +90,7 @@ class Observer:
                 seen.hurried = True
                 task.cancel()
 
-    def hurried(self, seen: _Seen) -> bool:
+    def hurried(self, seen: Waiter) -> bool:
         """Whether it was `hurry` alone that cancelled this task."""
         task = asyncio.current_task()
         return seen.hurried and not seen.status and task is not None and not task.uncancel()
@@ -171,122 +174,7 @@ def _size(content: Any) -> int:
     return len(content) if isinstance(content, (bytes, str)) else 0
 
 
-class Observed:
-    """An ASGI application before all others: each request is counted and logged when its answer has ended. While the
-    service is being ended, connections are closed after their answers, and what `Observer.hurry` ends is 503."""
-
-    def __init__(self, app: ASGIApp, observer: Observer, tell: Tell = tell) -> None:
-        self._app, self._observer, self._tell = app, observer, tell
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        seen = _Seen(scope, receive, send, self._observer)
-        reset = current.set(seen.watch)
-        began = time.monotonic()
-        self._observer.waits(seen)
-        try:
-            if self._observer.traces is None:
-                await self._app(scope, seen.receive, seen.send)
-            else:
-                await self._traced(self._observer.traces, scope, seen)
-        except asyncio.CancelledError:
-            if not self._observer.hurried(seen):
-                raise
-            await self._ended(scope, seen)
-        finally:
-            self._observer.begun(seen)
-            self._observer.turns.came()  # or it never will
-            current.reset(reset)
-            # What goes out now does not wait for that.
-            asyncio.get_running_loop().call_soon(self._over, scope, seen, time.monotonic() - began)
-
-    async def _ended(self, scope: Scope, seen: _Seen) -> None:
-        problem = Problem(
-            503, "ended", "the service was ended before this was", retry=self._observer.turns.retry_after()
-        )
-        scope["problem"] = problem.kind
-        status, headers, content = self._tell(scope, problem)
-        await seen.send({"type": "http.response.start", "status": status, "headers": headers})
-        await seen.send({"type": "http.response.body", "body": content})
-
-    async def _traced(self, traces: Traces, scope: Scope, seen: _Seen) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        with traces.request(headers) as span:
-            try:
-                await self._app(scope, seen.receive, seen.send)
-            finally:
-                traces.ended(span, method(scope), template(scope), seen.status)
-
-    def _over(self, scope: Scope, seen: _Seen, seconds: float) -> None:
-        route, watch = template(scope), seen.watch
-        after, watch.after = watch.after or (), None
-        for do in after:
-            do()
-        overhead = seconds - watch.ran - watch.queued if watch.ran else None
-        self._observer.metrics.request(route, seen.status, overhead)
-        problem = scope.get("problem", "")
-        if problem and seen.status in _REFUSED:
-            self._observer.metrics.rejected(problem)
-        about = {"problem": problem} if problem else {}
-        self._observer.log.line(
-            "request", "error" if seen.status == 500 else "info", request_id=watch.id, tenant=watch.tenant,
-            method=method(scope), route=route, status=seen.status, seconds=round(seconds, 6),
-            bytes_in=seen.bytes_in, bytes_out=seen.bytes_out, **about,
-        )  # fmt: skip
-
-
 def _traces() -> Traces:
     from pyjail.serve import traces
 
     return traces.Traces()
-
-
-def method(scope: Scope) -> str:
-    """That of HTTP; a WebSocket has none."""
-    return str(scope.get("method", "WEBSOCKET"))
-
-
-def template(scope: Scope) -> str:
-    """Of the route that a request had, never its path: that is the client's text."""
-    path = getattr(scope.get("route"), "path", UNKNOWN)
-    return path if isinstance(path, str) else UNKNOWN
-
-
-class _Seen:
-    """What goes through."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, observer: Observer) -> None:
-        self._scope, self._receive, self._send, self._observer = scope, receive, send, observer
-        self.kind, self.hurried = scope["type"], False
-        self.watch = Watch(after=[] if self.kind == "http" else None)
-        self.status = self.bytes_in = self.bytes_out = 0
-
-    async def receive(self) -> Message:
-        self._know()
-        message = await self._receive()
-        if body := message.get("body") or message.get("bytes"):
-            self.bytes_in += len(body)
-        return message
-
-    async def send(self, message: Message) -> None:
-        self._know()
-        kind = message["type"]
-        if kind in ("http.response.start", "websocket.http.response.start"):
-            self.status = message["status"]
-            self._observer.begun(self)
-            if self._observer.turns.draining:
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        elif kind == "websocket.accept":
-            self.status = 101
-        elif kind == "websocket.close" and not self.status:
-            self.status = 403
-        elif body := message.get("body") or message.get("bytes"):
-            self.bytes_out += len(body)
-        await self._send(message)
-
-    def _know(self) -> None:
-        if not self.watch.id:
-            self.watch.id = self._scope.get("request_id", "")
-        self.watch.tenant = self._scope.get("tenant", "")

@@ -53,9 +53,8 @@ class _Server(uvicorn.Server):
     """On the first signal nothing new is run, and what runs has ``config.drain`` seconds; on the second it has none."""
 
     def __init__(self, app: FastAPI, config: Config, sockets: list[socket.socket], early: Early, learn: bool) -> None:
-        super().__init__(
-            uvicorn.Config(app, **_OPTIONS, **protocol.options(config.edge, app.state.service.observer.refused))
-        )
+        spoken = protocol.options(config.edge, app.state.service.observer.refused, app.state.at_once)
+        super().__init__(uvicorn.Config(app, **_OPTIONS, **spoken))
         self._drain, self._service, self._sockets, self._early = config.drain, app.state.service, sockets, early
         self._learn = learn
         self._end: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -27,11 +27,18 @@ _PIPELINED = 8  # requests that come before the answer to the first
 _REST = 5.0  # seconds in which what is left of a body is thrown away, so that its sender reads why
 
 
-def options(edge: Edge, refused: Callable[[Problem], None] = lambda problem: None) -> dict[str, Any]:
-    """Of `uvicorn.Config`, for a service whose edge this is. ``refused`` is told what no application sees."""
-    kept = Connections(edge)
+Told = tuple[int, Iterable[tuple[bytes, bytes]], bytes]
+
+
+def options(
+    edge: Edge, refused: Callable[[Problem], None] = lambda problem: None,
+    at_once: Callable[[Any], Told | None] = lambda scope: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Of `uvicorn.Config`, for a service whose edge this is. ``refused`` is told what no application sees; ``at_once``
+    answers a request without one, where it is not None."""
+    own = {"kept": Connections(edge), "refused": staticmethod(refused), "at_once": staticmethod(at_once)}
     return {
-        "http": type("_Http", (Http,), {"kept": kept, "refused": staticmethod(refused)}),
+        "http": type("_Http", (Http,), own),
         "ws": type("_WebSocket", (WebSocket,), {}), "ws_max_size": MESSAGE,
         "ws_per_message_deflate": False, "proxy_headers": False, "server_header": False,
         "access_log": False,
@@ -48,6 +55,7 @@ class Http(HttpToolsProtocol):
 
     kept: Connections
     refused: Callable[[Problem], None]
+    at_once: Callable[[Any], Told | None]
 
     def connection_made(self, transport: Any) -> None:
         self._line = Line(transport, self.kept, self)
@@ -125,6 +133,31 @@ class Http(HttpToolsProtocol):
             self.flow.resume_reading()  # or nobody would see that the client of the first one leaves
         if self.parser.should_upgrade() and not self._should_upgrade():
             self.cycle.keep_alive = False  # whatever follows is not in our language
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """It is this request's turn."""
+        told = None if self.parser.should_upgrade() else self.at_once(cycle.scope)
+        if told is None:
+            super()._start_asgi_task(cycle, app)
+        else:
+            self._answer(cycle, told)
+
+    def _answer(self, cycle: RequestResponseCycle, told: Told) -> None:
+        status, headers, content = told
+        headers = [*cycle.default_headers, *headers]
+        close = (b"connection", b"close") in headers
+        if not cycle.keep_alive and not close:
+            headers.append((b"connection", b"close"))
+        head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        body = b"" if cycle.scope["method"] == "HEAD" else content
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, PHRASES[status].encode(), head, body))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if cycle.more_body and self._began is None:
+            self._began = time.monotonic()  # its body has still to come, and is thrown away
+        if close or not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def _check(self) -> None:
         version = self.parser.get_http_version()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass
@@ -24,4 +25,15 @@ class Watch:
 
 
 NOBODY = Watch()
+_WATCH = "pyjail.watch"  # of a scope
+
+
+def of(scope: MutableMapping[str, Any]) -> Watch:
+    """That of the request whose scope this is."""
+    found: Watch | None = scope.get(_WATCH)
+    if found is None:
+        found = scope[_WATCH] = Watch(after=[] if scope["type"] == "http" else None)
+    return found
+
+
 current: ContextVar[Watch] = ContextVar("current", default=NOBODY)

@@ -11,6 +11,7 @@ from typing import Any
 from pyjail.serve import crowd
 from pyjail.serve.config import Config, Token
 from pyjail.serve.edge import Edge
+from pyjail.serve.entrance import Entrance
 
 SECRET = "kept-secret-7f3a"
 TOKEN = Token("team", hashlib.sha256(SECRET.encode()).hexdigest())
@@ -54,7 +55,7 @@ class Before:
 
     def __init__(self, config: Config, route: Any = None, refusal: crowd.Refusal = crowd.nobody) -> None:
         self.route = Route() if route is None else route
-        self.edge = Edge(self.route, config, refusal=refusal)
+        self.edge = Edge(self.route, Entrance(config, refusal=refusal), config.edge.head_time)
 
     def ask(
         self, method: str = "POST", path: str = "/v1/runs", headers: Mapping[str, str] | None = None, body: bytes = b"",

@@ -13,6 +13,7 @@ import pytest
 from pyjail.serve.config import Config
 from pyjail.serve.config import Edge as Bounds
 from pyjail.serve.edge import Edge
+from pyjail.serve.entrance import Entrance
 from tests.unit.serve.before import PASS, SECRET, TOKEN
 
 Say = Callable[..., Any]
@@ -46,7 +47,7 @@ def websocket(
         "server": ("127.0.0.1", 8000), "extensions": {"websocket.http.response": {}},
         "headers": [(n.encode(), v.encode()) for n, v in {"host": "localhost:8000", **(headers or {})}.items()],
     }  # fmt: skip
-    asyncio.run(Edge(application, config)(scope, receive, send))
+    asyncio.run(Edge(application, Entrance(config), config.edge.head_time)(scope, receive, send))
     return done
 
 

@@ -14,7 +14,8 @@ from pyjail.serve import Config, logs
 from pyjail.serve.admission import Turns
 from pyjail.serve.config import Admission, Observe
 from pyjail.serve.job import Job, Outcome
-from pyjail.serve.observer import Observed, Observer, digest
+from pyjail.serve.observed import Observed
+from pyjail.serve.observer import Observer, digest
 from pyjail.serve.problem import Problem
 
 SECRET = "hunter2"
