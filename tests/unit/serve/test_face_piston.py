@@ -107,7 +107,7 @@ def test_versions_are_selected(selector, fits):
     ("file", "others", "language", "source", "name"),
     [
         ({"name": "app.py"}, ["main.py"], "py", {"app.py": "x"}, None), ({"name": "d/app.py"}, [], "py", {"d/app.py": "x"}, None), ({}, [], "py", "x", None),
-        ({}, ["main.py"], "py", "x", "file0.code"), ({"name": "app"}, ["main.py"], "py", "x", "app"), ({"name": "d/app"}, [], "py", "x", None),
+        ({}, ["main.py"], "py", "x", "file0.code"), ({"name": "app"}, ["main.py"], "py", "x", "app"), ({"name": "d/app"}, [], "py", "x", None), ({"name": "-c"}, [], "py", "x", None), ({"name": "-x.py"}, [], "py", "x", None), ({"name": "/app.py"}, [], "py", {"app.py": "x"}, None),
         ({"name": "a.cc", "encoding": None}, [], "c++", {"a.cc": "x"}, None), ({"name": "a", "encoding": "UTF-8"}, [], "c++", "x", None),
     ],
 )  # fmt: skip

@@ -39,7 +39,7 @@ def sent(given: Any) -> tuple[Main, dict[str, bytes]]:
         if not isinstance(file, dict) or not isinstance(file.get("content"), str):
             raise Refused(f"files[{i}].content is required as a string")
         try:
-            name = relative(str(file["name"])) if file.get("name") else ""
+            name = relative(str(file["name"]).lstrip("/")) if file.get("name") else ""
         except ValueError as e:
             raise Refused(f"files[{i}].name: {e}") from None
         encoding = file["encoding"] if file.get("encoding") in _ENCODINGS else "utf8"
@@ -58,6 +58,8 @@ def called(
     main: Main, files: Mapping[str, bytes], language: languages.Language
 ) -> tuple[str | Mapping[str, str], languages.Language | None]:
     """The source, and how it is run where it has a name that the language's programs have not."""
+    if main.name.startswith("-"):  # it would be an option
+        return main.text, None
     if main.name.endswith(language.extensions or ("\0",)) and not language.stem:
         return {main.name: main.text}, None
     name = main.name or ("file0.code" if language.source in files else "")
