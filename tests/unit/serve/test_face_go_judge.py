@@ -118,11 +118,13 @@ def test_what_does_not_come_out_is_a_file_error_unless_it_need_not():
 def test_each_stream_has_a_limit_of_its_own():
     (said,) = run(HELLO, desk=Desk(result(stderr=b"e" * 1025))).content
     assert (said["status"], len(said["files"]["stderr"])) == ("Output Limit Exceeded", 1024)
+    assert said["error"] == "Output Limit Exceeded"
 
 
 def test_a_program_that_is_not_there_is_not_ours():
     (said,) = run(HELLO, desk=Desk(Outcome(None, fault="no such program"))).content
     assert (said["status"], said["exitStatus"], said["error"]) == ("Nonzero Exit Status", 127, "no such program")
+    assert said["files"] == {"stdout": "", "stderr": ""}  # which clients look for
 
 
 @pytest.mark.parametrize(

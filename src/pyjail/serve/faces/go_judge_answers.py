@@ -17,6 +17,7 @@ from pyjail.serve.problem import Problem
 
 NAME = "go-judge"
 MOST_FILES, MOST_BYTES = 1000, 256 << 20
+OVER = "Output Limit Exceeded"
 SECOND = 1_000_000_000  # its times are nanoseconds
 
 
@@ -112,9 +113,9 @@ async def told_of(outcome: Outcome, wanted: Wanted, desk: Desk, kept: Mapping[st
     """As it is answered. ``kept``: of its pipes, by the names that they come back as."""
     result = outcome.result
     if result is None:
-        return _failed("Nonzero Exit Status" if outcome.fault else "Internal Error", outcome)
+        return _failed("Nonzero Exit Status" if outcome.fault else "Internal Error", outcome, wanted)
     if result.verdict is Verdict.JAIL_ERROR:
-        return _failed("Internal Error", outcome)
+        return _failed("Internal Error", outcome, wanted)
     cell, code = told(NAME, result)
     usage = result.usage
     said: dict[str, Any] = {
@@ -126,9 +127,9 @@ async def told_of(outcome: Outcome, wanted: Wanted, desk: Desk, kept: Mapping[st
     return said | await _copied_out(outcome, wanted, said, desk, kept)
 
 
-def _failed(status: str, outcome: Outcome) -> dict[str, Any]:
+def _failed(status: str, outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
     why = outcome.fault or "the jail failed, not the program"
-    return {
+    said = {
         "status": status,
         "exitStatus": 127 if outcome.fault else 0,
         "error": why,
@@ -136,6 +137,8 @@ def _failed(status: str, outcome: Outcome) -> dict[str, Any]:
         "memory": 0,
         "runTime": 0,
     }
+    files = {collector.name: "" for collector in wanted.collectors if collector is not None}
+    return {**said, "files": files} if files else said
 
 
 async def _copied_out(
@@ -148,7 +151,7 @@ async def _copied_out(
         if collector is not None:
             streams[collector.name] = (data or b"")[: collector.most]
             if len(data or b"") > collector.most and said["status"] == "Accepted":
-                said["status"] = "Output Limit Exceeded"
+                said["status"] = OVER
     there = dict(streams)
     errors = list[dict[str, str]]()
     cached = {name.removesuffix("?") for name in wanted.cached}
@@ -167,7 +170,7 @@ async def _copied_out(
             there[name] = data[: wanted.most]
     files = {name: text(data) for name, data in there.items() if name not in cached}
     identities = {name: await stored(name, there[name], desk) for name in there if name in cached}
-    said = {"status": said["status"]}
+    said = {"status": said["status"], **({"error": OVER} if said["status"] == OVER else {})}
     if errors and said["status"] == "Accepted":
         said = {"status": "File Error", "error": errors[0]["message"]}
     more = {"files": files, "fileIds": identities, "fileError": errors}
