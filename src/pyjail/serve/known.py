@@ -16,7 +16,8 @@ from pyjail.serve.config import Config
 T = TypeVar("T")
 _AT_ONCE = 2  # tools that tell their versions: some take seconds of CPU time for that
 _PATIENCE = 20.0  # seconds after which a tool that has not told it is left out of lists
-_QUIET = 0.25  # seconds between two looks whether anybody runs something
+_CALM = 3.0  # seconds in which nobody has run anything before versions are found out that nobody has asked for
+_LOOK = 0.25  # seconds between two looks whether anybody does
 
 
 class Once:
@@ -77,9 +78,10 @@ class Known:
     async def learn(self, busy: Callable[[], bool]) -> None:
         """Find out all versions, one after the other and only while it is not ``busy``, so that nobody waits for them
         who asks later."""
+        await _calm(busy)
         for once in self._of.values():
-            while busy():
-                await asyncio.sleep(_QUIET)
+            if busy():
+                await _calm(busy)
             with suppress(Exception):
                 await once.get()
 
@@ -90,6 +92,15 @@ class Known:
         for name in here:
             self._of[name].begin()
         return [_row(it, name in here, self._of[name].now()) for name, it in self._table.items()]
+
+
+async def _calm(busy: Callable[[], bool]) -> None:
+    """When it has not been busy for some time."""
+    since = time.monotonic()
+    while time.monotonic() - since < _CALM:
+        await asyncio.sleep(_LOOK)
+        if busy():
+            since = time.monotonic()
 
 
 async def _apart(call: Callable[[], T]) -> T:

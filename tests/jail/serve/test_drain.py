@@ -155,6 +155,14 @@ def test_what_nohup_has_it_ignore_ends_nothing():
         assert post(f"{url}/v1/runs", {"args": ["true"]})["result"]["verdict"] == "ok"
 
 
+def test_what_finds_out_versions_runs_unasked_and_is_ended_with_the_service(tmp_path):
+    file = tmp_path / "slow.toml"
+    file.write_text('[languages.slow]\nrun = ["sleep"]\nsource = "x"\ntools = {sleep = "1000"}\n')
+    with serving("--config", str(file)) as (process, url):
+        until(lambda: any(b"1000" in line for line in programs(process.pid)))
+        assert post(f"{url}/v1/runs", {"args": ["true"]})["result"]["verdict"] == "ok"
+
+
 def test_a_signal_while_it_starts_ends_it():
     for after in (0.1, 0.4):
         process = subprocess.Popen([sys.executable, "-m", "pyjail", "serve", "--port", "0"], stdout=subprocess.DEVNULL)

@@ -17,8 +17,9 @@ def made(monkeypatch, version):
 
 
 def test_they_are_found_out_one_after_the_other_when_it_is_quiet(monkeypatch):
-    monkeypatch.setattr(known, "_QUIET", 0.001)
-    looks, now, most = iter([True, True, False, True, False]), set(), 0
+    monkeypatch.setattr(known, "_LOOK", 0.001)
+    monkeypatch.setattr(known, "_CALM", 0.01)
+    looks, now, most = iter([True, True, False, False, True, True, False]), set(), 0
 
     def version(language, jail):
         nonlocal most
@@ -50,6 +51,7 @@ def test_a_tool_that_hangs_is_left_out_of_lists_until_it_has_told(monkeypatch):
 
     async def main():
         found = made(monkeypatch, version)
+        monkeypatch.setattr(known, "_CALM", 0)
         learning = asyncio.create_task(found.learn(lambda: False))
         await asyncio.sleep(0)
         assert await found.versions(()) == {"a": "1", "c": "1"}
