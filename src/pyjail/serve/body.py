@@ -10,6 +10,8 @@ from starlette.types import Message, Receive
 
 from pyjail.serve.problem import Media, Problem
 
+_WIDE = 4  # bytes of each character of a text in which one is beyond the first 65,536
+_JSON = b"{[ \t\r\n"  # what it begins with
 FORMS = ("multipart/form-data", "application/octet-stream")
 _FILES = re.compile(r"/v1/files(/.*)?|/v1/(sessions|boxes)/[0-9a-f]+/files")
 
@@ -58,7 +60,8 @@ async def whole(request: Request) -> bytes:
 
 
 class Bodies:
-    """Bounds on what is read. ``held``: bytes of the bodies of requests that are not answered yet."""
+    """Bounds on what is read. ``held``: bytes of the bodies of requests that are not answered yet, `_WIDE` times as
+    many for JSON in which there may be a character that makes Python's texts so wide."""
 
     def __init__(self, longest: int, inflight: int) -> None:
         self._longest, self._inflight, self.held = longest, inflight, 0
@@ -85,7 +88,8 @@ class Reading:
 
     def __init__(self, bodies: Bodies, receive: Receive) -> None:
         self._bodies, self._receive = bodies, receive
-        self._got = 0
+        self._got = self._held = 0
+        self._json = self._wide = False
         self.problem: Problem | None = None
 
     async def receive(self) -> Message:
@@ -94,18 +98,26 @@ class Reading:
             raise self.problem
         message = await self._receive()
         if message["type"] == "http.request":
-            size = len(message.get("body", b""))
-            self._got += size
-            self._bodies.held += size
+            self._add(message.get("body", b""))
             if self._got > self._bodies._longest:
                 self.problem = self._bodies._too_long()
-            elif self._bodies.held > self._bodies._inflight:
+            elif self._bodies.held - self._held + self._got > self._bodies._inflight:  # one by itself may be wide
                 self.problem = self._bodies._too_many()
             if self.problem is not None:
                 raise self.problem
         return message
 
+    def _add(self, data: bytes) -> None:
+        if not self._got:
+            self._json = data[:1] in _JSON and data != b""
+        self._got += len(data)
+        if self._json and not self._wide:
+            self._wide = not data.isascii() or b"\\u" in data or data.endswith(b"\\")  # whose "u" may come next
+        held = self._got * _WIDE if self._wide else self._got
+        self._bodies.held += held - self._held
+        self._held = held
+
     def done(self) -> None:
         """Nothing of it is held any more."""
-        self._bodies.held -= self._got
-        self._got = 0
+        self._bodies.held -= self._held
+        self._got = self._held = 0

@@ -255,10 +255,13 @@ def test_four_times_as_many_as_there_is_room_for_are_served_or_told_to_come_agai
         assert answer.json()["result"]["stdout"] == {"bytes": "still\n"}
 
 
-def test_bodies_that_wait_take_no_more_than_three_times_their_length():
+@pytest.mark.parametrize("last", ["a", "\U0001f600"], ids=["narrow", "wide"])
+def test_bodies_that_wait_take_no_more_than_three_times_their_length(last):
     """A character beyond the first 65,536 makes four bytes of each other one, in a text of Python."""
     held = 128 << 20
-    body = b'{"args":["sleep","3"],"stdin":"' + b"a" * ((16 << 20) - 1000) + '\U0001f600"}'.encode()
+    text = "a" * ((16 << 20) - 1000) + last
+    asked = {"language": "bash", "source": "sleep 3", "tests": [{"input": text}]}
+    body = json.dumps(asked, ensure_ascii=False).encode()
 
     def memory(pid: int) -> int:
         return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) << 10
@@ -267,8 +270,9 @@ def test_bodies_that_wait_take_no_more_than_three_times_their_length():
         before = memory(found.pid)
 
         def send(_: int) -> int:
-            return httpx.post(f"{found.url}/v1/runs", content=body, headers=JSON, timeout=PATIENCE).status_code
+            return httpx.post(f"{found.url}/v1/judge", content=body, headers=JSON, timeout=PATIENCE).status_code
 
         with ThreadPoolExecutor(8) as pool:
-            assert [*pool.map(send, range(8))].count(200) >= 7
+            statuses = [*pool.map(send, range(8))]
+        assert set(statuses) <= {200, 503} and statuses.count(200) >= 1
         assert memory(found.pid) - before < 3 * held + (128 << 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from pyjail.serve import auth
+from pyjail.serve.body import Bodies, Reading
 from pyjail.serve.config import Admission, Config
 from pyjail.serve.config import Edge as Bounds
 from tests.unit.serve.before import JSON, PASS, SECRET, TOKEN, Before
@@ -216,6 +218,35 @@ def test_a_length_that_would_be_too_many_bytes_at_once_is_refused_before_any_of_
     answer = before.ask(body=b" " * 2000)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1") and before.unread
     assert before.route.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "held"),
+    [(b'{"a":"', b"x", 106), (b'{"a":"', "\U0001f600".encode(), 4 * 109), (b'{"a":"', b"\\u00e9", 4 * 111), (b" ", b"\\", 4 * 101),
+     (b"\0", b"\xff", 101), (b"--x", b"\xff", 103), (b"", b"", 99)],
+)  # fmt: skip
+def test_text_that_takes_more_memory_than_it_is_long_counts_as_what_it_takes(first, more, held):
+    async def read():
+        bodies = Bodies(1000, 1000)
+        chunks = [first, b"x" * 99, more]
+        messages = iter([{"type": "http.request", "body": chunk} for chunk in chunks if chunk])
+
+        async def receive():
+            return next(messages)
+
+        reading = Reading(bodies, receive)
+        for _ in range(len([chunk for chunk in chunks if chunk])):
+            await reading.receive()
+        found = bodies.held
+        reading.done()
+        return found, bodies.held
+
+    assert asyncio.run(read()) == (held, 0)
+
+
+def test_one_body_by_itself_is_read_however_wide_it_is():
+    before = Before(Config(admission=Admission(inflight=1500)))
+    assert before.ask(body='{"a": "é"}'.encode() + b" " * 1000).status == 200
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_back():
