@@ -71,7 +71,7 @@ def real():
         pyjail.Party(["echo", "x"], files={"f": "x"}), pyjail.Party(["cat"]), edges=["a.stdout -> b.stdin"]
     )
     yield from (i, i.flows[0], i.flows[0].edge, i.happenings[0], pyjail.Party(["a"], files={"f": pyjail.File("x")}))
-    yield pyjail.File("x")
+    yield from (pyjail.File("x"), pyjail.Link("x"))
     policy = pyjail.SeccompPolicy(rules=(pyjail.SeccompRule("socket", "EPERM"),))
     found = pyjail.learn(
         ["python3", "-c", "import socket\ntry: socket.socket()\nexcept OSError: pass"], jail=Jail(seccomp=policy)
