@@ -161,6 +161,9 @@ class Turns:
             else:
                 self._forget(tenant, (turn, count))
                 self._next()
+            if isinstance(e, TimeoutError) and not self._allowed(tenant, share, count):
+                why = f"as many programs of this token as may run at once did so for {self._patience:g} s"
+                raise self._busy(429, "share-full", why) from None
             if isinstance(e, TimeoutError):
                 raise self._busy(503, "no-turn", f"no slot was free for {self._patience:g} s") from None
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 import pyjail
@@ -23,6 +23,7 @@ from pyjail.serve import (
     kept_snapshots,
     openapi,
     page,
+    query,
     runs,
     swagger_page,
     terminal,
@@ -67,15 +68,10 @@ def make(config: Config) -> FastAPI:
     )  # fmt: skip
     made.state.service = service
     ours = runs.install(made.router, service)
-    made.include_router(runs.router(service))
+    of_v1 = (runs, judging, kept_routes, kept_files, kept_processes, kept_snapshots, file_routes, about)
+    for part in of_v1:
+        made.include_router(part.router(service), dependencies=[Depends(query.known)])
     made.include_router(health.router(service))
-    made.include_router(judging.router(service))
-    made.include_router(kept_routes.router(service))
-    made.include_router(kept_files.router(service))
-    made.include_router(kept_processes.router(service))
-    made.include_router(kept_snapshots.router(service))
-    made.include_router(file_routes.router(service))
-    made.include_router(about.router(service))
     made.include_router(terminal.router(service))
     made.include_router(swagger_page.router(bool(config.faces.get("boxer", {}).get("enabled", True))))
     made.include_router(page.router(config))

@@ -119,12 +119,13 @@ def router(service: Service) -> APIRouter:
     service.doers["judge"] = later
 
     @made.post("/judge", openapi_extra=body(Judge), responses=responses, summary="Judge a program")
-    async def judge(request: Request) -> Response:
+    async def judge(request: Request, receipt: bool = False) -> Response:
         """Compiles once, runs on each test in a fresh jail. ``Accept: text/event-stream``: a "test" event for each
         verdict once it is known. A client that goes takes it all along. ``Prefer: respond-async`` and
         ``Idempotency-Key`` as of a run: it is fetched, followed and cancelled as one."""
         text = await request.body()
         asked = strict.model(Judge, text)
+        asked.receipts = asked.receipts or receipt
         case, token = case_of(asked, service), request.scope.get("token")
         live = Live(secrets.token_hex(16), str(request.scope.get("tenant", "")))
         headers = keeping.told_by(request, b"prefer", b"idempotency-key", b"accept")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
-from pyjail.serve import answers, body, events, keeping, leaving, model, openapi, strict
+from pyjail.serve import answers, body, events, keeping, leaving, model, openapi, query, strict
 from pyjail.serve.crowd import Template
 from pyjail.serve.direct import Endpoints
 from pyjail.serve.job import Job, Outcome
@@ -103,6 +103,7 @@ def _asks(request: Request, name: str) -> bool:
     """What the query says of it. Raises `Problem` 422."""
     if not request.scope["query_string"]:
         return False
+    query.of(request, [name])
     try:
         return _BOOL.validate_python(request.query_params.get(name, False))
     except ValidationError as e:

@@ -134,3 +134,18 @@ def test_the_interface_is_told_whole(client):
                     where = path.replace("/{id}", "")
                     answer = client.post(where, json=example) if where == path else None
                     assert answer is None or answer.status_code in (200, 201), (path, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("POST", "/v1/runs", "receipt"), ("GET", f"/v1/runs/{'0' * 32}", "wait"), ("POST", "/v1/judge", "receipt"),
+        ("GET", f"/v1/sessions/{'0' * 32}/files", "pattern"), ("GET", "/v1/limits", ""),
+        ("DELETE", f"/v1/boxes/{'0' * 32}/processes/2", "signal"), ("GET", f"/v1/files/{'0' * 64}", "name"),
+    ],
+)  # fmt: skip
+def test_an_unknown_name_in_a_query_is_told_with_the_nearest(client, method, path, known):
+    body = {"json": {"args": ["true"]}} if method == "POST" else {}
+    answer = client.request(method, path, params={f"{known}s": "1"}, **body)
+    assert (answer.status_code, answer.json()["field"]) == (422, f"{known}s"), answer.text
+    assert repr(known) in answer.json().get("hint", "") or not known

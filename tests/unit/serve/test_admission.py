@@ -116,6 +116,20 @@ def test_a_tenant_whose_share_of_the_queue_is_full_is_told_429():
     asyncio.run(main())
 
 
+def test_who_waits_in_vain_for_his_own_programs_is_told_429():
+    async def main():
+        c = Clients(turns(2, patience=0.01))
+        one = Token("a", "", concurrent=1)
+        await c.come("a1", "a", one)
+        with pytest.raises(Problem) as e:
+            async with c.turns.slot("a", one):
+                pass
+        assert (e.value.status, e.value.kind, c.turns.waiting) == (429, "share-full", 0) and e.value.retry
+        await c.go("a1")
+
+    asyncio.run(main())
+
+
 def test_patience_ends_with_503_and_leaves_no_trace():
     async def main():
         c = Clients(turns(patience=0.01))
