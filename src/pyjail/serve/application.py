@@ -73,7 +73,7 @@ def make(config: Config) -> FastAPI:
         made.include_router(part.router(service), dependencies=[Depends(query.known)])
     made.include_router(health.router(service))
     made.include_router(terminal.router(service))
-    made.include_router(swagger_page.router(bool(config.faces.get("boxer", {}).get("enabled", True))))
+    made.include_router(swagger_page.router(lambda face: bool(config.faces.get(face, {}).get("enabled", True))))
     made.include_router(page.router(config))
     doors = faced.mount(made, service)
     errors.install(made, doors.refused)

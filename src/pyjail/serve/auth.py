@@ -17,7 +17,8 @@ from pyjail.serve.problem import Problem
 OPEN = frozenset({
     "/", "/healthz", "/readyz", "/favicon.ico", "/docs", "/swagger", "/v1/openapi.json", "/version", "/boxer/healthz",
     "/config", "/go-judge/version", "/go-judge/config", "/judge0/version", "/boxer/swagger", "/secure-sandbox",
-    "/secure-sandbox/",
+    "/secure-sandbox/", "/codebox/docs", "/codebox/openapi.json", "/secure-sandbox/docs",
+    "/secure-sandbox/openapi.json", "/sandboxfusion/docs", "/sandboxfusion/openapi.json",
 })  # fmt: skip
 OPEN_BELOW = ("/static/", "/docs/", "/swagger/", "/boxer/swagger/")
 METRICS = "/metrics"

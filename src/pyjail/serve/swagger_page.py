@@ -1,19 +1,20 @@
 """``/docs`` and ``/swagger``: the interface as a page, by Swagger UI, whose files come from here and nowhere else.
-``/boxer/swagger``: Boxer's, at its paths."""
+``/boxer/swagger``: Boxer's, at its paths; ``/NAME/docs`` and ``/NAME/openapi.json``: those of faces made of FastAPI."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pyjail.serve.faces import boxer_doc
+from pyjail.serve.faces import boxer_doc, described
 from pyjail.serve.problem import Problem
 
 _TYPES = {
@@ -47,8 +48,8 @@ def _page(below: str = "swagger/", described: str = "v1/openapi.json") -> Callab
     return lambda _: Response(text, headers=_HEADERS, media_type="text/html")
 
 
-def router(boxer: bool) -> APIRouter:
-    """Its routes; those of ``boxer``, too."""
+def router(on: Callable[[str], bool]) -> APIRouter:
+    """Its routes; those of faces that are ``on``, too."""
     made = APIRouter()
 
     def part(request: Request) -> Response:
@@ -59,15 +60,21 @@ def router(boxer: bool) -> APIRouter:
         headers = _HEADERS | {"Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if packed else {})
         return Response(_file(name)[packed], headers=headers, media_type=_TYPES[name])
 
-    def described(base: str) -> Callable[[Request], Response]:
-        said = json.dumps(boxer_doc.description(base)).encode()
+    def told(description: Mapping[str, Any]) -> Callable[[Request], Response]:
+        said = json.dumps(description).encode()
         return lambda _: Response(said, headers=_HEADERS, media_type="application/json")
 
     routes = {"/docs": _page(), "/swagger": _page()}
-    if boxer:
+    for name in filter(on, described.FACES):
+        routes |= {
+            f"/{name}/docs": _page("../swagger/", "openapi.json"),
+            f"/{name}/openapi.json": told(described.description(name)),
+        }
+    if on("boxer"):
         inner = _page("", "doc.json")
         routes |= {
-            "/swagger/doc.json": described("/"), "/boxer/swagger/doc.json": described("/boxer"),
+            "/swagger/doc.json": told(boxer_doc.description("/")),
+            "/boxer/swagger/doc.json": told(boxer_doc.description("/boxer")),
             "/boxer/swagger": _page("swagger/", "swagger/doc.json"), "/boxer/swagger/": inner,
             "/boxer/swagger/index.html": inner, "/boxer/swagger/{name}": part,
         }  # fmt: skip

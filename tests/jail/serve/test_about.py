@@ -90,8 +90,9 @@ def test_the_receipt_says_what_holds_a_program(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/docs", "/swagger", "/boxer/swagger", "/boxer/swagger/", "/boxer/swagger/index.html"]
-)
+    "path",
+    ["/docs", "/swagger", "/boxer/swagger", "/boxer/swagger/", "/boxer/swagger/index.html", "/codebox/docs", "/secure-sandbox/docs", "/sandboxfusion/docs"],
+)  # fmt: skip
 def test_the_interface_is_a_page_that_asks_nobody_else(client, path):
     page = client.get(path)
     assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
@@ -112,6 +113,31 @@ def test_boxer_s_interface_is_described_where_its_clients_look(client, base):
     assert (said["swagger"], said["basePath"]) == ("2.0", base or "/")
     asked = {path: set(methods) for path, methods in said["paths"].items()}
     assert asked == {"/run": {"post"}, "/files": {"get", "post"}, "/healthz": {"get"}}
+
+
+@pytest.mark.parametrize(
+    ("face", "paths"),
+    [("codebox", {"/execute", "/languages"}), ("secure-sandbox", {"/execute"}), ("sandboxfusion", {"/run_code", "/v1/ping"})],
+)  # fmt: skip
+def test_what_faces_of_fastapi_describe_is_there_and_an_example_of_it_runs(client, face, paths):
+    said = client.get(f"/{face}/openapi.json").json()
+    assert (said["openapi"][:3], said["servers"], set(said["paths"])) == ("3.1", [{"url": f"/{face}"}], paths)
+    for path, methods in said["paths"].items():
+        for method, operation in methods.items():
+            body = None
+            if "requestBody" in operation:
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                fields = schema["properties"]
+                given = {"language": "python", "commands": []}
+                body = {
+                    name: given.get(name) if name in given else fields[name]["examples"][0]
+                    for name in schema["required"]
+                }
+            answer = client.request(method, f"/{face}{path}", json=body)
+            assert answer.status_code == 200, answer.text
+            told = operation["responses"]["200"]["content"]["application/json"]["schema"]
+            assert isinstance(answer.json(), {"array": list, "object": dict, "string": str}[told["type"]])
+            assert set(told.get("properties", ())) <= set(answer.json()) or told["type"] != "object"
 
 
 def test_the_interface_is_told_whole(client):

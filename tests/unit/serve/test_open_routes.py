@@ -21,6 +21,7 @@ OPEN = {
     ("GET", "/boxer/swagger/index.html"),
     ("GET", "/boxer/swagger/doc.json"), ("GET", "/swagger/doc.json"), ("GET", "/boxer/healthz"), ("GET", "/version"), ("GET", "/go-judge/version"), ("GET", "/judge0/version"),
     ("GET", "/config"), ("GET", "/go-judge/config"),
+    *(("GET", f"/{face}/{what}") for face in ("codebox", "secure-sandbox", "sandboxfusion") for what in ("docs", "openapi.json")),
 }  # fmt: skip
 
 
