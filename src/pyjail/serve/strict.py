@@ -18,7 +18,6 @@ PARTS = 100_000  # names, values, lists and objects
 _LONGEST_NAME = 80  # characters: of more, to look for the nearest takes seconds
 # One that never ends is taken to its end: looking for where else it might end would take the square of its length.
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,13 +30,14 @@ def read(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError as e:
         raise _malformed(f"the body is no UTF-8 at byte {e.start}") from None
-    _shallow(body)
     try:
         said = _DECODER.decode(text)
     except RecursionError:
         raise _malformed("the body is nested too deep") from None
     except ValueError as e:
         raise _malformed(f"the body is no JSON: {e}") from None
+    if body.count(b"[") + body.count(b"{") > DEEPEST:  # of fewer none is deeper
+        _shallow(said)
     if _LONE.search(body):
         _whole(said)
     return said
@@ -104,16 +104,15 @@ def _malformed(why: str) -> Problem:
     return Problem(400, "malformed", why)
 
 
-def _shallow(body: bytes) -> None:
-    depth = 0
-    for found in _BRACKETS.finditer(body):
-        first = body[found.start()]
-        if first in b"[{":
-            depth += 1
-            if depth > DEEPEST:
-                raise _malformed(f"the body is nested deeper than {DEEPEST}")
-        elif first in b"]}":
-            depth -= 1
+def _shallow(said: Any) -> None:
+    """Raise for what is nested too deep: by what was read, of which there are not many parts."""
+    depth, level = 0, [said] if isinstance(said, (dict, list)) else []
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise _malformed(f"the body is nested deeper than {DEEPEST}")
+        values = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
+        level = [value for value in values if isinstance(value, (dict, list))]
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
