@@ -146,3 +146,9 @@ def test_a_short_answer_for_a_client_of_http_1_0_has_its_length(service):
             next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split(b":")[1]
         )
         assert len(rest) == (0 if data.startswith(b"HEAD") else length)
+
+
+def test_who_asks_for_a_head_alone_whether_it_is_well_gets_no_body(service):
+    for path in ("/healthz", "/readyz", "/metrics"):
+        came = said(service.port, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        assert came.startswith(b"HTTP/1.1 200 ") and came.endswith(b"\r\n\r\n")
