@@ -119,6 +119,10 @@ def test_each_stream_has_a_limit_of_its_own():
     (said,) = run(HELLO, desk=Desk(result(stderr=b"e" * 1025))).content
     assert (said["status"], len(said["files"]["stderr"])) == ("Output Limit Exceeded", 1024)
     assert said["error"] == "Output Limit Exceeded"
+    assert said["fileError"] == [{"name": "stderr", "type": "CollectSizeExceeded", "message": "Output Limit Exceeded"}]
+    none = {**HELLO, "files": [None, {"name": "stdout", "max": 0}]}
+    (said,) = run(none, desk=Desk(result(stdout=b"x"))).content
+    assert (said["status"], said["files"]["stdout"]) == ("Output Limit Exceeded", "")
 
 
 def test_a_program_that_is_not_there_is_not_ours():

@@ -235,7 +235,7 @@ async def _streams(given: Any, at: int, stock: Stock) -> tuple[bytes, tuple[Coll
             raise Refused(f"cmd[{at}].files[{i}] is to be an object or null")
         if i == 0:
             stdin = await _content(one, f"cmd[{at}].files[0]", stock)
-        elif isinstance(one.get("name"), str) and isinstance(one.get("max"), int) and one["max"] > 0:
+        elif isinstance(one.get("name"), str) and isinstance(one.get("max"), int) and one["max"] >= 0:
             found[i] = Collector(one["name"], one["max"])
         elif one.get("src") != "/dev/null":
             raise Refused(f"cmd[{at}].files[{i}]: name and max are needed")

@@ -146,14 +146,15 @@ async def _copied_out(
 ) -> dict[str, Any]:
     result = outcome.result
     assert result is not None
-    streams = dict(kept)
-    for collector, data in zip(wanted.collectors, (result.stdout, result.stderr), strict=True):
+    streams, errors = dict(kept), list[dict[str, str]]()
+    written = (result.stdout, result.stdout_bytes), (result.stderr, result.stderr_bytes)
+    for collector, (data, count) in zip(wanted.collectors, written, strict=True):
         if collector is not None:
             streams[collector.name] = (data or b"")[: collector.most]
-            if len(data or b"") > collector.most and said["status"] == "Accepted":
-                said["status"] = OVER
+            if max(len(data or b""), count or 0) > collector.most:
+                errors.append(_error(collector.name, "CollectSizeExceeded", OVER))
+                said["status"] = OVER if said["status"] == "Accepted" else said["status"]
     there = dict(streams)
-    errors = list[dict[str, str]]()
     cached = {name.removesuffix("?") for name in wanted.cached}
     for given in (*wanted.out, *wanted.cached):
         name = given.removesuffix("?")
