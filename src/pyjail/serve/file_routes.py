@@ -25,7 +25,7 @@ _FORM = {
 }  # fmt: skip
 _RAW: dict[str, Any] = {"requestBody": {"required": True, "content": _BYTES}}
 _EITHER: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}, **_BYTES}}
+    "requestBody": {"required": False, "content": {"multipart/form-data": {"schema": _FORM}, **_BYTES}}
 }
 _FOUND: dict[int | str, dict[str, Any]] = {200: {"description": "its bytes", "content": _BYTES}, 404: {}}
 _KEPT: dict[int | str, dict[str, Any]] = {

@@ -60,7 +60,7 @@ def router(service: Service) -> APIRouter:
 def _whole(made: APIRouter, service: Service, kind: str, path: str) -> None:
     said = answer("Place", "where it stands")
 
-    @made.post(path, status_code=201, openapi_extra=body(Opened), responses={201: said, **PROBLEMS},
+    @made.post(path, status_code=201, openapi_extra=body(Opened, required=False), responses={201: said, **PROBLEMS},
                summary=f"Open a {kind}", operation_id=f"open_{kind}")  # fmt: skip
     async def create(request: Request) -> Response:
         text = await request.body()

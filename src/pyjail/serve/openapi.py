@@ -187,11 +187,11 @@ PROBLEMS: dict[int | str, Any] = {
 _models: dict[str, type[BaseModel]] = {}
 
 
-def body(kind: type[BaseModel]) -> dict[str, Any]:
+def body(kind: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """The request's body is one of these."""
     _models[kind.__name__] = kind
     schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def install(made: FastAPI) -> None:
