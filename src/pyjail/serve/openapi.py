@@ -156,6 +156,7 @@ SCHEMAS: dict[str, Any] = {
             **_OUTCOME,
             "state": {"type": "string", "enum": ["queued", "running", "done", "cancelled", "lost"]},
             "reason": {"type": "string", "description": "why it is lost"},
+            "means": {"type": "object", "description": "of several runs (Judge0's face): runs, cpu_time, memory_peak"},
             "gone_ms": {"type": "number", "description": "until its jail was gone, after DELETE"},
             "problem": {"$ref": "#/components/schemas/Problem"},
         },
