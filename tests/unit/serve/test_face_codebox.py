@@ -193,3 +193,12 @@ def test_all_commands_together_take_no_longer_than_one_may():
 def test_a_number_that_is_none_is_told(number):
     answer = ask(FACE, "POST", "/execute", b'{"sources": {}, "commands": [{"command": "x", "timeout": %b}]}' % number)
     assert answer.status == 422 and answer.content["detail"][0]["type"] == "json_invalid"
+
+
+@pytest.mark.parametrize("path", ["x" * 1_000_000, "a/" * 500_000, "../" * 300_000], ids=["long", "deep", "up"])
+def test_a_path_that_is_far_too_long_is_told_in_short(path):
+    answer = execute({path: "x", "b": "y"}, [{"command": "true"}], Desk(result()))
+    (entry,) = answer.content
+    assert (
+        entry["exit_code"] == -1 and entry["stderr"].startswith("Invalid file path: /") and len(entry["stderr"]) < 9000
+    )

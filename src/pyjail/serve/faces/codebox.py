@@ -12,7 +12,7 @@ from typing import Any
 
 from pyjail import Jail, Limits, Mount, SpecError, Verdict
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
-from pyjail.serve.faces.common import bounded, failed, parsed, relative, shown
+from pyjail.serve.faces.common import LONGEST_PATH, bounded, failed, parsed, relative, shown
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.faces.wrong import OBJECT, STRING, Detail, Wrong, detail, missing, no_json, number
 from pyjail.serve.job import LATE, Job, Outcome, Script
@@ -128,14 +128,14 @@ def placed(sources: Mapping[str, str]) -> tuple[dict[str, bytes], list[dict[str,
             if clean in within:
                 raise ValueError("a file and a directory")
         except ValueError:
-            where = posixpath.normpath(posixpath.join(_ROOT, path.lstrip("/")))
+            where = posixpath.normpath(posixpath.join(_ROOT, path.lstrip("/")[:LONGEST_PATH]))
             bad.append(entry(stderr=f"Invalid file path: {shown(where)}", code=-1))
     return files, bad
 
 
 def _within(paths: Iterable[str]) -> set[str]:
     """Those whose directory another one is."""
-    clean = {posixpath.normpath(path.lstrip("/")) for path in paths}
+    clean = {posixpath.normpath(path.lstrip("/")) for path in paths if len(path) <= LONGEST_PATH}
     found: set[str] = set()
     file = ""
     for path in sorted(clean, key=lambda path: path.replace("/", "\0")):  # what is in a directory comes right behind it

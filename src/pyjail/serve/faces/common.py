@@ -15,6 +15,7 @@ from pyjail.serve.face import Asked
 from pyjail.serve.problem import Problem
 
 MOST_SHOWN = 200  # characters of a path that cannot be
+LONGEST_PATH = 8192  # characters that are looked at
 MOST_DIGITS = 100  # of a whole number: no limit has as many
 
 
@@ -96,14 +97,14 @@ def _less(maxima: Limits, name: str, value: Any) -> Any:
 
 def relative(path: str) -> str:
     """A path below a directory, normalised. Raises ValueError for one that leads elsewhere or cannot be."""
-    clean = posixpath.normpath(path) if path else "."
+    clean = posixpath.normpath(path[: LONGEST_PATH + 1]) if path else "."
     if clean == "." or clean.startswith(("/", "../")) or clean == ".." or "\0" in path:
         raise ValueError(f'invalid path: "{shown(path[:MOST_SHOWN])}"')
     try:
         parts = clean.encode().split(b"/")
     except UnicodeEncodeError:
         raise ValueError(f'invalid path: "{shown(path[:MOST_SHOWN])}"') from None
-    if len(clean) > 4000 or any(len(part) > 255 for part in parts):
+    if len(path) > LONGEST_PATH or len(clean) > 4000 or any(len(part) > 255 for part in parts):
         raise ValueError(f'invalid path: "{shown(path[:MOST_SHOWN])}"')
     return clean
 

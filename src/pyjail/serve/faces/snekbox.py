@@ -14,7 +14,7 @@ from typing import Any
 
 from pyjail import Jail, Mount, Verdict
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint
-from pyjail.serve.faces.common import MOST_SHOWN, bounded, failed, parsed, relative, shown
+from pyjail.serve.faces.common import LONGEST_PATH, MOST_SHOWN, bounded, failed, parsed, relative, shown
 from pyjail.serve.faces.verdicts import told
 from pyjail.serve.job import Job, Outcome
 from pyjail.serve.problem import Media, Problem
@@ -139,7 +139,9 @@ def _file(one: Mapping[str, Any]) -> tuple[str, bytes]:
     try:
         clean = relative(one["path"])
     except ValueError:
-        raise Refused("Request file is invalid", f"File path '{one['path']}' may not traverse beyond root") from None
+        raise Refused(
+            "Request file is invalid", f"File path '{one['path'][:LONGEST_PATH]}' may not traverse beyond root"
+        ) from None
     try:
         return clean, base64.b64decode(one.get("content", ""))  # what is no base64 is passed over, as there
     except (binascii.Error, ValueError):
