@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 MOST = 4 << 20  # bytes that wait to be read by others
-_GATHER = 0.005  # seconds in which lines are gathered: one call writes all of them
+_GATHER = 0.025  # seconds in which lines are gathered: one call writes all of them, and wakes whoever reads them once
 _LAST = 2.0  # seconds that the last ones have
 
 
