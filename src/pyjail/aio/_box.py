@@ -12,8 +12,10 @@ from pyjail._base.loops import current
 from pyjail._base.rare_errors import PoolClosedError
 from pyjail._box.box import Box as Sync
 from pyjail._box.box import command_of, life_of, turn_of
+from pyjail._box.keeper import Slot
 from pyjail._box.turn import HINT, BoxTurn, admitted
 from pyjail._live import streams as live_streams
+from pyjail._live import used
 from pyjail._many.warm import Source
 from pyjail._result.result import Result
 from pyjail._result.usage import Receipt
@@ -57,6 +59,18 @@ class _Slots(Source):
     def fitted(self, command: Command, place: Place) -> Command:
         admitted(place, command, self.life)
         return command
+
+
+class LiveInBox(AsyncProcess):
+    """One in a box, which has leaves of others beside its own."""
+
+    def _leaves(self) -> list[str]:
+        slot = self._turn.keeper
+        leaf = slot.leaf if isinstance(slot, Slot) else None
+        if not isinstance(slot, Slot) or not leaf:
+            return []
+        homes = slot.box.cgroup.boxes
+        return used.beside(f"{homes[0]}/r{leaf}", homes)
 
 
 class Box:
@@ -157,7 +171,7 @@ class Box:
     ) -> AsyncProcess:
         """As `pyjail.Box.start`: an `AsyncProcess`, as of `pyjail.aio.start`."""
         streams = live_streams.taken(options, pty)
-        return await started(streams, lambda: turn_of(self._sync, args, limits, orphans, streams, options))
+        return await started(streams, lambda: turn_of(self._sync, args, limits, orphans, streams, options), LiveInBox)
 
     if TYPE_CHECKING:
         write: Callable[..., Coroutine[Any, Any, None]]

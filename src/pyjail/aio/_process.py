@@ -6,7 +6,7 @@ import contextlib
 import errno
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -117,12 +117,15 @@ class AsyncProcess:
 
     def used(self) -> used.Used:
         """What it has used until now: `Used`, with its memory and processes now, and its CPU time since this was called
-        first. All None when it has ended, and for a program in a `Box`, which has leaves of others beside its own."""
+        first. All None when it has ended."""
         if self._process.ended:
             return used.Used()
-        now = used.read(self._turn.keeper.cgroup.paths)
+        now = used.read(self._leaves())
         self._before = self._before or now
         return used.since(self._before, now)
+
+    def _leaves(self) -> Iterable[str]:
+        return used.leaves(self._turn.keeper.cgroup.paths)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the program's main process. Nothing happens when it has ended, SIGKILL is `kill`."""

@@ -210,3 +210,21 @@ def test_a_box_that_is_closed_while_others_wait_says_so(everywhere):
         assert len(said) == 2 and any("closed" in s for s in said), said
 
     everywhere(main)
+
+
+def test_what_one_uses_is_told_while_it_runs_and_nothing_of_another(everywhere):
+    async def main():
+        async with aio.Box() as box:
+            busy, idle = ["sh", "-c", "sleep 1000 & while :; do :; done"], ["sleep", "1000"]
+            async with await box.start(busy) as p, await box.start(idle) as q:
+                with anyio.fail_after(60 * SLOW):
+                    while not (((seen := p.used()).cpu_time or 0) > 0.05 and seen.processes == 2):
+                        await anyio.sleep(0.01)
+                    while (other := q.used()).processes is None:
+                        await anyio.sleep(0.01)
+                assert other.processes == 1 and (other.cpu_time or 0) < 0.05 and (seen.memory or 4097) > 4096
+                p.kill()
+                q.kill()
+            assert p.used().to_dict() == {"cpu_time": None, "memory": None, "processes": None}
+
+    everywhere(main)

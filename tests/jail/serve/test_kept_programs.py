@@ -113,6 +113,7 @@ def test_what_is_written_is_told_while_it_is(client, where):
         events = [*parsed(answer.iter_lines())]
     names = [name for name, _, _ in events]
     assert names.index("stdout") < names.index("result") and "usage" in names[names.index("stdout") :]
+    assert max(data["processes"] or 0 for name, data, _ in events if name == "usage") >= 1
     assert events[-1][1]["result"]["stdout"]["bytes"] == "one\n"
 
 
