@@ -83,7 +83,7 @@ def _routes(made: APIRouter, service: Service, kind: str, path: str) -> None:
 async def _take(service: Service, place: Place, name: str) -> Taken:
     """Raises `Problem` 507 where it does not fit; nothing of it is kept then."""
     with place.in_use() as made:
-        async with service.places.taking, place.alone(service.places.patience):
+        async with place.alone(service.places.patience), service.places.taking:  # who waits for himself holds up nobody
             _room(service, place, name, 0)
             with telling("name"), _still(place):
                 snapshot = await made.snapshot()

@@ -47,6 +47,18 @@ def test_runs_sessions_and_boxes_of_another_are_not_found(service):
             where = ada.post(f"/v1/{kind}", json={}).headers["location"]
             assert bob.get(where).status_code == bob.delete(where).status_code == 404
             assert bob.post(f"{where}/steps", json={"args": ["ls"]}).status_code == 404
+            assert ada.put(f"{where}/snapshots/a").status_code == 201
+            inside = [
+                ("GET", "snapshots"),
+                ("PUT", "snapshots/a"),
+                ("DELETE", "snapshots/a"),
+                ("POST", "snapshots/a/restore"),
+            ]
+            if kind == "boxes":
+                inside += [("GET", "processes"), ("DELETE", "processes"), ("DELETE", "processes/2"), ("GET", "receipt")]
+            for method, path in (*inside, ("POST", "keepalive"), ("GET", "files")):
+                assert bob.request(method, f"{where}/{path}").status_code == 404, path
+            assert [row["name"] for row in ada.get(f"{where}/snapshots").json()["snapshots"]] == ["a"]
             answer = ada.post(f"{where}/steps", json={"args": ["true"]})
             assert answer.status_code == 200, (answer.text, service.log())
             ada.delete(where)
