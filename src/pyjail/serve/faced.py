@@ -72,8 +72,9 @@ def mount(app: FastAPI, service: Service) -> Doors:
     routes: dict[tuple[str, str], list[tuple[Face, Endpoint]]] = {}
     for face in faces.values():
         for endpoint in face.endpoints():
-            routes.setdefault((endpoint.method, f"/{face.name}{endpoint.path}"), []).append((face, endpoint))
-            if face.name in at_root(config):
+            below = f"/{face.name}{endpoint.path}".rstrip("/")
+            routes.setdefault((endpoint.method, below), []).append((face, endpoint))
+            if face.name in at_root(config) and endpoint.path != "/":  # the page is there
                 routes.setdefault((endpoint.method, endpoint.path), []).append((face, endpoint))
     direct: dict[tuple[str, str], tuple[Template, Ask]] = {}
     for (method, path), choices in routes.items():
@@ -123,7 +124,10 @@ class Doors:
         self._endpoints = {name: tuple(face.endpoints()) for name, face in faces.items()}
         self._root = [faces[name] for name in at_root(config) if name in faces]
         firsts = {
-            e.path.partition("{")[0][1:].partition("/")[0] for face in self._root for e in self._endpoints[face.name]
+            e.path.partition("{")[0][1:].partition("/")[0]
+            for face in self._root
+            for e in self._endpoints[face.name]
+            if e.path != "/"
         }
         self._firsts = frozenset(firsts) if "" not in firsts else None  # what their paths begin with; None: anything
 

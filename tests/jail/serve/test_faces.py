@@ -354,3 +354,20 @@ def test_piston_s_programs_import_each_other_by_their_names(service):
     asked = {"language": "python", "version": ">=3 <4", "files": files}
     status, said = post(service, "/piston/api/v2/execute", asked)
     assert (status, said["run"]["stdout"]) == (200, "python 1 /box/app.py\n")
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_who_asks_whether_a_face_is_there_hears_so(service, end):
+    status, said, _ = call(service, "GET", f"/piston{end}")
+    assert (status, said["message"].startswith("Piston v")) == (200, True)
+    assert call(service, "GET", f"/judge0{end}")[:2] == (200, b"")
+    assert call(service, "GET", "/snekbox")[0] == 404
+
+
+@pytest.mark.parametrize("root", ["piston", "judge0"])
+def test_at_the_root_the_page_stays(root):
+    with served(Config(root=root)) as service:
+        status, _, headers = call(service, "GET", "/")
+        assert (status, headers["content-type"].partition(";")[0]) == (200, "text/html")
+        assert call(service, "GET", "/nope")[0] == 404
+        assert call(service, "GET", "/languages" if root == "judge0" else "/api/v2/runtimes")[0] == 200

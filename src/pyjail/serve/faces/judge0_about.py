@@ -115,6 +115,6 @@ ABOUT = (
     Endpoint("GET", "/config_info", config_info), Endpoint("GET", "/about", about),
     Endpoint("GET", "/version", version), Endpoint("GET", "/isolate", isolate), Endpoint("GET", "/license", license),
     Endpoint("GET", "/workers", workers), Endpoint("POST", "/authenticate", authenticate),
-    Endpoint("POST", "/authorize", authorize),
+    Endpoint("POST", "/authorize", authorize), Endpoint("GET", "/", authenticate),
     *(Endpoint("GET", path, _untold(why)) for path, why in UNTOLD.items()),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyjail
 from pyjail import Limits, Result, languages
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Socket
 from pyjail.serve.faces.common import bounded, compiling, parsed, text
@@ -51,11 +52,15 @@ class Piston:
         kept = [Endpoint(method, "/api/v2/packages", no_packages) for method in ("POST", "DELETE")]
         return (
             Endpoint("GET", "/api/v2/runtimes", runtimes), Endpoint("POST", "/api/v2/execute", execute, runs=True),
-            Endpoint("GET", "/api/v2/packages", packages), *kept,
+            Endpoint("GET", "/api/v2/packages", packages), *kept, Endpoint("GET", "/", greeting),
         )  # fmt: skip
 
     def problem(self, problem: Problem) -> Answer:
         return Answer({"message": problem.detail}, problem.status, headers=problem.headers)
+
+
+async def greeting(asked: Asked, desk: Desk) -> Answer:
+    return Answer({"message": f"Piston v2, by pyjail {pyjail.__version__}"})
 
 
 async def runtimes(asked: Asked, desk: Desk) -> Answer:
