@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Response
 
 from pyjail.serve import metrics
@@ -27,7 +29,9 @@ def router(service: Service) -> APIRouter:
         return {"ok": True}
 
     @made.api_route("/metrics", methods=_ASKED)
-    def scraped() -> Response:
-        return Response(service.observer.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+    async def scraped() -> Response:
+        service.observer.settle()
+        page = await asyncio.to_thread(service.observer.metrics.page)
+        return Response(page, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return made

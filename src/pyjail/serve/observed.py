@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,8 +50,7 @@ class Observed:
             self._observer.begun(seen)
             self._observer.turns.came()  # or it never will
             watch.current.reset(reset)
-            # What goes out now does not wait for that.
-            asyncio.get_running_loop().call_soon(_over, self._observer, scope, seen, time.monotonic() - began)
+            self._observer.later(partial(_over, self._observer, scope, seen, time.monotonic() - began))
 
     async def _ended(self, scope: Scope, seen: Seen) -> None:
         problem = Problem(
@@ -82,7 +82,7 @@ def at_once(observer: Observer, entrance: Entrance) -> Callable[[Scope], Told | 
         if passed.told is None:
             return None
         status, headers, content = passed.told
-        _count(observer, scope, status, time.monotonic() - began, 0, len(content))
+        observer.later(partial(_count, observer, scope, status, time.monotonic() - began, 0, len(content)))
         return status, [*headers, (b"connection", b"close")] if observer.turns.draining else headers, content
 
     return told

@@ -54,7 +54,10 @@ def answered(observer, app, path="/x", **more):
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "query_string": SECRET.encode(), "headers": [], **more}
-    asyncio.run(Observed(app, observer)(scope, receive, send))
+    try:
+        asyncio.run(Observed(app, observer)(scope, receive, send))
+    finally:
+        observer.settle()
     return sent
 
 
