@@ -37,8 +37,9 @@ def test_a_cancellation_ends_the_program_and_not_the_session(everywhere):
     async def main():
         async with aio.Session(limits=LIMITS) as session:
             await session.write("a", "kept")
+            p = await session.start(["sleep", "1000"])
             with anyio.move_on_after(0.1):
-                async with await session.start(["sleep", "1000"]) as p:
+                async with p:
                     await p.wait()
             assert p.result.verdict == Verdict.SIGNALED
             async with await session.start(["sleep", "1000"]) as p:
