@@ -236,7 +236,8 @@ class Http(HttpToolsProtocol):
         own = None if self._began is None else self.cycle  # what is wrong is in its body, or else in a head
         self._due = self._began = None
         self.refused(problem)
-        if all(c.response_complete or (c is own and not c.response_started) for c in self._unanswered):
+        answered = own is not None and own.response_started  # a second one would pass for that to another request
+        if not answered and all(c.response_complete or c is own for c in self._unanswered):
             self.transport.write(_raw(problem))
         self.transport.close()
 

@@ -5,6 +5,7 @@ Each has a second request in what the other reading takes for its body; it must 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -147,3 +148,21 @@ def test_what_dresses_a_body_has_bounds(service: Served, kind: str):
         except (BrokenPipeError, ConnectionResetError):
             pass
     assert sent < 32 << 20
+
+
+@pytest.mark.parametrize("rest", [b"5\nhello", b"zz\r\n", b"1;" + b"x" * 100_000], ids=["bare", "none", "dress"])
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "apart"])
+def test_a_request_has_one_answer_whatever_comes_of_its_body(service: Served, rest: bytes, apart: bool):
+    """A second one would be taken for that to somebody else's request, by whoever passes it on."""
+    head = raw.head("Transfer-Encoding: chunked", path="/nowhere")
+    with raw.connect(service.port) as sock:
+        sock.sendall(head if apart else head + rest)
+        came = b""
+        if apart:
+            came = sock.recv(1 << 16)
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(rest)
+        came += raw.until_closed(sock)
+    refused = head.replace(b"application/json", b"text/plain")
+    more = raw.said(service.port, refused.replace(b"/nowhere", b"/v1/runs") + rest)
+    assert came.count(b"HTTP/1.1 ") == more.count(b"HTTP/1.1 ") == 1, (came, more)
