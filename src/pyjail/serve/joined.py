@@ -92,16 +92,24 @@ def _carried(pipe: Pipe, ends: Sequence[Ends]) -> list[_Carrier]:
 def _made(pipe: Pipe, ends: Sequence[Ends]) -> list[_Carrier]:
     """One of the kernel, with an end for each of the two; or two, and who carries from one to the other."""
     source, target = ends[pipe.source[0]].streams, ends[pipe.target[0]].streams
-    read, source[pipe.source[1]] = os.pipe()
+    read, source[pipe.source[1]] = _pipe(0o222 if pipe.drained else 0o666)
     if not pipe.drained:
         target[pipe.target[1]] = read
         return []
     try:
-        target[pipe.target[1]], write = os.pipe()
+        target[pipe.target[1]], write = _pipe(0o444)
     except OSError:
         os.close(read)
         raise
     return [_Carrier(pipe, read, write)]
+
+
+def _pipe(mode: int) -> tuple[int, int]:
+    """One whose ends programs may open once more by their paths, /dev/stdin and /dev/stdout, as far as the mode says:
+    it is ours, and for it they are others."""
+    ends = os.pipe()
+    os.fchmod(ends[0], mode)
+    return ends
 
 
 class _Carrier:

@@ -315,6 +315,17 @@ def test_links_that_are_copied_in_lead_where_they_say_inside_alone(client, tmp_p
     assert (said["status"], said["fileError"][0]["type"]) == ("File Error", "CopyOutNotRegularFile")
 
 
+@pytest.mark.parametrize("more", [{}, {"proxy": True}])
+def test_a_pipe_between_two_is_opened_by_its_name_in_the_direction_that_it_has(client, more):
+    links = {"in": {"symlink": "/dev/stdin"}, "out": {"symlink": "/dev/stdout"}}
+    ours = sh("echo hi > out" + "; cat out" * bool(more), copyIn=links)
+    theirs = sh("read x < in; echo got $x", OUT, copyIn=links)
+    first, second = run(client, [ours, theirs], [pipe((0, 1), (1, 0), **more)])
+    assert second["files"]["stdout"] == "got hi\n", (first, second)
+    if more:
+        assert "Permission denied" in first["files"]["stderr"]
+
+
 def test_names_with_marks_of_patterns_come_out(client):
     (said,) = run(client, [sh("echo x > 'a[1]*'; echo no > a1b", OUT, copyOut=["a[1]*"])])
     assert {name: text for name, text in said["files"].items() if text} == {"a[1]*": "x\n"}
