@@ -98,13 +98,13 @@ def _stalled(text: str) -> int:
     """µs in the "some" line, the first, of a pressure file."""
     at = text.find("total=") + len("total=")
     end = text.find("\n", at)
-    return number_in(text[at : end if end >= 0 else None])
+    return number_in(text[at:end] if end >= 0 else text[at:])
 
 
 def workspaces(run: RunLimits, facts: Facts) -> dict[str, tuple[int, int, int, int]]:
     """(bytes, bytes free, inodes, inodes free) of each tmpfs by its place; a session's /box comes after the run's."""
-    places = [row.target for row in run.tmpfs]
-    return dict(zip([*places, "/box"] if len(facts.tmpfs) > len(places) else places, facts.tmpfs, strict=False))
+    places, spaces = [row.target for row in run.tmpfs], facts.tmpfs
+    return dict(zip([*places, "/box"] if len(spaces) > len(places) else places, spaces, strict=False))
 
 
 def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> frozenset[str]:
@@ -115,12 +115,13 @@ def limits_hit(facts: Facts, run: RunLimits, reading: Reading, kills: int) -> fr
     if kills:
         hit.add("memory")
     disk, inodes = run.limits.disk is not None, run.limits.inodes is not None
-    for target, (bytes_, free, all_inodes, inodes_free) in workspaces(run, facts).items() if disk or inodes else ():
-        if target in ("/box", "/tmp"):
-            if disk and bytes_ and free == 0:
-                hit.add("disk")
-            if inodes and all_inodes and inodes_free == 0:
-                hit.add("inodes")
+    if disk or inodes:
+        for target, (size, free, nodes, nodes_free) in workspaces(run, facts).items():
+            if target in ("/box", "/tmp"):
+                if disk and size and free == 0:
+                    hit.add("disk")
+                if inodes and nodes and nodes_free == 0:
+                    hit.add("inodes")
     if facts.trip in _TRIPS:
         hit.add(_TRIPS[facts.trip])
     return frozenset(hit)
