@@ -3,7 +3,8 @@
 A real `pyjail serve` on the loopback, beside the same runs in process. What is compared takes alternate turns, each
 without a pause; told are the medians of the turns, and of their ratios. Clients keep their connections, and share this
 machine's CPUs with the service: what they use is the service's loss (`cpu` tells how much). Parts: latency, throughput,
-cpu, overload, stream, cancel, bulk, faces, memory, workers, and go-judge where --go-judge names its binary.
+cpu, overload, stream, cancel, bulk, faces, memory, workers, wrk where that is installed, and go-judge where --go-judge names its
+binary.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from benchmarks.serve_go_judge import go_judge
 from benchmarks.serve_load import memory, overload, stream
 from benchmarks.serve_speed import cpu, latency, throughput
 from benchmarks.serve_workers import workers
+from benchmarks.serve_wrk import wrk
 
 PARTS = {
     "latency": latency, "throughput": throughput, "cpu": cpu, "overload": overload, "stream": stream, "cancel": cancel,
     "bulk": bulk, "faces": faces, "memory": memory,
-    "workers": workers, "go-judge": go_judge,
+    "workers": workers, "wrk": wrk, "go-judge": go_judge,
 }  # fmt: skip
 QUICK = Sizes(seconds=0.5, rounds=1, runs=1000)
 
