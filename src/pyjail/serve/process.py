@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from pyjail.serve import protocol
+from pyjail.serve import heap, protocol
 from pyjail.serve.config import Config
 from pyjail.serve.listen import where
 from pyjail.serve.notify import notify
@@ -32,6 +32,7 @@ _OPTIONS: dict[str, Any] = {
 def serve(app: FastAPI, config: Config, sockets: list[socket.socket], early: Early, learn: bool) -> None:
     """Until SIGTERM or SIGINT, and the end of what runs then. Raises `Refused` when it cannot start."""
     logging.getLogger().addHandler(logging.NullHandler())  # or tracebacks would go to standard error
+    heap.keep()
     try:
         _Server(app, config, sockets, early, learn).run(sockets)
     except SystemExit:  # what uvicorn says of a lifespan that failed
