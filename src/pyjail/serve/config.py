@@ -96,11 +96,12 @@ class Files:
 @dataclass(frozen=True)
 class Jobs:
     """Runs that are fetched later: how often one is tried, seconds after which its worker counts as dead, seconds that
-    its result is kept, a PostgreSQL address instead of the file."""
+    its result is kept, bytes of one tenant's (in the file), a PostgreSQL address instead of the file."""
 
     attempts: int = 2
     lease: float = 30.0
     keep: float = 86400.0
+    total: int = 4 << 30
     postgres: str = ""
 
 

@@ -26,6 +26,7 @@ from pyjail.serve.store import ENDED, Record, beginning, named
 MOST = 100_000  # runs in all
 WAITING = 10_000  # of one tenant
 LONG = 64 << 10  # bytes of a result; one that has more is a file
+SHORT = 4 << 10  # bytes of a run that are not counted: there are `MOST` at most
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL, state TEXT NOT NULL,
@@ -40,6 +41,8 @@ CREATE INDEX IF NOT EXISTS jobs_running ON jobs (lease_until) WHERE state = 'run
 CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (expires) WHERE state IN ('done', 'cancelled', 'lost');
 CREATE INDEX IF NOT EXISTS jobs_turns ON jobs (tenant, turn);
 CREATE INDEX IF NOT EXISTS jobs_kinds ON jobs (tenant, substr(spec, 1, instr(spec, ',') - 1), seq);
+CREATE TABLE IF NOT EXISTS sizes (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS sizes_tenant ON sizes (tenant, bytes);
 """
 # Tenants take turns, and those of one tenant come in the order of their coming.
 _CLAIM = """
@@ -53,6 +56,9 @@ _CANCEL = "UPDATE jobs SET state = 'cancelled', worker = '', ended = ?, expires 
 _KIND = "FROM jobs WHERE tenant = ? AND substr(spec, 1, instr(spec, ',') - 1) = ?"
 _LISTED = f"SELECT id {_KIND} ORDER BY seq DESC LIMIT ? OFFSET ?"
 _NAMED = "SELECT tenant, spec FROM jobs WHERE state = ? AND instr(spec, '\"sha256\":')"
+_GROW = """
+INSERT INTO sizes SELECT id, tenant, :bytes FROM jobs WHERE id = :id ON CONFLICT DO UPDATE SET bytes = bytes + :bytes
+"""
 _LAPSE = """
 UPDATE jobs SET worker = '', state = iif(attempts >= :most, 'lost', 'queued'),
   reason = iif(attempts >= :most, 'its worker died ' || attempts || ' times', ''),
@@ -100,20 +106,26 @@ class SQLite:
                         why = "this Idempotency-Key was used for another request"
                         raise Problem(422, "idempotency", why, field="Idempotency-Key")
                     return self._record(known), False
-                self._room(db, record.tenant)
+                spec = _text(made.spec)
+                self._room(db, record.tenant, len(spec))
                 db.execute(
                     "INSERT INTO jobs (id, tenant, state, created, expires, spec, idem_key, idem_digest)"
                     " VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
-                    (made.id, made.tenant, made.created, made.expires, _text(made.spec), key, digest),
+                    (made.id, made.tenant, made.created, made.expires, spec, key, digest),
                 )
+                _grow(db, made.id, len(spec))
             return made, True
 
         return await self._database.do(work)
 
-    def _room(self, db: sqlite3.Connection, tenant: str) -> None:
+    def _room(self, db: sqlite3.Connection, tenant: str, size: int) -> None:
         waiting = one(db.execute("SELECT count(*) AS n FROM jobs WHERE state = 'queued' AND tenant = ?", (tenant,)))
         if waiting["n"] >= WAITING:
             raise Problem(429, "share-full", f"{WAITING} runs of this tenant wait already", retry=60)
+        kept = one(db.execute("SELECT coalesce(sum(bytes), 0) AS n FROM sizes WHERE tenant = ?", (tenant,)))["n"]
+        if size > SHORT and kept + size > self._jobs.total:
+            why = f"at most {self._jobs.total} bytes of runs are kept for one tenant"
+            raise Problem(507, "quota", why, hint="send files once, to /v1/files", retry=60)
         if one(db.execute("SELECT count(*) AS n FROM jobs"))["n"] < self._most:
             return
         if not self._expired(db):
@@ -154,7 +166,9 @@ class SQLite:
                 db, id, worker, "state = 'done', worker = '', ended = ?, expires = ?, result = ?, result_digest = ?",
                 now, now + self._jobs.keep, text, digest, sure=True,
             )  # fmt: skip
-            if digest and not mine and not _refers(db, id, digest):
+            if digest and mine:
+                _grow(db, id, self._long.size(id, digest) or 0)
+            elif digest and not _refers(db, id, digest):
                 self._long.drop(id, digest)
             return mine
 
@@ -234,6 +248,7 @@ class SQLite:
             values,
         ).fetchall()
         for row in over:
+            db.execute("DELETE FROM sizes WHERE id = ?", (row["id"],))
             if row["result_digest"]:
                 self._long.drop(row["id"], row["result_digest"])
         return len(over)
@@ -256,6 +271,11 @@ class SQLite:
             row["id"], row["tenant"], json.loads(row["spec"]), row["state"], json.loads(text) if text else None,
             row["reason"], row["attempts"], row["created"], row["ended"], row["expires"],
         )  # fmt: skip
+
+
+def _grow(db: sqlite3.Connection, id: str, size: int) -> None:
+    if size > SHORT:
+        db.execute(_GROW, {"id": id, "bytes": size})
 
 
 def _refers(db: sqlite3.Connection, id: str, digest: str) -> bool:
