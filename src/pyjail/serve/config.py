@@ -113,7 +113,8 @@ class Places:
         count: that are open at once; share: of them, one tenant's. idle: seconds that one stays unused, where it names
             none; longest_idle: that it may name. lifetime: seconds that one is there, whoever uses it.
         file: bytes of a file that is written into one, or read from it, by itself. snapshots: bytes of memory that all
-            snapshots of them may take; those of one tenant, half of that.
+            snapshots of them may take; disk: that the files of all may, by the limits that they were opened with; those
+            of one tenant, half of that.
     """
 
     count: int = 32
@@ -123,6 +124,7 @@ class Places:
     lifetime: float = 86400.0
     file: int = 64 << 20
     snapshots: int = 256 << 20
+    disk: int = 2 << 30
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pyjail.serve.problem import Problem
 from pyjail.serve.within import Inside
 
 _OFTEN = 0.5  # seconds between two looks at who is still used
+_DISK = 256 << 20  # where there is no limit of that
 _REMEMBERED = 1000  # that were closed
 _READING = 2  # files that are read out of them at once, each of which takes twice its size then
 
@@ -50,12 +51,13 @@ class Place:
         self.cpu_time = 0.0
         self.memory_peak: int | None = None
         self.snapshots: dict[str, Taken] = {}
+        self.disk = disk(limits)
         self.used = time.monotonic()
         self._over = self.used + lifetime
         self._lock = asyncio.Lock()
         self.made: aio.Session | aio.Box
         if kind == "box":
-            self.made = aio.Box(jail, limits, disk=limits.disk or "256M", inodes=limits.inodes or 65536)
+            self.made = aio.Box(jail, limits, disk=self.disk, inodes=limits.inodes or 65536)
         else:
             self.made = aio.Session(jail, limits=limits, disk=limits.disk, inodes=limits.inodes)
 
@@ -155,6 +157,11 @@ class Place:
                 await self.made.close()
 
 
+def disk(limits: Limits) -> int:
+    """Bytes that the files of one with these limits may have."""
+    return limits.disk or _DISK
+
+
 class Places:
     """All of them."""
 
@@ -181,6 +188,7 @@ class Places:
         """A new one. Raises `Problem` 429 or 503 when there are enough."""
         bounds = self.bounds
         self.room(tenant)
+        self._fits(tenant, disk(limits))
         place = Place(kind, tenant, jail, limits, ttl, bounds.lifetime)
         self._all[place.id] = place
         if self._tending is None:
@@ -197,6 +205,18 @@ class Places:
             raise Problem(429, "share-full", why, hint="close one; share in [serve.places]", retry=30)
         if len(self._all) >= bounds.count:
             raise Problem(503, "places-full", f"{bounds.count} sessions and boxes are open already", retry=30)
+
+    def _fits(self, tenant: str, size: int) -> None:
+        """Raises `Problem` 429 or 503 when there would be too many bytes of files: they lie in memory, also while
+        nothing runs."""
+        most = self.bounds.disk
+        hint = "close one, or ask for less limits.disk; disk in [serve.places]"
+        if sum(p.disk for p in self.of(tenant)) + size > most // 2:
+            why = f"sessions and boxes of this tenant may have {most // 2} bytes of files together"
+            raise Problem(429, "share-full", why, field="limits.disk", hint=hint, retry=30)
+        if sum(p.disk for p in self._all.values()) + size > most:
+            why = f"sessions and boxes may have {most} bytes of files together"
+            raise Problem(503, "places-full", why, field="limits.disk", hint=hint, retry=30)
 
     def of(self, tenant: str, kind: str = "") -> list[Place]:
         """Those that this tenant has open now, the oldest first."""

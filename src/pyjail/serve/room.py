@@ -28,8 +28,9 @@ def lacking(config: Config, there: int | None = None) -> str:
 
 
 def own(config: Config) -> int:
-    """Bytes that the service itself may take: with as many of bodies as it holds at once."""
-    return _OWN + _HELD * config.admission.inflight
+    """Bytes that the service itself may take: with as many of bodies as it holds at once, and what sessions and boxes
+    keep."""
+    return _OWN + _HELD * config.admission.inflight + config.places.disk + config.places.snapshots
 
 
 def available() -> int:

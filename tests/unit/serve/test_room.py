@@ -10,11 +10,11 @@ CONFIG = Config(admission=Admission(concurrent=4), maxima=Limits(memory="1G"))
 
 
 def test_what_fits_is_not_mentioned():
-    assert room.lacking(CONFIG, (5 << 30)) == ""
+    assert room.lacking(CONFIG, (7424 << 20)) == ""
 
 
 def test_what_does_not_fit_is_told_in_numbers():
-    assert "may need 5120 MiB, and there are 5119 MiB" in room.lacking(CONFIG, (5119 << 20))
+    assert "may need 7424 MiB, and there are 7423 MiB" in room.lacking(CONFIG, (7423 << 20))
 
 
 def test_no_limit_is_not_judged():

@@ -26,14 +26,14 @@ def test_it_has_what_the_unit_in_the_repository_has():
     assert (found["User"], found["Delegate"], found["Environment"]) == ("pyjail", "yes", "PYJAIL_ENTER_LEAF=1")
     assert (found["StateDirectory"], found["ProtectSystem"], found["ProtectHome"]) == ("pyjail", "strict", "yes")
     assert (found["PrivateTmp"], found["OOMPolicy"], found["KillMode"]) == ("yes", "continue", "mixed")
-    assert found["MemoryMax"] == "3072M" and found["LimitNOFILE"] == "65536"
+    assert found["MemoryMax"] == "5376M" and found["LimitNOFILE"] == "65536"
     assert not {"NoNewPrivileges", "RestrictNamespaces", "ProtectKernelTunables", "ProtectControlGroups"} & {*found}
 
 
 def test_programs_have_as_much_as_they_may_have_and_a_machine_that_has_less_is_told():
     config = Config(admission=Admission(concurrent=8), maxima=Limits(memory="2G", processes=100), drain=7)
     found = keys(config)
-    assert found["MemoryMax"] == f"{8 * 2048 + 1024}M"
+    assert found["MemoryMax"] == f"{8 * 2048 + 3328}M"
     assert int(found["TasksMax"]) >= (8 + config.places.count) * 100 and int(found["TimeoutStopSec"]) >= 7 + 10
     small = replace(HERE, memory=10 * GIB, fds=1000)
     assert keys(config, small)["MemoryMax"] == f"{9 << 10}M" and keys(config, small)["LimitNOFILE"] == "1000"
