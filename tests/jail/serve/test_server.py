@@ -13,6 +13,7 @@ import urllib.request
 import pytest
 
 from tests.jail.serve.typed import PATIENCE, post, refused, run, serving
+from tests.scripts import until
 
 pytestmark = pytest.mark.needs_cgroups
 
@@ -157,10 +158,15 @@ def test_metrics_are_on_a_listener_of_their_own_too():
         port = sock.getsockname()[1]
     with serving(env={"PYJAIL_SERVE_OBSERVE_METRICS": f"127.0.0.1:{port}"}) as (_, url):
         post(f"{url}/v1/runs", {"args": ["true"]})
-        for where in (f"http://127.0.0.1:{port}/metrics", f"{url}/metrics"):
+
+        def scraped(where):
             with urllib.request.urlopen(where, timeout=PATIENCE) as answer:
-                page = answer.read().decode()
-            assert 'pyjail_runs_total{face="v1",language="-",verdict="ok"} 1.0' in page
+                return answer.read().decode()
+
+        counted = 'pyjail_runs_total{face="v1",language="-",verdict="ok"} 1.0'
+        for where in (f"http://127.0.0.1:{port}/metrics", f"{url}/metrics"):
+            assert until(lambda where=where: counted in scraped(where), PATIENCE)  # after the answer, and soon
+            page = scraped(where)
             for name in ("run_seconds_count", "queue_seconds_count", "overhead_seconds_count", "running", "queued",
                          "store_bytes", "keepers", 'jobs{state="queued"}'):  # fmt: skip
                 assert f"\npyjail_{name} " in page, name
