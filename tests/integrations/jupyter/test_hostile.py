@@ -229,7 +229,12 @@ def test_what_it_printed_last_is_one_printable_line(start, log):
     code = "import os\nfor fd in range(3, 200):\n    try: os.write(fd, b'\\x1b[31m\\nERROR forged\\n') if os.path.exists(f'/proc/self/fd/{fd}') and 'pipe' in os.readlink(f'/proc/self/fd/{fd}') else 0\n    except OSError: pass\nos._exit(1)"
     kernel.begin(code)
     assert kernel.dead() == 1
-    (line,) = [r.getMessage() for r in log.records if "has ended with 1" in r.getMessage()]
+
+    def told() -> list[str]:
+        return [r.getMessage() for r in log.records if "has ended with 1" in r.getMessage()]
+
+    assert until(lambda: told() != [])  # who logs it sees the end as we do, not before
+    (line,) = told()
     assert "ERROR forged" in line
     assert line.isprintable()
 
