@@ -39,9 +39,11 @@ def test_everything_is_enforced_by_files_of_v2():
 
 
 def test_tmpfs_files_explain_the_peak(sh):
-    r = sh("head -c 9000000 /dev/zero > /tmp/x")
-    assert r.usage.memory_left["shmem"] >= 9000000
-    assert r.usage.memory_peak >= 9000000
+    # memory.stat is as old as 2 s while somebody else brings it up to date (spin_trylock in __mem_cgroup_flush_stats of
+    # Linux 6.1, mm/memcontrol.c): a busy guest meets that now and then, not three times in a row.
+    runs = [sh("head -c 9000000 /dev/zero > /tmp/x") for _ in range(3)]
+    assert max(r.usage.memory_left["shmem"] for r in runs) >= 9000000
+    assert all(r.usage.memory_peak >= 9000000 for r in runs)
 
 
 def test_keeper_init_and_program_stay_below_what_was_given():
