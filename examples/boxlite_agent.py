@@ -15,13 +15,13 @@ STEPS = [
     ),
     ("shell", "python stats.py < numbers"),
     ("shell", "python -m http.server --bind 127.0.0.1 8000 > server.log 2>&1 & sleep 1"),
-    ("python", "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/numbers').read().decode())"),
-    ("python", "while True: pass"),
-    ("python", "x = bytearray(1 << 30)"),
+    ("python", "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/numbers').read().decode())", 30),
+    ("python", "while True: pass", 2),
+    ("python", "x = bytearray(1 << 30)", 30),
 ]
 
 
-async def act(box, tool: str, *given: str) -> str:
+async def act(box, tool: str, *given) -> str:
     """What the model is told."""
     try:
         if tool == "write":
@@ -31,7 +31,8 @@ async def act(box, tool: str, *given: str) -> str:
         if tool == "shell":
             result = await box.exec("sh", "-c", given[0])
         else:
-            result = await box.run(given[0], timeout=2)
+            code, seconds = given
+            result = await box.run(code, timeout=seconds)
     except boxlite.TimeoutError:
         return "timed out"
     except boxlite.ResourceError:

@@ -30,10 +30,13 @@ def interrupt() -> None:
 
 
 class Instant:
-    """Calls ``act`` once, at step ``number`` of what is called in its block; counts ``steps`` in any case."""
+    """Calls ``act`` once, at step ``number`` of what is called in its block; counts ``steps`` in any case.
 
-    def __init__(self, number: int, act: Callable[[], object] = interrupt) -> None:
-        self.number, self.act, self.steps = number, act, 0
+    ``within``: only steps of a function of that name, and of what it calls, count.
+    """
+
+    def __init__(self, number: int, act: Callable[[], object] = interrupt, within: str = "") -> None:
+        self.number, self.act, self.within, self.steps = number, act, within, 0
 
     def __enter__(self) -> Instant:
         sys.setprofile(self._see)
@@ -49,10 +52,18 @@ class Instant:
     def _see(self, frame: Any, event: str, _: object) -> None:
         if event == "c_call" or not frame.f_code.co_filename.startswith(INSIDE):
             return
+        if self.within and not _below(frame, self.within):
+            return
         self.steps += 1
         if self.steps == self.number:
             sys.setprofile(None)
             self.act()
+
+
+def _below(frame: Any, name: str) -> bool:
+    while frame is not None and frame.f_code.co_name != name:
+        frame = frame.f_back
+    return frame is not None
 
 
 def every(call: Callable[[], object], most: int) -> Iterator[int]:

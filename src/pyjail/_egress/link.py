@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import weakref
+from itertools import starmap
 
 from pyjail._base import endings, lazy
 from pyjail._base.errors import HostError
@@ -77,6 +79,7 @@ class Link:
         self.identity: tuple[int, int] | None = None
         self.pidfd = Fd()
         self.pid = -1
+        self.spawned: list[subprocess.Popen[Any]] = []  # which has no pidfd yet
         self.most = 0  # runs that this proxy has fds for
         self.runs: set[int] = set()  # that this proxy has
         self.asked: dict[int, Answer] = {}  # of runs that have ended
@@ -284,7 +287,8 @@ class Link:
 
     def _spawn(self, control: int, embedder: int, said: int) -> None:
         kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        process = subprocess.Popen(
+        spawn = functools.partial(
+            subprocess.Popen,
             _command(control, embedder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -294,10 +298,11 @@ class Link:
             pass_fds=(control, embedder),
             start_new_session=True,
         )
-        self.pid = process.pid
-        self.pidfd = Fd(os.pidfd_open, process.pid)
+        self.spawned.extend(starmap(spawn, ((),)))  # by C code alone: who is interrupted has it
+        self.pid = self.spawned[0].pid
+        self.pidfd = Fd(os.pidfd_open, self.pid)
         self.pidfd.remember()
-        process.returncode = 0  # it is waited for by its pidfd
+        self.spawned.pop().returncode = 0  # it is waited for by its pidfd
 
     def _lost(self, why: str = "") -> None:
         """It has ended, or is of no use: end it, and keep that for the runs that it had."""
@@ -313,6 +318,11 @@ class Link:
             if readable(self.pidfd.number, _END_MS):
                 with contextlib.suppress(OSError):
                     os.waitid(os.P_PIDFD, self.pidfd.number, os.WEXITED)
+        while self.spawned:  # its start was interrupted; where its pidfd has waited for it, this sees that
+            process = self.spawned.pop()
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_MS / 1000)
         self.pid = -1
         self.forget()
 

@@ -189,3 +189,21 @@ def test_a_box_that_is_interrupted_leaves_nobody_served(link, use):
             pyjail.close()
             assert link.runs == set(), n
         call()
+
+
+def test_a_proxy_whose_start_is_interrupted_is_waited_for(link):
+    """At each step between its fork and the moment at which we have its pidfd."""
+
+    def call() -> None:
+        with Box(NONE, LIMITS) as box:
+            box.run(["true"])
+
+    with Instant(0, within="_spawn") as counted:
+        call()
+    assert counted.steps > 9
+    with Unharmed():
+        for n in range(1, counted.steps + 1):
+            pyjail.close()
+            with contextlib.suppress(Interrupted), Instant(n, within="_spawn"):
+                call()
+        call()
