@@ -46,10 +46,11 @@ class Counter:
             raise Problem(400, "image", f"unknown image: {name[:200]}; known: {await self._known()}") from None
         return Jail(image=found)
 
-    async def submit(self, body: Mapping[str, Any], id: str) -> str:
+    async def submit(self, body: Mapping[str, Any], id: str, awaited: bool = False) -> str:
         tenant, face = self._of
         self._service.files.room()
-        return (await self._service.later.submit(tenant, {"kind": face, "body": body}, id=id)).id
+        spec = {"kind": face, "body": body} | ({"awaited": True} if awaited else {})
+        return (await self._service.later.submit(tenant, spec, id=id)).id
 
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         tenant, face = self._of

@@ -94,8 +94,9 @@ class Desk(Protocol):
     async def image(self, name: str) -> Jail:
         """The jail whose files are that image's. Problem 400 for one that is not in the store."""
 
-    async def submit(self, body: Mapping[str, Any], id: str) -> str:
-        """Have this done later, by the face's own maker of jobs: ``id``, 32 hex digits that nobody can guess."""
+    async def submit(self, body: Mapping[str, Any], id: str, awaited: bool = False) -> str:
+        """Have this done later, by the face's own maker of jobs: ``id``, 32 hex digits that nobody can guess.
+        ``awaited``: the client learns the id with the result; see `store.Record`."""
 
     async def fetch(self, id: str, seconds: float) -> Kept | None:
         """What has become of it, once it has ended or so many seconds are over; None: there is none of this tenant."""

@@ -113,7 +113,7 @@ class Postgres:
             "id": record.id, "tenant": record.tenant, "spec": _text(record.spec), "key": key, "digest": digest,
             "expires": self._clock() + self._jobs.keep,
         }  # fmt: skip
-        async with self._whole() as db:
+        async with self._whole(record.sure) as db:
             if await self._one(db, _SUBMIT, **values) is None:
                 found = await self._one(
                     db, "SELECT * FROM pyjail_runs WHERE tenant = %(tenant)s AND idem_key = %(key)s", **values
@@ -168,9 +168,9 @@ class Postgres:
         async with self._whole() as db:
             return await self._mine(db, id, worker, "lease_until = %(until)s", until=until) is not None
 
-    async def finish(self, id: str, worker: str, result: Mapping[str, Any]) -> bool:
+    async def finish(self, id: str, worker: str, result: Mapping[str, Any], sure: bool = True) -> bool:
         """See `Store.finish`. A result lies in the row however long it is: others have to read it, too."""
-        async with self._whole() as db:
+        async with self._whole(sure) as db:
             found = await self._mine(db, id, worker, _DONE, result=_text(result))
             if found is not None:
                 await self._over(db, found["job"])
@@ -231,10 +231,12 @@ class Postgres:
         await self._connector.close_async()
 
     @asynccontextmanager
-    async def _whole(self) -> AsyncIterator[Connection]:
+    async def _whole(self, sure: bool = True) -> AsyncIterator[Connection]:
         """All of the block or none of it. Raises `Problem` 503 where the database does not answer."""
         try:
             async with self._connector.pool.connection() as db:
+                if not sure:
+                    await db.execute("SET LOCAL synchronous_commit = off")
                 yield cast("Connection", db)
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout, exceptions.ConnectorException):
             raise Problem(503, "store", "the database of runs does not answer", retry=5) from None

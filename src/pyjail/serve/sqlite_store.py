@@ -98,7 +98,7 @@ class SQLite:
         made = replace(record, created=now, expires=now + self._jobs.keep)
 
         def work(db: sqlite3.Connection) -> tuple[Record, bool]:
-            with whole(db, sure=True):
+            with whole(db, sure=made.sure):
                 asked = (record.tenant, key)
                 known = key and one(db.execute("SELECT * FROM jobs WHERE tenant = ? AND idem_key = ?", asked))
                 if known:
@@ -154,7 +154,7 @@ class SQLite:
         """See `Store.beat`."""
         return await self._mine(id, worker, "lease_until = ?", self._clock() + self._jobs.lease, sure=False)
 
-    async def finish(self, id: str, worker: str, result: Mapping[str, Any]) -> bool:
+    async def finish(self, id: str, worker: str, result: Mapping[str, Any], sure: bool = True) -> bool:
         """See `Store.finish`."""
         now = self._clock()
 
@@ -164,7 +164,7 @@ class SQLite:
                 text, digest = "", self._long.put(id, text.encode())
             mine = _mine(
                 db, id, worker, "state = 'done', worker = '', ended = ?, expires = ?, result = ?, result_digest = ?",
-                now, now + self._jobs.keep, text, digest, sure=True,
+                now, now + self._jobs.keep, text, digest, sure=sure,
             )  # fmt: skip
             if digest and mine:
                 _grow(db, id, self._long.size(id, digest) or 0)
@@ -233,7 +233,9 @@ class SQLite:
 
         def work(db: sqlite3.Connection) -> int:
             with whole(db, sure=False):
-                return self._expired(db)
+                dropped = self._expired(db)
+            db.execute("PRAGMA wal_checkpoint")  # syncs what was not sure
+            return dropped
 
         found = await self._database.do(work)
         self._long.expire()

@@ -21,7 +21,9 @@ class Record:
     """A run that somebody will ask for.
 
     Attributes:
-        id: 32 hex digits. tenant: whose it is. spec: what is asked for, in types of JSON: {"kind": "run", "body": ...}.
+        id: 32 hex digits. tenant: whose it is. spec: what is asked for, in types of JSON: {"kind": "run", "body": ...};
+            with "awaited": true, whose client learns the id with the result. Neither of these is waited for to be on
+            the disk: that is so within a minute.
         state: "queued", "running", "done", "cancelled" or "lost". result: of JSON, when it is done. reason: why it is
             lost. attempts: how often it was claimed. created, ended, expires: seconds since the epoch; 0: not yet.
     """
@@ -36,6 +38,11 @@ class Record:
     created: float = 0.0
     ended: float = 0.0
     expires: float = 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether its coming and its end are to outlast the machine's power before anybody is told."""
+        return not self.spec.get("awaited")
 
 
 class Store(Protocol):
@@ -52,8 +59,8 @@ class Store(Protocol):
     async def beat(self, id: str, worker: str) -> bool:
         """Begin the lease anew. False: it is not this worker's any more (cancelled, or thought dead)."""
 
-    async def finish(self, id: str, worker: str, result: Mapping[str, Any]) -> bool:
-        """Done, with this result. False as `beat`: the result is thrown away."""
+    async def finish(self, id: str, worker: str, result: Mapping[str, Any], sure: bool = True) -> bool:
+        """Done, with this result. False as `beat`: the result is thrown away. ``sure``: see `Record`."""
 
     async def release(self, id: str, worker: str) -> bool:
         """Let it wait again, as if it had not been claimed: this worker is about to end. False as `beat`."""
@@ -75,7 +82,7 @@ class Store(Protocol):
         """Keep it no more, if it has ended. False: it has not; or as None of `get`."""
 
     async def expire(self) -> int:
-        """Drop those whose time is over: how many."""
+        """Drop those whose time is over: how many. All else is on the disk then."""
 
     async def close(self) -> None:
         """Nothing else is called afterwards."""
@@ -136,7 +143,7 @@ class Memory:
         self._leases[id] = worker, self._clock() + self._jobs.lease
         return True
 
-    async def finish(self, id: str, worker: str, result: Mapping[str, Any]) -> bool:
+    async def finish(self, id: str, worker: str, result: Mapping[str, Any], sure: bool = True) -> bool:
         """See `Store.finish`."""
         if not self._mine(id, worker):
             return False

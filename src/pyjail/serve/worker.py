@@ -162,7 +162,7 @@ class Worker:
     async def _finish(self, record: Record, result: Mapping[str, Any]) -> bool | None:
         """None: there is no room for it."""
         try:
-            return await self._sure(lambda: self._store.finish(record.id, self.name, result), False)
+            return await self._sure(lambda: self._store.finish(record.id, self.name, result, record.sure), False)
         except Problem:
             return None
 

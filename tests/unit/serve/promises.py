@@ -36,6 +36,18 @@ def test_a_run_is_claimed_once_and_its_result_is_kept(opened):
     asyncio.run(main())
 
 
+def test_what_its_client_waits_for_is_kept_as_any_other(opened):
+    async def main():
+        async with opened(Jobs()) as store:
+            await store.submit(Record("1", "a", {"kind": "run", "body": {}, "awaited": True}))
+            claimed = await store.claim("w")
+            assert not claimed.sure
+            assert await store.finish("1", "w", {"x": 1}, claimed.sure)
+            assert (await store.get("1", "a")).result == {"x": 1}
+
+    asyncio.run(main())
+
+
 def test_another_tenant_finds_nothing_and_cancels_nothing(opened):
     async def main():
         async with opened(Jobs()) as store:

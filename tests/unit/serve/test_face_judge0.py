@@ -307,6 +307,13 @@ def test_who_waits_for_what_is_no_text_learns_the_token():
     assert "base64_encoded=true" in said.content["error"]
 
 
+def test_only_who_waits_may_have_the_result_before_the_disk_has():
+    for query, awaited in ((WAIT, True), ({"wait": "false"}, False), ({}, False)):
+        desk = Desk(result())
+        create(HELLO, desk, **query)
+        assert desk.awaited is awaited
+
+
 def test_a_compiler_that_takes_too_long_says_so():
     said = create({**HELLO, "language_id": 54}, Desk(Outcome(None, result(Verdict.CPU_TIME))), **WAIT).content
     assert (said["status"]["id"], said["compile_output"]) == (6, "Compilation time limit exceeded.")

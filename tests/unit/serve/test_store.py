@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -185,11 +186,11 @@ async def main():
     threading.setprofile(die)  # the thread of the database, where all happens
     store = await SQLite.open(Path(sys.argv[1]), Jobs(attempts=99))
     for id in "12":
-        record, _ = await store.submit(Record(id, "a", {"id": id}), id, "d")
+        record, _ = await store.submit(Record(id, "a", {"id": id, "awaited": id == "1"}), id, "d")
         print("kept", id, flush=True)
     claimed = await store.claim("w")
     await store.beat(claimed.id, "w")
-    if await store.finish(claimed.id, "w", {"long": claimed.id * 70_000}):
+    if await store.finish(claimed.id, "w", {"long": claimed.id * 70_000}, claimed.sure):
         print("done", claimed.id, flush=True)
     await store.cancel("2", "a")
     print("cancelled 2", flush=True)
@@ -220,7 +221,7 @@ def test_a_death_at_any_step_loses_nothing_that_was_said_to_be_kept(tmp_path):
                 found = {id: await store.get(id, "a") for id in "12"}
                 for id in "12":
                     if f"kept {id}" in said:
-                        assert found[id].spec == {"id": id}, said
+                        assert found[id].spec["id"] == id, said
                         assert not (await store.submit(record("3"), id, "d"))[1], said
                     assert found[id] is None or found[id].state in ("queued", "done", "cancelled"), found
                 if "done 1" in said:
@@ -236,3 +237,43 @@ def test_a_death_at_any_step_loses_nothing_that_was_said_to_be_kept(tmp_path):
                 assert not whole
 
         asyncio.run(main())
+
+
+SYNCS = """
+import asyncio, os, sys
+from pathlib import Path
+from pyjail.serve.config import Jobs
+from pyjail.serve.sqlite_store import SQLite
+from pyjail.serve.store import Record
+
+async def main():
+    store = await SQLite.open(Path(sys.argv[1]), Jobs())
+    for id, spec in (("told", {}), ("awaited", {"awaited": True})):
+        os.access(f"/submit-{id}", 0)
+        await store.submit(Record(id, "a", spec))
+        claimed = await store.claim("w")
+        os.access(f"/finish-{id}", 0)
+        await store.finish(id, "w", {"x": 1}, claimed.sure)
+    os.access("/expire", 0)
+    await store.expire()
+    os.access("/close", 0)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_run_whose_client_waits_for_its_end_is_synced_later_and_any_other_at_once(tmp_path):
+    trace = tmp_path / "trace"
+    watched = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=fsync,fdatasync,access,faccessat,faccessat2"]
+    asked = [*watched, sys.executable, "-c", SYNCS, str(tmp_path / "store")]
+    subprocess.run(asked, check=True, timeout=60, env={**os.environ, "PYTHONPATH": "src"})
+    synced: dict[str, int] = {}
+    at = "open"
+    for line in trace.read_text().splitlines():
+        if mark := re.search(r'"/(submit-told|finish-told|submit-awaited|finish-awaited|expire|close)"', line):
+            at = mark[1]
+        elif "sync(" in line:
+            synced[at] = synced.get(at, 0) + 1
+    assert synced["submit-told"] > 0 and synced["finish-told"] > 0 and synced["expire"] > 0
+    assert "submit-awaited" not in synced and "finish-awaited" not in synced

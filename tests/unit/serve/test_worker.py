@@ -266,9 +266,9 @@ class Failing(Memory):
         await self._fail("beat")
         return await super().beat(id, worker)
 
-    async def finish(self, id, worker, result):
+    async def finish(self, id, worker, result, sure=True):
         await self._fail("finish")
-        return await super().finish(id, worker, result)
+        return await super().finish(id, worker, result, sure)
 
 
 @pytest.mark.parametrize("call", ["claim", "finish"])

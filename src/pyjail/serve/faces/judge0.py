@@ -42,8 +42,9 @@ class Judge0:
 
 async def create(asked: Asked, desk: Desk) -> Answer:
     fields, encoded = _fields(asked), _is(asked, "base64_encoded")
-    token = await desk.submit(await checked(_object(asked), encoded, desk), uuid.uuid4().hex)
-    if not _is(asked, "wait"):
+    waits = _is(asked, "wait")
+    token = await desk.submit(await checked(_object(asked), encoded, desk), uuid.uuid4().hex, awaited=waits)
+    if not waits:
         return Answer({"token": _shown(token)}, 201)
     try:
         return Answer(await _told(await _kept(token, WAIT, desk), fields, encoded, desk), 201)
