@@ -95,7 +95,7 @@ async def _upload(server: Server, count: int) -> tuple[float, float]:
     peak = max(peak, _rss(server.pid))
     waited = 0.2
     for client, data in zip(clients, contents, strict=True):
-        status, body = await client.ask(data[-1:])
+        status, body = await client.ask(data[-1:], lambda answer: (answer.status, answer.body))
         assert status == 201, (status, body)
         client.transport.close()
     return (peak - before) / count, loop.time() - began - waited

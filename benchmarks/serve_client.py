@@ -32,6 +32,8 @@ BODY = json.dumps({"args": ARGS}).encode()
 OK = b'"verdict":"ok"'
 _STARTS = 30.0  # seconds that a server has for it
 _ENDS = 60.0
+_ROOM = 64 << 10  # bytes that may come at once, at least
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
@@ -140,29 +142,46 @@ def free_port() -> int:
 
 
 class Answers:
-    """Bytes that come -> answers: (status, body) each. They have a length, as all have that are asked for here."""
+    """Bytes that come -> answers, which have a length, as all have that are asked for here. They lie in one buffer, which is
+    kept: nothing is copied but what is asked for, nor do long answers meet new pages."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._lacks = 0  # bytes of a long one, all of whose head is there
+        self._buffer = bytearray(_ROOM)
+        self._have = self._body = self._end = 0  # bytes that are here; where the body begins, and ends; 0: not known
 
-    def feed(self, data: bytes) -> tuple[int, bytes] | None:
-        """The answer, once it is whole."""
-        if self._parts:
-            self._parts.append(data)
-            self._lacks -= len(data)
-            if self._lacks > 0:
-                return None
-            data = b"".join(self._parts)
-            self._parts = []
-        head, gap, body = data.partition(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]) if gap else 0
-        if not gap or len(body) < size:
-            self._parts, self._lacks = [data], size - len(body)
-            return None
-        if len(body) > size:
-            self._parts, self._lacks = [body[size:]], 0
-        return int(head[9:12]), body[:size]
+    def room(self) -> memoryview:
+        """Where what comes next belongs."""
+        return memoryview(self._buffer)[self._have :]
+
+    def came(self, size: int) -> bool:
+        """So much has come into `room`: whether there is a whole answer."""
+        self._have += size
+        if not self._end and (gap := self._buffer.find(b"\r\n\r\n", 0, self._have)) >= 0:
+            found = _LENGTH.search(self._buffer, 0, gap)
+            self._body = gap + 4
+            self._end = self._body + (int(found[1]) if found else 0)
+        least = max(self._end, self._have) + _ROOM
+        if len(self._buffer) < least:
+            self._buffer = self._buffer[: self._have] + bytearray(least - self._have)
+        return 0 < self._end <= self._have
+
+    @property
+    def status(self) -> int:
+        return int(self._buffer[9:12])
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._buffer[self._body : self._end])
+
+    def holds(self, text: bytes) -> bool:
+        """Whether its body does."""
+        return self._buffer.find(text, self._body, self._end) >= 0
+
+    def next(self) -> None:
+        """It is not looked at any more."""
+        more = self._buffer[self._end : self._have]
+        self._buffer[: len(more)] = more
+        self._have, self._body, self._end = len(more), 0, 0
 
 
 class Caller:
@@ -186,10 +205,12 @@ class Caller:
     def ask(self, data: bytes) -> tuple[int, bytes]:
         self._socket.sendall(data)
         while True:
-            came = self._socket.recv(1 << 16)
+            came = self._socket.recv_into(self._answers.room())
             if not came:
                 raise ConnectionError("the server closed the connection")
-            if answer := self._answers.feed(came):
+            if self._answers.came(came):
+                answer = self._answers.status, self._answers.body
+                self._answers.next()
                 return answer
 
     def call(self, data: bytes, expected: bytes = OK) -> None:
@@ -203,11 +224,12 @@ class Caller:
         assert status == 200 and expected in body, (status, body[:300])
 
 
-class Client(asyncio.Protocol):
-    """One connection that is kept, beside others. ``told`` is called with each answer, or with None when it is lost."""
+class Client(asyncio.BufferedProtocol):
+    """One connection that is kept, beside others. ``told`` is called with each answer, which it may look at until it
+    returns, or with None when the connection is lost."""
 
     def __init__(self) -> None:
-        self.told: Callable[[tuple[int, bytes] | None], None] = lambda _: None
+        self.told: Callable[[Answers | None], None] = lambda _: None
         self._answers = Answers()
         self.transport: Any = None
 
@@ -219,21 +241,32 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def data_received(self, data: bytes) -> None:
-        if answer := self._answers.feed(data):
-            self.told(answer)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._answers.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._answers.came(nbytes):
+            self.told(self._answers)
+            self._answers.next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.told(None)
 
-    async def ask(self, data: bytes) -> tuple[int, bytes]:
-        answer: asyncio.Future[tuple[int, bytes] | None] = asyncio.get_running_loop().create_future()
-        self.told = lambda said: None if answer.done() else answer.set_result(said)
+    async def ask(self, data: bytes, look: Callable[[Answers], _T]) -> _T:
+        """What ``look`` sees in the answer."""
+        seen: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+        def told(answer: Answers | None) -> None:
+            if seen.done():
+                return
+            if answer is None:
+                seen.set_exception(ConnectionError("the server closed the connection"))
+            else:
+                seen.set_result(look(answer))
+
+        self.told = told
         self.transport.write(data)
-        said = await answer
-        if said is None:
-            raise ConnectionError("the server closed the connection")
-        return said
+        return await seen
 
 
 def looped(main: Coroutine[Any, Any, _T]) -> _T:
@@ -268,9 +301,12 @@ async def by_http(
     data = data or request(port)
     clients = [await Client.connect(port) for _ in range(count)]
 
+    def wrong(answer: Answers) -> tuple[int, bytes] | None:
+        return None if answer.status == 200 and answer.holds(expected) else (answer.status, answer.body[:300])
+
     async def one(number: int) -> None:
-        status, body = await clients[number].ask(data)
-        assert status == 200 and expected in body, (status, body[:300])
+        found = await clients[number].ask(data, wrong)
+        assert found is None, found
 
     try:
         return await closed(count, one, seconds, calls)

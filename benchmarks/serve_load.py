@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyjail
-from benchmarks.serve_client import LIMITS, Client, Found, Server, Sizes, by_http, looped, quantile, request, served
+from benchmarks.serve_client import (
+    LIMITS,
+    Answers,
+    Client,
+    Found,
+    Server,
+    Sizes,
+    by_http,
+    looped,
+    quantile,
+    request,
+    served,
+)
 from pyjail import testing
 
 PEAK_CLIENTS = 16
@@ -102,7 +114,7 @@ async def _offer(port: int, rate: float, seconds: float) -> Offered:
         waiting += 1
         at = loop.time()
 
-        def told(answer: tuple[int, bytes] | None) -> None:
+        def told(answer: Answers | None) -> None:
             nonlocal waiting
             waiting -= 1
             client.told = lambda _: None
@@ -110,15 +122,15 @@ async def _offer(port: int, rate: float, seconds: float) -> Offered:
                 load.lost += 1
                 return
             idle.append(client)
-            if answer[0] == 200:
+            if answer.status == 200:
                 in_time = start <= loop.time() < end
                 load.good += in_time
                 load.late += not in_time
-            elif answer[0] in (429, 503):
+            elif answer.status in (429, 503):
                 load.early += at < start
                 load.refused += [loop.time() - at] if at >= start else []
             else:
-                load.wrong[answer[0]] += 1
+                load.wrong[answer.status] += 1
 
         client.told = told
         client.transport.write(data)

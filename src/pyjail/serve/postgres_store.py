@@ -24,8 +24,8 @@ from psycopg.rows import dict_row
 
 from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
-from pyjail.serve.sqlite_store import MOST, WAITING
-from pyjail.serve.store import ENDED, Record, beginning, named
+from pyjail.serve.sqlite_store import MOST, SHORT, WAITING
+from pyjail.serve.store import ENDED, Record, beginning, named, over_quota
 
 QUEUE = TASK = "pyjail"
 _ROWS = {"row_factory": dict_row}
@@ -36,12 +36,14 @@ CREATE TABLE IF NOT EXISTS pyjail_runs (
   ended double precision NOT NULL DEFAULT 0, expires double precision NOT NULL, attempts integer NOT NULL DEFAULT 0,
   worker text NOT NULL DEFAULT '', lease_until double precision NOT NULL DEFAULT 0,
   idem_key text, idem_digest text NOT NULL DEFAULT '', reason text NOT NULL DEFAULT '',
-  spec text NOT NULL, result text, job bigint, UNIQUE (tenant, idem_key)
+  spec text NOT NULL, result text, job bigint, UNIQUE (tenant, idem_key),
+  bytes bigint GENERATED ALWAYS AS (octet_length(spec) + octet_length(coalesce(result, ''))) STORED
 );
 CREATE INDEX IF NOT EXISTS pyjail_runs_running ON pyjail_runs (lease_until) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS pyjail_runs_waiting ON pyjail_runs (tenant) WHERE state = 'queued';
 CREATE INDEX IF NOT EXISTS pyjail_runs_job ON pyjail_runs (job);
 CREATE INDEX IF NOT EXISTS pyjail_runs_expires ON pyjail_runs (expires);
+CREATE INDEX IF NOT EXISTS pyjail_runs_bytes ON pyjail_runs (tenant, bytes) WHERE bytes > 4096;
 CREATE INDEX IF NOT EXISTS pyjail_runs_kinds ON pyjail_runs (tenant, split_part(left(spec, 100), ',', 1), created, id);
 """
 _SUBMIT = """
@@ -70,6 +72,7 @@ _WAITS = "state = 'queued', worker = '', attempts = attempts - 1"
 _KIND = "FROM pyjail_runs WHERE tenant = %(tenant)s AND split_part(left(spec, 100), ',', 1) = %(kind)s"
 _LISTED = f"SELECT id {_KIND} ORDER BY created DESC, id DESC LIMIT %(count)s OFFSET %(skip)s"
 _COUNTED = f"SELECT count(*) AS n {_KIND}"
+_KEPT = "SELECT coalesce(sum(bytes), 0) AS n FROM pyjail_runs WHERE tenant = %(tenant)s AND bytes > 4096"  # as `SHORT`
 _NAMED = """
 SELECT tenant, spec FROM pyjail_runs WHERE state IN ('queued', 'running') AND strpos(spec, '"sha256":') > 0
 """
@@ -109,8 +112,9 @@ class Postgres:
 
     async def submit(self, record: Record, key: str = "", digest: str = "") -> tuple[Record, bool]:
         """See `Store.submit`."""
+        spec = _text(record.spec)
         values = {
-            "id": record.id, "tenant": record.tenant, "spec": _text(record.spec), "key": key, "digest": digest,
+            "id": record.id, "tenant": record.tenant, "spec": spec, "key": key, "digest": digest,
             "expires": self._clock() + self._jobs.keep,
         }  # fmt: skip
         async with self._whole(record.sure) as db:
@@ -122,7 +126,7 @@ class Postgres:
                     why = "this Idempotency-Key was used for another request"
                     raise Problem(422, "idempotency", why, field="Idempotency-Key")
                 return _record(found), False
-            await self._room(db, record.tenant)
+            await self._room(db, record.tenant, len(spec))
             job = await self._queue.defer_job_async(
                 Job(id=None, queue=QUEUE, lock=None, queueing_lock=None, task_name=TASK, task_kwargs={"id": record.id}),
                 connection=db,
@@ -133,11 +137,14 @@ class Postgres:
         assert made is not None
         return _record(made), True
 
-    async def _room(self, db: Connection, tenant: str) -> None:
+    async def _room(self, db: Connection, tenant: str, size: int) -> None:
         asked = "SELECT count(*) AS n FROM pyjail_runs WHERE state = 'queued' AND tenant = %(tenant)s"
         waiting = await self._one(db, asked, tenant=tenant)
         if waiting is not None and waiting["n"] > WAITING:
             raise Problem(429, "share-full", f"{WAITING} runs of this tenant wait already", retry=60)
+        kept = await self._one(db, _KEPT, tenant=tenant) if size > SHORT else None
+        if kept is not None and kept["n"] > self._jobs.total:
+            raise over_quota(self._jobs)
         for _ in range(2):
             found = await self._one(db, "SELECT count(*) AS n FROM pyjail_runs")
             if found is None or found["n"] <= self._most:

@@ -21,7 +21,7 @@ from pyjail.serve.database import Database, one, whole
 from pyjail.serve.files import FileStore
 from pyjail.serve.live import length
 from pyjail.serve.problem import Problem
-from pyjail.serve.store import ENDED, Record, beginning, named
+from pyjail.serve.store import ENDED, Record, beginning, named, over_quota
 
 MOST = 100_000  # runs in all
 WAITING = 10_000  # of one tenant
@@ -124,8 +124,7 @@ class SQLite:
             raise Problem(429, "share-full", f"{WAITING} runs of this tenant wait already", retry=60)
         kept = one(db.execute("SELECT coalesce(sum(bytes), 0) AS n FROM sizes WHERE tenant = ?", (tenant,)))["n"]
         if size > SHORT and kept + size > self._jobs.total:
-            why = f"at most {self._jobs.total} bytes of runs are kept for one tenant"
-            raise Problem(507, "quota", why, hint="send files once, to /v1/files", retry=60)
+            raise over_quota(self._jobs)
         if one(db.execute("SELECT count(*) AS n FROM jobs"))["n"] < self._most:
             return
         if not self._expired(db):

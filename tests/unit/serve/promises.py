@@ -284,3 +284,28 @@ def test_a_tenant_s_runs_of_one_kind_are_listed_the_newest_first(opened):
             assert await store.listed("a", "x", 0, 9) == (["5", "1"], 2)
 
     asyncio.run(main())
+
+
+def test_what_one_tenant_keeps_is_bounded_and_is_no_matter_of_others(opened):
+    long = {"long": "x" * 40_000}
+
+    async def main():
+        async with opened(Jobs(total=100_000)) as store:
+            for id in ("1", "2"):
+                await store.submit(Record(id, "a", long))
+            with pytest.raises(Problem) as e:
+                await store.submit(Record("3", "a", long))
+            assert (e.value.status, e.value.kind) == (507, "quota")
+            await store.submit(Record("4", "b", long))
+            await store.submit(Record("5", "a", {}))  # what is short is not counted
+            assert (await store.claim("w")).id == "1"
+            assert await store.finish("1", "w", {"stdout": "y" * 70_000})
+            await store.cancel("2", "a")
+            assert await store.drop("2", "a")
+            with pytest.raises(Problem):
+                await store.submit(Record("3", "a", long))  # its result counts
+            assert await store.drop("1", "a")
+            for id in ("6", "7"):
+                await store.submit(Record(id, "a", long))
+
+    asyncio.run(main())

@@ -16,8 +16,9 @@ import pytest
 from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
 from pyjail.serve.sqlite_store import LONG, SQLite
-from pyjail.serve.store import Memory, Record
+from pyjail.serve.store import Record
 from tests.instants import some
+from tests.unit.serve.memory_store import Memory
 from tests.unit.serve.promises import *  # noqa: F403 (its tests)
 from tests.unit.serve.promises import Clock, record
 
@@ -106,31 +107,6 @@ def test_a_full_disk_refuses_a_run_and_harms_none(tmp_path):
             assert e.value.status == 507
             assert (await store.claim("w")).id == "1"
             assert await store.finish("1", "w", {"x": 1})
-
-    asyncio.run(main())
-
-
-def test_what_one_tenant_keeps_is_bounded_and_is_no_matter_of_others(tmp_path):
-    long = {"long": "x" * 40_000}
-
-    async def main():
-        async with sqlite(tmp_path, jobs=Jobs(total=100_000)) as store:
-            for id in ("1", "2"):
-                await store.submit(Record(id, "a", long))
-            with pytest.raises(Problem) as e:
-                await store.submit(Record("3", "a", long))
-            assert (e.value.status, e.value.kind) == (507, "quota")
-            await store.submit(Record("4", "b", long))
-            await store.submit(Record("5", "a", {}))  # what is short is not counted
-            assert (await store.claim("w")).id == "1"
-            assert await store.finish("1", "w", {"stdout": "y" * 70_000})
-            await store.cancel("2", "a")
-            assert await store.drop("2", "a")
-            with pytest.raises(Problem):
-                await store.submit(Record("3", "a", long))  # its result counts
-            assert await store.drop("1", "a")
-            for id in ("6", "7"):
-                await store.submit(Record(id, "a", long))
 
     asyncio.run(main())
 

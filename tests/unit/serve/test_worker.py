@@ -11,8 +11,8 @@ import pytest
 from pyjail.serve.config import Jobs
 from pyjail.serve.problem import Problem
 from pyjail.serve.sqlite_store import SQLite
-from pyjail.serve.store import Memory
 from pyjail.serve.worker import Worker
+from tests.unit.serve.memory_store import Memory
 from tests.unit.serve.promises import record
 
 PATIENCE = 30
