@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import os
 import re
 import socket
 import statistics
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyjail
 from benchmarks.serve_client import (
     LIMITS,
-    Answers,
-    Client,
     Found,
     Server,
     Sizes,
@@ -26,35 +22,19 @@ from benchmarks.serve_client import (
     request,
     served,
 )
+from benchmarks.serve_offer import CONNECTIONS, RAMP, Offered, offer
 from pyjail import testing
 
 PEAK_CLIENTS = 16
 OFFERED = 4  # times the peak
 GOODPUT, REFUSAL = 0.9, 5.0  # of the peak; ms
 STEADY = 2.0  # seconds below which it is the beginning that is seen
-RAMP = 1.0  # seconds in which the queue fills, which are not looked at
-_CONNECTIONS = 768  # more than wait in the queue, so that who is refused finds one
-_EDGE = f"[serve.edge]\nconnections = {2 * _CONNECTIONS}\nconnections_per_client = {_CONNECTIONS + 64}\n"
-_PATIENCE = 60.0  # seconds for what was asked before the end
+_EDGE = f"[serve.edge]\nconnections = {2 * CONNECTIONS}\nconnections_per_client = {CONNECTIONS + 64}\n"
 FIRST = 5.0  # ms
 LINES, PAUSE = 20, 0.01
 SLOPE = 1.0  # KiB for 100 runs
 ENOUGH = 20_000  # runs below which a slope says nothing
 CLIENTS, SAMPLES = 4, 20
-
-
-@dataclass
-class Offered:
-    """What became of requests that came whether others had been answered or not."""
-
-    sent: int = 0
-    good: int = 0  # in time
-    late: int = 0  # before the start, or after the end
-    refused: list[float] = field(default_factory=list)  # seconds until 429 or 503
-    early: int = 0  # refused before the start
-    wrong: collections.Counter[int] = field(default_factory=collections.Counter)  # other statuses
-    lost: int = 0
-    held: int = 0  # for which no connection was free
 
 
 def overload(sizes: Sizes) -> list[Found]:
@@ -64,7 +44,7 @@ def overload(sizes: Sizes) -> list[Found]:
         looped(by_http(server.port, PEAK_CLIENTS, 0.5))
         for _ in range(sizes.rounds):
             peak = len(looped(by_http(server.port, PEAK_CLIENTS, sizes.seconds))) / sizes.seconds
-            rows.append((peak, looped(_offer(server.port, OFFERED * peak, sizes.seconds))))
+            rows.append((peak, offer(server.port, request(server.port), OFFERED * peak, sizes.seconds)))
     peak = statistics.median(peak for peak, _ in rows)
     ratio = statistics.median(load.good / sizes.seconds / peak for peak, load in rows)
     offered = statistics.median(load.sent / (RAMP + sizes.seconds) / peak for peak, load in rows)
@@ -95,61 +75,11 @@ def overload(sizes: Sizes) -> list[Found]:
                 "time until a request is refused", said, f"p99 <= {REFUSAL:g} ms", p99 <= REFUSAL if steady else None
             ),
         )
+    busy = statistics.median(load.cpu / sizes.seconds for _, load in rows)
+    found.append(Found("of one CPU, what the client that offers it takes", f"{busy:.2f}"))
     if total["held"]:
         found.append(Found("requests that were not sent: no connection was free", str(total["held"])))
     return found
-
-
-async def _offer(port: int, rate: float, seconds: float) -> Offered:
-    load, data, loop = Offered(), request(port), asyncio.get_running_loop()
-    clients = [await Client.connect(port) for _ in range(_CONNECTIONS)]
-    idle, waiting = list(clients), 0
-    begin = loop.time()
-    start = begin + RAMP
-    end = start + seconds
-
-    def send(client: Client) -> None:
-        nonlocal waiting
-        load.sent += 1
-        waiting += 1
-        at = loop.time()
-
-        def told(answer: Answers | None) -> None:
-            nonlocal waiting
-            waiting -= 1
-            client.told = lambda _: None
-            if answer is None:
-                load.lost += 1
-                return
-            idle.append(client)
-            if answer.status == 200:
-                in_time = start <= loop.time() < end
-                load.good += in_time
-                load.late += not in_time
-            elif answer.status in (429, 503):
-                load.early += at < start
-                load.refused += [loop.time() - at] if at >= start else []
-            else:
-                load.wrong[answer.status] += 1
-
-        client.told = told
-        client.transport.write(data)
-
-    due = 0
-    while (now := loop.time()) < end:
-        before, due = due, int((now - begin) * rate)
-        for _ in range(due - before):
-            if idle:
-                send(idle.pop())
-            else:
-                load.held += 1
-        await asyncio.sleep(0.001)
-    while waiting and loop.time() < end + _PATIENCE:
-        await asyncio.sleep(0.01)
-    load.lost += waiting
-    for client in clients:
-        client.transport.close()
-    return load
 
 
 _PROGRAM = f"""import os, time
