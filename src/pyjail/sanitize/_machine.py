@@ -73,7 +73,8 @@ class Sanitizer:
         self._held = b""  # of a character that may go on
         self._coloured = False
         self._out: list[bytes] = []
-        self._state: Callable[[bytes, int], int] = self._ground
+        # A function, not a method, which would be a circle: who cleans much would wait for the collector.
+        self._state: Callable[[Sanitizer, bytes, int], int] = Sanitizer._ground
         self._sgr: bytearray | None = None  # parameters of what may be a colour
         self._bell = False  # ends the string, too
 
@@ -94,7 +95,7 @@ class Sanitizer:
         self._take(held)
         if self._coloured:
             self._out.append(RESET)
-        self._coloured, self._state = False, self._ground
+        self._coloured, self._state = False, Sanitizer._ground
         return self._given()
 
     def _given(self) -> bytes:
@@ -104,7 +105,7 @@ class Sanitizer:
     def _take(self, piece: bytes) -> None:
         at = 0
         while at < len(piece):
-            at = self._state(piece, at)
+            at = self._state(self, piece, at)
 
     # ---- states: the next place in the piece ----
 
@@ -120,11 +121,11 @@ class Sanitizer:
         """Behind ESC and bytes between it and its final one."""
         byte = piece[at]
         if 0x20 <= byte < 0x30:
-            self._state = self._intermediate
+            self._state = Sanitizer._intermediate
         elif 0x40 <= byte < 0x60:
             self._c1(byte + 0x40)
         elif 0x30 <= byte < DEL:
-            self._state = self._ground
+            self._state = Sanitizer._ground
         else:
             return self._special(piece, at)
         return at + 1
@@ -135,7 +136,7 @@ class Sanitizer:
             return more.end()
         if not 0x30 <= piece[at] < DEL:
             return self._special(piece, at)
-        self._state = self._ground
+        self._state = Sanitizer._ground
         return at + 1
 
     def _control(self, piece: bytes, at: int) -> int:
@@ -153,7 +154,7 @@ class Sanitizer:
         if byte == 0x6D and self._sgr is not None and _SGR.match(self._sgr):
             self._out.append(b"\x1b[" + bytes(self._sgr) + b"m")
             self._coloured = self._sgr.strip(b"0;") != b""
-        self._state = self._ground
+        self._state = Sanitizer._ground
         return at + 1
 
     def _string(self, piece: bytes, at: int) -> int:
@@ -163,14 +164,14 @@ class Sanitizer:
             return inside.end()
         byte = piece[at]
         if byte in (ESC, CAN, SUB):
-            self._state = self._escape if byte == ESC else self._ground
+            self._state = Sanitizer._escape if byte == ESC else Sanitizer._ground
         elif byte == BEL:
-            self._state = self._ground if self._bell else self._state
+            self._state = Sanitizer._ground if self._bell else self._state
         else:
             char = _CHAR.match(piece, at)
             code = byte if char is None else piece[at + 1] if byte == 0xC2 else 0
             if code == ST:
-                self._state = self._ground
+                self._state = Sanitizer._ground
             return char.end() if char else at + 1
         return at + 1
 
@@ -195,14 +196,14 @@ class Sanitizer:
         elif self._bidi or not _BIDI.match(text):
             self._printed(text)
         else:
-            self._state = self._ground
+            self._state = Sanitizer._ground
             if self._mode == "escape":
                 self._out.append(f"\\u{ord(text.decode()):04x}".encode())
         return char.end()
 
     def _printed(self, text: bytes) -> None:
         self._out.append(text)
-        self._state = self._ground  # whatever sequence it stood in has no end
+        self._state = Sanitizer._ground  # whatever sequence it stood in has no end
 
     def _c0(self, byte: int) -> None:
         """In a sequence, too, a terminal does what a control says, and goes on with the sequence."""
@@ -211,16 +212,16 @@ class Sanitizer:
         elif self._mode == "escape":
             self._out.append(b"^" + bytes((byte ^ 0x40,)))
         elif byte == ESC:
-            self._state = self._escape
+            self._state = Sanitizer._escape
         elif byte in (CAN, SUB):
-            self._state = self._ground
+            self._state = Sanitizer._ground
 
     def _c1(self, code: int) -> None:
         if self._mode == "escape":
             self._out.append(f"\\x{code:02x}".encode())
             return
-        self._state = self._ground
+        self._state = Sanitizer._ground
         if code == CSI:
-            self._state, self._sgr = self._control, bytearray() if self._mode == "keep-colour" else None
+            self._state, self._sgr = Sanitizer._control, bytearray() if self._mode == "keep-colour" else None
         elif code in _STRINGS:
-            self._state, self._bell = self._string, code == OSC
+            self._state, self._bell = Sanitizer._string, code == OSC

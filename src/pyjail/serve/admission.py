@@ -40,8 +40,10 @@ class Slot:
     async def __aexit__(self, kind: object, e: BaseException | None, trace: object) -> None:
         assert self._task is not None
         tenant, _, _, count = self._asked
-        self._turns._leave(tenant, count)
+        given = self._turns._leave(tenant, count)
         self._turns._end(self._task, e)
+        if given and e is None:
+            await asyncio.sleep(0)  # the next program starts before anybody looks at what came of this one
 
 
 class Turns:
@@ -180,13 +182,14 @@ class Turns:
         self.waiting += by
         self._large += by * (count > 1)
 
-    def _leave(self, tenant: str, count: int) -> None:
+    def _leave(self, tenant: str, count: int) -> bool:
+        """Whether somebody has a slot by that."""
         self._ends.append(time.monotonic())
         self.running -= count
         self._of[tenant] -= count
         if not self._of[tenant]:
             del self._of[tenant]
-        self._next()
+        return self._next()
 
     def _forget(self, tenant: str, turn: _Turn) -> None:
         line = self._lines.get(tenant)
@@ -196,9 +199,11 @@ class Turns:
             if not line:
                 del self._lines[tenant], self._shares[tenant]
 
-    def _next(self) -> None:
+    def _next(self) -> bool:
+        given = False
         while self.running < self._most and self._give_one():
-            pass
+            given = True
+        return given
 
     def _give_one(self) -> bool:
         """Whether somebody got what he waits for: the first of the tenant whose turn it is. While that one needs more

@@ -79,7 +79,7 @@ def make(config: Config) -> FastAPI:
     errors.install(made, doors.refused)
     openapi.install(made)
     endpoints = {**ours, **doors.direct}
-    full = crowd.refusal(service.turns, {**crowd.OURS, **{key: template for key, (template, _) in endpoints.items()}})
+    full = crowd.refusal(service.turns, {**crowd.OURS, **doors.full})
 
     entrance = Entrance(config, tell=doors.tell, forms=doors.forms, refusal=full)
 

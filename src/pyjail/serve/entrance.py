@@ -93,12 +93,14 @@ class Entrance:
                 self.bodies.check_length(headers)
                 body.check_kind(method, path, headers, self._forms(method, path))
             if (refused := self._refusal(scope, headers)) is not None:
-                raise refused
+                return self._refused(scope, refused, more)
             return Passed(more, reads)
         except Problem as e:
-            problem = e
+            return self._refused(scope, e, more)
         except Exception as e:
-            problem = failed(scope, e)
+            return self._refused(scope, failed(scope, e), more)
+
+    def _refused(self, scope: Scope, problem: Problem, more: Headers) -> Passed:
         scope["problem"] = problem.kind
         status, said, content = self.tell(scope, problem)
         return Passed(more, told=(status, with_more(said, more), content))

@@ -19,7 +19,7 @@ from pyjail import JailError, SpecError
 from pyjail.serve import answers, body, client, entrance, errors, leaving, lines, strict
 from pyjail.serve.config import Config
 from pyjail.serve.counter import Counter
-from pyjail.serve.crowd import Template
+from pyjail.serve.crowd import Routes, Template
 from pyjail.serve.direct import Endpoint as Ask
 from pyjail.serve.direct import Endpoints
 from pyjail.serve.face import Answer, Asked, Desk, Endpoint, Face
@@ -77,15 +77,18 @@ def mount(app: FastAPI, service: Service) -> Doors:
             if face.name in at_root(config) and endpoint.path != "/":  # the page is there
                 routes.setdefault((endpoint.method, endpoint.path), []).append((face, endpoint))
     direct: dict[tuple[str, str], tuple[Template, Ask]] = {}
+    full: dict[tuple[str, str], Template] = {}
     for (method, path), choices in routes.items():
         template = Template(path)
         route = _route(service, languages, template, choices)
         for form in (path, f"{path}/"):
             app.add_route(form, route, methods=[method], include_in_schema=False)
-            if all(endpoint.runs for _, endpoint in choices):
+            if "{" not in form:
                 direct[method, form] = template, route
+            if all(endpoint.runs for _, endpoint in choices):
+                full[method, form] = template
     lines.mount(app, service, languages, faces, at_root(config))
-    return Doors(faces, config, direct)
+    return Doors(faces, config, direct, full)
 
 
 def made(config: Config) -> dict[str, Face]:
@@ -116,11 +119,11 @@ def at_root(config: Config) -> Sequence[str]:
 class Doors:
     """What stands before the routes asks by the path alone: how a problem is told there, whether forms are taken.
 
-    ``direct``: endpoints of which nothing else comes than a program's run.
+    ``direct``: endpoints whose paths have no parts. ``full``: those of which nothing else comes than a program's run.
     """
 
-    def __init__(self, faces: Mapping[str, Face], config: Config, direct: Endpoints) -> None:
-        self._faces, self.direct = faces, direct
+    def __init__(self, faces: Mapping[str, Face], config: Config, direct: Endpoints, full: Routes) -> None:
+        self._faces, self.direct, self.full = faces, direct, full
         self._endpoints = {name: tuple(face.endpoints()) for name, face in faces.items()}
         self._root = [faces[name] for name in at_root(config) if name in faces]
         firsts = {
@@ -190,11 +193,14 @@ def _route(
                 return answers.Long(given.content, given.status, given.headers, partial(_refused, face))
             return told(given)
         except (Problem, JailError) as e:
-            problem = errors.of(e)
-            request.scope["problem"] = problem.kind
-            return _refused(face, problem)
+            return _told_wrong(face, request.scope, errors.of(e))
 
     return answer
+
+
+def _told_wrong(face: Face, scope: Scope, problem: Problem) -> Response:
+    scope["problem"] = problem.kind
+    return _refused(face, problem)
 
 
 def _refused(face: Face, problem: Problem) -> Response:

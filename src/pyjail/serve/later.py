@@ -37,6 +37,7 @@ class Later:
         self.makers: dict[str, Maker] = {"run": lambda body: model.job_of(model.Run.model_validate(body), config)}
 
         self.doers: dict[str, Doer] = {}
+        self._alone = not config.jobs.postgres  # nobody else does what is kept: what is seen here is all there is
 
     def start(self) -> None:
         """Do what waits, from now on."""
@@ -64,7 +65,7 @@ class Later:
     async def seen(self, id: str, tenant: str) -> Live | None:
         """The run, whoever runs it; None: there is none, or it is another tenant's."""
         live = self._lives.get(id, tenant)
-        if live is not None and (live.ended or live.state == "running" or live.task is not None):
+        if live is not None and (live.ended or live.state == "running" or live.task is not None or self._alone):
             return live
         record = await self._store.get(id, tenant)
         if record is None:
@@ -120,7 +121,8 @@ class Later:
             if (doer := self.doers.get(record.spec["kind"])) is not None:
                 return await doer(record.spec["body"], live, token)
             job = self.makers[record.spec["kind"]](record.spec["body"])
-            return await repeated.run(self._engine, job, record.tenant, token, live)
+            seen = live if record.sure else None  # its client alone knows it, and waits for its end
+            return await repeated.run(self._engine, job, record.tenant, token, seen)
         except (JailError, KeyError, ValidationError) as e:  # also what is 503: waiting makes no other machine of this
             return {"problem": errors.of(e).to_dict()}
 

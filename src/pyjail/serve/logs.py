@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyjail.serve.encoded import encoded
 from pyjail.serve.outlet import Outlet
 
 OURS = "pyjail.serve"
@@ -56,7 +57,10 @@ def detach(handler: logging.Handler) -> None:
 
 
 def _text(event: str, level: str, about: Mapping[str, Any]) -> str:
-    return json.dumps({"time": round(time.time(), 6), "level": level, "event": event, **about})
+    said = {"time": round(time.time(), 6), "level": level, "event": event, **about}
+    made = encoded(said)
+    # Not ASCII: no terminal and no collector of logs has to make something of it.
+    return made.decode() if made.isascii() else json.dumps(said, separators=(",", ":"))
 
 
 def outlet() -> Outlet:

@@ -13,9 +13,10 @@ from pyjail.serve.job import Job
 from pyjail.serve.live import Live
 
 
-async def run(engine: Engine, job: Job, tenant: str, token: Token | None, live: Live) -> dict[str, Any]:
+async def run(engine: Engine, job: Job, tenant: str, token: Token | None, live: Live | None) -> dict[str, Any]:
     """What came of its last run, in types of JSON; of one that is run several times with the ``means`` of all runs.
-    Each has a turn of its own: who waits meanwhile comes in between."""
+    Each has a turn of its own: who waits meanwhile comes in between. ``live``: what is
+    seen of it meanwhile; None: nothing is, and nobody asks what held it."""
     used: list[Usage] = []
     while True:
         outcome = await engine.run(job, tenant, token, watcher=live, patient=True)
@@ -23,8 +24,9 @@ async def run(engine: Engine, job: Job, tenant: str, token: Token | None, live: 
             used.append(outcome.result.usage)
         if outcome.result is None or len(used) >= job.times or (job.good and not job.good(outcome.result)):
             break
-        live.waits()
-    said = await answers.told(outcome, True)
+        if live is not None:
+            live.waits()
+    said = await answers.told(outcome, receipt=live is not None)
     return said if job.times == 1 or outcome.result is None else {**said, "means": _means(used)}
 
 

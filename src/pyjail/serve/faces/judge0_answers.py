@@ -90,14 +90,19 @@ def _ended(kept: Kept) -> dict[str, Any]:
     given = kept.result or {}
     if "problem" in given or kept.state != "done":
         return {"status_id": 13, "message": given.get("problem", {}).get("detail") or kept.reason or "it was lost"}
-    compiled = None if given.get("compile") is None else Result.from_dict(given["compile"])
+    compiled = None if given.get("compile") is None else _read(given["compile"])
     said = {"compile_output": _output(compiled)}
     if given.get("result") is None:
         if compiled is not None and compiled.verdict is Verdict.JAIL_ERROR:
             return {"status_id": 13, "message": "the jail failed, not the program"}
         return {**said, "status_id": 6 if compiled is not None else 14, "message": given.get("fault")}
-    said |= _of_result(Result.from_dict(given["result"]), kept.body.get("expected_output"))
+    said |= _of_result(_read(given["result"]), kept.body.get("expected_output"))
     return said | _means(given["means"]) if "means" in given else said
+
+
+def _read(given: Mapping[str, Any]) -> Result[Any]:
+    """The result, without what held the program: that is most of it, and is not told here."""
+    return Result.from_dict({**given, "receipt": []})
 
 
 def accepted(result: Result[Any], expected: str | None) -> bool:
