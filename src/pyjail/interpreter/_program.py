@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ from pyjail.interpreter._records import Display
 PIECE = 1 << 16
 CLOSED = 76  # the exit code of one whose channel a cell has closed
 PATIENCE = 10.0  # s: for an answer of one that has nothing else to do
+NUDGE = 0.25  # s between two signals to one that may not have seen its interrupt
 SOON = 1.0  # s: what ends, or answers, without doing anything else does so within that
 
 
@@ -64,6 +66,7 @@ class Program:
         self._reader = Reader(most, most_together)
         self._unsent = memoryview(greeting)
         self._nonce = b""
+        self._nudge_at = 0.0
         self._begun = self._signalled = False  # the cell; whether it was sent SIGINT
         self._kill_at: float | None = None  # it was to be interrupted, and is given so long
         self._end: tuple[Verdict, str] | None = None  # why we have killed it
@@ -191,7 +194,7 @@ class Program:
             self._kill_at, self.late = now + grace, not self.interrupts
             self._signal()
         if now < self._kill_at:
-            return self._kill_at - now
+            return min(self._kill_at - now, self._nudge(now))
         if self._end is None:
             verdict = Verdict.WALL_TIME if self.late else Verdict.SIGNALED
             what = "obeyed an interrupt" if self._begun else "begun a cell that was to be interrupted"
@@ -210,8 +213,18 @@ class Program:
 
     def _signal(self) -> None:
         if self._begun and not self._signalled:
-            self._signalled = True
+            self._signalled, self._nudge_at = True, time.monotonic() + NUDGE
             self.process.send_signal(signal.SIGINT)
+
+    def _nudge(self, now: float) -> float:
+        """For how many s to wait for the next one. Python looks for signals, and then waits in the kernel: one that
+        comes between the two, or is another thread's, ends no waiting. SIGURG does, and means nothing."""
+        if not self._signalled:
+            return math.inf
+        if now >= self._nudge_at:
+            self._nudge_at = now + NUDGE
+            self.process.send_signal(signal.SIGURG)
+        return self._nudge_at - now
 
     def _send(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -68,6 +68,23 @@ def test_an_interrupt_before_the_cell_has_begun_is_not_lost(brief):
     assert brief.run("1", timeout=60).text == "1"
 
 
+NOT_WOKEN = """
+import signal, threading, time
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()  # who gets the signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+time.sleep(600)
+"""
+
+
+def test_an_interrupt_that_wakes_nobody_is_seen(brief):
+    """As one that comes between Python's look for signals and the wait in the kernel."""
+    brief.restart()
+    brief.run("x = 1", timeout=60)
+    r = brief.run(NOT_WOKEN)
+    assert (r.error.name, r.interrupted, r.ended) == ("KeyboardInterrupt", True, ""), r
+    assert brief.run("x", timeout=60).text == "1"
+
+
 def test_interrupts_come_from_other_threads_too(python):
     python.interrupt()  # nothing runs: nothing happens
     python.run("x = 1")

@@ -32,6 +32,7 @@ def main(most: int, most_together: int, figures: tuple[str, ...], paths: tuple[s
     namespace: dict[str, Any] = vars(sys.modules["__main__"])
     cells = Cells(channel, shower, namespace)
     _signal.signal(_signal.SIGINT, cells.note)
+    _signal.signal(_signal.SIGURG, lambda number, frame: None)  # whoever waits in the kernel looks for signals then
     install(cells, shower)
     while True:
         what, payload = channel.receive()
