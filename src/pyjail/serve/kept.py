@@ -123,17 +123,12 @@ class Place:
     async def run(
         self, engine: Engine, job: Job, token: Token | None, patience: float, watcher: Watcher | None, orphans: str
     ) -> Outcome:
-        """One program. A client that goes ends it; a session is lost then, a box is not. Raises `Problem` 409 when
-        there is nothing to run it in, or others have run in it for too long."""
+        """One program. A client that goes ends it, and nothing else. Raises `Problem` 409 when there is nothing to run
+        it in, or others have run in it for too long."""
         inside = Inside(self.made, self.jail, self.limits, orphans)
         with self.in_use():
             async with self.alone(patience):
-                try:
-                    return await self._step(engine, inside, job, token, watcher)
-                except asyncio.CancelledError:
-                    if self.kind == "session":
-                        self.state = "lost"
-                    raise
+                return await self._step(engine, inside, job, token, watcher)
 
     async def _step(
         self, engine: Engine, inside: Inside, job: Job, token: Token | None, watcher: Watcher | None

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyjail.serve.encoded import encoded
 from pyjail.serve.outlet import Outlet
 
 OURS = "pyjail.serve"
@@ -57,10 +56,7 @@ def detach(handler: logging.Handler) -> None:
 
 
 def _text(event: str, level: str, about: Mapping[str, Any]) -> str:
-    said = {"time": round(time.time(), 6), "level": level, "event": event, **about}
-    made = encoded(said)
-    # Not ASCII: no terminal and no collector of logs has to make something of it.
-    return made.decode() if made.isascii() else json.dumps(said, separators=(",", ":"))
+    return json.dumps({"time": round(time.time(), 6), "level": level, "event": event, **about})
 
 
 def outlet() -> Outlet:

@@ -49,6 +49,8 @@ class Inside:
         """One program, with these parameters of `pyjail.run`. Raises what that does."""
         if isinstance(self.made, aio.Box):
             given = {**given, "orphans": self.orphans}
+        elif watcher is None:
+            watcher = piped.Nobody()  # a session outlasts a program that was started, and is ended with its client
         if watcher is not None:
             return await piped.run(given, data, watcher, start=self.start)
         made: Result = await self.made.run(**given, input=data)

@@ -9,15 +9,29 @@ import threading
 import httpx
 import pytest
 
+from pyjail import languages
 from pyjail.serve import Config
 from pyjail.serve.config import Admission
 from tests.jail.serve.served import PATIENCE, served
 from tests.scripts import until
 
 
+SLOW_TO_MAKE = languages.Language(
+    "slow-to-make",
+    compile=("sleep", "1000"),
+    run=("true",),
+    source="a.slow",
+    artefacts=("a.out",),
+    tools={"sleep": "--version"},
+)
+COMPILES = {"language": "slow-to-make", "source": "x"}
+SLEEPS = {"language": "python", "source": "import os; os.execvp('sleep', ['sleep', '1000'])"}
+
+
 @pytest.fixture(scope="module")
 def service():
-    with served(Config(admission=Admission(concurrent=3, patience=60))) as found:
+    known = {**languages.table(), SLOW_TO_MAKE.name: SLOW_TO_MAKE}
+    with served(Config(admission=Admission(concurrent=3, patience=60), languages=known)) as found:
         yield found
 
 
@@ -71,9 +85,11 @@ def test_limits_hold_for_what_it_keeps(client, kind):
     client.delete(where)
 
 
-def test_who_leaves_takes_his_program_along_and_a_box_stays(service, client, kind):
+@pytest.mark.parametrize("asked", [{"args": ["sleep", "1000"]}, SLEEPS, COMPILES], ids=["args", "source", "compiler"])
+def test_who_leaves_takes_his_program_along_and_nothing_else(service, client, kind, asked):
     where = opened(client, kind)
-    body = json.dumps({"args": ["sleep", "1000"], "limits": {"wall_time": 100}}).encode()
+    step(client, where, "sh", "-c", "echo kept > a")
+    body = json.dumps({**asked, "limits": {"wall_time": 100}}).encode()
     made = socket.create_connection(("127.0.0.1", service.port))
     head = f"POST {where}/steps HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nContent-Type: application/json\r\n"
     made.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -81,8 +97,8 @@ def test_who_leaves_takes_his_program_along_and_a_box_stays(service, client, kin
     assert until(asleep, PATIENCE)
     made.close()
     assert until(lambda: not asleep(), PATIENCE)
-    answer = client.post(f"{where}/steps", json={"args": ["true"]})
-    assert answer.status_code == (200 if kind == "boxes" else 409), answer.text
+    answer = client.post(f"{where}/steps", json={"args": ["cat", "a"]})
+    assert answer.json()["result"]["stdout"]["bytes"] == "kept\n", answer.text
     client.delete(where)
 
 

@@ -141,7 +141,7 @@ def test_a_step_that_is_watched_has_files_and_limits_as_every_other(client, wher
 def test_what_a_program_of_a_box_leaves_behind_is_kept_where_that_is_asked_for(service, client):
     where = client.post("/v1/boxes", json={}).headers["location"]
     step(client, where, args=["sh", "-c", "sleep 1000 > /dev/null 2>&1 &"], orphans="keep")
-    assert any(line.startswith(b"sleep") for line in service.programs())
+    assert until(lambda: any(line.startswith(b"sleep") for line in service.programs()), PATIENCE)
     client.delete(where)
     assert not any(line.startswith(b"sleep") for line in service.programs())
     where = client.post("/v1/sessions", json={}).headers["location"]
