@@ -228,8 +228,8 @@ class Talk:
         """Whether it does something in a moment from now on, or has just done."""
         before = self._computed()
         await asyncio.sleep(QUIET)
-        if self._process is None:
-            return True  # it is compiled
+        if self._process is None or self._process.result is not None:
+            return True  # it is compiled; or it has ended, and what came of it is about to be told
         computed = self._computed() - before
         return computed > _WORK or time.monotonic() - self._seen < QUIET
 

@@ -15,7 +15,6 @@ from pyjail.serve.config import Admission
 from tests.jail.serve.served import PATIENCE, served
 from tests.scripts import until
 
-
 SLOW_TO_MAKE = languages.Language(
     "slow-to-make",
     compile=("sleep", "1000"),

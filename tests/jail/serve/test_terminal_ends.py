@@ -200,8 +200,9 @@ def test_a_terminal_that_works_has_the_time_of_what_runs():
         assert process.wait(PATIENCE) == 0
 
 
-def test_a_terminal_that_computes_silently_works():
-    code = "import time\nend = time.process_time() + 3\nwhile time.process_time() < end: pass\nraise SystemExit(8)"
+@pytest.mark.parametrize("seconds", [0.4, 1.4, 3])  # it ends while it is looked at, too
+def test_a_terminal_that_computes_silently_works(seconds):
+    code = f"import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\nraise SystemExit(8)"
     with serving(env={"PYJAIL_SERVE_DRAIN": str(DRAIN)}) as (process, url):
         with terminal(port_of(url), args=["python3", "-c", code]) as made:
             until(lambda: programs(process.pid))
