@@ -18,6 +18,7 @@ import pytest
 import pyjail
 from pyjail import Limits, Result
 from tests import place
+from tests.together import ONLY
 
 SLOW = float(os.environ.get("PYJAIL_TEST_SLOWNESS", "1"))  # a guest under emulation is 20-40 times slower
 QUICK = Limits(cpu_time=5 * SLOW, wall_time=10 * SLOW)
@@ -70,6 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = wanted
     # What is compiled here first need not be compiled in the guests that run beside us, which takes seconds for each.
+    if only := os.environ.get(ONLY):
+        items[:] = [item for item in items if item.nodeid in only.splitlines()]
     items.sort(key=lambda item: ("cc" in getattr(item, "fixturenames", ())) == (SLOW > 1))
     for item in items:
         if item.get_closest_marker("needs_cgroups") and not place.CGROUPS:

@@ -1,8 +1,10 @@
-"""``python -m tests.together [--at-once N] [--within S] NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
+"""``python -m tests.together [--at-once N] [--within S] [--again N] NAME COMMAND [--- NAME COMMAND]...``: several commands at the same time.
 
 ``--at-once``: no more than so many; the next one begins when one has ended. Default: all. ``--within S``: who takes longer
-is asked where it is (SIGABRT: Python's faulthandler, which pytest has on, tells of all threads), and ended. ``--parts N NAME COMMAND``
-stands for N of them, with ``--part=K/N`` at the end of each.
+is asked where it is (SIGABRT: Python's faulthandler, which pytest has on, tells of all threads), and ended. ``--again N``: if pytest
+says of N tests at most that they failed, they are run once more when all have ended; who passes then is told as "FAILURE then SUCCESS", as
+by CPython's own regrtest: a fault to be mended, but not one of what was changed last. Those of tests/escape have no second time.
+``--parts N NAME COMMAND`` stands for N of them, with ``--part=K/N`` at the end of each.
 What each prints is shown when it has ended; at the end what pytest says of each test that failed, and the last lines of
 all. Fails when one does. Much of what tests
 do is to wait: for limits, for programs that sleep. A line of ``---`` words is between two commands.
@@ -23,6 +25,8 @@ from typing import IO, NamedTuple
 SEPARATOR = "---"
 DUMP_S = 10.0  # for what SIGABRT has a process say
 FAILURES = ("FAILED ", "ERROR ")  # as lines of pytest's summary begin
+ONLY = "PYJAIL_TEST_ONLY"  # of the environment: the only tests that run, a line each (tests/conftest.py)
+NEVER_AGAIN = "tests/escape/"
 
 
 class Part(NamedTuple):
@@ -82,9 +86,21 @@ def overdue(part: Part, within: float) -> None:
         part.process.send_signal(signal.SIGABRT if late < DUMP_S else signal.SIGKILL)
 
 
+def named(failed: list[str]) -> list[str]:
+    """The tests that lines of pytest's summary are about."""
+    return list(dict.fromkeys(line.partition(" ")[2].partition(" - ")[0] for line in failed))
+
+
+def again(part: str, command: list[str], tests: list[str]) -> bool:
+    """Whether these tests of a part pass when they are run once more."""
+    print(f"==== {part}, once more: {', '.join(tests)} ====", flush=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, env={**os.environ, ONLY: "\n".join(tests)}, check=False)
+    return done.returncode == 0
+
+
 def together(arguments: list[str]) -> int:
     """Run them; the exit code of the first that failed, in the order given."""
-    options = {"--at-once": float(len(arguments)), "--within": float("inf")}
+    options = {"--at-once": float(len(arguments)), "--within": float("inf"), "--again": 0.0}
     while arguments[0] in options:
         option, number, *arguments = arguments
         options[option] = float(number)
@@ -119,6 +135,13 @@ def together(arguments: list[str]) -> int:
             part.process.wait()
             show(part)
         raise
+    failing = {name: named(summaries[name][0]) for name in names if codes[name]}
+    every = [test for tests in failing.values() for test in tests]
+    if len(every) <= options["--again"] and all(failing.values()) and NEVER_AGAIN not in "\n".join(every):
+        for name, tests in failing.items():
+            if again(name, commands(arguments)[name], tests):
+                codes[name], summary = 0, summaries[name][1]
+                summaries[name] = [f"FAILURE then SUCCESS: {test}" for test in tests], summary
     shown = [summaries[name] for name in names]
     for line in (*(line for failed, _ in shown for line in failed), *(f"---- {summary} ----" for _, summary in shown)):
         print(line, flush=True)

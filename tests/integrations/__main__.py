@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return os.EX_OK
     if len(asked) == 1:
         return run(asked[0], options)
-    words: list[str] = ["--at-once", AT_ONCE, "--within", WITHIN_S]
+    words: list[str] = ["--at-once", AT_ONCE, "--within", WITHIN_S, "--again", os.environ.get("PYJAIL_TEST_AGAIN", "0")]
     for name in asked or there:
         words += [name, sys.executable, "-m", "tests.integrations", name, *options, together.SEPARATOR]
     return together.together(words[:-1])

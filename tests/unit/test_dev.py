@@ -155,6 +155,45 @@ def test_what_failed_is_named_again_at_the_end():
     assert out.stdout.count("FAILED") == 3
 
 
+FLAKY = """
+import os, sys
+tests = sys.argv[1:]
+only = os.environ.get("PYJAIL_TEST_ONLY")
+print("ran", only)
+if only is None or "always" in only:
+    print(*(f"FAILED {test} - it is so" for test in tests), sep="\\n")
+    raise SystemExit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "code"),
+    [
+        (["tests/a.py::x[a b]"], 0), (["tests/a.py::x", "tests/a.py::y"], 0), (["tests/a.py::always"], 1),
+        (["tests/a.py::x", "tests/a.py::y", "tests/a.py::z"], 1), (["tests/escape/a.py::x"], 1), ([], 1),
+    ],
+)  # fmt: skip
+def test_few_that_fail_run_once_more_and_are_told_in_any_case(tests, code):
+    parts = [["one", sys.executable, "-c", FLAKY, *tests], ["two", sys.executable, "-c", "print('fine')"]]
+    out = subprocess.run(
+        [sys.executable, "-m", "tests.together", "--again", "2", *parts[0], "---", *parts[1]],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == code, out.stdout
+    lines = out.stdout.splitlines()
+    assert [f"FAILURE then SUCCESS: {test}" in lines for test in tests] == [code == 0] * len(tests)
+    assert all(f"FAILED {test} - it is so" in lines for test in tests)
+
+
+def test_those_that_run_once_more_are_no_others():
+    only = "tests/unit/test_dev.py::test_what_failed_is_named_again_at_the_end"
+    out = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_dev.py"],
+        cwd=ROOT, env={**os.environ, "PYJAIL_TEST_ONLY": only}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == 0 and out.stdout.splitlines()[-1].startswith("1 passed"), out.stdout
+
+
 def test_every_test_that_is_chosen_by_name_is_there():
     from tests.vm.__main__ import QUICK, WHOLE
 
