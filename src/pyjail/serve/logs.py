@@ -28,7 +28,7 @@ class Log:
 
     def __init__(self, put: Callable[[str], None] | None) -> None:
         self._put = put
-        self._often: dict[tuple[str, str], _Often] = {}
+        self._often: dict[tuple[str, str, str], _Often] = {}
 
     def line(self, event: str, level: str = "info", **about: Any) -> None:
         """One line: when, how bad, what, and what is known about it."""
@@ -36,9 +36,9 @@ class Log:
             self._put(_text(event, level, about))
 
     def seldom(self, event: str, level: str = "info", **about: Any) -> None:
-        """One line, unless there were many of that event in this second, that clients can cause as often as they like;
-        the next one says how many there were."""
-        often = self._often.setdefault((event, level), _Often())
+        """One line, unless there were many of that event, about the same ``problem``, in this second: clients can cause
+        them as often as they like. The next one says how many there were."""
+        often = self._often.setdefault((event, level, about.get("problem", "")), _Often())
         left_out = often.left_out()
         if left_out is not None:
             self.line(event, level, **about, **({"left_out": left_out} if left_out else {}))

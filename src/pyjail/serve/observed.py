@@ -82,7 +82,7 @@ def at_once(observer: Observer, entrance: Entrance) -> Callable[[Scope], Told | 
         if passed.told is None:
             return None
         status, headers, content = passed.told
-        observer.later(partial(_count, observer, scope, status, time.monotonic() - began, 0, len(content)))
+        observer.later(partial(_refused, observer, scope, status, time.monotonic() - began, len(content)))
         return status, [*headers, (b"connection", b"close")] if observer.turns.draining else headers, content
 
     return told
@@ -95,7 +95,14 @@ def _over(observer: Observer, scope: Scope, seen: Seen, seconds: float) -> None:
     _count(observer, scope, seen.status, seconds, seen.bytes_in, seen.bytes_out)
 
 
-def _count(observer: Observer, scope: Scope, status: int, seconds: float, came: int, went: int) -> None:
+def _refused(observer: Observer, scope: Scope, status: int, seconds: float, went: int) -> None:
+    _count(observer, scope, status, seconds, 0, went, observer.log.seldom if scope.get("problem") else None)
+
+
+def _count(
+    observer: Observer, scope: Scope, status: int, seconds: float, came: int, went: int,
+    line: Callable[..., None] | None = None,
+) -> None:  # fmt: skip
     route, known = template(scope), watch.of(scope)
     overhead = seconds - known.ran - known.queued if known.ran else None
     observer.metrics.request(route, status, overhead)
@@ -103,7 +110,7 @@ def _count(observer: Observer, scope: Scope, status: int, seconds: float, came: 
     if problem and status in _REFUSED:
         observer.metrics.rejected(problem)
     about = {"problem": problem} if problem else {}
-    observer.log.line(
+    (line or observer.log.line)(
         "request", "error" if status == 500 else "info", request_id=scope.get("request_id", ""),
         tenant=scope.get("tenant", ""), method=method(scope), route=route, status=status, seconds=round(seconds, 6),
         bytes_in=came, bytes_out=went, **about,
