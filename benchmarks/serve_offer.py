@@ -13,7 +13,7 @@ from benchmarks.serve_client import Answers
 
 RAMP = 1.0  # seconds in which the queue fills, which are not looked at
 CONNECTIONS = 768  # more than wait in the queue, so that who is refused finds one
-_TURN = 0.001  # seconds between two looks for what is due, and for what has come
+_TURN = 0.0005  # seconds between two looks for what is due, and for what has come
 _PATIENCE = 60.0  # seconds for what was asked before the end
 _STARTS = 30.0
 
